@@ -1,0 +1,74 @@
+"""Durable, validated workflows for the Celery that you already run."""
+
+from hephaestus_celery import telemetry
+from hephaestus_celery.app import Hephaestus, InstanceHandle
+from hephaestus_celery.config import Settings
+from hephaestus_celery.core.builtin import Debug, Done, Wait, WaitForEvent
+from hephaestus_celery.core.context import Context
+from hephaestus_celery.core.history import HistoryEntry
+from hephaestus_celery.core.identity import Unique
+from hephaestus_celery.core.instance import Failure, Instance
+from hephaestus_celery.core.lifecycle import Status
+from hephaestus_celery.core.retry import RetryPolicy
+from hephaestus_celery.core.step import Async, Error, Ok, Step
+from hephaestus_celery.core.workflow import Workflow, route
+from hephaestus_celery.exceptions import (
+    AlreadyRunningError,
+    AmbiguousInstanceError,
+    AmbiguousResumeError,
+    ConfigurationError,
+    DataError,
+    DefinitionError,
+    HephaestusError,
+    InstanceNotFoundError,
+    NonRetryableError,
+    NotCancellableError,
+    NotWaitingError,
+    StepFailedError,
+    StorageError,
+    WaitTimeoutError,
+)
+from hephaestus_celery.queries import Page
+from hephaestus_celery.runners.local import LocalRunner
+from hephaestus_celery.storage.memory import MemoryStorage
+
+__all__ = [
+    "AlreadyRunningError",
+    "AmbiguousInstanceError",
+    "AmbiguousResumeError",
+    "Async",
+    "ConfigurationError",
+    "Context",
+    "DataError",
+    "Debug",
+    "DefinitionError",
+    "Done",
+    "Error",
+    "Failure",
+    "Hephaestus",
+    "HephaestusError",
+    "HistoryEntry",
+    "Instance",
+    "InstanceHandle",
+    "InstanceNotFoundError",
+    "LocalRunner",
+    "MemoryStorage",
+    "NonRetryableError",
+    "NotCancellableError",
+    "NotWaitingError",
+    "Ok",
+    "Page",
+    "RetryPolicy",
+    "Settings",
+    "Status",
+    "Step",
+    "StepFailedError",
+    "StorageError",
+    "Unique",
+    "Wait",
+    "WaitForEvent",
+    "WaitTimeoutError",
+    "Workflow",
+    "route",
+    "telemetry",
+]

@@ -1,0 +1,446 @@
+"""Hephaestus: puts settings, storage and runner together, and is what users call."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from hephaestus_celery import clock, telemetry
+from hephaestus_celery.config import Settings
+from hephaestus_celery.core import versioning
+from hephaestus_celery.core.context import check_mapping
+from hephaestus_celery.core.history import HistoryEntry
+from hephaestus_celery.core.identity import is_run_id
+from hephaestus_celery.core.instance import Instance
+from hephaestus_celery.core.registry import RUNTIMES
+from hephaestus_celery.core.step import Step
+from hephaestus_celery.core.workflow import Workflow
+from hephaestus_celery.exceptions import (
+    AmbiguousInstanceError,
+    AmbiguousResumeError,
+    ConfigurationError,
+    DataError,
+    InstanceNotFoundError,
+    NotCancellableError,
+    NotWaitingError,
+    WaitTimeoutError,
+)
+from hephaestus_celery.queries import Page, read_query
+from hephaestus_celery.runners.base import Runner
+from hephaestus_celery.runners.driver import Driver, messages
+from hephaestus_celery.runners.local import LocalRunner
+from hephaestus_celery.storage import codec
+from hephaestus_celery.storage.base import Delivered, Delivery, DeliveryReport, Storage
+from hephaestus_celery.storage.memory import MemoryStorage
+from hephaestus_celery.telemetry.catalogue import RESERVED_METADATA
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+logger = logging.getLogger("hephaestus_celery")
+
+GRACE_SECONDS = 0.5
+"""How long ``resume`` waits for a step that is being executed: it may have answered ``Async`` a moment ago."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceHandle:
+    """One run that was started; stays with this run when its id is started again."""
+
+    id: str
+    run_id: str
+    hephaestus: Hephaestus
+
+    def get(self) -> Instance:
+        """The run as it stands."""
+        return self.hephaestus.get(self.run_id)
+
+    def wait(self, timeout: float | None = None) -> Instance:
+        """The run after its end; see :meth:`Hephaestus.wait`."""
+        return self.hephaestus.wait(self.run_id, timeout)
+
+    def resume(
+        self,
+        event: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        step: type[Step] | str | None = None,
+        keep_early: bool = False,
+    ) -> None:
+        """Deliver an event; see :meth:`Hephaestus.resume`."""
+        self.hephaestus.resume(self.run_id, event, data, step=step, keep_early=keep_early)
+
+    def cancel(self, reason: str | None = None) -> None:
+        """End the run; see :meth:`Hephaestus.cancel`."""
+        self.hephaestus.cancel(self.run_id, reason)
+
+    def history(self) -> list[HistoryEntry]:
+        """What happened so far; see :meth:`Hephaestus.history`."""
+        return self.hephaestus.history(self.run_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    storage: Storage
+    runner: Runner
+    driver: Driver
+
+
+class Hephaestus:
+    """Runs workflows: on the workers of a Celery application, or without one in this process.
+
+    With ``app``, its settings (``hephaestus_...``) are checked at once, and read again when they are first used; steps
+    run on its workers and their state is kept in Redis. Without ``app``, or with one whose ``task_always_eager`` is
+    set, steps run on threads here and the state is in memory. ``storage`` and ``runner`` replace either part. ``name``
+    is how errors and telemetry name this runtime. ``ConfigurationError`` says what is missing.
+    """
+
+    def __init__(
+        self,
+        app: Celery | None = None,
+        *,
+        storage: Storage | None = None,
+        runner: Runner | type[Runner] | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.app = app
+        self.name = name or (f"hephaestus:{app.main}" if app is not None else "hephaestus")
+        self._given_storage = storage
+        self._given_runner: Runner | None = runner() if isinstance(runner, type) else runner
+        self._lock = threading.Lock()
+        self._parts: _Parts | None = None
+        self._celery_runner: Runner | None = None
+        if app is not None and self._given_runner is None:
+            self._attach(app)
+        RUNTIMES.add(self)
+
+    def start_instance(
+        self,
+        workflow: type[Workflow],
+        context: Mapping[str, Any] | None = None,
+        *,
+        id: str,
+        version: int | None = None,
+        telemetry_metadata: Mapping[str, Any] | None = None,
+    ) -> InstanceHandle:
+        """Create a run of a workflow and launch it; gives its handle at once.
+
+        ``id`` is the value of the instance id, ``key::value`` (given whole it is taken too). Of several starts of one
+        id at the same time exactly one succeeds. A start whose state is stored is accepted, even when the broker can't
+        be reached at that moment; a start that raises has stored nothing: ``AlreadyRunningError``, ``DataError`` for a
+        context that can't be carried, ``ValueError`` for a bad id or version, ``StorageError``.
+        """
+        if not _is_workflow(workflow):
+            raise ValueError(f"start needs a workflow class, not {workflow!r}")
+        options = {"id": id, "context": context, "telemetry_metadata": telemetry_metadata}
+        chosen = versioning.resolve(workflow, version=version, options=options)
+        if getattr(chosen, "unique", None) is None:
+            raise ConfigurationError(
+                f"{chosen.__qualname__} has no unique: it is meant to be a version of an umbrella, which no class has "
+                "made it; add it to the versions of one, or give it a unique = Unique('key')"
+            )
+        instance_id = _instance_id(chosen, id)
+        initial = check_mapping({} if context is None else context, "context")
+        metadata = _checked_metadata(telemetry_metadata)
+        parts = self._resolved()
+        message = parts.driver.create(chosen, id=instance_id, context=initial, telemetry=metadata)
+        parts.runner.dispatch([message])
+        return InstanceHandle(id=instance_id, run_id=message.run_id, hephaestus=self)
+
+    def resume(
+        self,
+        id: str,
+        event: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        step: type[Step] | str | None = None,
+        workflow: type[Workflow] | None = None,
+        keep_early: bool = False,
+    ) -> None:
+        """Deliver an event to the one waiting step that declares it, or to ``step``; ``data`` becomes its result.
+
+        Applied once, by a worker, however often and from wherever it is sent. Raises, and records nothing:
+        ``NotWaitingError`` when no step waits for it, ``AmbiguousResumeError`` when several do. With ``keep_early`` an
+        event that comes before its step waits is kept and delivered the moment it does.
+        """
+        parts = self._resolved()
+        key = step.key if isinstance(step, type) else step
+        text = codec.encode_limited(
+            check_mapping({} if data is None else data, "data"), "data", limit=parts.driver.settings.max_payload
+        )
+        instance = self.get(id, workflow=workflow)
+        keep = keep_early and _can_still_wait(instance, event, key)
+        report = self._deliver(instance, event, text, step=key, keep=keep)
+        match report.outcome:
+            case Delivered.ACCEPTED:
+                if instance.definition is not None:
+                    parts.runner.dispatch(messages(instance.definition, instance.run_id, report.dispatches))
+            case Delivered.KEPT:
+                pass
+            case Delivered.AMBIGUOUS:
+                raise AmbiguousResumeError(
+                    f"{', '.join(report.steps)} of {instance.id} wait for {event!r}; name the one that is meant: step=..."
+                )
+            case Delivered.NOT_WAITING:
+                raise NotWaitingError(_not_waiting(instance, event, key, report))
+            case Delivered.UNKNOWN_RUN:
+                raise InstanceNotFoundError(f"no run {instance.run_id}: its retention is over")
+
+    def cancel(self, id: str, reason: str | None = None, *, workflow: type[Workflow] | None = None) -> None:
+        """End a run: later results are dropped, no new step starts, its id is free at once.
+
+        Steps that are being executed are told (Celery's revoke) and their results discarded. ``NotCancellableError``
+        when the run has ended already.
+        """
+        if reason is not None and not isinstance(reason, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DataError(f"reason must be a string or None, not {reason!r}")
+        parts = self._resolved()
+        run_id = self._run_id(id, workflow)
+        cancelled = parts.storage.cancel(
+            run_id,
+            operation=secrets.token_hex(8),
+            reason=reason,
+            entry=codec.encode_entry(kind="cancel", reason=reason),
+        )
+        if cancelled is None:
+            raise NotCancellableError(f"{id} has ended already; only an active run can be cancelled")
+        instance = codec.decode_instance(cancelled.run)
+        telemetry.workflow_cancel(instance, {"sequence": cancelled.sequence, "reason": reason})
+        if instance.definition is not None:
+            parts.runner.revoke(messages(instance.definition, run_id, cancelled.claimed))
+
+    def get(self, id: str, *, workflow: type[Workflow] | None = None) -> Instance:
+        """The active run of an instance id, else its newest; or the run with this run id.
+
+        ``InstanceNotFoundError`` when there is none, ``AmbiguousInstanceError`` when several are active.
+        """
+        run = self._resolved().storage.load(self._run_id(id, workflow))
+        if run is None:
+            raise InstanceNotFoundError(f"no instance {id}; it was never started, or its retention is over")
+        return codec.decode_instance(run)
+
+    def wait(self, id: str, timeout: float | None = None) -> Instance:
+        """Wait for the end of a run, at most ``timeout`` seconds, and give its instance.
+
+        ``WaitTimeoutError`` says where it stands when the time is over; the run itself goes on.
+        """
+        run_id = self._run_id(id, None)
+        parts = self._resolved()
+        finished = parts.storage.wait_finished(run_id, timeout=timeout)
+        if finished:
+            parts.runner.settle(run_id)
+        instance = self.get(run_id)
+        if not finished and not instance.status.final:
+            raise WaitTimeoutError(
+                f"{instance.id} is still {instance.status} after {timeout} s ({_whereabouts(instance)}); it goes on"
+            )
+        return instance
+
+    def history(self, id: str) -> builtins.list[HistoryEntry]:
+        """Every attempt, resume and cancellation of a run, in the order of their commits."""
+        run_id = self._run_id(id, None)
+        entries = self._resolved().storage.history(run_id)
+        if not entries:
+            self.get(run_id)  # raises for a run that is not there; one that has not begun has no history
+        return [codec.decode_entry(entry) for entry in entries]
+
+    def list(self, **filters: Any) -> Page:
+        """A page of instances that match all filters, newest first; ``page.next_cursor`` gives the next one.
+
+        Filters: ``status``, ``status_in``, ``workflow`` (a class or its name; an umbrella means all its versions),
+        ``version``, ``workflow_family``, ``id``, ``tag``, ``started_after``, ``started_before`` (aware datetimes),
+        ``limit`` (default 100), ``cursor``. ``TypeError`` for an unknown filter, ``ValueError`` for a bad value.
+        """
+        query = read_query(filters)
+        runs, cursor = self._resolved().storage.list_runs(query)
+        return Page(instances=tuple(codec.decode_instance(run) for _, run in runs), next_cursor=cursor)
+
+    @property
+    def storage(self) -> Storage:
+        """Where this runtime keeps its instances."""
+        return self._resolved().storage
+
+    @property
+    def runner(self) -> Runner:
+        """What executes this runtime's steps."""
+        return self._resolved().runner
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._resolved().driver.settings
+
+    def close(self) -> None:
+        """Let go of threads and connections; steps that are being executed here end first."""
+        RUNTIMES.discard(self)
+        for runner in (self._celery_runner, self._parts and self._parts.runner):
+            if runner is not None:
+                runner.close()
+        if self._parts is not None:
+            self._parts.storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Hephaestus {self.name!r}>"
+
+    def _attach(self, app: Celery) -> None:
+        from hephaestus_celery.runners.celery import CeleryRunner, is_eager, settings_of, state_backend
+
+        settings = settings_of(app)
+        if self._given_storage is None and not is_eager(app):
+            state_backend(app, settings)
+        self._celery_runner = CeleryRunner(app, name=self.name, owns=self._owns)
+        self._celery_runner.bind(lambda: self._resolved().driver)
+
+    def _owns(self, workflow: type[Workflow]) -> bool:
+        return workflow.hephaestus is None or workflow.hephaestus is self
+
+    def _resolved(self) -> _Parts:
+        if self._parts is None:
+            with self._lock:
+                if self._parts is None:
+                    self._parts = self._put_together()
+        return self._parts
+
+    def _put_together(self) -> _Parts:
+        settings, storage, runner = Settings(), self._given_storage, self._given_runner
+        if self.app is not None:
+            from hephaestus_celery.runners.celery import is_eager, settings_of, state_backend
+
+            settings = settings_of(self.app)
+            if not is_eager(self.app):
+                runner = runner or self._celery_runner
+                if storage is None:
+                    settings = state_backend(self.app, settings)
+                    storage = _redis(settings)
+        if storage is None:
+            storage = MemoryStorage(dispatch_timeout=settings.dispatch_timeout, lease=settings.lease)
+        runner = runner or LocalRunner()
+        driver = Driver(storage=storage, settings=settings, runner=type(runner))
+        if runner is not self._celery_runner:
+            runner.bind(lambda: driver)
+        return _Parts(storage=storage, runner=runner, driver=driver)
+
+    def _deliver(self, instance: Instance, event: str, data: str, *, step: str | None, keep: bool) -> DeliveryReport:
+        storage = self._resolved().storage
+        deadline = clock.monotonic_ns() + int(GRACE_SECONDS * 1e9)
+        while True:
+            report = storage.deliver(
+                Delivery(
+                    operation=secrets.token_hex(8),
+                    run_id=instance.run_id,
+                    name=event,
+                    data=data,
+                    step=step,
+                    keep=keep,
+                )
+            )
+            if report.outcome is not Delivered.NOT_WAITING or clock.monotonic_ns() > deadline:
+                return report
+            if not any(_declares(instance, key, event) for key in report.executing):
+                return report
+            # A step that is being executed may have answered Async already, its commit being on the way.
+            clock.sleep(0.01)
+
+    def _run_id(self, id: object, workflow: type[Workflow] | None) -> str:
+        if is_run_id(id):
+            return str(id)
+        if not isinstance(id, str):
+            raise ValueError(f"an instance id must be a string, not {id!r} ({type(id).__name__})")
+        family = None if workflow is None else workflow.family
+        found = self._resolved().storage.candidates(id, family=family)
+        active = found.active
+        if workflow is not None and len(active) > 1 and not workflow.versions:
+            active = [run_id for run_id in active if self.get(run_id).workflow_version == workflow.version]
+        if len(active) > 1:
+            raise AmbiguousInstanceError(
+                f"{id} names {len(active)} active runs ({', '.join(active)}); use a run id, or workflow=..."
+            )
+        chosen = active[0] if active else found.newest
+        if chosen is None:
+            raise InstanceNotFoundError(f"no instance {id}; it was never started, or its retention is over")
+        return chosen
+
+
+def _redis(settings: Settings) -> Storage:
+    from hephaestus_celery.storage.redis import RedisStorage
+
+    return RedisStorage(
+        str(settings.state_backend),
+        namespace=settings.namespace,
+        partitions=settings.partitions,
+        timeout=settings.state_timeout,
+        options=settings.options,
+        dispatch_timeout=settings.dispatch_timeout,
+        lease=settings.lease,
+        retention=settings.retention,
+    )
+
+
+def _is_workflow(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Workflow)
+
+
+def _instance_id(workflow: type[Workflow], value: object) -> str:
+    key, separator, rest = value.partition("::") if isinstance(value, str) else ("", "", "")
+    if separator and key == workflow.unique.key:
+        value = rest
+    return workflow.unique.instance_id(value, suffix=secrets.token_hex(4))
+
+
+def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    checked = check_mapping({} if metadata is None else metadata, "telemetry_metadata")
+    for name in checked:
+        if name in RESERVED_METADATA:
+            raise DataError(f"telemetry_metadata.{name} has the name of a field of the events; choose another name")
+    return checked
+
+
+def _declares(instance: Instance, key: str, event: str) -> bool:
+    return event in _accepted(instance, key)
+
+
+def _accepted(instance: Instance, key: str) -> Sequence[str]:
+    definition = instance.definition
+    if definition is None or key not in definition.graph.by_key:
+        return ()
+    step = definition.graph.by_key[key]
+    if key in instance.configs:
+        return tuple(step.resume_events(instance.configs[key]))
+    return [name for config in definition.graph.configs(step) for name in step.resume_events(config)]
+
+
+def _can_still_wait(instance: Instance, event: str, step: str | None) -> bool:
+    # Only an event that some step may yet wait for is kept: any other would lie there for ever.
+    if instance.definition is None:
+        return True
+    ended = {key for key, state in instance.step_states.items() if not state.can_wait}
+    keys = [key for key in instance.definition.graph.by_key if key not in ended and step in (None, key)]
+    return any(event in _accepted(instance, key) for key in keys)
+
+
+def _not_waiting(instance: Instance, event: str, step: str | None, report: DeliveryReport) -> str:
+    if report.status.final:
+        return f"{instance.id} has ended ({report.status}); nothing waits for {event!r} any more"
+    whom = f"step {step} of {instance.id} does not wait" if step else f"no step of {instance.id} waits"
+    executing = f" ({', '.join(report.executing)} being executed)" if report.executing else ""
+    return f"{whom} for {event!r}{executing}; {_whereabouts(instance)}. keep_early=True keeps an event until its step waits"
+
+
+def _whereabouts(instance: Instance) -> str:
+    parts = [
+        f"{status}: {', '.join(keys)}"
+        for status in ("active", "waiting")
+        if (keys := [key for key, state in instance.step_states.items() if state.status == status])
+    ]
+    return "; ".join(parts) or "nothing active or waiting"

@@ -1,0 +1,145 @@
+"""Settings: Celery settings whose names begin with ``hephaestus_``, read once and checked at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any, cast
+
+from hephaestus_celery.core.retry import DEFAULT_RETRY, RetryPolicy, seconds
+from hephaestus_celery.exceptions import ConfigurationError
+
+PREFIX = "hephaestus_"
+_NAMESPACE = re.compile(r"[\w.-]{1,64}")
+
+
+def _setting(default: Any, effect: str) -> Any:
+    return field(default=default, metadata={"effect": effect})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What can be set. Durations are seconds or timedeltas where they are given, and timedeltas here."""
+
+    state_backend: str | None = _setting(
+        None,
+        "URL of the Redis or Valkey that keeps the state: `redis://`, `rediss://`, `redis+socket://` or `sentinel://`. "
+        "By default the result backend if that is one, else the broker if that is one.",
+    )
+    state_options: Mapping[str, Any] = _setting(
+        None,
+        "Further keyword arguments for the client of the state store; with `sentinel://` it needs `master_name`.",
+    )
+    state_timeout: timedelta = _setting(
+        timedelta(seconds=2), "How long one connect or one command may take before the store counts as out of reach."
+    )
+    namespace: str = _setting("hephaestus", "Begins every key; give each of several applications on one Redis its own.")
+    partitions: int = _setting(
+        1, "Number of hash tags that keys are spread over; more than 1 is of use on a Redis Cluster only."
+    )
+    default_queue: str | None = _setting(
+        None, "Queue for steps that name none; by default the application's routing decides."
+    )
+    lease: timedelta = _setting(
+        timedelta(seconds=30),
+        "How long a worker holds an attempt without a sign of life; longer than `worker_soft_shutdown_timeout`.",
+    )
+    dispatch_timeout: timedelta = _setting(
+        timedelta(seconds=30), "How long a step's message may stay unclaimed before it counts as lost."
+    )
+    retention: timedelta | None = _setting(
+        timedelta(days=7), "How long a run is kept after its end; None keeps it for ever."
+    )
+    max_payload: int = _setting(1024 * 1024, "Bytes that one value (a context, a result, metadata) may have as JSON.")
+    default_retry: RetryPolicy = _setting(
+        DEFAULT_RETRY, "Policy of steps and workflows that have none: a `RetryPolicy`, or a mapping of its arguments."
+    )
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """``state_options``, empty when not set."""
+        return self.state_options or {}
+
+
+def read_settings(get: Callable[[str], Any]) -> Settings:
+    """Settings from ``get(name)``, which gives ``UNSET`` for what is not there; ``ConfigurationError`` names a bad one."""
+    values: dict[str, Any] = {}
+    for setting in fields(Settings):
+        given = get(PREFIX + setting.name)
+        if given is not UNSET:
+            values[setting.name] = _CHECKS[setting.name](PREFIX + setting.name, given)
+    return Settings(**values)
+
+
+UNSET: Any = object()
+"""What ``get`` gives :func:`read_settings` for a setting that is not there."""
+
+
+def _refuse(name: str, wanted: str, value: object) -> ConfigurationError:
+    return ConfigurationError(f"{name} must be {wanted}, not {value!r}")
+
+
+def _duration(name: str, value: object) -> timedelta:
+    try:
+        length = seconds(value, name=name)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    if length <= 0:
+        raise _refuse(name, "more than nothing", value)
+    return timedelta(seconds=length)
+
+
+def _optional_duration(name: str, value: object) -> timedelta | None:
+    return None if value is None else _duration(name, value)
+
+
+def _positive(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _refuse(name, "a positive int", value)
+    return value
+
+
+def _text(name: str, value: object) -> str | None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise _refuse(name, "a non-empty string or None", value)
+    return value
+
+
+def _namespace(name: str, value: object) -> str:
+    if not isinstance(value, str) or not _NAMESPACE.fullmatch(value):
+        raise _refuse(name, "1 to 64 letters, digits, dots, hyphens or underscores", value)
+    return value
+
+
+def _mapping(name: str, value: object) -> Mapping[str, Any] | None:
+    if value is not None and not isinstance(value, Mapping):
+        raise _refuse(name, "a mapping", value)
+    return cast("Mapping[str, Any] | None", value)
+
+
+def _retry(name: str, value: object) -> RetryPolicy:
+    if isinstance(value, RetryPolicy):
+        return value
+    if isinstance(value, Mapping):
+        try:
+            return RetryPolicy(**cast("Mapping[str, Any]", value))
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"{name}: {error}") from None
+    raise _refuse(name, "a RetryPolicy or a mapping of its arguments", value)
+
+
+_CHECKS: Mapping[str, Callable[[str, object], Any]] = {
+    "state_backend": _text,
+    "state_options": _mapping,
+    "state_timeout": _duration,
+    "namespace": _namespace,
+    "partitions": _positive,
+    "default_queue": _text,
+    "lease": _duration,
+    "dispatch_timeout": _duration,
+    "retention": _optional_duration,
+    "max_payload": _positive,
+    "default_retry": _retry,
+}

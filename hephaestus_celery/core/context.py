@@ -1,0 +1,120 @@
+"""The data of a run, and which values may enter it.
+
+Law 8 of the design rests here: what is read equals what was written. So a value that JSON (plus datetime, date, time,
+Decimal and UUID) would give back as something else, such as a tuple or NaN, is refused where it enters.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import math
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, cast
+
+from hephaestus_celery.exceptions import DataError
+
+MAX_DEPTH = 64
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a run knows: ``initial`` as given at start, ``steps`` by step key: the mapping that each step gave."""
+
+    initial: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    steps: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
+
+
+def check_mapping(value: object, path: str) -> dict[str, Any]:
+    """A plain copy of ``value``, a mapping with string keys and values that can be carried; else :class:`DataError`."""
+    if not isinstance(value, Mapping):
+        raise DataError(f"{path} must be a mapping with string keys, not {_named(value)}")
+    return _mapping(cast("Mapping[object, object]", value), path, 0)
+
+
+def check_value(value: object, path: str) -> Any:
+    """A plain copy of ``value``; :class:`DataError` naming the path of the first part that can't be carried."""
+    return _value(value, path, 0)
+
+
+def _value(value: object, path: str, depth: int) -> Any:
+    kind = type(value)
+    if value is None or kind in (bool, int, str):
+        return value
+    if kind is float:
+        return _float(cast("float", value), path)
+    if isinstance(value, Mapping):
+        return _mapping(cast("Mapping[object, object]", value), path, depth)
+    if isinstance(value, list):
+        return _list(cast("list[object]", value), path, depth)
+    return _scalar(value, path)
+
+
+def _mapping(value: Mapping[object, object], path: str, depth: int) -> dict[str, Any]:
+    _check_depth(path, depth)
+    result: dict[str, Any] = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise DataError(f"{path} has the key {_named(key)}; keys must be strings")
+        result[str(key)] = _value(item, f"{path}.{key}", depth + 1)
+    return result
+
+
+def _list(value: list[object], path: str, depth: int) -> list[Any]:
+    _check_depth(path, depth)
+    return [_value(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+
+
+def _scalar(value: object, path: str) -> Any:
+    match value:
+        case str():  # a StrEnum member equals its plain value, and so does an IntEnum's
+            return str.__str__(value)
+        case int():
+            return int(value)
+        case float():
+            return _float(float(value), path)
+        case decimal.Decimal() if type(value) is decimal.Decimal and not value.is_nan():
+            return value
+        case uuid.UUID() if type(value) is uuid.UUID:
+            return value
+        case dt.datetime() if type(value) is dt.datetime and _carries_zone(value):
+            return value
+        case dt.date() if type(value) is dt.date:
+            return value
+        case dt.time() if type(value) is dt.time and _carries_zone(value):
+            return value
+        case tuple():
+            raise DataError(f"{path} is a tuple, which would be read back as a list; pass a list")
+        case _:
+            raise DataError(
+                f"{path} can't be carried: {_named(value)}; allowed is JSON plus datetime, date, time, Decimal and UUID"
+            )
+
+
+def _float(value: float, path: str) -> float:
+    if not math.isfinite(value):
+        raise DataError(f"{path} can't be carried: {value!r} is no JSON number")
+    return value
+
+
+def _carries_zone(value: dt.datetime | dt.time) -> bool:
+    # A time zone without a fixed offset (a ZoneInfo on a bare time) has nothing that isoformat could write.
+    return value.tzinfo is None or value.utcoffset() is not None
+
+
+def _check_depth(path: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        shown = path if len(path) < 80 else f"{path[:80]}..."
+        raise DataError(f"{shown} is nested deeper than {MAX_DEPTH} levels (or contains itself)")
+
+
+def _named(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # the user's own __repr__; the type says enough
+        return f"a {type(value).__name__}"
+    return f"{text if len(text) <= 80 else text[:77] + '...'} ({type(value).__name__})"

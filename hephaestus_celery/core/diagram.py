@@ -1,0 +1,36 @@
+"""A graph as text: Mermaid for documents, plain lines for terminals."""
+
+from __future__ import annotations
+
+from hephaestus_celery.core.graph import Graph
+
+
+def to_mermaid(graph: Graph) -> str:
+    """A Mermaid flowchart: nodes in topological order, dotted arrows where a ``@route`` chooses."""
+    names = {step.key: f"s{rank}" for rank, step in enumerate(graph.topological_order)}
+    lines = ["flowchart TD"]
+    for step in graph.topological_order:
+        label = _quoted(step.key)
+        lines.append(f"    {names[step.key]}([{label}])" if step.key == "done" else f"    {names[step.key]}[{label}]")
+    for edge in graph.edges:
+        arrow = "-." if edge.dynamic else "--"
+        end = ".->" if edge.dynamic else "-->"
+        lines.append(f"    {names[edge.source.key]} {arrow} {_quoted(edge.event)} {end} {names[edge.target.key]}")
+    return "\n".join(lines) + "\n"
+
+
+def to_text(graph: Graph) -> str:
+    """One line per step and event, in topological order; ``?`` where a ``@route`` chooses among the targets."""
+    lines: list[str] = []
+    for step in graph.topological_order:
+        rows = [(event, targets) for (source, event), targets in graph.table.items() if source is step]
+        for event, targets in rows:
+            chosen = "?" if (step, event) in graph.dynamic else ""
+            lines.append(f"{step.key} --{event}--> {chosen}{', '.join(target.step.key for target in targets)}")
+    if not lines:
+        lines.append(graph.initial.step.key)
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', "#quot;") + '"'

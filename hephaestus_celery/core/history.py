@@ -1,0 +1,30 @@
+"""The history of a run: what happened, in the order of the commits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEntry:
+    """One attempt, resume, timer, rescue or cancellation; fields that don't apply are None.
+
+    ``sequence`` is the number of the first event that tells of it. ``kind``: ``attempt``, ``resume``, ``timer``,
+    ``rescue``, ``cancel``. ``step`` is the step's key. ``outcome`` of an attempt: ``completed``, ``waiting``,
+    ``retrying``, ``failed``, ``discarded``; of a resume or a timer: ``completed``. Times are aware UTC datetimes on the
+    clock of the store.
+    """
+
+    sequence: int
+    kind: str
+    step: str | None = None
+    attempt: int | None = None
+    outcome: str | None = None
+    event: str | None = None
+    reason: str | None = None
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    worker: str | None = None
+    task_id: str | None = None

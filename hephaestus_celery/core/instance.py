@@ -1,0 +1,136 @@
+"""An instance: a frozen snapshot of one run, as users, steps and telemetry see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from hephaestus_celery.core.context import EMPTY, Context
+from hephaestus_celery.core.lifecycle import Status, StepStatus
+from hephaestus_celery.core.run import StepState
+from hephaestus_celery.core.step import Step
+from hephaestus_celery.exceptions import DefinitionError
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.workflow import Workflow
+
+StepClass = type[Step]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a run failed: ``kind`` is ``error``, ``exit`` or ``throw``, the rest is text."""
+
+    kind: str
+    type: str
+    message: str
+    stacktrace: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """A snapshot of a run; it does not change when the run goes on.
+
+    What names steps by class (``workflow``, ``active_steps``, ``step_configs`` ...) needs the workflow to be defined in
+    this process and raises ``DefinitionError`` naming the instance and the workflow where it is not. Times are aware
+    UTC datetimes on the clock of the store; ``telemetry_start_time`` is that clock in nanoseconds, None when unknown.
+    """
+
+    id: str
+    run_id: str
+    workflow_name: str
+    workflow_version: int
+    workflow_family: str
+    status: Status
+    context: Context = field(default_factory=Context)
+    runtime_metadata: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    telemetry_metadata: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    telemetry_start_time: int | None = None
+    started_at: datetime
+    finished_at: datetime | None = None
+    failure: Failure | None = None
+    cancel_reason: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    step_states: Mapping[str, StepState] = field(default_factory=lambda: MappingProxyType(dict[str, StepState]()))
+    """Where each step stands, by key; steps that nothing has reached yet are not there."""
+    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
+    """The configs that started steps were given, by key."""
+    failed_key: str | None = None
+    definition: type[Workflow] | None = field(default=None, repr=False)
+    """The workflow class, or None where this process does not define it."""
+
+    @property
+    def workflow(self) -> type[Workflow]:
+        """The workflow class of exactly this version."""
+        if self.definition is None:
+            raise DefinitionError(
+                f"instance {self.id} (run {self.run_id})",
+                [
+                    f"its workflow {self.workflow_name!r}, version {self.workflow_version}, is not defined in this "
+                    "process; import the module that defines it"
+                ],
+            )
+        return self.definition
+
+    @property
+    def step_configs(self) -> Mapping[StepClass, Mapping[str, Any]]:
+        """The configs of the steps that were started with one."""
+        return MappingProxyType({self._step(key): config for key, config in self.configs.items()})
+
+    @property
+    def active_steps(self) -> frozenset[StepClass]:
+        """Steps to be executed, executing, or between attempts."""
+        return self._steps(StepStatus.ACTIVE)
+
+    @property
+    def waiting_steps(self) -> frozenset[StepClass]:
+        """Steps that wait for an event or a time."""
+        return self._steps(StepStatus.WAITING)
+
+    @property
+    def completed_steps(self) -> frozenset[StepClass]:
+        """Steps that gave an event, ``Done`` included."""
+        return self._steps(StepStatus.COMPLETED)
+
+    @property
+    def skipped_steps(self) -> frozenset[StepClass]:
+        """Steps that no branch can reach any more."""
+        return self._steps(StepStatus.SKIPPED)
+
+    @property
+    def failed_step(self) -> StepClass | None:
+        """The step that failed the run."""
+        return None if self.failed_key is None else self._step(self.failed_key)
+
+    @property
+    def current_step(self) -> StepClass | None:
+        """The only waiting step, else the only active one, else None."""
+        for steps in (self.waiting_steps, self.active_steps):
+            if len(steps) == 1:
+                return next(iter(steps))
+        return None
+
+    def idempotency_key(self, step: StepClass | Step) -> str:
+        """The same string for every attempt of one activation of ``step``, and for no other: for outside systems."""
+        return f"{self.run_id}:{step.key}"
+
+    def _steps(self, status: StepStatus) -> frozenset[StepClass]:
+        if self.status.final and status in (StepStatus.ACTIVE, StepStatus.WAITING):
+            return frozenset()
+        return frozenset(self._resolve(key for key, state in self.step_states.items() if state.status is status))
+
+    def _resolve(self, keys: Iterable[str]) -> Iterable[StepClass]:
+        return [self._step(key) for key in keys]
+
+    def _step(self, key: str) -> StepClass:
+        step = self.workflow.graph.by_key.get(key)
+        if step is None:
+            raise DefinitionError(
+                f"instance {self.id} (run {self.run_id})",
+                [f"its workflow {self.workflow_name!r}, version {self.workflow_version}, has no step {key!r} any more"],
+            )
+        return step

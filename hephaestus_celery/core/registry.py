@@ -1,0 +1,162 @@
+"""What this process has defined: its workflows, and its runtimes.
+
+Step code is found here and nowhere else: a message names a run and a step, never a path to import. The two registries
+are the only state of the core; they grow when classes are defined and runtimes made.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hephaestus_celery.exceptions import ConfigurationError, DefinitionError
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.instance import Instance
+    from hephaestus_celery.core.workflow import Workflow
+
+    WorkflowClass = type[Workflow]
+    Listener = Callable[[WorkflowClass], None]
+
+
+class Runtime(Protocol):
+    """What the facade of a workflow needs of a runtime; ``Hephaestus`` is one."""
+
+    @property
+    def name(self) -> str:
+        """How errors name this runtime."""
+        ...
+
+    def start_instance(
+        self,
+        workflow: WorkflowClass,
+        context: Mapping[str, Any] | None = None,
+        *,
+        id: str,
+        version: int | None = None,
+        telemetry_metadata: Mapping[str, Any] | None = None,
+    ) -> Any: ...
+
+    def resume(
+        self,
+        id: str,
+        event: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        step: Any = None,
+        workflow: WorkflowClass | None = None,
+        keep_early: bool = False,
+    ) -> None: ...
+
+    def get(self, id: str, *, workflow: WorkflowClass | None = None) -> Instance: ...
+
+    def cancel(self, id: str, reason: str | None = None, *, workflow: WorkflowClass | None = None) -> None: ...
+
+    def list(self, **filters: Any) -> Any: ...
+
+
+class WorkflowRegistry:
+    """The workflows of a process by name and version; listeners hear of each one, also of those already there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._workflows: dict[tuple[str, int], WorkflowClass] = {}
+        self._listeners: list[Listener] = []
+
+    def add(self, workflow: WorkflowClass) -> None:
+        """Register a workflow; defining it anew in the same place (a reload, a notebook) replaces it.
+
+        Raises ``DefinitionError`` when a class from another place has the same name and version.
+        """
+        key = (workflow.name, workflow.version)
+        with self._lock:
+            holder = self._workflows.get(key)
+            if holder is not None and _place(holder) != _place(workflow):
+                raise DefinitionError(
+                    _place(workflow),
+                    [f"{_place(holder)} has the name {workflow.name!r} in version {workflow.version} already"],
+                )
+            self._workflows[key] = workflow
+            listeners = tuple(self._listeners)
+        for listener in listeners:
+            listener(workflow)
+
+    def discard(self, workflow: WorkflowClass) -> None:
+        """Forget a workflow; used when an umbrella gives it another version number."""
+        with self._lock:
+            if self._workflows.get((workflow.name, workflow.version)) is workflow:
+                del self._workflows[workflow.name, workflow.version]
+
+    def find(self, name: str, version: int) -> WorkflowClass | None:
+        """The workflow of this name and version, if this process has defined it."""
+        return self._workflows.get((name, version))
+
+    def versions(self, name: str) -> tuple[int, ...]:
+        """The versions of this name that the process knows."""
+        with self._lock:
+            return tuple(sorted(version for known, version in self._workflows if known == name))
+
+    def all(self) -> tuple[WorkflowClass, ...]:
+        """Every registered workflow."""
+        with self._lock:
+            return tuple(self._workflows.values())
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` for every workflow, now and later; gives the function that ends it."""
+        with self._lock:
+            self._listeners.append(listener)
+            known = tuple(self._workflows.values())
+        for workflow in known:
+            listener(workflow)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return unsubscribe
+
+
+class RuntimeRegistry:
+    """The open runtimes of a process. They are kept alive: a module may make one and keep no name for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runtimes: list[Runtime] = []
+
+    def add(self, runtime: Runtime) -> None:
+        """An opened runtime."""
+        with self._lock:
+            self._runtimes.append(runtime)
+
+    def discard(self, runtime: Runtime) -> None:
+        """A closed one."""
+        with self._lock:
+            self._runtimes = [known for known in self._runtimes if known is not runtime]
+
+    def sole(self, workflow: WorkflowClass) -> Runtime:
+        """The one runtime of the process; ``ConfigurationError`` for none or several."""
+        known = self._runtimes
+        match len(known):
+            case 1:
+                return known[0]
+            case 0:
+                raise ConfigurationError(
+                    f"{workflow.__qualname__} finds no Hephaestus in this process; create one, Hephaestus(app), "
+                    "in a module that is imported here"
+                )
+            case _:
+                names = ", ".join(runtime.name for runtime in known)
+                raise ConfigurationError(
+                    f"{workflow.__qualname__} finds several Hephaestus in this process ({names}); say which one it "
+                    f"belongs to with the class attribute `hephaestus`, or close the others"
+                )
+
+
+def _place(workflow: WorkflowClass) -> str:
+    return f"{workflow.__module__}.{workflow.__qualname__}"
+
+
+WORKFLOWS = WorkflowRegistry()
+RUNTIMES = RuntimeRegistry()

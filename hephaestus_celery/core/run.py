@@ -1,0 +1,355 @@
+"""The control state of a run and its transitions: pure functions from a state and an input to a :class:`Decision`.
+
+Contexts are not here: the control state says where a run stands, not what it knows. Each function is one transition,
+applied whole or not at all by the storage; `storage/redis/lua` holds the same transitions as scripts. Times are
+microseconds on the clock of the store, given by the caller.
+
+Laws held here (tested in ``tests/properties``): a result for a step that is not active in this attempt changes nothing;
+applying anything twice equals applying it once; nothing changes after a final status; ``sequence`` grows by exactly the
+number of events that the transition tells of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from hephaestus_celery.core.builtin import Done
+from hephaestus_celery.core.commands import ClearTimer, Command, DispatchStep, Finish, SetTimer, TimerKind
+from hephaestus_celery.core.engine import Arrivals, Settlement, settle
+from hephaestus_celery.core.lifecycle import Status, StepStatus, derive
+
+DONE = Done.key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingResume:
+    """An event that was delivered to a step and that no worker has applied yet."""
+
+    event: str
+    source: str  # "external" or "timeout"
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepState:
+    """Where one step stands. ``fence`` is set while a worker holds the step; only its bearer may commit."""
+
+    status: StepStatus
+    attempt: int = 1
+    max_attempts: int = 1
+    dispatch: int = 1
+    fence: str | None = None
+    queued_at: int | None = None
+    claimed_at: int | None = None
+    waiting_since: int | None = None
+    accepts: Mapping[str, str] = field(default_factory=dict[str, str])
+    resume: PendingResume | None = None
+    event: str | None = None
+    order: int | None = None
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether the step may yet wait for an event that has not been delivered."""
+        return self.status is StepStatus.ACTIVE or (self.status is StepStatus.WAITING and self.resume is None)
+
+    def outline(self) -> tuple[str, int, str | None]:
+        """Status, attempt and event, for a log line."""
+        return self.status, self.attempt, self.event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """Where a run stands. ``sequence`` is the last event number given out, ``advances`` the number of engine ticks."""
+
+    status: Status
+    steps: Mapping[str, StepState]
+    arrivals: Mapping[str, Arrivals] = field(default_factory=dict[str, Arrivals])
+    early: Mapping[str, PendingResume] = field(default_factory=dict[str, PendingResume])
+    sequence: int = 0
+    advances: int = 0
+    applied: int = 0
+    finished_at: int | None = None
+    failed_step: str | None = None
+
+    def count(self, status: StepStatus) -> int:
+        """How many steps are in this status; in a final run nothing is active or waiting."""
+        if self.status.final and status in (StepStatus.ACTIVE, StepStatus.WAITING):
+            return 0
+        return sum(1 for step in self.steps.values() if step.status is status)
+
+
+class Verdict(StrEnum):
+    """How a transition was taken."""
+
+    APPLIED = "applied"
+    DISCARDED = "discarded"  # the run has ended: only the history keeps it
+    STALE = "stale"  # not this step, attempt or fence: nothing happened
+    TAKEN = "taken"  # a claim: another worker holds the step
+    CONFLICT = "conflict"  # a computed transition was decided on an older context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The state after a transition, what must be done, and the facts that telemetry tells.
+
+    ``sequence`` is the first of ``reserved`` event numbers.
+    """
+
+    verdict: Verdict
+    state: RunState
+    commands: tuple[Command, ...] = ()
+    sequence: int = 0
+    reserved: int = 0
+    activated: tuple[str, ...] = ()
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """``now`` and the deadlines that transitions set, all in microseconds."""
+
+    now: int
+    dispatch_timeout: int
+    lease: int
+
+
+def create(*, initial: str, max_attempts: int, times: Times) -> Decision:
+    """A new run: its first step is to be dispatched."""
+    step = StepState(status=StepStatus.ACTIVE, max_attempts=max_attempts, queued_at=times.now)
+    state = RunState(status=Status.PENDING, steps={initial: step})
+    return Decision(verdict=Verdict.APPLIED, state=state, commands=_queue(initial, step, times))
+
+
+def claim(state: RunState, key: str, *, attempt: int, fence: str, launch: bool, times: Times) -> Decision:
+    """A worker takes an attempt of a step, or a delivered event of a waiting one.
+
+    The first claim of a run makes it ``running``. ``launch``: the step is ``Done`` itself, which has no ``step.start``
+    of its own at this point.
+    """
+    step = state.steps.get(key)
+    resumed = step is not None and step.status is StepStatus.WAITING and step.resume is not None
+    if step is None or state.status.final or step.attempt != attempt:
+        return Decision(verdict=Verdict.STALE, state=state)
+    if step.status is not StepStatus.ACTIVE and not resumed:
+        return Decision(verdict=Verdict.STALE, state=state)
+    if step.fence is not None:
+        return Decision(verdict=Verdict.TAKEN, state=state)
+    first = state.status is Status.PENDING
+    reserved = (2 if first else 0) + (0 if resumed or launch else 1)
+    taken = replace(step, fence=fence, claimed_at=times.now)
+    after = replace(
+        _with_step(state, key, taken),
+        status=Status.RUNNING if first else state.status,
+        advances=1 if first else state.advances,
+        sequence=state.sequence + reserved,
+    )
+    lease = SetTimer(key, TimerKind.LEASE, times.now + times.lease)
+    return _decided(state, after, reserved, commands=(lease,))
+
+
+def complete(
+    state: RunState,
+    key: str,
+    *,
+    fence: str,
+    event: str,
+    settlement: Settlement,
+    attempts: Mapping[str, int],
+    times: Times,
+    expected: int | None = None,
+) -> Decision:
+    """A step gives an event: settle its edges, start what can start, end the run where ``Done`` is reached.
+
+    ``attempts`` gives the ``max_attempts`` of the steps that may be started. ``expected`` is the number of results that
+    a computed transition has seen; when there are more by now, nothing changes and the caller decides again.
+    """
+    step = state.steps.get(key)
+    refused = _refuse(state, step, fence=fence)
+    if refused is not None or step is None:
+        return refused or Decision(verdict=Verdict.STALE, state=state)
+    if expected is not None and expected != state.applied:
+        return Decision(verdict=Verdict.CONFLICT, state=state)
+    launch = key == DONE
+    settled = settle(state.arrivals, settlement)
+    done = launch or DONE in settled.activated
+    reserved = (0 if launch else 3) + (4 if done else 0)
+    started = {
+        target: StepState(status=StepStatus.ACTIVE, max_attempts=attempts[target], queued_at=times.now)
+        for target in settled.activated
+        if target != DONE
+    }
+    steps = {**state.steps, **started, **{k: StepState(status=StepStatus.SKIPPED, attempt=0) for k in settled.skipped}}
+    order = state.sequence + 1
+    steps[key] = StepState(
+        status=StepStatus.COMPLETED, attempt=step.attempt, max_attempts=step.max_attempts, event=event, order=order
+    )
+    if done:
+        last = state.sequence + reserved
+        steps[DONE] = StepState(status=StepStatus.COMPLETED, event=DONE, order=last)
+    after = replace(
+        state,
+        steps=steps,
+        arrivals=settled.arrivals,
+        sequence=state.sequence + reserved,
+        advances=state.advances + (0 if launch else 1),
+        applied=state.applied + 1,
+    )
+    commands: list[Command] = [ClearTimer(key)]
+    for target, new in started.items():
+        commands.extend(_queue(target, new, times))
+    if done:
+        after = replace(after, status=Status.COMPLETED, finished_at=times.now)
+        commands.append(Finish(Status.COMPLETED))
+    else:
+        after = _derived(after)
+    return _decided(state, after, reserved, commands=tuple(commands), activated=settled.activated, done=done)
+
+
+def suspend(
+    state: RunState, key: str, *, fence: str, accepts: Mapping[str, str], timeout: int | None, times: Times
+) -> Decision:
+    """A step waits from now on, for an event that it ``accepts`` or for ``timeout`` microseconds.
+
+    An event that was kept for it is delivered at once; the caller applies it.
+    """
+    step = state.steps.get(key)
+    refused = _refuse(state, step, fence=fence)
+    if refused is not None or step is None:
+        return refused or Decision(verdict=Verdict.STALE, state=state)
+    waiting = replace(
+        step,
+        status=StepStatus.WAITING,
+        fence=None,
+        waiting_since=times.now,
+        accepts=accepts,
+        dispatch=step.dispatch + 1,
+    )
+    early = _find_early(state, key, accepts)
+    commands: tuple[Command, ...] = (ClearTimer(key),)
+    kept = dict(state.early)
+    if early is not None:
+        resume = kept.pop(early)
+        waiting = replace(waiting, resume=replace(resume, event=accepts[resume.event], at=times.now))
+        commands = (*_queue(key, waiting, times),)
+    elif timeout is not None:
+        commands = (SetTimer(key, TimerKind.TIMEOUT, times.now + timeout),)
+    after = _derived(replace(_with_step(state, key, waiting), early=kept, sequence=state.sequence + 1))
+    return _decided(state, after, 1, commands=commands)
+
+
+def fail(state: RunState, key: str, *, fence: str, times: Times) -> Decision:
+    """The last attempt of a step failed: the run fails. Steps not yet started never start."""
+    step = state.steps.get(key)
+    refused = _refuse(state, step, fence=fence)
+    if refused is not None or step is None:
+        return refused or Decision(verdict=Verdict.STALE, state=state)
+    failed = replace(step, status=StepStatus.FAILED, fence=None)
+    after = replace(
+        _with_step(state, key, failed),
+        status=Status.FAILED,
+        failed_step=key,
+        finished_at=times.now,
+        sequence=state.sequence + 2,
+    )
+    return _decided(state, after, 2, commands=(ClearTimer(key), Finish(Status.FAILED)))
+
+
+def deliver(state: RunState, key: str, *, name: str, source: str, times: Times) -> Decision:
+    """An event reaches a waiting step, which :func:`waiting_for` has found; a worker is to apply it."""
+    step = state.steps[key]
+    resume = PendingResume(event=step.accepts[name], source=source, at=times.now)
+    resumed = replace(step, resume=resume)
+    after = _with_step(state, key, resumed)
+    return Decision(verdict=Verdict.APPLIED, state=after, commands=_queue(key, resumed, times))
+
+
+def keep(state: RunState, *, name: str, step: str | None, times: Times) -> Decision:
+    """Keep an event until a step (or the one named) waits for it; one that is kept already stays as it is."""
+    slot = early_slot(name, step)
+    if slot in state.early:
+        return Decision(verdict=Verdict.APPLIED, state=state)
+    resume = PendingResume(event=name, source="external", at=times.now)
+    return Decision(verdict=Verdict.APPLIED, state=replace(state, early={**state.early, slot: resume}))
+
+
+def cancel(state: RunState, *, times: Times) -> Decision:
+    """End the run at once; ``STALE`` when it has ended already."""
+    if state.status.final:
+        return Decision(verdict=Verdict.STALE, state=state)
+    after = replace(state, status=Status.CANCELLED, finished_at=times.now, sequence=state.sequence + 1)
+    return _decided(state, after, 1, commands=(Finish(Status.CANCELLED),))
+
+
+def waiting_for(state: RunState, name: str, *, step: str | None = None) -> tuple[str, ...]:
+    """The keys of the steps that wait for an event of this name and have not been given one."""
+    if state.status.final:
+        return ()
+    return tuple(
+        key
+        for key, candidate in state.steps.items()
+        if candidate.status is StepStatus.WAITING
+        and candidate.resume is None
+        and name in candidate.accepts
+        and step in (None, key)
+    )
+
+
+def early_slot(name: str, step: str | None) -> str:
+    """Where an event that came too early is kept; names and keys contain no ``|``."""
+    return f"{step or ''}|{name}"
+
+
+def _refuse(state: RunState, step: StepState | None, *, fence: str) -> Decision | None:
+    if step is None or step.fence != fence:
+        return Decision(verdict=Verdict.STALE, state=state)
+    if not state.status.final:
+        return None
+    # The run ended while the step was being executed: its events get their number, nothing else changes.
+    key = next(key for key, candidate in state.steps.items() if candidate is step)
+    reserved = 0 if step.resume is not None else 1
+    after = replace(_with_step(state, key, replace(step, fence=None)), sequence=state.sequence + reserved)
+    return Decision(verdict=Verdict.DISCARDED, state=after, sequence=state.sequence + 1, reserved=reserved)
+
+
+def _find_early(state: RunState, key: str, accepts: Mapping[str, str]) -> str | None:
+    for name in accepts:
+        for slot in (early_slot(name, key), early_slot(name, None)):
+            if slot in state.early:
+                return slot
+    return None
+
+
+def _queue(key: str, step: StepState, times: Times) -> tuple[Command, ...]:
+    deadline = SetTimer(key, TimerKind.DISPATCH, times.now + times.dispatch_timeout)
+    return deadline, DispatchStep(key, step.attempt, step.dispatch)
+
+
+def _with_step(state: RunState, key: str, step: StepState) -> RunState:
+    return replace(state, steps={**state.steps, key: step})
+
+
+def _derived(state: RunState) -> RunState:
+    status = derive(active=state.count(StepStatus.ACTIVE), waiting=state.count(StepStatus.WAITING))
+    return replace(state, status=status)
+
+
+def _decided(
+    before: RunState,
+    after: RunState,
+    reserved: int,
+    *,
+    commands: tuple[Command, ...],
+    activated: tuple[str, ...] = (),
+    done: bool = False,
+) -> Decision:
+    return Decision(
+        verdict=Verdict.APPLIED,
+        state=after,
+        commands=commands,
+        sequence=before.sequence + 1,
+        reserved=reserved,
+        activated=activated,
+        done=done,
+    )

@@ -1,0 +1,176 @@
+"""Steps, and what their ``execute`` may answer with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hephaestus_celery.core.retry import RetryPolicy, seconds
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.context import Context
+    from hephaestus_celery.core.instance import Instance
+
+StepConfig = Mapping[str, Any] | None
+
+_NAME = re.compile(r"[^\s|\x00-\x1f\x7f]{1,100}")
+_SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+@dataclass(frozen=True, slots=True)
+class Ok:
+    """The step is done and gives ``event``.
+
+    ``context`` (a mapping with string keys) is stored under the step's key; ``metadata`` is merged into the instance's
+    ``runtime_metadata``, later keys winning.
+    """
+
+    event: str
+    context: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Async:
+    """The step is not done yet: it waits for ``resume``, or after ``timeout`` (seconds or timedelta) for ``"timeout"``."""
+
+    timeout: float | timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """The attempt failed for ``reason``; with ``retry=False`` the remaining attempts are skipped."""
+
+    reason: Any
+    retry: bool = True
+
+
+Result = Ok | Async | Error
+
+
+class Step:
+    """One step of a workflow; subclass it, declare ``events`` and write ``execute``.
+
+    The class is the step's identity within a workflow. ``execute`` runs at least once per activation: give
+    ``instance.idempotency_key(step)`` to outside systems that must not act twice.
+    """
+
+    events: ClassVar[Sequence[str]] = ()
+    """The names that ``execute`` may answer with, ``Ok(event)``, or that ``resume`` may bring."""
+    key: ClassVar[str] = "step"
+    """Names the step within a workflow; by default the class name in snake case."""
+    retry: ClassVar[RetryPolicy | None] = None
+    """None: the workflow's ``default_retry``."""
+    time_limit: ClassVar[float | timedelta | None] = None
+    """Seconds or timedelta that one attempt may take; None: no limit."""
+    queue: ClassVar[str | None] = None
+    """The queue of the step's task; None: the application's routing."""
+    priority: ClassVar[int | None] = None
+    """The priority of the step's task; None: the application's routing."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "key" not in cls.__dict__:
+            cls.key = snake_case(cls.__name__)
+
+    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result:
+        """Do the work and answer with :class:`Ok`, :class:`Async` or :class:`Error`; raising is failing."""
+        raise NotImplementedError(f"{type(self).__name__} has no execute")
+
+    @classmethod
+    def named(cls, key: str) -> type[Step]:
+        """A subclass with this key, so that one step can stand twice in a workflow."""
+        return type(cls)(
+            cls.__name__, (cls,), {"key": key, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
+        )
+
+    @classmethod
+    def check_config(cls, config: StepConfig) -> list[str]:
+        """What is wrong with a config of this step, a sentence each; called when a workflow is defined."""
+        del config
+        return []
+
+    @classmethod
+    def plain_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The config as it is stored; for steps whose config may hold what JSON can't carry."""
+        return config
+
+    @classmethod
+    def events_for(cls, config: StepConfig) -> tuple[str, ...]:
+        """The events that need a transition where the step has this config."""
+        del config
+        return tuple(cls.events)
+
+    @classmethod
+    def resume_events(cls, config: StepConfig) -> dict[str, str]:
+        """What ``resume`` may bring while the step waits: the name that comes, and the event that it is to the step."""
+        del config
+        return {event: event for event in cls.events}
+
+
+def snake_case(name: str) -> str:
+    """``ValidateOrder`` -> ``validate_order``, ``HTTPCheck2`` -> ``http_check2``."""
+    return _SNAKE.sub("_", name).lower()
+
+
+def is_name(value: object) -> bool:
+    """Whether ``value`` can name an event or a step: 1 to 100 characters without white space, controls or ``|``."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def is_step(value: object) -> bool:
+    """Whether ``value`` is a step class that can run: it has an ``execute`` of its own and declares events."""
+    return (
+        isinstance(value, type) and issubclass(value, Step) and value.execute is not Step.execute and bool(value.events)
+    )
+
+
+def check_step(step: type[Step]) -> list[str]:
+    """What is wrong with the step's own declarations, a sentence each."""
+    return [*_check_events(step), *_check_key(step), *_check_options(step)]
+
+
+def _check_events(step: type[Step]) -> list[str]:
+    events: object = step.events
+    if not isinstance(events, (tuple, list)):
+        return [f"step {step.__name__}: events must be a tuple or list of names, not {events!r}"]
+    problems = [
+        f"step {step.__name__}: {event!r} can't name an event (a string of 1 to 100 characters without white space or |)"
+        for event in events
+        if not is_name(event)
+    ]
+    if not problems and len(set(events)) < len(events):
+        problems.append(f"step {step.__name__}: events has a name twice: {events!r}")
+    return problems
+
+
+def _check_key(step: type[Step]) -> list[str]:
+    key: object = step.key
+    if is_name(key):
+        return []
+    return [
+        f"step {step.__name__}: {key!r} can't be its key (a string of 1 to 100 characters without white space or |)"
+    ]
+
+
+def _check_options(step: type[Step]) -> list[str]:
+    problems: list[str] = []
+    retry: object = step.retry
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        problems.append(f"step {step.__name__}: retry must be a RetryPolicy or None, not {retry!r}")
+    if step.time_limit is not None:
+        try:
+            if seconds(step.time_limit, name="time_limit") <= 0:
+                problems.append(f"step {step.__name__}: time_limit must be more than nothing, not {step.time_limit!r}")
+        except ValueError as error:
+            problems.append(f"step {step.__name__}: {error}")
+    queue: object = step.queue
+    if queue is not None and not (isinstance(queue, str) and queue):
+        problems.append(f"step {step.__name__}: queue must be the name of a queue or None, not {queue!r}")
+    priority: object = step.priority
+    if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int)):
+        problems.append(f"step {step.__name__}: priority must be an int or None, not {priority!r}")
+    return problems

@@ -1,0 +1,405 @@
+"""The checks that a workflow passes when its class is defined. Every problem is found before any is reported."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, cast
+
+from hephaestus_celery.core.builtin import Done, Wait
+from hephaestus_celery.core.context import check_mapping
+from hephaestus_celery.core.graph import Graph, StepClass, Target
+from hephaestus_celery.core.identity import Unique
+from hephaestus_celery.core.retry import RetryPolicy
+from hephaestus_celery.core.step import Step, StepConfig, check_step, is_step
+from hephaestus_celery.exceptions import DataError
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.workflow import Route, Workflow
+
+OPTIONS = frozenset(
+    "unique initial_step transitions tags metadata version default_retry name hephaestus versions current".split()
+)
+
+Pair = tuple[StepClass, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A graph, or the problems that stand in its way; ``routes`` names the method for each computed pair."""
+
+    graph: Graph | None
+    problems: tuple[str, ...]
+    routes: dict[Pair, str]
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A graph that is being read, and what was found wrong on the way."""
+
+    problems: list[str] = field(default_factory=list[str])
+    table: dict[Pair, tuple[Target, ...]] = field(default_factory=dict[Pair, tuple[Target, ...]])
+    routes: dict[Pair, str] = field(default_factory=dict[Pair, str])
+    targets: list[Target] = field(default_factory=list[Target])
+
+    def report(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+
+def check(workflow: type[Workflow], routes: Mapping[str, Route]) -> Checked:
+    """Check a workflow's class attributes and its graph."""
+    draft = _Draft()
+    _check_options(workflow, draft)
+    initial = _read_initial(workflow, draft)
+    _read_transitions(workflow, draft)
+    for name, noted in routes.items():
+        _read_route(name, noted, draft)
+    steps = _steps(initial, draft)
+    for step in steps:
+        for problem in check_step(step):
+            draft.report(problem)
+    _check_keys(steps, draft)
+    _check_configs(draft)
+    _check_sources(steps, draft)
+    _check_cycles(draft)
+    if initial is not None:
+        _check_reach(initial, steps, draft)
+    if draft.problems or initial is None:
+        return Checked(graph=None, problems=tuple(draft.problems), routes={})
+    graph = Graph(initial=initial, table=draft.table, dynamic=frozenset(draft.routes))
+    return Checked(graph=graph, problems=(), routes=draft.routes)
+
+
+def chosen(method: str, answer: object, declared: Sequence[Target]) -> tuple[Target, ...]:
+    """What a ``@route`` method gave, as targets; ``ValueError`` unless all of it was declared."""
+    given = cast("Sequence[object]", answer) if isinstance(answer, list) else [answer]
+    known = {target.step: target for target in declared}
+    result: list[Target] = []
+    for item in given:
+        target = _as_target(item)
+        if target is None or target.step not in known:
+            names = ", ".join(step.__name__ for step in known)
+            raise ValueError(f"route {method} gave {_label(item)}, which is none of its targets ({names})")
+        if target.step in [seen.step for seen in result]:
+            raise ValueError(f"route {method} gave {target.step.__name__} twice")
+        result.append(target if target.config is not None else known[target.step])
+    if not result:
+        raise ValueError(f"route {method} gave no target")
+    for target in result:
+        if problems := _config_problems(target):
+            raise ValueError(f"route {method}: {problems[0]}")
+    return tuple(result)
+
+
+def _check_options(workflow: type[Workflow], draft: _Draft) -> None:
+    _check_unknown(workflow, draft)
+    unique: object = getattr(workflow, "unique", None)
+    if unique is None:
+        if not _is_member_to_be(workflow):
+            draft.report("unique is missing: declare unique = Unique('key')")
+    elif not isinstance(unique, Unique):
+        draft.report(f"unique must be a Unique('key'), not {unique!r}")
+    _check_tags(workflow, draft)
+    try:
+        check_mapping(workflow.metadata, "metadata")
+    except DataError as error:
+        draft.report(str(error))
+    if not _is_version(workflow.version):
+        draft.report(f"version must be a positive int, not {workflow.version!r}")
+    retry: object = workflow.default_retry
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        draft.report(f"default_retry must be a RetryPolicy or None, not {retry!r}")
+    name: object = workflow.name
+    if not isinstance(name, str) or not name or any(char.isspace() or char == "|" for char in name):
+        draft.report(f"name must be a non-empty string without white space or |, not {name!r}")
+
+
+def _is_member_to_be(workflow: type[Workflow]) -> bool:
+    # A version of an umbrella inherits `unique` from it, and is defined before it. Such a class says that it is one by
+    # its own `version`, or by standing in the body of another class; it can't be started until an umbrella takes it.
+    parent = workflow.__qualname__.rpartition(".")[0]
+    nested = bool(parent) and not parent.endswith("<locals>")
+    return nested or _is_version(workflow.__dict__.get("version"))
+
+
+def _is_version(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _check_unknown(workflow: type[Workflow], draft: _Draft) -> None:
+    from hephaestus_celery.core.workflow import Workflow  # at call time: workflow.py imports this module
+
+    known = OPTIONS | {"graph", "family"}  # the latter two are set here, on a workflow that is subclassed
+    for ancestor in workflow.__mro__:
+        if ancestor is Workflow:
+            break
+        for name, value in vars(ancestor).items():
+            if name.startswith("_") or name.isupper() or name in known or _is_code(value):
+                continue
+            close = difflib.get_close_matches(name, OPTIONS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"options are {', '.join(sorted(OPTIONS))}"
+            draft.report(f"{name} is no option of a workflow; {hint}")
+
+
+def _is_code(value: object) -> bool:
+    return isinstance(value, (FunctionType, staticmethod, classmethod, property, type)) or inspect.isdatadescriptor(
+        value
+    )
+
+
+def _check_tags(workflow: type[Workflow], draft: _Draft) -> None:
+    tags: object = workflow.tags
+    if not isinstance(tags, (tuple, list, set, frozenset)):
+        draft.report(f"tags must be a list or tuple of strings, not {tags!r}")
+        return
+    for tag in cast("Iterable[object]", tags):
+        if not isinstance(tag, str) or not tag:
+            draft.report(f"tags has {tag!r}; tags are non-empty strings")
+
+
+def _read_initial(workflow: type[Workflow], draft: _Draft) -> Target | None:
+    if getattr(workflow, "initial_step", None) is None:
+        draft.report("initial_step is missing: name the step, or (step, config), that comes first")
+        return None
+    target = _read_target(workflow.initial_step, "initial_step", draft)
+    if target is not None:
+        draft.targets.append(target)
+    return target
+
+
+def _read_transitions(workflow: type[Workflow], draft: _Draft) -> None:
+    transitions: object = workflow.transitions
+    if not isinstance(transitions, Mapping):
+        draft.report(f"transitions must be a mapping of (step, event) to targets, not {transitions!r}")
+        return
+    for pair, value in cast("Mapping[object, object]", transitions).items():
+        source = _read_pair(pair, "transitions", draft)
+        where = f"transition {_pair_label(pair)}"
+        targets = _read_targets(value, where, draft)
+        if source is not None:
+            draft.table[source] = targets
+
+
+def _read_route(name: str, noted: Route, draft: _Draft) -> None:
+    where = f"route {name}"
+    pair = _read_pair((noted.source, noted.event), where, draft)
+    targets: object = noted.targets
+    if not isinstance(targets, (list, tuple)):
+        draft.report(f"{where}: targets must be a list of steps, not {targets!r}")
+        return
+    read = _read_targets(list(cast("Sequence[object]", targets)), where, draft)
+    if pair is None:
+        return
+    if pair in draft.routes:
+        draft.report(f"{where}: {_pair_label(pair)} is computed by {draft.routes[pair]} already")
+    elif pair in draft.table:
+        draft.report(f"{where}: {_pair_label(pair)} stands in transitions too")
+    draft.routes[pair] = name
+    draft.table[pair] = read
+
+
+def _read_pair(pair: object, where: str, draft: _Draft) -> Pair | None:
+    if not isinstance(pair, tuple) or len(cast("tuple[object, ...]", pair)) != 2:
+        draft.report(f"{where} has the key {pair!r}, which is no (step, event)")
+        return None
+    source, event = cast("tuple[object, object]", pair)
+    if not (isinstance(source, type) and issubclass(source, Step)):
+        draft.report(f"{where} has the source {_label(source)}, which is no step")
+        return None
+    if source is Done:
+        draft.report(f"{where}: Done is the end; nothing follows it")
+        return None
+    if not is_step(source):
+        _report_unknown(source, where, draft)
+        return None
+    if event not in tuple(source.events):
+        draft.report(
+            f"{where}: {source.__name__} does not declare the event {event!r} (it declares {', '.join(map(repr, source.events))})"
+        )
+        return None
+    return source, cast("str", event)
+
+
+def _read_targets(value: object, where: str, draft: _Draft) -> tuple[Target, ...]:
+    items = cast("list[object]", value) if isinstance(value, list) else [value]
+    if not items:
+        draft.report(f"{where} has an empty list of targets")
+    result: list[Target] = []
+    for item in items:
+        target = _read_target(item, where, draft)
+        if target is None:
+            continue
+        if any(seen.step is target.step for seen in result):
+            draft.report(f"{where} names the target {target.step.__name__} twice")
+            continue
+        result.append(target)
+        draft.targets.append(target)
+    return tuple(result)
+
+
+def _read_target(item: object, where: str, draft: _Draft) -> Target | None:
+    target = _as_target(item)
+    if target is None:
+        if isinstance(item, type):
+            _report_unknown(item, where, draft)
+        else:
+            draft.report(f"{where} has {_label(item)}, which is neither a step nor (step, config)")
+        return None
+    if not is_step(target.step):
+        _report_unknown(target.step, where, draft)
+        return None
+    return target
+
+
+def _as_target(item: object) -> Target | None:
+    if isinstance(item, type) and issubclass(item, Step):
+        return Target(item)
+    if isinstance(item, tuple) and len(cast("tuple[object, ...]", item)) == 2:
+        step, config = cast("tuple[object, object]", item)
+        if isinstance(step, type) and issubclass(step, Step):
+            return Target(step, cast("StepConfig", config))
+    return None
+
+
+def _report_unknown(step: type, where: str, draft: _Draft) -> None:
+    if not issubclass(step, Step):
+        draft.report(f"{where} has {step.__name__}, an unknown step: it is no subclass of Step")
+        return
+    missing = [
+        *([] if step.execute is not Step.execute else ["no execute"]),
+        *([] if step.events else ["no events"]),
+    ]
+    draft.report(f"{where} has {step.__name__}, an unknown step: it has {' and '.join(missing)}")
+
+
+def _steps(initial: Target | None, draft: _Draft) -> list[StepClass]:
+    found: dict[StepClass, None] = {}
+    if initial is not None:
+        found[initial.step] = None
+    for (source, _), targets in draft.table.items():
+        found[source] = None
+        for target in targets:
+            found[target.step] = None
+    return list(found)
+
+
+def _check_keys(steps: Iterable[StepClass], draft: _Draft) -> None:
+    holders: dict[str, StepClass] = {}
+    for step in steps:
+        if step.key == Done.key and step is not Done:
+            draft.report(f"step {step.__name__} has the key 'done', which is Done's")
+            continue
+        holder = holders.setdefault(step.key, step)
+        if holder is not step:
+            draft.report(
+                f"{holder.__name__} and {step.__name__} have one key, {step.key!r}; "
+                f"use {step.__name__}.named('another_key')"
+            )
+
+
+def _check_configs(draft: _Draft) -> None:
+    for target in draft.targets:
+        for problem in _config_problems(target):
+            draft.report(problem)
+
+
+def _config_problems(target: Target) -> list[str]:
+    config: object = target.config
+    name = target.step.__name__
+    if config is not None:
+        plain = config
+        if issubclass(target.step, Wait) and isinstance(config, Mapping):
+            plain = {key: value for key, value in cast("Mapping[Any, Any]", config).items() if key != "duration"}
+        try:
+            check_mapping(plain, f"{name}: config")
+        except DataError as error:
+            return [str(error)]
+    return [f"{name}: {problem}" for problem in target.step.check_config(target.config)]
+
+
+def _check_sources(steps: Iterable[StepClass], draft: _Draft) -> None:
+    for step in steps:
+        if step is Done or not is_step(step):
+            continue
+        declared = [event for source, event in draft.table if source is step]
+        if not declared:
+            events = ", ".join(repr(event) for event in step.events)
+            draft.report(f"{step.__name__} is a leaf but not Done: its events ({events}) have no transition")
+            continue
+        wanted = _wanted_events(step, draft)
+        for event in wanted:
+            if event not in declared:
+                draft.report(f"{step.__name__} declares the event {event!r}, which has no transition")
+        for event in declared:
+            if event not in wanted:
+                draft.report(
+                    f"{step.__name__} never gives {event!r} with its config, so that event must not have a transition"
+                )
+
+
+def _wanted_events(step: StepClass, draft: _Draft) -> list[str]:
+    wanted: dict[str, None] = {}
+    for target in draft.targets:
+        if target.step is step and not step.check_config(target.config):
+            wanted.update(dict.fromkeys(step.events_for(target.config)))
+    return list(wanted) or list(step.events)
+
+
+def _check_cycles(draft: _Draft) -> None:
+    successors: dict[StepClass, list[StepClass]] = {}
+    for (source, _), targets in draft.table.items():
+        successors.setdefault(source, []).extend(target.step for target in targets)
+    finished: set[StepClass] = set()
+    for root in successors:
+        if root not in finished and (cycle := _find_cycle(root, successors, finished)):
+            draft.report(f"a cycle: {' -> '.join(step.__name__ for step in cycle)}")
+
+
+def _find_cycle(
+    root: StepClass, successors: Mapping[StepClass, list[StepClass]], finished: set[StepClass]
+) -> list[StepClass]:
+    # Depth first with a stack of its own: a workflow may be deeper than Python's recursion limit.
+    path: list[StepClass] = [root]
+    branches = [iter(successors.get(root, ()))]
+    while path:
+        following = next(branches[-1], None)
+        if following is None:
+            finished.add(path.pop())
+            branches.pop()
+        elif following in path:
+            finished.update(path)
+            return [*path[path.index(following) :], following]
+        elif following not in finished:
+            path.append(following)
+            branches.append(iter(successors.get(following, ())))
+    return []
+
+
+def _check_reach(initial: Target, steps: Iterable[StepClass], draft: _Draft) -> None:
+    reached = {initial.step}
+    pending = [initial.step]
+    while pending:
+        step = pending.pop()
+        for (source, _), targets in draft.table.items():
+            if source is step:
+                new = {target.step for target in targets} - reached
+                reached |= new
+                pending.extend(new)
+    for step in steps:
+        if step not in reached:
+            draft.report(f"{step.__name__} can't be reached from {initial.step.__name__}")
+
+
+def _pair_label(pair: object) -> str:
+    if isinstance(pair, tuple) and len(cast("tuple[object, ...]", pair)) == 2:
+        source, event = cast("tuple[object, object]", pair)
+        return f"({_label(source)}, {event!r})"
+    return repr(pair)
+
+
+def _label(value: object) -> str:
+    return value.__name__ if isinstance(value, type) else repr(value)

@@ -1,0 +1,73 @@
+"""The error tree. Every message says what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class HephaestusError(Exception):
+    """Root of every error that this package raises on purpose (identity errors are plain ``ValueError``)."""
+
+
+class DefinitionError(HephaestusError):
+    """A workflow or step is not well defined. ``problems`` lists every problem found, one sentence each."""
+
+    def __init__(self, subject: str, problems: Iterable[str]) -> None:
+        self.subject = subject
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        super().__init__(f"{subject} is not well defined:{lines}")
+
+    def __reduce__(self) -> tuple[type[DefinitionError], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.subject, self.problems)
+
+
+class ConfigurationError(HephaestusError):
+    """The runtime can't be put together from its settings."""
+
+
+class AlreadyRunningError(HephaestusError):
+    """An active run holds the id within the workflow's scope; nothing was stored."""
+
+
+class InstanceNotFoundError(HephaestusError):
+    """No run has this id or run id (never started, or pruned after its retention)."""
+
+
+class AmbiguousInstanceError(HephaestusError):
+    """The id names several runs and nothing says which one is meant."""
+
+
+class NotWaitingError(HephaestusError):
+    """No step of the run waits for this event; nothing was recorded."""
+
+
+class AmbiguousResumeError(HephaestusError):
+    """Several waiting steps declare the event; nothing was recorded."""
+
+
+class NotCancellableError(HephaestusError):
+    """The run has ended already."""
+
+
+class DataError(HephaestusError, ValueError):
+    """A value can't be carried: not JSON plus datetime, date, time, Decimal, UUID, or larger than allowed.
+
+    The message begins with the path to the value, such as ``context.items[3].price``.
+    """
+
+
+class StorageError(HephaestusError):
+    """The state store is out of reach, or answered something that it never should."""
+
+
+class WaitTimeoutError(HephaestusError, TimeoutError):
+    """The run had not ended when the time given to ``wait`` was over; the run goes on."""
+
+
+class StepFailedError(HephaestusError):
+    """A step answered with ``Error(reason)``; what Celery's monitors see of it."""
+
+
+class NonRetryableError(HephaestusError):
+    """Raise it (or a subclass) in ``execute``: the step fails at once, its remaining attempts are skipped."""

@@ -1,0 +1,121 @@
+"""Filters of a listing, checked, and the page that it gives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from hephaestus_celery.core.instance import Instance
+from hephaestus_celery.core.lifecycle import Status
+from hephaestus_celery.core.workflow import Workflow
+from hephaestus_celery.storage.base import Query
+from hephaestus_celery.storage.codec import microseconds
+
+_CURSOR = re.compile(r"\d{1,20}:[0-9a-f-]{36}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some instances, newest first; iterate over it. ``next_cursor`` is None after the last page."""
+
+    instances: tuple[Instance, ...]
+    next_cursor: str | None
+
+    def __iter__(self) -> Iterator[Instance]:
+        return iter(self.instances)
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+
+def read_query(filters: Mapping[str, Any]) -> Query:
+    """Filters as a query; ``TypeError`` for one that does not exist, ``ValueError`` for a value that it can't have."""
+    fields: dict[str, Any] = {}
+    statuses = frozenset(Status)
+    for name, value in filters.items():
+        if name not in _READERS:
+            raise TypeError(f"list has no filter {name!r}; filters are {', '.join(_READERS)}")
+        if value is None:
+            continue
+        read = _READERS[name](name, value)
+        statuses &= read.pop("statuses", statuses)
+        fields = {**read, **fields} if name == "workflow" else {**fields, **read}
+    return Query(statuses=statuses, **fields)
+
+
+def _status(_: str, value: object) -> dict[str, Any]:
+    return {"statuses": frozenset({_as_status(value)})}
+
+
+def _status_in(name: str, value: object) -> dict[str, Any]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError(f"{name} must be a list of statuses, not {value!r}")
+    return {"statuses": frozenset(_as_status(item) for item in cast("Iterable[object]", value))}
+
+
+def _as_status(value: object) -> Status:
+    if isinstance(value, str) and value in tuple(Status):
+        return Status(value)
+    raise ValueError(f"{value!r} is no status; one of {', '.join(Status)}")
+
+
+def _workflow(name: str, value: object) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"name": value}
+    if not (isinstance(value, type) and issubclass(value, Workflow)):
+        raise ValueError(f"{name} must be a workflow class or its name, not {value!r}")
+    if value.versions:
+        return {"family": value.name}
+    return {"name": value.name} if value.family == value.name else {"name": value.name, "version": value.version}
+
+
+def _family(name: str, value: object) -> dict[str, Any]:
+    if isinstance(value, type) and issubclass(value, Workflow):
+        return {"family": value.family}
+    return {"family": _string(name, value)}
+
+
+def _text(name: str, value: object) -> dict[str, Any]:
+    return {name: _string(name, value)}
+
+
+def _string(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} must be a non-empty string, not {value!r}")
+    return value
+
+
+def _positive(name: str, value: object) -> dict[str, Any]:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a positive int, not {value!r}")
+    return {name: value}
+
+
+def _moment(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError(f"{name} must be an aware datetime, not {value!r}")
+    return {name: microseconds(value)}
+
+
+def _cursor(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, str) or not _CURSOR.fullmatch(value):
+        raise ValueError(f"{name} must be the next_cursor of a page, not {value!r}")
+    return {name: value}
+
+
+_READERS: Mapping[str, Callable[[str, object], dict[str, Any]]] = {
+    "status": _status,
+    "status_in": _status_in,
+    "workflow": _workflow,
+    "version": _positive,
+    "workflow_family": _family,
+    "id": _text,
+    "tag": _text,
+    "started_after": _moment,
+    "started_before": _moment,
+    "limit": _positive,
+    "cursor": _cursor,
+}

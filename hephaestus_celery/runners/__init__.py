@@ -1,0 +1,1 @@
+"""What does the work that the engine asks for."""

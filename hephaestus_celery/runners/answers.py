@@ -1,0 +1,165 @@
+"""Calling a step, and making of whatever comes back one of three checked answers."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from hephaestus_celery.core.context import check_mapping
+from hephaestus_celery.core.instance import Instance
+from hephaestus_celery.core.retry import seconds
+from hephaestus_celery.core.step import Async, Error, Ok, Step, StepConfig
+from hephaestus_celery.exceptions import NonRetryableError, StepFailedError
+from hephaestus_celery.storage import codec
+
+_TEXT_LIMIT = 32 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """The step gave ``event``; ``result`` and ``metadata`` are JSON texts, None where it gave none."""
+
+    event: str
+    result: str | None
+    metadata: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspended:
+    """The step waits, for ``timeout`` microseconds or without end."""
+
+    timeout: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The attempt failed. ``error`` is what a task monitor is to see of it, ``reason`` what telemetry tells."""
+
+    kind: str
+    reason: object
+    error: Exception
+    retry: bool
+    stacktrace: list[traceback.FrameSummary] | None
+    text: str | None
+
+    @property
+    def failure(self) -> dict[str, str | None]:
+        """The fields of ``Instance.failure``."""
+        reason = self.reason
+        kind = type(reason)
+        name = f"{kind.__module__}.{kind.__qualname__}" if isinstance(reason, BaseException) else "Error"
+        return {"kind": self.kind, "type": name, "message": self.message, "stacktrace": self.text}
+
+    @property
+    def message(self) -> str:
+        """The reason as text."""
+        return _shown(self.reason)
+
+
+Answer = Completed | Suspended | Failed
+
+
+def call(
+    step: type[Step],
+    instance: Instance,
+    config: StepConfig,
+    *,
+    limit: int,
+    exits: tuple[type[BaseException], ...],
+) -> Answer:
+    """Run ``step.execute`` to its end. Never raises what the step raises: raising is failing.
+
+    ``limit`` is the size that one value may have; ``exits`` are exceptions of the runner's that mean that the step was
+    told to stop.
+    """
+    try:
+        answer: object = step().execute(instance, config, instance.context)
+        if inspect.isawaitable(answer):
+            answer = asyncio.run(_awaited(answer))
+        return _checked(step, answer, limit=limit)
+    except BaseException as error:  # noqa: BLE001 - a step may raise anything, and all of it is a failed attempt
+        return failed(error, exits=exits)
+
+
+def failed(error: BaseException, *, exits: tuple[type[BaseException], ...] = ()) -> Failed:
+    """An exception as a failed attempt, its own frames without those of this module."""
+    kind = "exit" if isinstance(error, (SystemExit, *exits)) else "error" if isinstance(error, Exception) else "throw"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    text = "".join(traceback.format_exception(error))
+    visible = error if isinstance(error, Exception) else StepFailedError(f"{type(error).__name__}: {_shown(error)}")
+    return Failed(
+        kind=kind,
+        reason=error,
+        error=visible,
+        retry=not isinstance(error, NonRetryableError),
+        stacktrace=frames,
+        text=text if len(text) <= _TEXT_LIMIT else f"{text[:1024]}\n...\n{text[1024 - _TEXT_LIMIT :]}",
+    )
+
+
+async def _awaited(answer: Any) -> object:
+    return await answer
+
+
+def _checked(step: type[Step], answer: object, *, limit: int) -> Answer:
+    match answer:
+        case Ok():
+            return _check_ok(step, answer, limit=limit)
+        case Async():
+            return _check_async(step, answer)
+        case Error():
+            return Failed(
+                kind="error",
+                reason=answer.reason,
+                error=StepFailedError(_shown(answer.reason)),
+                retry=answer.retry is not False,
+                stacktrace=None,
+                text=None,
+            )
+        case _:
+            raise TypeError(f"step {step.key} answered with {answer!r}; it must return Ok, Async or Error")
+
+
+def _check_ok(step: type[Step], answer: Ok, *, limit: int) -> Completed:
+    event: object = answer.event
+    if event not in tuple(step.events):
+        declared = ", ".join(repr(name) for name in step.events)
+        raise ValueError(f"step {step.key} gave the event {event!r}, which it does not declare ({declared})")
+    return Completed(
+        event=cast("str", event),
+        result=_encoded(answer.context, f"step {step.key}: context", limit=limit),
+        metadata=_encoded(answer.metadata, f"step {step.key}: metadata", limit=limit),
+    )
+
+
+def _check_async(step: type[Step], answer: Async) -> Suspended:
+    if answer.timeout is None:
+        return Suspended(timeout=None)
+    try:
+        length = seconds(answer.timeout, name="timeout")
+    except ValueError as error:
+        raise TypeError(f"step {step.key} answered with Async: {error}") from None
+    if length < 0:
+        raise ValueError(f"step {step.key} answered with Async(timeout={answer.timeout!r}), which is negative")
+    if "timeout" not in step.events:
+        raise ValueError(f"step {step.key} answered with Async(timeout=...), but does not declare the event 'timeout'")
+    return Suspended(timeout=round(length * 1_000_000))
+
+
+def _encoded(value: Mapping[str, Any] | None, path: str, *, limit: int) -> str | None:
+    if value is None:
+        return None
+    checked = check_mapping(value, path)
+    return codec.encode_limited(checked, path, limit=limit) if checked else None
+
+
+def _shown(value: object) -> str:
+    try:
+        text = str(value)
+    except Exception as error:  # noqa: BLE001 - the user's own __str__
+        return f"a {type(value).__name__} whose str() raised {type(error).__name__}"
+    return text if len(text) <= _TEXT_LIMIT else f"{text[:_TEXT_LIMIT]}..."

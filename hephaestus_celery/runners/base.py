@@ -1,0 +1,56 @@
+"""The port: what a runtime asks of a runner, and the message that a runner carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from hephaestus_celery.core.graph import StepClass
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.workflow import Workflow
+    from hephaestus_celery.runners.driver import Driver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A hint that a step wants a worker: lost, late or doubled, it changes nothing but the time that passes.
+
+    ``token`` counts the messages that were sent for the step.
+    """
+
+    run_id: str
+    workflow: type[Workflow]
+    step: StepClass
+    attempt: int
+    token: int
+
+    @property
+    def task_id(self) -> str:
+        """Names this message, and no other, ever."""
+        return f"{self.run_id}:{self.step.key[:120]}:{self.attempt}.{self.token}"
+
+
+class Runner(Protocol):
+    """Executes steps, here or elsewhere."""
+
+    def bind(self, driver: Callable[[], Driver]) -> None:
+        """Get the driver of the runtime; it is made when it is first asked for. Called once, before all else."""
+        ...
+
+    def dispatch(self, messages: Sequence[Message]) -> None:
+        """Send messages. One that can't be sent is not an error: the store knows what is to be done."""
+        ...
+
+    def revoke(self, messages: Sequence[Message]) -> None:
+        """Tell those who execute these attempts that nobody waits for them any more; best effort."""
+        ...
+
+    def settle(self, run_id: str) -> None:
+        """Return once the events of what this process has committed of a run are told."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; what is being executed in this process ends first."""
+        ...

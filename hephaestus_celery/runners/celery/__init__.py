@@ -1,0 +1,6 @@
+"""Steps as Celery tasks on the workers of an application; the only package that imports ``celery`` and ``kombu``."""
+
+from hephaestus_celery.runners.celery.runner import CeleryRunner
+from hephaestus_celery.runners.celery.settings import is_eager, settings_of, state_backend
+
+__all__ = ["CeleryRunner", "is_eager", "settings_of", "state_backend"]

@@ -1,0 +1,119 @@
+"""The runner that hands steps to an application's Celery workers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from celery import Celery, signals
+
+from hephaestus_celery import telemetry
+from hephaestus_celery.core.registry import WORKFLOWS
+from hephaestus_celery.exceptions import ConfigurationError
+from hephaestus_celery.runners.base import Message
+from hephaestus_celery.runners.celery import signals as receivers
+from hephaestus_celery.runners.celery.dispatch import send
+from hephaestus_celery.runners.celery.task import register
+from hephaestus_celery.runners.driver import Driver
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.workflow import Workflow
+
+logger = logging.getLogger("hephaestus_celery")
+
+
+class CeleryRunner:
+    """Registers a task for each step of each workflow on ``app``, and sends their messages.
+
+    ``owns`` says which workflows are this runner's, where a process has several runtimes.
+    """
+
+    name = "celery"
+
+    def __init__(
+        self,
+        app: Celery,
+        *,
+        name: str,
+        owns: Callable[[type[Workflow]], bool],
+    ) -> None:
+        self.app = app
+        self._name = name
+        self._driver: Callable[[], Driver] | None = None
+        self._owns = owns
+        self._noted: set[str] = set()
+        self._initialised: WeakSet[Any] = WeakSet()
+        receivers.connect()
+        signals.worker_init.connect(self._on_worker_init, weak=False, dispatch_uid=self._uid)
+        self._unsubscribe: Callable[[], None] = lambda: None
+        if app.finalized:
+            self._subscribe(app)
+        else:
+            # Registering a task finalizes an application; it does that itself when it is ready.
+            app.on_after_finalize.connect(self._subscribe, weak=False)
+
+    def bind(self, driver: Callable[[], Driver]) -> None:
+        self._driver = driver
+
+    @property
+    def driver(self) -> Driver:
+        """Drives the runs of this application."""
+        if self._driver is None:
+            raise ConfigurationError("a CeleryRunner works for a Hephaestus: Hephaestus(app)")
+        return self._driver()
+
+    def dispatch(self, messages: Sequence[Message]) -> None:
+        send(self.app, messages, default_queue=self.driver.settings.default_queue)
+
+    def revoke(self, messages: Sequence[Message]) -> None:
+        if messages:
+            self.app.control.revoke([message.task_id for message in messages])
+
+    def settle(self, run_id: str) -> None:
+        """Workers tell in their own processes; there is nothing to wait for here."""
+
+    def close(self) -> None:
+        self._unsubscribe()
+        signals.worker_init.disconnect(dispatch_uid=self._uid)
+
+    def note_unknown(self, workflow: str) -> None:
+        """Log, once per workflow and version, that this worker leaves its steps to others."""
+        if workflow in self._noted:
+            return
+        self._noted.add(workflow)
+        logger.warning(
+            "this worker does not know workflow %s; its steps are left to workers that do. Deploy the code that "
+            "defines it, or keep workers of the old deployment until its runs have ended",
+            workflow,
+        )
+
+    @property
+    def _uid(self) -> str:
+        return f"hephaestus_celery.worker_init.{id(self)}"
+
+    def _subscribe(self, _app: Any = None, **_: Any) -> None:
+        self._unsubscribe()
+        self._unsubscribe = WORKFLOWS.subscribe(self._register)
+
+    def _register(self, workflow: type[Workflow]) -> None:
+        if self._owns(workflow):
+            register(self.app, self, workflow)
+
+    def _on_worker_init(self, sender: Any = None, **_: Any) -> None:
+        if getattr(sender, "app", None) is not self.app or sender in self._initialised:
+            return
+        self._initialised.add(sender)
+        driver = self.driver
+        telemetry.runner_init(
+            {
+                "name": self._name,
+                "runner": type(self),
+                "storage": type(driver.storage),
+                "pid": os.getpid(),
+                "hostname": getattr(sender, "hostname", None) or socket.gethostname(),
+            }
+        )

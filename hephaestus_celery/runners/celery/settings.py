@@ -1,0 +1,68 @@
+"""Settings out of a Celery application: its configuration, whatever the namespace it was read with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+from celery import Celery
+
+from hephaestus_celery.config import UNSET, Settings, read_settings
+from hephaestus_celery.exceptions import ConfigurationError
+from hephaestus_celery.storage.redis.connection import is_redis_url
+
+
+def settings_of(app: Celery) -> Settings:
+    """The application's settings; ``ConfigurationError`` names a bad one."""
+
+    def get(name: str) -> Any:
+        return app.conf.get(name, UNSET)
+
+    return read_settings(get)
+
+
+def is_eager(app: Celery) -> bool:
+    """Whether the application calls its tasks in place, as in tests."""
+    return bool(app.conf.task_always_eager)
+
+
+def state_backend(app: Celery, settings: Settings) -> Settings:
+    """Settings with the state backend filled in: the one set, else the result backend or the broker if that is a Redis.
+
+    Raises ``ConfigurationError`` saying what to set when none is.
+    """
+    if settings.state_backend is not None:
+        if not is_redis_url(settings.state_backend):
+            raise ConfigurationError(
+                f"hephaestus_state_backend must be the URL of a Redis or Valkey, not {settings.state_backend!r}"
+            )
+        return settings
+    # broker_read_url is what workers use; with several brokers the first one counts.
+    for candidate in (app.conf.result_backend, app.conf.broker_read_url, app.conf.broker_url):
+        for url in _urls(candidate):
+            if is_redis_url(url):
+                return replace(settings, state_backend=url, state_options=_options(app, settings, url))
+    raise ConfigurationError(
+        "no place for the state: neither the result backend nor the broker is a Redis or Valkey. Set "
+        "hephaestus_state_backend in the Celery configuration, such as 'redis://localhost:6379/1'"
+    )
+
+
+def _urls(candidate: object) -> list[str]:
+    if isinstance(candidate, str):
+        return [candidate] if candidate.startswith("sentinel://") else candidate.split(";")[:1]
+    if isinstance(candidate, (list, tuple)) and candidate:
+        return [str(cast("list[object]", candidate)[0])]
+    return []
+
+
+def _options(app: Celery, settings: Settings, url: str) -> dict[str, Any]:
+    # A Sentinel's master is named in Celery's transport options; what the user set for us goes first.
+    if not url.startswith("sentinel://"):
+        return dict(settings.options)
+    inherited: dict[str, Any] = {}
+    for options in (app.conf.result_backend_transport_options, app.conf.broker_transport_options):
+        for name in ("master_name", "sentinel_kwargs"):
+            if options and name in options:
+                inherited.setdefault(name, options[name])
+    return {**inherited, **settings.options}

@@ -1,0 +1,58 @@
+"""Receivers of Celery's signals: where telemetry is told, in the process that did the thing.
+
+Connected once per process, whatever the number of runtimes: the sender says which task, the task which runner. They are
+idempotent, since Celery sends some signals twice (a hard time limit sends ``task_failure`` so), and they swallow nothing:
+Celery logs what a receiver raises and goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import signals
+from celery.app.task import Context
+
+from hephaestus_celery.runners.celery.task import JOB, OUTCOME, StepTask
+from hephaestus_celery.runners.driver import Job, Outcome
+
+_ANNOUNCED, _TOLD = "hephaestus_announced", "hephaestus_told"
+_UID = "hephaestus_celery.{}"
+
+
+def connect() -> None:
+    """Connect the receivers; again is the same as once."""
+    for signal, receiver in (
+        (signals.task_prerun, on_prerun),
+        (signals.task_success, on_ended),
+        (signals.task_failure, on_ended),
+        (signals.task_retry, on_ended),
+    ):
+        signal.connect(receiver, weak=False, dispatch_uid=_UID.format(receiver.__name__))
+
+
+def on_prerun(sender: Any = None, **_: Any) -> None:
+    """Claim, and tell that the attempt began (and the run with it, if it is its first)."""
+    if not isinstance(sender, StepTask):
+        return
+    sender.claim()
+    request: Context = sender.request
+    job: Job | None = getattr(request, JOB, None)
+    if job is not None and _once(request, _ANNOUNCED):
+        job.announce()
+
+
+def on_ended(sender: Any = None, **_: Any) -> None:
+    """Tell what the task's body has committed."""
+    if not isinstance(sender, StepTask):
+        return
+    request: Context = sender.request
+    outcome: Outcome | None = getattr(request, OUTCOME, None)
+    if outcome is not None and _once(request, _TOLD):
+        outcome.tell()
+
+
+def _once(request: Context, mark: str) -> bool:
+    if getattr(request, mark, False):
+        return False
+    setattr(request, mark, True)
+    return True

@@ -1,0 +1,139 @@
+"""The Celery task that a step is: claims in ``task_prerun``, executes and commits in its body, tells in the receivers."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery, Task
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+
+from hephaestus_celery.core.builtin import Done
+from hephaestus_celery.core.retry import seconds
+from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.runners.driver import Driver, Job, Outcome, Worker, parse
+from hephaestus_celery.storage.base import Refusal, Refused
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.graph import StepClass
+    from hephaestus_celery.core.workflow import Workflow
+    from hephaestus_celery.runners.celery.runner import CeleryRunner
+
+logger = logging.getLogger("hephaestus_celery")
+
+# What a message led to, kept on the request: the receivers of the task's signals read it.
+JOB, OUTCOME, REFUSAL = "hephaestus_job", "hephaestus_outcome", "hephaestus_refusal"
+
+
+class StepTask(Task):
+    """One step of one workflow. Its message says which run, step and attempt; all else is in the store.
+
+    Late acknowledgement, and no result kept: the broker need not be believed, since the claim decides who executes.
+    """
+
+    abstract = True
+    acks_late = True
+    reject_on_worker_lost = False
+    acks_on_failure_or_timeout = True
+    ignore_result = True
+    store_errors_even_if_ignored = False
+    track_started = False
+    workflow_name: str
+    runner: CeleryRunner
+
+    def claim(self) -> None:
+        """Claim what the message hints at, once per request; ``StorageError`` when the store is out of reach."""
+        request: Any = self.request
+        if getattr(request, JOB, None) is not None or getattr(request, REFUSAL, None) is not None:
+            return
+        hint = parse(request.args or (), request.kwargs or {})
+        if hint is None:
+            setattr(request, REFUSAL, "garbage")
+            logger.error(
+                "task %s was sent a message that is none of hephaestus-celery's and is dropped: args %.200r kwargs %.200r",
+                self.name,
+                request.args,
+                request.kwargs,
+            )
+            return
+        run_id, step, attempt, _ = hint
+        worker = Worker(hostname=request.hostname, task_id=request.id, exits=(SoftTimeLimitExceeded,))
+        claimed = self.runner.driver.claim(self.workflow_name, run_id, step, attempt, worker=worker)
+        if isinstance(claimed, Refusal):
+            setattr(request, REFUSAL, claimed.reason.value)
+            self._note(claimed, run_id, step)
+        else:
+            setattr(request, JOB, claimed)
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Go on with the claim that ``task_prerun`` has made; without one the message is a duplicate and ends here.
+
+        The receiver of ``task_prerun`` may have failed, and Celery swallows that: then the claim is made here.
+        """
+        try:
+            self.claim()
+        except StorageError as error:
+            # Nothing is known of the step, so nothing may be lost: the message goes back.
+            raise Reject(str(error), requeue=True) from error
+        refusal = getattr(self.request, REFUSAL, None)
+        if refusal is not None:
+            raise Ignore(refusal)
+
+    def run(self, *args: Any, **kwargs: Any) -> str:
+        """Execute and commit. A failed attempt is raised after it was committed, for Celery's monitors to see."""
+        job: Job = getattr(self.request, JOB)
+        driver: Driver = self.runner.driver
+        outcome = driver.commit(job, driver.execute(job))
+        setattr(self.request, OUTCOME, outcome)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.label
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Send what follows: after the receivers of ``task_success`` have told what led to it."""
+        outcome: Outcome | None = getattr(self.request, OUTCOME, None)
+        if outcome is not None:
+            self.runner.dispatch(outcome.messages)
+
+    def _note(self, refusal: Refusal, run_id: str, step: str) -> None:
+        match refusal.reason:
+            case Refused.UNKNOWN_RUN:
+                logger.warning(
+                    "task %s was sent for run %s, which the store does not know (pruned, or another store); dropped",
+                    self.name,
+                    run_id,
+                )
+            case Refused.UNKNOWN_VERSION:
+                self.runner.note_unknown(refusal.detail)
+            case Refused.STALE | Refused.TAKEN:
+                logger.debug("run %s step %s: a late or doubled message (%s)", run_id, step, refusal.reason)
+
+
+def register(app: Celery, runner: CeleryRunner, workflow: type[Workflow]) -> None:
+    """Register a task for each step of a workflow on an application. ``Done`` gets one only where it comes first."""
+    for step in workflow.graph.topological_order:
+        if step is Done and workflow.graph.initial.step is not Done:
+            continue
+        app.register_task(_task_class(runner, workflow, step)())
+
+
+def task_name(workflow: type[Workflow], step: StepClass) -> str:
+    """How Celery names the task of a step: in routes, annotations, rate limits and monitors."""
+    return f"{workflow.name}.{step.key}"
+
+
+def _task_class(runner: CeleryRunner, workflow: type[Workflow], step: StepClass) -> type[StepTask]:
+    options: dict[str, Any] = {
+        "name": task_name(workflow, step),
+        "runner": runner,
+        "workflow_name": workflow.name,
+        "__doc__": step.__doc__,
+        "__module__": step.__module__,
+    }
+    if step.queue is not None:
+        options["queue"] = step.queue
+    if step.priority is not None:
+        options["priority"] = step.priority
+    if step.time_limit is not None:
+        options["soft_time_limit"] = seconds(step.time_limit, name="time_limit")
+    return type(f"{step.__name__}Task", (StepTask,), options)

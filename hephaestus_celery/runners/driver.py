@@ -1,0 +1,357 @@
+"""Load, decide, commit, tell: written once for all runners.
+
+A runner hands a message in and gets a :class:`Job` or a refusal; :meth:`Job.announce` tells that it began,
+:meth:`Driver.execute` runs the step, and :meth:`Driver.commit` decides, commits, and gives an :class:`Outcome` with what
+is to be told and what is to be sent. Nothing is told before it is committed, and nothing is sent before it was told: that is what makes
+the events of one process come in the order of behaviour 4.3.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from hephaestus_celery import clock
+from hephaestus_celery.core.builtin import Done
+from hephaestus_celery.core.commands import DispatchStep
+from hephaestus_celery.core.context import EMPTY, Context, check_mapping
+from hephaestus_celery.core.engine import plan
+from hephaestus_celery.core.graph import Target
+from hephaestus_celery.core.identity import is_run_id, new_run_id
+from hephaestus_celery.core.instance import Instance
+from hephaestus_celery.core.registry import WORKFLOWS
+from hephaestus_celery.core.run import Verdict
+from hephaestus_celery.core.step import StepConfig, is_name
+from hephaestus_celery.runners import stories
+from hephaestus_celery.runners.answers import Answer, Completed, Failed, Suspended, call, failed
+from hephaestus_celery.runners.base import Message
+from hephaestus_celery.runners.stories import Scene, Story
+from hephaestus_celery.storage import codec
+from hephaestus_celery.storage.base import (
+    Claim,
+    ClaimRequest,
+    Commitment,
+    Complete,
+    Fail,
+    NewRun,
+    Refusal,
+    Refused,
+    Storage,
+    Suspend,
+)
+
+if TYPE_CHECKING:
+    from hephaestus_celery.config import Settings
+    from hephaestus_celery.core.workflow import Workflow
+
+WIDE = 128
+"""A workflow of more steps than this hands a step what lies in its past, and not all that is known of the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """Who executes: ``fields`` go into every event told here; ``exits`` are its ways to say that a step must stop."""
+
+    hostname: str | None = None
+    task_id: str | None = None
+    exits: tuple[type[BaseException], ...] = ()
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """``hostname`` and ``task_id``, where there are such."""
+        found = {"hostname": self.hostname, "task_id": self.task_id}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A claimed attempt, or a delivered event to be applied."""
+
+    scene: Scene
+    claim: Claim
+    fence: str
+    worker: Worker
+    config: StepConfig
+
+    @property
+    def launches_done(self) -> bool:
+        """The workflow begins with ``Done``: there is nothing to execute."""
+        return self.scene.step is Done
+
+    def announce(self) -> None:
+        """Tell what the claim has committed: the start of the run, if this is its first, and of the attempt."""
+        if self.claim.first:
+            stories.run_began(self.scene, self.claim)
+        if self.claim.resume is None and not self.launches_done:
+            stories.attempt_began(self.scene, self.claim)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executed:
+    """What a step answered, and how many nanoseconds it took."""
+
+    answer: Answer
+    duration: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a job. ``error`` is set when the attempt failed; ``label`` is a word for the log."""
+
+    label: str
+    story: Story = field(default=())
+    messages: Sequence[Message] = ()
+    error: Exception | None = None
+
+    def tell(self) -> None:
+        """Emit the events of what was committed."""
+        for event in self.story:
+            event()
+
+
+class Driver:
+    """Drives runs forward against a storage, for a runner."""
+
+    def __init__(self, *, storage: Storage, settings: Settings, runner: type) -> None:
+        self.storage = storage
+        self.settings = settings
+        self.runner = runner
+
+    def create(
+        self, workflow: type[Workflow], *, id: str, context: Mapping[str, Any], telemetry: Mapping[str, Any]
+    ) -> Message:
+        """Store a new run of a workflow; gives the message for its first step."""
+        limit = self.settings.max_payload
+        run_id = new_run_id(
+            milliseconds=clock.system_time_ns() // 1_000_000, instance_id=id, random_bits=secrets.randbits(58)
+        )
+        initial = workflow.graph.initial
+        new = NewRun(
+            operation=run_id,
+            run_id=run_id,
+            instance_id=id,
+            name=workflow.name,
+            family=workflow.family,
+            version=workflow.version,
+            scope=workflow.unique.scope,
+            tags=sorted(workflow.tags),
+            header=codec.encode_header(id=id, run_id=run_id, workflow=workflow, telemetry=telemetry),
+            initial=codec.encode_limited(context, "context", limit=limit),
+            step=initial.step.key,
+            config=self._encoded_config(initial),
+            max_attempts=workflow.retry_policy(initial.step, self.settings.default_retry).max_attempts,
+        )
+        return messages(workflow, run_id, [self.storage.create(new)])[0]
+
+    def claim(self, workflow: str, run_id: str, step: str, attempt: int, *, worker: Worker) -> Job | Refusal:
+        """Claim what a message hints at."""
+        versions = WORKFLOWS.versions(workflow)
+        fence = secrets.token_hex(8)
+        request = ClaimRequest(
+            run_id=run_id,
+            step=step,
+            attempt=attempt,
+            fence=fence,
+            versions=versions,
+            ancestors=_past(workflow, versions, step),
+        )
+        claim = self.storage.claim(request)
+        if isinstance(claim, Refusal):
+            return claim
+        instance = codec.decode_instance(claim.run)
+        step_class = instance.workflow.graph.by_key.get(step)
+        if step_class is None:
+            return Refusal(reason=Refused.UNKNOWN_VERSION, detail=f"{workflow} (it has no step {step!r} any more)")
+        scene = Scene(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
+        return Job(scene=scene, claim=claim, fence=fence, worker=worker, config=instance.configs.get(step))
+
+    def execute(self, job: Job) -> Executed:
+        """Run the step of a job to its end; a delivered event is an answer already."""
+        began = clock.monotonic_ns()
+        scene = job.scene
+        answer: Answer
+        if job.claim.resume is not None:
+            answer = Completed(event=job.claim.resume.event, result=_non_empty(job.claim.data), metadata=None)
+        elif job.launches_done:
+            answer = Completed(event="done", result=None, metadata=None)
+        else:
+            answer = call(
+                scene.step, scene.instance, job.config, limit=self.settings.max_payload, exits=job.worker.exits
+            )
+        return Executed(answer=answer, duration=max(0, clock.monotonic_ns() - began))
+
+    def commit(self, job: Job, executed: Executed) -> Outcome:
+        """Decide what follows from an answer and commit it, whole or not at all."""
+        match executed.answer:
+            case Completed() as answer:
+                return self._complete(job, answer, executed.duration)
+            case Suspended() as answer:
+                return self._suspend(job, answer, executed.duration)
+            case Failed() as answer:
+                return self._fail(job, answer, executed.duration)
+
+    def _complete(self, job: Job, answer: Completed, duration: int) -> Outcome:
+        scene, ticked = job.scene, clock.monotonic_ns()
+        run = job.claim.run
+        while True:
+            try:
+                targets = self._targets(job, answer, codec.decode_instance(run).context)
+            except Exception as error:  # noqa: BLE001 - a route is the user's code; its failure is the step's
+                return self._fail(job, failed(error), duration)
+            commitment = self.storage.commit(self._completion(job, answer, targets, expected=run.applied))
+            if commitment.verdict is not Verdict.CONFLICT or commitment.run is None:
+                break
+            run = commitment.run
+        return Outcome(
+            label=answer.event,
+            story=stories.completed(
+                scene, job.claim, answer, commitment, duration=duration, tick=max(0, clock.monotonic_ns() - ticked)
+            ),
+            messages=_next_messages(job, commitment),
+        )
+
+    def _targets(self, job: Job, answer: Completed, context: Context) -> tuple[Target, ...]:
+        workflow, step = job.scene.instance.workflow, job.scene.step
+        if job.launches_done:
+            return ()
+        if (step, answer.event) not in workflow.graph.table:
+            raise ValueError(f"step {step.key} gave the event {answer.event!r}, which has no transition")
+        if (step, answer.event) in workflow.graph.dynamic:
+            mine = EMPTY if answer.result is None else codec.decode(answer.result)
+            context = replace(context, steps={**context.steps, step.key: mine})
+        return workflow.targets(step, answer.event, context)
+
+    def _completion(self, job: Job, answer: Completed, targets: tuple[Target, ...], *, expected: int) -> Complete:
+        workflow, step = job.scene.instance.workflow, job.scene.step
+        settlement = plan(workflow.graph, step, targets)
+        default = self.settings.default_retry
+        configs = {target.step.key: self._encoded_config(target) for target in targets}
+        entry = self._entry(job, kind="attempt" if job.claim.resume is None else "resume", event=answer.event)
+        return Complete(
+            operation=f"{job.fence}c",
+            run_id=job.scene.instance.run_id,
+            step=step.key,
+            fence=job.fence,
+            entry=entry,
+            event=answer.event,
+            result=answer.result,
+            metadata=answer.metadata,
+            settlement=settlement,
+            attempts={
+                key: workflow.retry_policy(workflow.graph.by_key[key], default).max_attempts for key in settlement.rows
+            },
+            configs={key: config for key, config in configs.items() if config is not None},
+            rank=workflow.graph.rank(step.key),
+            done_entry=codec.encode_entry(
+                kind="attempt",
+                step=Done.key,
+                attempt=1,
+                event="done",
+                worker=job.worker.hostname,
+                task_id=job.worker.task_id,
+            ),
+            expected=expected if (step, answer.event) in workflow.graph.dynamic else None,
+        )
+
+    def _suspend(self, job: Job, answer: Suspended, duration: int) -> Outcome:
+        step = job.scene.step
+        commitment = self.storage.commit(
+            Suspend(
+                operation=f"{job.fence}c",
+                run_id=job.scene.instance.run_id,
+                step=step.key,
+                fence=job.fence,
+                entry=self._entry(job, kind="attempt"),
+                accepts=step.resume_events(job.config),
+                timeout=answer.timeout,
+            )
+        )
+        return Outcome(
+            label="waiting",
+            story=stories.suspended(job.scene, job.claim, commitment, duration=duration),
+            messages=_next_messages(job, commitment),
+        )
+
+    def _fail(self, job: Job, answer: Failed, duration: int) -> Outcome:
+        commitment = self.storage.commit(
+            Fail(
+                operation=f"{job.fence}f",
+                run_id=job.scene.instance.run_id,
+                step=job.scene.step.key,
+                fence=job.fence,
+                entry=self._entry(job, kind="attempt", reason=answer.message),
+                failure=codec.encode(answer.failure),
+            )
+        )
+        return Outcome(
+            label="failed",
+            story=stories.failed(job.scene, job.claim, answer, commitment, duration=duration),
+            error=answer.error,
+        )
+
+    def _entry(self, job: Job, *, kind: str, event: str | None = None, reason: str | None = None) -> str:
+        step = job.scene.step.key
+        return codec.encode_entry(
+            kind=kind,
+            step=step,
+            attempt=job.claim.run.steps[step].attempt,
+            event=event,
+            reason=reason,
+            worker=job.worker.hostname,
+            task_id=job.worker.task_id,
+        )
+
+    def _encoded_config(self, target: Target) -> str | None:
+        if target.config is None:
+            return None
+        config = check_mapping(target.step.plain_config(target.config), f"{target.step.key}: config")
+        return codec.encode_limited(config, f"{target.step.key}: config", limit=self.settings.max_payload)
+
+
+def messages(workflow: type[Workflow], run_id: str, dispatches: Sequence[DispatchStep]) -> list[Message]:
+    """The messages for steps of a run."""
+    return [
+        Message(
+            run_id=run_id,
+            workflow=workflow,
+            step=workflow.graph.by_key[dispatch.step],
+            attempt=dispatch.attempt,
+            token=dispatch.token,
+        )
+        for dispatch in dispatches
+    ]
+
+
+def _next_messages(job: Job, commitment: Commitment) -> list[Message]:
+    return messages(job.scene.instance.workflow, job.scene.instance.run_id, commitment.dispatches)
+
+
+def parse(args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[str, str, int, int] | None:
+    """What a message carries: run id, step key, attempt, token; None for anything that is no message of ours."""
+    if kwargs or len(args) != 4:
+        return None
+    run_id, step, attempt, token = args
+    if not (isinstance(run_id, str) and is_run_id(run_id) and isinstance(step, str) and is_name(step)):
+        return None
+    if not (isinstance(attempt, int) and isinstance(token, int) and attempt > 0 and token > 0):
+        return None
+    return run_id, step, attempt, token
+
+
+def _past(workflow: str, versions: Sequence[int], step: str) -> Sequence[str] | None:
+    # Only where every version that the run can be on agrees that the graph is wide is its past alone asked for.
+    if len(versions) != 1:
+        return None
+    definition = WORKFLOWS.find(workflow, versions[0])
+    if definition is None or len(definition.graph.by_key) <= WIDE:
+        return None
+    step_class = definition.graph.by_key.get(step)
+    if step_class is None or any(source is step_class for source, _ in definition.graph.dynamic):
+        return None
+    return definition.graph.ancestors(step_class)
+
+
+def _non_empty(text: str | None) -> str | None:
+    return None if text in (None, "{}") else text

@@ -1,0 +1,92 @@
+"""Steps on threads of this process: for tests, notebooks and eager applications."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from hephaestus_celery.exceptions import ConfigurationError, HephaestusError
+from hephaestus_celery.runners.base import Message
+from hephaestus_celery.runners.driver import Driver, Worker
+from hephaestus_celery.storage.base import Refusal
+
+logger = logging.getLogger("hephaestus_celery")
+
+THREADS = 64
+
+
+class LocalRunner:
+    """Runs parallel branches side by side on threads of its own, at most :data:`THREADS` at once; others wait their turn.
+
+    ``close`` lets the steps that are being executed end; what was not begun stays as the storage has it.
+    """
+
+    name = "local"
+
+    def __init__(self) -> None:
+        self._driver: Callable[[], Driver] | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self._told = threading.Condition()
+        self._telling: Counter[str] = Counter()
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="hephaestus")
+
+    def bind(self, driver: Callable[[], Driver]) -> None:
+        self._driver = driver
+
+    def dispatch(self, messages: Sequence[Message]) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            for message in messages:
+                self._pool.submit(self._handle, message)
+
+    def revoke(self, messages: Sequence[Message]) -> None:
+        """A thread can't be told; its result will be discarded."""
+
+    def settle(self, run_id: str) -> None:
+        """Return once the events of what has been committed are told: who waited for a run finds its telemetry whole."""
+        if threading.current_thread() in self._threads():
+            return  # a handler that is being told waits for nobody
+        with self._told:
+            self._told.wait_for(lambda: run_id not in self._telling)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+        # Outside the lock: a step that ends now wants to dispatch what follows, and is told that it is too late.
+        self._pool.shutdown(wait=threading.current_thread() not in self._threads(), cancel_futures=True)
+
+    def _threads(self) -> frozenset[threading.Thread]:
+        return frozenset(thread for thread in threading.enumerate() if thread.name.startswith("hephaestus_"))
+
+    def _handle(self, message: Message) -> None:
+        try:
+            self._drive(message)
+        except HephaestusError:
+            # Nobody waits for this thread. The storage has the step as dispatched; what it says is logged here.
+            logger.exception("[%s] step %s could not be driven", message.run_id, message.step.key)
+
+    def _drive(self, message: Message) -> None:
+        if self._driver is None:
+            raise ConfigurationError("a LocalRunner works for a Hephaestus: Hephaestus(runner=LocalRunner())")
+        driver = self._driver()
+        job = driver.claim(message.workflow.name, message.run_id, message.step.key, message.attempt, worker=Worker())
+        if isinstance(job, Refusal):
+            return
+        job.announce()
+        executed = driver.execute(job)
+        with self._told:
+            self._telling[message.run_id] += 1
+        try:
+            outcome = driver.commit(job, executed)
+            outcome.tell()
+        finally:
+            with self._told:
+                self._telling[message.run_id] -= 1
+                self._telling += Counter()  # drops what is zero
+                self._told.notify_all()
+        self.dispatch(outcome.messages)

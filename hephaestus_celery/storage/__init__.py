@@ -1,0 +1,1 @@
+"""Where instances are kept: the port and its adapters."""

@@ -1,0 +1,314 @@
+"""The port: what a runner asks of a store, and what the store answers.
+
+Every call that changes something is one transition, applied whole or not at all, whatever dies in between; applying the
+same call again (same ``operation``) gives the first answer again. User data passes through as opaque JSON text. Times
+are microseconds since the epoch on the clock of the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from hephaestus_celery.core.commands import DispatchStep
+from hephaestus_celery.core.engine import Settlement
+from hephaestus_celery.core.identity import Scope
+from hephaestus_celery.core.lifecycle import Status
+from hephaestus_celery.core.run import PendingResume, StepState, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to be created; ``header`` and ``initial`` are JSON texts."""
+
+    operation: str
+    run_id: str
+    instance_id: str
+    name: str
+    family: str
+    version: int
+    scope: Scope
+    tags: Sequence[str]
+    header: str
+    initial: str
+    step: str
+    config: str | None
+    max_attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRun:
+    """All that is stored of a run, but for its history. JSON texts stay texts; ``start`` is what the start key holds."""
+
+    header: str
+    initial: str
+    status: Status
+    started_at: int
+    finished_at: int | None = None
+    start: str | None = None
+    steps: Mapping[str, StepState] = field(default_factory=dict[str, StepState])
+    results: Mapping[str, str] = field(default_factory=dict[str, str])
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    configs: Mapping[str, str] = field(default_factory=dict[str, str])
+    failed_step: str | None = None
+    failure: str | None = None
+    cancel_reason: str | None = None
+    active: int = 0
+    applied: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRequest:
+    """A worker asks for an attempt. ``fence`` is new for each request; ``versions`` are those the worker knows.
+
+    ``ancestors`` limits what is loaded to these steps' results; None loads all.
+    """
+
+    run_id: str
+    step: str
+    attempt: int
+    fence: str
+    versions: Sequence[int]
+    ancestors: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The attempt is this worker's. ``first``: nobody has claimed a step of this run before.
+
+    ``sequence`` is the first event number reserved. ``resume`` is the event to apply where the step had been waiting,
+    ``data`` what came with it.
+    """
+
+    run: StoredRun
+    first: bool
+    sequence: int
+    queued_at: int
+    claimed_at: int
+    waiting_since: int | None = None
+    resume: PendingResume | None = None
+    data: str | None = None
+
+
+class Refused(StrEnum):
+    """Why a claim was not given."""
+
+    UNKNOWN_RUN = "unknown_run"
+    UNKNOWN_VERSION = "unknown_version"
+    STALE = "stale"
+    TAKEN = "taken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A claim that was not given; ``detail`` names the workflow and version for ``UNKNOWN_VERSION``."""
+
+    reason: Refused
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """What is the same for every commit. ``entry`` is the history entry's JSON text."""
+
+    operation: str
+    run_id: str
+    step: str
+    fence: str
+    entry: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complete(Commit):
+    """The step gave ``event``. ``result`` and ``metadata`` are JSON texts or None where the step gave none.
+
+    ``configs`` holds, by key of a taken target, the config it is given, and ``rank`` orders them where several sources
+    give one: the source that comes first in the graph wins, whichever commits first. ``done_entry`` is the history
+    entry of ``Done``. ``expected``: see :func:`hephaestus_celery.core.run.complete`.
+    """
+
+    event: str
+    result: str | None
+    metadata: str | None
+    settlement: Settlement
+    attempts: Mapping[str, int]
+    configs: Mapping[str, str]
+    rank: int
+    done_entry: str
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspend(Commit):
+    """The step waits, for an event that it ``accepts`` or for ``timeout`` microseconds."""
+
+    accepts: Mapping[str, str]
+    timeout: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fail(Commit):
+    """The step failed for good; ``failure`` is the JSON text of an instance's ``failure``."""
+
+    failure: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commitment:
+    """What a commit did. ``sequence`` is the first of the event numbers reserved for telling it.
+
+    ``resumed``: an event that came early is to be applied now. ``completed`` (keys in the order of their completion),
+    ``finished_at`` and ``start`` are given when the run has ended by this commit. With ``CONFLICT`` nothing happened,
+    and ``run`` is the newer state to decide on.
+    """
+
+    verdict: Verdict
+    sequence: int = 0
+    status_before: Status = Status.RUNNING
+    status_after: Status = Status.RUNNING
+    advance: int = 0
+    active: int = 0
+    activated: Sequence[str] = ()
+    dispatches: Sequence[DispatchStep] = ()
+    resumed: bool = False
+    completed: Sequence[str] = ()
+    finished_at: int | None = None
+    start: str | None = None
+    run: StoredRun | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """An event for whichever step waits for it, or for ``step`` alone. ``keep``: until one waits."""
+
+    operation: str
+    run_id: str
+    name: str
+    data: str
+    step: str | None
+    keep: bool
+
+
+class Delivered(StrEnum):
+    """What became of a delivery."""
+
+    ACCEPTED = "accepted"
+    KEPT = "kept"
+    NOT_WAITING = "not_waiting"
+    AMBIGUOUS = "ambiguous"
+    UNKNOWN_RUN = "unknown_run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryReport:
+    """The outcome; ``steps`` are those that wait for the event, ``executing`` those being executed at this moment."""
+
+    outcome: Delivered
+    status: Status = Status.RUNNING
+    steps: Sequence[str] = ()
+    executing: Sequence[str] = ()
+    dispatches: Sequence[DispatchStep] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancellation:
+    """A cancelled run: ``claimed`` lists the steps that workers are executing, for their tasks to be told."""
+
+    sequence: int
+    run: StoredRun
+    claimed: Sequence[DispatchStep] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEntry:
+    """One line of a run's history; ``detail`` is the JSON text that the commit brought."""
+
+    sequence: int
+    outcome: str
+    queued_at: int | None
+    started_at: int | None
+    finished_at: int | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """The runs that an instance id may mean: the active ones, and the newest of all."""
+
+    active: Sequence[str]
+    newest: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A page of runs, newest first: all filters must match. Times are microseconds; ``cursor`` is from a page before."""
+
+    statuses: frozenset[Status] = frozenset(Status)
+    name: str | None = None
+    version: int | None = None
+    family: str | None = None
+    id: str | None = None
+    tag: str | None = None
+    started_after: int | None = None
+    started_before: int | None = None
+    limit: int = 100
+    cursor: str | None = None
+
+
+class Storage(Protocol):
+    """Keeps instances. Raises ``StorageError`` within seconds when it is out of reach."""
+
+    @property
+    def name(self) -> str:
+        """How telemetry names this storage."""
+        ...
+
+    def now(self) -> int:
+        """Microseconds on the clock of the store; also shows that it is in reach."""
+        ...
+
+    def create(self, run: NewRun) -> DispatchStep:
+        """Store a run and its start; ``AlreadyRunningError`` when an active run holds the id within the scope."""
+        ...
+
+    def claim(self, request: ClaimRequest) -> Claim | Refusal:
+        """Take an attempt, or an event delivered to a waiting step."""
+        ...
+
+    def commit(self, commit: Complete | Suspend | Fail) -> Commitment:
+        """Apply what a claimed step answered."""
+        ...
+
+    def deliver(self, delivery: Delivery) -> DeliveryReport:
+        """Record an event for a waiting step; a worker applies it."""
+        ...
+
+    def cancel(self, run_id: str, *, operation: str, reason: str | None, entry: str) -> Cancellation | None:
+        """End a run; None when it has ended already. ``InstanceNotFoundError`` for an unknown one."""
+        ...
+
+    def load(self, run_id: str) -> StoredRun | None:
+        """A run as it stands."""
+        ...
+
+    def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
+        """The runs of an instance id, of one workflow family or of all."""
+        ...
+
+    def history(self, run_id: str) -> Sequence[StoredEntry]:
+        """A run's history, in the order of its commits."""
+        ...
+
+    def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, StoredRun]], str | None]:
+        """A page of runs with their run ids, and the cursor of the next page; None after the last."""
+        ...
+
+    def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
+        """Wait until a run has a final status; False when ``timeout`` seconds were not enough."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; further calls open new ones."""
+        ...

@@ -1,0 +1,188 @@
+"""Between the fields of a run's hash, the facts that scripts answer with, and the values of the port."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hephaestus_celery.core.commands import DispatchStep
+from hephaestus_celery.core.engine import Settlement
+from hephaestus_celery.core.lifecycle import Status, StepStatus
+from hephaestus_celery.core.run import PendingResume, StepState, Verdict
+from hephaestus_celery.storage.base import (
+    Cancellation,
+    Claim,
+    Commitment,
+    Delivered,
+    DeliveryReport,
+    StoredEntry,
+    StoredRun,
+)
+
+
+def parameters(**values: object) -> str:
+    """The JSON object that a script takes; what is None is left out, since Lua has no null."""
+    return json.dumps({key: value for key, value in values.items() if value is not None}, separators=(",", ":"))
+
+
+def settlement_rows(settlement: Settlement) -> dict[str, list[int | str]]:
+    """The rows of a settlement as ``complete.lua`` takes them."""
+    return {key: [row.predecessors, *row.successors] for key, row in settlement.rows.items()}
+
+
+def read_run(fields: Sequence[bytes], *, start: bytes) -> StoredRun:
+    """A run from the flat list of its hash."""
+    kinds: dict[str, dict[str, str]] = {"s": {}, "r": {}, "m": {}, "c": {}}
+    core: dict[str, str] = {}
+    for name, value in _pairs(fields):
+        kind, colon, key = name.partition(":")
+        if not colon:
+            core[name] = value.decode()
+        elif kind in kinds:
+            kinds[kind][key] = value.decode()
+    finished = core.get("t1")
+    return StoredRun(
+        header=core["h"],
+        initial=core["i"],
+        status=Status(core["st"]),
+        started_at=int(core["t0"]),
+        finished_at=None if finished is None else int(finished),
+        start=read_text(start),
+        steps={key: read_step(text) for key, text in kinds["s"].items()},
+        results=kinds["r"],
+        metadata=kinds["m"],
+        configs={key: text.partition("|")[2] for key, text in kinds["c"].items()},
+        failed_step=core.get("fs"),
+        failure=core.get("f"),
+        cancel_reason=core.get("cr"),
+        active=int(core["act"]),
+        applied=int(core["app"]),
+    )
+
+
+def read_step(text: str) -> StepState:
+    """A step's state from its JSON text."""
+    found = json.loads(text)
+    resume = found.get("r")
+    return StepState(
+        status=StepStatus(found["s"]),
+        attempt=found["a"],
+        max_attempts=found.get("m", 1),
+        dispatch=found.get("d", 1),
+        fence=found.get("f"),
+        queued_at=_number(found.get("q")),
+        claimed_at=_number(found.get("c")),
+        waiting_since=_number(found.get("w")),
+        accepts=found.get("x", {}),
+        resume=None if resume is None else read_resume(resume),
+        event=found.get("e"),
+        order=found.get("o"),
+    )
+
+
+def read_resume(found: Mapping[str, Any]) -> PendingResume:
+    """A delivered event from its JSON object."""
+    return PendingResume(event=found["e"], source=found["s"], at=int(found["at"]))
+
+
+def read_claim(reply: Sequence[bytes]) -> Claim:
+    """A claim that was given."""
+    facts = json.loads(reply[1])
+    resume = facts.get("resume")
+    return Claim(
+        run=read_run(reply[4:], start=reply[2]),
+        first=facts["first"],
+        sequence=facts["seq"],
+        queued_at=int(facts["queued"]),
+        claimed_at=int(facts["claimed"]),
+        waiting_since=_number(facts.get("waiting")),
+        resume=None if resume is None else read_resume(resume),
+        data=reply[3].decode() or None,
+    )
+
+
+def read_commitment(reply: Sequence[bytes], *, step: str) -> Commitment:
+    """What a commit did."""
+    facts = json.loads(reply[0])
+    verdict = Verdict(facts["v"])
+    start = reply[1] if len(reply) > 1 else b""
+    if verdict is Verdict.CONFLICT:
+        return Commitment(verdict=verdict, run=read_run(reply[2:], start=start))
+    if verdict is Verdict.STALE:
+        return Commitment(verdict=verdict)
+    activated: Sequence[str] = facts.get("activated") or ()
+    resumed = facts.get("resumed", False)
+    return Commitment(
+        verdict=verdict,
+        sequence=facts["seq"],
+        status_before=Status(facts["before"]),
+        status_after=Status(facts["after"]),
+        advance=facts.get("adv", 0),
+        active=facts.get("active", 0),
+        activated=activated,
+        dispatches=[DispatchStep(step, facts["attempt"], facts["token"])]
+        if resumed
+        else [DispatchStep(key, 1, 1) for key in activated if key != "done"],
+        resumed=resumed,
+        completed=facts.get("completed") or (),
+        finished_at=_number(facts.get("t1")),
+        start=read_text(start),
+    )
+
+
+def read_delivery(reply: Sequence[bytes]) -> DeliveryReport:
+    """What became of a delivery."""
+    facts = json.loads(reply[0])
+    outcome = Delivered(facts["v"])
+    if outcome is Delivered.UNKNOWN_RUN:
+        return DeliveryReport(outcome=outcome)
+    steps: Sequence[str] = facts.get("steps") or ()
+    return DeliveryReport(
+        outcome=outcome,
+        status=Status(facts["status"]),
+        steps=steps,
+        executing=facts.get("executing") or (),
+        dispatches=[DispatchStep(steps[0], facts["attempt"], facts["token"])] if outcome is Delivered.ACCEPTED else (),
+    )
+
+
+def read_cancellation(reply: Sequence[bytes]) -> Cancellation:
+    """A run that was cancelled."""
+    run = read_run(reply[3:], start=reply[2])
+    return Cancellation(
+        sequence=json.loads(reply[1])["seq"],
+        run=run,
+        claimed=[
+            DispatchStep(key, step.attempt, step.dispatch)
+            for key, step in run.steps.items()
+            if step.fence is not None and step.status is StepStatus.ACTIVE
+        ],
+    )
+
+
+def read_entry(line: bytes) -> StoredEntry:
+    """One line of a run's history."""
+    sequence, outcome, queued, started, finished, detail = line.decode().split("|", 5)
+    return StoredEntry(
+        sequence=int(sequence),
+        outcome=outcome,
+        queued_at=_number(queued),
+        started_at=_number(started),
+        finished_at=_number(finished),
+        detail=detail,
+    )
+
+
+def read_text(value: bytes) -> str | None:
+    """What the start key holds, which may be anything; None when it is missing."""
+    return value.decode("ascii", "replace") or None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text else None
+
+
+def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
+    for index in range(0, len(flat), 2):
+        yield flat[index].decode(), flat[index + 1]

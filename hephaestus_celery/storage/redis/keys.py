@@ -1,0 +1,142 @@
+"""Every key of the state store: its name, type, lifetime and meaning. Keys are built here and nowhere else in Python.
+
+The keys of a run and of its indexes share one hash tag, so that one script may touch them all on a Redis Cluster too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hephaestus_celery.core.identity import shard, shard_of_run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyKind:
+    """One kind of key, for the reference page and for the test that no key is without a lifetime or a reason."""
+
+    pattern: str
+    type: str
+    lifetime: str
+    meaning: str
+
+
+CATALOGUE: tuple[KeyKind, ...] = (
+    KeyKind(
+        pattern="run:<run_id>",
+        type="hash",
+        lifetime="`hephaestus_retention` after the end of the run",
+        meaning="where the run stands and what it knows",
+    ),
+    KeyKind(
+        pattern="start:<run_id>",
+        type="string",
+        lifetime="as the run",
+        meaning="when the run began, in nanoseconds on the server's clock; written once",
+    ),
+    KeyKind(
+        pattern="history:<run_id>",
+        type="list",
+        lifetime="as the run",
+        meaning="one entry per attempt, resume and cancellation",
+    ),
+    KeyKind(
+        pattern="active:<id>",
+        type="hash",
+        lifetime="goes with the last active run of the id",
+        meaning="the active runs of an instance id: what makes an id unique",
+    ),
+    KeyKind(
+        pattern="due",
+        type="sorted set",
+        lifetime="none: one per partition; an entry goes when its step moves on or its run is pruned",
+        meaning="what must happen by when, per step: a dispatch claimed, a sign of life given, a wait over",
+    ),
+    KeyKind(
+        pattern="index:all",
+        type="sorted set",
+        lifetime="none: one per partition; entries of pruned runs are dropped",
+        meaning="all runs by their start",
+    ),
+    KeyKind(
+        pattern="index:status:<status>",
+        type="sorted set",
+        lifetime="none: one per status; entries of pruned runs are dropped",
+        meaning="runs in a status, by their start",
+    ),
+    KeyKind(
+        pattern="index:family:<workflow>",
+        type="sorted set",
+        lifetime="none: one per workflow; entries of pruned runs are dropped",
+        meaning="runs of a workflow in all its versions, by their start",
+    ),
+    KeyKind(
+        pattern="index:tag:<tag>",
+        type="sorted set",
+        lifetime="none: one per tag; entries of pruned runs are dropped",
+        meaning="runs of workflows with a tag, by their start",
+    ),
+    KeyKind(
+        pattern="index:id:<id>",
+        type="sorted set",
+        lifetime="none: goes with its last entry; entries of pruned runs are dropped",
+        meaning="runs of an instance id, by their start",
+    ),
+    KeyKind(
+        pattern="finished:<run_id>",
+        type="channel",
+        lifetime="no key: published once, when the run ends",
+        meaning="wakes those who wait for the end of the run",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one application."""
+
+    namespace: str
+    partitions: int
+
+    def of_run(self, run_id: str) -> RunKeys:
+        """The keys of a run; its partition follows from its id."""
+        return RunKeys(self.partition(shard_of_run(run_id) % self.partitions), run_id)
+
+    def of_instance(self, instance_id: str) -> str:
+        """The prefix of the partition that the runs of an instance id are in."""
+        return self.partition(shard(instance_id) % self.partitions)
+
+    def partition(self, number: int) -> str:
+        """What the keys of a partition begin with."""
+        return f"{self.namespace}:{{{number}}}:"
+
+    def all_partitions(self) -> list[str]:
+        """The prefixes of all partitions."""
+        return [self.partition(number) for number in range(self.partitions)]
+
+
+@dataclass(frozen=True, slots=True)
+class RunKeys:
+    """The keys of one run; ``names`` in the order in which scripts take them."""
+
+    prefix: str
+    run_id: str
+
+    @property
+    def names(self) -> list[str]:
+        """run, start, history, due."""
+        return [
+            f"{self.prefix}run:{self.run_id}",
+            f"{self.prefix}start:{self.run_id}",
+            f"{self.prefix}history:{self.run_id}",
+            f"{self.prefix}due",
+        ]
+
+    @property
+    def history(self) -> str:
+        """The list of the run's history."""
+        return f"{self.prefix}history:{self.run_id}"
+
+    @property
+    def finished(self) -> str:
+        """The channel on which the end of the run is told."""
+        return f"{self.prefix}finished:{self.run_id}"

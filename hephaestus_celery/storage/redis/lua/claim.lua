@@ -1,0 +1,63 @@
+-- A worker takes an attempt of a step, or an event delivered to a waiting one. Closes the race of two copies of one
+-- message: the second finds the claim taken. The first claim of a run makes it running.
+--   ARGV[3...] keys of the steps whose results are loaded, if p.partial; else the whole run is
+--   reply: {reason, detail} or {'ok', facts, start, data of the event or '', fields of the run...}
+local core = redis.call('HMGET', run, 'st', 'version', 'name')
+local status = core[1]
+if not status then return { 'unknown_run', '' } end
+
+local known = false
+for _, version in ipairs(p.versions) do
+  if tostring(version) == core[2] then known = true end
+end
+if not known then return { 'unknown_version', core[3] .. ' version ' .. core[2] } end
+
+local facts = answered(p.step, p.fence)
+if not facts then
+  local step = get_step(p.step)
+  if not step or is_final(status) or step.a ~= p.attempt then return { 'stale', '' } end
+  local resumed = step.s == 'waiting' and step.r ~= nil
+  if step.s ~= 'active' and not resumed then return { 'stale', '' } end
+  if step.f then return { 'taken', '' } end
+
+  local at = now()
+  local first = status == 'pending'
+  local reserved = (first and 2 or 0) + ((resumed or p.step == 'done') and 0 or 1)
+  local sequence = redis.call('HINCRBY', run, 'seq', reserved) - reserved + 1
+  if first then
+    set_status('pending', 'running')
+    redis.call('HSET', run, 'adv', 1)
+  end
+  step.f = p.fence
+  step.c = text(at)
+  set_step(p.step, step)
+  set_timer(p.step, at + p.lease)
+  facts = answer(p.step, p.fence, {
+    first = first, seq = sequence, queued = step.q, claimed = step.c, waiting = step.w, resume = step.r,
+  })
+end
+
+local reply = { 'ok', facts, read_start(), redis.call('HGET', run, 'd:' .. p.step) or '' }
+if not p.partial then
+  for _, value in ipairs(redis.call('HGETALL', run)) do reply[#reply + 1] = value end
+  return reply
+end
+local names = { 'h', 'i', 'st', 't0', 'act', 'app', 's:' .. p.step, 'c:' .. p.step }
+for i = 3, #ARGV do
+  names[#names + 1] = 's:' .. ARGV[i]
+  names[#names + 1] = 'r:' .. ARGV[i]
+  names[#names + 1] = 'm:' .. ARGV[i]
+end
+-- In slices: unpack() has a limited stack.
+for from = 1, #names, 1000 do
+  local to = math.min(from + 999, #names)
+  local values = redis.call('HMGET', run, unpack(names, from, to))
+  for i = from, to do
+    local value = values[i - from + 1]
+    if value then
+      reply[#reply + 1] = names[i]
+      reply[#reply + 1] = value
+    end
+  end
+end
+return reply

@@ -1,0 +1,34 @@
+-- Create a run, unless an active one holds its id within the scope. Closes the race of two starts of one id: the check
+-- and the creation are one. Answers a repeat (the run id is new for each start) like the first call.
+--   ARGV[3] header   ARGV[4] initial context   ARGV[5] config of the first step, or ''
+--   reply: {'ok'} or {'conflict', run id of the holder}
+if redis.call('EXISTS', run) == 1 then return { 'ok' } end
+
+local active = prefix .. 'active:' .. p.id
+local holders = redis.call('HGETALL', active)
+for i = 1, #holders, 2 do
+  local other = cjson.decode(holders[i + 1])
+  if redis.call('EXISTS', prefix .. 'run:' .. holders[i]) == 0 then
+    redis.call('HDEL', active, holders[i]) -- evicted, or deleted by hand: it holds nothing any more
+  elseif p.scope == 'global' or other.scope == 'global'
+    or (p.family == other.family and (p.scope == 'workflow' or p.version == other.version)) then
+    return { 'conflict', holders[i] }
+  end
+end
+
+local at = now()
+redis.call('HSET', run, 'run', p.run_id, 'id', p.id, 'name', p.name, 'family', p.family, 'version', p.version,
+  'h', ARGV[3], 'i', ARGV[4], 'st', 'pending', 't0', text(at), 'seq', 0, 'adv', 0, 'app', 0, 'act', 1, 'wai', 0)
+set_step(p.step, { s = 'active', a = 1, m = p.max_attempts, d = 1, q = text(at) })
+if ARGV[5] ~= '' then redis.call('HSET', run, 'c:' .. p.step, '0|' .. ARGV[5]) end
+redis.call('SET', start, text(at) .. '000')
+redis.call('HSET', active, p.run_id, cjson.encode({ scope = p.scope, family = p.family, version = p.version }))
+redis.call('ZADD', prefix .. 'index:all', text(at), p.run_id)
+redis.call('ZADD', prefix .. 'index:status:pending', text(at), p.run_id)
+redis.call('ZADD', prefix .. 'index:family:' .. p.family, text(at), p.run_id)
+redis.call('ZADD', prefix .. 'index:id:' .. p.id, text(at), p.run_id)
+for _, tag in ipairs(p.tags) do
+  redis.call('ZADD', prefix .. 'index:tag:' .. tag, text(at), p.run_id)
+end
+set_timer(p.step, at + p.dispatch_timeout)
+return { 'ok' }

@@ -1,0 +1,76 @@
+-- A page of runs, newest first. Walks the indexes in p.indexes together (one, or one for each status that is wanted),
+-- checks what the index does not say, and stops after p.limit runs or p.budget looks.
+--   reply: {cursor or '', {run id, start, fields...}...}
+local found, looks = {}, 0
+local top, below = p.max, p.below -- go on below this score, and at this score below this run id
+
+local function later(a, b)
+  return a[1] > b[1] or (a[1] == b[1] and a[2] > b[2])
+end
+
+local function next_candidates(count)
+  local merged = {}
+  for _, index in ipairs(p.indexes) do
+    local offset, taken = 0, 0
+    while taken < count do
+      local page = redis.call('ZREVRANGEBYSCORE', index, top, p.min, 'WITHSCORES', 'LIMIT', offset, count)
+      for i = 1, #page, 2 do
+        if not (below ~= '' and tonumber(page[i + 1]) == tonumber(top) and page[i] >= below) then
+          merged[#merged + 1] = { tonumber(page[i + 1]), page[i], index }
+          taken = taken + 1
+        end
+      end
+      if #page < 2 * count then break end
+      offset = offset + count
+    end
+  end
+  table.sort(merged, later)
+  return merged
+end
+
+local function matches(candidate)
+  local key = prefix .. 'run:' .. candidate[2]
+  local core = redis.call('HMGET', key, 'st', 'name', 'family', 'version', 'id')
+  if not core[1] then
+    redis.call('ZREM', candidate[3], candidate[2]) -- its retention is over
+    return false
+  end
+  if p.statuses[core[1]] == nil then return false end
+  if p.name and p.name ~= core[2] then return false end
+  if p.family and p.family ~= core[3] then return false end
+  if p.version and tostring(p.version) ~= core[4] then return false end
+  if p.id and p.id ~= core[5] then return false end
+  return not p.tag or redis.call('ZSCORE', prefix .. 'index:tag:' .. p.tag, candidate[2])
+end
+
+local more = true
+while more and #found < p.limit + 1 and looks < p.budget do
+  local chunk = 100
+  local candidates = next_candidates(chunk)
+  more = #candidates >= chunk
+  for i = 1, math.min(chunk, #candidates) do
+    looks = looks + 1
+    local candidate = candidates[i]
+    if matches(candidate) then
+      found[#found + 1] = candidate
+      if #found > p.limit then break end
+    end
+    top, below = text(candidate[1]), candidate[2]
+  end
+end
+
+local reply = { '' }
+if #found > p.limit then
+  table.remove(found)
+  reply[1] = text(found[#found][1]) .. ':' .. found[#found][2]
+elseif more then
+  reply[1] = top .. ':' .. below
+end
+for _, candidate in ipairs(found) do
+  local key = prefix .. 'run:' .. candidate[2]
+  local value = redis.pcall('GET', prefix .. 'start:' .. candidate[2])
+  local row = { candidate[2], type(value) == 'string' and value or '' }
+  for _, field in ipairs(redis.call('HGETALL', key)) do row[#row + 1] = field end
+  reply[#reply + 1] = row
+end
+return reply

@@ -1,0 +1,126 @@
+-- Shared by every script; put in front of each. Scripts are called with the keys of one run and of its partition:
+--   KEYS[1] run (hash)   KEYS[2] start (string)   KEYS[3] history (list)   KEYS[4] due (sorted set)
+--   ARGV[1] prefix of the partition's keys: indexes are named by values that only the script knows
+--   ARGV[2] parameters, a JSON object (decoded into p); user data follows as opaque strings and is never decoded
+-- Times are microseconds on this server's clock: exact in a double until the year 2255.
+local run, start, history, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local prefix = ARGV[1]
+local p = cjson.decode(ARGV[2])
+
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+-- The start key stands outside the run's hash and may hold anything, of any type.
+local function read_start()
+  local value = redis.pcall('GET', start)
+  if type(value) == 'string' then return value end
+  return ''
+end
+
+local function get_step(key)
+  local stored = redis.call('HGET', run, 's:' .. key)
+  return stored and cjson.decode(stored)
+end
+
+local function set_step(key, state)
+  redis.call('HSET', run, 's:' .. key, cjson.encode(state))
+end
+
+local function is_final(status)
+  return status == 'completed' or status == 'failed' or status == 'cancelled'
+end
+
+-- The answer given to this operation before, if it is the step's last one: a client asks again when a reply was lost.
+local function answered(slot, operation)
+  local stored = redis.call('HGET', run, 'o:' .. slot)
+  if stored and string.sub(stored, 1, #operation + 1) == operation .. '\n' then
+    return string.sub(stored, #operation + 2)
+  end
+  return nil
+end
+
+local function answer(slot, operation, facts)
+  local encoded = cjson.encode(facts)
+  redis.call('HSET', run, 'o:' .. slot, operation .. '\n' .. encoded)
+  return encoded
+end
+
+local function set_status(before, after)
+  if before == after then return end
+  local score = redis.call('HGET', run, 't0')
+  redis.call('ZREM', prefix .. 'index:status:' .. before, p.run_id)
+  redis.call('ZADD', prefix .. 'index:status:' .. after, score, p.run_id)
+  redis.call('HSET', run, 'st', after)
+end
+
+-- The status of a run that goes on, from its counters of active and waiting steps.
+local function derived()
+  local counts = redis.call('HMGET', run, 'act', 'wai')
+  if tonumber(counts[1]) > 0 or tonumber(counts[2]) == 0 then return 'running' end
+  return 'waiting'
+end
+
+local function remember(sequence, outcome, queued, started, finished, detail)
+  redis.call('RPUSH', history, table.concat(
+    { text(sequence), outcome, queued or '', started or '', finished or '', detail }, '|'))
+end
+
+-- The step's one entry in the due set; what it means when it comes due follows from the step's state.
+local function set_timer(key, at)
+  redis.call('ZADD', due, text(at), p.run_id .. '|' .. key)
+end
+
+local function clear_timer(key)
+  redis.call('ZREM', due, p.run_id .. '|' .. key)
+end
+
+-- A worker commits with the fence that its claim was given. Anything else is late or foreign and changes nothing; a
+-- commit after the run's end is kept in the history as discarded, and its event gets a number.
+local function refused(status, step, at)
+  if not step or step.f ~= p.fence then return { v = 'stale' } end
+  if not is_final(status) then return nil end
+  local reserved = step.r and 0 or 1
+  local sequence = redis.call('HINCRBY', run, 'seq', reserved) - reserved + 1
+  step.f = nil
+  set_step(p.step, step)
+  remember(sequence, 'discarded', step.q, step.c, text(at), ARGV[3])
+  return { v = 'discarded', seq = sequence, before = status, after = status }
+end
+
+-- The end of a run: its id is free, its timers are gone, its retention begins, those who wait are told. Gives the keys
+-- of its completed steps in the order of their completion.
+local function finish(before, status, at)
+  set_status(before, status)
+  redis.call('HSET', run, 't1', text(at), 'act', 0, 'wai', 0)
+  redis.call('HDEL', prefix .. 'active:' .. redis.call('HGET', run, 'id'), p.run_id)
+  local fields = redis.call('HGETALL', run)
+  local completed, order = {}, {}
+  for i = 1, #fields, 2 do
+    local kind, name = string.sub(fields[i], 1, 2), string.sub(fields[i], 3)
+    if kind == 's:' then
+      local state = cjson.decode(fields[i + 1])
+      if state.s == 'active' or state.s == 'waiting' then clear_timer(name) end
+      if state.s == 'completed' then
+        completed[#completed + 1] = name
+        order[name] = state.o
+      end
+    elseif kind == 'p:' or kind == 'e:' or kind == 'd:' then
+      redis.call('HDEL', run, fields[i])
+    end
+  end
+  if p.retention > 0 then
+    redis.call('ZADD', due, text(at + p.retention), p.run_id .. '|')
+    for _, key in ipairs({ run, start, history }) do
+      redis.call('PEXPIRE', key, text(math.ceil(p.retention / 1000)))
+    end
+  end
+  redis.call('PUBLISH', prefix .. 'finished:' .. p.run_id, status)
+  table.sort(completed, function(a, b) return order[a] < order[b] end)
+  return completed
+end

@@ -1,0 +1,29 @@
+"""The Lua scripts: loaded from their files, called by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import NoScriptError
+
+NAMES = ("create", "claim", "complete", "suspend", "fail", "deliver", "cancel", "load", "candidates", "list")
+
+
+class Scripts:
+    """Calls a script by name; a server that has forgotten it (a restart, ``SCRIPT FLUSH``) is given it again."""
+
+    def __init__(self) -> None:
+        folder = resources.files(__package__) / "lua"
+        prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
+        self.sources = {name: prelude + (folder / f"{name}.lua").read_text(encoding="utf-8") for name in NAMES}
+        self._hashes = {name: hashlib.sha1(source.encode()).hexdigest() for name, source in self.sources.items()}  # noqa: S324 - Redis names scripts so
+
+    def call(self, client: Redis, name: str, keys: list[str], args: list[str]) -> Any:
+        """Run a script; every script answers a repeat of its operation with its first answer."""
+        try:
+            return client.evalsha(self._hashes[name], len(keys), *keys, *args)
+        except NoScriptError:
+            return client.eval(self.sources[name], len(keys), *keys, *args)

@@ -1,0 +1,335 @@
+"""The port over Redis or Valkey: each call is one script, one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, cast
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from hephaestus_celery import clock
+from hephaestus_celery.core.commands import DispatchStep
+from hephaestus_celery.core.lifecycle import LIVE, Status
+from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundError, StorageError
+from hephaestus_celery.storage.base import (
+    Cancellation,
+    Candidates,
+    Claim,
+    ClaimRequest,
+    Commitment,
+    Complete,
+    Delivered,
+    Delivery,
+    DeliveryReport,
+    Fail,
+    NewRun,
+    Query,
+    Refusal,
+    Refused,
+    StoredEntry,
+    StoredRun,
+    Suspend,
+)
+from hephaestus_celery.storage.redis import documents
+from hephaestus_celery.storage.redis.connection import connect
+from hephaestus_celery.storage.redis.keys import Keys
+from hephaestus_celery.storage.redis.scripts import Scripts
+
+_RECHECK = 1.0  # seconds after which a waiter looks for itself: a published message may be lost
+_BUDGET = 5000  # runs that one script call of a listing looks at
+
+
+class RedisStorage:
+    """Keeps instances in Redis >= 6.2 or Valkey.
+
+    Has connections of its own, which are opened when they are first used and anew in a forked process. Every call
+    raises ``StorageError`` within a few seconds when the server is out of reach.
+    """
+
+    name = "redis"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str = "hephaestus",
+        partitions: int = 1,
+        timeout: timedelta = timedelta(seconds=2),
+        options: Mapping[str, Any] | None = None,
+        dispatch_timeout: timedelta = timedelta(seconds=30),
+        lease: timedelta = timedelta(seconds=30),
+        retention: timedelta | None = timedelta(days=7),
+    ) -> None:
+        self.keys = Keys(namespace, partitions)
+        self._client: Redis = connect(url, timeout=timeout, options=options or {})
+        self._scripts = Scripts()
+        self._dispatch_timeout = _microseconds(dispatch_timeout)
+        self._lease = _microseconds(lease)
+        self._retention = 0 if retention is None else _microseconds(retention)
+
+    def now(self) -> int:
+        with self._reached():
+            seconds, micros = cast("tuple[int, int]", self._client.time())
+        return seconds * 1_000_000 + micros
+
+    def create(self, run: NewRun) -> DispatchStep:
+        reply = self._call(
+            "create",
+            run.run_id,
+            documents.parameters(
+                run_id=run.run_id,
+                id=run.instance_id,
+                name=run.name,
+                family=run.family,
+                version=run.version,
+                scope=run.scope,
+                tags=list(run.tags),
+                step=run.step,
+                max_attempts=run.max_attempts,
+                dispatch_timeout=self._dispatch_timeout,
+            ),
+            run.header,
+            run.initial,
+            run.config or "",
+        )
+        if reply[0] == b"conflict":
+            raise AlreadyRunningError(
+                f"{run.instance_id} is running already (run {reply[1].decode()}; scope {run.scope!r} of {run.family}); "
+                "wait for its end, cancel it, or start another id"
+            )
+        return DispatchStep(run.step, 1, 1)
+
+    def claim(self, request: ClaimRequest) -> Claim | Refusal:
+        reply = self._call(
+            "claim",
+            request.run_id,
+            documents.parameters(
+                run_id=request.run_id,
+                step=request.step,
+                attempt=request.attempt,
+                fence=request.fence,
+                versions=list(request.versions),
+                lease=self._lease,
+                partial=None if request.ancestors is None else True,
+            ),
+            *(request.ancestors or ()),
+        )
+        if reply[0] != b"ok":
+            return Refusal(reason=Refused(reply[0].decode()), detail=reply[1].decode())
+        return documents.read_claim(reply)
+
+    def commit(self, commit: Complete | Suspend | Fail) -> Commitment:
+        match commit:
+            case Complete():
+                reply = self._complete(commit)
+            case Suspend():
+                reply = self._suspend(commit)
+            case Fail():
+                reply = self._call(
+                    "fail",
+                    commit.run_id,
+                    documents.parameters(
+                        run_id=commit.run_id,
+                        op=commit.operation,
+                        step=commit.step,
+                        fence=commit.fence,
+                        retention=self._retention,
+                    ),
+                    commit.entry,
+                    commit.failure,
+                )
+        return documents.read_commitment(reply, step=commit.step)
+
+    def deliver(self, delivery: Delivery) -> DeliveryReport:
+        reply = self._call(
+            "deliver",
+            delivery.run_id,
+            documents.parameters(
+                run_id=delivery.run_id,
+                op=delivery.operation,
+                name=delivery.name,
+                only=delivery.step,
+                keep=delivery.keep or None,
+                dispatch_timeout=self._dispatch_timeout,
+            ),
+            delivery.data,
+        )
+        return documents.read_delivery(reply)
+
+    def cancel(self, run_id: str, *, operation: str, reason: str | None, entry: str) -> Cancellation | None:
+        reply = self._call(
+            "cancel",
+            run_id,
+            documents.parameters(run_id=run_id, op=operation, retention=self._retention),
+            entry,
+            reason or "",
+        )
+        if reply[0] == b"unknown_run":
+            raise InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")
+        return None if reply[0] == b"stale" else documents.read_cancellation(reply)
+
+    def load(self, run_id: str) -> StoredRun | None:
+        reply = self._call("load", run_id, documents.parameters(run_id=run_id))
+        return documents.read_run(reply[1:], start=reply[0]) if reply else None
+
+    def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
+        prefix = self.keys.of_instance(instance_id)
+        newest, *active = self._call_partition(
+            "candidates", prefix, documents.parameters(id=instance_id, family=family)
+        )
+        return Candidates(active=[run_id.decode() for run_id in active], newest=newest.decode() or None)
+
+    def history(self, run_id: str) -> Sequence[StoredEntry]:
+        with self._reached():
+            lines = cast("list[bytes]", self._client.lrange(self.keys.of_run(run_id).history, 0, -1))
+        return [documents.read_entry(line) for line in lines]
+
+    def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, StoredRun]], str | None]:
+        """With several partitions, the pages of all of them are merged by start."""
+        if query.id is not None:
+            return self._list_partition(self.keys.of_instance(query.id), query)
+        found: list[tuple[str, StoredRun]] = []
+        more = False
+        for prefix in self.keys.all_partitions():
+            runs, cursor = self._list_partition(prefix, query)
+            found.extend(runs)
+            more = more or cursor is not None
+        found.sort(key=lambda item: (item[1].started_at, item[0]), reverse=True)
+        page = found[: query.limit]
+        more = more or len(found) > query.limit
+        return page, f"{page[-1][1].started_at}:{page[-1][0]}" if more and page else None
+
+    def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
+        deadline = None if timeout is None else clock.monotonic_ns() + int(timeout * 1e9)
+        with self._reached(), self._client.pubsub(ignore_subscribe_messages=True) as listener:  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
+            listener.subscribe(self.keys.of_run(run_id).finished)
+            while True:
+                run = self.load(run_id)
+                if run is None or run.status.final:
+                    return True
+                left = _RECHECK if deadline is None else (deadline - clock.monotonic_ns()) / 1e9
+                patience = min(_RECHECK, left)
+                if patience <= 0:
+                    return False
+                _listen(listener, patience)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _complete(self, commit: Complete) -> list[bytes]:
+        configs = [part for item in commit.configs.items() for part in item]
+        return self._call(
+            "complete",
+            commit.run_id,
+            documents.parameters(
+                run_id=commit.run_id,
+                op=commit.operation,
+                step=commit.step,
+                fence=commit.fence,
+                event=commit.event,
+                taken=list(commit.settlement.taken),
+                dead=list(commit.settlement.dead),
+                rows=documents.settlement_rows(commit.settlement),
+                attempts=dict(commit.attempts),
+                rank=commit.rank,
+                expected=commit.expected,
+                dispatch_timeout=self._dispatch_timeout,
+                retention=self._retention,
+            ),
+            commit.entry,
+            commit.done_entry,
+            commit.result or "",
+            commit.metadata or "",
+            *configs,
+        )
+
+    def _suspend(self, commit: Suspend) -> list[bytes]:
+        return self._call(
+            "suspend",
+            commit.run_id,
+            documents.parameters(
+                run_id=commit.run_id,
+                op=commit.operation,
+                step=commit.step,
+                fence=commit.fence,
+                accepts=dict(commit.accepts),
+                names=list(commit.accepts),
+                timeout=commit.timeout,
+                dispatch_timeout=self._dispatch_timeout,
+            ),
+            commit.entry,
+        )
+
+    def _list_partition(self, prefix: str, query: Query) -> tuple[list[tuple[str, StoredRun]], str | None]:
+        found: list[tuple[str, StoredRun]] = []
+        cursor = query.cursor
+        while True:
+            score, _, below = (cursor or "").partition(":")
+            reply = self._call_partition(
+                "list",
+                prefix,
+                documents.parameters(
+                    indexes=_indexes(prefix, query),
+                    statuses=dict.fromkeys(query.statuses, True),
+                    name=query.name,
+                    family=query.family,
+                    version=query.version,
+                    id=query.id,
+                    tag=query.tag,
+                    min="-inf" if query.started_after is None else f"({query.started_after}",
+                    max=score or ("+inf" if query.started_before is None else f"({query.started_before}"),
+                    below=below,
+                    limit=query.limit - len(found),
+                    budget=_BUDGET,
+                ),
+            )
+            cursor = reply[0].decode() or None
+            found.extend((row[0].decode(), documents.read_run(row[2:], start=row[1])) for row in reply[1:])
+            if cursor is None or len(found) >= query.limit:
+                return found, cursor
+
+    def _call(self, script: str, run_id: str, parameters: str, *data: str) -> list[Any]:
+        keys = self.keys.of_run(run_id)
+        with self._reached():
+            return self._scripts.call(self._client, script, keys.names, [keys.prefix, parameters, *data])
+
+    def _call_partition(self, script: str, prefix: str, parameters: str) -> list[Any]:
+        # The four keys only tell a cluster which node is meant.
+        with self._reached():
+            return self._scripts.call(self._client, script, [f"{prefix}due"] * 4, [prefix, parameters])
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except RedisError as error:
+            raise StorageError(
+                f"the state store did not answer ({type(error).__name__}: {error}); check hephaestus_state_backend "
+                "and that the server is up"
+            ) from error
+
+
+def _listen(listener: Any, patience: float) -> None:
+    listener.get_message(timeout=patience)
+
+
+def _indexes(prefix: str, query: Query) -> list[str]:
+    # The index that says most; what it does not say is checked run by run.
+    if query.id is not None:
+        return [f"{prefix}index:id:{query.id}"]
+    if query.statuses <= LIVE or len(query.statuses) == 1:
+        return [f"{prefix}index:status:{status}" for status in sorted(query.statuses)]
+    if query.tag is not None:
+        return [f"{prefix}index:tag:{query.tag}"]
+    if query.family is not None:
+        return [f"{prefix}index:family:{query.family}"]
+    if query.statuses == frozenset(Status):
+        return [f"{prefix}index:all"]
+    return [f"{prefix}index:status:{status}" for status in sorted(query.statuses)]
+
+
+def _microseconds(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)

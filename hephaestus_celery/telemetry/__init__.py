@@ -1,0 +1,89 @@
+"""What happens in workflows, told to whoever listens.
+
+``attach`` a function to an event and it is called whenever that happens; ``events()`` names the events, the reference
+page "Telemetry events" says what each carries. ``log_handler`` writes them to the log, ``metrics`` defines what to
+measure.
+"""
+
+from hephaestus_celery.telemetry import log_handler, metrics
+from hephaestus_celery.telemetry.catalogue import (
+    engine_advance_event,
+    events,
+    extension_events,
+    runner_init_event,
+    step_async_event,
+    step_exception_event,
+    step_resume_event,
+    step_start_event,
+    step_stop_event,
+    workflow_exception_event,
+    workflow_start_event,
+    workflow_stop_event,
+    workflow_transition_event,
+)
+from hephaestus_celery.telemetry.dispatcher import (
+    AlreadyAttachedError,
+    EventName,
+    Handler,
+    NotAttachedError,
+    attach,
+    attach_many,
+    detach,
+    execute,
+    list_handlers,
+    span,
+)
+from hephaestus_celery.telemetry.emitter import (
+    engine_advance,
+    runner_init,
+    step_async,
+    step_exception,
+    step_resume,
+    step_start,
+    step_stop,
+    workflow_cancel,
+    workflow_exception,
+    workflow_start,
+    workflow_stop,
+    workflow_transition,
+)
+
+__all__ = [
+    "AlreadyAttachedError",
+    "EventName",
+    "Handler",
+    "NotAttachedError",
+    "attach",
+    "attach_many",
+    "detach",
+    "engine_advance",
+    "engine_advance_event",
+    "events",
+    "execute",
+    "extension_events",
+    "list_handlers",
+    "log_handler",
+    "metrics",
+    "runner_init",
+    "runner_init_event",
+    "span",
+    "step_async",
+    "step_async_event",
+    "step_exception",
+    "step_exception_event",
+    "step_resume",
+    "step_resume_event",
+    "step_start",
+    "step_start_event",
+    "step_stop",
+    "step_stop_event",
+    "workflow_cancel",
+    "workflow_exception",
+    "workflow_exception_event",
+    "workflow_start",
+    "workflow_start_event",
+    "workflow_stop",
+    "workflow_stop_event",
+    "workflow_transition",
+    "workflow_transition_event",
+]

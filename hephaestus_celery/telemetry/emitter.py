@@ -1,0 +1,172 @@
+"""One function per event: the only place where an event is built.
+
+Every function asks first whether anybody listens, so that without handlers nothing is built. Metadata is laid over
+each other in this order, the later one wins: the caller's ``telemetry_metadata``, ``extra``, the fields that the event
+always has, ``workflow_version``. What an event measures beyond its arguments is taken out of ``extra``: it moves to the
+measurements, and is absent there when ``extra`` lacks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from traceback import FrameSummary
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from hephaestus_celery.clock import system_time_ns
+from hephaestus_celery.telemetry.catalogue import names
+from hephaestus_celery.telemetry.dispatcher import EventName, execute, has_handlers
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.instance import Instance
+    from hephaestus_celery.core.step import Step
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def workflow_start(instance: Instance, extra: Mapping[str, Any] = _NOTHING) -> None:
+    """Tell that a run has begun."""
+    if has_handlers(names.WORKFLOW_START):
+        _emit(names.WORKFLOW_START, instance, {"system_time": system_time_ns()}, {}, extra)
+
+
+def workflow_stop(instance: Instance, extra: Mapping[str, Any] = _NOTHING) -> None:
+    """Tell that a run has completed; measures ``step_count`` and ``advance_count`` where ``extra`` has them."""
+    if has_handlers(names.WORKFLOW_STOP):
+        taken, rest = _taken(extra, "step_count", "advance_count")
+        measurements = {"duration": _duration(instance), **taken}
+        _emit(names.WORKFLOW_STOP, instance, measurements, {"status": "completed"}, rest)
+
+
+def workflow_exception(
+    instance: Instance,
+    kind: str,
+    reason: object,
+    stacktrace: list[FrameSummary] | None,
+    extra: Mapping[str, Any] = _NOTHING,
+) -> None:
+    """Tell that a run has failed, with the failure of the step that failed it."""
+    if has_handlers(names.WORKFLOW_EXCEPTION):
+        always = {"kind": kind, "reason": reason, "stacktrace": stacktrace, "status": "failed"}
+        _emit(names.WORKFLOW_EXCEPTION, instance, {"duration": _duration(instance)}, always, extra)
+
+
+def workflow_cancel(instance: Instance, extra: Mapping[str, Any] = _NOTHING) -> None:
+    """Tell that a run was cancelled; the reason, where there is one, comes in ``extra``."""
+    if has_handlers(names.WORKFLOW_CANCEL):
+        measurements = {"system_time": system_time_ns(), "duration": _duration(instance)}
+        _emit(names.WORKFLOW_CANCEL, instance, measurements, {"status": "cancelled"}, extra)
+
+
+def workflow_transition(
+    instance: Instance,
+    from_step: type[Step],
+    event: str,
+    targets: Sequence[type[Step]],
+    extra: Mapping[str, Any] = _NOTHING,
+) -> None:
+    """Tell which steps the completion of ``from_step`` has activated."""
+    if has_handlers(names.WORKFLOW_TRANSITION):
+        count = len(targets)
+        always = {"from_step": from_step, "event": event, "targets": list(targets), "fan_out": count > 1}
+        _emit(names.WORKFLOW_TRANSITION, instance, {"targets_count": count}, always, extra)
+
+
+def step_start(instance: Instance, step: type[Step], extra: Mapping[str, Any] = _NOTHING) -> None:
+    """Tell that an attempt of a step begins; measures ``queue_time`` where ``extra`` has it."""
+    if has_handlers(names.STEP_START):
+        taken, rest = _taken(extra, "queue_time")
+        _emit(names.STEP_START, instance, {"system_time": system_time_ns(), **taken}, {"step": step}, rest)
+
+
+def step_stop(instance: Instance, step: type[Step], duration: int, extra: Mapping[str, Any] = _NOTHING) -> None:
+    """Tell that a step has completed, ``duration`` nanoseconds after its attempt began."""
+    if has_handlers(names.STEP_STOP):
+        _emit(names.STEP_STOP, instance, {"duration": duration}, {"step": step}, extra)
+
+
+def step_exception(  # noqa: PLR0917 - the signature is public, and that of the other emit functions
+    instance: Instance,
+    step: type[Step],
+    duration: int,
+    kind: str,
+    reason: object,
+    stacktrace: list[FrameSummary] | None,
+    extra: Mapping[str, Any] = _NOTHING,
+) -> None:
+    """Tell that an attempt of a step has failed, ``duration`` nanoseconds after it began."""
+    if has_handlers(names.STEP_EXCEPTION):
+        always = {"step": step, "kind": kind, "reason": reason, "stacktrace": stacktrace}
+        _emit(names.STEP_EXCEPTION, instance, {"duration": duration}, always, extra)
+
+
+def step_async(instance: Instance, step: type[Step], duration: int, extra: Mapping[str, Any] = _NOTHING) -> None:
+    """Tell that a step waits from now on, ``duration`` nanoseconds after its attempt began."""
+    if has_handlers(names.STEP_ASYNC):
+        _emit(names.STEP_ASYNC, instance, {"duration": duration}, {"step": step}, extra)
+
+
+def step_resume(instance: Instance, step: type[Step], extra: Mapping[str, Any] = _NOTHING) -> None:
+    """Tell that a step has got what it waited for; measures ``wait_duration`` where ``extra`` has it."""
+    if has_handlers(names.STEP_RESUME):
+        taken, rest = _taken(extra, "wait_duration")
+        _emit(names.STEP_RESUME, instance, {"system_time": system_time_ns(), **taken}, {"step": step}, rest)
+
+
+def engine_advance(instance: Instance, duration: int, extra: Mapping[str, Any] = _NOTHING) -> None:
+    """Tell of one decision of the engine, which took ``duration`` nanoseconds.
+
+    Measures ``active_steps_count`` and ``completed_in_advance`` where ``extra`` has them.
+    """
+    if has_handlers(names.ENGINE_ADVANCE):
+        taken, rest = _taken(extra, "active_steps_count", "completed_in_advance")
+        _emit(names.ENGINE_ADVANCE, instance, {"duration": duration, **taken}, {}, rest)
+
+
+def runner_init(extra: Mapping[str, Any] = _NOTHING) -> None:
+    """Tell that a runner is ready; it belongs to no instance, so ``extra`` is all its metadata."""
+    if has_handlers(names.RUNNER_INIT):
+        execute(names.RUNNER_INIT, {"system_time": system_time_ns()}, extra)
+
+
+def _emit(
+    event: EventName,
+    instance: Instance,
+    measurements: Mapping[str, Any],
+    always: Mapping[str, Any],
+    extra: Mapping[str, Any],
+) -> None:
+    metadata = {
+        **instance.telemetry_metadata,
+        **extra,
+        "instance_id": instance.id,
+        "run_id": instance.run_id,
+        # A run may be cancelled where its workflow is not defined; asking for the class would raise there.
+        "workflow": instance.definition or instance.workflow_name,
+        **always,
+        "workflow_version": instance.workflow_version,
+    }
+    execute(event, measurements, metadata)
+
+
+def _taken(extra: Mapping[str, Any], *measured: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    rest = dict(extra)
+    return {name: rest.pop(name) for name in measured if name in rest}, rest
+
+
+def _duration(instance: Instance) -> int | None:
+    """End minus start of the run on the clock of the store, in nanoseconds; None where that cannot be known.
+
+    Both ends come from the instance, never from a clock of this process: a duration over two clocks can be anything.
+    """
+    start: object = instance.telemetry_start_time
+    end = instance.finished_at
+    if end is None or end.utcoffset() is None or not isinstance(start, int) or isinstance(start, bool):
+        return None
+    since_epoch = end - _EPOCH
+    # Whole numbers all the way: a float of seconds is off by hundreds of nanoseconds today.
+    seconds = since_epoch.days * 86_400 + since_epoch.seconds
+    duration = seconds * 1_000_000_000 + since_epoch.microseconds * 1_000 - start
+    return duration if duration >= 0 else None

@@ -86,9 +86,12 @@ def _duration(name: str, value: object) -> timedelta:
         length = seconds(value, name=name)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    if length <= 0:
+    if length > timedelta.max.total_seconds():
+        raise _refuse(name, f"at most {timedelta.max.days} days", value)
+    duration = timedelta(seconds=length)
+    if duration <= timedelta(0):
         raise _refuse(name, "more than nothing", value)
-    return timedelta(seconds=length)
+    return duration
 
 
 def _optional_duration(name: str, value: object) -> timedelta | None:

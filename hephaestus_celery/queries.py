@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.lifecycle import Status
@@ -14,7 +14,7 @@ from hephaestus_celery.core.workflow import Workflow
 from hephaestus_celery.storage.base import Query
 from hephaestus_celery.storage.codec import microseconds
 
-_CURSOR = re.compile(r"\d{1,20}:[0-9a-f-]{36}")
+_CURSOR = re.compile(r"[0-9]{1,20}:[0-9a-f-]{36}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Page:
 def read_query(filters: Mapping[str, Any]) -> Query:
     """Filters as a query; ``TypeError`` for one that does not exist, ``ValueError`` for a value that it can't have."""
     fields: dict[str, Any] = {}
-    statuses = frozenset(Status)
+    statuses: frozenset[Status] = frozenset(Status)
     for name, value in filters.items():
         if name not in _READERS:
             raise TypeError(f"list has no filter {name!r}; filters are {', '.join(_READERS)}")
@@ -42,7 +42,9 @@ def read_query(filters: Mapping[str, Any]) -> Query:
             continue
         read = _READERS[name](name, value)
         statuses &= read.pop("statuses", statuses)
-        fields = {**read, **fields} if name == "workflow" else {**fields, **read}
+        if any(fields.get(field, wanted) != wanted for field, wanted in read.items()):
+            statuses = frozenset()  # two filters want different values of one field: no run has both
+        fields |= read
     return Query(statuses=statuses, **fields)
 
 
@@ -63,9 +65,9 @@ def _as_status(value: object) -> Status:
 
 
 def _workflow(name: str, value: object) -> dict[str, Any]:
-    if isinstance(value, str):
+    if isinstance(value, str) and value:
         return {"name": value}
-    if not (isinstance(value, type) and issubclass(value, Workflow)):
+    if not _is_defined(value):
         raise ValueError(f"{name} must be a workflow class or its name, not {value!r}")
     if value.versions:
         return {"family": value.name}
@@ -73,9 +75,12 @@ def _workflow(name: str, value: object) -> dict[str, Any]:
 
 
 def _family(name: str, value: object) -> dict[str, Any]:
-    if isinstance(value, type) and issubclass(value, Workflow):
-        return {"family": value.family}
-    return {"family": _string(name, value)}
+    return {"family": value.family if _is_defined(value) else _string(name, value)}
+
+
+def _is_defined(value: object) -> TypeGuard[type[Workflow]]:
+    # The root and abstract classes describe no workflow: there is nothing that could be listed of them.
+    return isinstance(value, type) and issubclass(value, Workflow) and hasattr(value, "family")
 
 
 def _text(name: str, value: object) -> dict[str, Any]:
@@ -95,7 +100,7 @@ def _positive(name: str, value: object) -> dict[str, Any]:
 
 
 def _moment(name: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, datetime) or value.tzinfo is None:
+    if not isinstance(value, datetime) or value.utcoffset() is None:
         raise ValueError(f"{name} must be an aware datetime, not {value!r}")
     return {name: microseconds(value)}
 

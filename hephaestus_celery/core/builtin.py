@@ -81,6 +81,8 @@ class WaitForEvent(Step):
         timeout = config.get("timeout_ms")
         if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0):
             problems.append(f"timeout_ms must be a number of milliseconds (an int, not negative), not {timeout!r}")
+        elif timeout is not None and timeout > timedelta.max // timedelta(milliseconds=1):
+            problems.append(f"timeout_ms is too long: {timeout!r}")
         problems.extend(_unknown(config, {"event_name", "timeout_ms"}))
         return problems
 

@@ -18,7 +18,10 @@ from typing import Any, cast
 from hephaestus_celery.exceptions import DataError
 
 MAX_DEPTH = 64
+MAX_DIGITS = 4300  # the length up to which Python turns text into an int by default
 EMPTY: Mapping[str, Any] = MappingProxyType({})
+_LARGEST = 10**MAX_DIGITS - 1
+_SMALLEST = -_LARGEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +46,10 @@ def check_value(value: object, path: str) -> Any:
 
 def _value(value: object, path: str, depth: int) -> Any:
     kind = type(value)
-    if value is None or kind in (bool, int, str):
+    if value is None or kind in (bool, str):
         return value
+    if kind is int:
+        return _int(cast("int", value), path)
     if kind is float:
         return _float(cast("float", value), path)
     if isinstance(value, Mapping):
@@ -60,7 +65,8 @@ def _mapping(value: Mapping[object, object], path: str, depth: int) -> dict[str,
     for key, item in value.items():
         if not isinstance(key, str):
             raise DataError(f"{path} has the key {_named(key)}; keys must be strings")
-        result[str(key)] = _value(item, f"{path}.{key}", depth + 1)
+        name = str.__str__(key)  # of a member of a str enum its value, which it equals
+        result[name] = _value(item, f"{path}.{name}", depth + 1)
     return result
 
 
@@ -74,7 +80,7 @@ def _scalar(value: object, path: str) -> Any:
         case str():  # a StrEnum member equals its plain value, and so does an IntEnum's
             return str.__str__(value)
         case int():
-            return int(value)
+            return _int(int(value), path)
         case float():
             return _float(float(value), path)
         case decimal.Decimal() if type(value) is decimal.Decimal and not value.is_nan():
@@ -93,6 +99,12 @@ def _scalar(value: object, path: str) -> Any:
             raise DataError(
                 f"{path} can't be carried: {_named(value)}; allowed is JSON plus datetime, date, time, Decimal and UUID"
             )
+
+
+def _int(value: int, path: str) -> int:
+    if not _SMALLEST <= value <= _LARGEST:
+        raise DataError(f"{path} can't be carried: an int of more than {MAX_DIGITS} digits")
+    return value
 
 
 def _float(value: float, path: str) -> float:

@@ -83,9 +83,14 @@ class Step:
     @classmethod
     def named(cls, key: str) -> type[Step]:
         """A subclass with this key, so that one step can stand twice in a workflow."""
-        return type(cls)(
-            cls.__name__, (cls,), {"key": key, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
-        )
+        suffix = f".named({key!r})"
+        body = {
+            "key": key,
+            "__module__": cls.__module__,
+            "__qualname__": cls.__qualname__ + suffix,
+            "__doc__": cls.__doc__,
+        }
+        return type(cls)(cls.__name__ + suffix, (cls,), body)
 
     @classmethod
     def check_config(cls, config: StepConfig) -> list[str]:
@@ -130,10 +135,11 @@ def is_step(value: object) -> bool:
 
 def check_step(step: type[Step]) -> list[str]:
     """What is wrong with the step's own declarations, a sentence each."""
-    return [*_check_events(step), *_check_key(step), *_check_options(step)]
+    return [*check_events(step), *_check_key(step), *_check_options(step)]
 
 
-def _check_events(step: type[Step]) -> list[str]:
+def check_events(step: type[Step]) -> list[str]:
+    """What is wrong with the events that the step declares, a sentence each."""
     events: object = step.events
     if not isinstance(events, (tuple, list)):
         return [f"step {step.__name__}: events must be a tuple or list of names, not {events!r}"]

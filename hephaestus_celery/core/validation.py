@@ -14,7 +14,7 @@ from hephaestus_celery.core.context import check_mapping
 from hephaestus_celery.core.graph import Graph, StepClass, Target
 from hephaestus_celery.core.identity import Unique
 from hephaestus_celery.core.retry import RetryPolicy
-from hephaestus_celery.core.step import Step, StepConfig, check_step, is_step
+from hephaestus_celery.core.step import Step, StepConfig, check_events, check_step, is_step
 from hephaestus_celery.exceptions import DataError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def check(workflow: type[Workflow], routes: Mapping[str, Route]) -> Checked:
     """Check a workflow's class attributes and its graph."""
     draft = _Draft()
     _check_options(workflow, draft)
+    _check_unique(workflow, draft)
     initial = _read_initial(workflow, draft)
     _read_transitions(workflow, draft)
     for name, noted in routes.items():
@@ -72,6 +73,13 @@ def check(workflow: type[Workflow], routes: Mapping[str, Route]) -> Checked:
         return Checked(graph=None, problems=tuple(draft.problems), routes={})
     graph = Graph(initial=initial, table=draft.table, dynamic=frozenset(draft.routes))
     return Checked(graph=graph, problems=(), routes=draft.routes)
+
+
+def check_options(workflow: type[Workflow]) -> tuple[str, ...]:
+    """What is wrong with the class attributes that an umbrella has as well as any other workflow, a sentence each."""
+    draft = _Draft()
+    _check_options(workflow, draft)
+    return tuple(draft.problems)
 
 
 def chosen(method: str, answer: object, declared: Sequence[Target]) -> tuple[Target, ...]:
@@ -97,12 +105,6 @@ def chosen(method: str, answer: object, declared: Sequence[Target]) -> tuple[Tar
 
 def _check_options(workflow: type[Workflow], draft: _Draft) -> None:
     _check_unknown(workflow, draft)
-    unique: object = getattr(workflow, "unique", None)
-    if unique is None:
-        if not _is_member_to_be(workflow):
-            draft.report("unique is missing: declare unique = Unique('key')")
-    elif not isinstance(unique, Unique):
-        draft.report(f"unique must be a Unique('key'), not {unique!r}")
     _check_tags(workflow, draft)
     try:
         check_mapping(workflow.metadata, "metadata")
@@ -116,6 +118,15 @@ def _check_options(workflow: type[Workflow], draft: _Draft) -> None:
     name: object = workflow.name
     if not isinstance(name, str) or not name or any(char.isspace() or char == "|" for char in name):
         draft.report(f"name must be a non-empty string without white space or |, not {name!r}")
+
+
+def _check_unique(workflow: type[Workflow], draft: _Draft) -> None:
+    unique: object = getattr(workflow, "unique", None)
+    if unique is None:
+        if not _is_member_to_be(workflow):
+            draft.report("unique is missing: declare unique = Unique('key')")
+    elif not isinstance(unique, Unique):
+        draft.report(f"unique must be a Unique('key'), not {unique!r}")
 
 
 def _is_member_to_be(workflow: type[Workflow]) -> bool:
@@ -216,12 +227,13 @@ def _read_pair(pair: object, where: str, draft: _Draft) -> Pair | None:
     if not is_step(source):
         _report_unknown(source, where, draft)
         return None
-    if event not in tuple(source.events):
-        draft.report(
-            f"{where}: {source.__name__} does not declare the event {event!r} (it declares {', '.join(map(repr, source.events))})"
-        )
-        return None
-    return source, cast("str", event)
+    problems = check_events(source)
+    if not problems and event not in source.events:
+        declared = ", ".join(map(repr, source.events))
+        problems = [f"{where}: {source.__name__} does not declare the event {event!r} (it declares {declared})"]
+    for problem in problems:
+        draft.report(problem)
+    return None if problems else (source, cast("str", event))
 
 
 def _read_targets(value: object, where: str, draft: _Draft) -> tuple[Target, ...]:
@@ -323,7 +335,7 @@ def _config_problems(target: Target) -> list[str]:
 
 def _check_sources(steps: Iterable[StepClass], draft: _Draft) -> None:
     for step in steps:
-        if step is Done or not is_step(step):
+        if step is Done or check_events(step):
             continue
         declared = [event for source, event in draft.table if source is step]
         if not declared:
@@ -344,7 +356,7 @@ def _check_sources(steps: Iterable[StepClass], draft: _Draft) -> None:
 def _wanted_events(step: StepClass, draft: _Draft) -> list[str]:
     wanted: dict[str, None] = {}
     for target in draft.targets:
-        if target.step is step and not step.check_config(target.config):
+        if target.step is step and not _config_problems(target):
             wanted.update(dict.fromkeys(step.events_for(target.config)))
     return list(wanted) or list(step.events)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hephaestus_celery.core import validation
 from hephaestus_celery.core.identity import Unique
 from hephaestus_celery.core.registry import WORKFLOWS
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def check_umbrella(umbrella: WorkflowClass) -> list[str]:
     """What is wrong with an umbrella, a sentence each."""
     own = umbrella.__dict__
-    problems: list[str] = []
+    problems = list(validation.check_options(umbrella))
     if "version" in own:
         problems.append("version together with versions: an umbrella has versions and current only")
     problems.extend(
@@ -31,13 +32,15 @@ def check_umbrella(umbrella: WorkflowClass) -> list[str]:
     versions: object = own["versions"]
     if not isinstance(versions, Mapping):
         return [*problems, f"versions must be a mapping of version numbers to workflows, not {versions!r}"]
+    if not versions:
+        return [*problems, "versions is empty: an umbrella needs one workflow at least"]
     for key, member in umbrella.versions.items():
         problems.extend(_check_member(umbrella, key, member))
     members = list(umbrella.versions.values())
     if len({id(member) for member in members}) < len(members):
         problems.append("versions names a workflow twice")
     current: object = getattr(umbrella, "current", None)
-    if isinstance(current, bool) or current not in umbrella.versions:
+    if isinstance(current, bool) or not isinstance(current, int) or current not in umbrella.versions:
         known = ", ".join(str(key) for key in umbrella.versions)
         problems.append(f"current is {current!r}, which is none of the versions ({known})")
     return problems

@@ -80,7 +80,7 @@ class Workflow:
             cls.name = f"{cls.__module__}.{cls.__qualname__}"
         cls.family = cls.name
         cls._routes = {}
-        if cls.__dict__.get("versions"):
+        if "versions" in cls.__dict__:
             problems = versioning.check_umbrella(cls)
             if problems:
                 raise DefinitionError(cls.__qualname__, problems)
@@ -160,6 +160,10 @@ class Workflow:
     def _id(cls, value: str, call: str) -> str:
         if is_run_id(value):
             return value
+        if getattr(cls, "unique", None) is None:
+            raise ConfigurationError(
+                f"{cls.__qualname__} has no unique: it is meant to be a version of an umbrella, which no class has made it"
+            )
         if cls.unique.scope == "none":
             raise ConfigurationError(
                 f"{cls.__qualname__}.{call} can't tell which run {value!r} means: its scope is 'none', every start has "

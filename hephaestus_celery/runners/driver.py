@@ -24,6 +24,7 @@ from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.core.run import Verdict
 from hephaestus_celery.core.step import StepConfig, is_name
+from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import stories
 from hephaestus_celery.runners.answers import Answer, Completed, Failed, Suspended, call, failed
 from hephaestus_celery.runners.base import Message
@@ -183,7 +184,21 @@ class Driver:
         return Executed(answer=answer, duration=max(0, clock.monotonic_ns() - began))
 
     def commit(self, job: Job, executed: Executed) -> Outcome:
-        """Decide what follows from an answer and commit it, whole or not at all."""
+        """Decide what follows from an answer and commit it, whole or not at all.
+
+        What was executed is not given up while the store is out of reach: the commit is tried again (it is the same
+        operation) until the lease is spent; then ``StorageError``.
+        """
+        deadline = clock.monotonic_ns() + int(self.settings.lease.total_seconds() * 1e9)
+        while True:
+            try:
+                return self._commit(job, executed)
+            except StorageError:
+                if clock.monotonic_ns() > deadline:
+                    raise
+                clock.sleep(0.2)
+
+    def _commit(self, job: Job, executed: Executed) -> Outcome:
         match executed.answer:
             case Completed() as answer:
                 return self._complete(job, answer, executed.duration)

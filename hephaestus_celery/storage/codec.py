@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-from hephaestus_celery.core.context import EMPTY, Context
+from hephaestus_celery.core.context import EMPTY, Context, check_mapping
 from hephaestus_celery.core.history import HistoryEntry
 from hephaestus_celery.core.instance import Failure, Instance
 from hephaestus_celery.core.registry import WORKFLOWS
@@ -88,7 +88,7 @@ def encode_header(
             "family": workflow.family,
             "version": workflow.version,
             "tags": sorted(workflow.tags),
-            "metadata": dict(workflow.metadata),
+            "metadata": check_mapping(workflow.metadata, "metadata"),
             "telemetry": telemetry,
         }
     )

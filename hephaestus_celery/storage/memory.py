@@ -244,6 +244,8 @@ class MemoryStorage:
         return Times(now=self.now(), dispatch_timeout=self._dispatch_timeout, lease=self._lease)
 
     def _holder(self, run: NewRun) -> str | None:
+        if run.scope == "none":
+            return None
         for run_id in self._active.get(run.instance_id, []):
             other = self._runs[run_id].new
             if "global" in (run.scope, other.scope):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from celery import Celery
@@ -20,20 +20,36 @@ def send(app: Celery, messages: Sequence[Message], *, default_queue: str | None)
     """Publish messages; a broker that is out of reach is logged, and the messages are left to the store's due set."""
     if not messages:
         return
-    try:
+    with _tolerated(app, f"{len(messages)} step(s) of run {messages[0].run_id} are left to be dispatched by a worker"):
         with app.producer_or_acquire() as producer:
-            _ensure_reachable(producer)
+            _ensure_reachable(producer.connection)
             batch = getattr(producer, "batch", None)  # kombu >= 5.7: one round trip for all messages
             with batch() if batch is not None and len(messages) > 1 else nullcontext():
                 for message in messages:
                     _publish(app, producer, message, default_queue)
-    except (OperationalError, OSError) as error:
-        logger.warning(
-            "the broker is out of reach (%s); %d step(s) of run %s are left to be dispatched by a worker",
-            error,
-            len(messages),
-            messages[0].run_id,
-        )
+
+
+def revoke(app: Celery, messages: Sequence[Message]) -> None:
+    """Tell workers that nobody waits for these attempts any more; best effort."""
+    if not messages:
+        return
+    with _tolerated(app, f"{len(messages)} step(s) being executed were not told of their run's end"):
+        with app.connection_or_acquire() as connection:
+            _ensure_reachable(connection)
+            app.control.revoke([message.task_id for message in messages], connection=connection)
+
+
+@contextmanager
+def _tolerated(app: Celery, consequence: str) -> Iterator[None]:
+    try:
+        yield
+    except _unreachable(app) as error:
+        logger.warning("the broker is out of reach (%s); %s", error, consequence)
+
+
+def _unreachable(app: Celery) -> tuple[type[BaseException], ...]:
+    transport = app.connection_for_write().transport
+    return (OperationalError, OSError, *transport.connection_errors, *transport.channel_errors)
 
 
 def _publish(app: Celery, producer: Any, message: Message, default_queue: str | None) -> None:
@@ -59,8 +75,7 @@ def _publish(app: Celery, producer: Any, message: Message, default_queue: str | 
     )
 
 
-def _ensure_reachable(producer: Any) -> None:
+def _ensure_reachable(connection: Any) -> None:
     # Without this a publish waits for the broker without end: kombu reconnects for ever unless it is told not to.
-    connection = producer.connection
     if connection is not None and not connection.connected:
         connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=3)

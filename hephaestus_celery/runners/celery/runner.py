@@ -16,7 +16,7 @@ from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.celery import signals as receivers
-from hephaestus_celery.runners.celery.dispatch import send
+from hephaestus_celery.runners.celery.dispatch import revoke, send
 from hephaestus_celery.runners.celery.task import register
 from hephaestus_celery.runners.driver import Driver
 
@@ -70,8 +70,7 @@ class CeleryRunner:
         send(self.app, messages, default_queue=self.driver.settings.default_queue)
 
     def revoke(self, messages: Sequence[Message]) -> None:
-        if messages:
-            self.app.control.revoke([message.task_id for message in messages])
+        revoke(self.app, messages)
 
     def settle(self, run_id: str) -> None:
         """Workers tell in their own processes; there is nothing to wait for here."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
+from hephaestus_celery import clock
 from hephaestus_celery.core.builtin import Done
 from hephaestus_celery.core.retry import seconds
 from hephaestus_celery.exceptions import StorageError
@@ -34,7 +35,9 @@ class StepTask(Task):
     abstract = True
     acks_late = True
     reject_on_worker_lost = False
-    acks_on_failure_or_timeout = True
+    acks_on_failure_or_timeout = True  # its name before Celery 5.7
+    acks_on_failure = True
+    acks_on_timeout = True
     ignore_result = True
     store_errors_even_if_ignored = False
     track_started = False
@@ -73,7 +76,8 @@ class StepTask(Task):
         try:
             self.claim()
         except StorageError as error:
-            # Nothing is known of the step, so nothing may be lost: the message goes back.
+            # Nothing is known of the step, so nothing may be lost: the message goes back, and not at once again.
+            clock.sleep(1)
             raise Reject(str(error), requeue=True) from error
         refusal = getattr(self.request, REFUSAL, None)
         if refusal is not None:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
@@ -32,7 +33,10 @@ def connect(url: str, *, timeout: timedelta, options: Mapping[str, Any]) -> Redi
         "socket_timeout": timeout.total_seconds(),
         "socket_connect_timeout": timeout.total_seconds(),
         "health_check_interval": 25,
-        "retry": Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.2), 2),
+        # A lost connection is tried again at once; a server that is silent for the whole time limit is not: redis-py
+        # nests the attempts to connect in those of the command, and a caller would wait nine time limits.
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.2), 2, (LostConnectionError,)),
+        "retry_on_error": [LostConnectionError],
         **options,
     }
     scheme = url.partition("://")[0]

@@ -41,7 +41,7 @@ def read_run(fields: Sequence[bytes], *, start: bytes) -> StoredRun:
             core[name] = value.decode()
         elif kind in kinds:
             kinds[kind][key] = value.decode()
-    finished = core.get("t1")
+    finished, reason = core.get("t1"), core.get("cr")
     return StoredRun(
         header=core["h"],
         initial=core["i"],
@@ -55,7 +55,7 @@ def read_run(fields: Sequence[bytes], *, start: bytes) -> StoredRun:
         configs={key: text.partition("|")[2] for key, text in kinds["c"].items()},
         failed_step=core.get("fs"),
         failure=core.get("f"),
-        cancel_reason=core.get("cr"),
+        cancel_reason=None if reason is None else json.loads(reason),
         active=int(core["act"]),
         applied=int(core["app"]),
     )
@@ -127,7 +127,7 @@ def read_commitment(reply: Sequence[bytes], *, step: str) -> Commitment:
         resumed=resumed,
         completed=facts.get("completed") or (),
         finished_at=_number(facts.get("t1")),
-        start=read_text(start),
+        start=read_text(start) if "t1" in facts else None,
     )
 
 

@@ -40,6 +40,12 @@ CATALOGUE: tuple[KeyKind, ...] = (
         meaning="one entry per attempt, resume and cancellation",
     ),
     KeyKind(
+        pattern="answers:<run_id>",
+        type="hash",
+        lifetime="one minute after the end of the run",
+        meaning="the last answer given to each step's worker and to each sender: what a repeated call is answered with",
+    ),
+    KeyKind(
         pattern="active:<id>",
         type="hash",
         lifetime="goes with the last active run of the id",
@@ -123,13 +129,19 @@ class RunKeys:
 
     @property
     def names(self) -> list[str]:
-        """run, start, history, due."""
+        """run, start, history, due, answers."""
         return [
             f"{self.prefix}run:{self.run_id}",
             f"{self.prefix}start:{self.run_id}",
             f"{self.prefix}history:{self.run_id}",
             f"{self.prefix}due",
+            f"{self.prefix}answers:{self.run_id}",
         ]
+
+    @property
+    def run(self) -> str:
+        """The hash of the run."""
+        return f"{self.prefix}run:{self.run_id}"
 
     @property
     def history(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -84,7 +85,7 @@ class RedisStorage:
                 id=run.instance_id,
                 name=run.name,
                 family=run.family,
-                version=run.version,
+                version=str(run.version),
                 scope=run.scope,
                 tags=list(run.tags),
                 step=run.step,
@@ -111,7 +112,7 @@ class RedisStorage:
                 step=request.step,
                 attempt=request.attempt,
                 fence=request.fence,
-                versions=list(request.versions),
+                versions=[str(version) for version in request.versions],
                 lease=self._lease,
                 partial=None if request.ancestors is None else True,
             ),
@@ -165,7 +166,7 @@ class RedisStorage:
             run_id,
             documents.parameters(run_id=run_id, op=operation, retention=self._retention),
             entry,
-            reason or "",
+            "" if reason is None else json.dumps(reason),
         )
         if reply[0] == b"unknown_run":
             raise InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")
@@ -207,8 +208,8 @@ class RedisStorage:
         with self._reached(), self._client.pubsub(ignore_subscribe_messages=True) as listener:  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
             listener.subscribe(self.keys.of_run(run_id).finished)
             while True:
-                run = self.load(run_id)
-                if run is None or run.status.final:
+                status = cast("bytes | None", self._client.hget(self.keys.of_run(run_id).run, "st"))
+                if status is None or Status(status.decode()).final:
                     return True
                 left = _RECHECK if deadline is None else (deadline - clock.monotonic_ns()) / 1e9
                 patience = min(_RECHECK, left)
@@ -265,9 +266,11 @@ class RedisStorage:
 
     def _list_partition(self, prefix: str, query: Query) -> tuple[list[tuple[str, StoredRun]], str | None]:
         found: list[tuple[str, StoredRun]] = []
-        cursor = query.cursor
+        position, next_cursor = query.cursor, None
         while True:
-            score, _, below = (cursor or "").partition(":")
+            score, _, below = (position or "").partition(":")
+            if score and query.started_before is not None and int(score) >= query.started_before:
+                score = below = ""
             reply = self._call_partition(
                 "list",
                 prefix,
@@ -276,7 +279,7 @@ class RedisStorage:
                     statuses=dict.fromkeys(query.statuses, True),
                     name=query.name,
                     family=query.family,
-                    version=query.version,
+                    version=None if query.version is None else str(query.version),
                     id=query.id,
                     tag=query.tag,
                     min="-inf" if query.started_after is None else f"({query.started_after}",
@@ -286,10 +289,13 @@ class RedisStorage:
                     budget=_BUDGET,
                 ),
             )
-            cursor = reply[0].decode() or None
-            found.extend((row[0].decode(), documents.read_run(row[2:], start=row[1])) for row in reply[1:])
-            if cursor is None or len(found) >= query.limit:
-                return found, cursor
+            position, more = reply[0].decode() or None, reply[1] == b"more"
+            found.extend((row[0].decode(), documents.read_run(row[2:], start=row[1])) for row in reply[2:])
+            if len(found) == query.limit:
+                # The page is full, but the script may have stopped to look before it knew whether another one follows.
+                next_cursor = next_cursor or position
+            if more or position is None:
+                return found, next_cursor if more else None
 
     def _call(self, script: str, run_id: str, parameters: str, *data: str) -> list[Any]:
         keys = self.keys.of_run(run_id)
@@ -297,9 +303,9 @@ class RedisStorage:
             return self._scripts.call(self._client, script, keys.names, [keys.prefix, parameters, *data])
 
     def _call_partition(self, script: str, prefix: str, parameters: str) -> list[Any]:
-        # The four keys only tell a cluster which node is meant.
+        # The keys only tell a cluster which node is meant; those of a run are of no use here.
         with self._reached():
-            return self._scripts.call(self._client, script, [f"{prefix}due"] * 4, [prefix, parameters])
+            return self._scripts.call(self._client, script, [f"{prefix}due"] * 5, [prefix, parameters])
 
     @contextmanager
     def _reached(self) -> Iterator[None]:

@@ -1,9 +1,9 @@
 -- End a run at once. Steps that are being executed go on; their commits will be discarded.
---   ARGV[3] history entry   ARGV[4] reason or ''
+--   ARGV[3] history entry   ARGV[4] reason as JSON, or ''
 --   reply: {verdict} or {'applied', facts, start, fields...}
 local status = redis.call('HGET', run, 'st')
 if not status then return { 'unknown_run' } end
-local facts = answered('cancel', p.op)
+local facts = answered('|cancel', p.op)
 if not facts then
   if is_final(status) then return { 'stale' } end
   local at = now()
@@ -11,7 +11,7 @@ if not facts then
   if ARGV[4] ~= '' then redis.call('HSET', run, 'cr', ARGV[4]) end
   remember(sequence, '', nil, nil, text(at), ARGV[3])
   finish(status, 'cancelled', at)
-  facts = answer('cancel', p.op, { seq = sequence })
+  facts = answer('|cancel', p.op, { seq = sequence })
 end
 local reply = { 'applied', facts, read_start() }
 for _, value in ipairs(redis.call('HGETALL', run)) do reply[#reply + 1] = value end

@@ -8,7 +8,7 @@ if not status then return { 'unknown_run', '' } end
 
 local known = false
 for _, version in ipairs(p.versions) do
-  if tostring(version) == core[2] then known = true end
+  if version == core[2] then known = true end
 end
 if not known then return { 'unknown_version', core[3] .. ' version ' .. core[2] } end
 

@@ -72,7 +72,7 @@ if step.r then redis.call('HDEL', run, 'd:' .. p.step) end
 set_step(p.step, { s = 'completed', a = step.a, m = step.m, e = p.event, o = sequence })
 clear_timer(p.step)
 if not launch then
-  remember(sequence, 'completed', step.r and step.r.at or step.q, step.c, text(at), ARGV[3])
+  remember(sequence, 'completed', queued(step), step.c, text(at), ARGV[3])
 end
 
 local after, completed

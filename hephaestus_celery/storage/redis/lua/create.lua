@@ -10,8 +10,8 @@ for i = 1, #holders, 2 do
   local other = cjson.decode(holders[i + 1])
   if redis.call('EXISTS', prefix .. 'run:' .. holders[i]) == 0 then
     redis.call('HDEL', active, holders[i]) -- evicted, or deleted by hand: it holds nothing any more
-  elseif p.scope == 'global' or other.scope == 'global'
-    or (p.family == other.family and (p.scope == 'workflow' or p.version == other.version)) then
+  elseif p.scope ~= 'none' and (p.scope == 'global' or other.scope == 'global'
+    or (p.family == other.family and (p.scope == 'workflow' or p.version == other.version))) then
     return { 'conflict', holders[i] }
   end
 end

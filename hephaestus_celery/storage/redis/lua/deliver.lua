@@ -5,16 +5,15 @@
 local status = redis.call('HGET', run, 'st')
 if not status then return { cjson.encode({ v = 'unknown_run' }) } end
 
+local slot = '|' .. p.op
+local before = answered(slot, p.op)
+if before then return { before } end
+
 local waiting, executing = {}, {}
-local fields = redis.call('HGETALL', run)
-for i = 1, #fields, 2 do
-  if fields[i] == 'o:' .. p.op then return { fields[i + 1] } end -- this call again
-end
 if not is_final(status) then
-  for i = 1, #fields, 2 do
-    local key = string.sub(fields[i], 3)
-    if string.sub(fields[i], 1, 2) == 's:' and (not p.only or p.only == key) then
-      local step = cjson.decode(fields[i + 1])
+  for _, found in ipairs(all_steps()) do
+    local key, step = found[1], found[2]
+    if not p.only or p.only == key then
       if step.s == 'waiting' and not step.r and step.x[p.name] then
         waiting[#waiting + 1] = key
       elseif step.s == 'active' and step.f then
@@ -42,5 +41,6 @@ elseif p.keep and not is_final(status) then
 else
   facts.v = 'not_waiting'
 end
-if facts.v == 'accepted' then redis.call('HSET', run, 'o:' .. p.op, cjson.encode(facts)) end
+-- What was refused left no trace, and is looked at anew when it is asked again.
+if facts.v == 'accepted' or facts.v == 'kept' then return { answer(slot, p.op, facts) } end
 return { cjson.encode(facts) }

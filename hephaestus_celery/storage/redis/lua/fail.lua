@@ -19,7 +19,7 @@ step.s, step.f = 'failed', nil
 set_step(p.step, step)
 clear_timer(p.step)
 redis.call('HSET', run, 'fs', p.step, 'f', ARGV[4])
-remember(sequence, 'failed', step.q, step.c, text(at), ARGV[3])
+remember(sequence, 'failed', queued(step), step.c, text(at), ARGV[3])
 local completed = finish(status, 'failed', at)
 return { answer(p.step, p.op, {
   v = 'applied', seq = sequence, before = status, after = 'failed', adv = tonumber(core[2]), active = 0, t1 = text(at),

@@ -1,6 +1,7 @@
 -- A page of runs, newest first. Walks the indexes in p.indexes together (one, or one for each status that is wanted),
 -- checks what the index does not say, and stops after p.limit runs or p.budget looks.
---   reply: {cursor or '', {run id, start, fields...}...}
+--   reply: {position to go on from, or '' after the last, 'more' if more are known to match, rows...}, a row being
+--   {run id, start, fields...}
 local found, looks = {}, 0
 local top, below = p.max, p.below -- go on below this score, and at this score below this run id
 
@@ -38,7 +39,7 @@ local function matches(candidate)
   if p.statuses[core[1]] == nil then return false end
   if p.name and p.name ~= core[2] then return false end
   if p.family and p.family ~= core[3] then return false end
-  if p.version and tostring(p.version) ~= core[4] then return false end
+  if p.version and p.version ~= core[4] then return false end
   if p.id and p.id ~= core[5] then return false end
   return not p.tag or redis.call('ZSCORE', prefix .. 'index:tag:' .. p.tag, candidate[2])
 end
@@ -59,10 +60,10 @@ while more and #found < p.limit + 1 and looks < p.budget do
   end
 end
 
-local reply = { '' }
+local reply = { '', '' }
 if #found > p.limit then
   table.remove(found)
-  reply[1] = text(found[#found][1]) .. ':' .. found[#found][2]
+  reply[1], reply[2] = #found > 0 and text(found[#found][1]) .. ':' .. found[#found][2] or top .. ':' .. below, 'more'
 elseif more then
   reply[1] = top .. ':' .. below
 end

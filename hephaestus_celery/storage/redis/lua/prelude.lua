@@ -1,9 +1,11 @@
 -- Shared by every script; put in front of each. Scripts are called with the keys of one run and of its partition:
 --   KEYS[1] run (hash)   KEYS[2] start (string)   KEYS[3] history (list)   KEYS[4] due (sorted set)
+--   KEYS[5] answers (hash)
 --   ARGV[1] prefix of the partition's keys: indexes are named by values that only the script knows
 --   ARGV[2] parameters, a JSON object (decoded into p); user data follows as opaque strings and is never decoded
 -- Times are microseconds on this server's clock: exact in a double until the year 2255.
-local run, start, history, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local run, start, history, due, answers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local ANSWERS_LIFETIME = 60000 -- milliseconds after the end: much longer than any client goes on repeating a call
 local prefix = ARGV[1]
 local p = cjson.decode(ARGV[2])
 
@@ -36,9 +38,25 @@ local function is_final(status)
   return status == 'completed' or status == 'failed' or status == 'cancelled'
 end
 
--- The answer given to this operation before, if it is the step's last one: a client asks again when a reply was lost.
+-- The states of all steps, as {key, state} in no order. By name: the rest of the hash (contexts, results) may be large.
+local function all_steps()
+  local names, steps = {}, {}
+  for _, field in ipairs(redis.call('HKEYS', run)) do
+    if string.sub(field, 1, 2) == 's:' then names[#names + 1] = field end
+  end
+  for from = 1, #names, 1000 do -- in slices: unpack() has a limited stack
+    local to = math.min(from + 999, #names)
+    for i, state in ipairs(redis.call('HMGET', run, unpack(names, from, to))) do
+      steps[#steps + 1] = { string.sub(names[from + i - 1], 3), cjson.decode(state) }
+    end
+  end
+  return steps
+end
+
+-- The answer given to this operation before, if it is the slot's last one: a client asks again when a reply was lost.
+-- Slots are the keys of steps; those that begin with '|', which no key contains, are of the run.
 local function answered(slot, operation)
-  local stored = redis.call('HGET', run, 'o:' .. slot)
+  local stored = redis.call('HGET', answers, slot)
   if stored and string.sub(stored, 1, #operation + 1) == operation .. '\n' then
     return string.sub(stored, #operation + 2)
   end
@@ -47,7 +65,8 @@ end
 
 local function answer(slot, operation, facts)
   local encoded = cjson.encode(facts)
-  redis.call('HSET', run, 'o:' .. slot, operation .. '\n' .. encoded)
+  redis.call('HSET', answers, slot, operation .. '\n' .. encoded)
+  if is_final(redis.call('HGET', run, 'st')) then redis.call('PEXPIRE', answers, ANSWERS_LIFETIME) end
   return encoded
 end
 
@@ -71,6 +90,11 @@ local function remember(sequence, outcome, queued, started, finished, detail)
     { text(sequence), outcome, queued or '', started or '', finished or '', detail }, '|'))
 end
 
+-- Since when the attempt or the delivered event has been there to be claimed.
+local function queued(step)
+  return step.r and step.r.at or step.q
+end
+
 -- The step's one entry in the due set; what it means when it comes due follows from the step's state.
 local function set_timer(key, at)
   redis.call('ZADD', due, text(at), p.run_id .. '|' .. key)
@@ -89,7 +113,9 @@ local function refused(status, step, at)
   local sequence = redis.call('HINCRBY', run, 'seq', reserved) - reserved + 1
   step.f = nil
   set_step(p.step, step)
-  remember(sequence, 'discarded', step.q, step.c, text(at), ARGV[3])
+  remember(sequence, 'discarded', queued(step), step.c, text(at), ARGV[3])
+  local left = redis.call('PTTL', run)
+  if left > 0 then redis.call('PEXPIRE', history, left) end -- it may just have been made anew, after an eviction
   return { v = 'discarded', seq = sequence, before = status, after = status }
 end
 
@@ -99,21 +125,20 @@ local function finish(before, status, at)
   set_status(before, status)
   redis.call('HSET', run, 't1', text(at), 'act', 0, 'wai', 0)
   redis.call('HDEL', prefix .. 'active:' .. redis.call('HGET', run, 'id'), p.run_id)
-  local fields = redis.call('HGETALL', run)
   local completed, order = {}, {}
-  for i = 1, #fields, 2 do
-    local kind, name = string.sub(fields[i], 1, 2), string.sub(fields[i], 3)
-    if kind == 's:' then
-      local state = cjson.decode(fields[i + 1])
-      if state.s == 'active' or state.s == 'waiting' then clear_timer(name) end
-      if state.s == 'completed' then
-        completed[#completed + 1] = name
-        order[name] = state.o
-      end
-    elseif kind == 'p:' or kind == 'e:' or kind == 'd:' then
-      redis.call('HDEL', run, fields[i])
+  for _, step in ipairs(all_steps()) do
+    local name, state = step[1], step[2]
+    if state.s == 'active' or state.s == 'waiting' then clear_timer(name) end
+    if state.s == 'completed' then
+      completed[#completed + 1] = name
+      order[name] = state.o
     end
   end
+  for _, field in ipairs(redis.call('HKEYS', run)) do
+    local kind = string.sub(field, 1, 2)
+    if kind == 'p:' or kind == 'e:' or kind == 'd:' then redis.call('HDEL', run, field) end
+  end
+  redis.call('PEXPIRE', answers, ANSWERS_LIFETIME)
   if p.retention > 0 then
     redis.call('ZADD', due, text(at + p.retention), p.run_id .. '|')
     for _, key in ipairs({ run, start, history }) do

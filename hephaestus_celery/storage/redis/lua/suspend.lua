@@ -5,7 +5,8 @@
 local facts = answered(p.step, p.op)
 if facts then return { facts } end
 
-local status = redis.call('HGET', run, 'st')
+local core = redis.call('HMGET', run, 'st', 'adv')
+local status = core[1]
 local at = now()
 local step = get_step(p.step)
 local refusal = refused(status, step, at)
@@ -41,6 +42,6 @@ local active = redis.call('HINCRBY', run, 'act', -1)
 local after = derived()
 set_status(status, after)
 return { answer(p.step, p.op, {
-  v = 'applied', seq = sequence, before = status, after = after, active = active,
+  v = 'applied', seq = sequence, before = status, after = after, adv = tonumber(core[2]), active = active,
   resumed = step.r ~= nil, attempt = step.a, token = step.d,
 }) }

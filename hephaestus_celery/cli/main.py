@@ -1,0 +1,41 @@
+"""``hephaestus-celery``: what can be done without an application of one's own."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import click
+
+from hephaestus_celery.exceptions import HephaestusError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(metadata.version("hephaestus-celery"), prog_name="hephaestus-celery")
+def main() -> None:
+    """Durable, validated workflows for the Celery that you already run."""
+
+
+@main.command()
+@click.option("--limit", type=click.IntRange(min=0), help="Verify at most so many distributions (and the demo's two).")
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the server's data, the logs and the noted events in this folder, which must be empty or not there yet.",
+)
+def demo(limit: int | None, keep: Path | None) -> None:
+    """Verify this Python environment, distribution by distribution.
+
+    Starts a private Valkey and two Celery workers, runs one workflow for each installed distribution, gives the
+    approval that one of them waits for, and shows what became of them and what the workers told. Nothing stays behind.
+    Ctrl-C stops it all.
+    """
+    from hephaestus_celery.cli.demo import run_demo  # noqa: PLC0415 - imports Celery, which --help has no need of
+
+    if keep is not None and keep.exists() and any(keep.iterdir()):
+        raise click.BadParameter(f"{keep} is not empty", param_hint="--keep")
+    try:
+        sys.exit(run_demo(limit=limit, keep=keep))
+    except HephaestusError as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,97 @@
+"""Celery workers as processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from hephaestus_celery import clock
+from hephaestus_celery.exceptions import HephaestusError
+
+STOP_SECONDS = 15.0
+_LOG_LINES = 20
+
+
+class WorkerDiedError(HephaestusError):
+    """A worker ended although nobody asked it to; says how its log ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Worker:
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+class Workers:
+    """``count`` workers of the application ``app`` while the ``with`` block runs; they inherit this environment.
+
+    Each has a session of its own, so that Ctrl-C in a terminal reaches the caller alone, which stops them by leaving the
+    block: what they are doing they finish (Celery's warm shutdown), and whoever has not ended after some seconds is
+    killed. ``folder`` takes their logs, ``worker1.log`` and so on, and is where they run.
+    """
+
+    def __init__(self, app: str, *, count: int, folder: Path) -> None:
+        self._app = app
+        self._count = count
+        self._folder = folder
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        try:
+            for number in range(1, self._count + 1):
+                self._workers.append(self._launch(f"worker{number}"))
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def check(self) -> None:
+        """Raise :class:`WorkerDiedError` unless all of them are alive."""
+        for worker in self._workers:
+            code = worker.process.poll()
+            if code is not None:
+                lines = worker.log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+                raise WorkerDiedError(
+                    f"{worker.name} ended (exit code {code}); its log ends with:\n"
+                    + "\n".join(f"  {line}" for line in lines)
+                )
+
+    def _launch(self, name: str) -> _Worker:
+        arguments = ["--pool", "prefork", "--concurrency", "2", "--hostname", f"{name}@%h", "--loglevel", "INFO"]
+        # What workers tell each other is of no use to two that live for a minute, and waiting for it takes a second.
+        arguments += ["--without-gossip", "--without-mingle"]
+        log = self._folder / f"{name}.log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(  # noqa: S603 - this interpreter, and an application of ours
+                [sys.executable, "-m", "celery", "-A", self._app, "worker", *arguments],
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return _Worker(name=name, process=process, log=log)
+
+    def _stop(self) -> None:
+        for worker in self._workers:
+            worker.process.send_signal(signal.SIGTERM)
+        deadline = clock.monotonic_ns() + int(STOP_SECONDS * 1e9)
+        for worker in self._workers:
+            left = max(0.0, (deadline - clock.monotonic_ns()) / 1e9)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.process.wait(timeout=left)
+            # The whole group: a worker that died has left its pool behind.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(worker.process.pid, signal.SIGKILL)
+            worker.process.wait()
+        self._workers.clear()

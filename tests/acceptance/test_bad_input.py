@@ -1,0 +1,91 @@
+"""What a worker makes of steps that fail, messages that are none, and handlers that break."""
+
+from __future__ import annotations
+
+import flows
+import pytest
+from stage import eventually
+
+from hephaestus_celery import DataError
+
+FAILURES = {
+    flows.Raises: ("error", "builtins.RuntimeError", "it broke"),
+    flows.Fails: ("error", "Error", "no stock"),
+    flows.Exits: ("exit", "builtins.SystemExit", "3"),
+    flows.Interrupts: ("throw", "builtins.KeyboardInterrupt", ""),
+    flows.Refuses: ("error", "hephaestus_celery.exceptions.NonRetryableError", "never"),
+    flows.Mumbles: ("error", "builtins.TypeError", "step mumbles answered with {'what': 'ever'}"),
+    flows.Undeclared: ("error", "builtins.ValueError", "step undeclared gave the event 'surprise'"),
+    flows.Uncarried: ("error", "hephaestus_celery.exceptions.DataError", "step uncarried: context.items[1].price"),
+}
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_each_way_to_fail_fails_the_run_and_no_worker(stage, pool):
+    stage.start_workers(pool=pool)
+    for step, (kind, name, message) in FAILURES.items():
+        handle = stage.hephaestus.start_instance(flows.FAILING[step], {"value": 1}, id=step.key.replace("_", ""))
+        instance = handle.wait(30)
+        assert instance.status == "failed", step
+        assert instance.failed_step is step
+        assert (instance.failure.kind, instance.failure.type) == (kind, name)
+        assert message in instance.failure.message
+        events = stage.told(handle.run_id, last="workflow.exception")
+        assert [event["event"] for event in events] == [
+            *("workflow.start", "engine.advance", "step.start", "step.exception", "workflow.exception"),
+        ]
+        assert events[-1]["metadata"]["kind"] == kind
+        assert events[-1]["metadata"]["status"] == "failed"
+        assert events[-1]["measurements"]["duration"] > 0
+    assert stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="after").wait(30).status == "completed"
+    assert stage.workers[0].process.poll() is None
+
+
+GARBAGE = [
+    ([], {}),
+    (["not a run id", "a", 1, 1], {}),
+    (["01a202db-5211-71eb-b64c-54291c92b12b", "a", "one", 1], {}),
+    (["01a202db-5211-71eb-b64c-54291c92b12b", "a", 1, 1], {"more": 1}),
+    ([{"deep": ["x"]}, None, -1, 0], {}),
+]
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_message_that_is_garbage_is_logged_once_and_dropped(stage, pool):
+    stage.start_workers(pool=pool)
+    for number, (args, kwargs) in enumerate(GARBAGE):
+        stage.app.send_task("linear.a", args=args, kwargs=kwargs, task_id=f"garbage-{number}", queue=stage.namespace)
+    assert stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="after").wait(30).status == "completed"
+    eventually(lambda: stage.logs().count("none of hephaestus-celery's and is dropped") == len(GARBAGE))
+    assert "Traceback" not in stage.logs()
+    assert len(stage.executions()) == 2
+
+
+def test_a_message_for_an_unknown_run_is_logged_once_and_dropped(stage):
+    stage.start_workers()
+    unknown = "01a202db-5211-71eb-b64c-54291c92b12b"
+    stage.app.send_task("linear.a", args=[unknown, "a", 1, 1], queue=stage.namespace)
+    assert stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="after").wait(30).status == "completed"
+    eventually(lambda: stage.logs().count(f"run {unknown}, which the store does not know") == 1)
+    assert "Traceback" not in stage.logs()
+
+
+def test_a_broken_handler_is_detached_and_the_run_goes_on(stage):
+    stage.switches["HEPHAESTUS_TEST_BROKEN_HANDLER"] = "1"
+    stage.start_workers(concurrency=1)
+    handle = stage.hephaestus.start_instance(flows.Diamond, {"value": 1}, id="x1")
+    assert handle.wait(30).status == "completed"
+    assert [event["event"] for event in stage.told(handle.run_id)].count("step.stop") == 5
+    assert stage.logs().count("RuntimeError: this handler is broken") == 1
+
+
+def test_a_context_that_cannot_be_carried_is_refused_and_stores_nothing(stage):
+    with pytest.raises(DataError, match=r"context\.items\[3\]\.price"):
+        stage.hephaestus.start_instance(
+            flows.Linear, {"items": [1, 2, 3, {"price": 1j}]}, id="x1"
+        )
+    with pytest.raises(DataError, match="max_payload"):
+        stage.hephaestus.start_instance(flows.Linear, {"big": "x" * 2_000_000}, id="x1")
+    with pytest.raises(DataError, match=r"telemetry_metadata\.step"):
+        stage.hephaestus.start_instance(flows.Linear, {}, id="x1", telemetry_metadata={"step": 1})
+    assert len(stage.hephaestus.list()) == 0

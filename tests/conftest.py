@@ -1,0 +1,258 @@
+"""What all tests share: a hostile environment, a real server, a namespace for each test, storages driven by hand."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from hephaestus_celery import clock
+from hephaestus_celery.core.builtin import Done
+from hephaestus_celery.core.engine import plan
+from hephaestus_celery.core.graph import Graph, Target
+from hephaestus_celery.core.identity import new_run_id
+from hephaestus_celery.core.step import Step
+from hephaestus_celery.embedded import EmbeddedServer
+from hephaestus_celery.exceptions import ConfigurationError
+from hephaestus_celery.storage.base import ClaimRequest, Complete, Delivery, Fail, NewRun, Storage, Suspend
+from hephaestus_celery.storage.memory import MemoryStorage
+from hephaestus_celery.storage.redis.store import RedisStorage
+
+os.environ["TZ"] = "Pacific/Chatham"  # UTC+12:45: whatever forgets its time zone shows
+
+
+def without_server(error: Exception) -> None:
+    """Skip a test that needs a server; where CI is set it fails."""
+    if os.environ.get("CI"):
+        pytest.fail(f"no server for the tests, and this is CI: {error}")
+    pytest.skip(f"no server: {error}")
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real Valkey or Redis: the one that HEPHAESTUS_TEST_REDIS names, else an embedded one."""
+    external = os.environ.get("HEPHAESTUS_TEST_REDIS")
+    if external:
+        yield external
+        return
+    server = EmbeddedServer()
+    try:
+        server.start()
+    except ConfigurationError as error:
+        without_server(error)
+    try:
+        yield server.url
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def private_server() -> Iterator[EmbeddedServer]:
+    """A server that no other test talks to at the same time."""
+    server = EmbeddedServer()
+    try:
+        server.start()
+    except ConfigurationError as error:
+        without_server(error)
+    with server:
+        yield server
+
+
+@pytest.fixture
+def namespace() -> str:
+    """Begins the keys of this test and of no other."""
+    return f"test-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def redis_storage(redis_url: str, namespace: str) -> Iterator[RedisStorage]:
+    """An empty ``RedisStorage``; its keys are deleted after the test."""
+    storage = RedisStorage(redis_url, namespace=namespace)
+    yield storage
+    for key in storage._client.scan_iter(f"{namespace}:*", count=1000):
+        storage._client.delete(key)
+    storage.close()
+
+
+@pytest.fixture
+def drive() -> Callable[..., Stand]:
+    """``drive(storage)``: start runs by hand and lead them through every operation of the port."""
+    return Stand
+
+
+class Stand:
+    """A storage, and the runs that a test starts in it."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    def start(self, edges: Mapping[tuple[str, str], Any] | None = None, **fields: Any) -> HandRun:
+        """Create a run of a graph, by default a -> b -> done; ``fields`` replace those of the ``NewRun``."""
+        run = self.prepare(edges, **fields)
+        run.dispatched = self.storage.create(run.new)
+        return run
+
+    def prepare(self, edges: Mapping[tuple[str, str], Any] | None = None, **fields: Any) -> HandRun:
+        """A run that is not created yet."""
+        edges = edges or {("a", "ok"): ["b"], ("b", "ok"): ["done"]}
+        graph = graph_of(edges)
+        instance_id = fields.get("instance_id", "order::a")
+        run_id = new_run_id(
+            milliseconds=clock.system_time_ns() // 1_000_000, instance_id=instance_id, random_bits=secrets.randbits(58)
+        )
+        values = {
+            "operation": run_id,
+            "run_id": run_id,
+            "instance_id": instance_id,
+            "name": "shop.Order",
+            "family": fields.get("name", "shop.Order"),
+            "version": 1,
+            "scope": "workflow",
+            "tags": (),
+            "header": header(run_id, instance_id),
+            "initial": '{"items":3}',
+            "step": graph.initial.step.key,
+            "config": None,
+            "max_attempts": 5,
+        }
+        return HandRun(self.storage, graph, NewRun(**{**values, **fields}))
+
+
+class HandRun:
+    """One run; fences and operations are made up where a test gives none."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, storage: Storage, graph: Graph, new: NewRun) -> None:
+        self.storage, self.graph, self.new, self.id = storage, graph, new, new.run_id
+        self.fences: dict[str, str] = {}
+        self.dispatched: Any = None
+
+    def claim(
+        self,
+        step: str,
+        attempt: int = 1,
+        *,
+        fence: str | None = None,
+        versions: Sequence[int] = (1,),
+        ancestors: Sequence[str] | None = None,
+    ) -> Any:
+        fence = fence or f"fence{next(self._numbers)}"
+        claim = self.storage.claim(
+            ClaimRequest(
+                run_id=self.id, step=step, attempt=attempt, fence=fence, versions=versions, ancestors=ancestors
+            )
+        )
+        if not hasattr(claim, "reason"):
+            self.fences[step] = fence
+        return claim
+
+    def completion(self, step: str, event: str = "ok", *, rank: int = 0, **fields: Any) -> Complete:
+        targets = self.graph.table.get((self.graph.by_key[step], event), ()) if step != "done" else ()
+        settlement = plan(self.graph, self.graph.by_key[step], targets)
+        configs = {target.step.key: json.dumps(target.config) for target in targets if target.config is not None}
+        values = {
+            **self._common(step, "c"),
+            "event": event,
+            "result": None,
+            "metadata": None,
+            "settlement": settlement,
+            "attempts": dict.fromkeys(settlement.rows, 5),
+            "configs": configs,
+            "rank": rank,
+            "done_entry": '{"kind":"attempt","step":"done"}',
+        }
+        return Complete(**{**values, **fields})
+
+    def complete(self, step: str, event: str = "ok", **fields: Any) -> Any:
+        return self.storage.commit(self.completion(step, event, **fields))
+
+    def suspend(self, step: str, *, accepts: Mapping[str, str] | None = None, timeout: int | None = None) -> Any:
+        accepts = {"go": "ok"} if accepts is None else accepts
+        return self.storage.commit(Suspend(**self._common(step, "c"), accepts=accepts, timeout=timeout))
+
+    def fail(self, step: str, **fields: Any) -> Any:
+        return self.storage.commit(Fail(**{**self._common(step, "f"), "failure": '{"kind":"error"}', **fields}))
+
+    def deliver(self, name: str = "go", data: str = '{"x":1}', *, step: str | None = None, keep: bool = False) -> Any:
+        operation = f"delivery{next(self._numbers)}"
+        return self.storage.deliver(
+            Delivery(operation=operation, run_id=self.id, name=name, data=data, step=step, keep=keep)
+        )
+
+    def cancel(self, reason: str | None = None) -> Any:
+        operation = f"cancel{next(self._numbers)}"
+        return self.storage.cancel(self.id, operation=operation, reason=reason, entry='{"kind":"cancel"}')
+
+    def step(self, step: str, event: str = "ok", **fields: Any) -> Any:
+        """Claim a step and complete it."""
+        self.claim(step)
+        return self.complete(step, event, **fields)
+
+    def wait_at(self, step: str, **fields: Any) -> Any:
+        """Claim a step and suspend it."""
+        self.claim(step)
+        return self.suspend(step, **fields)
+
+    def load(self) -> Any:
+        return self.storage.load(self.id)
+
+    def history(self) -> Any:
+        return self.storage.history(self.id)
+
+    def due(self) -> dict[str, int]:
+        """What the due set holds for the steps of this run."""
+        if isinstance(self.storage, MemoryStorage):
+            return {key: at for (run_id, key), at in self.storage._due.items() if run_id == self.id}
+        assert isinstance(self.storage, RedisStorage)
+        client: Redis = self.storage._client
+        entries = client.zrange(self.storage.keys.of_run(self.id).names[3], 0, -1, withscores=True)
+        parts = [(member.decode().partition("|"), int(score)) for member, score in entries]
+        return {key: at for (run_id, _, key), at in parts if run_id == self.id and key}
+
+    def _common(self, step: str, suffix: str) -> dict[str, str]:
+        fence = self.fences.get(step, "no fence")
+        entry = json.dumps({"kind": "attempt", "step": step})
+        return {
+            "operation": fence + suffix,
+            "run_id": self.id,
+            "step": step,
+            "fence": fence,
+            "entry": entry,
+        }
+
+
+def graph_of(edges: Mapping[tuple[str, str], Any]) -> Graph:
+    """A graph from ``{(source, event): [target or (target, config), ...]}``; the first source is the initial step."""
+    steps: dict[str, type[Step]] = {"done": Done}
+
+    def target(given: Any) -> Target:
+        key, config = given if isinstance(given, tuple) else (given, None)
+        return Target(steps.setdefault(key, Step.named(key)), config)
+
+    table = {(target(source).step, event): tuple(map(target, targets)) for (source, event), targets in edges.items()}
+    initial = next((source for source, _ in table), Done)
+    return Graph(initial=Target(initial), table=table)
+
+
+def header(run_id: str, instance_id: str) -> str:
+    """The unchanging part of a run of no defined workflow."""
+    return json.dumps(
+        {
+            "schema": 1,
+            "id": instance_id,
+            "run_id": run_id,
+            "name": "shop.Order",
+            "family": "shop.Order",
+            "version": 1,
+            "tags": [],
+            "metadata": {},
+            "telemetry": {},
+        }
+    )

@@ -1,0 +1,289 @@
+"""Workflows of all shapes for tests with real workers; imported by the workers and by the tests."""
+
+from __future__ import annotations
+
+import os
+import threading
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import recorder
+
+from hephaestus_celery import (
+    Async,
+    Done,
+    Error,
+    NonRetryableError,
+    Ok,
+    Step,
+    Unique,
+    WaitForEvent,
+    Workflow,
+    route,
+)
+
+
+class Recorded(Step):
+    """Notes each of its executions where the tests can read them."""
+
+    events = ("done",)
+
+    def execute(self, instance, config, context):
+        recorder.note("executed", run_id=instance.run_id, step=self.key, value=context.initial.get("value"))
+        return self.answer(instance, config, context)
+
+    def answer(self, instance, config, context):
+        return Ok("done", {"by": self.key})
+
+
+class A(Recorded): ...
+
+
+class B(Recorded): ...
+
+
+class C(Recorded): ...
+
+
+class D(Recorded): ...
+
+
+class Linear(Workflow):
+    name = "linear"
+    unique = Unique("linear")
+    initial_step = A
+    transitions = {(A, "done"): B, (B, "done"): Done}
+
+
+class Diamond(Workflow):
+    name = "diamond"
+    unique = Unique("diamond")
+    initial_step = A
+    transitions = {(A, "done"): [B, C], (B, "done"): D, (C, "done"): D, (D, "done"): Done}
+
+
+BRANCHES = [type(f"Branch{number}", (Recorded,), {}) for number in range(8)]
+
+
+class Wide(Workflow):
+    name = "wide"
+    unique = Unique("wide")
+    initial_step = A
+    transitions = {
+        (A, "done"): BRANCHES,
+        **{(branch, "done"): D for branch in BRANCHES},
+        (D, "done"): Done,
+    }
+
+
+class Choose(Recorded):
+    events = ("left", "right")
+
+    def answer(self, instance, config, context):
+        return Ok("left" if context.initial["value"] % 2 else "right")
+
+
+class Left(Recorded): ...
+
+
+class Right(Recorded): ...
+
+
+class Merge(Recorded): ...
+
+
+class Choice(Workflow):
+    """An exclusive choice beside a parallel branch; what is not chosen is skipped, and the merge waits for neither."""
+
+    name = "choice"
+    unique = Unique("choice")
+    initial_step = A
+    transitions = {
+        (A, "done"): [Choose, B],
+        (Choose, "left"): Left,
+        (Choose, "right"): Right,
+        (Left, "done"): Merge,
+        (Right, "done"): Merge,
+        (B, "done"): Merge,
+        (Merge, "done"): Done,
+    }
+
+
+class Routed(Workflow):
+    name = "routed"
+    unique = Unique("routed")
+    initial_step = A
+    transitions = {(B, "done"): Done, (C, "done"): (D, {"tier": "gold"}), (D, "done"): Done}
+
+    @route(A, "done", targets=[B, C])
+    def by_value(self, context):
+        return C if context.initial["value"] % 2 else B
+
+
+class Ask(Recorded):
+    events = ("approved", "declined")
+
+    def answer(self, instance, config, context):
+        return Async()
+
+
+class Approval(Workflow):
+    name = "approval"
+    unique = Unique("approval")
+    initial_step = A
+    transitions = {(A, "done"): Ask, (Ask, "approved"): B, (Ask, "declined"): Done, (B, "done"): Done}
+
+
+class Payment(Workflow):
+    name = "payment"
+    unique = Unique("payment")
+    initial_step = (WaitForEvent, {"event_name": "paid"})
+    transitions = {(WaitForEvent, "received"): A, (A, "done"): Done}
+
+
+FIRST, SECOND = WaitForEvent.named("first"), WaitForEvent.named("second")
+
+
+class TwoWaits(Workflow):
+    """Two branches wait for an event of one name, and a third works on."""
+
+    name = "two_waits"
+    unique = Unique("twowaits")
+    initial_step = A
+    transitions = {
+        (A, "done"): [(FIRST, {"event_name": "go"}), (SECOND, {"event_name": "go"}), B],
+        (FIRST, "received"): D,
+        (SECOND, "received"): D,
+        (B, "done"): D,
+        (D, "done"): Done,
+    }
+
+
+class Straight(Workflow):
+    name = "straight"
+    unique = Unique("straight")
+    initial_step = Done
+
+
+class Raises(Recorded):
+    def answer(self, instance, config, context):
+        raise RuntimeError("it broke")
+
+
+class Fails(Recorded):
+    def answer(self, instance, config, context):
+        return Error("no stock", retry=False)
+
+
+class Exits(Recorded):
+    def answer(self, instance, config, context):
+        raise SystemExit(3)
+
+
+class Interrupts(Recorded):
+    def answer(self, instance, config, context):
+        raise KeyboardInterrupt
+
+
+class Refuses(Recorded):
+    def answer(self, instance, config, context):
+        raise NonRetryableError("never")
+
+
+class Mumbles(Recorded):
+    def answer(self, instance, config, context):
+        return {"what": "ever"}
+
+
+class Undeclared(Recorded):
+    def answer(self, instance, config, context):
+        return Ok("surprise")
+
+
+class Uncarried(Recorded):
+    def answer(self, instance, config, context):
+        return Ok("done", {"items": [1, {"price": object()}]})
+
+
+def failing(step):
+    """A workflow that fails in its only step."""
+    body = {
+        "name": f"failing_{step.key}",
+        "unique": Unique("failing"),
+        "initial_step": step,
+        "transitions": {(step, "done"): Done},
+        "__module__": __name__,
+        "__qualname__": f"Failing{step.__name__}",
+    }
+    return type(f"Failing{step.__name__}", (Workflow,), body)
+
+
+FAILING = {
+    step: failing(step) for step in (Raises, Fails, Exits, Interrupts, Refuses, Mumbles, Undeclared, Uncarried)
+}
+
+
+class Later(Recorded):
+    async def execute(self, instance, config, context):
+        recorder.note("executed", run_id=instance.run_id, step=self.key, value=None)
+        return Ok("done", {"when": datetime(2026, 1, 2, tzinfo=UTC), "price": Decimal("9.90")})
+
+
+class Asynchronous(Workflow):
+    name = "asynchronous"
+    unique = Unique("asynchronous")
+    initial_step = Later
+    transitions = {(Later, "done"): Done}
+
+
+class Gate(Recorded):
+    """Holds its worker until the test opens the gate (a file), or for a minute."""
+
+    def answer(self, instance, config, context):
+        recorder.wait_for_gate(context.initial["gate"])
+        return Ok("done", {"process": os.getpid(), "thread": threading.get_ident()})
+
+
+class Gated(Workflow):
+    name = "gated"
+    unique = Unique("gated")
+    initial_step = Gate
+    transitions = {(Gate, "done"): B, (B, "done"): Done}
+
+
+HELD = Gate.named("held")
+
+
+class GatedRaises(Recorded):
+    def answer(self, instance, config, context):
+        recorder.wait_for_gate(context.initial["fail_gate"])
+        raise RuntimeError("it broke")
+
+
+class FailsBeside(Workflow):
+    """One branch fails while the other is being executed."""
+
+    name = "fails_beside"
+    unique = Unique("failsbeside")
+    initial_step = A
+    transitions = {
+        (A, "done"): [HELD, GatedRaises],
+        (HELD, "done"): D,
+        (GatedRaises, "done"): D,
+        (D, "done"): Done,
+    }
+
+
+LINKS = [type(f"Link{number}", (Step,), {"events": ("done",), "execute": lambda *_: Ok("done")}) for number in range(10)]
+
+
+class Chain(Workflow):
+    """Ten steps that do nothing: what the engine costs, and nothing else."""
+
+    name = "chain"
+    unique = Unique("chain")
+    initial_step = LINKS[0]
+    transitions = {
+        **{(link, "done"): following for link, following in zip(LINKS, LINKS[1:], strict=False)},
+        (LINKS[-1], "done"): Done,
+    }

@@ -1,0 +1,162 @@
+"""A stage for tests with real workers: a namespace of its own on a server, worker processes, and what they noted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import recorder
+from celery import Celery
+
+from hephaestus_celery import Hephaestus
+
+T = TypeVar("T")
+SUPPORT = Path(__file__).parent
+READY_SECONDS = 60
+
+
+def eventually(condition: Callable[[], T], *, timeout: float = 30, what: str = "") -> T:
+    """What ``condition`` gives, as soon as it is true; an error that says what was waited for when it is not."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout} s: {what or condition}")
+        time.sleep(0.01)
+
+
+class WorkerProcess:
+    """One `celery worker`, with its log."""
+
+    def __init__(self, stage: Stage, name: str, *, pool: str, concurrency: int, options: Sequence[str]) -> None:
+        self.name = name
+        self.log = stage.folder / f"{name}.log"
+        command = [
+            *(sys.executable, "-m", "celery", "-A", "worker_app", "worker", "--loglevel", "INFO"),
+            *("--hostname", f"{name}@test", "--pool", pool, "--concurrency", str(concurrency)),
+            *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+            *options,
+        ]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, env=stage.environment("worker"), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def wait_ready(self) -> None:
+        """Return when the worker consumes."""
+
+        def ready() -> bool:
+            if self.process.poll() is not None:
+                raise AssertionError(f"worker {self.name} died:\n{self.log.read_text()[-4000:]}")
+            return f"{self.name}@test ready" in self.log.read_text()
+
+        eventually(ready, timeout=READY_SECONDS, what=f"worker {self.name} ready")
+
+    def stop(self) -> None:
+        """Warm shutdown; what does not end in time is killed with all its children."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL to the worker and its children."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+
+class Stage:
+    """A namespace, a client in this process, and worker processes."""
+
+    def __init__(self, *, broker: str, state: str, namespace: str, folder: Path) -> None:
+        self.broker, self.state, self.namespace, self.folder = broker, state, namespace, folder
+        self.switches: dict[str, str] = {}
+        self.workers: list[WorkerProcess] = []
+        self.app = Celery("acceptance", broker=broker)
+        self.app.conf.update(
+            hephaestus_namespace=namespace, hephaestus_state_backend=state, task_default_queue=namespace
+        )
+        self.hephaestus = Hephaestus(self.app, name=namespace)
+
+    def environment(self, role: str) -> dict[str, str]:
+        """What a process of this stage needs to know."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HEPHAESTUS_TEST")}
+        return {
+            **inherited,
+            **self.switches,
+            "PYTHONPATH": str(SUPPORT),
+            "PYTHONWARNINGS": "default",
+            "C_FORCE_ROOT": "1",
+            "HEPHAESTUS_TEST_BROKER": self.broker,
+            "HEPHAESTUS_TEST_STATE": self.state,
+            "HEPHAESTUS_TEST_NAMESPACE": self.namespace,
+            "HEPHAESTUS_TEST_ROLE": role,
+            recorder.FOLDER: str(self.folder),
+        }
+
+    def start_workers(
+        self, count: int = 1, *, pool: str = "prefork", concurrency: int = 2, options: Sequence[str] = ()
+    ) -> list[WorkerProcess]:
+        """Start workers and wait until they consume."""
+        started = [
+            WorkerProcess(self, f"w{len(self.workers) + number}", pool=pool, concurrency=concurrency, options=options)
+            for number in range(count)
+        ]
+        self.workers.extend(started)
+        for worker in started:
+            worker.wait_ready()
+        return started
+
+    def script(self, code: str, *arguments: str) -> subprocess.Popen[str]:
+        """A client process that runs ``code``."""
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            env=self.environment("client"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def events(self, name: str | None = None, *, run_id: str | None = None) -> list[dict[str, Any]]:
+        """The telemetry that workers have told so far; of one run in the order of its numbers."""
+        found = [
+            record
+            for record in recorder.read(self.folder, "event")
+            if name in (None, record["event"]) and run_id in (None, record["metadata"].get("run_id"))
+        ]
+        if run_id is not None:
+            found.sort(key=lambda record: record["metadata"]["sequence"])
+        return found
+
+    def told(self, run_id: str, *, last: str = "workflow.stop") -> list[dict[str, Any]]:
+        """The events of a run, once its last one is there."""
+        eventually(lambda: any(event["event"] == last for event in self.events(run_id=run_id)), what=f"{last} of {run_id}")
+        return self.events(run_id=run_id)
+
+    def executions(self) -> list[dict[str, Any]]:
+        """Each time that a step's body ran."""
+        return recorder.read(self.folder, "executed")
+
+    def logs(self) -> str:
+        """All that the workers wrote."""
+        return "\n".join(worker.log.read_text() for worker in self.workers)
+
+    def close(self) -> None:
+        """Stop everything."""
+        for worker in self.workers:
+            worker.stop()
+        self.hephaestus.close()
+        self.app.close()

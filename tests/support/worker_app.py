@@ -1,0 +1,46 @@
+"""The application that worker processes of the tests run: `celery -A worker_app worker`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import flows  # noqa: F401 - defines the workflows
+import recorder
+from celery import Celery, signals
+
+from hephaestus_celery import Hephaestus, telemetry
+
+
+def make_app() -> Celery:
+    """An application from the test's environment."""
+    app = Celery("acceptance", broker=os.environ["HEPHAESTUS_TEST_BROKER"])
+    app.conf.update(
+        broker_connection_retry_on_startup=True,
+        hephaestus_namespace=os.environ["HEPHAESTUS_TEST_NAMESPACE"],
+        hephaestus_state_backend=os.environ["HEPHAESTUS_TEST_STATE"],
+        task_default_queue=os.environ["HEPHAESTUS_TEST_NAMESPACE"],
+        worker_prefetch_multiplier=1,
+    )
+    return app
+
+
+def publish_twice(body: Any = None, headers: Any = None, routing_key: str = "", properties: Any = None, **_: Any) -> None:
+    """Send every message a second time, as a broker that redelivers does."""
+    with app.producer_or_acquire() as producer:
+        producer.publish(body, headers=headers, routing_key=routing_key, serializer="json", **properties)
+
+
+def broken_handler(*_: Any) -> None:
+    """A telemetry handler with a fault."""
+    raise RuntimeError("this handler is broken")
+
+
+app = make_app()
+hephaestus = Hephaestus(app)
+if os.environ.get("HEPHAESTUS_TEST_ROLE") == "worker":
+    telemetry.attach_many("recorder", [*telemetry.events(), *telemetry.extension_events()], recorder.on_event)
+if os.environ.get("HEPHAESTUS_TEST_TWICE"):
+    signals.before_task_publish.connect(publish_twice, weak=False)
+if os.environ.get("HEPHAESTUS_TEST_BROKEN_HANDLER"):
+    telemetry.attach("broken", telemetry.step_stop_event(), broken_handler)

@@ -210,7 +210,13 @@ def _metadata_folders() -> Iterator[Path]:
     for entry in dict.fromkeys(sys.path):
         path = Path(entry or ".").absolute()
         if path.is_dir():
-            yield from sorted([*path.glob("*.dist-info"), *path.glob("*.egg-info")])
+            found = sorted([*path.glob("*.dist-info"), *path.glob("*.egg-info")])
+            yield from (folder for folder in found if _is_whole(folder))
+
+
+def _is_whole(folder: Path) -> bool:
+    # What an interrupted installation has left behind lacks the metadata itself. Old metadata may be a single file.
+    return folder.is_file() or any((folder / name).is_file() for name in ("METADATA", "PKG-INFO"))
 
 
 def note_event(event: telemetry.EventName, _measurements: dict[str, Any], facts: dict[str, Any], folder: Any) -> None:

@@ -15,46 +15,63 @@ PREFIX = "hephaestus_"
 _NAMESPACE = re.compile(r"[\w.-]{1,64}")
 
 
-def _setting(default: Any, effect: str) -> Any:
-    return field(default=default, metadata={"effect": effect})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What can be set. Durations are seconds or timedeltas where they are given, and timedeltas here."""
 
-    state_backend: str | None = _setting(
-        None,
-        "URL of the Redis or Valkey that keeps the state: `redis://`, `rediss://`, `redis+socket://` or `sentinel://`. "
-        "By default the result backend if that is one, else the broker if that is one.",
+    state_backend: str | None = field(
+        default=None,
+        metadata={
+            "effect": "URL of the Redis or Valkey that keeps the state: `redis://`, `rediss://`, `redis+socket://` or `sentinel://`. "
+            "By default the result backend if that is one, else the broker if that is one."
+        },
     )
-    state_options: Mapping[str, Any] = _setting(
-        None,
-        "Further keyword arguments for the client of the state store; with `sentinel://` it needs `master_name`.",
+    state_options: Mapping[str, Any] | None = field(
+        default=None,
+        metadata={
+            "effect": "Further keyword arguments for the client of the state store; with `sentinel://` it needs `master_name`."
+        },
     )
-    state_timeout: timedelta = _setting(
-        timedelta(seconds=2), "How long one connect or one command may take before the store counts as out of reach."
+    state_timeout: timedelta = field(
+        default=timedelta(seconds=2),
+        metadata={"effect": "How long one connect or one command may take before the store counts as out of reach."},
     )
-    namespace: str = _setting("hephaestus", "Begins every key; give each of several applications on one Redis its own.")
-    partitions: int = _setting(
-        1, "Number of hash tags that keys are spread over; more than 1 is of use on a Redis Cluster only."
+    namespace: str = field(
+        default="hephaestus",
+        metadata={"effect": "Begins every key; give each of several applications on one Redis its own."},
     )
-    default_queue: str | None = _setting(
-        None, "Queue for steps that name none; by default the application's routing decides."
+    partitions: int = field(
+        default=1,
+        metadata={
+            "effect": "Number of hash tags that keys are spread over; more than 1 is of use on a Redis Cluster only."
+        },
     )
-    lease: timedelta = _setting(
-        timedelta(seconds=30),
-        "How long a worker holds an attempt without a sign of life; longer than `worker_soft_shutdown_timeout`.",
+    default_queue: str | None = field(
+        default=None,
+        metadata={"effect": "Queue for steps that name none; by default the application's routing decides."},
     )
-    dispatch_timeout: timedelta = _setting(
-        timedelta(seconds=30), "How long a step's message may stay unclaimed before it counts as lost."
+    lease: timedelta = field(
+        default=timedelta(seconds=30),
+        metadata={
+            "effect": "How long a worker holds an attempt without a sign of life; longer than `worker_soft_shutdown_timeout`."
+        },
     )
-    retention: timedelta | None = _setting(
-        timedelta(days=7), "How long a run is kept after its end; None keeps it for ever."
+    dispatch_timeout: timedelta = field(
+        default=timedelta(seconds=30),
+        metadata={"effect": "How long a step's message may stay unclaimed before it counts as lost."},
     )
-    max_payload: int = _setting(1024 * 1024, "Bytes that one value (a context, a result, metadata) may have as JSON.")
-    default_retry: RetryPolicy = _setting(
-        DEFAULT_RETRY, "Policy of steps and workflows that have none: a `RetryPolicy`, or a mapping of its arguments."
+    retention: timedelta | None = field(
+        default=timedelta(days=7), metadata={"effect": "How long a run is kept after its end; None keeps it for ever."}
+    )
+    max_payload: int = field(
+        default=1024 * 1024,
+        metadata={"effect": "Bytes that one value (a context, a result, metadata) may have as JSON."},
+    )
+    default_retry: RetryPolicy = field(
+        default=DEFAULT_RETRY,
+        metadata={
+            "effect": "Policy of steps and workflows that have none: a `RetryPolicy`, or a mapping of its arguments."
+        },
     )
 
     @property

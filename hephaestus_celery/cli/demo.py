@@ -48,22 +48,22 @@ class _Example:
     installed: Callable[[], Mapping[str, str]]
 
 
-def run_demo(*, limit: int | None, keep: Path | None) -> int:
+def run_demo(interruption: Interruption, *, limit: int | None, keep: Path | None) -> int:
     """Run the demo and give its exit code: 0 when every run ended as expected and all eleven events were told.
 
     Whatever ends it, an error or a signal (130), its processes are stopped, and unless ``keep`` names a folder for its
     data, that is removed.
     """
     progress = Progress()
-    with Interruption() as interruption:
-        try:
-            with contextlib.ExitStack() as stack:
-                stack.callback(progress.close)
-                instances, events = _run(stack, progress, interruption, limit=limit, keep=keep)
-                counts = report.count_events(events)
-        except Interrupted:
-            click.echo("Interrupted; the workers and the server are stopped.", err=True)
-            return EXIT_CODE
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(progress.close)
+            instances, events = _run(stack, progress, interruption, limit=limit, keep=keep)
+            counts = report.count_events(events)
+        interruption.check()  # it may have come while the workers were being stopped
+    except Interrupted:
+        click.echo("Interrupted; the workers and the server are stopped.", err=True)
+        return EXIT_CODE
     return _conclude(instances, counts, seconds=progress.seconds)
 
 
@@ -71,15 +71,14 @@ def _run(
     stack: contextlib.ExitStack, progress: Progress, interruption: Interruption, *, limit: int | None, keep: Path | None
 ) -> tuple[Sequence[Instance], Path]:
     folder = _data_folder(stack, keep)
-    specimens = make_specimens(folder / "distributions")
     server = stack.enter_context(EmbeddedServer(folder / "server"))
     progress.say(f"server: {server.binary.name}, process {server.pid}, {server.socket_path}")
+    specimens = make_specimens(folder / "distributions")
     (folder / "logs").mkdir()
     (folder / "events").mkdir()
     stack.enter_context(_environment(server.url, folder / "events"))
     example = _load_example()
     stack.enter_context(example.hephaestus)
-    interruption.check()
     with Workers(EXAMPLE, count=WORKERS, folder=folder / "logs") as workers:
         progress.say(f"workers: {WORKERS} x celery worker --pool prefork --concurrency 2, logs in {folder / 'logs'}")
         chosen = {**dict(list(example.installed().items())[:limit]), **specimens}
@@ -89,6 +88,7 @@ def _run(
             handles.append(example.hephaestus.start_instance(example.workflow, {"folder": metadata}, id=value))
         progress.say(f"started: a workflow for each of {len(handles)} distributions, two of them the demo's own")
         instances = _follow(example, handles, workers, progress, interruption)
+        progress.show("all runs have ended; stopping the workers")
     # The workers have ended by now, and with them all that they had to tell.
     return instances, folder / "events"
 

@@ -33,6 +33,8 @@ class Interruption:
 
     def __enter__(self) -> Self:
         for number in _SIGNALS:
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # nohup
             self._previous[number] = signal.signal(number, self._request)
         return self
 

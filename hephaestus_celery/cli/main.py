@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from hephaestus_celery.cli.interruption import Interruption
 from hephaestus_celery.exceptions import HephaestusError
 
 
@@ -31,11 +32,13 @@ def demo(limit: int | None, keep: Path | None) -> None:
     approval that one of them waits for, and shows what became of them and what the workers told. Nothing stays behind.
     Ctrl-C stops it all.
     """
-    from hephaestus_celery.cli.demo import run_demo  # noqa: PLC0415 - imports Celery, which --help has no need of
-
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise click.BadParameter(f"{keep} is not empty", param_hint="--keep")
-    try:
-        sys.exit(run_demo(limit=limit, keep=keep))
-    except HephaestusError as error:
-        raise click.ClickException(str(error)) from error
+    with Interruption() as interruption:
+        from hephaestus_celery.cli.demo import run_demo  # noqa: PLC0415 - imports Celery, which --help has no need of
+
+        try:
+            code = run_demo(interruption, limit=limit, keep=keep)
+        except HephaestusError as error:
+            raise click.ClickException(str(error)) from error
+    sys.exit(code)

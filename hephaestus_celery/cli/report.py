@@ -12,7 +12,7 @@ from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.lifecycle import Status
 
 HEADINGS = ("INSTANCE", "STATUS", "DURATION", "STEPS", "VERDICT")
-_VERDICT_LENGTH = 90
+_VERDICT_LENGTH = 100
 
 
 def table(instances: Iterable[Instance]) -> str:

@@ -7,7 +7,7 @@ import inspect
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from hephaestus_celery.core.context import check_mapping
 from hephaestus_celery.core.instance import Instance
@@ -130,7 +130,7 @@ def _check_ok(step: type[Step], answer: Ok, *, limit: int) -> Completed:
         declared = ", ".join(repr(name) for name in step.events)
         raise ValueError(f"step {step.key} gave the event {event!r}, which it does not declare ({declared})")
     return Completed(
-        event=cast("str", event),
+        event=answer.event,
         result=_encoded(answer.context, f"step {step.key}: context", limit=limit),
         metadata=_encoded(answer.metadata, f"step {step.key}: metadata", limit=limit),
     )

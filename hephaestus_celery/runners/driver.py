@@ -20,7 +20,6 @@ from hephaestus_celery.core.context import EMPTY, Context, check_mapping
 from hephaestus_celery.core.engine import plan
 from hephaestus_celery.core.graph import Target
 from hephaestus_celery.core.identity import is_run_id, new_run_id
-from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.core.run import Verdict
 from hephaestus_celery.core.step import StepConfig, is_name
@@ -345,14 +344,12 @@ def _next_messages(job: Job, commitment: Commitment) -> list[Message]:
 
 def parse(args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[str, str, int, int] | None:
     """What a message carries: run id, step key, attempt, token; None for anything that is no message of ours."""
-    if kwargs or len(args) != 4:
-        return None
-    run_id, step, attempt, token = args
-    if not (isinstance(run_id, str) and is_run_id(run_id) and isinstance(step, str) and is_name(step)):
-        return None
-    if not (isinstance(attempt, int) and isinstance(token, int) and attempt > 0 and token > 0):
-        return None
-    return run_id, step, attempt, token
+    match (tuple(args), dict(kwargs)):
+        case ((str() as run_id, str() as step, int() as attempt, int() as token), {**rest}) if not rest:
+            known = is_run_id(run_id) and is_name(step) and attempt > 0 and token > 0
+            return (run_id, step, attempt, token) if known else None
+        case _:
+            return None
 
 
 def _past(workflow: str, versions: Sequence[int], step: str) -> Sequence[str] | None:

@@ -32,7 +32,7 @@ class Scene:
     runner: type
     worker: Mapping[str, Any]
 
-    def extra(self, sequence: int, **fields: Any) -> dict[str, Any]:
+    def metadata(self, sequence: int, **fields: Any) -> dict[str, Any]:
         """Metadata of one event."""
         return {**fields, **self.worker, "sequence": sequence}
 
@@ -42,7 +42,7 @@ def run_began(scene: Scene, claim: Claim) -> None:
     instance = scene.instance
     telemetry.workflow_start(
         instance,
-        scene.extra(
+        scene.metadata(
             claim.sequence,
             initial_step=instance.workflow.graph.initial.step,
             context_keys=list(instance.context.initial),
@@ -52,7 +52,7 @@ def run_began(scene: Scene, claim: Claim) -> None:
     telemetry.engine_advance(
         instance,
         0,
-        scene.extra(
+        scene.metadata(
             claim.sequence + 1,
             active_steps_count=claim.run.active,
             completed_in_advance=0,
@@ -69,7 +69,7 @@ def attempt_began(scene: Scene, claim: Claim) -> None:
     telemetry.step_start(
         scene.instance,
         scene.step,
-        scene.extra(
+        scene.metadata(
             claim.sequence + (2 if claim.first else 0),
             queue_time=max(0, claim.claimed_at - claim.queued_at) * 1000,
             step_key=scene.step.key,
@@ -90,11 +90,15 @@ def completed(
     if commitment.verdict is Verdict.STALE:
         return ()
     if commitment.verdict is Verdict.DISCARDED:
-        return () if claim.resume is not None else (_step_stop(scene, claim, answer, [], duration, number),)
+        return (
+            ()
+            if claim.resume is not None
+            else (_step_stop(scene, claim, answer, [], duration=duration, number=number),)
+        )
     if scene.step is Done:
         return _done(scene, commitment, number)
     first = (
-        _step_stop(scene, claim, answer, targets, duration, number)
+        _step_stop(scene, claim, answer, targets, duration=duration, number=number)
         if claim.resume is None
         else _step_resume(scene, claim, number)
     )
@@ -108,7 +112,7 @@ def suspended(scene: Scene, claim: Claim, commitment: Commitment, *, duration: i
     """A step waits."""
     if commitment.verdict is Verdict.STALE:
         return ()
-    extra = scene.extra(
+    extra = scene.metadata(
         commitment.sequence,
         step_key=scene.step.key,
         instance_status=commitment.status_after,
@@ -122,7 +126,7 @@ def failed(scene: Scene, claim: Claim, answer: Failed, commitment: Commitment, *
     if commitment.verdict is Verdict.STALE:
         return ()
     state = claim.run.steps[scene.step.key]
-    extra = scene.extra(
+    extra = scene.metadata(
         commitment.sequence,
         step_key=scene.step.key,
         attempt=state.attempt,
@@ -134,7 +138,7 @@ def failed(scene: Scene, claim: Claim, answer: Failed, commitment: Commitment, *
     first = partial(telemetry.step_exception, scene.instance, scene.step, duration, *cause, extra)
     if commitment.verdict is Verdict.DISCARDED:
         return (first,)
-    end = scene.extra(
+    end = scene.metadata(
         commitment.sequence + 1,
         failed_step=scene.step,
         step_count=len(commitment.completed),
@@ -145,9 +149,9 @@ def failed(scene: Scene, claim: Claim, answer: Failed, commitment: Commitment, *
 
 
 def _step_stop(
-    scene: Scene, claim: Claim, answer: Completed, targets: Sequence[StepClass], duration: int, number: int
+    scene: Scene, claim: Claim, answer: Completed, targets: Sequence[StepClass], *, duration: int, number: int
 ) -> Callable[[], None]:
-    extra = scene.extra(
+    extra = scene.metadata(
         number,
         step_key=scene.step.key,
         event=answer.event,
@@ -162,7 +166,7 @@ def _step_stop(
 def _step_resume(scene: Scene, claim: Claim, number: int) -> Callable[[], None]:
     resume = claim.resume
     event, source, waited = (None, None, None) if resume is None else (resume.event, resume.source, _waited(claim))
-    extra = scene.extra(number, wait_duration=waited, step_key=scene.step.key, resume_event=event, source=source)
+    extra = scene.metadata(number, wait_duration=waited, step_key=scene.step.key, resume_event=event, source=source)
     return partial(telemetry.step_resume, scene.instance, scene.step, extra)
 
 
@@ -170,7 +174,7 @@ def _advanced(
     scene: Scene, answer: Completed, targets: Sequence[StepClass], commitment: Commitment, tick: int
 ) -> Story:
     number = commitment.sequence
-    extra = scene.extra(
+    extra = scene.metadata(
         number + 2,
         active_steps_count=commitment.active,
         completed_in_advance=1,
@@ -185,7 +189,7 @@ def _advanced(
             scene.step,
             answer.event,
             list(targets),
-            scene.extra(number + 1),
+            scene.metadata(number + 1),
         ),
         partial(telemetry.engine_advance, scene.instance, tick, extra),
     )
@@ -194,7 +198,7 @@ def _advanced(
 def _done(scene: Scene, commitment: Commitment, number: int) -> Story:
     instance = _ended(scene, commitment)
     by_key = instance.workflow.graph.by_key
-    start = scene.extra(
+    start = scene.metadata(
         number,
         queue_time=0,
         step_key=Done.key,
@@ -203,7 +207,7 @@ def _done(scene: Scene, commitment: Commitment, number: int) -> Story:
         attempt=1,
         max_attempts=1,
     )
-    stop = scene.extra(
+    stop = scene.metadata(
         number + 1,
         step_key=Done.key,
         event="done",
@@ -212,7 +216,7 @@ def _done(scene: Scene, commitment: Commitment, number: int) -> Story:
         transitions_to=[],
         attempt=1,
     )
-    end = scene.extra(
+    end = scene.metadata(
         number + 3,
         step_count=len(commitment.completed),
         advance_count=commitment.advance,
@@ -222,7 +226,7 @@ def _done(scene: Scene, commitment: Commitment, number: int) -> Story:
     return (
         partial(telemetry.step_start, instance, Done, start),
         partial(telemetry.step_stop, instance, Done, 0, stop),
-        partial(telemetry.workflow_transition, instance, Done, "done", [], scene.extra(number + 2)),
+        partial(telemetry.workflow_transition, instance, Done, "done", [], scene.metadata(number + 2)),
         partial(telemetry.workflow_stop, instance, end),
     )
 

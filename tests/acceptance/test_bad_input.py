@@ -81,9 +81,7 @@ def test_a_broken_handler_is_detached_and_the_run_goes_on(stage):
 
 def test_a_context_that_cannot_be_carried_is_refused_and_stores_nothing(stage):
     with pytest.raises(DataError, match=r"context\.items\[3\]\.price"):
-        stage.hephaestus.start_instance(
-            flows.Linear, {"items": [1, 2, 3, {"price": 1j}]}, id="x1"
-        )
+        stage.hephaestus.start_instance(flows.Linear, {"items": [1, 2, 3, {"price": 1j}]}, id="x1")
     with pytest.raises(DataError, match="max_payload"):
         stage.hephaestus.start_instance(flows.Linear, {"big": "x" * 2_000_000}, id="x1")
     with pytest.raises(DataError, match=r"telemetry_metadata\.step"):

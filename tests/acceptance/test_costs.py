@@ -25,7 +25,9 @@ def calls(server, command):
 
 
 @pytest.mark.parametrize(
-    ("workflow", "steps"), [(flows.Chain, 10), (flows.Wide, 10), (flows.Diamond, 4)], ids=["chain", "fan-out", "diamond"]
+    ("workflow", "steps"),
+    [(flows.Chain, 10), (flows.Wide, 10), (flows.Diamond, 4)],
+    ids=["chain", "fan-out", "diamond"],
 )
 def test_a_step_costs_one_message_and_two_scripts(stage, server, workflow, steps):
     stage.start_workers(2)

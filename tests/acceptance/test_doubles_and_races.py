@@ -62,7 +62,15 @@ def test_every_message_delivered_twice_changes_nothing(stage, pool):
     assert set(executed.values()) == {1}
     eventually(lambda: len(stage.events("workflow.stop")) == 40)
     assert len(stage.events("workflow.start")) == 40
-    eventually(lambda: sum(worker.log.read_text().count(" taken") + worker.log.read_text().count("ignored") for worker in stage.workers) > 0)
+    eventually(
+        lambda: (
+            sum(
+                worker.log.read_text().count(" taken") + worker.log.read_text().count("ignored")
+                for worker in stage.workers
+            )
+            > 0
+        )
+    )
 
 
 def test_a_late_message_of_a_finished_step_changes_nothing(stage):

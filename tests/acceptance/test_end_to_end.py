@@ -11,7 +11,16 @@ from stage import eventually
 
 from hephaestus_celery import AmbiguousResumeError, NotWaitingError
 
-SHAPES = (flows.Linear, flows.Diamond, flows.Wide, flows.Choice, flows.Routed, flows.Approval, flows.Payment, flows.Straight)
+SHAPES = (
+    flows.Linear,
+    flows.Diamond,
+    flows.Wide,
+    flows.Choice,
+    flows.Routed,
+    flows.Approval,
+    flows.Payment,
+    flows.Straight,
+)
 
 
 def started_and_answered(stage, count):
@@ -35,7 +44,7 @@ def expected_steps(workflow, number):
         graph.remove("right" if number % 2 else "left")
     if workflow is flows.Routed:
         graph = ["a", "c", "d"] if number % 2 else ["a", "b"]
-    return Counter(key for key in graph if key not in ("wait_for_event",))
+    return Counter(key for key in graph if key != "wait_for_event")
 
 
 def test_two_hundred_instances_of_mixed_shapes_on_two_workers(stage):

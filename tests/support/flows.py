@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from datetime import UTC, datetime
@@ -218,9 +219,7 @@ def failing(step):
     return type(f"Failing{step.__name__}", (Workflow,), body)
 
 
-FAILING = {
-    step: failing(step) for step in (Raises, Fails, Exits, Interrupts, Refuses, Mumbles, Undeclared, Uncarried)
-}
+FAILING = {step: failing(step) for step in (Raises, Fails, Exits, Interrupts, Refuses, Mumbles, Undeclared, Uncarried)}
 
 
 class Later(Recorded):
@@ -274,7 +273,9 @@ class FailsBeside(Workflow):
     }
 
 
-LINKS = [type(f"Link{number}", (Step,), {"events": ("done",), "execute": lambda *_: Ok("done")}) for number in range(10)]
+LINKS = [
+    type(f"Link{number}", (Step,), {"events": ("done",), "execute": lambda *_: Ok("done")}) for number in range(10)
+]
 
 
 class Chain(Workflow):
@@ -284,6 +285,6 @@ class Chain(Workflow):
     unique = Unique("chain")
     initial_step = LINKS[0]
     transitions = {
-        **{(link, "done"): following for link, following in zip(LINKS, LINKS[1:], strict=False)},
+        **{(link, "done"): following for link, following in itertools.pairwise(LINKS)},
         (LINKS[-1], "done"): Done,
     }

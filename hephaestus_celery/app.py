@@ -8,17 +8,20 @@ import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from hephaestus_celery import clock, telemetry
 from hephaestus_celery.config import Settings
 from hephaestus_celery.core import versioning
+from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.context import check_mapping
 from hephaestus_celery.core.history import HistoryEntry
 from hephaestus_celery.core.identity import is_run_id
 from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.registry import RUNTIMES
-from hephaestus_celery.core.step import Step
+from hephaestus_celery.core.retry import seconds
+from hephaestus_celery.core.step import Step, is_name
 from hephaestus_celery.core.workflow import Workflow
 from hephaestus_celery.exceptions import (
     AmbiguousInstanceError,
@@ -31,7 +34,7 @@ from hephaestus_celery.exceptions import (
     WaitTimeoutError,
 )
 from hephaestus_celery.queries import Page, read_query
-from hephaestus_celery.runners.base import Runner
+from hephaestus_celery.runners.base import Message, Runner
 from hephaestus_celery.runners.driver import Driver, messages
 from hephaestus_celery.runners.local import LocalRunner
 from hephaestus_celery.storage import codec
@@ -168,6 +171,8 @@ class Hephaestus:
         ``NotWaitingError`` when no step waits for it, ``AmbiguousResumeError`` when several do. With ``keep_early`` an
         event that comes before its step waits is kept and delivered the moment it does.
         """
+        if not is_name(event):
+            raise NotWaitingError(f"no step waits for {event!r}, which can't name an event")
         parts = self._resolved()
         key = step.key if isinstance(step, type) else step
         text = codec.encode_limited(
@@ -178,8 +183,7 @@ class Hephaestus:
         report = self._deliver(instance, event, text, step=key, keep=keep)
         match report.outcome:
             case Delivered.ACCEPTED:
-                if instance.definition is not None:
-                    parts.runner.dispatch(messages(instance.definition, instance.run_id, report.dispatches))
+                parts.runner.dispatch(_messages(instance, report.dispatches))
             case Delivered.KEPT:
                 pass
             case Delivered.AMBIGUOUS:
@@ -190,6 +194,36 @@ class Hephaestus:
                 raise NotWaitingError(_not_waiting(instance, event, key, report))
             case Delivered.UNKNOWN_RUN:
                 raise InstanceNotFoundError(f"no run {instance.run_id}: its retention is over")
+
+    def schedule_resume(self, id: str, step: type[Step] | str, delay: float | timedelta) -> str:
+        """A durable timer: after ``delay`` (seconds or timedelta) the step gets the event ``"timeout"``, if it waits.
+
+        Gives a reference for :meth:`cancel_timer`. A step that does not wait yet gets it when it does; one that has
+        ended never. ``NotWaitingError`` when the run has ended, or the step can't take a timeout.
+        """
+        parts = self._resolved()
+        key = step.key if isinstance(step, type) else step
+        length = seconds(delay, name="delay")
+        if length < 0:
+            raise ValueError(f"delay must not be negative: {delay!r}")
+        instance = self.get(id)
+        graph = None if instance.definition is None else instance.definition.graph
+        if graph is not None and (key not in graph.by_key or "timeout" not in graph.by_key[key].events):
+            raise NotWaitingError(f"{instance.id} has no step {key!r} that declares the event 'timeout'")
+        reference = secrets.token_hex(8)
+        if not parts.storage.schedule(instance.run_id, key, reference=reference, delay=round(length * 1e6)):
+            raise NotWaitingError(
+                f"{instance.id} has ended ({self.get(instance.run_id).status}); nothing waits any more"
+            )
+        return f"{instance.run_id}|{key}|{reference}"
+
+    def cancel_timer(self, reference: str) -> bool:
+        """Take a timer of :meth:`schedule_resume` back; False when it has fired, or its run has ended."""
+        match reference.split("|"):
+            case [run_id, key, name] if is_run_id(run_id):
+                return self._resolved().storage.unschedule(run_id, key, reference=name)
+            case _:
+                raise ValueError(f"{reference!r} is no reference of a timer")
 
     def cancel(self, id: str, reason: str | None = None, *, workflow: type[Workflow] | None = None) -> None:
         """End a run: later results are dropped, no new step starts, its id is free at once.
@@ -211,8 +245,7 @@ class Hephaestus:
             raise NotCancellableError(f"{id} has ended already; only an active run can be cancelled")
         instance = codec.decode_instance(cancelled.run)
         telemetry.workflow_cancel(instance, {"sequence": cancelled.sequence, "reason": reason})
-        if instance.definition is not None:
-            parts.runner.revoke(messages(instance.definition, run_id, cancelled.claimed))
+        parts.runner.revoke(_messages(instance, cancelled.claimed))
 
     def get(self, id: str, *, workflow: type[Workflow] | None = None) -> Instance:
         """The active run of an instance id, else its newest; or the run with this run id.
@@ -282,6 +315,7 @@ class Hephaestus:
             if runner is not None:
                 runner.close()
         if self._parts is not None:
+            self._parts.driver.close()
             self._parts.storage.close()
 
     def __enter__(self) -> Self:
@@ -404,6 +438,10 @@ def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
         if name in RESERVED_METADATA:
             raise DataError(f"telemetry_metadata.{name} has the name of a field of the events; choose another name")
     return checked
+
+
+def _messages(instance: Instance, dispatches: Sequence[DispatchStep]) -> builtins.list[Message]:
+    return messages(instance.workflow_name, instance.workflow_version, instance.run_id, dispatches)
 
 
 def _declares(instance: Instance, key: str, event: str) -> bool:

@@ -69,5 +69,9 @@ class StepFailedError(HephaestusError):
     """A step answered with ``Error(reason)``; what Celery's monitors see of it."""
 
 
+class AttemptLostError(HephaestusError):
+    """The worker that executed an attempt is gone, or was told to stop; what telemetry gives as the reason."""
+
+
 class NonRetryableError(HephaestusError):
     """Raise it (or a subclass) in ``execute``: the step fails at once, its remaining attempts are skipped."""

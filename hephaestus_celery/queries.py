@@ -71,7 +71,9 @@ def _workflow(name: str, value: object) -> dict[str, Any]:
         raise ValueError(f"{name} must be a workflow class or its name, not {value!r}")
     if value.versions:
         return {"family": value.name}
-    return {"name": value.name} if value.family == value.name else {"name": value.name, "version": value.version}
+    if value.family == value.name:
+        return {"name": value.name, "family": value.name}
+    return {"name": value.name, "family": value.family, "version": value.version}
 
 
 def _family(name: str, value: object) -> dict[str, Any]:

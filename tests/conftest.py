@@ -124,6 +124,9 @@ class Stand:
         return HandRun(self.storage, graph, NewRun(**{**values, **fields}))
 
 
+FAILURE = '{"kind":"error","type":"ValueError","message":"no"}'
+
+
 class HandRun:
     """One run; fences and operations are made up where a test gives none."""
 
@@ -178,7 +181,7 @@ class HandRun:
         return self.storage.commit(Suspend(**self._common(step, "c"), accepts=accepts, timeout=timeout))
 
     def fail(self, step: str, **fields: Any) -> Any:
-        return self.storage.commit(Fail(**{**self._common(step, "f"), "failure": '{"kind":"error"}', **fields}))
+        return self.storage.commit(Fail(**{**self._common(step, "f"), "failure": FAILURE, **fields}))
 
     def deliver(self, name: str = "go", data: str = '{"x":1}', *, step: str | None = None, keep: bool = False) -> Any:
         operation = f"delivery{next(self._numbers)}"

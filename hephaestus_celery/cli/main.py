@@ -35,7 +35,7 @@ def demo(limit: int | None, keep: Path | None) -> None:
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise click.BadParameter(f"{keep} is not empty", param_hint="--keep")
     with Interruption() as interruption:
-        from hephaestus_celery.cli.demo import run_demo  # noqa: PLC0415 - imports Celery, which --help has no need of
+        from hephaestus_celery.cli.demo import run_demo  # imports Celery, which --help has no need of
 
         try:
             code = run_demo(interruption, limit=limit, keep=keep)

@@ -12,6 +12,7 @@ class TimerKind(StrEnum):
     """What it means when a step's entry in the due set comes due."""
 
     DISPATCH = "dispatch"  # nobody has claimed the step: send its message again
+    BACKOFF = "backoff"  # it has rested long enough after a failed attempt: send the next one
     LEASE = "lease"  # its worker has given no sign of life: the attempt has failed
     TIMEOUT = "timeout"  # it has waited long enough
 

@@ -73,9 +73,8 @@ class Graph:
         for edge in self.edges:
             steps.setdefault(edge.source.key, edge.source)
             steps.setdefault(edge.target.key, edge.target)
-        if steps.pop(Done.key, None) is not None:
-            steps[Done.key] = Done
-        return steps
+        steps.pop(Done.key, None)
+        return {**steps, Done.key: Done}
 
     @cached_property
     def _predecessors(self) -> dict[StepClass, tuple[StepClass, ...]]:

@@ -34,7 +34,11 @@ class PendingResume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepState:
-    """Where one step stands. ``fence`` is set while a worker holds the step; only its bearer may commit."""
+    """Where one step stands. ``fence`` is set while a worker holds the step; only its bearer may commit.
+
+    ``holder`` names the task that has it. ``deadline`` is the end of its time limit. ``resting``: the last attempt
+    failed, and the next one is not due yet.
+    """
 
     status: StepStatus
     attempt: int = 1
@@ -43,9 +47,12 @@ class StepState:
     fence: str | None = None
     queued_at: int | None = None
     claimed_at: int | None = None
+    deadline: int | None = None
+    holder: str | None = None
     waiting_since: int | None = None
     accepts: Mapping[str, str] = field(default_factory=dict[str, str])
     resume: PendingResume | None = None
+    resting: bool = False
     event: str | None = None
     order: int | None = None
 
@@ -114,6 +121,11 @@ class Times:
     dispatch_timeout: int
     lease: int
 
+    def lease_end(self, deadline: int | None) -> int:
+        """When the next sign of life is due: at the end of the lease, or of the time limit where that comes first."""
+        end = self.now + self.lease
+        return end if deadline is None else min(end, deadline)
+
 
 def create(*, initial: str, max_attempts: int, times: Times) -> Decision:
     """A new run: its first step is to be dispatched."""
@@ -122,31 +134,61 @@ def create(*, initial: str, max_attempts: int, times: Times) -> Decision:
     return Decision(verdict=Verdict.APPLIED, state=state, commands=_queue(initial, step, times))
 
 
-def claim(state: RunState, key: str, *, attempt: int, fence: str, launch: bool, times: Times) -> Decision:
+def claim(
+    state: RunState,
+    key: str,
+    *,
+    attempt: int,
+    fence: str,
+    launch: bool,
+    times: Times,
+    limit: int | None = None,
+    holder: str | None = None,
+) -> Decision:
     """A worker takes an attempt of a step, or a delivered event of a waiting one.
 
-    The first claim of a run makes it ``running``. ``launch``: the step is ``Done`` itself, which has no ``step.start``
+    The first claim of a run makes it ``running``. ``limit`` is the time limit of the attempt. ``launch``: the step is ``Done`` itself, which has no ``step.start``
     of its own at this point.
     """
     step = state.steps.get(key)
     resumed = step is not None and step.status is StepStatus.WAITING and step.resume is not None
     if step is None or state.status.final or step.attempt != attempt:
         return Decision(verdict=Verdict.STALE, state=state)
-    if step.status is not StepStatus.ACTIVE and not resumed:
+    if step.resting or (step.status is not StepStatus.ACTIVE and not resumed):
         return Decision(verdict=Verdict.STALE, state=state)
     if step.fence is not None:
         return Decision(verdict=Verdict.TAKEN, state=state)
     first = state.status is Status.PENDING
     reserved = (2 if first else 0) + (0 if resumed or launch else 1)
-    taken = replace(step, fence=fence, claimed_at=times.now)
+    deadline = None if limit is None or resumed else times.now + limit
+    taken = replace(step, fence=fence, claimed_at=times.now, deadline=deadline, holder=holder)
     after = replace(
         _with_step(state, key, taken),
         status=Status.RUNNING if first else state.status,
         advances=1 if first else state.advances,
         sequence=state.sequence + reserved,
     )
-    lease = SetTimer(key, TimerKind.LEASE, times.now + times.lease)
+    lease = SetTimer(key, TimerKind.LEASE, times.lease_end(deadline))
     return _decided(state, after, reserved, commands=(lease,))
+
+
+def renew(state: RunState, key: str, *, fence: str, times: Times) -> Decision:
+    """A sign of life of who holds a step; ``STALE`` when it is not held any more."""
+    step = state.steps.get(key)
+    if step is None or step.fence != fence or state.status.final:
+        return Decision(verdict=Verdict.STALE, state=state)
+    lease = SetTimer(key, TimerKind.LEASE, times.lease_end(step.deadline))
+    return Decision(verdict=Verdict.APPLIED, state=state, commands=(lease,))
+
+
+def seize(state: RunState, key: str, *, attempt: int, fence: str, times: Times) -> Decision:
+    """Take a step from who held it and is gone; the bearer of the new fence then fails the attempt."""
+    step = state.steps.get(key)
+    held = step is not None and step.status is StepStatus.ACTIVE and step.fence is not None
+    if step is None or not held or step.attempt != attempt or state.status.final:
+        return Decision(verdict=Verdict.STALE, state=state)
+    after = replace(_with_step(state, key, replace(step, fence=fence)), sequence=state.sequence + 1)
+    return _decided(state, after, 1, commands=(SetTimer(key, TimerKind.LEASE, times.now + times.lease),))
 
 
 def complete(
@@ -222,6 +264,7 @@ def suspend(
         step,
         status=StepStatus.WAITING,
         fence=None,
+        deadline=None,
         waiting_since=times.now,
         accepts=accepts,
         dispatch=step.dispatch + 1,
@@ -254,6 +297,51 @@ def fail(state: RunState, key: str, *, fence: str, times: Times) -> Decision:
         sequence=state.sequence + 2,
     )
     return _decided(state, after, 2, commands=(ClearTimer(key), Finish(Status.FAILED)))
+
+
+def retry(state: RunState, key: str, *, fence: str, delay: int, times: Times) -> Decision:
+    """An attempt of a step failed, and another is due after ``delay`` microseconds."""
+    step = state.steps.get(key)
+    refused = _refuse(state, step, fence=fence)
+    if refused is not None or step is None:
+        return refused or Decision(verdict=Verdict.STALE, state=state)
+    again = replace(step, attempt=step.attempt + 1, dispatch=step.dispatch + 1, fence=None, resting=True)
+    again = replace(again, queued_at=times.now + delay, deadline=None, holder=None)
+    after = replace(_with_step(state, key, again), sequence=state.sequence + 1)
+    return _decided(state, after, 1, commands=(SetTimer(key, TimerKind.BACKOFF, times.now + delay),))
+
+
+class Due(StrEnum):
+    """What a step's timer meant when it came due."""
+
+    NOTHING = "nothing"  # its activation has ended
+    RETRY = "retry"  # the next attempt is sent
+    TIMEOUT = "timeout"  # the waiting step is given the event ``timeout``
+    REDISPATCH = "redispatch"  # nobody claimed the message: it is sent again
+    REAPPLY = "reapply"  # who was applying an event is gone: its message is sent again
+    LAPSED = "lapsed"  # nothing was heard of an attempt: it is taken from its worker, and has failed
+    OVERRAN = "overran"  # an attempt took longer than its time limit: the same
+
+
+def due(state: RunState, key: str, *, fence: str, times: Times) -> tuple[Due, Decision]:
+    """A step's entry in the due set has come due; an attempt that is lost is seized with ``fence``, to be failed."""
+    step = state.steps.get(key)
+    unchanged = Decision(verdict=Verdict.STALE, state=state)
+    if step is None or state.status.final or step.status not in (StepStatus.ACTIVE, StepStatus.WAITING):
+        return Due.NOTHING, unchanged
+    if step.status is StepStatus.ACTIVE and step.fence is not None:
+        overran = step.deadline is not None and step.deadline <= times.now
+        decision = seize(state, key, attempt=step.attempt, fence=fence, times=times)
+        return (Due.OVERRAN if overran else Due.LAPSED), decision
+    again = replace(step, dispatch=step.dispatch + 1)
+    if step.status is StepStatus.WAITING and step.resume is None:
+        resumed = replace(step, resume=PendingResume(event="timeout", source="timeout", at=times.now))
+        return Due.TIMEOUT, _sent(state, key, resumed, times, told=False)
+    if step.fence is not None:
+        return Due.REAPPLY, _sent(state, key, replace(again, fence=None), times, told=True)
+    if step.resting:
+        return Due.RETRY, _sent(state, key, replace(step, resting=False), times, told=False)
+    return Due.REDISPATCH, _sent(state, key, again, times, told=True)
 
 
 def deliver(state: RunState, key: str, *, name: str, source: str, times: Times) -> Decision:
@@ -324,6 +412,13 @@ def _find_early(state: RunState, key: str, accepts: Mapping[str, str]) -> str | 
 def _queue(key: str, step: StepState, times: Times) -> tuple[Command, ...]:
     deadline = SetTimer(key, TimerKind.DISPATCH, times.now + times.dispatch_timeout)
     return deadline, DispatchStep(key, step.attempt, step.dispatch)
+
+
+def _sent(state: RunState, key: str, step: StepState, times: Times, *, told: bool) -> Decision:
+    # A message was lost, or who had it: that is a rescue, which is told; what was planned is not.
+    reserved = 1 if told else 0
+    after = replace(_with_step(state, key, step), sequence=state.sequence + reserved)
+    return _decided(state, after, reserved, commands=_queue(key, step, times))
 
 
 def _with_step(state: RunState, key: str, step: StepState) -> RunState:

@@ -123,7 +123,7 @@ def snake_case(name: str) -> str:
 
 def is_name(value: object) -> bool:
     """Whether ``value`` can name an event or a step: 1 to 100 characters without white space, controls or ``|``."""
-    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None and value.isprintable()
 
 
 def is_step(value: object) -> bool:

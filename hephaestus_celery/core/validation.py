@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from hephaestus_celery.core.workflow import Route, Workflow
 
 OPTIONS = frozenset(
-    "unique initial_step transitions tags metadata version default_retry name hephaestus versions current".split()
+    [
+        "unique",
+        "initial_step",
+        "transitions",
+        "tags",
+        "metadata",
+        "version",
+        "default_retry",
+        "name",
+        "hephaestus",
+        "versions",
+        "current",
+    ]
 )
 
 Pair = tuple[StepClass, str]
@@ -168,8 +180,8 @@ def _check_tags(workflow: type[Workflow], draft: _Draft) -> None:
         draft.report(f"tags must be a list or tuple of strings, not {tags!r}")
         return
     for tag in cast("Iterable[object]", tags):
-        if not isinstance(tag, str) or not tag:
-            draft.report(f"tags has {tag!r}; tags are non-empty strings")
+        if not isinstance(tag, str) or not tag or not tag.isprintable():
+            draft.report(f"tags has {tag!r}; tags are non-empty printable strings")
 
 
 def _read_initial(workflow: type[Workflow], draft: _Draft) -> Target | None:

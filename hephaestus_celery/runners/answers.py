@@ -13,7 +13,7 @@ from hephaestus_celery.core.context import check_mapping
 from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.retry import seconds
 from hephaestus_celery.core.step import Async, Error, Ok, Step, StepConfig
-from hephaestus_celery.exceptions import NonRetryableError, StepFailedError
+from hephaestus_celery.exceptions import AttemptLostError, NonRetryableError, StepFailedError
 from hephaestus_celery.storage import codec
 
 _TEXT_LIMIT = 32 * 1024
@@ -99,6 +99,12 @@ def failed(error: BaseException, *, exits: tuple[type[BaseException], ...] = ())
         stacktrace=frames,
         text=text if len(text) <= _TEXT_LIMIT else f"{text[:1024]}\n...\n{text[1024 - _TEXT_LIMIT :]}",
     )
+
+
+def lost(reason: str) -> Failed:
+    """An attempt whose worker is gone."""
+    error = AttemptLostError(reason)
+    return Failed(kind="exit", reason=error, error=error, retry=True, stacktrace=None, text=None)
 
 
 async def _awaited(answer: Any) -> object:

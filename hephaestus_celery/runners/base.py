@@ -6,10 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from hephaestus_celery.core.graph import StepClass
-
 if TYPE_CHECKING:
-    from hephaestus_celery.core.workflow import Workflow
     from hephaestus_celery.runners.driver import Driver
 
 
@@ -17,19 +14,22 @@ if TYPE_CHECKING:
 class Message:
     """A hint that a step wants a worker: lost, late or doubled, it changes nothing but the time that passes.
 
-    ``token`` counts the messages that were sent for the step.
+    ``workflow`` and ``step`` are its name and key; ``token`` counts the messages that were sent for the step. ``queue``
+    and ``priority`` are the step's own, where the sender knows it.
     """
 
     run_id: str
-    workflow: type[Workflow]
-    step: StepClass
+    workflow: str
+    step: str
     attempt: int
     token: int
+    queue: str | None = None
+    priority: int | None = None
 
     @property
     def task_id(self) -> str:
         """Names this message, and no other, ever."""
-        return f"{self.run_id}:{self.step.key[:120]}:{self.attempt}.{self.token}"
+        return f"{self.run_id}:{self.step[:120]}:{self.attempt}.{self.token}"
 
 
 class Runner(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,23 +22,29 @@ from hephaestus_celery.core.engine import plan
 from hephaestus_celery.core.graph import Target
 from hephaestus_celery.core.identity import is_run_id, new_run_id
 from hephaestus_celery.core.registry import WORKFLOWS
-from hephaestus_celery.core.run import Verdict
+from hephaestus_celery.core.retry import seconds
+from hephaestus_celery.core.run import Due, Verdict
 from hephaestus_celery.core.step import StepConfig, is_name
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import stories
-from hephaestus_celery.runners.answers import Answer, Completed, Failed, Suspended, call, failed
+from hephaestus_celery.runners.answers import Answer, Completed, Failed, Suspended, call, failed, lost
 from hephaestus_celery.runners.base import Message
+from hephaestus_celery.runners.keeper import LeaseKeeper
 from hephaestus_celery.runners.stories import Scene, Story
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import (
+    RESCUE_REASONS,
     Claim,
     ClaimRequest,
     Commitment,
     Complete,
+    DueEntry,
     Fail,
+    Lease,
     NewRun,
     Refusal,
     Refused,
+    Retry,
     Storage,
     Suspend,
 )
@@ -45,6 +52,9 @@ from hephaestus_celery.storage.base import (
 if TYPE_CHECKING:
     from hephaestus_celery.config import Settings
     from hephaestus_celery.core.workflow import Workflow
+
+LIMIT_MARGIN = 2.0
+"""Seconds beyond a step's time limit after which the store takes the attempt away from a pool that could not end it."""
 
 WIDE = 128
 """A workflow of more steps than this hands a step what lies in its past, and not all that is known of the run."""
@@ -98,12 +108,16 @@ class Executed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a job. ``error`` is set when the attempt failed; ``label`` is a word for the log."""
+    """What became of a job. ``label`` is a word for the log.
+
+    ``error`` is set when the attempt failed, ``retry_in`` (seconds) when another is due.
+    """
 
     label: str
     story: Story = field(default=())
     messages: Sequence[Message] = ()
     error: Exception | None = None
+    retry_in: float | None = None
 
     def tell(self) -> None:
         """Emit the events of what was committed."""
@@ -118,6 +132,15 @@ class Driver:
         self.storage = storage
         self.settings = settings
         self.runner = runner
+        self._keeper = LeaseKeeper(storage, lease=settings.lease)
+
+    def hold(self, job: Job) -> AbstractContextManager[None]:
+        """Keep the lease of a job while the block runs, however long it takes."""
+        return self._keeper.hold(Lease(run_id=job.scene.instance.run_id, step=job.scene.step.key, fence=job.fence))
+
+    def close(self) -> None:
+        """End the thread that keeps leases."""
+        self._keeper.close()
 
     def create(
         self, workflow: type[Workflow], *, id: str, context: Mapping[str, Any], telemetry: Mapping[str, Any]
@@ -143,7 +166,7 @@ class Driver:
             config=self._encoded_config(initial),
             max_attempts=workflow.retry_policy(initial.step, self.settings.default_retry).max_attempts,
         )
-        return messages(workflow, run_id, [self.storage.create(new)])[0]
+        return messages(workflow.name, workflow.version, run_id, [self.storage.create(new)])[0]
 
     def claim(self, workflow: str, run_id: str, step: str, attempt: int, *, worker: Worker) -> Job | Refusal:
         """Claim what a message hints at."""
@@ -156,6 +179,8 @@ class Driver:
             fence=fence,
             versions=versions,
             ancestors=_past(workflow, versions, step),
+            limit=_limit(workflow, versions, step),
+            holder=worker.task_id,
         )
         claim = self.storage.claim(request)
         if isinstance(claim, Refusal):
@@ -242,7 +267,9 @@ class Driver:
         settlement = plan(workflow.graph, step, targets)
         default = self.settings.default_retry
         configs = {target.step.key: self._encoded_config(target) for target in targets}
-        entry = self._entry(job, kind="attempt" if job.claim.resume is None else "resume", event=answer.event)
+        source = job.claim.resume and job.claim.resume.source
+        kind = {None: "attempt", "external": "resume", "timeout": "timer"}[source]
+        entry = self._entry(job, kind=kind, event=answer.event)
         return Complete(
             operation=f"{job.fence}c",
             run_id=job.scene.instance.run_id,
@@ -288,7 +315,66 @@ class Driver:
             messages=_next_messages(job, commitment),
         )
 
+    def due_message(self, entry: DueEntry) -> Message:
+        """The message for a step whose time has come."""
+        return messages(entry.name, entry.version, entry.run_id, [entry.dispatch])[0]
+
+    def rescue(self, entry: DueEntry, *, worker: Worker) -> Outcome:
+        """Tell a rescue that the store has recorded, and fail the attempt where one was lost."""
+        reason = RESCUE_REASONS[entry.kind]
+        lost = entry.kind in (Due.LAPSED, Due.OVERRAN)
+        return self._rescued(
+            entry.run_id,
+            entry.dispatch.step,
+            fence=entry.fence if lost else None,
+            number=entry.sequence,
+            reason=reason,
+            worker=worker,
+        )
+
+    def lose(self, run_id: str, step: str, attempt: int, *, reason: str, worker: Worker) -> Outcome | None:
+        """Fail an attempt whose task has ended without a commit; None when that task does not hold it (any more)."""
+        fence = secrets.token_hex(8)
+        entry = codec.encode_entry(kind="rescue", step=step, attempt=attempt, reason=reason, worker=worker.hostname)
+        number = self.storage.seize(
+            run_id, step, attempt=attempt, holder=worker.task_id or "", fence=fence, entry=entry
+        )
+        if number is None:
+            return None
+        return self._rescued(run_id, step, fence=fence, number=number, reason=reason, worker=worker)
+
+    def forgo(self, job: Job, *, reason: str) -> Outcome:
+        """Fail a claimed attempt without executing it."""
+        return self._fail(job, lost(f"step {job.scene.step.key}: {reason}"), 0)
+
+    def _rescued(
+        self, run_id: str, step: str, *, fence: str | None, number: int, reason: str, worker: Worker
+    ) -> Outcome:
+        run = self.storage.load(run_id)
+        if run is None:
+            return Outcome(label="gone")
+        instance = codec.decode_instance(run)
+        step_class = None if instance.definition is None else instance.definition.graph.by_key.get(step)
+        if step_class is None:
+            # The history has it; the steps of this run are told, and its attempts failed, by workers that know them.
+            return Outcome(label="unknown")
+        scene = Scene(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
+        told = stories.rescued(scene, number, attempt=run.steps[step].attempt, reason=reason)
+        if fence is None:
+            return Outcome(label="rescued", story=told)
+        state = run.steps[step]
+        claim = Claim(
+            run=run, first=False, sequence=0, queued_at=state.queued_at or 0, claimed_at=state.claimed_at or 0
+        )
+        job = Job(scene=scene, claim=claim, fence=fence, worker=worker, config=None)
+        duration = max(0, self.storage.now() - claim.claimed_at) * 1000
+        outcome = self._fail(job, lost(f"step {step}: {reason}"), duration)
+        return replace(outcome, story=[*told, *outcome.story])
+
     def _fail(self, job: Job, answer: Failed, duration: int) -> Outcome:
+        state = job.claim.run.steps[job.scene.step.key]
+        if answer.retry and state.attempt < state.max_attempts:
+            return self._retry(job, answer, duration)
         commitment = self.storage.commit(
             Fail(
                 operation=f"{job.fence}f",
@@ -303,6 +389,28 @@ class Driver:
             label="failed",
             story=stories.failed(job.scene, job.claim, answer, commitment, duration=duration),
             error=answer.error,
+        )
+
+    def _retry(self, job: Job, answer: Failed, duration: int) -> Outcome:
+        scene = job.scene
+        policy = scene.instance.workflow.retry_policy(scene.step, self.settings.default_retry)
+        attempt = job.claim.run.steps[scene.step.key].attempt
+        delay = policy.delay(attempt, chance=secrets.SystemRandom().random())
+        commitment = self.storage.commit(
+            Retry(
+                operation=f"{job.fence}f",
+                run_id=scene.instance.run_id,
+                step=scene.step.key,
+                fence=job.fence,
+                entry=self._entry(job, kind="attempt", reason=answer.message),
+                delay=int(delay * 1e6),
+            )
+        )
+        return Outcome(
+            label="retrying",
+            story=stories.failed(scene, job.claim, answer, commitment, duration=duration, retry_in=delay),
+            error=answer.error,
+            retry_in=delay if commitment.verdict is Verdict.APPLIED else None,
         )
 
     def _entry(self, job: Job, *, kind: str, event: str | None = None, reason: str | None = None) -> str:
@@ -324,22 +432,36 @@ class Driver:
         return codec.encode_limited(config, f"{target.step.key}: config", limit=self.settings.max_payload)
 
 
-def messages(workflow: type[Workflow], run_id: str, dispatches: Sequence[DispatchStep]) -> list[Message]:
-    """The messages for steps of a run."""
+def messages(name: str, version: int, run_id: str, dispatches: Sequence[DispatchStep]) -> list[Message]:
+    """The messages for steps of a run of the workflow with this name and version."""
+    definition = WORKFLOWS.find(name, version)
+    known = {} if definition is None else definition.graph.by_key
     return [
         Message(
             run_id=run_id,
-            workflow=workflow,
-            step=workflow.graph.by_key[dispatch.step],
+            workflow=name,
+            step=dispatch.step,
             attempt=dispatch.attempt,
             token=dispatch.token,
+            queue=known[dispatch.step].queue if dispatch.step in known else None,
+            priority=known[dispatch.step].priority if dispatch.step in known else None,
         )
         for dispatch in dispatches
     ]
 
 
 def _next_messages(job: Job, commitment: Commitment) -> list[Message]:
-    return messages(job.scene.instance.workflow, job.scene.instance.run_id, commitment.dispatches)
+    instance = job.scene.instance
+    return messages(instance.workflow_name, instance.workflow_version, instance.run_id, commitment.dispatches)
+
+
+def _limit(workflow: str, versions: Sequence[int], step: str) -> int | None:
+    # Microseconds until the store takes the attempt away. The process itself, where its pool can, ends it sooner.
+    definition = WORKFLOWS.find(workflow, versions[-1]) if versions else None
+    step_class = definition and definition.graph.by_key.get(step)
+    if step_class is None or step_class.time_limit is None:
+        return None
+    return int((seconds(step_class.time_limit, name="time_limit") + LIMIT_MARGIN) * 1e6)
 
 
 def parse(args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[str, str, int, int] | None:

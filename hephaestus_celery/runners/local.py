@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hephaestus_celery.exceptions import ConfigurationError, HephaestusError
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.driver import Driver, Worker
+from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.base import Refusal
 
 logger = logging.getLogger("hephaestus_celery")
@@ -30,6 +31,7 @@ class LocalRunner:
         self._driver: Callable[[], Driver] | None = None
         self._lock = threading.Lock()
         self._closed = False
+        self._scheduler: Scheduler | None = None
         self._told = threading.Condition()
         self._telling: Counter[str] = Counter()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="hephaestus")
@@ -41,6 +43,9 @@ class LocalRunner:
         with self._lock:
             if self._closed:
                 return
+            if self._scheduler is None and self._driver is not None:
+                self._scheduler = Scheduler(self._driver, dispatch=self.dispatch, worker=Worker())
+                self._scheduler.start()
             for message in messages:
                 self._pool.submit(self._handle, message)
 
@@ -57,6 +62,8 @@ class LocalRunner:
     def close(self) -> None:
         with self._lock:
             self._closed = True
+        if self._scheduler is not None:
+            self._scheduler.stop()
         # Outside the lock: a step that ends now wants to dispatch what follows, and is told that it is too late.
         self._pool.shutdown(wait=threading.current_thread() not in self._threads(), cancel_futures=True)
 
@@ -68,19 +75,20 @@ class LocalRunner:
             self._drive(message)
         except HephaestusError:
             # Nobody waits for this thread. The storage has the step as dispatched; what it says is logged here.
-            logger.exception("[%s] step %s could not be driven", message.run_id, message.step.key)
+            logger.exception("[%s] step %s could not be driven", message.run_id, message.step)
 
     def _drive(self, message: Message) -> None:
         if self._driver is None:
             raise ConfigurationError("a LocalRunner works for a Hephaestus: Hephaestus(runner=LocalRunner())")
         driver = self._driver()
-        job = driver.claim(message.workflow.name, message.run_id, message.step.key, message.attempt, worker=Worker())
+        job = driver.claim(message.workflow, message.run_id, message.step, message.attempt, worker=Worker())
         if isinstance(job, Refusal):
             return
         job.announce()
-        executed = driver.execute(job)
-        with self._told:
-            self._telling[message.run_id] += 1
+        with driver.hold(job):
+            executed = driver.execute(job)
+            with self._told:
+                self._telling[message.run_id] += 1
         try:
             outcome = driver.commit(job, executed)
             outcome.tell()

@@ -121,8 +121,22 @@ def suspended(scene: Scene, claim: Claim, commitment: Commitment, *, duration: i
     return (partial(telemetry.step_async, scene.instance, scene.step, duration, extra),)
 
 
-def failed(scene: Scene, claim: Claim, answer: Failed, commitment: Commitment, *, duration: int) -> Story:
-    """The last attempt of a step failed; unless the run had ended already, it fails with it."""
+def rescued(scene: Scene, number: int, *, attempt: int, reason: str) -> Story:
+    """A message or an attempt of a step was lost, and noticed."""
+    extra = scene.metadata(number, step_key=scene.step.key, attempt=attempt, reason=reason)
+    return (partial(telemetry.step_rescue, scene.instance, scene.step, extra),)
+
+
+def failed(
+    scene: Scene,
+    claim: Claim,
+    answer: Failed,
+    commitment: Commitment,
+    *,
+    duration: int,
+    retry_in: float | None = None,
+) -> Story:
+    """An attempt failed. Without ``retry_in`` (seconds) it was the last, and the run fails with it."""
     if commitment.verdict is Verdict.STALE:
         return ()
     state = claim.run.steps[scene.step.key]
@@ -131,12 +145,12 @@ def failed(scene: Scene, claim: Claim, answer: Failed, commitment: Commitment, *
         step_key=scene.step.key,
         attempt=state.attempt,
         max_attempts=state.max_attempts,
-        will_retry=False,
-        retry_in=None,
+        will_retry=retry_in is not None and commitment.verdict is Verdict.APPLIED,
+        retry_in=None if retry_in is None else int(retry_in * 1e9),
     )
     cause = (answer.kind, answer.reason, answer.stacktrace)
     first = partial(telemetry.step_exception, scene.instance, scene.step, duration, *cause, extra)
-    if commitment.verdict is Verdict.DISCARDED:
+    if commitment.verdict is Verdict.DISCARDED or retry_in is not None:
         return (first,)
     end = scene.metadata(
         commitment.sequence + 1,

@@ -16,7 +16,7 @@ from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.engine import Settlement
 from hephaestus_celery.core.identity import Scope
 from hephaestus_celery.core.lifecycle import Status
-from hephaestus_celery.core.run import PendingResume, StepState, Verdict
+from hephaestus_celery.core.run import Due, PendingResume, StepState, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,8 @@ class StoredRun:
 class ClaimRequest:
     """A worker asks for an attempt. ``fence`` is new for each request; ``versions`` are those the worker knows.
 
-    ``ancestors`` limits what is loaded to these steps' results; None loads all.
+    ``ancestors`` limits what is loaded to these steps' results; None loads all. ``limit`` is the step's time limit in
+    microseconds, ``holder`` names the task that asks.
     """
 
     run_id: str
@@ -72,6 +73,8 @@ class ClaimRequest:
     fence: str
     versions: Sequence[int]
     ancestors: Sequence[str] | None = None
+    limit: int | None = None
+    holder: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +152,13 @@ class Suspend(Commit):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retry(Commit):
+    """The attempt failed, and another is due after ``delay`` microseconds."""
+
+    delay: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fail(Commit):
     """The step failed for good; ``failure`` is the JSON text of an instance's ``failure``."""
 
@@ -222,6 +232,54 @@ class Cancellation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A claimed step, to be kept by a sign of life."""
+
+    run_id: str
+    step: str
+    fence: str
+
+
+RESCUE_REASONS: Mapping[Due, str] = {
+    Due.LAPSED: "its worker gave no sign of life",
+    Due.OVERRAN: "its time limit is over",
+    Due.REDISPATCH: "its message was not claimed",
+    Due.REAPPLY: "who applied its event is gone",
+}
+"""What the history and ``step.rescue`` say of each kind of rescue."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueEntry:
+    """Something that came due and wants more than the store can do.
+
+    ``dispatch`` is to be sent; for ``LAPSED`` and ``OVERRAN`` the attempt is to be failed, with ``fence``. ``sequence``
+    is the number reserved for telling a rescue, 0 where nothing is to be told.
+    """
+
+    kind: Due
+    run_id: str
+    name: str
+    version: int
+    dispatch: DispatchStep
+    fence: str | None = None
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """What has come due. ``held``: the caller is the one scheduler; ``more``: ask again at once.
+
+    ``next_in`` is how many microseconds there are until the next entry comes due, None where there is none.
+    """
+
+    held: bool
+    next_in: int | None = None
+    more: bool = False
+    entries: Sequence[DueEntry] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEntry:
     """One line of a run's history; ``detail`` is the JSON text that the commit brought."""
 
@@ -265,6 +323,11 @@ class Storage(Protocol):
         """How telemetry names this storage."""
         ...
 
+    @property
+    def partitions(self) -> int:
+        """How many due sets there are."""
+        ...
+
     def now(self) -> int:
         """Microseconds on the clock of the store; also shows that it is in reach."""
         ...
@@ -277,8 +340,43 @@ class Storage(Protocol):
         """Take an attempt, or an event delivered to a waiting step."""
         ...
 
-    def commit(self, commit: Complete | Suspend | Fail) -> Commitment:
+    def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
         """Apply what a claimed step answered."""
+        ...
+
+    def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
+        """Signs of life; False for a step that is not held with this fence any more."""
+        ...
+
+    def seize(self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str) -> int | None:
+        """Take an attempt from the task that held it, with a new fence: the number of the rescue's event.
+
+        None when that task does not hold it (any more).
+        """
+        ...
+
+    def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:
+        """A durable timer that gives ``step`` the event ``timeout``; False when the run has ended."""
+        ...
+
+    def unschedule(self, run_id: str, step: str, *, reference: str) -> bool:
+        """Take a timer back; False when it has fired, or its run has ended."""
+        ...
+
+    def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
+        """Do what has come due in a partition, if nobody else does; with ``seize`` also take lost attempts."""
+        ...
+
+    def resign(self, *, owner: str) -> None:
+        """Let another scheduler take over at once."""
+        ...
+
+    def await_due(self, *, timeout: float) -> bool:
+        """Wait until something may come due sooner than was known, at most ``timeout`` seconds; whether it did."""
+        ...
+
+    def separate(self) -> Storage:
+        """The same store, over connections and locks of its own: for threads that live while processes fork."""
         ...
 
     def deliver(self, delivery: Delivery) -> DeliveryReport:

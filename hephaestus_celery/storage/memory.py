@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import secrets
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,9 +13,11 @@ from hephaestus_celery import clock
 from hephaestus_celery.core import run as transitions
 from hephaestus_celery.core.commands import ClearTimer, DispatchStep, Finish, SetTimer
 from hephaestus_celery.core.lifecycle import StepStatus
-from hephaestus_celery.core.run import Decision, RunState, Times, Verdict
+from hephaestus_celery.core.run import Decision, Due, RunState, Times, Verdict
 from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundError
+from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import (
+    RESCUE_REASONS,
     Cancellation,
     Candidates,
     Claim,
@@ -24,14 +27,18 @@ from hephaestus_celery.storage.base import (
     Delivered,
     Delivery,
     DeliveryReport,
+    DueEntry,
     Fail,
+    Lease,
     NewRun,
     Query,
     Refusal,
     Refused,
+    Retry,
     StoredEntry,
     StoredRun,
     Suspend,
+    Tick,
 )
 
 
@@ -59,6 +66,7 @@ class MemoryStorage:
     """
 
     name = "memory"
+    partitions = 1
 
     def __init__(
         self, *, dispatch_timeout: timedelta = timedelta(seconds=30), lease: timedelta = timedelta(seconds=30)
@@ -106,6 +114,8 @@ class MemoryStorage:
                 fence=request.fence,
                 launch=request.step == transitions.DONE,
                 times=self._times(),
+                limit=request.limit,
+                holder=request.holder,
             )
             if decision.verdict is not Verdict.APPLIED:
                 return Refusal(reason=Refused(decision.verdict.value))
@@ -122,7 +132,7 @@ class MemoryStorage:
                 data=record.data.get(request.step),
             )
 
-    def commit(self, commit: Complete | Suspend | Fail) -> Commitment:
+    def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
         with self._changed:
             record = self._runs.get(commit.run_id)
             if record is None:
@@ -134,6 +144,10 @@ class MemoryStorage:
                     decision = _complete(before, commit, times)
                 case Suspend():
                     decision = _suspend(before, commit, times)
+                case Retry():
+                    decision = transitions.retry(
+                        before, commit.step, fence=commit.fence, delay=commit.delay, times=times
+                    )
                 case Fail():
                     decision = transitions.fail(before, commit.step, fence=commit.fence, times=times)
             if decision.verdict is Verdict.CONFLICT:
@@ -144,6 +158,64 @@ class MemoryStorage:
             if decision.verdict is Verdict.APPLIED:
                 _record_data(record, commit, decision)
             return self._committed(record, before, commit, decision)
+
+    def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
+        with self._changed:
+            return [self._renew(lease) for lease in leases]
+
+    def seize(self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str) -> int | None:
+        with self._changed:
+            record = self._runs.get(run_id)
+            held = None if record is None else record.state.steps.get(step)
+            if record is None or held is None or held.holder != holder:
+                return None
+            times = self._times()
+            decision = transitions.seize(record.state, step, attempt=attempt, fence=fence, times=times)
+            if decision.verdict is not Verdict.APPLIED:
+                return None
+            self._carry_out(record, decision)
+            record.history.append(_entry(decision.sequence, "", finished_at=times.now, detail=entry))
+            return decision.sequence
+
+    def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:
+        with self._changed:
+            record = self._runs.get(run_id)
+            if record is None or record.state.status.final:
+                return False
+            self._due[run_id, f"{step}|{reference}"] = self.now() + delay
+            self._changed.notify_all()
+            return True
+
+    def unschedule(self, run_id: str, step: str, *, reference: str) -> bool:
+        with self._changed:
+            return self._due.pop((run_id, f"{step}|{reference}"), None) is not None
+
+    def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
+        del partition, owner, seize  # one process, whose threads give no sign of life only when they are gone
+        entries: list[DueEntry] = []
+        with self._changed:
+            now = self.now()
+            for (run_id, member), at in sorted(self._due.items(), key=lambda item: item[1]):
+                if at > now:
+                    return Tick(held=True, next_in=at - now, entries=entries)
+                entry = self._come_due(run_id, member, worker)
+                if entry is not None:
+                    entries.append(entry)
+        return Tick(held=True, entries=entries)
+
+    def resign(self, *, owner: str) -> None:
+        """Nobody else would take over."""
+
+    def await_due(self, *, timeout: float) -> bool:
+        with self._changed:
+            before = self._soonest()
+            return self._changed.wait_for(lambda: self._soonest() < before, timeout)
+
+    def _soonest(self) -> int:
+        return min(self._due.values(), default=1 << 62)
+
+    def separate(self) -> MemoryStorage:
+        return self
 
     def deliver(self, delivery: Delivery) -> DeliveryReport:
         with self._changed:
@@ -263,25 +335,77 @@ class MemoryStorage:
                     dispatches.append(command)
                 case SetTimer():
                     self._due[record.new.run_id, command.step] = command.at
+                    self._changed.notify_all()
                 case ClearTimer():
                     self._due.pop((record.new.run_id, command.step), None)
                 case Finish():
                     self._finish(record)
         return tuple(dispatches)
 
+    def _renew(self, lease: Lease) -> bool:
+        record = self._runs.get(lease.run_id)
+        if record is None:
+            return False
+        decision = transitions.renew(record.state, lease.step, fence=lease.fence, times=self._times())
+        self._carry_out(record, decision)
+        return decision.verdict is Verdict.APPLIED
+
+    def _come_due(self, run_id: str, member: str, worker: str) -> DueEntry | None:
+        record = self._runs.get(run_id)
+        key, _, reference = member.partition("|")
+        if record is None or reference:
+            del self._due[run_id, member]
+        if record is None:
+            return None
+        if reference and not self._fires(record, key):
+            return None
+        times = self._times()
+        kind, decision = transitions.due(record.state, key, fence=secrets.token_hex(8), times=times)
+        if kind is Due.NOTHING:
+            self._due.pop((run_id, key), None)
+            return None
+        self._carry_out(record, decision)
+        step = record.state.steps[key]
+        if decision.reserved:
+            entry = codec.encode_entry(
+                kind="rescue", step=key, attempt=step.attempt, reason=RESCUE_REASONS[kind], worker=worker
+            )
+            record.history.append(_entry(decision.sequence, "", finished_at=times.now, detail=entry))
+        return DueEntry(
+            kind=kind,
+            run_id=run_id,
+            name=record.new.name,
+            version=record.new.version,
+            dispatch=DispatchStep(key, step.attempt, step.dispatch),
+            fence=step.fence,
+            sequence=decision.sequence if decision.reserved else 0,
+        )
+
+    def _fires(self, record: _Record, key: str) -> bool:
+        # A timer beside the step's own: kept for a step that does not wait yet, without meaning for one that has ended.
+        step = record.state.steps.get(key)
+        if step is not None and step.status is StepStatus.ACTIVE and not record.state.status.final:
+            slot = transitions.early_slot("timeout", key)
+            record.early.setdefault(slot, "{}")
+            self._carry_out(record, transitions.keep(record.state, name="timeout", step=key, times=self._times()))
+        return step is not None and step.status is StepStatus.WAITING and step.resume is None
+
     def _finish(self, record: _Record) -> None:
         run_id = record.new.run_id
-        for key in record.state.steps:
-            self._due.pop((run_id, key), None)
+        for owner, member in list(self._due):
+            if owner == run_id:
+                del self._due[owner, member]
         self._active[record.new.instance_id].remove(run_id)
         record.early.clear()
         self._changed.notify_all()
 
-    def _remember(self, record: _Record, commit: Complete | Suspend | Fail, decision: Decision, now: int) -> None:
+    def _remember(
+        self, record: _Record, commit: Complete | Suspend | Retry | Fail, decision: Decision, now: int
+    ) -> None:
         step = record.state.steps[commit.step]
         outcome = "discarded"
         if decision.verdict is Verdict.APPLIED:
-            outcome = {Complete: "completed", Suspend: "waiting", Fail: "failed"}[type(commit)]
+            outcome = {Complete: "completed", Suspend: "waiting", Retry: "retrying", Fail: "failed"}[type(commit)]
         queued = step.resume.at if step.resume is not None else step.queued_at
         if commit.step != transitions.DONE:
             record.history.append(_entry(decision.sequence, outcome, queued, step.claimed_at, now, detail=commit.entry))
@@ -290,7 +414,7 @@ class MemoryStorage:
             record.history.append(_entry(last - 2, "completed", now, now, now, detail=commit.done_entry))
 
     def _committed(
-        self, record: _Record, before: RunState, commit: Complete | Suspend | Fail, decision: Decision
+        self, record: _Record, before: RunState, commit: Complete | Suspend | Retry | Fail, decision: Decision
     ) -> Commitment:
         dispatches = self._carry_out(record, decision)
         after = decision.state
@@ -379,7 +503,7 @@ def _completed(state: RunState) -> tuple[str, ...]:
     return tuple(key for _, key in sorted(done))
 
 
-def _record_data(record: _Record, commit: Complete | Suspend | Fail, decision: Decision) -> None:
+def _record_data(record: _Record, commit: Complete | Suspend | Retry | Fail, decision: Decision) -> None:
     match commit:
         case Complete():
             if commit.result is not None:
@@ -396,6 +520,8 @@ def _record_data(record: _Record, commit: Complete | Suspend | Fail, decision: D
                 record.data[commit.step] = record.early.pop(slot)
         case Fail():
             record.failure = commit.failure
+        case Retry():
+            pass
 
 
 def _entry(

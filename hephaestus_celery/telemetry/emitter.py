@@ -60,6 +60,12 @@ def workflow_cancel(instance: Instance, extra: Mapping[str, Any] = _NOTHING) -> 
         _emit(names.WORKFLOW_CANCEL, instance, measurements, {"status": "cancelled"}, extra)
 
 
+def step_rescue(instance: Instance, step: type[Step], extra: Mapping[str, Any] = _NOTHING) -> None:
+    """Tell that a message or an attempt of a step was lost, and noticed."""
+    if has_handlers(names.STEP_RESCUE):
+        _emit(names.STEP_RESCUE, instance, {"system_time": system_time_ns()}, {"step": step}, extra)
+
+
 def workflow_transition(
     instance: Instance,
     from_step: type[Step],

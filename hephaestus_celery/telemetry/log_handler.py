@@ -33,6 +33,7 @@ DEFAULT_LEVELS: Final[Mapping[EventName, int]] = MappingProxyType(
         names.ENGINE_ADVANCE: logging.DEBUG,
         names.RUNNER_INIT: logging.INFO,
         names.WORKFLOW_CANCEL: logging.INFO,
+        names.STEP_RESCUE: logging.WARNING,
     }
 )
 """The level of each event unless ``attach`` is told another."""
@@ -143,6 +144,10 @@ def _workflow_cancel(measurements: dict[str, Any], metadata: dict[str, Any]) -> 
     return f"workflow {label(metadata.get('workflow'))} cancelled after {_time(measurements.get('duration'))}{why}"
 
 
+def _step_rescue(_measurements: dict[str, Any], metadata: dict[str, Any]) -> str:
+    return f"step {label(metadata.get('step'))} is rescued: {reason_label(metadata.get('reason'))}"
+
+
 def _workflow_transition(_measurements: dict[str, Any], metadata: dict[str, Any]) -> str:
     targets = ", ".join(label(target) for target in metadata.get("targets", ())) or "nothing new"
     return f"step {label(metadata.get('from_step'))} gave {label(metadata.get('event'))}, which starts {targets}"
@@ -210,4 +215,5 @@ _WRITERS: Final[Mapping[EventName, _Writer]] = {
     names.ENGINE_ADVANCE: _engine_advance,
     names.RUNNER_INIT: _runner_init,
     names.WORKFLOW_CANCEL: _workflow_cancel,
+    names.STEP_RESCUE: _step_rescue,
 }

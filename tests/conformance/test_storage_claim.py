@@ -55,7 +55,9 @@ def test_a_claim_brings_the_context_and_the_results_so_far(stand):
 
 
 def test_a_claim_of_a_step_with_ancestors_brings_theirs_and_its_own_config(stand):
-    run = stand.start({("a", "ok"): ["b", "c"], ("b", "ok"): [("d", {"k": 1})], ("c", "ok"): ["d"], ("d", "ok"): ["done"]})
+    run = stand.start(
+        {("a", "ok"): ["b", "c"], ("b", "ok"): [("d", {"k": 1})], ("c", "ok"): ["d"], ("d", "ok"): ["done"]}
+    )
     run.step("a", result='{"a":1}')
     run.step("b", result='{"b":1}', metadata='{"m":1}')
     run.step("c", result='{"c":1}')

@@ -234,7 +234,12 @@ def test_a_workflow_that_begins_with_done_ends_at_once(stand):
 def test_the_numbers_of_a_linear_run_have_no_gaps(stand):
     # claim a: start 1, advance 2, a start 3; commit a: 4-6; claim b: 7; commit b: 8-10, then Done: 11-14
     run = stand.start()
-    sequences = [run.claim("a").sequence, run.complete("a").sequence, run.claim("b").sequence, run.complete("b").sequence]
+    sequences = [
+        run.claim("a").sequence,
+        run.complete("a").sequence,
+        run.claim("b").sequence,
+        run.complete("b").sequence,
+    ]
     assert sequences == [1, 4, 7, 8]
     assert run.load().steps["done"].order == 14
 
@@ -249,7 +254,12 @@ def test_a_config_reaches_the_step_it_was_given(stand):
 def test_of_two_configs_that_of_the_lower_rank_wins_whichever_comes_first(stand, order):
     ranks = {"b": 1, "c": 2}
     run = stand.start(
-        {("a", "ok"): ["b", "c"], ("b", "ok"): [("d", {"by": "b"})], ("c", "ok"): [("d", {"by": "c"})], ("d", "ok"): ["done"]}
+        {
+            ("a", "ok"): ["b", "c"],
+            ("b", "ok"): [("d", {"by": "b"})],
+            ("c", "ok"): [("d", {"by": "c"})],
+            ("d", "ok"): ["done"],
+        }
     )
     run.step("a")
     for key in order:

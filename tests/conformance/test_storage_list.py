@@ -38,8 +38,9 @@ def set_start(run, at):
         return
     prefix = storage.keys.of_run(run.id).prefix
     storage._client.hset(f"{prefix}run:{run.id}", "t0", at)
-    for index in storage._client.scan_iter(f"{prefix}index:*", count=1000):
-        storage._client.zadd(index, {run.id: at}, xx=True)
+    names = ["all", f"id:{run.new.instance_id}", f"family:{run.new.family}", *(f"status:{status}" for status in Status)]
+    for name in names:
+        storage._client.zadd(f"{prefix}index:{name}", {run.id: at}, xx=True)
 
 
 @pytest.fixture
@@ -137,7 +138,9 @@ def test_all_filters_must_match(stand, storage):
     assert [name for name, value in others.items() if ids(storage, **{**filters, name: value})] == []
 
 
-@pytest.mark.parametrize("filters", [{}, {"tag": "t"}, {"family": "shop.Order"}, {"statuses": LIVE}, {"name": "shop.Order"}])
+@pytest.mark.parametrize(
+    "filters", [{}, {"tag": "t"}, {"family": "shop.Order"}, {"statuses": LIVE}, {"name": "shop.Order"}]
+)
 @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7])
 def test_pages_are_complete_and_the_last_one_says_so(stand, storage, limit, filters):
     runs = [stand.start(tags=("t",), instance_id=f"order::{number}") for number in range(6)]

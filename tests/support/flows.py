@@ -16,6 +16,7 @@ from hephaestus_celery import (
     Error,
     NonRetryableError,
     Ok,
+    RetryPolicy,
     Step,
     Unique,
     WaitForEvent,
@@ -211,6 +212,7 @@ def failing(step):
     body = {
         "name": f"failing_{step.key}",
         "unique": Unique("failing"),
+        "default_retry": RetryPolicy(max_attempts=1),
         "initial_step": step,
         "transitions": {(step, "done"): Done},
         "__module__": __name__,
@@ -264,6 +266,7 @@ class FailsBeside(Workflow):
 
     name = "fails_beside"
     unique = Unique("failsbeside")
+    default_retry = RetryPolicy(max_attempts=1)
     initial_step = A
     transitions = {
         (A, "done"): [HELD, GatedRaises],

@@ -11,7 +11,6 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from hephaestus_celery.runners.base import Message
-from hephaestus_celery.runners.celery.task import task_name
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -53,23 +52,23 @@ def _unreachable(app: Celery) -> tuple[type[BaseException], ...]:
 
 
 def _publish(app: Celery, producer: Any, message: Message, default_queue: str | None) -> None:
-    name = task_name(message.workflow, message.step)
+    name = f"{message.workflow}.{message.step}"
     options: dict[str, Any] = {}
-    queue = message.step.queue or default_queue
+    queue = message.queue or default_queue
     if queue is not None:
         options["queue"] = queue
-    if message.step.priority is not None:
-        options["priority"] = message.step.priority
+    if message.priority is not None:
+        options["priority"] = message.priority
     app.send_task(
         name,
-        args=[message.run_id, message.step.key, message.attempt, message.token],
+        args=[message.run_id, message.step, message.attempt, message.token],
         task_id=message.task_id,
         producer=producer,
         ignore_result=True,
         add_to_parent=False,
         root_id=message.run_id,
         retry=False,
-        argsrepr=f"({message.run_id}, {message.step.key}, {message.attempt})",
+        argsrepr=f"({message.run_id}, {message.step}, {message.attempt})",
         kwargsrepr="{}",
         **options,
     )

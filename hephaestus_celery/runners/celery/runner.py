@@ -13,12 +13,14 @@ from celery import Celery, signals
 
 from hephaestus_celery import telemetry
 from hephaestus_celery.core.registry import WORKFLOWS
-from hephaestus_celery.exceptions import ConfigurationError
+from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.celery import signals as receivers
 from hephaestus_celery.runners.celery.dispatch import revoke, send
-from hephaestus_celery.runners.celery.task import register
-from hephaestus_celery.runners.driver import Driver
+from hephaestus_celery.runners.celery.task import StepTask, register
+from hephaestus_celery.runners.driver import Driver, Worker, parse
+from hephaestus_celery.runners.scheduler import Scheduler
+from hephaestus_celery.storage.base import Refusal
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.workflow import Workflow
@@ -48,7 +50,10 @@ class CeleryRunner:
         self._noted: set[str] = set()
         self._initialised: WeakSet[Any] = WeakSet()
         receivers.connect()
-        signals.worker_init.connect(self._on_worker_init, weak=False, dispatch_uid=self._uid)
+        self._hostname = ""
+        self._scheduler: Scheduler | None = None
+        for signal, receiver in self._worker_signals():
+            signal.connect(receiver, weak=False, dispatch_uid=self._uid)
         self._unsubscribe: Callable[[], None] = lambda: None
         if cast("Any", app).finalized:  # not in the stubs
             self._subscribe(app)
@@ -77,7 +82,48 @@ class CeleryRunner:
 
     def close(self) -> None:
         self._unsubscribe()
-        signals.worker_init.disconnect(dispatch_uid=self._uid)
+        for signal, _ in self._worker_signals():
+            signal.disconnect(dispatch_uid=self._uid)
+        self._stop_scheduler()
+
+    def scheduler(self, *, hostname: str) -> Scheduler:
+        """A scheduler for the runs of this application, to be started or run."""
+        return Scheduler(lambda: self.driver, dispatch=self.dispatch, worker=Worker(hostname=hostname))
+
+    def lose(self, task_id: str, args: Any, *, reason: str) -> None:
+        """Fail the attempt of a task that ended without a commit; the lease would show it too, later."""
+        hint = parse(args or (), {})
+        if hint is None:
+            return
+        run_id, step, attempt, _ = hint
+        worker = Worker(hostname=self._hostname, task_id=task_id)
+        try:
+            outcome = self.driver.lose(run_id, step, attempt, reason=reason, worker=worker)
+        except StorageError as error:
+            logger.warning(
+                "[%s] step %s: %s, and the store is away (%s); its lease will show it", run_id, step, reason, error
+            )
+            return
+        if outcome is not None:
+            outcome.tell()
+
+    def forgo(self, task: StepTask, task_id: str, args: Any, *, reason: str) -> None:
+        """Fail an attempt whose task was revoked before it was executed."""
+        hint = parse(args or (), {})
+        if hint is None:
+            return
+        run_id, step, attempt, _ = hint
+        worker = Worker(hostname=self._hostname, task_id=task_id)
+        try:
+            job = self.driver.claim(task.workflow_name, run_id, step, attempt, worker=worker)
+            if isinstance(job, Refusal) or job.claim.resume is not None or job.launches_done:
+                return
+            job.announce()
+            outcome = self.driver.forgo(job, reason=reason)
+        except StorageError as error:
+            logger.warning("[%s] step %s: %s, and the store is away (%s)", run_id, step, reason, error)
+            return
+        outcome.tell()
 
     def note_unknown(self, workflow: str) -> None:
         """Log, once per workflow and version, that this worker leaves its steps to others."""
@@ -89,6 +135,28 @@ class CeleryRunner:
             "defines it, or keep workers of the old deployment until its runs have ended",
             workflow,
         )
+
+    def _worker_signals(self) -> list[tuple[Any, Callable[..., None]]]:
+        return [
+            (signals.worker_init, self._on_worker_init),
+            (signals.worker_ready, self._on_worker_ready),
+            (signals.worker_shutdown, self._on_worker_shutdown),
+        ]
+
+    def _on_worker_ready(self, sender: Any = None, **_: Any) -> None:
+        # Not in worker_init: the pool's first processes are forked by now.
+        if getattr(sender, "app", None) is self.app and self._scheduler is None:
+            self._scheduler = self.scheduler(hostname=self._hostname)
+            self._scheduler.start()
+
+    def _on_worker_shutdown(self, sender: Any = None, **_: Any) -> None:
+        if getattr(sender, "app", None) is self.app:
+            self._stop_scheduler()
+
+    def _stop_scheduler(self) -> None:
+        if self._scheduler is not None:
+            self._scheduler.stop()
+            self._scheduler = None
 
     @property
     def _uid(self) -> str:
@@ -106,6 +174,7 @@ class CeleryRunner:
         if getattr(sender, "app", None) is not self.app or sender in self._initialised:
             return
         self._initialised.add(sender)
+        self._hostname = getattr(sender, "hostname", None) or socket.gethostname()
         driver = self.driver
         telemetry.runner_init(
             {
@@ -113,6 +182,6 @@ class CeleryRunner:
                 "runner": type(self),
                 "storage": type(driver.storage),
                 "pid": os.getpid(),
-                "hostname": getattr(sender, "hostname", None) or socket.gethostname(),
+                "hostname": self._hostname,
             }
         )

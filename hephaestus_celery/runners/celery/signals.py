@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import signals
 from celery.app.task import Context
+from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
 from hephaestus_celery.runners.celery.task import JOB, OUTCOME, StepTask
 from hephaestus_celery.runners.driver import Job, Outcome
@@ -26,6 +27,8 @@ def connect() -> None:
         (signals.task_success, on_ended),
         (signals.task_failure, on_ended),
         (signals.task_retry, on_ended),
+        (signals.task_failure, on_lost),
+        (signals.task_revoked, on_revoked),
     ):
         signal.connect(receiver, weak=False, dispatch_uid=_UID.format(receiver.__name__))
 
@@ -49,6 +52,26 @@ def on_ended(sender: Any = None, **_: Any) -> None:
     outcome: Outcome | None = getattr(request, OUTCOME, None)
     if outcome is not None and _once(request, _TOLD):
         outcome.tell()
+
+
+def on_lost(sender: Any = None, task_id: str = "", exception: Any = None, args: Any = None, **_: Any) -> None:
+    """In a worker's main process: the process that executed an attempt is gone, or was killed at its time limit."""
+    if not isinstance(sender, StepTask):
+        return
+    if isinstance(exception, WorkerLostError):
+        sender.runner.lose(task_id, args, reason="its worker process was lost")
+    elif isinstance(exception, TimeLimitExceeded):
+        sender.runner.lose(task_id, args, reason="its time limit is over")
+
+
+def on_revoked(sender: Any = None, request: Any = None, terminated: bool = False, **_: Any) -> None:
+    """In a worker's main process: somebody revoked the task of an attempt, before or while it was executed."""
+    if not isinstance(sender, StepTask) or request is None:
+        return
+    if terminated:
+        sender.runner.lose(request.id, request.args, reason="its task was terminated")
+    else:
+        sender.runner.forgo(sender, request.id, request.args, reason="its task was revoked")
 
 
 def _once(request: Context, mark: str) -> bool:

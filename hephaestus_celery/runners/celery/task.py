@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from celery import Celery, Task
-from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
 from hephaestus_celery import clock
 from hephaestus_celery.core.builtin import Done
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from hephaestus_celery.runners.celery.runner import CeleryRunner
 
 logger = logging.getLogger("hephaestus_celery")
+
+HARD_MARGIN = 1.0
+"""Seconds after a step's time limit at which a pool that can ends its process, should the step go on regardless."""
 
 # What a message led to, kept on the request: the receivers of the task's signals read it.
 JOB, OUTCOME, REFUSAL = "hephaestus_job", "hephaestus_outcome", "hephaestus_refusal"
@@ -87,8 +90,17 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         """Execute and commit. A failed attempt is raised after it was committed, for Celery's monitors to see."""
         job: Job = getattr(self.request, JOB)
         driver: Driver = self.runner.driver
-        outcome = driver.commit(job, driver.execute(job))
+        with driver.hold(job):
+            executed = driver.execute(job)
+            try:
+                outcome = driver.commit(job, executed)
+            except SoftTimeLimitExceeded:
+                # The limit struck after the step had ended; the same commit again gives its first answer.
+                outcome = driver.commit(job, executed)
         setattr(self.request, OUTCOME, outcome)
+        if outcome.retry_in is not None:
+            # Nothing is published: the store's timer sends the next attempt. Monitors see the task retried.
+            raise Retry(str(outcome.error), exc=outcome.error, when=cast("Any", outcome.retry_in))
         if outcome.error is not None:
             raise outcome.error
         return outcome.label
@@ -141,5 +153,7 @@ def _task_class(runner: CeleryRunner, workflow: type[Workflow], step: StepClass)
     if step.priority is not None:
         options["priority"] = step.priority
     if step.time_limit is not None:
-        options["soft_time_limit"] = seconds(step.time_limit, name="time_limit")
+        limit = seconds(step.time_limit, name="time_limit")
+        options["soft_time_limit"] = limit
+        options["time_limit"] = limit + HARD_MARGIN
     return type(f"{step.__name__}Task", (StepTask,), options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis import Redis
@@ -45,15 +45,19 @@ def connect(url: str, *, timeout: timedelta, options: Mapping[str, Any]) -> Redi
             case "sentinel":
                 return _sentinel(url, arguments)
             case "redis+socket" | "socket":
-                return cast("Redis", Redis.from_url(_unix(url), **arguments))
+                return _open(_unix(url), arguments)
             case "valkey" | "valkeys":
-                return cast("Redis", Redis.from_url(url.replace("valkey", "redis", 1), **arguments))
+                return _open(url.replace("valkey", "redis", 1), arguments)
             case _:
-                return cast("Redis", Redis.from_url(url, **arguments))
+                return _open(url, arguments)
     except (ValueError, TypeError, RedisError) as error:
         raise ConfigurationError(
             f"hephaestus_state_backend can't be used: {error}. It must be a URL with one of {', '.join(SCHEMES)}"
         ) from error
+
+
+def _open(url: str, arguments: dict[str, Any]) -> Redis:
+    return Redis.from_url(url, **arguments)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
 
 
 def _unix(url: str) -> str:
@@ -86,4 +90,4 @@ def _sentinel(url: str, arguments: dict[str, Any]) -> Redis:
         },
         **arguments,
     )
-    return cast("Redis", sentinel.master_for(master))
+    return sentinel.master_for(master)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py

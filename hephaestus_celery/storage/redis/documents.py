@@ -9,15 +9,17 @@ from typing import Any
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.engine import Settlement
 from hephaestus_celery.core.lifecycle import Status, StepStatus
-from hephaestus_celery.core.run import PendingResume, StepState, Verdict
+from hephaestus_celery.core.run import Due, PendingResume, StepState, Verdict
 from hephaestus_celery.storage.base import (
     Cancellation,
     Claim,
     Commitment,
     Delivered,
     DeliveryReport,
+    DueEntry,
     StoredEntry,
     StoredRun,
+    Tick,
 )
 
 
@@ -73,9 +75,12 @@ def read_step(text: str) -> StepState:
         fence=found.get("f"),
         queued_at=_number(found.get("q")),
         claimed_at=_number(found.get("c")),
+        deadline=_number(found.get("l")),
+        holder=found.get("h"),
         waiting_since=_number(found.get("w")),
         accepts=found.get("x", {}),
         resume=None if resume is None else read_resume(resume),
+        resting="b" in found,
         event=found.get("e"),
         order=found.get("o"),
     )
@@ -137,7 +142,7 @@ def read_delivery(reply: Sequence[bytes]) -> DeliveryReport:
     outcome = Delivered(facts["v"])
     if outcome is Delivered.UNKNOWN_RUN:
         return DeliveryReport(outcome=outcome)
-    steps: Sequence[str] = facts.get("steps") or ()
+    steps: list[str] = facts.get("steps") or []
     return DeliveryReport(
         outcome=outcome,
         status=Status(facts["status"]),
@@ -157,6 +162,28 @@ def read_cancellation(reply: Sequence[bytes]) -> Cancellation:
             DispatchStep(key, step.attempt, step.dispatch)
             for key, step in run.steps.items()
             if step.fence is not None and step.status is StepStatus.ACTIVE
+        ],
+    )
+
+
+def read_tick(reply: Sequence[bytes]) -> Tick:
+    """What has come due."""
+    held, following, more, entries = reply
+    return Tick(
+        held=held == b"1",
+        next_in=_number(following.decode()),
+        more=more == b"1",
+        entries=[
+            DueEntry(
+                kind=Due(found["kind"]),
+                run_id=found["run"],
+                name=found["name"],
+                version=int(found["version"]),
+                dispatch=DispatchStep(found["step"], found["attempt"], found["token"]),
+                fence=found.get("fence"),
+                sequence=found["seq"],
+            )
+            for found in json.loads(entries)
         ],
     )
 

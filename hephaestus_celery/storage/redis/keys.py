@@ -5,6 +5,7 @@ The keys of a run and of its indexes share one hash tag, so that one script may 
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from hephaestus_celery.core.identity import shard, shard_of_run
@@ -58,6 +59,12 @@ CATALOGUE: tuple[KeyKind, ...] = (
         meaning="what must happen by when, per step: a dispatch claimed, a sign of life given, a wait over",
     ),
     KeyKind(
+        pattern="scheduler",
+        type="string",
+        lifetime="3 seconds, renewed",
+        meaning="who has the scheduler's seat of the partition",
+    ),
+    KeyKind(
         pattern="index:all",
         type="sorted set",
         lifetime="none: one per partition; entries of pruned runs are dropped",
@@ -88,12 +95,37 @@ CATALOGUE: tuple[KeyKind, ...] = (
         meaning="runs of an instance id, by their start",
     ),
     KeyKind(
+        pattern="wake",
+        type="channel",
+        lifetime="no key: published when a near timer is set",
+        meaning="wakes the scheduler of the partition",
+    ),
+    KeyKind(
         pattern="finished:<run_id>",
         type="channel",
         lifetime="no key: published once, when the run ends",
         meaning="wakes those who wait for the end of the run",
     ),
 )
+
+
+_PAGE = """\
+# Keys
+
+What is stored in Redis. Every name begins with `<namespace>:{<partition>}:`, the namespace being the setting
+`hephaestus_namespace`; the braces keep the keys of one partition on one node of a cluster. Values are not for other
+programs to write; those of a run may be read.
+
+| Key | Type | Lifetime | Meaning |
+|---|---|---|---|
+"""
+
+
+def render() -> str:
+    """The reference page on keys."""
+    return _PAGE + "".join(
+        f"| `{kind.pattern}` | {kind.type} | {kind.lifetime} | {kind.meaning} |\n" for kind in CATALOGUE
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,3 +184,7 @@ class RunKeys:
     def finished(self) -> str:
         """The channel on which the end of the run is told."""
         return f"{self.prefix}finished:{self.run_id}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())

@@ -9,14 +9,18 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import NoScriptError
 
-NAMES = ("create", "claim", "complete", "suspend", "fail", "deliver", "cancel", "load", "candidates", "list")
+NAMES = (
+    *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
+    *("deliver", "cancel", "schedule", "unschedule", "tick"),
+    *("load", "candidates", "list"),
+)
 
 
 class Scripts:
     """Calls a script by name; a server that has forgotten it (a restart, ``SCRIPT FLUSH``) is given it again."""
 
     def __init__(self) -> None:
-        folder = resources.files(__package__) / "lua"
+        folder = resources.files("hephaestus_celery.storage.redis") / "lua"
         prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
         self.sources = {name: prelude + (folder / f"{name}.lua").read_text(encoding="utf-8") for name in NAMES}
         self._hashes = {name: hashlib.sha1(source.encode()).hexdigest() for name, source in self.sources.items()}  # noqa: S324 - Redis names scripts so

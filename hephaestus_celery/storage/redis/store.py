@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, cast
@@ -25,13 +26,16 @@ from hephaestus_celery.storage.base import (
     Delivery,
     DeliveryReport,
     Fail,
+    Lease,
     NewRun,
     Query,
     Refusal,
     Refused,
+    Retry,
     StoredEntry,
     StoredRun,
     Suspend,
+    Tick,
 )
 from hephaestus_celery.storage.redis import documents
 from hephaestus_celery.storage.redis.connection import connect
@@ -39,6 +43,8 @@ from hephaestus_celery.storage.redis.keys import Keys
 from hephaestus_celery.storage.redis.scripts import Scripts
 
 _RECHECK = 1.0  # seconds after which a waiter looks for itself: a published message may be lost
+_TICK = 200  # entries of the due set that one script call does
+_SEAT_MILLISECONDS = 3000  # after which a scheduler that gives no sign of life has lost its seat
 _BUDGET = 5000  # runs that one script call of a listing looks at
 
 
@@ -63,7 +69,19 @@ class RedisStorage:
         lease: timedelta = timedelta(seconds=30),
         retention: timedelta | None = timedelta(days=7),
     ) -> None:
+        self._arguments: dict[str, Any] = {
+            "url": url,
+            "namespace": namespace,
+            "partitions": partitions,
+            "timeout": timeout,
+            "options": options,
+            "dispatch_timeout": dispatch_timeout,
+            "lease": lease,
+            "retention": retention,
+        }
         self.keys = Keys(namespace, partitions)
+        self.partitions = partitions
+        self._bell: Any = None
         self._client: Redis = connect(url, timeout=timeout, options=options or {})
         self._scripts = Scripts()
         self._dispatch_timeout = _microseconds(dispatch_timeout)
@@ -72,7 +90,7 @@ class RedisStorage:
 
     def now(self) -> int:
         with self._reached():
-            seconds, micros = cast("tuple[int, int]", self._client.time())
+            seconds, micros = self._client.time()  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
         return seconds * 1_000_000 + micros
 
     def create(self, run: NewRun) -> DispatchStep:
@@ -112,6 +130,8 @@ class RedisStorage:
                 attempt=request.attempt,
                 fence=request.fence,
                 versions=[str(version) for version in request.versions],
+                limit=request.limit,
+                holder=request.holder,
                 lease=self._lease,
                 partial=None if request.ancestors is None else True,
             ),
@@ -121,12 +141,14 @@ class RedisStorage:
             return Refusal(reason=Refused(reply[0].decode()), detail=reply[1].decode())
         return documents.read_claim(reply)
 
-    def commit(self, commit: Complete | Suspend | Fail) -> Commitment:
+    def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
         match commit:
             case Complete():
                 reply = self._complete(commit)
             case Suspend():
                 reply = self._suspend(commit)
+            case Retry():
+                reply = self._retry(commit)
             case Fail():
                 reply = self._call(
                     "fail",
@@ -142,6 +164,67 @@ class RedisStorage:
                     commit.failure,
                 )
         return documents.read_commitment(reply, step=commit.step)
+
+    def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
+        by_prefix: dict[str, list[int]] = {}
+        for position, lease in enumerate(leases):
+            by_prefix.setdefault(self.keys.of_run(lease.run_id).prefix, []).append(position)
+        held = [False] * len(leases)
+        for prefix, positions in by_prefix.items():
+            rows = [[leases[i].run_id, leases[i].step, leases[i].fence] for i in positions]
+            reply = self._call_partition("renew", prefix, documents.parameters(leases=rows, lease=self._lease))
+            for position, answer in zip(positions, reply, strict=True):
+                held[position] = answer == 1
+        return held
+
+    def seize(self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str) -> int | None:
+        parameters = documents.parameters(
+            run_id=run_id, step=step, attempt=attempt, holder=holder, fence=fence, lease=self._lease
+        )
+        verdict, sequence = self._call("seize", run_id, parameters, entry)
+        return int(sequence) if verdict == b"applied" else None
+
+    def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:
+        parameters = documents.parameters(run_id=run_id, step=step, reference=reference, delay=delay)
+        return bool(self._call("schedule", run_id, parameters))
+
+    def unschedule(self, run_id: str, step: str, *, reference: str) -> bool:
+        parameters = documents.parameters(run_id=run_id, step=step, reference=reference)
+        return bool(self._call("unschedule", run_id, parameters))
+
+    def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
+        reply = self._call_partition(
+            "tick",
+            self.keys.partition(partition),
+            documents.parameters(
+                owner=owner,
+                worker=worker,
+                seize=seize or None,
+                fence=secrets.token_hex(8),
+                ttl=_SEAT_MILLISECONDS,
+                limit=_TICK,
+                lease=self._lease,
+                dispatch_timeout=self._dispatch_timeout,
+            ),
+        )
+        return documents.read_tick(reply)
+
+    def resign(self, *, owner: str) -> None:
+        with self._reached():
+            for prefix in self.keys.all_partitions():
+                if self._client.get(f"{prefix}scheduler") == owner.encode():
+                    self._client.delete(f"{prefix}scheduler")
+
+    def await_due(self, *, timeout: float) -> bool:
+        with self._reached():
+            if self._bell is None:
+                bell = self._client.pubsub(ignore_subscribe_messages=True)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
+                bell.subscribe(*(f"{prefix}wake" for prefix in self.keys.all_partitions()))
+                self._bell = bell
+            return _listen(self._bell, timeout)
+
+    def separate(self) -> RedisStorage:
+        return RedisStorage(**self._arguments)
 
     def deliver(self, delivery: Delivery) -> DeliveryReport:
         reply = self._call(
@@ -217,6 +300,9 @@ class RedisStorage:
                 _listen(listener, patience)
 
     def close(self) -> None:
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
         self._client.close()
 
     def _complete(self, commit: Complete) -> list[bytes]:
@@ -244,6 +330,16 @@ class RedisStorage:
             commit.result or "",
             commit.metadata or "",
             *configs,
+        )
+
+    def _retry(self, commit: Retry) -> list[bytes]:
+        return self._call(
+            "retry",
+            commit.run_id,
+            documents.parameters(
+                run_id=commit.run_id, op=commit.operation, step=commit.step, fence=commit.fence, delay=commit.delay
+            ),
+            commit.entry,
         )
 
     def _suspend(self, commit: Suspend) -> list[bytes]:
@@ -307,7 +403,7 @@ class RedisStorage:
             return self._scripts.call(self._client, script, [f"{prefix}due"] * 5, [prefix, parameters])
 
     @contextmanager
-    def _reached(self) -> Iterator[None]:
+    def _reached(self) -> Generator[None, None, None]:
         try:
             yield
         except RedisError as error:
@@ -317,8 +413,8 @@ class RedisStorage:
             ) from error
 
 
-def _listen(listener: Any, patience: float) -> None:
-    listener.get_message(timeout=patience)
+def _listen(listener: Any, patience: float) -> bool:
+    return listener.get_message(timeout=patience) is not None
 
 
 def _indexes(prefix: str, query: Query) -> list[str]:

@@ -275,6 +275,20 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
             _given("reason", "str or None", "What the caller of `cancel` gave as reason."),
         ),
     ),
+    CatalogueEntry(
+        name=names.STEP_RESCUE,
+        accessor=None,
+        emitter="step_rescue(instance, step, extra)",
+        description="A message or an attempt of a step was lost, and noticed: it is sent again, or has failed.",
+        measurements=(_SYSTEM_TIME,),
+        metadata=(
+            *_OF_AN_INSTANCE,
+            _always("step", "step class", "The step."),
+            _given("step_key", "str", "Its key."),
+            _given("attempt", "int", "The attempt that was lost or not begun, from 1."),
+            _given("reason", "str", "How it was noticed."),
+        ),
+    ),
 )
 
 RESERVED_METADATA: Final[frozenset[str]] = frozenset(field.name for entry in CATALOGUE for field in entry.metadata)

@@ -18,6 +18,7 @@ STEP_RESUME: Final[EventName] = ("hephaestus", "step", "resume")
 ENGINE_ADVANCE: Final[EventName] = ("hephaestus", "engine", "advance")
 RUNNER_INIT: Final[EventName] = ("hephaestus", "runner", "init")
 WORKFLOW_CANCEL: Final[EventName] = ("hephaestus", "workflow", "cancel")
+STEP_RESCUE: Final[EventName] = ("hephaestus", "step", "rescue")
 
 
 def events() -> list[EventName]:
@@ -39,7 +40,7 @@ def events() -> list[EventName]:
 
 def extension_events() -> list[EventName]:
     """The events that are emitted beside the eleven; later versions may add to them."""
-    return [WORKFLOW_CANCEL]
+    return [WORKFLOW_CANCEL, STEP_RESCUE]
 
 
 def workflow_start_event() -> EventName:

@@ -28,8 +28,8 @@ def test_the_eleven_events_come_in_their_fixed_order():
     ]
 
 
-def test_the_cancel_is_an_extension():
-    assert telemetry.extension_events() == [("hephaestus", "workflow", "cancel")]
+def test_a_cancel_and_a_rescue_are_extensions():
+    assert telemetry.extension_events() == [("hephaestus", "workflow", "cancel"), ("hephaestus", "step", "rescue")]
 
 
 def test_no_extension_is_among_the_eleven():

@@ -51,6 +51,7 @@ def emit(instance, validate, charge):
         "hephaestus.engine.advance": lambda extra: telemetry.engine_advance(instance, 5, extra),
         "hephaestus.runner.init": telemetry.runner_init,
         "hephaestus.workflow.cancel": lambda extra: telemetry.workflow_cancel(instance, extra),
+        "hephaestus.step.rescue": lambda extra: telemetry.step_rescue(instance, charge, extra),
     }
     return lambda name, extra: emitters[name](extra)
 

@@ -17,7 +17,7 @@ if not facts then
   local step = get_step(p.step)
   if not step or is_final(status) or step.a ~= p.attempt then return { 'stale', '' } end
   local resumed = step.s == 'waiting' and step.r ~= nil
-  if step.s ~= 'active' and not resumed then return { 'stale', '' } end
+  if step.b or (step.s ~= 'active' and not resumed) then return { 'stale', '' } end
   if step.f then return { 'taken', '' } end
 
   local at = now()
@@ -28,10 +28,10 @@ if not facts then
     set_status('pending', 'running')
     redis.call('HSET', run, 'adv', 1)
   end
-  step.f = p.fence
-  step.c = text(at)
+  step.f, step.c, step.h, step.l = p.fence, text(at), p.holder, nil
+  if p.limit and not resumed then step.l = text(at + p.limit) end
   set_step(p.step, step)
-  set_timer(p.step, at + p.lease)
+  set_timer(p.step, lease_end(at, p.lease, step))
   facts = answer(p.step, p.fence, {
     first = first, seq = sequence, queued = step.q, claimed = step.c, waiting = step.w, resume = step.r,
   })

@@ -27,6 +27,7 @@ redis.call('ZADD', prefix .. 'index:all', text(at), p.run_id)
 redis.call('ZADD', prefix .. 'index:status:pending', text(at), p.run_id)
 redis.call('ZADD', prefix .. 'index:family:' .. p.family, text(at), p.run_id)
 redis.call('ZADD', prefix .. 'index:id:' .. p.id, text(at), p.run_id)
+if #p.tags > 0 then redis.call('HSET', run, 'tags', cjson.encode(p.tags)) end
 for _, tag in ipairs(p.tags) do
   redis.call('ZADD', prefix .. 'index:tag:' .. tag, text(at), p.run_id)
 end

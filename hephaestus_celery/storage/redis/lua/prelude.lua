@@ -6,12 +6,20 @@
 -- Times are microseconds on this server's clock: exact in a double until the year 2255.
 local run, start, history, due, answers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local ANSWERS_LIFETIME = 60000 -- milliseconds after the end: much longer than any client goes on repeating a call
+local PRUNE_MARGIN = 60000 -- milliseconds
 local prefix = ARGV[1]
 local p = cjson.decode(ARGV[2])
 
 local function now()
   local time = redis.call('TIME')
   return time[1] * 1000000 + time[2]
+end
+
+-- Go over to another run of the same partition, in scripts that see many.
+local function at_run(run_id)
+  run, start, history = prefix .. 'run:' .. run_id, prefix .. 'start:' .. run_id, prefix .. 'history:' .. run_id
+  answers = prefix .. 'answers:' .. run_id
+  p.run_id = run_id
 end
 
 local function text(number)
@@ -100,6 +108,29 @@ local function set_timer(key, at)
   redis.call('ZADD', due, text(at), p.run_id .. '|' .. key)
 end
 
+-- A timer that may come due before the scheduler would look again by itself: it is woken.
+local function set_soon(key, at, since)
+  set_timer(key, at)
+  if at - since < 3000000 then redis.call('PUBLISH', prefix .. 'wake', '1') end
+end
+
+-- When the next sign of life of a worker is due: at the end of its lease, or of the step's time limit if that is sooner.
+local function lease_end(at, lease, step)
+  local limit = step.l and tonumber(step.l)
+  if limit and limit < at + lease then return limit end
+  return at + lease
+end
+
+-- Take a claimed step from its worker, and tell so. Gives the number of that event.
+local function seize(key, step, fence, at, lease, entry)
+  local sequence = redis.call('HINCRBY', run, 'seq', 1)
+  remember(sequence, '', nil, nil, text(at), entry)
+  step.f, step.z = fence, sequence
+  set_step(key, step)
+  set_timer(key, at + lease)
+  return sequence
+end
+
 local function clear_timer(key)
   redis.call('ZREM', due, p.run_id .. '|' .. key)
 end
@@ -136,13 +167,15 @@ local function finish(before, status, at)
   end
   for _, field in ipairs(redis.call('HKEYS', run)) do
     local kind = string.sub(field, 1, 2)
-    if kind == 'p:' or kind == 'e:' or kind == 'd:' then redis.call('HDEL', run, field) end
+    if kind == 't:' then clear_timer(redis.call('HGET', run, field) .. '|' .. string.sub(field, 3)) end
+    if kind == 'p:' or kind == 'e:' or kind == 'd:' or kind == 't:' then redis.call('HDEL', run, field) end
   end
   redis.call('PEXPIRE', answers, ANSWERS_LIFETIME)
   if p.retention > 0 then
     redis.call('ZADD', due, text(at + p.retention), p.run_id .. '|')
     for _, key in ipairs({ run, start, history }) do
-      redis.call('PEXPIRE', key, text(math.ceil(p.retention / 1000)))
+      -- The scheduler prunes it in time; where no scheduler runs, it still goes.
+      redis.call('PEXPIRE', key, text(math.ceil(p.retention / 1000) + PRUNE_MARGIN))
     end
   end
   redis.call('PUBLISH', prefix .. 'finished:' .. p.run_id, status)

@@ -17,7 +17,7 @@ end
 
 local sequence = redis.call('HINCRBY', run, 'seq', 1)
 remember(sequence, 'waiting', step.q, step.c, text(at), ARGV[3])
-step.s, step.f, step.w, step.x, step.d = 'waiting', nil, text(at), p.accepts, step.d + 1
+step.s, step.f, step.l, step.w, step.x, step.d = 'waiting', nil, nil, text(at), p.accepts, step.d + 1
 
 for _, name in ipairs(p.names) do -- in the order of declaration
   for _, slot in ipairs({ 'e:' .. p.step .. '|' .. name, 'e:|' .. name }) do
@@ -33,7 +33,7 @@ set_step(p.step, step)
 if step.r then
   set_timer(p.step, at + p.dispatch_timeout)
 elseif p.timeout then
-  set_timer(p.step, at + p.timeout)
+  set_soon(p.step, at + p.timeout, at)
 else
   clear_timer(p.step)
 end

@@ -1,0 +1,134 @@
+"""What is due at some time: retries, timeouts, lost messages, lost workers, the end of retentions.
+
+One scheduler works per partition at a time, whichever process has the seat; the others look whether it still does. It
+sleeps until the next entry is due, and is woken when a nearer one is set. All state is in the store: a scheduler that
+dies in the middle of anything is continued by the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from hephaestus_celery import clock
+from hephaestus_celery.core.run import Due
+from hephaestus_celery.exceptions import HephaestusError, StorageError
+from hephaestus_celery.runners.base import Message
+from hephaestus_celery.storage.base import DueEntry, Storage, Tick
+
+if TYPE_CHECKING:
+    from hephaestus_celery.runners.driver import Driver, Worker
+
+logger = logging.getLogger("hephaestus_celery")
+
+IDLE_SECONDS = 2.0
+"""How long the holder of the seat sleeps at most, and how often it gives a sign of life; see the seat's lifetime."""
+LOOK_SECONDS = 1.0
+"""How often the others look whether the seat is free."""
+SLICE_SECONDS = 0.25
+
+
+class Scheduler:
+    """A thread that does what is due; ``dispatch`` sends messages, ``worker`` is who tells the events.
+
+    It has connections of its own, so that no lock is shared with a process that forks while it runs.
+    """
+
+    def __init__(
+        self, driver: Callable[[], Driver], *, dispatch: Callable[[Sequence[Message]], None], worker: Worker
+    ) -> None:
+        self._driver = driver
+        self._dispatch = dispatch
+        self._worker = worker
+        self._owner = secrets.token_hex(8)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._calm_since = 0
+
+    def start(self) -> None:
+        """Start the thread; again is the same as once."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self.run, name="hephaestus-scheduler", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End it, and leave the seat to another."""
+        self._stopping.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(5)
+
+    def run(self) -> None:
+        """Do what is due until :meth:`stop`; returns then."""
+        storage = self._driver().storage.separate()
+        away = False
+        while not self._stopping.is_set():
+            try:
+                pause = self._round(storage)
+                if away:
+                    logger.info("the scheduler has the state store back")
+                away = False
+                self._rest(storage, pause)
+            except StorageError as error:
+                if not away:
+                    logger.warning("the scheduler waits for the state store: %s", error)
+                away = True
+                # Workers could not renew their leases either: they get the time to, before any attempt counts as lost.
+                lease = self._driver().settings.lease.total_seconds()
+                self._calm_since = clock.monotonic_ns() + int(lease * 1e9)
+                self._stopping.wait(LOOK_SECONDS)
+        self._leave(storage)
+
+    def _round(self, storage: Storage) -> float:
+        # A tick of each partition; gives the seconds until the next.
+        pauses = [self._partition(storage, number) for number in range(storage.partitions)]
+        return min(pauses)
+
+    def _partition(self, storage: Storage, number: int) -> float:
+        seize = clock.monotonic_ns() >= self._calm_since
+        while not self._stopping.is_set():
+            tick = storage.tick(number, owner=self._owner, worker=self._worker.hostname or "", seize=seize)
+            self._handle(tick.entries)
+            if not tick.more:
+                return _pause(tick)
+        return 0.0
+
+    def _handle(self, entries: Sequence[DueEntry]) -> None:
+        driver = self._driver()
+        self._dispatch([driver.due_message(entry) for entry in entries if entry.kind not in (Due.LAPSED, Due.OVERRAN)])
+        for entry in entries:
+            if entry.sequence == 0:
+                continue
+            try:
+                outcome = driver.rescue(entry, worker=self._worker)
+            except StorageError:
+                raise
+            except HephaestusError:
+                # The attempt is seized; its new lease runs out, and it comes here again.
+                logger.exception("step %s of run %s could not be rescued", entry.dispatch.step, entry.run_id)
+                continue
+            outcome.tell()
+            self._dispatch(outcome.messages)
+
+    def _rest(self, storage: Storage, seconds: float) -> None:
+        deadline = clock.monotonic_ns() + int(seconds * 1e9)
+        while not self._stopping.is_set():
+            left = (deadline - clock.monotonic_ns()) / 1e9
+            if left <= 0 or storage.await_due(timeout=min(left, SLICE_SECONDS)):
+                return
+
+    def _leave(self, storage: Storage) -> None:
+        try:
+            storage.resign(owner=self._owner)
+        except StorageError:
+            logger.info("the scheduler's seat is left to run out")
+        if storage is not self._driver().storage:
+            storage.close()
+
+
+def _pause(tick: Tick) -> float:
+    if not tick.held:
+        return LOOK_SECONDS
+    return IDLE_SECONDS if tick.next_in is None else max(0.0, min(IDLE_SECONDS, tick.next_in / 1e6))

@@ -1,0 +1,26 @@
+-- An attempt of a claimed step failed, and another is due after a rest.
+--   ARGV[3] history entry
+--   reply: {facts}
+local facts = answered(p.step, p.op)
+if facts then return { facts } end
+
+local core = redis.call('HMGET', run, 'st', 'act', 'adv')
+local status = core[1]
+local at = now()
+local step = get_step(p.step)
+local refusal = refused(status, step, at)
+if refusal then
+  if refusal.v == 'stale' then return { cjson.encode(refusal) } end
+  return { answer(p.step, p.op, refusal) }
+end
+
+local sequence = redis.call('HINCRBY', run, 'seq', 1)
+remember(sequence, 'retrying', step.q, step.c, text(at), ARGV[3])
+local due_at = at + p.delay
+step.a, step.d, step.f, step.l, step.h, step.b = step.a + 1, step.d + 1, nil, nil, nil, 1
+step.q = text(due_at)
+set_step(p.step, step)
+set_soon(p.step, due_at, at)
+return { answer(p.step, p.op, {
+  v = 'applied', seq = sequence, before = status, after = status, active = tonumber(core[2]), adv = tonumber(core[3]),
+}) }

@@ -1,0 +1,9 @@
+-- A durable timer for a step, beside its own: it gives the step `timeout`, if it still waits by then.
+--   reply: 1, or 0 when the run has ended or is unknown
+local status = redis.call('HGET', run, 'st')
+if not status or is_final(status) then return 0 end
+local at = now()
+redis.call('HSET', run, 't:' .. p.reference, p.step) -- so that the end of the run finds it
+local member = p.step .. '|' .. p.reference
+set_soon(member, at + p.delay, at)
+return 1

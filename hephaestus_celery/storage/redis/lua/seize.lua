@@ -1,0 +1,12 @@
+-- Take an attempt from the task that held it and is gone, as the worker's own main process reports; whoever has the new
+-- fence then fails the attempt, and the old one can't commit any more.
+--   ARGV[3] history entry
+--   reply: {verdict, sequence}
+local status = redis.call('HGET', run, 'st')
+local step = status and get_step(p.step)
+if step and step.f == p.fence then return { 'applied', tostring(step.z) } end -- this call again
+if not step or is_final(status) or step.s ~= 'active' or not step.f or step.a ~= p.attempt or step.h ~= p.holder then
+  return { 'stale', '0' }
+end
+local at = now()
+return { 'applied', tostring(seize(p.step, step, p.fence, at, p.lease, ARGV[3])) }

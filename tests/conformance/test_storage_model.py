@@ -1,0 +1,179 @@
+"""Both storages give the same answers to the same random story: the scripts do what the pure engine decides."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from enum import Enum
+
+import pytest
+
+from hephaestus_celery.core.lifecycle import StepStatus
+from hephaestus_celery.storage.memory import MemoryStorage
+
+MOMENTS = {"start", "started_at", "finished_at", "queued_at", "claimed_at", "waiting_since", "at"}
+UNORDERED = {"steps", "executing", "claimed"}  # of a delivery and a cancellation
+STORY = 80  # operations of one run
+
+
+def random_edges(chance):
+    """A workflow of up to 12 steps: every one can be reached, choices and fan-outs, joins and dead paths."""
+    count = chance.randint(1, 12)
+    keys = [f"s{number}" for number in range(count)]
+    edges = {}
+    for number, key in enumerate(keys):
+        later = keys[number + 1 :]
+        for event in ("x", "y", "z")[: chance.randint(1, 3)]:
+            targets = chance.sample(later, min(len(later), chance.choice([0, 1, 2, 3, 4])))
+            edges[key, event] = [
+                (target, {"by": key + event}) if chance.random() < 0.3 else target for target in targets
+            ]
+    for number, key in enumerate(keys[1:], start=1):
+        source, event = chance.choice([pair for pair in edges if pair[0] in keys[:number]])
+        targets = edges[source, event]
+        if key not in targets and (key, {"by": source + event}) not in targets:
+            targets.append(key)
+    for targets in edges.values():
+        if not targets or chance.random() < 0.1:
+            targets.append("done")
+    return edges
+
+
+def plain(value, name=""):
+    """An answer of a storage without its moments; what has no order is sorted."""
+    if name in MOMENTS:
+        return value is not None
+    if dataclasses.is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name), field.name) for field in dataclasses.fields(value)} | {
+            "type": type(value).__name__
+        }
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [plain(item) for item in value]
+        return sorted(items, key=repr) if name in UNORDERED else items
+    return value
+
+
+class Story:
+    """The same run in two storages, led through one random story."""
+
+    def __init__(self, chance, twins):
+        self.chance, self.twins, self.told = chance, twins, []
+
+    def tell(self, operation, /, *args, **fields):
+        """Do the same in both and compare the answers, and then all that is stored."""
+        self.told.append((operation, args, fields))
+        answers = [plain(getattr(twin, operation)(*args, **fields)) for twin in self.twins]
+        assert answers[0] == answers[1], self.told
+        for look in ("load", "history"):
+            seen = [plain(getattr(twin, look)()) for twin in self.twins]
+            assert seen[0] == seen[1], self.told
+        assert set(self.twins[0].due()) == set(self.twins[1].due()), self.told
+
+    def go_on(self, number):
+        chance, steps = self.chance, self.twins[0].load().steps
+        unclaimed = [
+            key for key, step in steps.items() if step.fence is None and step.status is not StepStatus.COMPLETED
+        ]
+        claimed = [key for key, step in steps.items() if step.fence is not None]
+        anywhere = chance.choice(list(self.twins[0].graph.by_key))
+        match chance.choices(
+            ["claim", "complete", "suspend", "deliver", "fail", "cancel", "foreign"], [40, 22, 22, 9, 0.7, 0.7, 3]
+        )[0]:
+            case "claim":
+                key = chance.choice(unclaimed) if unclaimed and chance.random() < 0.9 else anywhere
+                self.tell("claim", key, 1 if chance.random() < 0.95 else 2, fence=f"fence{number}")
+            case "complete" if claimed:
+                self.complete(chance.choice(claimed), steps)
+            case "suspend" if claimed:
+                key = chance.choice(claimed)
+                if steps[key].resume is None:  # a delivered event is applied, it does not wait again
+                    accepts = {
+                        name: self.event(key) for name in chance.sample(["go", "on", "up"], chance.choice([0, 2, 3, 3]))
+                    }
+                    self.tell("suspend", key, accepts=accepts, timeout=chance.choice([None, 1_000_000]))
+            case "deliver":
+                step = chance.choice([None, None, None, anywhere])
+                name = chance.choice(["go", "go", "on", "up"])
+                self.tell("deliver", name, f'{{"n":{number}}}', step=step, keep=chance.random() < 0.4)
+            case "fail" if claimed:
+                self.tell("fail", chance.choice(claimed), failure=f'{{"n":{number}}}')
+            case "cancel":
+                self.tell("cancel", chance.choice([None, "", "enough"]))
+            case "foreign":
+                self.tell("complete", anywhere, self.event(anywhere), fence="foreign", operation=f"foreign{number}")
+            case _:
+                pass
+
+    def complete(self, key, steps):
+        expected = self.chance.choice([None, None, None, self.twins[0].load().applied, 0])
+        resume = steps[key].resume
+        self.tell(
+            "complete",
+            key,
+            resume.event if resume else self.event(key),
+            result=self.chance.choice([None, f'{{"of":"{key}"}}']),
+            metadata=self.chance.choice([None, f'{{"of":"{key}"}}']),
+            rank=self.twins[0].graph.rank(key),
+            expected=expected,
+        )
+
+    def event(self, key):
+        graph = self.twins[0].graph
+        return self.chance.choice([event for source, event in graph.table if source.key == key] or ["done"])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_both_storages_tell_one_story(drive, redis_storage, seed):
+    chance = random.Random(seed)
+    run = drive(MemoryStorage()).start(random_edges(chance), config=chance.choice([None, '{"n":0}']))
+    twin = type(run)(redis_storage, run.graph, run.new)
+    redis_storage.create(twin.new)
+    story = Story(chance, [run, twin])
+    for number in range(STORY):
+        story.go_on(number)
+
+
+def test_the_stories_reach_every_end_and_every_verdict(drive):
+    seen = set()
+    for seed in range(60):
+        chance = random.Random(seed)
+        run = drive(MemoryStorage()).start(random_edges(chance), config=chance.choice([None, '{"n":0}']))
+        story = Story(chance, [Noting(run, seen), run_twin(run)])
+        for number in range(STORY):
+            story.go_on(number)
+        seen.add(run.load().status.value)
+    assert seen >= {"completed", "failed", "cancelled", "applied", "conflict", "discarded", "stale", "taken"}
+    assert seen >= {"accepted", "kept", "ambiguous", "not_waiting", "resumed"}
+
+
+def run_twin(run):
+    """The same run once more, in a memory of its own."""
+    storage = MemoryStorage()
+    storage.create(run.new)
+    return type(run)(storage, run.graph, run.new)
+
+
+class Noting:
+    """A run that notes the outcomes of what is done to it."""
+
+    def __init__(self, run, seen):
+        self._run, self._seen = run, seen
+
+    def __getattr__(self, name):
+        found = getattr(self._run, name)
+        if name not in ("claim", "complete", "suspend", "fail", "deliver", "cancel"):
+            return found
+
+        def noted(*args, **fields):
+            answer = found(*args, **fields)
+            for field in ("verdict", "reason", "outcome"):
+                self._seen.add(getattr(answer, field, None))
+            if getattr(answer, "resumed", False):
+                self._seen.add("resumed")
+            return answer
+
+        return noted

@@ -1,0 +1,309 @@
+"""Called twice, done once: repeats, lost replies and forgotten scripts."""
+
+from __future__ import annotations
+
+import dataclasses
+import selectors
+import socket
+import threading
+from urllib.parse import urlsplit
+
+import pytest
+
+from hephaestus_celery.core.lifecycle import Status
+from hephaestus_celery.core.run import Verdict
+from hephaestus_celery.storage.base import Delivered, Delivery, Fail, Suspend
+from hephaestus_celery.storage.redis.store import RedisStorage
+
+ENTRY = '{"kind":"attempt"}'
+
+
+def stored(run):
+    """All that is stored of a run, and of what is due."""
+    return run.load(), list(run.history()), run.due()
+
+
+def waiting(stand):
+    run = stand.start()
+    run.wait_at("a")
+    return run
+
+
+@dataclasses.dataclass
+class Case:
+    """A call of the port, to be made as often as one likes."""
+
+    prepare: object
+    call: object
+
+
+def create():
+    return Case(lambda stand: stand.prepare(), lambda storage, run: storage.create(run.new))
+
+
+def claim():
+    return Case(lambda stand: stand.start(), lambda storage, run: on(storage, run).claim("a", fence="mine"))
+
+
+def claim_of_a_resume():
+    def prepare(stand):
+        run = waiting(stand)
+        run.deliver("go", '{"n":1}')
+        return run
+
+    return Case(prepare, lambda storage, run: on(storage, run).claim("a", fence="mine"))
+
+
+def complete():
+    def prepare(stand):
+        run = stand.start({("a", "ok"): ["b", "c"], ("b", "ok"): ["d"], ("c", "ok"): ["d"], ("d", "ok"): ["done"]})
+        run.step("a")
+        run.claim("b")
+        return run
+
+    return Case(prepare, lambda storage, run: storage.commit(run.completion("b", result='{"n":1}')))
+
+
+def complete_to_the_end():
+    def prepare(stand):
+        run = stand.start({("a", "ok"): ["done"]})
+        run.claim("a")
+        return run
+
+    return Case(prepare, lambda storage, run: storage.commit(run.completion("a")))
+
+
+def discarded():
+    def prepare(stand):
+        run = stand.start()
+        run.claim("a")
+        run.cancel()
+        return run
+
+    return Case(prepare, lambda storage, run: storage.commit(run.completion("a")))
+
+
+def suspend():
+    def prepare(stand):
+        run = stand.start()
+        run.claim("a", fence="mine")
+        run.deliver("go", keep=True)
+        return run
+
+    def call(storage, run):
+        return storage.commit(
+            Suspend(
+                operation="minec", run_id=run.id, step="a", fence="mine", entry=ENTRY, accepts={"go": "ok"}, timeout=1
+            )
+        )
+
+    return Case(prepare, call)
+
+
+def fail():
+    def prepare(stand):
+        run = stand.start()
+        run.claim("a", fence="mine")
+        return run
+
+    def call(storage, run):
+        return storage.commit(Fail(operation="minef", run_id=run.id, step="a", fence="mine", entry=ENTRY, failure="{}"))
+
+    return Case(prepare, call)
+
+
+def deliver():
+    return Case(waiting, lambda storage, run: storage.deliver(delivery(run, keep=False)))
+
+
+def keep():
+    return Case(lambda stand: stand.start(), lambda storage, run: storage.deliver(delivery(run, keep=True)))
+
+
+def cancel():
+    def call(storage, run):
+        return storage.cancel(run.id, operation="cancel", reason="enough", entry='{"kind":"cancel"}')
+
+    return Case(lambda stand: stand.start(), call)
+
+
+def delivery(run, *, keep):
+    return Delivery(operation="delivery", run_id=run.id, name="go", data='{"n":1}', step=None, keep=keep)
+
+
+def on(storage, run):
+    """The run, led through another storage on the same server."""
+    return type(run)(storage, run.graph, run.new)
+
+
+CASES = [
+    create,
+    claim,
+    claim_of_a_resume,
+    complete,
+    complete_to_the_end,
+    discarded,
+    suspend,
+    fail,
+    deliver,
+    keep,
+    cancel,
+]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case.__name__)
+def case(request):
+    """One call of each kind that changes something."""
+    return request.param()
+
+
+class LossyProxy:
+    """Passes bytes on to a server until it is told to lose: then the next answer is swallowed and the line is cut."""
+
+    def __init__(self, url):
+        self.target = url
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.losing = threading.Event()
+        self.lost = threading.Event()
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join(5)
+
+    def _accept(self):
+        lines = []
+        while True:
+            try:
+                caller, _ = self.listener.accept()
+            except OSError:
+                break
+            lines.append(threading.Thread(target=self._pass_on, args=(caller,), daemon=True))
+            lines[-1].start()
+        for line in lines:
+            line.join(5)
+
+    def _pass_on(self, caller):
+        with caller, self._connect() as server, selectors.DefaultSelector() as selector:
+            selector.register(caller, selectors.EVENT_READ, server)
+            selector.register(server, selectors.EVENT_READ, caller)
+            while True:
+                for key, _ in selector.select():
+                    data = key.fileobj.recv(65536)
+                    if not data:
+                        return
+                    if key.fileobj is server and self.losing.is_set():
+                        self.losing.clear()
+                        self.lost.set()
+                        return
+                    key.data.sendall(data)
+
+    def _connect(self):
+        parts = urlsplit(self.target)
+        if parts.scheme in ("unix", "redis+socket"):
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(parts.path)
+            return server
+        return socket.create_connection((parts.hostname, parts.port or 6379))
+
+
+@pytest.fixture
+def proxy(redis_url):
+    """A line to the server that can lose an answer."""
+    proxy = LossyProxy(redis_url)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def lossy(proxy, redis_url, namespace):
+    """A storage behind the lossy line, connected, with its scripts known to the server."""
+    storage = RedisStorage(f"redis://127.0.0.1:{proxy.port}/0", namespace=namespace)
+    storage.now()
+    yield storage
+    storage.close()
+
+
+def test_a_repeat_gets_the_first_answer(stand, redis_storage, case):
+    run = case.prepare(stand)
+    assert case.call(redis_storage, run) == case.call(redis_storage, run)
+
+
+def test_a_repeat_changes_nothing(stand, redis_storage, case):
+    run = case.prepare(stand)
+    case.call(redis_storage, run)
+    before = stored(run)
+    case.call(redis_storage, run)
+    assert stored(run) == before
+
+
+def test_a_repeat_takes_no_number(stand, redis_storage, client, case):
+    run = case.prepare(stand)
+    case.call(redis_storage, run)
+    key = redis_storage.keys.of_run(run.id).run
+    before = client.hget(key, "seq")
+    case.call(redis_storage, run)
+    assert client.hget(key, "seq") == before
+
+
+def test_a_call_whose_answer_is_lost_happens_once(stand, redis_storage, lossy, proxy, case):
+    run = case.prepare(stand)
+    for name, source in redis_storage._scripts.sources.items():
+        assert redis_storage._client.script_load(source) == redis_storage._scripts._hashes[name]
+    proxy.losing.set()
+    answer = case.call(lossy, run)
+    assert proxy.lost.is_set()
+    before = stored(run)
+    assert case.call(redis_storage, run) == answer
+    assert stored(run) == before
+
+
+def test_a_server_that_has_forgotten_the_scripts_is_given_them_again(stand, redis_storage, client, case):
+    run = case.prepare(stand)
+    client.script_flush()
+    case.call(redis_storage, run)
+    before = stored(run)
+    client.script_flush()
+    case.call(redis_storage, run)
+    assert stored(run) == before
+
+
+def test_a_commit_repeated_after_another_branch_has_gone_on_gets_its_first_answer(stand, redis_storage):
+    run = stand.start({("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]})
+    run.step("a")
+    run.claim("b")
+    commit = run.completion("b")
+    first = redis_storage.commit(commit)
+    run.step("c")
+    assert run.load().status is Status.COMPLETED
+    assert redis_storage.commit(commit) == first
+
+
+def test_a_delivery_repeated_after_it_was_applied_gets_its_first_answer(stand, redis_storage):
+    run = waiting(stand)
+    first = redis_storage.deliver(delivery(run, keep=True))
+    run.step("a")
+    run.wait_at("b")
+    assert redis_storage.deliver(delivery(run, keep=True)) == first
+    assert run.load().steps["b"].resume is None
+
+
+def test_a_kept_event_repeated_after_it_was_consumed_is_not_kept_again(stand, redis_storage):
+    run = stand.start()
+    redis_storage.deliver(delivery(run, keep=True))
+    run.wait_at("a")
+    run.step("a")
+    assert redis_storage.deliver(delivery(run, keep=True)).outcome is Delivered.KEPT
+    assert run.wait_at("b").resumed is False
+
+
+def test_a_cancellation_repeated_after_a_step_named_cancel_was_discarded_gets_its_first_answer(stand, redis_storage):
+    run = stand.start({("cancel", "ok"): ["done"]})
+    run.claim("cancel")
+    case = cancel()
+    first = case.call(redis_storage, run)
+    assert run.complete("cancel").verdict is Verdict.DISCARDED
+    assert case.call(redis_storage, run).sequence == first.sequence

@@ -1,0 +1,201 @@
+"""Keys: their names, their lifetimes, and what happens when they are gone or hold something else."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from hephaestus_celery.core.lifecycle import Status
+from hephaestus_celery.core.run import Verdict
+from hephaestus_celery.storage import codec
+from hephaestus_celery.storage.base import Query
+from hephaestus_celery.storage.redis import keys
+from hephaestus_celery.storage.redis.store import RedisStorage
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "keys.md"
+ENDS = ("complete", "fail", "cancel")
+
+
+def end(run, how):
+    run.claim("a")
+    run.cancel() if how == "cancel" else getattr(run, how)("a")
+
+
+def found(client, namespace):
+    return sorted(key.decode() for key in client.scan_iter(f"{namespace}:*", count=1000))
+
+
+def kind_of(name, namespace):
+    """The entry of the catalogue that a key is of."""
+    rest = re.fullmatch(rf"{re.escape(namespace)}:\{{\d+\}}:(.+)", name).group(1)
+    kinds = [
+        kind
+        for kind in keys.CATALOGUE
+        if re.fullmatch(
+            "".join(".+" if part[0] == "<" else re.escape(part) for part in re.findall("<[^>]+>|[^<]+", kind.pattern)),
+            rest,
+        )
+    ]
+    assert len(kinds) == 1, name
+    return kinds[0]
+
+
+def full_life(stand):
+    """Runs in every status, with everything that a run can have."""
+    for number, how in enumerate((*ENDS, None)):
+        run = stand.start({("a", "ok"): ["done"]}, tags=("fast",), instance_id=f"order::{number}")
+        run.deliver("go", keep=True)
+        run.wait_at("a", accepts={"stop": "ok"}, timeout=1_000_000)
+        run.deliver("stop")
+        if how is not None:
+            end(run, how)
+
+
+def test_every_key_is_in_the_catalogue(stand, client, namespace):
+    full_life(stand)
+    for name in found(client, namespace):
+        kind = kind_of(name, namespace)
+        stored = {"hash": "hash", "string": "string", "list": "list", "zset": "sorted set"}[client.type(name).decode()]
+        assert stored == kind.type, name
+
+
+def test_every_kind_of_key_is_used(stand, client, namespace):
+    full_life(stand)
+    used = {kind_of(name, namespace).pattern for name in found(client, namespace)}
+    assert used == {kind.pattern for kind in keys.CATALOGUE if kind.type != "channel"}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_after_the_end_every_key_has_a_lifetime_or_is_known_to_have_none(stand, client, namespace, how):
+    run = stand.start({("a", "ok"): ["done"]}, tags=("fast",))
+    end(run, how)
+    lasting = {name for name in found(client, namespace) if client.ttl(name) == -1}
+    assert all(kind_of(name, namespace).lifetime.startswith("none") for name in lasting)
+
+
+def test_a_commit_discarded_long_after_the_end_leaves_no_key_without_a_lifetime(stand, redis_storage, client):
+    run = stand.start()
+    run.claim("a")
+    run.cancel()
+    own = redis_storage.keys.of_run(run.id)
+    client.delete(*own.names[1:3], own.names[4])  # evicted
+    assert run.complete("a").verdict is Verdict.DISCARDED
+    assert [client.ttl(name) > 0 for name in (own.run, own.history, own.names[4])] == [True] * 3
+
+
+def test_a_finished_run_is_kept_for_its_retention(redis_url, namespace, drive, redis_storage, client):
+    storage = RedisStorage(redis_url, namespace=namespace, retention=timedelta(hours=1))
+    run = drive(storage).start()
+    run.cancel()
+    own = storage.keys.of_run(run.id)
+    # The scheduler prunes it in time; the lifetime of the keys is a little longer, for where none runs.
+    assert all(3600 - 10 < client.ttl(name) <= 3600 + 60 for name in own.names[:3])
+    at = run.load().finished_at
+    assert client.zscore(own.names[3], f"{run.id}|") == at + 3_600_000_000
+    storage.close()
+
+
+def test_without_a_retention_a_finished_run_is_kept_for_ever(redis_url, namespace, drive, redis_storage, client):
+    storage = RedisStorage(redis_url, namespace=namespace, retention=None)
+    run = drive(storage).start()
+    run.cancel()
+    own = storage.keys.of_run(run.id)
+    assert [client.ttl(name) for name in own.names[:3]] == [-1] * 3
+    assert client.exists(own.names[3]) == 0
+    storage.close()
+
+
+def test_an_ended_run_has_no_scraps_in_its_hash(stand, redis_storage, client):
+    run = stand.start({("a", "ok"): ["b", "c"], ("b", "ok"): ["d"], ("c", "ok"): ["d"], ("d", "ok"): ["done"]})
+    run.deliver("never", keep=True)
+    run.step("a")
+    run.wait_at("b")
+    run.deliver("go")
+    run.cancel()
+    kinds = {
+        name.decode().partition(":")[0] for name in client.hkeys(redis_storage.keys.of_run(run.id).run) if b":" in name
+    }
+    assert kinds == {"s"}
+
+
+def test_an_expired_run_is_gone_from_lists_and_candidates(stand, redis_storage, client):
+    gone = stand.start(tags=("fast",))
+    gone.cancel()
+    stays = stand.start(tags=("fast",))
+    stays.cancel()
+    client.delete(*redis_storage.keys.of_run(gone.id).names[:3])
+    for filters in ({}, {"id": "order::a"}, {"tag": "fast"}, {"statuses": frozenset({Status.CANCELLED})}):
+        assert [run_id for run_id, _ in redis_storage.list_runs(Query(**filters))[0]] == [stays.id]
+    client.delete(*redis_storage.keys.of_run(stays.id).names[:3])
+    assert redis_storage.candidates("order::a", family=None).newest is None
+    assert (stays.load(), list(stays.history())) == (None, [])
+
+
+def test_a_listing_drops_expired_runs_from_its_index(stand, redis_storage, client):
+    run = stand.start()
+    run.cancel()
+    client.delete(redis_storage.keys.of_run(run.id).run)
+    redis_storage.list_runs(Query())
+    assert client.zcard(f"{redis_storage.keys.of_run(run.id).prefix}index:all") == 0
+
+
+def test_an_evicted_run_does_not_hold_its_id(stand, redis_storage, client):
+    run = stand.start()
+    client.delete(redis_storage.keys.of_run(run.id).run)
+    assert stand.start().load().status is Status.PENDING
+    assert run.id not in redis_storage.candidates("order::a", family=None).active
+
+
+def test_the_start_key_holds_nanoseconds_under_its_name(stand, client, namespace):
+    run = stand.start()
+    assert int(client.get(f"{namespace}:{{0}}:start:{run.id}")) == run.load().started_at * 1000
+
+
+def test_the_start_key_is_written_once(stand, client, namespace):
+    run = stand.start()
+    key = f"{namespace}:{{0}}:start:{run.id}"
+    before = client.get(key)
+    run.step("a")
+    run.wait_at("b")
+    run.deliver("go")
+    run.step("b")
+    assert client.get(key) == before
+
+
+DAMAGES = {
+    "deleted": lambda client, key: client.delete(key),
+    "garbage": lambda client, key: client.set(key, "yesterday"),
+    "empty": lambda client, key: client.set(key, ""),
+    "no text": lambda client, key: client.set(key, b"\xff\xfe\x00123"),
+    "a list": lambda client, key: (client.delete(key), client.rpush(key, "1")),
+    "too long": lambda client, key: client.set(key, "9" * 400),
+    "negative": lambda client, key: client.set(key, "-1"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("how", ENDS)
+def test_a_damaged_start_key_costs_the_start_time_and_nothing_else(stand, redis_storage, client, damage, how):
+    run = stand.start({("a", "ok"): ["done"]})
+    damage(client, redis_storage.keys.of_run(run.id).names[1])
+    claim = run.claim("a")
+    assert codec.decode_instance(claim.run).telemetry_start_time is None
+    ended = run.cancel().run if how == "cancel" else getattr(run, how)("a")
+    assert codec.read_start(ended.start) is None
+    ((_, listed),), _ = redis_storage.list_runs(Query())
+    assert codec.decode_instance(listed).telemetry_start_time is None
+    assert codec.decode_instance(run.load()).status.final
+
+
+def test_a_start_in_the_future_is_given_as_it_is(stand, redis_storage, client):
+    run = stand.start({("a", "ok"): ["done"]})
+    client.set(redis_storage.keys.of_run(run.id).names[1], "4102444800000000000")
+    assert codec.decode_instance(run.claim("a").run).telemetry_start_time == 4102444800000000000
+    assert run.complete("a").start == "4102444800000000000"
+
+
+def test_the_page_on_keys_is_what_the_catalogue_says():
+    assert PAGE.read_text(encoding="utf-8") == keys.render()

@@ -1,0 +1,60 @@
+"""The names that users rely on: adding one is a decision, and removing one breaks them."""
+
+from __future__ import annotations
+
+import hephaestus_celery
+
+PUBLIC = [
+    "AlreadyRunningError",
+    "AmbiguousInstanceError",
+    "AmbiguousResumeError",
+    "Async",
+    "ConfigurationError",
+    "Context",
+    "DataError",
+    "Debug",
+    "DefinitionError",
+    "Done",
+    "Error",
+    "Failure",
+    "Hephaestus",
+    "HephaestusError",
+    "HistoryEntry",
+    "Instance",
+    "InstanceHandle",
+    "InstanceNotFoundError",
+    "LocalRunner",
+    "MemoryStorage",
+    "NonRetryableError",
+    "NotCancellableError",
+    "NotWaitingError",
+    "Ok",
+    "Page",
+    "RetryPolicy",
+    "Settings",
+    "Status",
+    "Step",
+    "StepFailedError",
+    "StorageError",
+    "Unique",
+    "Wait",
+    "WaitForEvent",
+    "WaitTimeoutError",
+    "Workflow",
+    "route",
+    "telemetry",
+]
+ERRORS = [name for name in PUBLIC if name.endswith("Error") and name != "Error"]
+
+
+def test_the_public_names_are_these():
+    assert hephaestus_celery.__all__ == PUBLIC
+
+
+def test_every_public_name_is_there():
+    assert [name for name in PUBLIC if not hasattr(hephaestus_celery, name)] == []
+
+
+def test_every_error_of_ours_is_a_hephaestus_error():
+    errors = [getattr(hephaestus_celery, name) for name in ERRORS]
+    assert [error for error in errors if not issubclass(error, hephaestus_celery.HephaestusError)] == []

@@ -64,7 +64,7 @@ def plan(graph: Graph, source: StepClass, targets: Iterable[Target]) -> Settleme
     pending = deque(dead)
     while pending:
         key = pending.popleft()
-        if rows.get(key) and rows[key].successors:
+        if key in rows:  # seen already, or taken: such a step is never skipped, so its successors are not needed
             continue
         step = graph.by_key[key]
         successors = tuple(successor.key for successor in graph.successors(step))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import threading
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,6 +20,7 @@ from hephaestus_celery import (
     RetryPolicy,
     Step,
     Unique,
+    Wait,
     WaitForEvent,
     Workflow,
     route,
@@ -291,3 +293,54 @@ class Chain(Workflow):
         **{(link, "done"): following for link, following in itertools.pairwise(LINKS)},
         (LINKS[-1], "done"): Done,
     }
+
+
+class Poison(Recorded):
+    """Kills its own process, every time."""
+
+    retry = RetryPolicy(max_attempts=3, base=0.1)
+
+    def answer(self, instance, config, context):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Poisoned(Workflow):
+    name = "poisoned"
+    unique = Unique("poisoned")
+    initial_step = Poison
+    transitions = {(Poison, "done"): Done}
+
+
+class Naps(Workflow):
+    name = "naps"
+    unique = Unique("naps")
+    initial_step = (Wait, {"duration": 1, "unit": "second"})
+    transitions = {(Wait, "timeout"): A, (A, "done"): Done}
+
+
+class Overrun(Gate):
+    time_limit = 0.5
+    retry = RetryPolicy(max_attempts=1)
+
+
+class Overruns(Workflow):
+    name = "overruns"
+    unique = Unique("overruns")
+    initial_step = Overrun
+    transitions = {(Overrun, "done"): Done}
+
+
+class FlakyStep(Recorded):
+    retry = RetryPolicy(max_attempts=3, base=0.1, jitter=False)
+
+    def answer(self, instance, config, context):
+        if instance.step_states[self.key].attempt < 3:
+            raise RuntimeError("not yet")
+        return Ok("done")
+
+
+class Flaky(Workflow):
+    name = "flaky"
+    unique = Unique("flaky")
+    initial_step = FlakyStep
+    transitions = {(FlakyStep, "done"): Done}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -80,13 +81,18 @@ class WorkerProcess:
 class Stage:
     """A namespace, a client in this process, and worker processes."""
 
-    def __init__(self, *, broker: str, state: str, namespace: str, folder: Path) -> None:
+    def __init__(self, *, broker: str, state: str, namespace: str, folder: Path, **settings: Any) -> None:
+        """``settings`` are hephaestus settings without their prefix, for the client and the workers alike."""
+        self.settings = {f"hephaestus_{name}": value for name, value in settings.items()}
         self.broker, self.state, self.namespace, self.folder = broker, state, namespace, folder
         self.switches: dict[str, str] = {}
         self.workers: list[WorkerProcess] = []
         self.app = Celery("acceptance", broker=broker)
         self.app.conf.update(
-            hephaestus_namespace=namespace, hephaestus_state_backend=state, task_default_queue=namespace
+            hephaestus_namespace=namespace,
+            hephaestus_state_backend=state,
+            task_default_queue=namespace,
+            **self.settings,
         )
         self.hephaestus = Hephaestus(self.app, name=namespace)
 
@@ -102,6 +108,7 @@ class Stage:
             "HEPHAESTUS_TEST_BROKER": self.broker,
             "HEPHAESTUS_TEST_STATE": self.state,
             "HEPHAESTUS_TEST_NAMESPACE": self.namespace,
+            "HEPHAESTUS_TEST_SETTINGS": json.dumps(self.settings),
             "HEPHAESTUS_TEST_ROLE": role,
             recorder.FOLDER: str(self.folder),
         }
@@ -146,6 +153,25 @@ class Stage:
             lambda: any(event["event"] == last for event in self.events(run_id=run_id)), what=f"{last} of {run_id}"
         )
         return self.events(run_id=run_id)
+
+    def drop_messages(self) -> None:
+        """Lose every message that waits in the broker."""
+        with self.app.connection_for_write() as connection:
+            connection.default_channel.client.delete(self.namespace)
+
+    def state_commands(self, client: Any, *, seconds: float) -> int:
+        """How many commands touch this namespace within a time, those inside scripts and on its channels included."""
+        end = time.monotonic() + seconds
+        count = 0
+        with client.monitor() as monitor:
+            monitor.connection._sock.settimeout(seconds)
+            while time.monotonic() < end:
+                try:
+                    command = monitor.next_command()["command"]
+                except (TimeoutError, OSError):
+                    break
+                count += f"{self.namespace}:{{" in command
+        return count
 
     def executions(self) -> list[dict[str, Any]]:
         """Each time that a step's body ran."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -21,6 +22,7 @@ def make_app() -> Celery:
         hephaestus_state_backend=os.environ["HEPHAESTUS_TEST_STATE"],
         task_default_queue=os.environ["HEPHAESTUS_TEST_NAMESPACE"],
         worker_prefetch_multiplier=1,
+        **json.loads(os.environ.get("HEPHAESTUS_TEST_SETTINGS", "{}")),
     )
     return app
 

@@ -17,6 +17,7 @@ from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.celery import signals as receivers
 from hephaestus_celery.runners.celery.dispatch import revoke, send
+from hephaestus_celery.runners.celery.pool import PoolWatch
 from hephaestus_celery.runners.celery.task import StepTask, register
 from hephaestus_celery.runners.driver import Driver, Worker, parse
 from hephaestus_celery.runners.scheduler import Scheduler
@@ -52,6 +53,7 @@ class CeleryRunner:
         receivers.connect()
         self._hostname = ""
         self._scheduler: Scheduler | None = None
+        self._pool_watch = PoolWatch()
         for signal, receiver in self._worker_signals():
             signal.connect(receiver, weak=False, dispatch_uid=self._uid)
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -145,7 +147,10 @@ class CeleryRunner:
 
     def _on_worker_ready(self, sender: Any = None, **_: Any) -> None:
         # Not in worker_init: the pool's first processes are forked by now.
-        if getattr(sender, "app", None) is self.app and self._scheduler is None:
+        if getattr(sender, "app", None) is not self.app:
+            return
+        self._pool_watch.start(sender)
+        if self._scheduler is None:
             self._scheduler = self.scheduler(hostname=self._hostname)
             self._scheduler.start()
 
@@ -154,6 +159,7 @@ class CeleryRunner:
             self._stop_scheduler()
 
     def _stop_scheduler(self) -> None:
+        self._pool_watch.stop()
         if self._scheduler is not None:
             self._scheduler.stop()
             self._scheduler = None

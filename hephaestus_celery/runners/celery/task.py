@@ -100,7 +100,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         setattr(self.request, OUTCOME, outcome)
         if outcome.retry_in is not None:
             # Nothing is published: the store's timer sends the next attempt. Monitors see the task retried.
-            raise Retry(str(outcome.error), exc=outcome.error, when=cast("Any", outcome.retry_in))
+            raise Retry(exc=outcome.error, when=cast("Any", outcome.retry_in))
         if outcome.error is not None:
             raise outcome.error
         return outcome.label

@@ -1,0 +1,211 @@
+"""Processes killed in the middle of a step, messages lost, workers frozen: every run ends as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import flows
+import pytest
+from stage import Stage, eventually
+
+LEASE = 2.0
+
+
+@pytest.fixture
+def stage(redis_url, namespace, tmp_path):
+    """A stage whose leases and dispatches run out soon."""
+    stage = Stage(
+        broker=redis_url, state=redis_url, namespace=namespace, folder=tmp_path, lease=LEASE, dispatch_timeout=1.0
+    )
+    yield stage
+    stage.close()
+    print(stage.logs()[-6000:])
+
+
+def gated(stage, **more):
+    """A run whose first step is being executed, and the note of its execution."""
+    handle = stage.hephaestus.start_instance(flows.Gated, {"gate": str(stage.folder / "gate"), **more}, id="x1")
+    [executed] = eventually(lambda: stage.executions(), what="the step is executed")
+    return handle, executed
+
+
+def open_gate(stage):
+    (stage.folder / "gate").touch()
+
+
+def second_execution(stage, step="gate"):
+    def found():
+        runs = [record for record in stage.executions() if record["step"] == step]
+        return runs[1] if len(runs) > 1 else None
+
+    return eventually(found, timeout=30, what=f"{step} is executed again")
+
+
+def test_a_killed_pool_process_is_noticed_at_once(stage):
+    stage.start_workers(1)
+    handle, first = gated(stage)
+    killed = time.time_ns()
+    os.kill(first["pid"], signal.SIGKILL)
+    again = second_execution(stage)
+    assert again["pid"] != first["pid"]
+    rest = handle.history()[1]
+    assert (again["at"] - killed) / 1e9 < 1 + 1  # the first backoff is at most 1 s
+    open_gate(stage)
+    assert handle.wait(30).status == "completed"
+    kinds = [(entry.kind, entry.step, entry.attempt, entry.outcome) for entry in handle.history()]
+    assert kinds == [
+        ("rescue", "gate", 1, None),
+        ("attempt", "gate", 1, "retrying"),
+        ("attempt", "gate", 2, "completed"),
+        ("attempt", "b", 1, "completed"),
+        ("attempt", "done", 1, "completed"),
+    ]
+    assert "lost" in rest.reason
+    events = stage.told(handle.run_id)
+    lost = next(event for event in events if event["event"] == "step.exception")
+    assert (lost["metadata"]["kind"], lost["metadata"]["will_retry"]) == ("exit", True)
+    assert [event["event"] for event in events].count("step.rescue") == 1
+    assert [event["metadata"]["sequence"] for event in events] == list(range(1, len(events) + 1))
+
+
+def test_a_killed_worker_is_noticed_when_its_lease_runs_out(stage):
+    stage.start_workers(2, concurrency=1)
+    handle, first = gated(stage)
+    victim = next(worker for worker in stage.workers if os.getpgid(first["pid"]) == worker.process.pid)
+    killed = time.time_ns()
+    victim.kill()
+    again = second_execution(stage)
+    assert (again["at"] - killed) / 1e9 < LEASE + 2 + 1
+    open_gate(stage)
+    assert handle.wait(30).status == "completed"
+    assert [entry.kind for entry in handle.history()].count("rescue") == 1
+
+
+def test_a_step_longer_than_its_lease_runs_once(stage):
+    stage.start_workers(1)
+    handle, _ = gated(stage)
+    done = time.monotonic() + 3 * LEASE
+    eventually(lambda: time.monotonic() > done)
+    open_gate(stage)
+    assert handle.wait(30).status == "completed"
+    assert len([record for record in stage.executions() if record["step"] == "gate"]) == 1
+    assert [entry.kind for entry in handle.history()].count("rescue") == 0
+
+
+def test_a_lost_message_is_sent_again(stage):
+    handle = stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="x1")
+    stage.drop_messages()
+    stage.start_workers(1)
+    assert handle.wait(30).status == "completed"
+    assert handle.history()[0].kind == "rescue"
+    assert [event["event"] for event in stage.told(handle.run_id)].count("workflow.start") == 1
+
+
+def test_a_frozen_worker_that_comes_back_commits_nothing(stage):
+    stage.start_workers(2, concurrency=1)
+    handle, first = gated(stage)
+    victim = next(worker for worker in stage.workers if os.getpgid(first["pid"]) == worker.process.pid)
+    os.killpg(victim.process.pid, signal.SIGSTOP)
+    second_execution(stage)
+    open_gate(stage)
+    assert handle.wait(30).status == "completed"
+    before = handle.history()
+    os.killpg(victim.process.pid, signal.SIGCONT)
+    after = stage.hephaestus.start_instance(flows.Wide, {"value": 1}, id="after").wait(30)
+    assert after.status == "completed"
+    eventually(lambda: f"gate[{handle.run_id}:gate:1.1] succeeded" in victim.log.read_text())
+    assert handle.history() == before
+    stops = [event for event in stage.events("step.stop", run_id=handle.run_id) if event["metadata"]["step"] == "gate"]
+    assert len(stops) == 1
+
+
+def test_a_step_that_kills_its_worker_every_time_fails_after_its_attempts(stage):
+    stage.start_workers(1)
+    handle = stage.hephaestus.start_instance(flows.Poisoned, {"value": 1}, id="x1")
+    instance = handle.wait(60)
+    assert (instance.status, instance.failed_step, instance.failure.kind) == ("failed", flows.Poison, "exit")
+    assert len(stage.executions()) == 3
+    assert [entry.outcome for entry in handle.history() if entry.kind == "attempt"] == [
+        "retrying",
+        "retrying",
+        "failed",
+    ]
+    assert stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="after").wait(30).status == "completed"
+
+
+def test_a_timer_set_before_all_workers_are_stopped_fires_after_their_return(stage):
+    stage.start_workers(1)
+    handle = stage.hephaestus.start_instance(flows.Naps, {"value": 1}, id="x1")
+    eventually(lambda: handle.get().status == "waiting")
+    due = time.time() + 1.0
+    stage.workers[0].stop()
+    eventually(lambda: time.time() > due)
+    returned = stage.start_workers(1) and time.time_ns()
+    assert handle.wait(30).status == "completed"
+    resume = next(event for event in stage.told(handle.run_id) if event["event"] == "step.resume")
+    assert resume["metadata"]["source"] == "timeout"
+    assert (resume["at"] - returned) / 1e9 < 2
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_time_limit_fails_the_attempt(stage, pool):
+    stage.start_workers(1, pool=pool)
+    handle = stage.hephaestus.start_instance(flows.Overruns, {"gate": str(stage.folder / "gate")}, id="x1")
+    instance = handle.wait(30)
+    assert (instance.status, instance.failure.kind) == ("failed", "exit")
+    open_gate(stage)
+    kinds = [event["metadata"]["kind"] for event in stage.events("step.exception")]
+    assert kinds == ["exit"]
+
+
+def test_a_retried_step_is_seen_as_retried(stage):
+    stage.start_workers(1)
+    handle = stage.hephaestus.start_instance(flows.Flaky, {"value": 1}, id="x1")
+    assert handle.wait(30).status == "completed"
+    told = [event for event in stage.told(handle.run_id) if event["event"] == "step.exception"]
+    assert [event["metadata"]["attempt"] for event in told] == [1, 2]
+    assert [event["metadata"]["will_retry"] for event in told] == [True, True]
+    assert [event["metadata"]["retry_in"] for event in told] == [100_000_000, 200_000_000]
+    assert stage.logs().count("retry: Retry in") == 2
+    assert [entry.outcome for entry in handle.history()] == ["retrying", "retrying", "completed", "completed"]
+
+
+def test_a_cancelled_run_starts_nothing_more(stage):
+    stage.start_workers(1)
+    handle, _ = gated(stage)
+    handle.cancel("changed my mind")
+    instance = handle.get()
+    assert (instance.status, instance.cancel_reason, instance.active_steps) == (
+        "cancelled",
+        "changed my mind",
+        frozenset(),
+    )
+    again = stage.hephaestus.start_instance(flows.Gated, {"gate": str(stage.folder / "gate")}, id="x1")
+    open_gate(stage)
+    assert again.wait(30).status == "completed"
+    eventually(lambda: [entry.outcome for entry in handle.history()] == [None, "discarded"])
+    assert handle.get().status == "cancelled"
+
+
+def test_a_revoked_task_is_a_failed_attempt(stage):
+    stage.start_workers(1, concurrency=1)
+    blocker, _ = gated(stage)
+    handle = stage.hephaestus.start_instance(flows.Flaky, {"value": 1}, id="y1")
+    stage.app.control.revoke(f"{handle.run_id}:flaky_step:1.1", reply=True, timeout=5)
+    open_gate(stage)
+    assert blocker.wait(30).status == "completed"
+    assert handle.wait(30).status == "completed"
+    first = next(entry for entry in handle.history() if entry.kind == "attempt")
+    assert (first.outcome, first.attempt) == ("retrying", 1)
+    assert "revoked" in first.reason
+
+
+def test_an_idle_worker_costs_little(stage):
+    stage.start_workers(1)
+    handle = stage.hephaestus.start_instance(flows.Payment, {"value": 1}, id="x1")
+    eventually(lambda: handle.get().status == "waiting")
+    client = stage.hephaestus.storage._client
+    monitored = stage.state_commands(client, seconds=6)
+    assert monitored <= 6 * 3, f"{monitored} commands in 6 s"

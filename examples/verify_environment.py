@@ -42,6 +42,7 @@ from hephaestus_celery import (
 
 app = Celery("verify_environment", broker=os.environ.get("HEPHAESTUS_BROKER", "redis://localhost:6379/0"))
 app.conf.broker_connection_retry_on_startup = True
+app.conf.update(json.loads(os.environ.get("VERIFY_SETTINGS", "{}")))  # the demo's --chaos has no time for the defaults
 hephaestus = Hephaestus(app)
 
 SHOWN = 5
@@ -221,13 +222,15 @@ def _is_whole(folder: Path) -> bool:
 
 def note_event(event: telemetry.EventName, _measurements: dict[str, Any], facts: dict[str, Any], folder: Any) -> None:
     """Append the event to this process's file. One write for a line: what a killed process has told is whole."""
-    line = {"event": ".".join(event), "instance": facts.get("instance_id"), "sequence": facts.get("sequence")}
+    known = {"instance": "instance_id", "sequence": "sequence", "step": "step_key", "reason": "reason"}
+    line = {"event": ".".join(event), **{name: facts.get(fact) for name, fact in known.items()}}
     file = os.open(Path(folder) / f"{os.getpid()}.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(file, json.dumps(line).encode() + b"\n")
+        os.write(file, json.dumps(line, default=str).encode() + b"\n")
     finally:
         os.close(file)
 
 
 if "VERIFY_EVENTS" in os.environ:  # a folder, in which every worker process notes the events that it saw
-    telemetry.attach_many("verify_environment", telemetry.events(), note_event, os.environ["VERIFY_EVENTS"])
+    noted = [*telemetry.events(), *telemetry.extension_events()]
+    telemetry.attach_many("verify_environment", noted, note_event, os.environ["VERIFY_EVENTS"])

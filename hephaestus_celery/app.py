@@ -33,14 +33,17 @@ from hephaestus_celery.exceptions import (
     NotWaitingError,
     WaitTimeoutError,
 )
+from hephaestus_celery.handle import InstanceHandle
 from hephaestus_celery.queries import Page, read_query
 from hephaestus_celery.runners.base import Message, Runner
-from hephaestus_celery.runners.driver import Driver, messages
+from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.local import LocalRunner
+from hephaestus_celery.runners.messages import messages
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import Delivered, Delivery, DeliveryReport, Storage
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.telemetry.catalogue import RESERVED_METADATA
+from hephaestus_celery.waiting import can_still_wait, declares, not_waiting, whereabouts
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -49,42 +52,6 @@ logger = logging.getLogger("hephaestus_celery")
 
 GRACE_SECONDS = 0.5
 """How long ``resume`` waits for a step that is being executed: it may have answered ``Async`` a moment ago."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceHandle:
-    """One run that was started; stays with this run when its id is started again."""
-
-    id: str
-    run_id: str
-    hephaestus: Hephaestus
-
-    def get(self) -> Instance:
-        """The run as it stands."""
-        return self.hephaestus.get(self.run_id)
-
-    def wait(self, timeout: float | None = None) -> Instance:
-        """The run after its end; see :meth:`Hephaestus.wait`."""
-        return self.hephaestus.wait(self.run_id, timeout)
-
-    def resume(
-        self,
-        event: str,
-        data: Mapping[str, Any] | None = None,
-        *,
-        step: type[Step] | str | None = None,
-        keep_early: bool = False,
-    ) -> None:
-        """Deliver an event; see :meth:`Hephaestus.resume`."""
-        self.hephaestus.resume(self.run_id, event, data, step=step, keep_early=keep_early)
-
-    def cancel(self, reason: str | None = None) -> None:
-        """End the run; see :meth:`Hephaestus.cancel`."""
-        self.hephaestus.cancel(self.run_id, reason)
-
-    def history(self) -> list[HistoryEntry]:
-        """What happened so far; see :meth:`Hephaestus.history`."""
-        return self.hephaestus.history(self.run_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +146,7 @@ class Hephaestus:
             check_mapping({} if data is None else data, "data"), "data", limit=parts.driver.settings.max_payload
         )
         instance = self.get(id, workflow=workflow)
-        keep = keep_early and _can_still_wait(instance, event, key)
+        keep = keep_early and can_still_wait(instance, event, key)
         report = self._deliver(instance, event, text, step=key, keep=keep)
         match report.outcome:
             case Delivered.ACCEPTED:
@@ -191,7 +158,7 @@ class Hephaestus:
                     f"{', '.join(report.steps)} of {instance.id} wait for {event!r}; name the one that is meant: step=..."
                 )
             case Delivered.NOT_WAITING:
-                raise NotWaitingError(_not_waiting(instance, event, key, report))
+                raise NotWaitingError(not_waiting(instance, event, key, report))
             case Delivered.UNKNOWN_RUN:
                 raise InstanceNotFoundError(f"no run {instance.run_id}: its retention is over")
 
@@ -270,7 +237,7 @@ class Hephaestus:
         instance = self.get(run_id)
         if not finished and not instance.status.final:
             raise WaitTimeoutError(
-                f"{instance.id} is still {instance.status} after {timeout} s ({_whereabouts(instance)}); it goes on"
+                f"{instance.id} is still {instance.status} after {timeout} s ({whereabouts(instance)}); it goes on"
             )
         return instance
 
@@ -381,7 +348,7 @@ class Hephaestus:
             )
             if report.outcome is not Delivered.NOT_WAITING or clock.monotonic_ns() > deadline:
                 return report
-            if not any(_declares(instance, key, event) for key in report.executing):
+            if not any(declares(instance, key, event) for key in report.executing):
                 return report
             # A step that is being executed may have answered Async already, its commit being on the way.
             clock.sleep(0.01)
@@ -442,43 +409,3 @@ def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _messages(instance: Instance, dispatches: Sequence[DispatchStep]) -> builtins.list[Message]:
     return messages(instance.workflow_name, instance.workflow_version, instance.run_id, dispatches)
-
-
-def _declares(instance: Instance, key: str, event: str) -> bool:
-    return event in _accepted(instance, key)
-
-
-def _accepted(instance: Instance, key: str) -> Sequence[str]:
-    definition = instance.definition
-    if definition is None or key not in definition.graph.by_key:
-        return ()
-    step = definition.graph.by_key[key]
-    if key in instance.configs:
-        return tuple(step.resume_events(instance.configs[key]))
-    return [name for config in definition.graph.configs(step) for name in step.resume_events(config)]
-
-
-def _can_still_wait(instance: Instance, event: str, step: str | None) -> bool:
-    # Only an event that some step may yet wait for is kept: any other would lie there for ever.
-    if instance.definition is None:
-        return True
-    ended = {key for key, state in instance.step_states.items() if not state.can_wait}
-    keys = [key for key in instance.definition.graph.by_key if key not in ended and step in (None, key)]
-    return any(event in _accepted(instance, key) for key in keys)
-
-
-def _not_waiting(instance: Instance, event: str, step: str | None, report: DeliveryReport) -> str:
-    if report.status.final:
-        return f"{instance.id} has ended ({report.status}); nothing waits for {event!r} any more"
-    whom = f"step {step} of {instance.id} does not wait" if step else f"no step of {instance.id} waits"
-    executing = f" ({', '.join(report.executing)} being executed)" if report.executing else ""
-    return f"{whom} for {event!r}{executing}; {_whereabouts(instance)}. keep_early=True keeps an event until its step waits"
-
-
-def _whereabouts(instance: Instance) -> str:
-    parts = [
-        f"{status}: {', '.join(keys)}"
-        for status in ("active", "waiting")
-        if (keys := [key for key, state in instance.step_states.items() if state.status == status])
-    ]
-    return "; ".join(parts) or "nothing active or waiting"

@@ -170,6 +170,7 @@ class HandRun:
             "configs": configs,
             "rank": rank,
             "done_entry": '{"kind":"attempt","step":"done"}',
+            "stuck": '{"kind":"error","type":"Error","message":"stuck"}',
         }
         return Complete(**{**values, **fields})
 

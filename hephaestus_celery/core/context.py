@@ -18,6 +18,8 @@ from typing import Any, cast
 from hephaestus_celery.exceptions import DataError
 
 MAX_DEPTH = 64
+SHOWN = 80
+"""Characters of a value or a path that a message shows."""
 MAX_DIGITS = 4300  # the length up to which Python turns text into an int by default
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 _LARGEST = 10**MAX_DIGITS - 1
@@ -75,7 +77,7 @@ def _list(value: list[object], path: str, depth: int) -> list[Any]:
     return [_value(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
 
 
-def _scalar(value: object, path: str) -> Any:
+def _scalar(value: object, path: str) -> Any:  # noqa: PLR0911 - one return per type that can be carried
     match value:
         case str():  # a StrEnum member equals its plain value, and so does an IntEnum's
             return str.__str__(value)
@@ -120,13 +122,16 @@ def _carries_zone(value: dt.datetime | dt.time) -> bool:
 
 def _check_depth(path: str, depth: int) -> None:
     if depth > MAX_DEPTH:
-        shown = path if len(path) < 80 else f"{path[:80]}..."
-        raise DataError(f"{shown} is nested deeper than {MAX_DEPTH} levels (or contains itself)")
+        raise DataError(f"{_short(path)} is nested deeper than {MAX_DEPTH} levels (or contains itself)")
 
 
 def _named(value: object) -> str:
     try:
         text = repr(value)
-    except Exception:  # the user's own __repr__; the type says enough
+    except Exception:  # noqa: BLE001 - the user's own __repr__; the type says enough
         return f"a {type(value).__name__}"
-    return f"{text if len(text) <= 80 else text[:77] + '...'} ({type(value).__name__})"
+    return f"{_short(text)} ({type(value).__name__})"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

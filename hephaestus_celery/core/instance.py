@@ -69,10 +69,7 @@ class Instance:
         if self.definition is None:
             raise DefinitionError(
                 f"instance {self.id} (run {self.run_id})",
-                [
-                    f"its workflow {self.workflow_name!r}, version {self.workflow_version}, is not defined in this "
-                    "process; import the module that defines it"
-                ],
+                [f"its {self._version} is not defined in this process; import the module that defines it"],
             )
         return self.definition
 
@@ -118,6 +115,10 @@ class Instance:
         """The same string for every attempt of one activation of ``step``, and for no other: for outside systems."""
         return f"{self.run_id}:{step.key}"
 
+    @property
+    def _version(self) -> str:
+        return f"workflow {self.workflow_name!r}, version {self.workflow_version},"
+
     def _steps(self, status: StepStatus) -> frozenset[StepClass]:
         if self.status.final and status in (StepStatus.ACTIVE, StepStatus.WAITING):
             return frozenset()
@@ -131,6 +132,6 @@ class Instance:
         if step is None:
             raise DefinitionError(
                 f"instance {self.id} (run {self.run_id})",
-                [f"its workflow {self.workflow_name!r}, version {self.workflow_version}, has no step {key!r} any more"],
+                [f"its {self._version} has no step {key!r} any more"],
             )
         return step

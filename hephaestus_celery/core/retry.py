@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, get_args
 
+LONGEST = 1e15
+"""Seconds; no duration is longer (and NaN is none)."""
 Backoff = Literal["exponential", "linear", "constant"]
 
 
@@ -51,7 +53,7 @@ def seconds(value: object, *, name: str) -> float:
     """A duration given in seconds or as a timedelta, in seconds; ``ValueError`` naming ``name`` for anything else."""
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e15 < value < 1e15:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -LONGEST < value < LONGEST:
         raise ValueError(f"{name} must be seconds or a timedelta, not {value!r}")
     return float(value)
 

@@ -204,6 +204,9 @@ def complete(
 ) -> Decision:
     """A step gives an event: settle its edges, start what can start, end the run where ``Done`` is reached.
 
+    A run that has nothing left to do without ``Done`` fails. No sound graph comes to that; a graph that was changed
+    under a run, without a new version, may.
+
     ``attempts`` gives the ``max_attempts`` of the steps that may be started. ``expected`` is the number of results that
     a computed transition has seen; when there are more by now, nothing changes and the caller decides again.
     """
@@ -216,7 +219,9 @@ def complete(
     launch = key == DONE
     settled = settle(state.arrivals, settlement)
     done = launch or DONE in settled.activated
-    reserved = (0 if launch else 3) + (4 if done else 0)
+    others = state.count(StepStatus.ACTIVE) + state.count(StepStatus.WAITING) - 1
+    stuck = not done and not settled.activated and others == 0
+    reserved = (0 if launch else 3) + (4 if done else 0) + (1 if stuck else 0)
     started = {
         target: StepState(status=StepStatus.ACTIVE, max_attempts=attempts[target], queued_at=times.now)
         for target in settled.activated
@@ -244,6 +249,9 @@ def complete(
     if done:
         after = replace(after, status=Status.COMPLETED, finished_at=times.now)
         commands.append(Finish(Status.COMPLETED))
+    elif stuck:
+        after = replace(after, status=Status.FAILED, finished_at=times.now)
+        commands.append(Finish(Status.FAILED))
     else:
         after = _derived(after)
     return _decided(state, after, reserved, commands=tuple(commands), activated=settled.activated, done=done)

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from hephaestus_celery.core.builtin import Done, Wait
 from hephaestus_celery.core.context import check_mapping
@@ -226,11 +226,12 @@ def _read_route(name: str, noted: Route, draft: _Draft) -> None:
 
 
 def _read_pair(pair: object, where: str, draft: _Draft) -> Pair | None:
-    if not isinstance(pair, tuple) or len(cast("tuple[object, ...]", pair)) != 2:
+    split = _two(pair)
+    if split is None:
         draft.report(f"{where} has the key {pair!r}, which is no (step, event)")
         return None
-    source, event = cast("tuple[object, object]", pair)
-    if not (isinstance(source, type) and issubclass(source, Step)):
+    source, event = split
+    if not _is_step_class(source):
         draft.report(f"{where} has the source {_label(source)}, which is no step")
         return None
     if source is Done:
@@ -280,11 +281,12 @@ def _read_target(item: object, where: str, draft: _Draft) -> Target | None:
 
 
 def _as_target(item: object) -> Target | None:
-    if isinstance(item, type) and issubclass(item, Step):
+    if _is_step_class(item):
         return Target(item)
-    if isinstance(item, tuple) and len(cast("tuple[object, ...]", item)) == 2:
-        step, config = cast("tuple[object, object]", item)
-        if isinstance(step, type) and issubclass(step, Step):
+    split = _two(item)
+    if split is not None:
+        step, config = split
+        if _is_step_class(step):
             return Target(step, cast("StepConfig", config))
     return None
 
@@ -419,11 +421,26 @@ def _check_reach(initial: Target, steps: Iterable[StepClass], draft: _Draft) -> 
 
 
 def _pair_label(pair: object) -> str:
-    if isinstance(pair, tuple) and len(cast("tuple[object, ...]", pair)) == 2:
-        source, event = cast("tuple[object, object]", pair)
-        return f"({_label(source)}, {event!r})"
-    return repr(pair)
+    split = _two(pair)
+    return repr(pair) if split is None else f"({_label(split[0])}, {split[1]!r})"
+
+
+def _is_step_class(value: object) -> TypeGuard[StepClass]:
+    return isinstance(value, type) and issubclass(value, Step)
+
+
+def _two(value: object) -> tuple[object, object] | None:
+    items = cast("tuple[object, ...]", value) if isinstance(value, tuple) else ()
+    match items:
+        case (first, second):
+            return first, second
+        case _:
+            return None
 
 
 def _label(value: object) -> str:
-    return value.__name__ if isinstance(value, type) else repr(value)
+    return _name(value) if isinstance(value, type) else repr(value)
+
+
+def _name(value: type) -> str:
+    return value.__name__

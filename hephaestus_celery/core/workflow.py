@@ -164,6 +164,8 @@ class Workflow:
             raise ConfigurationError(
                 f"{cls.__qualname__} has no unique: it is meant to be a version of an umbrella, which no class has made it"
             )
+        if isinstance(value, str) and value.startswith(f"{cls.unique.key}::"):
+            return value  # an instance id taken whole
         if cls.unique.scope == "none":
             raise ConfigurationError(
                 f"{cls.__qualname__}.{call} can't tell which run {value!r} means: its scope is 'none', every start has "

@@ -107,6 +107,15 @@ def lost(reason: str) -> Failed:
     return Failed(kind="exit", reason=error, error=error, retry=True, stacktrace=None, text=None)
 
 
+def stuck(step: str) -> Failed:
+    """The failure of a run that has nothing left to do after ``step``, and has not reached ``Done``."""
+    error = StepFailedError(
+        f"nothing is left to do after step {step}, and Done was not reached: was the workflow changed under this run? "
+        "A changed workflow needs a new version"
+    )
+    return Failed(kind="error", reason=error, error=error, retry=False, stacktrace=None, text=None)
+
+
 async def _awaited(answer: Any) -> object:
     return await answer
 

@@ -9,28 +9,27 @@ the events of one process come in the order of behaviour 4.3.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery import clock
 from hephaestus_celery.core.builtin import Done
-from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.context import EMPTY, Context, check_mapping
 from hephaestus_celery.core.engine import plan
 from hephaestus_celery.core.graph import Target
-from hephaestus_celery.core.identity import is_run_id, new_run_id
+from hephaestus_celery.core.identity import new_run_id
 from hephaestus_celery.core.registry import WORKFLOWS
-from hephaestus_celery.core.retry import seconds
 from hephaestus_celery.core.run import Due, Verdict
-from hephaestus_celery.core.step import StepConfig, is_name
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import stories
-from hephaestus_celery.runners.answers import Answer, Completed, Failed, Suspended, call, failed, lost
+from hephaestus_celery.runners.answers import Answer, Completed, Failed, Suspended, call, failed, lost, stuck
 from hephaestus_celery.runners.base import Message
+from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.keeper import LeaseKeeper
-from hephaestus_celery.runners.stories import Scene, Story
+from hephaestus_celery.runners.messages import limit_of, messages, past_of
+from hephaestus_celery.runners.stories import Scene
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import (
     RESCUE_REASONS,
@@ -52,77 +51,6 @@ from hephaestus_celery.storage.base import (
 if TYPE_CHECKING:
     from hephaestus_celery.config import Settings
     from hephaestus_celery.core.workflow import Workflow
-
-LIMIT_MARGIN = 2.0
-"""Seconds beyond a step's time limit after which the store takes the attempt away from a pool that could not end it."""
-
-WIDE = 128
-"""A workflow of more steps than this hands a step what lies in its past, and not all that is known of the run."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worker:
-    """Who executes: ``fields`` go into every event told here; ``exits`` are its ways to say that a step must stop."""
-
-    hostname: str | None = None
-    task_id: str | None = None
-    exits: tuple[type[BaseException], ...] = ()
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """``hostname`` and ``task_id``, where there are such."""
-        found = {"hostname": self.hostname, "task_id": self.task_id}
-        return {name: value for name, value in found.items() if value is not None}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A claimed attempt, or a delivered event to be applied."""
-
-    scene: Scene
-    claim: Claim
-    fence: str
-    worker: Worker
-    config: StepConfig
-
-    @property
-    def launches_done(self) -> bool:
-        """The workflow begins with ``Done``: there is nothing to execute."""
-        return self.scene.step is Done
-
-    def announce(self) -> None:
-        """Tell what the claim has committed: the start of the run, if this is its first, and of the attempt."""
-        if self.claim.first:
-            stories.run_began(self.scene, self.claim)
-        if self.claim.resume is None and not self.launches_done:
-            stories.attempt_began(self.scene, self.claim)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Executed:
-    """What a step answered, and how many nanoseconds it took."""
-
-    answer: Answer
-    duration: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of a job. ``label`` is a word for the log.
-
-    ``error`` is set when the attempt failed, ``retry_in`` (seconds) when another is due.
-    """
-
-    label: str
-    story: Story = field(default=())
-    messages: Sequence[Message] = ()
-    error: Exception | None = None
-    retry_in: float | None = None
-
-    def tell(self) -> None:
-        """Emit the events of what was committed."""
-        for event in self.story:
-            event()
 
 
 class Driver:
@@ -178,8 +106,8 @@ class Driver:
             attempt=attempt,
             fence=fence,
             versions=versions,
-            ancestors=_past(workflow, versions, step),
-            limit=_limit(workflow, versions, step),
+            ancestors=past_of(workflow, versions, step),
+            limit=limit_of(workflow, versions, step),
             holder=worker.task_id,
         )
         claim = self.storage.claim(request)
@@ -293,6 +221,7 @@ class Driver:
                 worker=job.worker.hostname,
                 task_id=job.worker.task_id,
             ),
+            stuck=codec.encode(stuck(step.key).failure),
             expected=expected if (step, answer.event) in workflow.graph.dynamic else None,
         )
 
@@ -432,59 +361,9 @@ class Driver:
         return codec.encode_limited(config, f"{target.step.key}: config", limit=self.settings.max_payload)
 
 
-def messages(name: str, version: int, run_id: str, dispatches: Sequence[DispatchStep]) -> list[Message]:
-    """The messages for steps of a run of the workflow with this name and version."""
-    definition = WORKFLOWS.find(name, version)
-    known = {} if definition is None else definition.graph.by_key
-    return [
-        Message(
-            run_id=run_id,
-            workflow=name,
-            step=dispatch.step,
-            attempt=dispatch.attempt,
-            token=dispatch.token,
-            queue=known[dispatch.step].queue if dispatch.step in known else None,
-            priority=known[dispatch.step].priority if dispatch.step in known else None,
-        )
-        for dispatch in dispatches
-    ]
-
-
 def _next_messages(job: Job, commitment: Commitment) -> list[Message]:
     instance = job.scene.instance
     return messages(instance.workflow_name, instance.workflow_version, instance.run_id, commitment.dispatches)
-
-
-def _limit(workflow: str, versions: Sequence[int], step: str) -> int | None:
-    # Microseconds until the store takes the attempt away. The process itself, where its pool can, ends it sooner.
-    definition = WORKFLOWS.find(workflow, versions[-1]) if versions else None
-    step_class = definition and definition.graph.by_key.get(step)
-    if step_class is None or step_class.time_limit is None:
-        return None
-    return int((seconds(step_class.time_limit, name="time_limit") + LIMIT_MARGIN) * 1e6)
-
-
-def parse(args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[str, str, int, int] | None:
-    """What a message carries: run id, step key, attempt, token; None for anything that is no message of ours."""
-    match (tuple(args), dict(kwargs)):
-        case ((str() as run_id, str() as step, int() as attempt, int() as token), {**rest}) if not rest:
-            known = is_run_id(run_id) and is_name(step) and attempt > 0 and token > 0
-            return (run_id, step, attempt, token) if known else None
-        case _:
-            return None
-
-
-def _past(workflow: str, versions: Sequence[int], step: str) -> Sequence[str] | None:
-    # Only where every version that the run can be on agrees that the graph is wide is its past alone asked for.
-    if len(versions) != 1:
-        return None
-    definition = WORKFLOWS.find(workflow, versions[0])
-    if definition is None or len(definition.graph.by_key) <= WIDE:
-        return None
-    step_class = definition.graph.by_key.get(step)
-    if step_class is None or any(source is step_class for source, _ in definition.graph.dynamic):
-        return None
-    return definition.graph.ancestors(step_class)
 
 
 def _non_empty(text: str | None) -> str | None:

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from hephaestus_celery.exceptions import ConfigurationError, HephaestusError
 from hephaestus_celery.runners.base import Message
-from hephaestus_celery.runners.driver import Driver, Worker
+from hephaestus_celery.runners.driver import Driver
+from hephaestus_celery.runners.jobs import Worker
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.base import Refusal
 

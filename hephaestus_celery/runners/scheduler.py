@@ -20,7 +20,8 @@ from hephaestus_celery.runners.base import Message
 from hephaestus_celery.storage.base import DueEntry, Storage, Tick
 
 if TYPE_CHECKING:
-    from hephaestus_celery.runners.driver import Driver, Worker
+    from hephaestus_celery.runners.driver import Driver
+    from hephaestus_celery.runners.jobs import Worker
 
 logger = logging.getLogger("hephaestus_celery")
 

@@ -16,7 +16,7 @@ from hephaestus_celery.core.graph import StepClass
 from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.lifecycle import Status
 from hephaestus_celery.core.run import Verdict
-from hephaestus_celery.runners.answers import Completed, Failed
+from hephaestus_celery.runners.answers import Completed, Failed, stuck
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import Claim, Commitment
 
@@ -105,6 +105,8 @@ def completed(
     story = [first, *_advanced(scene, answer, targets, commitment, tick)]
     if commitment.status_after is Status.COMPLETED:
         story.extend(_done(scene, commitment, number + 3))
+    if commitment.status_after is Status.FAILED:
+        story.append(_ended_in_failure(scene, stuck(scene.step.key), commitment, number + 3))
     return story
 
 
@@ -152,14 +154,19 @@ def failed(
     first = partial(telemetry.step_exception, scene.instance, scene.step, duration, *cause, extra)
     if commitment.verdict is Verdict.DISCARDED or retry_in is not None:
         return (first,)
-    end = scene.metadata(
-        commitment.sequence + 1,
+    return (first, _ended_in_failure(scene, answer, commitment, commitment.sequence + 1))
+
+
+def _ended_in_failure(scene: Scene, answer: Failed, commitment: Commitment, number: int) -> Callable[[], None]:
+    extra = scene.metadata(
+        number,
         failed_step=scene.step,
         step_count=len(commitment.completed),
         advance_count=commitment.advance,
         runner=scene.runner,
     )
-    return (first, partial(telemetry.workflow_exception, _ended(scene, commitment), *cause, end))
+    cause = (answer.kind, answer.reason, answer.stacktrace)
+    return partial(telemetry.workflow_exception, _ended(scene, commitment), *cause, extra)
 
 
 def _step_stop(

@@ -128,7 +128,8 @@ class Complete(Commit):
     """The step gave ``event``. ``result`` and ``metadata`` are JSON texts or None where the step gave none.
 
     ``configs`` holds, by key of a taken target, the config it is given, and ``rank`` orders them where several sources
-    give one: the source that comes first in the graph wins, whichever commits first. ``done_entry`` is the history
+    give one: the source that comes first in the graph wins, whichever commits first. ``stuck`` is the ``failure`` of a
+    run that has nothing left to do. ``done_entry`` is the history
     entry of ``Done``. ``expected``: see :func:`hephaestus_celery.core.run.complete`.
     """
 
@@ -140,6 +141,7 @@ class Complete(Commit):
     configs: Mapping[str, str]
     rank: int
     done_entry: str
+    stuck: str
     expected: int | None = None
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hephaestus_celery.core.workflow import Workflow
 
 SCHEMA = 1
+_MOST_DIGITS = 19  # of nanoseconds since the epoch, for centuries
 TAG = "$type"
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -128,7 +129,7 @@ def decode_instance(run: StoredRun) -> Instance:
 
 def read_start(text: str | None) -> int | None:
     """The nanoseconds that a start key holds; None when it is missing or unreadable."""
-    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 19:
+    if text is None or not (text.isascii() and text.isdigit()) or len(text) > _MOST_DIGITS:
         return None
     return int(text)
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from hephaestus_celery import clock
 from hephaestus_celery.core import run as transitions
 from hephaestus_celery.core.commands import ClearTimer, DispatchStep, Finish, SetTimer
-from hephaestus_celery.core.lifecycle import StepStatus
+from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.core.run import Decision, Due, RunState, Times, Verdict
 from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundError
 from hephaestus_celery.storage import codec
@@ -506,15 +506,9 @@ def _completed(state: RunState) -> tuple[str, ...]:
 def _record_data(record: _Record, commit: Complete | Suspend | Retry | Fail, decision: Decision) -> None:
     match commit:
         case Complete():
-            if commit.result is not None:
-                record.results[commit.step] = commit.result
-            if commit.metadata is not None:
-                record.metadata[commit.step] = commit.metadata
-            record.data.pop(commit.step, None)
-            for key, config in commit.configs.items():
-                held = record.configs.get(key)
-                if held is None or held[0] > commit.rank:
-                    record.configs[key] = (commit.rank, config)
+            _record_result(record, commit)
+            if decision.state.status is Status.FAILED:
+                record.failure = commit.stuck
         case Suspend():
             for slot in record.state.early.keys() - decision.state.early.keys():
                 record.data[commit.step] = record.early.pop(slot)
@@ -522,6 +516,18 @@ def _record_data(record: _Record, commit: Complete | Suspend | Retry | Fail, dec
             record.failure = commit.failure
         case Retry():
             pass
+
+
+def _record_result(record: _Record, commit: Complete) -> None:
+    if commit.result is not None:
+        record.results[commit.step] = commit.result
+    if commit.metadata is not None:
+        record.metadata[commit.step] = commit.metadata
+    record.data.pop(commit.step, None)
+    for key, config in commit.configs.items():
+        held = record.configs.get(key)
+        if held is None or held[0] > commit.rank:
+            record.configs[key] = (commit.rank, config)
 
 
 def _entry(

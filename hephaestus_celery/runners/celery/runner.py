@@ -19,7 +19,9 @@ from hephaestus_celery.runners.celery import signals as receivers
 from hephaestus_celery.runners.celery.dispatch import revoke, send
 from hephaestus_celery.runners.celery.pool import PoolWatch
 from hephaestus_celery.runners.celery.task import StepTask, register
-from hephaestus_celery.runners.driver import Driver, Worker, parse
+from hephaestus_celery.runners.driver import Driver
+from hephaestus_celery.runners.jobs import Worker
+from hephaestus_celery.runners.messages import parse
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.base import Refusal
 

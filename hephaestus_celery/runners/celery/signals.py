@@ -14,7 +14,7 @@ from celery.app.task import Context
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
 from hephaestus_celery.runners.celery.task import JOB, OUTCOME, StepTask
-from hephaestus_celery.runners.driver import Job, Outcome
+from hephaestus_celery.runners.jobs import Job, Outcome
 
 _ANNOUNCED, _TOLD = "hephaestus_announced", "hephaestus_told"
 _UID = "hephaestus_celery.{}"
@@ -64,7 +64,7 @@ def on_lost(sender: Any = None, task_id: str = "", exception: Any = None, args: 
         sender.runner.lose(task_id, args, reason="its time limit is over")
 
 
-def on_revoked(sender: Any = None, request: Any = None, terminated: bool = False, **_: Any) -> None:
+def on_revoked(sender: Any = None, request: Any = None, terminated: Any = None, **_: Any) -> None:
     """In a worker's main process: somebody revoked the task of an attempt, before or while it was executed."""
     if not isinstance(sender, StepTask) or request is None:
         return

@@ -12,7 +12,9 @@ from hephaestus_celery import clock
 from hephaestus_celery.core.builtin import Done
 from hephaestus_celery.core.retry import seconds
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.runners.driver import Driver, Job, Outcome, Worker, parse
+from hephaestus_celery.runners.driver import Driver
+from hephaestus_celery.runners.jobs import Job, Outcome, Worker
+from hephaestus_celery.runners.messages import parse
 from hephaestus_celery.storage.base import Refusal, Refused
 
 if TYPE_CHECKING:

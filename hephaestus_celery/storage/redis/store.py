@@ -321,6 +321,7 @@ class RedisStorage:
                 rows=documents.settlement_rows(commit.settlement),
                 attempts=dict(commit.attempts),
                 rank=commit.rank,
+                stuck=commit.stuck,
                 expected=commit.expected,
                 dispatch_timeout=self._dispatch_timeout,
                 retention=self._retention,

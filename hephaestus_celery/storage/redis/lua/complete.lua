@@ -58,7 +58,10 @@ while edges[first] do
   end
 end
 
-local reserved = (launch and 0 or 3) + (done and 4 or 0)
+-- Nothing left to do without Done is a failure: no sound graph comes to that, one changed under a run may.
+local counts = redis.call('HMGET', run, 'act', 'wai')
+local stuck = not done and #activated == 0 and counts[1] + counts[2] == 1
+local reserved = (launch and 0 or 3) + (done and 4 or 0) + (stuck and 1 or 0)
 local last = redis.call('HINCRBY', run, 'seq', reserved)
 local sequence = last - reserved + 1
 local source = step.r and 'wai' or 'act'
@@ -82,6 +85,11 @@ if done then
   after = 'completed'
   completed = finish(status, after, at)
   active = 0
+elseif stuck then
+  redis.call('HSET', run, 'f', p.stuck)
+  after = 'failed'
+  completed = finish(status, after, at)
+  active = 0
 else
   after = derived()
   set_status(status, after)
@@ -90,5 +98,5 @@ local reply = {
   v = 'applied', seq = sequence, before = status, after = after, adv = core[3] + (launch and 0 or 1),
   active = active, activated = activated, completed = completed,
 }
-if done then reply.t1 = text(at) end
-return { answer(p.step, p.op, reply), done and read_start() or '' }
+if completed then reply.t1 = text(at) end
+return { answer(p.step, p.op, reply), completed and read_start() or '' }

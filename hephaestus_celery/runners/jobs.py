@@ -1,0 +1,80 @@
+"""What passes between a runner and the driver: who works, what was claimed, what was answered, what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hephaestus_celery.core.builtin import Done
+from hephaestus_celery.core.step import StepConfig
+from hephaestus_celery.runners import stories
+from hephaestus_celery.runners.answers import Answer
+from hephaestus_celery.runners.base import Message
+from hephaestus_celery.runners.stories import Scene, Story
+from hephaestus_celery.storage.base import Claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """Who executes: ``fields`` go into every event told here; ``exits`` are its ways to say that a step must stop."""
+
+    hostname: str | None = None
+    task_id: str | None = None
+    exits: tuple[type[BaseException], ...] = ()
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """``hostname`` and ``task_id``, where there are such."""
+        found = {"hostname": self.hostname, "task_id": self.task_id}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A claimed attempt, or a delivered event to be applied."""
+
+    scene: Scene
+    claim: Claim
+    fence: str
+    worker: Worker
+    config: StepConfig
+
+    @property
+    def launches_done(self) -> bool:
+        """The workflow begins with ``Done``: there is nothing to execute."""
+        return self.scene.step is Done
+
+    def announce(self) -> None:
+        """Tell what the claim has committed: the start of the run, if this is its first, and of the attempt."""
+        if self.claim.first:
+            stories.run_began(self.scene, self.claim)
+        if self.claim.resume is None and not self.launches_done:
+            stories.attempt_began(self.scene, self.claim)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executed:
+    """What a step answered, and how many nanoseconds it took."""
+
+    answer: Answer
+    duration: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a job. ``label`` is a word for the log.
+
+    ``error`` is set when the attempt failed, ``retry_in`` (seconds) when another is due.
+    """
+
+    label: str
+    story: Story = field(default=())
+    messages: Sequence[Message] = ()
+    error: Exception | None = None
+    retry_in: float | None = None
+
+    def tell(self) -> None:
+        """Emit the events of what was committed."""
+        for event in self.story:
+            event()

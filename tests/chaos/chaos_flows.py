@@ -1,0 +1,166 @@
+"""Workflows of all shapes for the chaos suite; imported by its workers and by the client.
+
+No step depends on luck: each may be attempted twenty times, so that attempts which a fault has killed never run out. A
+step's body takes 3 to 100 ms, so that faults strike inside it, and notes each of its executions.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from datetime import timedelta
+
+import recorder
+
+from hephaestus_celery import Async, Done, Ok, RetryPolicy, Step, Unique, Wait, WaitForEvent, Workflow
+
+PATIENT = RetryPolicy(max_attempts=20, base=0.1, max_backoff=1.0)
+BODY_SECONDS = (0.003, 0.1)
+
+
+class Work(Step):
+    """Notes that it is executed, and takes a moment."""
+
+    events = ("done",)
+
+    def execute(self, instance, config, context):
+        recorder.note("executed", run_id=instance.run_id, step=self.key)
+        time.sleep(random.uniform(*BODY_SECONDS))
+        return self.answer(instance, config, context)
+
+    def answer(self, instance, config, context):
+        return Ok("done", {"by": self.key})
+
+
+class A(Work): ...
+
+
+class B(Work): ...
+
+
+class C(Work): ...
+
+
+class D(Work): ...
+
+
+class Linear(Workflow):
+    name = "chaos_linear"
+    unique = Unique("chaoslinear")
+    default_retry = PATIENT
+    initial_step = A
+    transitions = {(A, "done"): B, (B, "done"): C, (C, "done"): Done}
+
+
+class Diamond(Workflow):
+    name = "chaos_diamond"
+    unique = Unique("chaosdiamond")
+    default_retry = PATIENT
+    initial_step = A
+    transitions = {(A, "done"): [B, C], (B, "done"): D, (C, "done"): D, (D, "done"): Done}
+
+
+BRANCHES = [type(f"Branch{number}", (Work,), {}) for number in range(8)]
+
+
+class Wide(Workflow):
+    name = "chaos_wide"
+    unique = Unique("chaoswide")
+    default_retry = PATIENT
+    initial_step = A
+    transitions = {
+        (A, "done"): BRANCHES,
+        **{(branch, "done"): D for branch in BRANCHES},
+        (D, "done"): Done,
+    }
+
+
+class Choose(Work):
+    events = ("left", "right")
+
+    def answer(self, instance, config, context):
+        return Ok("left" if context.initial["value"] % 2 else "right")
+
+
+class Left(Work): ...
+
+
+class Right(Work): ...
+
+
+class Choice(Workflow):
+    """An exclusive choice beside a parallel branch, and a merge behind both."""
+
+    name = "chaos_choice"
+    unique = Unique("chaoschoice")
+    default_retry = PATIENT
+    initial_step = A
+    transitions = {
+        (A, "done"): [Choose, B],
+        (Choose, "left"): Left,
+        (Choose, "right"): Right,
+        (Left, "done"): D,
+        (Right, "done"): D,
+        (B, "done"): D,
+        (D, "done"): Done,
+    }
+
+
+SHORT, LONG = Wait.named("short"), Wait.named("long")
+
+
+class Naps(Workflow):
+    """Two timers side by side."""
+
+    name = "chaos_naps"
+    unique = Unique("chaosnaps")
+    default_retry = PATIENT
+    initial_step = A
+    transitions = {
+        (A, "done"): [
+            (SHORT, {"duration": timedelta(milliseconds=200)}),
+            (LONG, {"duration": timedelta(seconds=1)}),
+        ],
+        (SHORT, "timeout"): B,
+        (LONG, "timeout"): D,
+        (B, "done"): D,
+        (D, "done"): Done,
+    }
+
+
+class Deadline(Workflow):
+    """A wait that either an event or its timeout ends, whichever comes first."""
+
+    name = "chaos_deadline"
+    unique = Unique("chaosdeadline")
+    default_retry = PATIENT
+    initial_step = A
+    transitions = {
+        (A, "done"): (WaitForEvent, {"event_name": "paid", "timeout_ms": 500}),
+        (WaitForEvent, "received"): B,
+        (WaitForEvent, "timeout"): C,
+        (B, "done"): Done,
+        (C, "done"): Done,
+    }
+
+
+class Ask(Work):
+    events = ("approved",)
+
+    def answer(self, instance, config, context):
+        return Async()
+
+
+class Approval(Workflow):
+    """A step that waits without a limit, for an event that is sent early and kept."""
+
+    name = "chaos_approval"
+    unique = Unique("chaosapproval")
+    default_retry = PATIENT
+    initial_step = A
+    transitions = {(A, "done"): [Ask, B], (Ask, "approved"): D, (B, "done"): D, (D, "done"): Done}
+
+
+FLOWS = (Linear, Diamond, Wide, Choice, Naps, Deadline, Approval)
+EVENTS = {Approval: "approved", Deadline: "paid"}
+"""The event that a run of the workflow is sent right after its start, to be kept until its step waits."""

@@ -1,6 +1,6 @@
 """Prints the reference pages from the code; with --check, fails where a page is stale.
 
-    python docs/print_reference.py [--check]
+python docs/print_reference.py [--check]
 """
 
 from __future__ import annotations
@@ -40,11 +40,23 @@ def settings_page() -> str:
 
 def errors_page() -> str:
     """The error tree."""
-    lines = ["# Errors", "", "Everything raised on purpose is a `HephaestusError`; names import from `hephaestus_celery`.", ""]
+    lines = [
+        "# Errors",
+        "",
+        "Everything raised on purpose is a `HephaestusError`; names import from `hephaestus_celery`.",
+        "",
+    ]
     for name, error in vars(exceptions).items():
         if inspect.isclass(error) and error.__module__ == exceptions.__name__:
             bases = ", ".join(f"`{base.__name__}`" for base in error.__bases__)
-            lines += [f"## `{name}`", "", f"A {bases}.", "", inspect.cleandoc(error.__doc__ or "").replace("``", "`"), ""]
+            lines += [
+                f"## `{name}`",
+                "",
+                f"A {bases}.",
+                "",
+                inspect.cleandoc(error.__doc__ or "").replace("``", "`"),
+                "",
+            ]
     return "\n".join(lines).rstrip() + "\n"
 
 

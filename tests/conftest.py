@@ -20,7 +20,17 @@ from hephaestus_celery.core.identity import new_run_id
 from hephaestus_celery.core.step import Step
 from hephaestus_celery.embedded import EmbeddedServer
 from hephaestus_celery.exceptions import ConfigurationError
-from hephaestus_celery.storage.base import ClaimRequest, Complete, Delivery, Fail, NewRun, Storage, Suspend
+from hephaestus_celery.storage.base import (
+    ClaimRequest,
+    Complete,
+    Delivery,
+    Fail,
+    Lease,
+    NewRun,
+    Retry,
+    Storage,
+    Suspend,
+)
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.storage.redis.store import RedisStorage
 
@@ -98,6 +108,26 @@ class Stand:
         run.dispatched = self.storage.create(run.new)
         return run
 
+    def tick(self, *, owner: str = "owner", seize: bool = True) -> Any:
+        """One look at what has come due."""
+        return self.storage.tick(0, owner=owner, worker="w1", seize=seize)
+
+    def entries(self, count: int = 1, *, seize: bool = True) -> list[Any]:
+        """What comes due next, in the order in which it does."""
+        found: list[Any] = []
+        deadline = clock.monotonic_ns() + 20_000_000_000
+        while len(found) < count:
+            found.extend(self.tick(seize=seize).entries)
+            assert clock.monotonic_ns() < deadline, f"{count} entries were to come due, and these did: {found}"
+        return found
+
+    def calm(self) -> None:
+        """Let what was due within a millisecond come due; it was nothing that wants more than the store can do."""
+        soon = self.storage.now() + 1000
+        while self.storage.now() <= soon:
+            pass
+        assert list(self.tick().entries) == []
+
     def prepare(self, edges: Mapping[tuple[str, str], Any] | None = None, **fields: Any) -> HandRun:
         """A run that is not created yet."""
         edges = edges or {("a", "ok"): ["b"], ("b", "ok"): ["done"]}
@@ -145,11 +175,20 @@ class HandRun:
         fence: str | None = None,
         versions: Sequence[int] = (1,),
         ancestors: Sequence[str] | None = None,
+        limit: int | None = None,
+        holder: str | None = None,
     ) -> Any:
         fence = fence or f"fence{next(self._numbers)}"
         claim = self.storage.claim(
             ClaimRequest(
-                run_id=self.id, step=step, attempt=attempt, fence=fence, versions=versions, ancestors=ancestors
+                run_id=self.id,
+                step=step,
+                attempt=attempt,
+                fence=fence,
+                versions=versions,
+                ancestors=ancestors,
+                limit=limit,
+                holder=holder,
             )
         )
         if not hasattr(claim, "reason"):
@@ -183,6 +222,28 @@ class HandRun:
 
     def fail(self, step: str, **fields: Any) -> Any:
         return self.storage.commit(Fail(**{**self._common(step, "f"), "failure": FAILURE, **fields}))
+
+    def retry(self, step: str, *, delay: int = 0, **fields: Any) -> Any:
+        return self.storage.commit(Retry(**{**self._common(step, "f"), "delay": delay, **fields}))
+
+    def renew(self, step: str, *, fence: str | None = None) -> bool:
+        lease = Lease(run_id=self.id, step=step, fence=fence or self.fences.get(step, "no fence"))
+        return list(self.storage.renew([lease]))[0]
+
+    def seize(self, step: str, attempt: int = 1, *, holder: str, fence: str | None = None) -> int | None:
+        fence = fence or f"fence{next(self._numbers)}"
+        number = self.storage.seize(
+            self.id, step, attempt=attempt, holder=holder, fence=fence, entry='{"kind":"rescue"}'
+        )
+        if number is not None:
+            self.fences[step] = fence
+        return number
+
+    def schedule(self, step: str, *, reference: str = "ref", delay: int = 0) -> bool:
+        return self.storage.schedule(self.id, step, reference=reference, delay=delay)
+
+    def unschedule(self, step: str, *, reference: str = "ref") -> bool:
+        return self.storage.unschedule(self.id, step, reference=reference)
 
     def deliver(self, name: str = "go", data: str = '{"x":1}', *, step: str | None = None, keep: bool = False) -> Any:
         operation = f"delivery{next(self._numbers)}"

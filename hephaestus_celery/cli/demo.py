@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import os
-import sys
 import tempfile
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
-import hephaestus_celery
 from hephaestus_celery import clock
-from hephaestus_celery.app import Hephaestus, InstanceHandle
-from hephaestus_celery.cli import report
+from hephaestus_celery.app import InstanceHandle
+from hephaestus_celery.cli import chaos, example, journal, report
+from hephaestus_celery.cli.chaos import Chaos
+from hephaestus_celery.cli.ending import Aftermath, Ending, conclude
+from hephaestus_celery.cli.example import Example
 from hephaestus_celery.cli.interruption import EXIT_CODE, Interrupted, Interruption
 from hephaestus_celery.cli.progress import Progress
-from hephaestus_celery.cli.specimens import CHANGED, UNREADABLE, make_specimens
+from hephaestus_celery.cli.specimens import STALLED, Stalled, make_specimens
 from hephaestus_celery.cli.workers import Workers
 from hephaestus_celery.core.instance import Instance
-from hephaestus_celery.core.lifecycle import Status
-from hephaestus_celery.core.step import Step
-from hephaestus_celery.core.workflow import Workflow
 from hephaestus_celery.embedded import EmbeddedServer
-from hephaestus_celery.exceptions import ConfigurationError, HephaestusError
+from hephaestus_celery.exceptions import HephaestusError
 
-EXAMPLE = "verify_environment"
 WORKERS = 2
 STANDSTILL_SECONDS = 60.0
 _LOOK_SECONDS = 0.25
@@ -41,15 +35,27 @@ class StandstillError(HephaestusError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Example:
-    hephaestus: Hephaestus
-    workflow: type[Workflow]
-    approval: type[Step]
-    installed: Callable[[], Mapping[str, str]]
+class Options:
+    """``limit`` distributions at most; ``keep`` the data in this folder; with ``chaos`` kill a worker in the middle."""
+
+    limit: int | None = None
+    keep: Path | None = None
+    chaos: bool = False
 
 
-def run_demo(interruption: Interruption, *, limit: int | None, keep: Path | None) -> int:
-    """Run the demo and give its exit code: 0 when every run ended as expected and all eleven events were told.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Show:
+    """What is on stage while the runs go on."""
+
+    example: Example
+    workers: Workers
+    chaos: Chaos | None
+    progress: Progress
+    interruption: Interruption
+
+
+def run_demo(interruption: Interruption, options: Options) -> int:
+    """Run the demo and give its exit code: 0 when every run ended as expected and all that should be told was.
 
     Whatever ends it, an error or a signal (130), its processes are stopped, and unless ``keep`` names a folder for its
     data, that is removed.
@@ -58,39 +64,38 @@ def run_demo(interruption: Interruption, *, limit: int | None, keep: Path | None
     try:
         with contextlib.ExitStack() as stack:
             stack.callback(progress.close)
-            instances, events = _run(stack, progress, interruption, limit=limit, keep=keep)
-            counts = report.count_events(events)
+            ending = _run(stack, progress, interruption, options)
+            counts = journal.count_events(ending.events)  # the workers have ended, and with them all that they told
         interruption.check()  # it may have come while the workers were being stopped
     except Interrupted:
         click.echo("Interrupted; the workers and the server are stopped.", err=True)
         return EXIT_CODE
-    return _conclude(instances, counts, seconds=progress.seconds)
+    return conclude(ending, counts, seconds=progress.seconds)
 
 
-def _run(
-    stack: contextlib.ExitStack, progress: Progress, interruption: Interruption, *, limit: int | None, keep: Path | None
-) -> tuple[Sequence[Instance], Path]:
-    folder = _data_folder(stack, keep)
+def _run(stack: contextlib.ExitStack, progress: Progress, interruption: Interruption, options: Options) -> Ending:
+    folder = _data_folder(stack, options.keep)
+    logs, events, distributions = folder / "logs", folder / "events", folder / "distributions"
+    for part in (logs, events, distributions):
+        part.mkdir()
     server = stack.enter_context(EmbeddedServer(folder / "server"))
     progress.say(f"server: {server.binary.name}, process {server.pid}, {server.socket_path}")
-    specimens = make_specimens(folder / "distributions")
-    (folder / "logs").mkdir()
-    (folder / "events").mkdir()
-    stack.enter_context(_environment(server.url, folder / "events"))
-    example = _load_example()
-    stack.enter_context(example.hephaestus)
-    with Workers(EXAMPLE, count=WORKERS, folder=folder / "logs") as workers:
-        progress.say(f"workers: {WORKERS} x celery worker --pool prefork --concurrency 2, logs in {folder / 'logs'}")
-        chosen = {**dict(list(example.installed().items())[:limit]), **specimens}
-        handles: list[InstanceHandle] = []
-        for value, metadata in chosen.items():
-            interruption.check()
-            handles.append(example.hephaestus.start_instance(example.workflow, {"folder": metadata}, id=value))
-        progress.say(f"started: a workflow for each of {len(handles)} distributions, two of them the demo's own")
-        instances = _follow(example, handles, workers, progress, interruption)
+    settings = chaos.SETTINGS if options.chaos else {}
+    stack.enter_context(example.environment(broker=server.url, events=events, settings=settings))
+    loaded = example.load()
+    stack.enter_context(loaded.hephaestus)
+    with Workers(example.NAME, count=WORKERS, folder=logs) as workers, contextlib.ExitStack() as inner:
+        progress.say(f"workers: {WORKERS} x celery worker --pool prefork --concurrency 2, logs in {logs}")
+        agent = None
+        if options.chaos:
+            stalled = inner.enter_context(Stalled(distributions))  # it keeps workers from being stopped
+            agent = Chaos(stalled, workers=workers, events=events, progress=progress)
+            agent.await_workers(WORKERS, interruption)
+        show = _Show(example=loaded, workers=workers, chaos=agent, progress=progress, interruption=interruption)
+        handles = _start(show, make_specimens(distributions), limit=options.limit)
+        ending = _end(show, handles, _follow(show, handles), events)
         progress.show("all runs have ended; stopping the workers")
-    # The workers have ended by now, and with them all that they had to tell.
-    return instances, folder / "events"
+    return ending
 
 
 def _data_folder(stack: contextlib.ExitStack, keep: Path | None) -> Path:
@@ -100,117 +105,66 @@ def _data_folder(stack: contextlib.ExitStack, keep: Path | None) -> Path:
     return keep.absolute()
 
 
-@contextlib.contextmanager
-def _environment(broker: str, events: Path) -> Generator[None]:
-    """What the example and the workers, which inherit it, read. Nothing meant for another application gets in."""
-    before = dict(os.environ)
-    for name in before:
-        if name.startswith("CELERY_"):  # CELERY_BROKER_URL would lead to the user's own broker
-            del os.environ[name]
-    search = [str(_examples()), *filter(None, [before.get("PYTHONPATH")])]
-    os.environ.update(HEPHAESTUS_BROKER=broker, VERIFY_EVENTS=str(events), PYTHONPATH=os.pathsep.join(search))
-    if os.getuid() == 0:
-        os.environ["C_FORCE_ROOT"] = "1"  # in a container one often is root, and Celery would say a word about it
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+def _start(show: _Show, specimens: Mapping[str, str], *, limit: int | None) -> list[InstanceHandle]:
+    stalled = {} if show.chaos is None else {STALLED: str(show.chaos.stalled.metadata)}
+    # The stalled one first: others shall still be there when its worker is killed.
+    chosen = {**stalled, **dict(list(show.example.installed().items())[:limit]), **specimens}
+    handles: list[InstanceHandle] = []
+    for value, metadata in chosen.items():
+        show.interruption.check()
+        context = {"folder": metadata}
+        handles.append(show.example.hephaestus.start_instance(show.example.workflow, context, id=value))
+    own = len(stalled) + len(specimens)
+    show.progress.say(f"started: a workflow for each of {len(handles)} distributions, {own} of them the demo's own")
+    return handles
 
 
-def _examples() -> Path:
-    """Where the examples are: in the package where it is installed, beside it in a working copy."""
-    package = Path(hephaestus_celery.__file__).parent
-    for folder in (package / "_examples", package.parent / "examples"):
-        if (folder / f"{EXAMPLE}.py").is_file():
-            return folder
-    raise ConfigurationError(f"{EXAMPLE}.py is missing from {package}; install hephaestus-celery again")
-
-
-def _load_example() -> _Example:
-    if importlib.util.find_spec("packaging") is None:
-        raise ConfigurationError("the demo needs the distribution packaging: pip install 'hephaestus-celery[embedded]'")
-    spec = importlib.util.spec_from_file_location(EXAMPLE, _examples() / f"{EXAMPLE}.py")
-    assert spec is not None  # noqa: S101 - there is a loader for .py
-    assert spec.loader is not None  # noqa: S101 - see above
-    module: Any = importlib.util.module_from_spec(spec)
-    sys.modules[EXAMPLE] = module
-    spec.loader.exec_module(module)
-    return _Example(
-        hephaestus=module.hephaestus,
-        workflow=module.VerifyDistribution,
-        approval=module.Approval,
-        installed=module.installed,
-    )
-
-
-def _follow(
-    example: _Example,
-    handles: Sequence[InstanceHandle],
-    workers: Workers,
-    progress: Progress,
-    interruption: Interruption,
-) -> list[Instance]:
+def _follow(show: _Show, handles: Sequence[InstanceHandle]) -> list[Instance]:
     """Show how the runs go, approve where one waits for it, and give them all when the last has ended."""
     approved: set[str] = set()
     before: object = None
     changed_at = clock.monotonic_ns()
     while True:
-        workers.check()
-        instances = _look(example, handles)
+        show.workers.check()
+        instances = _look(show.example, handles)
+        if show.chaos is not None:
+            show.chaos.act(instances)
         for instance in instances:
-            if example.approval in instance.waiting_steps and instance.run_id not in approved:
-                _approve(example, instance, progress)
+            if show.example.approval in instance.waiting_steps and instance.run_id not in approved:
+                _approve(show, instance)
                 approved.add(instance.run_id)
         if all(instance.status.final for instance in instances):
             return instances
-        progress.show(f"{len(instances)} runs: {report.tally(instances)}")
+        show.progress.show(f"{len(instances)} runs: {report.tally(instances)}")
         now = [instance.step_states for instance in instances]
         if now != before:
             before, changed_at = now, clock.monotonic_ns()
         elif clock.monotonic_ns() - changed_at > STANDSTILL_SECONDS * 1e9:
             raise StandstillError(f"nothing has happened for {STANDSTILL_SECONDS:g} s: {report.tally(instances)}")
-        interruption.rest(_LOOK_SECONDS)
+        show.interruption.rest(_LOOK_SECONDS)
 
 
-def _look(example: _Example, handles: Sequence[InstanceHandle]) -> list[Instance]:
+def _look(loaded: Example, handles: Sequence[InstanceHandle]) -> list[Instance]:
     found: dict[str, Instance] = {}
     cursor: str | None = None
     while True:
-        page = example.hephaestus.list(workflow=example.workflow, limit=_PAGE, cursor=cursor)
+        page = loaded.hephaestus.list(workflow=loaded.workflow, limit=_PAGE, cursor=cursor)
         found.update({instance.run_id: instance for instance in page})
         cursor = page.next_cursor
         if cursor is None:
             return [found[handle.run_id] for handle in handles]
 
 
-def _approve(example: _Example, instance: Instance, progress: Progress) -> None:
+def _approve(show: _Show, instance: Instance) -> None:
     names = ", ".join(instance.context.steps["verify_files"]["names"])
-    progress.say(f"{instance.id} waits for approval, changed: {names}")
-    example.hephaestus.resume(instance.run_id, "approval", {"by": "the demo"})
-    progress.say(f"{instance.id} is approved")
+    show.progress.say(f"{instance.id} waits for approval, changed: {names}")
+    show.example.hephaestus.resume(instance.run_id, "approval", {"by": "the demo"})
+    show.progress.say(f"{instance.id} is approved")
 
 
-def _conclude(instances: Sequence[Instance], counts: Mapping[str, int], *, seconds: float) -> int:
-    click.echo(f"\n{report.table(instances)}\n")
-    click.echo(f"Telemetry, as the workers' handlers saw it:\n\n{report.event_table(counts)}\n")
-    click.echo(f"{len(instances)} runs in {seconds:.1f} s: {report.tally(instances)}.")
-    problems = [
-        *_surprises(instances),
-        *(f"{name} was never told" for name in report.event_names() if not counts[name]),
-    ]
-    for problem in problems:
-        click.echo(f"Unexpected: {problem}", err=True)
-    return 1 if problems else 0
-
-
-def _surprises(instances: Sequence[Instance]) -> list[str]:
-    surprises: list[str] = []
-    for instance in instances:
-        value = instance.id.partition("::")[2]
-        wanted = Status.FAILED if value == UNREADABLE else Status.COMPLETED
-        if instance.status is not wanted:
-            surprises.append(f"{instance.id} is {instance.status}, not {wanted}: {report.verdict(instance)}")
-        if value == CHANGED and "accept" not in instance.context.steps:
-            surprises.append(f"{instance.id} ended without the approval")
-    return surprises
+def _end(show: _Show, handles: Sequence[InstanceHandle], instances: Sequence[Instance], events: Path) -> Ending:
+    if show.chaos is None:
+        return Ending(instances=instances, events=events)
+    histories = {handle.run_id: handle.history() for handle in handles}
+    aftermath = Aftermath(histories=histories, omissions=show.chaos.omissions())
+    return Ending(instances=instances, events=events, aftermath=aftermath)

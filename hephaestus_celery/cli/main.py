@@ -25,20 +25,21 @@ def main() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep the server's data, the logs and the noted events in this folder, which must be empty or not there yet.",
 )
-def demo(limit: int | None, keep: Path | None) -> None:
+@click.option("--chaos", is_flag=True, help="Kill a worker in the middle: what it was doing is done by others.")
+def demo(*, limit: int | None, keep: Path | None, chaos: bool) -> None:
     """Verify this Python environment, distribution by distribution.
 
     Starts a private Valkey and two Celery workers, runs one workflow for each installed distribution, gives the
     approval that one of them waits for, and shows what became of them and what the workers told. Nothing stays behind.
-    Ctrl-C stops it all.
+    Ctrl-C stops it all. With --chaos it also shows the history of a run that lost its worker.
     """
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise click.BadParameter(f"{keep} is not empty", param_hint="--keep")
     with Interruption() as interruption:
-        from hephaestus_celery.cli.demo import run_demo  # imports Celery, which --help has no need of
+        from hephaestus_celery.cli.demo import Options, run_demo  # imports Celery, which --help has no need of
 
         try:
-            code = run_demo(interruption, limit=limit, keep=keep)
+            code = run_demo(interruption, Options(limit=limit, keep=keep, chaos=chaos))
         except HephaestusError as error:
             raise click.ClickException(str(error)) from error
     sys.exit(code)

@@ -1,25 +1,36 @@
-"""What the demo prints at its end: what became of each run, and what the workers told."""
+"""What the demo prints at its end: what became of each run, what the workers told, and what had to be rescued."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from hephaestus_celery import telemetry
+from hephaestus_celery.core.history import HistoryEntry
 from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.lifecycle import Status
 
 HEADINGS = ("INSTANCE", "STATUS", "DURATION", "STEPS", "VERDICT")
+HISTORY_HEADINGS = ("SEQUENCE", "KIND", "STEP", "ATTEMPT", "OUTCOME", "REASON", "WORKER")
+_NUMBERS = {"DURATION", "STEPS", "SEQUENCE", "ATTEMPT"}
 _VERDICT_LENGTH = 100
 
 
 def table(instances: Iterable[Instance]) -> str:
     """A line for each run: instance, status, duration, completed steps, verdict."""
-    rows = [HEADINGS, *(_row(instance) for instance in instances)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    return "\n".join("  ".join(_aligned(row, widths)).rstrip() for row in rows)
+    return _grid(HEADINGS, [_row(instance) for instance in instances])
+
+
+def history_table(entries: Iterable[HistoryEntry]) -> str:
+    """A line for each entry of a run's history."""
+    return _grid(HISTORY_HEADINGS, [_history_row(entry) for entry in entries])
+
+
+def rescue_table(entries: Iterable[HistoryEntry]) -> str:
+    """How many rescues there are among the entries of all runs, and why."""
+    counts = Counter(entry.reason or "" for entry in entries if entry.kind == "rescue")
+    lines = [f"{count:>6}  {reason}" for reason, count in counts.most_common()]
+    return "\n".join([f"{counts.total():>6}  rescues, of these:", *lines])
 
 
 def verdict(instance: Instance) -> str:
@@ -29,12 +40,6 @@ def verdict(instance: Instance) -> str:
     steps = instance.context.steps
     found = [steps[key]["verdict"] for key in ("judge", "accept") if key in steps]
     return _shortened("; ".join(found))
-
-
-def count_events(folder: Path) -> Counter[str]:
-    """How often the workers' handlers saw each event, over all of their processes."""
-    lines = (line for file in folder.glob("*.jsonl") for line in file.read_text().splitlines())
-    return Counter(str(json.loads(line)["event"]) for line in lines)
 
 
 def event_names() -> list[str]:
@@ -62,10 +67,20 @@ def _row(instance: Instance) -> tuple[str, ...]:
     return instance.id, str(instance.status), duration, steps, verdict(instance)
 
 
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> Iterable[str]:
-    numbers = (HEADINGS.index("DURATION"), HEADINGS.index("STEPS"))
-    for column, (text, width) in enumerate(zip(row, widths, strict=True)):
-        yield text.rjust(width) if column in numbers else text.ljust(width)
+def _history_row(entry: HistoryEntry) -> tuple[str, ...]:
+    fields = (entry.sequence, entry.kind, entry.step, entry.attempt, entry.outcome, entry.reason, entry.worker)
+    return tuple("" if field is None else str(field) for field in fields)
+
+
+def _grid(headings: Sequence[str], rows: Collection[Sequence[str]]) -> str:
+    lines = [headings, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    return "\n".join("  ".join(_aligned(headings, line, widths)).rstrip() for line in lines)
+
+
+def _aligned(headings: Sequence[str], line: Sequence[str], widths: Sequence[int]) -> Iterable[str]:
+    for heading, text, width in zip(headings, line, widths, strict=True):
+        yield text.rjust(width) if heading in _NUMBERS else text.ljust(width)
 
 
 def _shortened(text: str) -> str:

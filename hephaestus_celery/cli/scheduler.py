@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from types import FrameType
 from typing import Any, cast
 
 from hephaestus_celery.app import Hephaestus
@@ -56,8 +57,8 @@ def _scheduler(runtime: Hephaestus, *, hostname: str) -> Scheduler:
     runner = runtime.runner
     if not isinstance(runner, CeleryRunner):
         raise ConfigurationError(
-            f"{runtime.name} runs its steps in the process that starts them ({runner.name}; see task_always_eager); a "
-            "process of its own has nothing to schedule"
+            f"{runtime.name} does not run its steps on workers, but in the process that starts them (see "
+            "task_always_eager); a process of its own has nothing to schedule"
         )
     storage = cast("Storage", _SeatNotes(runtime.storage))
     driver = Driver(storage=storage, settings=runtime.settings, runner=type(runner))
@@ -76,7 +77,10 @@ def _run(schedulers: Sequence[Scheduler]) -> None:
 
 @contextlib.contextmanager
 def _stopped_by_signals(schedulers: Sequence[Scheduler]) -> Generator[None]:
-    previous = {number: signal.signal(number, lambda *_: _stop(schedulers)) for number in _SIGNALS}
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        _stop(schedulers)
+
+    previous = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
         yield
     finally:

@@ -23,14 +23,23 @@ class WorkerDiedError(HephaestusError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Worker:
+class Worker:
+    """One worker; its process leads a group, to which those of its pool belong."""
+
     name: str
     process: subprocess.Popen[bytes]
     log: Path
 
+    def has(self, pid: int) -> bool:
+        """Whether a process that is alive is this worker, or of its pool."""
+        try:
+            return os.getpgid(pid) == self.process.pid
+        except ProcessLookupError:
+            return False
+
 
 class Workers:
-    """``count`` workers of the application ``app`` while the ``with`` block runs; they inherit this environment.
+    """At first ``count`` workers of the application ``app`` while the ``with`` block runs; they inherit this environment.
 
     Each has a session of its own, so that Ctrl-C in a terminal reaches the caller alone, which stops them by leaving the
     block: what they are doing they finish (Celery's warm shutdown), and whoever has not ended after some seconds is
@@ -41,12 +50,13 @@ class Workers:
         self._app = app
         self._count = count
         self._folder = folder
-        self._workers: list[_Worker] = []
+        self._launched = 0
+        self._workers: list[Worker] = []
 
     def __enter__(self) -> Self:
         try:
-            for number in range(1, self._count + 1):
-                self._workers.append(self._launch(f"worker{number}"))
+            for _ in range(self._count):
+                self.add()
         except BaseException:
             self._stop()
             raise
@@ -66,7 +76,22 @@ class Workers:
                     + "\n".join(f"  {line}" for line in lines)
                 )
 
-    def _launch(self, name: str) -> _Worker:
+    def add(self) -> Worker:
+        """Start one more."""
+        self._launched += 1
+        self._workers.append(self._launch(f"worker{self._launched}"))
+        return self._workers[-1]
+
+    def find(self, pid: int) -> Worker | None:
+        """The worker that a process belongs to; None if there is none."""
+        return next((worker for worker in self._workers if worker.has(pid)), None)
+
+    def kill(self, worker: Worker) -> None:
+        """End a worker and its pool as a power failure would; nobody looks after it any more."""
+        self._workers.remove(worker)
+        _kill(worker)
+
+    def _launch(self, name: str) -> Worker:
         arguments = ["--pool", "prefork", "--concurrency", "2", "--hostname", f"{name}@%h", "--loglevel", "INFO"]
         # What workers tell each other is of no use to two that live for a minute, and waiting for it takes a second.
         arguments += ["--without-gossip", "--without-mingle"]
@@ -80,7 +105,7 @@ class Workers:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return _Worker(name=name, process=process, log=log)
+        return Worker(name=name, process=process, log=log)
 
     def _stop(self) -> None:
         for worker in self._workers:
@@ -90,8 +115,12 @@ class Workers:
             left = max(0.0, (deadline - clock.monotonic_ns()) / 1e9)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.process.wait(timeout=left)
-            # The whole group: a worker that died has left its pool behind.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(worker.process.pid, signal.SIGKILL)
-            worker.process.wait()
+            _kill(worker)
         self._workers.clear()
+
+
+def _kill(worker: Worker) -> None:
+    # The whole group: a worker that died has left its pool behind.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(worker.process.pid, signal.SIGKILL)
+    worker.process.wait()

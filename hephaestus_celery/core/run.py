@@ -187,7 +187,8 @@ def seize(state: RunState, key: str, *, attempt: int, fence: str, times: Times) 
     held = step is not None and step.status is StepStatus.ACTIVE and step.fence is not None
     if step is None or not held or step.attempt != attempt or state.status.final:
         return Decision(verdict=Verdict.STALE, state=state)
-    after = replace(_with_step(state, key, replace(step, fence=fence)), sequence=state.sequence + 1)
+    taken = replace(step, fence=fence, holder=None)
+    after = replace(_with_step(state, key, taken), sequence=state.sequence + 1)
     return _decided(state, after, 1, commands=(SetTimer(key, TimerKind.LEASE, times.now + times.lease),))
 
 
@@ -282,7 +283,8 @@ def suspend(
     kept = dict(state.early)
     if early is not None:
         resume = kept.pop(early)
-        waiting = replace(waiting, resume=replace(resume, event=accepts[resume.event], at=times.now))
+        event = resume.event if resume.source == "timeout" else accepts[resume.event]
+        waiting = replace(waiting, resume=replace(resume, event=event, at=times.now))
         commands = (*_queue(key, waiting, times),)
     elif timeout is not None:
         commands = (SetTimer(key, TimerKind.TIMEOUT, times.now + timeout),)
@@ -370,6 +372,17 @@ def keep(state: RunState, *, name: str, step: str | None, times: Times) -> Decis
     return Decision(verdict=Verdict.APPLIED, state=replace(state, early={**state.early, slot: resume}))
 
 
+def fire(state: RunState, key: str, *, times: Times) -> Decision:
+    """A timer set for a step beside its own has come due: a step that does not wait yet is to get it when it does."""
+    step = state.steps.get(key)
+    slot = timer_slot(key)
+    early = slot not in state.early and (step is None or step.status is StepStatus.ACTIVE)
+    if state.status.final or not early:
+        return Decision(verdict=Verdict.STALE, state=state)
+    resume = PendingResume(event="timeout", source="timeout", at=times.now)
+    return Decision(verdict=Verdict.APPLIED, state=replace(state, early={**state.early, slot: resume}))
+
+
 def cancel(state: RunState, *, times: Times) -> Decision:
     """End the run at once; ``STALE`` when it has ended already."""
     if state.status.final:
@@ -397,6 +410,11 @@ def early_slot(name: str, step: str | None) -> str:
     return f"{step or ''}|{name}"
 
 
+def timer_slot(key: str) -> str:
+    """Where a timeout is kept that came too early; apart from an event that somebody has named so."""
+    return early_slot("|timeout", key)
+
+
 def _refuse(state: RunState, step: StepState | None, *, fence: str) -> Decision | None:
     if step is None or step.fence != fence:
         return Decision(verdict=Verdict.STALE, state=state)
@@ -414,7 +432,7 @@ def _find_early(state: RunState, key: str, accepts: Mapping[str, str]) -> str | 
         for slot in (early_slot(name, key), early_slot(name, None)):
             if slot in state.early:
                 return slot
-    return None
+    return timer_slot(key) if timer_slot(key) in state.early else None
 
 
 def _queue(key: str, step: StepState, times: Times) -> tuple[Command, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hephaestus_celery import clock
 from hephaestus_celery.core.run import Due
-from hephaestus_celery.exceptions import HephaestusError, StorageError
+from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.storage.base import DueEntry, Storage, Tick
 
@@ -67,11 +67,11 @@ class Scheduler:
         away = False
         while not self._stopping.is_set():
             try:
-                pause = self._round(storage)
+                pause, held = self._round(storage)
                 if away:
                     logger.info("the scheduler has the state store back")
                 away = False
-                self._rest(storage, pause)
+                self._rest(storage, pause, listen=held)
             except StorageError as error:
                 if not away:
                     logger.warning("the scheduler waits for the state store: %s", error)
@@ -80,21 +80,26 @@ class Scheduler:
                 lease = self._driver().settings.lease.total_seconds()
                 self._calm_since = clock.monotonic_ns() + int(lease * 1e9)
                 self._stopping.wait(LOOK_SECONDS)
+            except Exception:
+                # A router or a retry policy of the application's, a run that can't be read: nothing else waits for it.
+                logger.exception("the scheduler goes on after an error; what it was about is due again later")
+                self._stopping.wait(LOOK_SECONDS)
         self._leave(storage)
 
-    def _round(self, storage: Storage) -> float:
-        # A tick of each partition; gives the seconds until the next.
-        pauses = [self._partition(storage, number) for number in range(storage.partitions)]
-        return min(pauses)
+    def _round(self, storage: Storage) -> tuple[float, bool]:
+        # A tick of each partition; gives the seconds until the next, and whether this is the scheduler of any.
+        ticks = [self._partition(storage, number) for number in range(storage.partitions)]
+        return min(map(_pause, ticks)), any(tick.held for tick in ticks)
 
-    def _partition(self, storage: Storage, number: int) -> float:
+    def _partition(self, storage: Storage, number: int) -> Tick:
         seize = clock.monotonic_ns() >= self._calm_since
-        while not self._stopping.is_set():
+        while True:
             tick = storage.tick(number, owner=self._owner, worker=self._worker.hostname or "", seize=seize)
+            for trouble in tick.troubles:
+                logger.error("an entry of the due set can't be read: %s", trouble)
             self._handle(tick.entries)
-            if not tick.more:
-                return _pause(tick)
-        return 0.0
+            if not tick.more or self._stopping.is_set():
+                return tick
 
     def _handle(self, entries: Sequence[DueEntry]) -> None:
         driver = self._driver()
@@ -106,14 +111,17 @@ class Scheduler:
                 outcome = driver.rescue(entry, worker=self._worker)
             except StorageError:
                 raise
-            except HephaestusError:
+            except Exception:
                 # The attempt is seized; its new lease runs out, and it comes here again.
                 logger.exception("step %s of run %s could not be rescued", entry.dispatch.step, entry.run_id)
                 continue
             outcome.tell()
             self._dispatch(outcome.messages)
 
-    def _rest(self, storage: Storage, seconds: float) -> None:
+    def _rest(self, storage: Storage, seconds: float, *, listen: bool) -> None:
+        if not listen:  # the bell rings for who has the seat: a thousand others would all come running
+            self._stopping.wait(seconds)
+            return
         deadline = clock.monotonic_ns() + int(seconds * 1e9)
         while not self._stopping.is_set():
             left = (deadline - clock.monotonic_ns()) / 1e9

@@ -273,12 +273,14 @@ class Tick:
     """What has come due. ``held``: the caller is the one scheduler; ``more``: ask again at once.
 
     ``next_in`` is how many microseconds there are until the next entry comes due, None where there is none.
+    ``troubles`` says of entries that could not be read why not; they are put off.
     """
 
     held: bool
     next_in: int | None = None
     more: bool = False
     entries: Sequence[DueEntry] = ()
+    troubles: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

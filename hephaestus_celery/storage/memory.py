@@ -41,6 +41,8 @@ from hephaestus_celery.storage.base import (
     Tick,
 )
 
+_NEVER = 1 << 62
+
 
 @dataclass(slots=True)
 class _Record:
@@ -77,6 +79,7 @@ class MemoryStorage:
         self._by_id: dict[str, list[str]] = {}
         self._active: dict[str, list[str]] = {}
         self._due: dict[tuple[str, str], int] = {}
+        self._known = _NEVER
         self._dispatch_timeout = dispatch_timeout // timedelta(microseconds=1)
         self._lease = lease // timedelta(microseconds=1)
 
@@ -197,22 +200,23 @@ class MemoryStorage:
             now = self.now()
             for (run_id, member), at in sorted(self._due.items(), key=lambda item: item[1]):
                 if at > now:
-                    return Tick(held=True, next_in=at - now, entries=entries)
-                entry = self._come_due(run_id, member, worker)
+                    break
+                # Asked again: an entry before it may have been about the same step, and have moved it.
+                entry = self._come_due(run_id, member, worker) if self._due.get((run_id, member)) == at else None
                 if entry is not None:
                     entries.append(entry)
-        return Tick(held=True, entries=entries)
+            self._known = self._soonest()
+            return Tick(held=True, next_in=max(0, self._known - self.now()) if self._due else None, entries=entries)
 
     def resign(self, *, owner: str) -> None:
         """Nobody else would take over."""
 
     def await_due(self, *, timeout: float) -> bool:
         with self._changed:
-            before = self._soonest()
-            return self._changed.wait_for(lambda: self._soonest() < before, timeout)
+            return self._changed.wait_for(lambda: self._soonest() < self._known, timeout)
 
     def _soonest(self) -> int:
-        return min(self._due.values(), default=1 << 62)
+        return min(self._due.values(), default=_NEVER)
 
     def separate(self) -> MemoryStorage:
         return self
@@ -383,11 +387,8 @@ class MemoryStorage:
 
     def _fires(self, record: _Record, key: str) -> bool:
         # A timer beside the step's own: kept for a step that does not wait yet, without meaning for one that has ended.
+        self._carry_out(record, transitions.fire(record.state, key, times=self._times()))
         step = record.state.steps.get(key)
-        if step is not None and step.status is StepStatus.ACTIVE and not record.state.status.final:
-            slot = transitions.early_slot("timeout", key)
-            record.early.setdefault(slot, "{}")
-            self._carry_out(record, transitions.keep(record.state, name="timeout", step=key, times=self._times()))
         return step is not None and step.status is StepStatus.WAITING and step.resume is None
 
     def _finish(self, record: _Record) -> None:
@@ -511,7 +512,8 @@ def _record_data(record: _Record, commit: Complete | Suspend | Retry | Fail, dec
                 record.failure = commit.stuck
         case Suspend():
             for slot in record.state.early.keys() - decision.state.early.keys():
-                record.data[commit.step] = record.early.pop(slot)
+                if slot in record.early:  # a timeout brings no data
+                    record.data[commit.step] = record.early.pop(slot)
         case Fail():
             record.failure = commit.failure
         case Retry():

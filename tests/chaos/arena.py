@@ -68,6 +68,7 @@ class Arena(Stage):
         self.server = server
         self.module = module
         self.live: list[ChaosWorker] = []
+        self.crashes = 0
         self.client = Redis(unix_socket_path=str(server.socket_path))
 
     def environment(self, role: str) -> dict[str, str]:
@@ -90,6 +91,18 @@ class Arena(Stage):
         position = self.live.index(worker)
         self.live[position] = self.add_worker()
         self.live[position].wait_ready()
+
+    def revive(self) -> None:
+        """Start another for each worker in service that has ended by itself, as any supervisor of services does.
+
+        kombu 5.7 needs it: a connection that is cut while it cleans up after another ends the worker with an
+        ``AttributeError`` ("'NoneType' object has no attribute 'hostname'", in ``kombu.transport.redis``).
+        """
+        for position, worker in enumerate(self.live):
+            if worker.process.poll() is not None:
+                worker.kill()
+                self.crashes += 1
+                self.live[position] = self.add_worker()
 
     def when_reachable(self, command: str, *arguments: str) -> Any:
         """A command to the server, as soon as it answers (it may just be starting)."""

@@ -9,6 +9,7 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Mapping
 from typing import ClassVar
@@ -19,6 +20,7 @@ from redis.exceptions import RedisError
 FREEZE_SECONDS = 1.5 * LEASE
 OUTAGE_SECONDS = (0.5, 3.0)  # around the two seconds after which a command to the store is given up
 MEDDLING_SECONDS = 0.6
+SHUTDOWN_SECONDS = 30
 
 
 class Fault:
@@ -212,7 +214,11 @@ FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in (*SINGLE, Everythi
 def _shut_down(arena: Arena, chance: random.Random, number: signal.Signals) -> str:
     victim = chance.choice(arena.live)
     victim.process.send_signal(number)
-    victim.stop()
+    try:
+        victim.process.wait(SHUTDOWN_SECONDS)
+    except subprocess.TimeoutExpired:
+        victim.kill()
+        raise AssertionError(f"{victim.name} did not end within {SHUTDOWN_SECONDS} s of {number.name}") from None
     arena.replace(victim)
     return victim.name
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hephaestus_celery import telemetry
+from hephaestus_celery.cli.workers import STOP_SECONDS
 from hephaestus_celery.embedded import find_server
 from hephaestus_celery.exceptions import ConfigurationError
 
@@ -144,6 +145,51 @@ def test_keep_keeps_data_logs_and_events(demo, tmp_path):
     assert {path.name for path in kept.iterdir()} == {"distributions", "events", "logs", "server"}
     assert {path.name for path in (kept / "logs").iterdir()} == {"worker1.log", "worker2.log"}
     assert (kept / "server" / "appendonlydir").is_dir()
+
+
+@needs_server
+@needs_proc
+def test_chaos_kills_a_worker_and_every_run_ends_as_it_should(demo):
+    run = demo("--chaos", "--limit", "4")
+    assert run.end() == 0, run.printed
+    rows = re.findall(r"^distribution::(\w+) +(\w+) +[\d.]+ s +(\d+)  ", run.printed, re.MULTILINE)
+    assert len(rows) == 7
+    assert {row for row in rows if row[0].startswith("demo")} == {
+        ("demostalled", "completed", "6"),
+        ("demochanged", "completed", "8"),
+        ("demounreadable", "failed", "0"),
+    }
+    assert re.search(r"SIGKILL: worker[12] .* while executing .*verify_files of distribution::demostalled", run.printed)
+    assert "worker3 is started in its place" in run.printed
+    assert re.search(r"first rescue: \w+ of distribution::\w+, its ", run.printed)
+    run.leaves_nothing()
+
+
+@needs_server
+def test_chaos_shows_the_history_of_the_run_that_lost_its_worker(demo):
+    run = demo("--chaos", "--limit", "0")
+    assert run.end() == 0, run.printed
+    columns = r"^ +\d+  (\w+) +verify_files +(\d)(?:  (\w+))? .*worker\d@"
+    assert re.findall(columns, run.printed, re.MULTILINE) == [
+        ("rescue", "1", ""),
+        ("attempt", "1", "retrying"),
+        ("attempt", "2", "completed"),
+    ]
+    [count] = re.findall(r"^ +(\d+)  rescues", run.printed, re.MULTILINE)
+    assert int(count) >= 1
+
+
+@needs_server
+@needs_proc
+@pytest.mark.parametrize("moment", ["workers:", "started:", "SIGKILL"])
+def test_ctrl_c_stops_chaos_soon(demo, moment):
+    run = demo("--chaos")
+    run.read_until(moment)
+    run.signal(signal.SIGINT)
+    began = time.monotonic()
+    assert run.end() == 130, run.printed
+    assert time.monotonic() - began < STOP_SECONDS  # nobody waits for the stalled file
+    run.leaves_nothing()
 
 
 def test_a_folder_that_holds_something_is_not_taken(demo, tmp_path):

@@ -344,3 +344,34 @@ class Flaky(Workflow):
     unique = Unique("flaky")
     initial_step = FlakyStep
     transitions = {(FlakyStep, "done"): Done}
+
+
+class Evolving(Workflow):
+    """Of which each process knows the version that it is told."""
+
+    name = "evolving"
+    unique = Unique("evolving")
+    version = int(os.environ.get("HEPHAESTUS_TEST_VERSION", "1"))
+    initial_step = A
+    transitions = {(A, "done"): B, (B, "done"): Done}
+
+
+class TrackV1(Workflow):
+    name = "track_v1"
+    version = 1
+    initial_step = A
+    transitions = {(A, "done"): Done}
+
+
+class TrackV2(Workflow):
+    name = "track_v2"
+    version = 2
+    initial_step = A
+    transitions = {(A, "done"): B, (B, "done"): Done}
+
+
+class Track(Workflow):
+    name = "track"
+    unique = Unique("track")
+    versions = {1: TrackV1, 2: TrackV2}
+    current = 2

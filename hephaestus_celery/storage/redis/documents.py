@@ -168,7 +168,7 @@ def read_cancellation(reply: Sequence[bytes]) -> Cancellation:
 
 def read_tick(reply: Sequence[bytes]) -> Tick:
     """What has come due."""
-    held, following, more, entries = reply
+    held, following, more, entries, troubles = reply
     return Tick(
         held=held == b"1",
         next_in=_number(following.decode()),
@@ -185,6 +185,7 @@ def read_tick(reply: Sequence[bytes]) -> Tick:
             )
             for found in json.loads(entries)
         ],
+        troubles=json.loads(troubles),
     )
 
 

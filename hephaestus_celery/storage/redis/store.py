@@ -218,10 +218,12 @@ class RedisStorage:
     def await_due(self, *, timeout: float) -> bool:
         with self._reached():
             if self._bell is None:
-                bell = self._client.pubsub(ignore_subscribe_messages=True)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
-                bell.subscribe(*(f"{prefix}wake" for prefix in self.keys.all_partitions()))
-                self._bell = bell
-            return _listen(self._bell, timeout)
+                self._bell = self._hung_bell()
+                return True  # what was set before could not be heard
+            heard = _listen(self._bell, timeout)
+            while heard and _listen(self._bell, 0):
+                pass  # however often it rang: one look is enough
+            return heard
 
     def separate(self) -> RedisStorage:
         return RedisStorage(**self._arguments)
@@ -304,6 +306,13 @@ class RedisStorage:
             self._bell.close()
             self._bell = None
         self._client.close()
+
+    def _hung_bell(self) -> Any:
+        bell: Any = self._client.pubsub(ignore_subscribe_messages=True)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
+        bell.subscribe(*(f"{prefix}wake" for prefix in self.keys.all_partitions()))
+        for _ in range(self.partitions):
+            bell.get_message(timeout=1.0)  # the server has it: nothing is missed from here on
+        return bell
 
     def _complete(self, commit: Complete) -> list[bytes]:
         configs = [part for item in commit.configs.items() for part in item]

@@ -125,7 +125,7 @@ end
 local function seize(key, step, fence, at, lease, entry)
   local sequence = redis.call('HINCRBY', run, 'seq', 1)
   remember(sequence, '', nil, nil, text(at), entry)
-  step.f, step.z = fence, sequence
+  step.f, step.z, step.h = fence, sequence, nil
   set_step(key, step)
   set_timer(key, at + lease)
   return sequence

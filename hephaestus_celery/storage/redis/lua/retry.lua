@@ -15,10 +15,10 @@ if refusal then
 end
 
 local sequence = redis.call('HINCRBY', run, 'seq', 1)
-remember(sequence, 'retrying', step.q, step.c, text(at), ARGV[3])
+remember(sequence, 'retrying', queued(step), step.c, text(at), ARGV[3])
 local due_at = at + p.delay
 step.a, step.d, step.f, step.l, step.h, step.b = step.a + 1, step.d + 1, nil, nil, nil, 1
-step.q = text(due_at)
+step.q, step.n = text(due_at), nil
 set_step(p.step, step)
 set_soon(p.step, due_at, at)
 return { answer(p.step, p.op, {

@@ -18,6 +18,7 @@ end
 local sequence = redis.call('HINCRBY', run, 'seq', 1)
 remember(sequence, 'waiting', step.q, step.c, text(at), ARGV[3])
 step.s, step.f, step.l, step.w, step.x, step.d = 'waiting', nil, nil, text(at), p.accepts, step.d + 1
+step.n = nil
 
 for _, name in ipairs(p.names) do -- in the order of declaration
   for _, slot in ipairs({ 'e:' .. p.step .. '|' .. name, 'e:|' .. name }) do
@@ -28,6 +29,10 @@ for _, name in ipairs(p.names) do -- in the order of declaration
       redis.call('HDEL', run, slot)
     end
   end
+end
+-- So is the timeout of a timer that came due before the step waited, whatever the step accepts.
+if not step.r and redis.call('HDEL', run, 'e:' .. p.step .. '||timeout') == 1 then
+  step.r = { e = 'timeout', s = 'timeout', at = text(at) }
 end
 set_step(p.step, step)
 if step.r then

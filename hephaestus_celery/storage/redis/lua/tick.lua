@@ -1,16 +1,24 @@
 -- What has come due in this partition is done, or handed to the caller where it takes Python. One caller at a time: the
 -- holder of the scheduler key, which runs out by itself when the holder is gone. Closes the race of a timer with
 -- whatever else happens to its step: what an entry means is read from the step's state in the same moment.
---   reply: {held ('1' or '0'), microseconds until the next entry or '', more ('1' or '0'), entries}
+--   reply: {held ('1' or '0'), microseconds until the next entry or '', more ('1' or '0'), entries, troubles}
 local seat = prefix .. 'scheduler'
 local holder = redis.call('GET', seat)
-if holder and holder ~= p.owner then return { '0', '', '0', '[]' } end
+if holder and holder ~= p.owner then return { '0', '', '0', '[]', '[]' } end
 redis.call('SET', seat, p.owner, 'PX', p.ttl)
 
-local entries = {}
+local PUT_OFF = 60000000 -- microseconds until an entry whose run can't be read is looked at again
+local entries, troubles = {}, {}
+
+local function trouble(member, reason)
+  local told = type(reason) == 'table' and reason.err or tostring(reason)
+  troubles[#troubles + 1] = string.gsub(member .. ': ' .. told, '[^\32-\126]', '?')
+end
 
 local function prune(run_id, member)
   local core = redis.call('HMGET', run, 'tags', 'st', 'family', 'id')
+  redis.call('ZREM', due, member)
+  if core[2] and not is_final(core[2]) then error('its run has not ended', 0) end
   if core[2] then
     for _, index in ipairs({ 'all', 'status:' .. core[2], 'family:' .. core[3], 'id:' .. core[4] }) do
       redis.call('ZREM', prefix .. 'index:' .. index, run_id)
@@ -20,14 +28,12 @@ local function prune(run_id, member)
     end
   end
   redis.call('DEL', run, start, history, answers)
-  redis.call('ZREM', due, member)
 end
 
-local function hand_over(kind, key, step, sequence)
-  local core = redis.call('HMGET', run, 'name', 'version')
+local function hand_over(kind, core, key, step, sequence)
   entries[#entries + 1] = {
-    kind = kind, run = p.run_id, name = core[1], version = core[2], step = key,
-    attempt = step.a, token = step.d, fence = step.f, seq = sequence or 0, queued = step.q, claimed = step.c,
+    kind = kind, run = p.run_id, name = core[2], version = core[3], step = key,
+    attempt = step.a, token = step.d, fence = step.f, seq = sequence or 0,
   }
 end
 
@@ -39,32 +45,42 @@ local function rescued(key, step, at, reason)
   return sequence
 end
 
--- The first message is given time; each further one for the same attempt twice as much, up to eight times.
+-- The first message is given time; each further one for the same attempt twice as much, up to eight times, give or take
+-- a quarter: at even intervals a broker may give it to the same worker each time, which may not know the workflow.
 local function again(key, step, at)
   step.d = step.d + 1
   step.n = (step.n or 0) + 1
-  set_timer(key, at + p.dispatch_timeout * math.min(2 ^ step.n, 8))
+  local jitter = 0.75 + (at % 1009) / 1009 / 2
+  set_timer(key, at + math.floor(p.dispatch_timeout * math.min(2 ^ step.n, 8) * jitter))
+end
+
+-- A timer that was set for a step beside its own; whether the step is to be given the event now. One for a step that
+-- does not wait yet is kept until it does.
+local function fires(key, step, live, member, reference)
+  redis.call('ZREM', due, member)
+  redis.call('HDEL', run, 't:' .. reference)
+  if live and (not step or step.s == 'active') then
+    redis.call('HSET', run, 'e:' .. key .. '||timeout', '')
+  end
+  return step and step.s == 'waiting' and not step.r
 end
 
 local function come_due(key, at, member, reference)
-  local status = redis.call('HGET', run, 'st')
-  local step = status and not is_final(status) and get_step(key)
+  local core = redis.call('HMGET', run, 'st', 'name', 'version')
+  local live = core[1] and not is_final(core[1])
+  local step = live and get_step(key)
+  if reference and not fires(key, step, live, member, reference) then return end
   local waits = step and step.s == 'waiting'
-  if reference then -- a timer that was set for the step beside its own
-    redis.call('ZREM', due, member)
-    redis.call('HDEL', run, 't:' .. reference)
-    if step and step.s == 'active' then
-      redis.call('HSETNX', run, 'e:' .. key .. '|timeout', '{}')
-    end
-    if not waits or step.r then return end
-  end
   if not waits and not (step and step.s == 'active') then
     redis.call('ZREM', due, member)
-  elseif waits and not step.r then
+    return
+  end
+  if not (core[2] and tonumber(core[3]) and step.a and step.d) then error('its run is incomplete', 0) end
+  if waits and not step.r then
     step.r = { e = 'timeout', s = 'timeout', at = text(at) }
     set_step(key, step)
     set_timer(key, at + p.dispatch_timeout)
-    hand_over('timeout', key, step)
+    hand_over('timeout', core, key, step)
   elseif not waits and step.f and not p.seize then
     set_timer(key, at + p.lease) -- the store was away: its workers get the time to give a sign of life
   elseif not waits and step.f then
@@ -73,42 +89,57 @@ local function come_due(key, at, member, reference)
     local sequence = seize(key, step, p.fence .. #entries, at, p.lease, cjson.encode({
       kind = 'rescue', step = key, attempt = step.a, reason = reason, worker = p.worker,
     }))
-    hand_over(kind, key, step, sequence)
+    hand_over(kind, core, key, step, sequence)
   elseif step.b then
     step.b = nil
     set_step(key, step)
     set_timer(key, at + p.dispatch_timeout)
-    hand_over('retry', key, step)
+    hand_over('retry', core, key, step)
   else
+    local kind = step.f and 'reapply' or 'redispatch'
     local reason = step.f and 'who applied its event is gone' or 'its message was not claimed'
     step.f = nil
     again(key, step, at)
     set_step(key, step)
-    hand_over(reason == 'its message was not claimed' and 'redispatch' or 'reapply', key, step,
-      rescued(key, step, at, reason))
+    hand_over(kind, core, key, step, rescued(key, step, at, reason))
   end
 end
 
-local at = now()
-local head = redis.call('ZRANGE', due, 0, p.limit, 'WITHSCORES')
-local following, more = '', '0'
-for i = 1, #head, 2 do
-  if tonumber(head[i + 1]) > at then
-    following = text(head[i + 1] - at)
-    break
+-- An entry that can't be read stops no other: it is told, and looked at again later, or dropped if it names no run.
+local function attend(member, at)
+  local run_id, key, reference = string.match(member, '^([^|]+)|([^|]*)|?(.*)$')
+  if not run_id then
+    redis.call('ZREM', due, member)
+    return trouble(member, 'no entry of ours; dropped')
   end
-  if i > 2 * p.limit then
-    more = '1'
-    break
-  end
-  local member = head[i]
-  local run_id, key, reference = string.match(member, '^([^|]*)|([^|]*)|?(.*)$')
   at_run(run_id)
+  local well, reason
   if key == '' then
-    prune(run_id, member)
+    well, reason = pcall(prune, run_id, member)
   else
-    come_due(key, at, member, reference ~= '' and reference or nil)
+    well, reason = pcall(come_due, key, at, member, reference ~= '' and reference or nil)
   end
+  if well then return end
+  if key ~= '' then redis.call('ZADD', due, text(at + PUT_OFF), member) end
+  trouble(member, reason)
 end
-if #entries == 0 then return { '1', following, more, '[]' } end
-return { '1', following, more, cjson.encode(entries) }
+
+local at = now()
+local head = redis.call('ZRANGE', due, 0, p.limit - 1, 'WITHSCORES')
+local position = 1
+while head[position] and tonumber(head[position + 1]) <= at do
+  -- Asked again: an entry before it may have been about the same step, and have moved it.
+  local score = redis.call('ZSCORE', due, head[position])
+  if score and tonumber(score) <= at then attend(head[position], at) end
+  position = position + 2
+end
+if position > 1 then head = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES') end
+local following, more = '', '0'
+if head[1] then
+  following = text(math.max(0, head[2] - at))
+  if tonumber(head[2]) <= at then more = '1' end
+end
+return {
+  '1', following, more,
+  #entries > 0 and cjson.encode(entries) or '[]', #troubles > 0 and cjson.encode(troubles) or '[]',
+}

@@ -1,0 +1,48 @@
+"""Workers of different deployments, and runs that stay on the version that they were started with."""
+
+from __future__ import annotations
+
+import flows
+import pytest
+from stage import Stage, eventually
+
+START = (
+    "import worker_app, flows; print(flows.Evolving.start('x1', {'value': 1}).run_id); worker_app.hephaestus.close()"
+)
+
+
+@pytest.fixture
+def stage(redis_url, namespace, tmp_path):
+    stage = Stage(broker=redis_url, state=redis_url, namespace=namespace, folder=tmp_path, dispatch_timeout=0.5)
+    yield stage
+    stage.close()
+    print(stage.logs()[-6000:])
+
+
+def test_a_version_that_a_worker_does_not_know_is_left_for_one_that_does(stage):
+    stage.switches["HEPHAESTUS_TEST_VERSION"] = "1"
+    [old] = stage.start_workers(1)
+    stage.switches["HEPHAESTUS_TEST_VERSION"] = "2"
+    output, errors = stage.script(START).communicate(timeout=30)
+    run_id = output.strip()
+    assert run_id, errors
+    note = "does not know workflow evolving version 2"
+    eventually(lambda: note in old.log.read_text())
+    eventually(lambda: old.log.read_text().count("evolving.a[") > 4, what="its message is sent again")
+    assert old.log.read_text().count(note) == 1
+    assert stage.hephaestus.get(run_id).status == "pending"
+    stage.start_workers(1)
+    assert stage.hephaestus.wait(run_id, 60).status == "completed"
+    assert stage.hephaestus.get(run_id).workflow_version == 2
+    assert "Traceback" not in old.log.read_text()
+
+
+def test_the_versions_of_an_umbrella_run_side_by_side(stage):
+    stage.start_workers(1)
+    first = stage.hephaestus.start_instance(flows.Track, {"value": 1}, id="x1", version=1)
+    second = stage.hephaestus.start_instance(flows.Track, {"value": 1}, id="x2")
+    assert (first.wait(30).workflow, second.wait(30).workflow) == (flows.TrackV1, flows.TrackV2)
+    assert len(first.get().completed_steps) == 2
+    assert len(second.get().completed_steps) == 3
+    assert [instance.id for instance in stage.hephaestus.list(workflow=flows.Track)] == ["track::x2", "track::x1"]
+    assert [instance.id for instance in stage.hephaestus.list(workflow=flows.TrackV1)] == ["track::x1"]

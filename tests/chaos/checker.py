@@ -1,0 +1,235 @@
+"""Proves on what is stored and on what was told that every run went as if nothing had been.
+
+From the store: history, instance, keys. From the workers: the telemetry that they noted. Nothing is taken from the code
+that made the history: a checker that shared a fault with it would miss it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hephaestus_celery import HistoryEntry, Instance
+from hephaestus_celery.storage.redis.keys import CATALOGUE
+
+if TYPE_CHECKING:
+    from arena import Arena
+    from episode import Episode, Started
+
+TERMINAL = ("workflow.stop", "workflow.exception", "workflow.cancel")
+TOLD_AS = {
+    ("attempt", "completed"): "step.stop",
+    ("attempt", "discarded"): "step.stop",
+    ("attempt", "waiting"): "step.async",
+    ("attempt", "retrying"): "step.exception",
+    ("attempt", "failed"): "step.exception",
+    ("resume", "completed"): "step.resume",
+    ("timer", "completed"): "step.resume",
+    ("rescue", None): "step.rescue",
+}
+"""The event whose number a history entry has."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Verdict:
+    """What was counted, and every law that was broken. ``recoveries``: seconds, one for each strike."""
+
+    runs: int = 0
+    completed: int = 0
+    committed_twice: int = 0
+    steps: int = 0
+    executed_again: int = 0
+    rescues: int = 0
+    untold: int = 0
+    doubtful: int = 0
+    recoveries: list[float] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def lost(self) -> int:
+        """Runs that were accepted and did not complete."""
+        return self.runs - self.completed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """All that is known of a run."""
+
+    started: Started
+    instance: Instance
+    history: Sequence[HistoryEntry]
+    events: Sequence[dict[str, Any]]
+    executions: Counter[str]
+
+    def __str__(self) -> str:
+        return f"{self.instance.id} ({self.instance.run_id})"
+
+
+def check(arena: Arena, episode: Episode, *, silences: bool) -> Verdict:
+    """Look at everything; with ``silences`` a fault may have kept events from being told."""
+    verdict = Verdict(runs=len(episode.started))
+    runs = list(_runs(arena, episode.started))
+    for run in runs:
+        completed = run.instance.status == "completed"
+        verdict.completed += completed
+        verdict.doubtful += run.started.doubtful
+        verdict.steps += len(run.executions)
+        verdict.executed_again += sum(1 for count in run.executions.values() if count > 1)
+        verdict.rescues += sum(1 for entry in run.history if entry.kind == "rescue")
+        committed = Counter(entry.step for entry in run.history if entry.outcome == "completed")
+        verdict.committed_twice += sum(1 for count in committed.values() if count > 1)
+        if not completed:
+            verdict.problems.append(f"{run} is {run.instance.status}: {_short(run.history)}")
+            continue
+        verdict.untold += _untold(run)
+        laws = (*_commits(run), *_joins(run), *_numbers(run), *_durations(run), *_tellings(run, silences=silences))
+        verdict.problems.extend(f"{run}: {problem}; {_short(run.history)}" for problem in laws)
+    if not silences and verdict.untold:
+        verdict.problems.append(f"{verdict.untold} events were never told")
+    if not verdict.lost:  # else there is more to say of these runs than that they left something
+        verdict.problems.extend(_leftovers(arena))
+    verdict.recoveries = [_recovery(strike.at, runs) for strike in episode.strikes]
+    return verdict
+
+
+def _runs(arena: Arena, started: Sequence[Started]) -> Iterator[Run]:
+    events: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for event in arena.events():
+        events[event["metadata"].get("run_id", "")].append(event)
+    executions: dict[str, Counter[str]] = defaultdict(Counter)
+    for execution in arena.executions():
+        executions[execution["run_id"]][execution["step"]] += 1
+    for start in started:
+        yield Run(
+            started=start,
+            instance=arena.hephaestus.get(start.run_id),
+            history=arena.hephaestus.history(start.run_id),
+            events=events[start.run_id],
+            executions=executions[start.run_id],
+        )
+
+
+def _commits(run: Run) -> Iterator[str]:
+    numbers = [entry.sequence for entry in run.history]
+    if any(later <= earlier for earlier, later in zip(numbers, numbers[1:], strict=False)):
+        yield f"the numbers of its history do not increase: {numbers}"
+    commits = Counter(
+        (entry.kind, entry.step, entry.attempt) for entry in run.history if entry.kind != "rescue" and entry.outcome
+    )
+    yield from (f"{what} was committed {count} times" for what, count in commits.items() if count > 1)
+    completions = Counter(entry.step for entry in run.history if entry.outcome == "completed")
+    expected = {step.key for step in run.instance.completed_steps}
+    if set(completions) != expected:
+        yield f"its history completes {sorted(completions)}, its instance {sorted(expected)}"
+    yield from (f"{step} completed {count} times" for step, count in completions.items() if count != 1)
+    recorded = {step.key for step in run.instance.completed_steps if hasattr(step, "answer")}
+    yield from (f"{step} completed without being executed" for step in recorded - set(run.executions))
+    yield from (f"{step} was executed and not completed" for step in set(run.executions) - recorded)
+
+
+def _joins(run: Run) -> Iterator[str]:
+    graph = run.instance.workflow.graph
+    completed = {entry.step: entry for entry in run.history if entry.outcome == "completed"}
+    for step in run.instance.completed_steps:
+        first = next((entry for entry in run.history if entry.step == step.key), None)
+        if first is None:
+            continue  # _commits tells
+        for source in graph.predecessors(step):
+            if source in run.instance.skipped_steps:
+                continue
+            before = completed.get(source.key)
+            if before is None:
+                yield f"{step.key} was started without {source.key}"
+            elif before.sequence >= first.sequence or before.finished_at > (first.queued_at or first.finished_at):
+                yield f"{step.key} was started before {source.key} had completed"
+    settled = run.instance.completed_steps | run.instance.skipped_steps
+    if settled != frozenset(graph.by_key.values()):
+        yield "it ended with steps neither completed nor skipped"
+
+
+def _numbers(run: Run) -> Iterator[str]:
+    told: dict[int, tuple[str, str | None]] = {}
+    for event in run.events:
+        number = event["metadata"]["sequence"]
+        what = (event["event"], event["metadata"].get("step"))
+        if number in told:
+            yield f"number {number} was told twice: {told[number]} and {what}"
+        told[number] = what
+    for entry in run.history:
+        expected = (TOLD_AS[entry.kind, entry.outcome], entry.step)
+        found = told.get(entry.sequence)
+        # `Done` is told by four events, and its entry has the number of the second or, in the history, of the first.
+        if found is not None and entry.step != "done" and found != expected:
+            yield f"number {entry.sequence} is {expected} in the history and was told as {found}"
+
+
+def _last_number(run: Run) -> int:
+    # A completed run ends with four events of `Done`, of which the history has the number of the second.
+    return run.history[-1].sequence + 2
+
+
+def _untold(run: Run) -> int:
+    told = {event["metadata"]["sequence"] for event in run.events}
+    return len(set(range(1, _last_number(run) + 1)) - told)
+
+
+def _tellings(run: Run, *, silences: bool) -> Iterator[str]:
+    ends = [event["event"] for event in run.events if event["event"] in TERMINAL]
+    if len(ends) > 1 or (not silences and len(ends) != 1) or any(end != "workflow.stop" for end in ends):
+        yield f"its terminal events are {ends}"
+    numbers = [event["metadata"]["sequence"] for event in run.events]
+    if numbers and max(numbers) > _last_number(run) and run.history[-1].step == "done":
+        yield f"an event has the number {max(numbers)}, beyond the last {_last_number(run)}"
+
+
+def _durations(run: Run) -> Iterator[str]:
+    took = run.instance.finished_at - run.instance.started_at
+    whole = took.days * 86_400_000_000_000 + took.seconds * 1_000_000_000 + took.microseconds * 1000
+    for event in run.events:
+        duration = event["measurements"].get("duration")
+        match event["event"]:
+            case "workflow.stop" if duration is not None and duration != whole:
+                yield f"it took {whole} ns, and was told to have taken {duration}"
+            case "step.stop" | "step.exception" | "step.async" if not duration >= 0:
+                yield f"{event['metadata']['step']} took {duration} ns"
+        waited = event["measurements"].get("wait_duration")
+        if waited is not None and not 0 <= waited <= whole:
+            yield f"{event['metadata']['step']} waited {waited} ns of {whole}"
+
+
+def _leftovers(arena: Arena) -> Iterator[str]:
+    active = arena.hephaestus.list(status_in=["pending", "running", "waiting"]).instances
+    yield from (f"{instance.id} is still listed as {instance.status}" for instance in active)
+    client, prefix = arena.client, f"{arena.namespace}:{{0}}:"
+    for member in client.zrange(f"{prefix}due", 0, -1):
+        if not member.endswith(b"|"):
+            yield f"the due set still holds {member.decode()}"
+    for key in client.scan_iter(f"{prefix}*", count=1000):
+        name = key.decode().removeprefix(prefix)
+        lasting = any(kind.lifetime.startswith("none") for kind in CATALOGUE if _is_of(name, kind.pattern))
+        if client.ttl(key) == -1 and not lasting:
+            yield f"key {name} has no lifetime"
+
+
+def _is_of(name: str, pattern: str) -> bool:
+    parts = re.findall("<[^>]+>|[^<]+", pattern)
+    return re.fullmatch("".join(".+" if part[0] == "<" else re.escape(part) for part in parts), name) is not None
+
+
+def _recovery(struck: int, runs: Sequence[Run]) -> float:
+    # For how long a run that was under way stood still: until its first progress after the strike.
+    longest = 0.0
+    for run in runs:
+        if run.started.at >= struck:
+            continue
+        steps = [entry.finished_at for entry in run.history if entry.outcome in ("completed", "waiting")]
+        after = [at for at in (moment.timestamp() - struck / 1e9 for moment in steps) if at > 0]
+        longest = max(longest, min(after, default=0.0))
+    return longest
+
+
+def _short(history: Sequence[HistoryEntry]) -> str:
+    return " ".join(f"{entry.sequence}:{entry.kind}/{entry.step}/{entry.attempt}/{entry.outcome}" for entry in history)

@@ -1,0 +1,184 @@
+"""One chaos run: a steady load of workflows, a fault that strikes again and again, and what became of all."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import chaos_flows as flows
+import checker
+from arena import Arena
+from faults import Fault
+from stage import eventually
+
+from hephaestus_celery import AlreadyRunningError, InstanceNotFoundError, NotWaitingError, StorageError
+from hephaestus_celery.embedded import EmbeddedServer
+
+RUNS_PER_SECOND = 10
+PAUSE_SECONDS = (0.2, 1.2)  # between two strikes
+SETTLE_SECONDS = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strike:
+    """A fault struck; ``at`` is nanoseconds of the wall clock, which server, workers and client share here."""
+
+    at: int
+    said: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A run that was started. ``doubtful``: its start was stored, though the caller was told that it failed."""
+
+    run_id: str
+    at: int
+    doubtful: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Episode:
+    """What happened with one fault and one seed, and what the checker says of it.
+
+    ``crashes``: workers that ended by themselves and were started again.
+    """
+
+    fault: str
+    seed: int
+    strikes: list[Strike] = field(default_factory=list)
+    started: list[Started] = field(default_factory=list)
+    crashes: int = 0
+    verdict: checker.Verdict | None = None
+
+
+def play(fault: Fault, *, seed: int, runs: int, folder: Path) -> Episode:
+    """Let a fault strike while ``runs`` workflows are started and executed; gives what the checker found."""
+    chance = random.Random(f"{fault.name} {seed}")
+    episode = Episode(fault=fault.name, seed=seed)
+    with ExitStack() as stack:
+        server = stack.enter_context(EmbeddedServer())
+        arena = Arena(server, module="chaos_app", folder=folder)
+        stack.callback(arena.close)
+        if fault.synced:
+            arena.keep_every_write()
+        arena.open()
+        load = Load(arena, random.Random(chance.random()), runs=runs)
+        strike_until(load, fault, arena, chance, episode.strikes)
+        episode.started = load.result()
+        settle(arena)
+        arena.stop_workers()
+        episode.crashes = arena.crashes
+        episode.verdict = checker.check(arena, episode, silences=fault.silences)
+    return episode
+
+
+def strike_until(load: Any, fault: Fault, arena: Arena, chance: random.Random, strikes: list[Strike]) -> None:
+    """Start a load, and let a fault strike until all of it is started; twice at least."""
+    load.start()
+    while load.is_alive() or len(strikes) < 2:
+        time.sleep(chance.uniform(*PAUSE_SECONDS))
+        at = time.time_ns()
+        strikes.append(Strike(at=at, said=fault.inject(arena, chance)))
+        arena.revive()
+
+
+def settle(arena: Arena) -> None:
+    """Wait until no run is active, or for so long that what is left counts as lost."""
+    active = {"status_in": ["pending", "running", "waiting"], "limit": 1}
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if not arena.hephaestus.list(**active).instances:
+                return
+        except StorageError:
+            pass
+        arena.revive()
+        time.sleep(0.05)
+
+
+class Load(threading.Thread):
+    """Starts runs of all workflows at a steady pace, whatever becomes of the server meanwhile."""
+
+    def __init__(self, arena: Arena, chance: random.Random, *, runs: int) -> None:
+        super().__init__(name="load")
+        self._arena, self._chance, self._runs = arena, chance, runs
+        self._known: list[Started] = []
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        begun = time.monotonic()
+        try:
+            for number in range(self._runs):
+                time.sleep(max(0.0, begun + number / RUNS_PER_SECOND - time.monotonic()))
+                self._known.append(self._start(number))
+        except BaseException as error:  # noqa: BLE001 - shown by result()
+            self._error = error
+
+    def result(self) -> list[Started]:
+        """All runs, once all are started."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._known
+
+    def _start(self, number: int) -> Started:
+        flow = flows.FLOWS[number % len(flows.FLOWS)]
+        instance_id = f"{flow.unique.key}::r{number}"
+        hephaestus = self._arena.hephaestus
+        doubtful = False
+
+        def start() -> str | None:
+            nonlocal doubtful
+            try:
+                return hephaestus.start_instance(flow, {"value": number}, id=instance_id).run_id
+            except AlreadyRunningError:
+                doubtful = True  # an attempt that failed for us has reached the store all the same
+                return hephaestus.get(instance_id).run_id
+
+        def start_or_find() -> str | None:
+            try:
+                doubted = hephaestus.get(instance_id).run_id
+            except InstanceNotFoundError:
+                return start()
+            nonlocal doubtful
+            doubtful = True
+            return doubted
+
+        run_id = _insist(start, start_or_find)
+        at = time.time_ns()
+        event = flows.EVENTS.get(flow)
+        if event is not None and (flow is not flows.Deadline or self._chance.random() < 0.5):
+            self._resume(run_id, event)
+        return Started(run_id=run_id, at=at, doubtful=doubtful)
+
+    def _resume(self, run_id: str, event: str) -> None:
+        hephaestus = self._arena.hephaestus
+
+        def resume() -> bool:
+            try:
+                hephaestus.resume(run_id, event, {"by": "load"}, keep_early=True)
+            except NotWaitingError:
+                pass  # the timeout came first, or an attempt that failed for us was recorded all the same
+            return True
+
+        _insist(resume, resume)
+
+
+def _insist(first: Callable[[], Any], again: Callable[[], Any]) -> Any:
+    # What a client does while the store is away.
+    call = first
+    while True:
+        try:
+            return call()
+        except StorageError:
+            call = again
+            time.sleep(0.1)
+
+
+__all__ = ["Episode", "Load", "Started", "Strike", "eventually", "play", "settle", "strike_until"]

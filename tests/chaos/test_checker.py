@@ -1,0 +1,120 @@
+"""The checker sees each law broken: a history and events that are right, doctored in one place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import chaos_flows as flows
+import checker
+import pytest
+from episode import Started
+
+from hephaestus_celery import Hephaestus, telemetry
+
+LAWS = (checker._commits, checker._joins, checker._numbers, checker._durations)
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """A diamond that ran in this process, with all that it told."""
+    monkeypatch.setattr(flows, "BODY_SECONDS", (0.0, 0.0))
+    events = []
+
+    def note(event, measurements, metadata, config):
+        plain = {**metadata, "step": getattr(metadata.get("step"), "key", None)}
+        events.append({"event": ".".join(event[1:]), "measurements": dict(measurements), "metadata": plain})
+
+    telemetry.attach_many("doctored", [*telemetry.events(), *telemetry.extension_events()], note)
+    try:
+        with Hephaestus() as hephaestus:
+            handle = hephaestus.start_instance(flows.Diamond, {"value": 1}, id="x1")
+            instance = handle.wait(30)
+            history = handle.history()
+    finally:
+        telemetry.detach("doctored")
+    return checker.Run(
+        started=Started(run_id=instance.run_id, at=0),
+        instance=instance,
+        history=history,
+        events=sorted(
+            (event for event in events if "run_id" in event["metadata"]), key=lambda e: e["metadata"]["sequence"]
+        ),
+        executions=Counter("abcd"),
+    )
+
+
+def broken(run, *, silences=False):
+    found = [problem for law in LAWS for problem in law(run)]
+    return [*found, *checker._tellings(run, silences=silences)]
+
+
+def entries(run, change):
+    return replace(run, history=change(list(run.history)))
+
+
+def of(run, step):
+    return next(position for position, entry in enumerate(run.history) if entry.step == step)
+
+
+def test_a_run_without_faults_breaks_no_law(run):
+    assert broken(run) == []
+    assert checker._untold(run) == 0
+
+
+def test_a_step_committed_twice_is_seen(run):
+    again = replace(run.history[-1], step="d", sequence=99)
+    assert any("d completed 2 times" in problem for problem in broken(entries(run, lambda h: [*h, again])))
+
+
+def test_a_step_that_never_completed_is_seen(run):
+    assert any("its history completes" in problem for problem in broken(entries(run, lambda h: h[1:])))
+
+
+def test_a_join_started_without_a_branch_is_seen(run):
+    position = of(run, "b")
+    doctored = entries(run, lambda h: [*h[:position], *h[position + 1 :]])
+    assert any("d was started without b" in problem for problem in broken(doctored))
+
+
+def test_a_join_started_too_early_is_seen(run):
+    position = of(run, "d")
+    early = replace(run.history[position], queued_at=run.history[0].started_at - timedelta(seconds=1))
+    doctored = entries(run, lambda h: [*h[:position], early, *h[position + 1 :]])
+    assert any("before b had completed" in problem for problem in broken(doctored))
+
+
+def test_numbers_out_of_order_are_seen(run):
+    assert any("do not increase" in problem for problem in broken(entries(run, lambda h: [*h[::-1]])))
+
+
+def test_a_number_told_twice_is_seen(run):
+    doctored = replace(run, events=[*run.events, run.events[3]])
+    assert any("was told twice" in problem for problem in broken(doctored))
+
+
+def test_an_event_that_was_not_told_is_seen(run):
+    assert checker._untold(replace(run, events=run.events[:3] + run.events[4:])) == 1
+
+
+def test_a_second_end_is_seen(run):
+    end = {**run.events[-1], "metadata": {**run.events[-1]["metadata"], "sequence": 77}}
+    doctored = replace(run, events=[*run.events, end])
+    assert any("terminal events" in problem for problem in broken(doctored, silences=True))
+
+
+def test_an_end_that_was_not_told_is_seen_where_none_may_be_missing(run):
+    doctored = replace(run, events=run.events[:-1])
+    assert any("terminal events" in problem for problem in broken(doctored))
+    assert broken(doctored, silences=True) == []
+
+
+def test_a_wrong_duration_is_seen(run):
+    wrong = {**run.events[-1], "measurements": {"duration": 1}}
+    assert any("was told to have taken 1" in problem for problem in broken(replace(run, events=[*run.events[:-1], wrong])))
+
+
+def test_a_step_that_completed_unexecuted_is_seen(run):
+    doctored = replace(run, executions=Counter("abd"))
+    assert any("c completed without being executed" in problem for problem in broken(doctored))

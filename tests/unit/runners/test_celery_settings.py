@@ -1,0 +1,125 @@
+"""Settings are Celery settings, however the application was configured."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from celery import Celery
+
+from hephaestus_celery import ConfigurationError, Hephaestus, LocalRunner, MemoryStorage, RetryPolicy
+from hephaestus_celery.runners.celery import CeleryRunner, settings_of, state_backend
+
+REDIS = "redis://localhost:6379/0"
+
+
+class DjangoSettings:
+    CELERY_BROKER_URL = REDIS
+    CELERY_HEPHAESTUS_NAMESPACE = "shop"
+    CELERY_HEPHAESTUS_RETENTION = None
+    CELERY_HEPHAESTUS_LEASE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def app():
+    app = Celery("shop", broker=REDIS, set_as_current=False)
+    yield app
+    app.close()
+
+
+def test_settings_are_read_from_the_application(app):
+    app.conf.update(hephaestus_lease=5, hephaestus_default_retry={"max_attempts": 2})
+    settings = settings_of(app)
+    assert (settings.lease, settings.default_retry) == (timedelta(seconds=5), RetryPolicy(max_attempts=2))
+
+
+def test_settings_may_have_a_namespace_as_in_django():
+    app = Celery("shop", set_as_current=False)
+    app.config_from_object(DjangoSettings, namespace="CELERY")
+    settings = state_backend(app, settings_of(app))
+    assert (settings.namespace, settings.retention, settings.lease) == ("shop", None, timedelta(minutes=1))
+    assert settings.state_backend == REDIS
+    app.close()
+
+
+def test_the_state_is_kept_in_the_broker_where_that_is_a_redis(app):
+    assert state_backend(app, settings_of(app)).state_backend == REDIS
+
+
+def test_the_result_backend_goes_before_the_broker(app):
+    app.conf.result_backend = "redis://results:6379/1"
+    assert state_backend(app, settings_of(app)).state_backend == "redis://results:6379/1"
+
+
+def test_the_setting_goes_before_both(app):
+    app.conf.result_backend = "redis://results:6379/1"
+    app.conf.hephaestus_state_backend = "redis://state:6379/2"
+    assert state_backend(app, settings_of(app)).state_backend == "redis://state:6379/2"
+
+
+def test_of_several_brokers_the_first_counts():
+    app = Celery("shop", broker=f"{REDIS};redis://second:6379/0", set_as_current=False)
+    assert state_backend(app, settings_of(app)).state_backend == REDIS
+    app.close()
+
+
+def test_a_sentinel_inherits_the_name_of_its_master():
+    app = Celery("shop", broker="sentinel://one:26379;sentinel://two:26379", set_as_current=False)
+    app.conf.broker_transport_options = {"master_name": "main"}
+    settings = state_backend(app, settings_of(app))
+    assert (settings.state_backend, settings.options) == (
+        "sentinel://one:26379;sentinel://two:26379",
+        {"master_name": "main"},
+    )
+    app.close()
+
+
+@pytest.mark.parametrize("broker", ["amqp://localhost//", "memory://", "sqs://"])
+def test_without_a_redis_the_error_says_what_to_set(broker):
+    app = Celery("shop", broker=broker, set_as_current=False)
+    with pytest.raises(ConfigurationError, match="hephaestus_state_backend"):
+        Hephaestus(app)
+    app.close()
+
+
+def test_a_state_backend_that_is_no_redis_is_refused(app):
+    app.conf.hephaestus_state_backend = "postgresql://localhost/state"
+    with pytest.raises(ConfigurationError, match="postgresql"):
+        Hephaestus(app)
+
+
+def test_a_bad_setting_is_named(app):
+    app.conf.hephaestus_partitions = 0
+    with pytest.raises(ConfigurationError, match="hephaestus_partitions must be a positive int, not 0"):
+        Hephaestus(app)
+
+
+def test_an_application_with_workers_gets_the_celery_runner(app):
+    with Hephaestus(app) as hephaestus:
+        assert isinstance(hephaestus.runner, CeleryRunner)
+
+
+def test_an_eager_application_runs_here_and_needs_no_redis():
+    app = Celery("shop", broker="memory://", set_as_current=False)
+    app.conf.task_always_eager = True
+    with Hephaestus(app) as hephaestus:
+        assert isinstance(hephaestus.runner, LocalRunner)
+        assert isinstance(hephaestus.storage, MemoryStorage)
+    app.close()
+
+
+def test_an_application_may_be_made_eager_after_its_runtime(app):
+    with Hephaestus(app) as hephaestus:
+        app.conf.task_always_eager = True
+        assert isinstance(hephaestus.runner, LocalRunner)
+
+
+def test_settings_may_be_changed_until_they_are_first_used(app):
+    with Hephaestus(app) as hephaestus:
+        app.conf.hephaestus_namespace = "late"
+        assert hephaestus.settings.namespace == "late"
+
+
+def test_the_application_is_not_finalized_by_its_runtime(app):
+    with Hephaestus(app):
+        assert not app.finalized

@@ -1,0 +1,426 @@
+"""Hephaestus, its handles and the facade, on the local runner: what a user calls, and what answers."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from stage import eventually
+
+from hephaestus_celery import (
+    AlreadyRunningError,
+    AmbiguousInstanceError,
+    AmbiguousResumeError,
+    Async,
+    ConfigurationError,
+    DataError,
+    Done,
+    Hephaestus,
+    InstanceNotFoundError,
+    NotCancellableError,
+    NotWaitingError,
+    Ok,
+    RetryPolicy,
+    Status,
+    Step,
+    Unique,
+    Wait,
+    WaitForEvent,
+    WaitTimeoutError,
+    Workflow,
+)
+from hephaestus_celery.testing import EventCapture
+
+
+class Ask(Step):
+    events = ("yes", "no", "timeout")
+
+    def execute(self, instance, config, context):
+        return Async(timeout=context.initial.get("timeout"))
+
+
+class Question(Workflow):
+    unique = Unique("question")
+    tags = ("slow",)
+    initial_step = Ask
+    transitions = {(Ask, "yes"): Done, (Ask, "no"): Done, (Ask, "timeout"): Done}
+
+
+LEFT, RIGHT = Ask.named("left"), Ask.named("right")
+
+
+class Start(Step):
+    events = ("go",)
+
+    def execute(self, instance, config, context):
+        return Ok("go")
+
+
+class Two(Workflow):
+    unique = Unique("two")
+    initial_step = Start
+    transitions = {
+        (Start, "go"): [LEFT, RIGHT],
+        **{(step, event): Done for step in (LEFT, RIGHT) for event in Ask.events},
+    }
+
+
+class Many(Workflow):
+    unique = Unique("many", scope="none")
+    initial_step = Start
+    transitions = {(Start, "go"): Done}
+
+
+class Gate(Step):
+    """Executes until its test lets it go."""
+
+    events = ("open",)
+    begun, opened = threading.Event(), threading.Event()
+
+    def execute(self, instance, config, context):
+        type(self).begun.set()
+        type(self).opened.wait(30)
+        return Async()
+
+
+class Gated(Workflow):
+    unique = Unique("gated")
+    initial_step = Gate
+    transitions = {(Gate, "open"): Done}
+
+
+@pytest.fixture
+def hephaestus():
+    with Hephaestus() as hephaestus:
+        yield hephaestus
+
+
+@pytest.fixture
+def gate():
+    Gate.begun, Gate.opened = threading.Event(), threading.Event()
+    yield Gate
+    Gate.opened.set()
+
+
+def waiting(workflow=Question, value="a1", context=None):
+    handle = workflow.start(value, context)
+    eventually(lambda: handle.get().status == "waiting")
+    return handle
+
+
+@pytest.fixture
+def question(hephaestus):
+    return waiting()
+
+
+def test_a_handle_names_its_instance_and_its_run(hephaestus, question):
+    assert question.id == "question::a1"
+    assert hephaestus.get(question.run_id).run_id == question.run_id
+
+
+def test_the_id_may_be_given_whole(hephaestus):
+    assert hephaestus.start_instance(Question, {}, id="question::b2").id == "question::b2"
+    assert Question.get("question::b2").id == "question::b2"
+
+
+def test_a_second_start_is_refused_and_changes_nothing(question):
+    with pytest.raises(AlreadyRunningError, match="question::a1"):
+        Question.start("a1", {"other": True})
+    assert question.get().context.initial == {}
+
+
+def test_an_id_whose_run_has_ended_may_be_started_again(question):
+    question.cancel()
+    again = Question.start("a1", {})
+    assert again.run_id != question.run_id
+    assert Question.get("a1").run_id == again.run_id
+    assert question.get().status == "cancelled"
+
+
+def test_start_wants_a_workflow(hephaestus):
+    with pytest.raises(ValueError, match="workflow class"):
+        hephaestus.start_instance("Question", {}, id="a1")
+
+
+def test_an_unknown_version_names_the_known_ones(hephaestus):
+    with pytest.raises(ValueError, match="has no version 7; known: 1"):
+        Question.start("a1", {}, version=7)
+    assert len(hephaestus.list()) == 0
+
+
+def test_a_version_that_no_umbrella_has_cannot_be_started(hephaestus):
+    class Orphan(Workflow):
+        version = 3
+        initial_step = Start
+        transitions = {(Start, "go"): Done}
+
+    with pytest.raises(ConfigurationError, match="umbrella"):
+        Orphan.start("a1")
+
+
+def test_waiting_too_long_says_where_the_run_stands(question):
+    with pytest.raises(WaitTimeoutError, match=r"still waiting after 0.01 s \(waiting: ask\)"):
+        question.wait(0.01)
+
+
+def test_the_data_of_an_event_becomes_the_result(question):
+    question.resume("yes", {"by": "anna"})
+    assert question.wait(5).context.steps["ask"] == {"by": "anna"}
+
+
+def test_an_event_is_applied_once_from_however_many_places(question):
+    outcomes = []
+
+    def send(number):
+        try:
+            question.resume("yes", {"by": number})
+            outcomes.append(number)
+        except NotWaitingError:
+            pass
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [winner] = outcomes
+    assert question.wait(5).context.steps["ask"] == {"by": winner}
+    assert [entry.kind for entry in question.history()].count("resume") == 1
+
+
+@pytest.mark.parametrize("event", ["maybe", "", "two words", "\ud800", None])
+def test_an_event_that_nothing_waits_for_is_refused(question, event):
+    with pytest.raises(NotWaitingError):
+        question.resume(event)
+    assert question.get().status == "waiting"
+
+
+def test_a_finished_run_waits_for_nothing(question):
+    question.cancel()
+    with pytest.raises(NotWaitingError, match="ended"):
+        question.resume("yes", keep_early=True)
+
+
+def test_several_steps_that_wait_are_named(hephaestus):
+    handle = waiting(Two)
+    eventually(lambda: len(handle.get().waiting_steps) == 2)
+    with pytest.raises(AmbiguousResumeError, match="left, right"):
+        handle.resume("yes")
+    handle.resume("yes", step=LEFT)
+    handle.resume("no", step="right")
+    assert handle.wait(5).status == "completed"
+
+
+def test_a_running_step_waits_for_nothing(hephaestus, gate):
+    handle = Gated.start("a1")
+    assert gate.begun.wait(5)
+    with pytest.raises(NotWaitingError, match="gate being executed"):
+        handle.resume("open")
+
+
+def test_an_event_for_a_step_that_is_about_to_wait_is_not_lost(hephaestus, gate):
+    handle = Gated.start("a1")
+    assert gate.begun.wait(5)
+    threading.Timer(0.05, gate.opened.set).start()
+    handle.resume("open", {"n": 1})
+    assert handle.wait(5).context.steps["gate"] == {"n": 1}
+
+
+def test_an_early_event_that_no_step_will_wait_for_is_refused(hephaestus, gate):
+    handle = Gated.start("a1")
+    with pytest.raises(NotWaitingError):
+        handle.resume("close", keep_early=True)
+    with pytest.raises(NotWaitingError):
+        handle.resume("open", step="other", keep_early=True)
+
+
+def test_data_that_cannot_be_carried_is_refused_with_its_path(question):
+    with pytest.raises(DataError, match=r"data\.tags"):
+        question.resume("yes", {"tags": {"a"}})
+
+
+def test_a_cancelled_run_says_why(question):
+    with EventCapture() as captured:
+        question.cancel("too late")
+    instance = question.get()
+    assert (instance.status, instance.cancel_reason) == (Status.CANCELLED, "too late")
+    assert instance.waiting_steps == instance.active_steps == frozenset()
+    assert instance.current_step is None
+    assert [event.event for event in captured.events] == [("hephaestus", "workflow", "cancel")]
+    assert [(entry.kind, entry.reason) for entry in question.history()][-1] == ("cancel", "too late")
+
+
+def test_what_has_ended_cannot_be_cancelled(question):
+    question.cancel()
+    with pytest.raises(NotCancellableError):
+        Question.cancel("a1")
+
+
+def test_what_was_never_started_is_not_found(hephaestus):
+    with pytest.raises(InstanceNotFoundError, match="question::nobody"):
+        Question.get("nobody")
+    with pytest.raises(InstanceNotFoundError):
+        hephaestus.history("01a202db-5211-71eb-b64c-54291c92b12b")
+
+
+@pytest.mark.parametrize("id", [5, None, b"question::a1"])
+def test_an_id_that_is_no_string_is_named(hephaestus, id):
+    with pytest.raises(ValueError, match="must be a string"):
+        hephaestus.get(id)
+
+
+def test_one_id_of_two_workflows_is_ambiguous(hephaestus):
+    class Other(Workflow):
+        unique = Unique("question")
+        initial_step = Ask
+        transitions = {(Ask, "yes"): Done, (Ask, "no"): Done, (Ask, "timeout"): Done}
+
+    first, second = Question.start("a1"), Other.start("a1")
+    with pytest.raises(AmbiguousInstanceError, match=first.run_id):
+        hephaestus.get("question::a1")
+    assert Other.get("a1").run_id == second.run_id
+
+
+def test_without_a_scope_every_start_has_an_id_of_its_own(hephaestus):
+    handles = [Many.start("a1") for _ in range(3)]
+    assert len({handle.id for handle in handles}) == 3
+    assert all(handle.id.startswith("many::a1::") for handle in handles)
+    with pytest.raises(ConfigurationError, match="scope is 'none'"):
+        Many.get("a1")
+    assert Many.get(handles[0].id).run_id == handles[0].run_id
+    assert len(Many.list()) == 3
+
+
+def test_a_page_leads_to_the_next(hephaestus):
+    handles = [Many.start("a1") for _ in range(5)]
+    first = hephaestus.list(limit=3)
+    second = hephaestus.list(limit=3, cursor=first.next_cursor)
+    listed = [instance.run_id for page in (first, second) for instance in page]
+    assert sorted(listed) == sorted(handle.run_id for handle in handles)
+    assert second.next_cursor is None
+
+
+def test_filters_must_all_match(hephaestus, question):
+    Many.start("a1").wait(5)
+    now = datetime.now(UTC)
+    assert len(hephaestus.list(tag="slow", status="waiting", workflow=Question)) == 1
+    assert len(hephaestus.list(tag="slow", status="completed")) == 0
+    assert len(hephaestus.list(started_before=now - timedelta(hours=1))) == 0
+    assert len(hephaestus.list(started_after=now - timedelta(hours=1), status_in=["waiting", "completed"])) == 2
+    with pytest.raises(TypeError, match="no filter 'colour'"):
+        hephaestus.list(colour="red")
+
+
+def test_a_timeout_gives_its_event(hephaestus):
+    with EventCapture() as captured:
+        handle = Question.start("a1", {"timeout": 0.05})
+        assert handle.wait(10).status == "completed"
+    [resumed] = captured.of(("hephaestus", "step", "resume"))
+    assert (resumed.metadata["resume_event"], resumed.metadata["source"]) == ("timeout", "timeout")
+    assert resumed.measurements["wait_duration"] >= 50_000_000
+    assert [entry.kind for entry in handle.history()] == ["attempt", "timer", "attempt"]
+
+
+def test_a_timer_that_was_set_by_hand_gives_the_timeout(hephaestus, question):
+    hephaestus.schedule_resume(question.id, Ask, 0.05)
+    assert question.wait(10).status == "completed"
+    assert question.history()[1].event == "timeout"
+
+
+def test_a_timer_that_was_taken_back_does_not_fire(hephaestus, question):
+    reference = hephaestus.schedule_resume(question.id, "ask", timedelta(hours=1))
+    assert hephaestus.cancel_timer(reference) is True
+    assert hephaestus.cancel_timer(reference) is False
+    with pytest.raises(ValueError, match="no reference"):
+        hephaestus.cancel_timer("nonsense")
+
+
+def test_a_timer_for_a_step_that_cannot_take_it_is_refused(hephaestus, question):
+    with pytest.raises(NotWaitingError, match="no step 'start'"):
+        hephaestus.schedule_resume(question.id, Start, 1)
+    with pytest.raises(ValueError, match="negative"):
+        hephaestus.schedule_resume(question.id, Ask, -1)
+
+
+def test_a_wait_takes_its_time(hephaestus):
+    class Nap(Workflow):
+        unique = Unique("nap")
+        initial_step = (Wait, {"duration": timedelta(milliseconds=80)})
+        transitions = {(Wait, "timeout"): Done}
+
+    instance = Nap.start("a1").wait(10)
+    assert instance.finished_at - instance.started_at >= timedelta(milliseconds=80)
+    assert dict(instance.step_configs) == {Wait: {"duration": 80_000, "unit": "microsecond"}}
+
+
+def test_a_wait_for_an_event_gives_up_after_its_timeout(hephaestus):
+    class Patience(Workflow):
+        unique = Unique("patience")
+        initial_step = (WaitForEvent, {"event_name": "paid", "timeout_ms": 50})
+        transitions = {(WaitForEvent, "received"): Done, (WaitForEvent, "timeout"): Done}
+
+    handle = Patience.start("a1")
+    assert handle.wait(10).status == "completed"
+    assert handle.history()[1].event == "timeout"
+
+
+def test_a_failed_attempt_is_tried_again_until_it_works(hephaestus):
+    class Flaky(Step):
+        events = ("done",)
+        retry = RetryPolicy(max_attempts=3, base=0.01)
+
+        def execute(self, instance, config, context):
+            if instance.step_states["flaky"].attempt < 3:
+                raise RuntimeError("not yet")
+            return Ok("done", {"key": instance.idempotency_key(self)})
+
+    class Trying(Workflow):
+        unique = Unique("trying")
+        initial_step = Flaky
+        transitions = {(Flaky, "done"): Done}
+
+    with EventCapture() as captured:
+        handle = Trying.start("a1")
+        instance = handle.wait(10)
+    assert instance.context.steps["flaky"] == {"key": f"{handle.run_id}:flaky"}
+    assert [entry.outcome for entry in handle.history()] == ["retrying", "retrying", "completed", "completed"]
+    exceptions = captured.of(("hephaestus", "step", "exception"))
+    assert [event.metadata["will_retry"] for event in exceptions] == [True, True]
+    assert [event.metadata["attempt"] for event in captured.of(("hephaestus", "step", "start"))] == [1, 2, 3, 1]
+    numbers = [event.metadata["sequence"] for event in captured.events]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_an_instance_whose_class_is_gone_is_still_listed(hephaestus, question):
+    from hephaestus_celery import DefinitionError
+    from hephaestus_celery.core.registry import WORKFLOWS
+
+    WORKFLOWS.discard(Question)
+    try:
+        [instance] = hephaestus.list()
+        assert instance.id == "question::a1"
+        with pytest.raises(DefinitionError, match=r"(?s)question::a1.*Question"):
+            _ = instance.waiting_steps
+    finally:
+        WORKFLOWS.add(Question)
+
+
+def test_parallel_branches_run_side_by_side(hephaestus):
+    meeting = threading.Barrier(8)
+
+    class Meet(Step):
+        events = ("met",)
+
+        def execute(self, instance, config, context):
+            meeting.wait(10)
+            return Ok("met")
+
+    branches = [Meet.named(f"meet{number}") for number in range(8)]
+
+    class Meeting(Workflow):
+        unique = Unique("meeting")
+        initial_step = Start
+        transitions = {(Start, "go"): branches, **{(branch, "met"): Done for branch in branches}}
+
+    assert Meeting.start("a1").wait(20).status == "completed"

@@ -228,7 +228,8 @@ class HandRun:
 
     def renew(self, step: str, *, fence: str | None = None) -> bool:
         lease = Lease(run_id=self.id, step=step, fence=fence or self.fences.get(step, "no fence"))
-        return list(self.storage.renew([lease]))[0]
+        [held] = self.storage.renew([lease])
+        return held
 
     def seize(self, step: str, attempt: int = 1, *, holder: str, fence: str | None = None) -> int | None:
         fence = fence or f"fence{next(self._numbers)}"

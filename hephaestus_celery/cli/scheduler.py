@@ -9,14 +9,12 @@ import socket
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 from hephaestus_celery.app import Hephaestus
 from hephaestus_celery.core.registry import RUNTIMES
 from hephaestus_celery.exceptions import ConfigurationError
-from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.scheduler import Scheduler
-from hephaestus_celery.storage.base import Storage, Tick
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -42,8 +40,7 @@ def run_scheduler(app: Any) -> None:
 
 
 def _runtimes_of(app: Any) -> list[Hephaestus]:
-    known = RUNTIMES._runtimes  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the registry lists them for nobody else yet
-    found = [runtime for runtime in known if isinstance(runtime, Hephaestus) and runtime.app is app]
+    found = [runtime for runtime in RUNTIMES.all() if isinstance(runtime, Hephaestus) and runtime.app is app]
     if not found:
         raise ConfigurationError(
             f"the application {app.main!r} has no Hephaestus; create one, Hephaestus(app), in a module that it imports"
@@ -60,9 +57,6 @@ def _scheduler(runtime: Hephaestus, *, hostname: str) -> Scheduler:
             f"{runtime.name} does not run its steps on workers, but in the process that starts them (see "
             "task_always_eager); a process of its own has nothing to schedule"
         )
-    storage = cast("Storage", _SeatNotes(runtime.storage))
-    driver = Driver(storage=storage, settings=runtime.settings, runner=type(runner))
-    runner.bind(lambda: driver)
     return runner.scheduler(hostname=hostname)
 
 
@@ -91,29 +85,3 @@ def _stopped_by_signals(schedulers: Sequence[Scheduler]) -> Generator[None]:
 def _stop(schedulers: Sequence[Scheduler]) -> None:
     for scheduler in schedulers:
         scheduler.stop()
-
-
-class _SeatNotes:
-    """A storage that logs when its scheduler gets the seat of a partition, or loses it; the rest is the storage's own."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._held: dict[int, bool] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
-
-    def separate(self) -> Storage:
-        return cast("Storage", _SeatNotes(self._storage.separate()))
-
-    def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
-        tick = self._storage.tick(partition, owner=owner, worker=worker, seize=seize)
-        before = self._held.get(partition)
-        if tick.held is not before:
-            self._held[partition] = tick.held
-            where = f"the seat of partition {partition}"
-            if tick.held:
-                logger.info("the scheduler has %s", where)
-            else:
-                logger.info("another scheduler has %s; this one waits for it", where)
-        return tick

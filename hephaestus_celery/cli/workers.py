@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,7 +15,8 @@ from typing import Self
 from hephaestus_celery import clock
 from hephaestus_celery.exceptions import HephaestusError
 
-STOP_SECONDS = 15.0
+STOP_SECONDS, HASTE_SECONDS = 15.0, 3.0
+"""How long workers may take to finish what they are doing: at a regular end, and when an exception ends the block."""
 _LOG_LINES = 20
 
 
@@ -43,7 +45,8 @@ class Workers:
 
     Each has a session of its own, so that Ctrl-C in a terminal reaches the caller alone, which stops them by leaving the
     block: what they are doing they finish (Celery's warm shutdown), and whoever has not ended after some seconds is
-    killed. ``folder`` takes their logs, ``worker1.log`` and so on, and is where they run.
+    killed. ``folder`` takes their logs, ``worker1.log`` and so on, and is where they run; what killed ones leave in their
+    folder for temporary files goes with it.
     """
 
     def __init__(self, app: str, *, count: int, folder: Path) -> None:
@@ -51,6 +54,7 @@ class Workers:
         self._count = count
         self._folder = folder
         self._launched = 0
+        self._temporary = tempfile.TemporaryDirectory(prefix="hephaestus-workers-")
         self._workers: list[Worker] = []
 
     def __enter__(self) -> Self:
@@ -58,12 +62,12 @@ class Workers:
             for _ in range(self._count):
                 self.add()
         except BaseException:
-            self._stop()
+            self._stop(HASTE_SECONDS)
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stop()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stop(STOP_SECONDS if kind is None else HASTE_SECONDS)
 
     def check(self) -> None:
         """Raise :class:`WorkerDiedError` unless all of them are alive."""
@@ -100,6 +104,7 @@ class Workers:
             process = subprocess.Popen(  # noqa: S603 - this interpreter, and an application of ours
                 [sys.executable, "-m", "celery", "-A", self._app, "worker", *arguments],
                 cwd=self._folder,
+                env={**os.environ, "TMPDIR": self._temporary.name},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -107,16 +112,17 @@ class Workers:
             )
         return Worker(name=name, process=process, log=log)
 
-    def _stop(self) -> None:
+    def _stop(self, seconds: float) -> None:
         for worker in self._workers:
             worker.process.send_signal(signal.SIGTERM)
-        deadline = clock.monotonic_ns() + int(STOP_SECONDS * 1e9)
+        deadline = clock.monotonic_ns() + int(seconds * 1e9)
         for worker in self._workers:
             left = max(0.0, (deadline - clock.monotonic_ns()) / 1e9)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.process.wait(timeout=left)
             _kill(worker)
         self._workers.clear()
+        self._temporary.cleanup()
 
 
 def _kill(worker: Worker) -> None:

@@ -135,6 +135,10 @@ class RuntimeRegistry:
         with self._lock:
             self._runtimes = [known for known in self._runtimes if known is not runtime]
 
+    def all(self) -> tuple[Runtime, ...]:
+        """The runtimes that are open."""
+        return tuple(self._runtimes)
+
     def sole(self, workflow: WorkflowClass) -> Runtime:
         """The one runtime of the process; ``ConfigurationError`` for none or several."""
         known = self._runtimes

@@ -45,6 +45,7 @@ from hephaestus_celery.storage.base import (
     Refused,
     Retry,
     Storage,
+    StoredRun,
     Suspend,
 )
 
@@ -96,10 +97,16 @@ class Driver:
         )
         return messages(workflow.name, workflow.version, run_id, [self.storage.create(new)])[0]
 
-    def claim(self, workflow: str, run_id: str, step: str, attempt: int, *, worker: Worker) -> Job | Refusal:
-        """Claim what a message hints at."""
+    def claim(
+        self, workflow: str, run_id: str, step: str, attempt: int, *, worker: Worker, fence: str | None = None
+    ) -> Job | Refusal:
+        """Claim what a message hints at.
+
+        Who asks again after a ``StorageError`` does so with the same ``fence``: the store may have given the claim
+        without its answer coming through, and gives that answer again.
+        """
         versions = WORKFLOWS.versions(workflow)
-        fence = secrets.token_hex(8)
+        fence = fence or secrets.token_hex(8)
         request = ClaimRequest(
             run_id=run_id,
             step=step,
@@ -285,8 +292,7 @@ class Driver:
         instance = codec.decode_instance(run)
         step_class = None if instance.definition is None else instance.definition.graph.by_key.get(step)
         if step_class is None:
-            # The history has it; the steps of this run are told, and its attempts failed, by workers that know them.
-            return Outcome(label="unknown")
+            return self._rescued_unknown(run, run_id, step, fence=fence, reason=reason, worker=worker)
         scene = Scene(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
         told = stories.rescued(scene, number, attempt=run.steps[step].attempt, reason=reason)
         if fence is None:
@@ -299,6 +305,26 @@ class Driver:
         duration = max(0, self.storage.now() - claim.claimed_at) * 1000
         outcome = self._fail(job, lost(f"step {step}: {reason}"), duration)
         return replace(outcome, story=[*told, *outcome.story])
+
+    def _rescued_unknown(
+        self, run: StoredRun, run_id: str, step: str, *, fence: str | None, reason: str, worker: Worker
+    ) -> Outcome:
+        # The workflow is another deployment's: its attempt is failed all the same, by the application's own policy;
+        # only the history tells of it, since there is no class to name.
+        if fence is None:
+            return Outcome(label="unknown")
+        state = run.steps[step]
+        answer = lost(f"step {step}: {reason}")
+        entry = codec.encode_entry(
+            kind="attempt", step=step, attempt=state.attempt, reason=answer.message, worker=worker.hostname
+        )
+        common = {"operation": f"{fence}f", "run_id": run_id, "step": step, "fence": fence, "entry": entry}
+        if state.attempt < state.max_attempts:
+            delay = self.settings.default_retry.delay(state.attempt, chance=secrets.SystemRandom().random())
+            self.storage.commit(Retry(**common, delay=int(delay * 1e6)))
+        else:
+            self.storage.commit(Fail(**common, failure=codec.encode(answer.failure)))
+        return Outcome(label="unknown")
 
     def _fail(self, job: Job, answer: Failed, duration: int) -> Outcome:
         state = job.claim.run.steps[job.scene.step.key]

@@ -48,6 +48,7 @@ class Scheduler:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._calm_since = 0
+        self._seats: dict[int, bool] = {}
 
     def start(self) -> None:
         """Start the thread; again is the same as once."""
@@ -95,11 +96,21 @@ class Scheduler:
         seize = clock.monotonic_ns() >= self._calm_since
         while True:
             tick = storage.tick(number, owner=self._owner, worker=self._worker.hostname or "", seize=seize)
+            self._note_seat(number, tick)
             for trouble in tick.troubles:
                 logger.error("an entry of the due set can't be read: %s", trouble)
             self._handle(tick.entries)
             if not tick.more or self._stopping.is_set():
                 return tick
+
+    def _note_seat(self, number: int, tick: Tick) -> None:
+        if self._seats.get(number) is tick.held:
+            return
+        self._seats[number] = tick.held
+        if tick.held:
+            logger.info("the scheduler has the seat of partition %d", number)
+        else:
+            logger.info("another scheduler has the seat of partition %d; this one waits for it", number)
 
     def _handle(self, entries: Sequence[DueEntry]) -> None:
         driver = self._driver()

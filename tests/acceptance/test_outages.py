@@ -63,7 +63,7 @@ def test_a_step_keeps_its_result_while_the_store_is_away(stage, servers):
     _, store = servers
     stage.start_workers(1)
     handle = stage.hephaestus.start_instance(flows.Gated, {"gate": str(stage.folder / "gate")}, id="x1")
-    eventually(lambda: stage.executions())
+    eventually(stage.executions)
     store.stop()
     (stage.folder / "gate").touch()
     pass_time(3)
@@ -112,7 +112,7 @@ def test_cut_connections_and_forgotten_scripts_are_not_noticed(stage):
 def test_a_worker_that_is_shut_down_in_a_step_leaves_it_to_the_next(stage, number):
     stage.start_workers(1)
     handle = stage.hephaestus.start_instance(flows.Gated, {"gate": str(stage.folder / "gate")}, id="x1")
-    eventually(lambda: stage.executions())
+    eventually(stage.executions)
     stage.workers[0].process.send_signal(number)
     if number == signal.SIGTERM:
         eventually(lambda: "Warm shutdown" in stage.workers[0].log.read_text())

@@ -164,3 +164,16 @@ class Approval(Workflow):
 FLOWS = (Linear, Diamond, Wide, Choice, Naps, Deadline, Approval)
 EVENTS = {Approval: "approved", Deadline: "paid"}
 """The event that a run of the workflow is sent right after its start, to be kept until its step waits."""
+
+
+class Once(Work):
+    """May be attempted once only: whatever counts as an attempt without one fails it."""
+
+    retry = RetryPolicy(max_attempts=1)
+
+
+class Fragile(Workflow):
+    name = "chaos_fragile"
+    unique = Unique("chaosfragile")
+    initial_step = Once
+    transitions = {(Once, "done"): Done}

@@ -6,13 +6,14 @@ that made the history: a checker that shared a fault with it would miss it.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hephaestus_celery import HistoryEntry, Instance
+from hephaestus_celery import HistoryEntry, Instance, InstanceNotFoundError
 from hephaestus_celery.storage.redis.keys import CATALOGUE
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def check(arena: Arena, episode: Episode, *, silences: bool) -> Verdict:
     """Look at everything; with ``silences`` a fault may have kept events from being told."""
     verdict = Verdict(runs=len(episode.started))
     runs = list(_runs(arena, episode.started))
+    gone = {start.run_id for start in episode.started} - {run.started.run_id for run in runs}
+    verdict.problems.extend(f"run {run_id} was accepted, and the store does not know it" for run_id in gone)
     for run in runs:
         completed = run.instance.status == "completed"
         verdict.completed += completed
@@ -90,7 +93,7 @@ def check(arena: Arena, episode: Episode, *, silences: bool) -> Verdict:
     if not silences and verdict.untold:
         verdict.problems.append(f"{verdict.untold} events were never told")
     if not verdict.lost:  # else there is more to say of these runs than that they left something
-        verdict.problems.extend(_leftovers(arena))
+        verdict.problems.extend(_leftovers(arena, runs=len(runs)))
     verdict.recoveries = [_recovery(strike.at, runs) for strike in episode.strikes]
     return verdict
 
@@ -103,9 +106,13 @@ def _runs(arena: Arena, started: Sequence[Started]) -> Iterator[Run]:
     for execution in arena.executions():
         executions[execution["run_id"]][execution["step"]] += 1
     for start in started:
+        try:
+            instance = arena.hephaestus.get(start.run_id)
+        except InstanceNotFoundError:
+            continue
         yield Run(
             started=start,
-            instance=arena.hephaestus.get(start.run_id),
+            instance=instance,
             history=arena.hephaestus.history(start.run_id),
             events=events[start.run_id],
             executions=executions[start.run_id],
@@ -114,7 +121,7 @@ def _runs(arena: Arena, started: Sequence[Started]) -> Iterator[Run]:
 
 def _commits(run: Run) -> Iterator[str]:
     numbers = [entry.sequence for entry in run.history]
-    if any(later <= earlier for earlier, later in zip(numbers, numbers[1:], strict=False)):
+    if any(later <= earlier for earlier, later in itertools.pairwise(numbers)):
         yield f"the numbers of its history do not increase: {numbers}"
     commits = Counter(
         (entry.kind, entry.step, entry.attempt) for entry in run.history if entry.kind != "rescue" and entry.outcome
@@ -161,8 +168,7 @@ def _numbers(run: Run) -> Iterator[str]:
     for entry in run.history:
         expected = (TOLD_AS[entry.kind, entry.outcome], entry.step)
         found = told.get(entry.sequence)
-        # `Done` is told by four events, and its entry has the number of the second or, in the history, of the first.
-        if found is not None and entry.step != "done" and found != expected:
+        if found is not None and found != expected:
             yield f"number {entry.sequence} is {expected} in the history and was told as {found}"
 
 
@@ -200,10 +206,12 @@ def _durations(run: Run) -> Iterator[str]:
             yield f"{event['metadata']['step']} waited {waited} ns of {whole}"
 
 
-def _leftovers(arena: Arena) -> Iterator[str]:
+def _leftovers(arena: Arena, *, runs: int) -> Iterator[str]:
     active = arena.hephaestus.list(status_in=["pending", "running", "waiting"]).instances
     yield from (f"{instance.id} is still listed as {instance.status}" for instance in active)
     client, prefix = arena.client, f"{arena.namespace}:{{0}}:"
+    if (stored := client.zcard(f"{prefix}index:all")) != runs:
+        yield f"{runs} runs were started, and {stored} are stored"
     for member in client.zrange(f"{prefix}due", 0, -1):
         if not member.endswith(b"|"):
             yield f"the due set still holds {member.decode()}"

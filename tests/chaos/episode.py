@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -15,7 +16,6 @@ import chaos_flows as flows
 import checker
 from arena import Arena
 from faults import Fault
-from stage import eventually
 
 from hephaestus_celery import AlreadyRunningError, InstanceNotFoundError, NotWaitingError, StorageError
 from hephaestus_celery.embedded import EmbeddedServer
@@ -68,7 +68,7 @@ def play(fault: Fault, *, seed: int, runs: int, folder: Path) -> Episode:
         if fault.synced:
             arena.keep_every_write()
         arena.open()
-        load = Load(arena, random.Random(chance.random()), runs=runs)
+        load = Load(Client(arena, random.Random(chance.random())).start, runs=runs)
         strike_until(load, fault, arena, chance, episode.strikes)
         episode.started = load.result()
         settle(arena)
@@ -78,7 +78,7 @@ def play(fault: Fault, *, seed: int, runs: int, folder: Path) -> Episode:
     return episode
 
 
-def strike_until(load: Any, fault: Fault, arena: Arena, chance: random.Random, strikes: list[Strike]) -> None:
+def strike_until(load: Load, fault: Fault, arena: Arena, chance: random.Random, strikes: list[Strike]) -> None:
     """Start a load, and let a fault strike until all of it is started; twice at least."""
     load.start()
     while load.is_alive() or len(strikes) < 2:
@@ -103,11 +103,11 @@ def settle(arena: Arena) -> None:
 
 
 class Load(threading.Thread):
-    """Starts runs of all workflows at a steady pace, whatever becomes of the server meanwhile."""
+    """Calls ``start(number)`` at a steady pace, whatever becomes of the server meanwhile."""
 
-    def __init__(self, arena: Arena, chance: random.Random, *, runs: int) -> None:
+    def __init__(self, start: Callable[[int], Started], *, runs: int) -> None:
         super().__init__(name="load")
-        self._arena, self._chance, self._runs = arena, chance, runs
+        self._begin, self._runs = start, runs
         self._known: list[Started] = []
         self._error: BaseException | None = None
 
@@ -116,7 +116,7 @@ class Load(threading.Thread):
         try:
             for number in range(self._runs):
                 time.sleep(max(0.0, begun + number / RUNS_PER_SECOND - time.monotonic()))
-                self._known.append(self._start(number))
+                self._known.append(self._begin(number))
         except BaseException as error:  # noqa: BLE001 - shown by result()
             self._error = error
 
@@ -127,7 +127,15 @@ class Load(threading.Thread):
             raise self._error
         return self._known
 
-    def _start(self, number: int) -> Started:
+
+class Client:
+    """Starts runs of all workflows in turn, and sends some of them an event."""
+
+    def __init__(self, arena: Arena, chance: random.Random) -> None:
+        self._arena, self._chance = arena, chance
+
+    def start(self, number: int) -> Started:
+        """Start a run, however often it takes."""
         flow = flows.FLOWS[number % len(flows.FLOWS)]
         instance_id = f"{flow.unique.key}::r{number}"
         hephaestus = self._arena.hephaestus
@@ -161,10 +169,9 @@ class Load(threading.Thread):
         hephaestus = self._arena.hephaestus
 
         def resume() -> bool:
-            try:
+            # Nothing waits: the timeout came first, or an attempt that failed for us was recorded all the same.
+            with contextlib.suppress(NotWaitingError):
                 hephaestus.resume(run_id, event, {"by": "load"}, keep_early=True)
-            except NotWaitingError:
-                pass  # the timeout came first, or an attempt that failed for us was recorded all the same
             return True
 
         _insist(resume, resume)
@@ -179,6 +186,3 @@ def _insist(first: Callable[[], Any], again: Callable[[], Any]) -> Any:
         except StorageError:
             call = again
             time.sleep(0.1)
-
-
-__all__ = ["Episode", "Load", "Started", "Strike", "eventually", "play", "settle", "strike_until"]

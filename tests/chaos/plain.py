@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections import Counter, defaultdict
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ import recorder
 from arena import Arena
 from faults import Fault
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from hephaestus_celery.embedded import EmbeddedServer
 
@@ -34,7 +34,7 @@ def play(fault: Fault, *, seed: int, runs: int, folder: Path) -> episode.Episode
         if fault.synced:
             arena.keep_every_write()
         arena.open()
-        load = _Load(arena, runs=runs)
+        load = episode.Load(_Client(arena).start, runs=runs)
         episode.strike_until(load, fault, arena, chance, played.strikes)
         played.started = load.result()
         _settle(arena, played.started)
@@ -44,30 +44,21 @@ def play(fault: Fault, *, seed: int, runs: int, folder: Path) -> episode.Episode
     return played
 
 
-class _Load(threading.Thread):
-    def __init__(self, arena: Arena, *, runs: int) -> None:
-        super().__init__(name="load")
-        self._app = plain_app.make_app(arena.broker, arena.namespace, backend="disabled://")
-        self._runs = runs
-        self._known: list[episode.Started] = []
+class _Client:
+    def __init__(self, arena: Arena) -> None:
+        self._app = plain_app.make_app(arena.broker, arena.namespace)
 
-    def run(self) -> None:
-        begun = time.monotonic()
-        for number in range(self._runs):
-            time.sleep(max(0.0, begun + number / episode.RUNS_PER_SECOND - time.monotonic()))
-            run_id = f"r{number}"
-            while True:
-                try:
-                    plain_app.canvas(self._app, run_id, number).apply_async()
-                    break
-                except (OperationalError, ConnectionError, TimeoutError):
-                    time.sleep(0.1)
-            self._known.append(episode.Started(run_id=run_id, at=time.time_ns()))
-
-    def result(self) -> list[episode.Started]:
-        self.join()
-        self._app.close()
-        return self._known
+    def start(self, number: int) -> episode.Started:
+        # Nobody waits for a result here; Celery would subscribe to each, and give up for ever after some seconds.
+        backend = self._app.backend  # one for each thread
+        backend.on_task_call = backend.remove_pending_result = lambda *_: None
+        run_id = f"r{number}"
+        while True:
+            try:
+                plain_app.canvas(self._app, run_id, number).apply_async()
+                return episode.Started(run_id=run_id, at=time.time_ns())
+            except (OperationalError, RedisError):
+                time.sleep(0.1)
 
 
 def _settle(arena: Arena, started: list[episode.Started]) -> None:

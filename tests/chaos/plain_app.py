@@ -17,9 +17,9 @@ VISIBILITY_SECONDS = 10
 WIDTH = 8
 
 
-def make_app(url: str, queue: str, *, backend: str) -> Celery:
-    """The application of the workers, and of the client (which waits for no result, and so needs no backend)."""
-    app = Celery("plain", broker=url, backend=backend)
+def make_app(url: str, queue: str) -> Celery:
+    """The application of the workers, and of the client."""
+    app = Celery("plain", broker=url, backend=url)
     app.conf.update(
         broker_connection_retry_on_startup=True,
         broker_transport_options={"visibility_timeout": VISIBILITY_SECONDS},
@@ -60,5 +60,4 @@ def steps_before_last(number: int) -> set[str]:
 
 
 if os.environ.get("HEPHAESTUS_TEST_ROLE") == "worker":
-    _url = os.environ["HEPHAESTUS_TEST_BROKER"]
-    app = make_app(_url, os.environ["HEPHAESTUS_TEST_NAMESPACE"], backend=_url)
+    app = make_app(os.environ["HEPHAESTUS_TEST_BROKER"], os.environ["HEPHAESTUS_TEST_NAMESPACE"])

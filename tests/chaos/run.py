@@ -21,6 +21,15 @@ import scorecard  # noqa: E402
 from faults import FAULTS  # noqa: E402
 
 
+def note(what: str, played: episode.Episode) -> None:
+    """A line on stderr with what the scorecard has no room for, and a line for every law that was broken."""
+    verdict = played.verdict
+    more = f"{verdict.rescues} rescues, {verdict.untold} events untold, {verdict.doubtful} starts raised yet stored"
+    said = "; ".join(strike.said for strike in played.strikes)
+    for line in (f"{what}, {more} ({said})", *(f"  {problem}" for problem in verdict.problems)):
+        print(line, file=sys.stderr, flush=True)
+
+
 def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -38,9 +47,7 @@ def main() -> int:
             with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
                 result = play(FAULTS[name], seed=seed, runs=options.runs, folder=Path(folder))
             played.append(result)
-            print(f"{name}, seed {seed}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-            for problem in result.verdict.problems:
-                print(f"  {problem}", file=sys.stderr, flush=True)
+            note(f"{name}, seed {seed}: {time.monotonic() - began:.0f} s", result)
     print(scorecard.render(played))
     return 1 if not options.plain and any(result.verdict.problems for result in played) else 0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 _HEAD = (
     *("Fault", "Seeds", "Strikes", "Runs", "Completed", "Lost", "Committed twice"),
-    *("Steps", "Executed again", "Crashes", "Recovery"),
+    *("Steps", "Executed again", "Worker crashes", "Recovery"),
 )
 
 

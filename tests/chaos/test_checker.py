@@ -112,7 +112,9 @@ def test_an_end_that_was_not_told_is_seen_where_none_may_be_missing(run):
 
 def test_a_wrong_duration_is_seen(run):
     wrong = {**run.events[-1], "measurements": {"duration": 1}}
-    assert any("was told to have taken 1" in problem for problem in broken(replace(run, events=[*run.events[:-1], wrong])))
+    assert any(
+        "was told to have taken 1" in problem for problem in broken(replace(run, events=[*run.events[:-1], wrong]))
+    )
 
 
 def test_a_step_that_completed_unexecuted_is_seen(run):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 from enum import Enum
 
 import pytest
 
 from hephaestus_celery.core.lifecycle import StepStatus
+from hephaestus_celery.core.run import Due
 from hephaestus_celery.storage.memory import MemoryStorage
 
-MOMENTS = {"start", "started_at", "finished_at", "queued_at", "claimed_at", "waiting_since", "at"}
+MOMENTS = {"start", "started_at", "finished_at", "queued_at", "claimed_at", "waiting_since", "at", "deadline"}
 UNORDERED = {"steps", "executing", "claimed"}  # of a delivery and a cancellation
-STORY = 80  # operations of one run
+STORY = 100  # operations of one run
+HOUR = 3_600_000_000
 
 
 def random_edges(chance):
@@ -57,21 +60,70 @@ def plain(value, name=""):
     return value
 
 
+def history(run):
+    """A run's history; what is said of a rescue is made up by the storages themselves, each in its own layout."""
+    return [{**plain(entry), "detail": json.loads(entry.detail)} for entry in run.history()]
+
+
+TIMED = {"retry": 4, "renew": 2, "seize": 4, "schedule": 3, "unschedule": 2, "tick": 8}
+"""How often a story has to do with time."""
+
+
+def make_due(run, member):
+    """Let what a run has in the due set under this name be over."""
+    if isinstance(run.storage, MemoryStorage):
+        run.storage._due[run.id, member] = 1
+    else:
+        run.storage._client.zadd(run.storage.keys.of_run(run.id).names[3], {f"{run.id}|{member}": 1})
+
+
 class Story:
     """The same run in two storages, led through one random story."""
 
     def __init__(self, chance, twins):
         self.chance, self.twins, self.told = chance, twins, []
+        self.fences, self.ticked = {}, set()
 
     def tell(self, operation, /, *args, **fields):
         """Do the same in both and compare the answers, and then all that is stored."""
         self.told.append((operation, args, fields))
         answers = [plain(getattr(twin, operation)(*args, **fields)) for twin in self.twins]
         assert answers[0] == answers[1], self.told
-        for look in ("load", "history"):
-            seen = [plain(getattr(twin, look)()) for twin in self.twins]
+        self.compare()
+
+    def compare(self):
+        for look in (lambda twin: plain(twin.load()), history):
+            seen = [look(twin) for twin in self.twins]
             assert seen[0] == seen[1], self.told
         assert set(self.twins[0].due()) == set(self.twins[1].due()), self.told
+
+    def tick(self, member):
+        """Let one thing come due in both, and compare what that means."""
+        self.told.append(("tick", member))
+        found = []
+        for twin in self.twins:
+            make_due(twin, member)
+            [*entries] = twin.storage.tick(0, owner="owner", worker="w1", seize=True).entries
+            assert len(entries) <= 1
+            for entry in entries:
+                if entry.kind in (Due.LAPSED, Due.OVERRAN):
+                    self.fences.setdefault(twin, {})[entry.dispatch.step] = entry.fence
+            found.append([plain(dataclasses.replace(entry, fence=entry.fence and "new")) for entry in entries])
+        assert found[0] == found[1], self.told
+        self.compare_taken(found[0])
+
+    def compare_taken(self, entries):
+        # A fence that a tick has made up is another in each storage; who takes a step over fails its attempt at once.
+        for entry in entries:
+            self.ticked.add(entry["kind"])
+            if entry["kind"] not in ("lapsed", "overran"):
+                continue
+            key, again = entry["dispatch"]["step"], self.chance.random() < 0.95
+            for twin in self.twins:
+                twin.fences[key] = self.fences[twin][key]
+            answers = [plain(twin.retry(key, delay=HOUR) if again else twin.fail(key)) for twin in self.twins]
+            assert answers[0] == answers[1], self.told
+        self.compare()
 
     def go_on(self, number):
         chance, steps = self.chance, self.twins[0].load().steps
@@ -81,30 +133,60 @@ class Story:
         claimed = [key for key, step in steps.items() if step.fence is not None]
         anywhere = chance.choice(list(self.twins[0].graph.by_key))
         match chance.choices(
-            ["claim", "complete", "suspend", "deliver", "fail", "cancel", "foreign"], [40, 22, 22, 9, 0.7, 0.7, 3]
+            ["claim", "complete", "suspend", "deliver", "fail", "cancel", "foreign", *TIMED],
+            [40, 18, 24, 20, 0.3, 0.3, 3, *TIMED.values()],
         )[0]:
             case "claim":
                 key = chance.choice(unclaimed) if unclaimed and chance.random() < 0.9 else anywhere
-                self.tell("claim", key, 1 if chance.random() < 0.95 else 2, fence=f"fence{number}")
+                attempt = steps[key].attempt if key in steps and chance.random() < 0.95 else chance.choice([1, 2])
+                limit, holder = chance.choice([None, None, HOUR]), chance.choice([None, "task1", "task2"])
+                self.tell("claim", key, attempt, fence=f"fence{number}", limit=limit, holder=holder)
             case "complete" if claimed:
                 self.complete(chance.choice(claimed), steps)
             case "suspend" if claimed:
                 key = chance.choice(claimed)
                 if steps[key].resume is None:  # a delivered event is applied, it does not wait again
                     accepts = {
-                        name: self.event(key) for name in chance.sample(["go", "on", "up"], chance.choice([0, 2, 3, 3]))
+                        name: self.event(key)
+                        for name in chance.sample(["go", "on", "up"], chance.choice([0, 2, 3, 3, 3, 3]))
                     }
-                    self.tell("suspend", key, accepts=accepts, timeout=chance.choice([None, 1_000_000]))
+                    self.tell("suspend", key, accepts=accepts, timeout=chance.choice([None, HOUR]))
             case "deliver":
-                step = chance.choice([None, None, None, anywhere])
+                step = chance.choice([None, None, None, None, None, anywhere])
                 name = chance.choice(["go", "go", "on", "up"])
-                self.tell("deliver", name, f'{{"n":{number}}}', step=step, keep=chance.random() < 0.4)
+                self.tell("deliver", name, f'{{"n":{number}}}', step=step, keep=chance.random() < 0.25)
             case "fail" if claimed:
                 self.tell("fail", chance.choice(claimed), failure=f'{{"n":{number}}}')
             case "cancel":
                 self.tell("cancel", chance.choice([None, "", "enough"]))
             case "foreign":
                 self.tell("complete", anywhere, self.event(anywhere), fence="foreign", operation=f"foreign{number}")
+            case timed:
+                self.go_on_in_time(timed, number, steps)
+
+    def go_on_in_time(self, operation, number, steps):
+        chance = self.chance
+        claimed = [key for key, step in steps.items() if step.fence is not None]
+        anywhere = chance.choice(list(self.twins[0].graph.by_key))
+        match operation:
+            case "retry" if claimed:
+                self.tell("retry", chance.choice(claimed), delay=HOUR)
+            case "renew":
+                self.tell("renew", chance.choice(claimed or [anywhere]), fence=chance.choice([None, None, "foreign"]))
+            case "seize":
+                key = chance.choice(claimed or [anywhere])
+                attempt = steps[key].attempt if key in steps else 1
+                self.tell("seize", key, attempt, holder=chance.choice(["task1", "task2", ""]), fence=f"seizer{number}")
+            case "schedule":
+                step = chance.choice([anywhere, "unheard"] if chance.random() < 0.1 else [anywhere])
+                self.tell("schedule", step, reference=f"ref{number}", delay=HOUR)
+            case "unschedule":
+                member = chance.choice([member for member in self.twins[0].due() if "|" in member] or ["s0|none"])
+                step, _, reference = member.partition("|")
+                self.tell("unschedule", step, reference=reference)
+                self.tell("unschedule", step, reference=reference)
+            case "tick" if self.twins[0].due():
+                self.tick(chance.choice(sorted(self.twins[0].due())))
             case _:
                 pass
 
@@ -138,16 +220,18 @@ def test_both_storages_tell_one_story(drive, redis_storage, seed):
 
 
 def test_the_stories_reach_every_end_and_every_verdict(drive):
-    seen = set()
-    for seed in range(60):
+    seen, ticked = set(), set()
+    for seed in range(200):
         chance = random.Random(seed)
         run = drive(MemoryStorage()).start(random_edges(chance), config=chance.choice([None, '{"n":0}']))
         story = Story(chance, [Noting(run, seen), run_twin(run)])
         for number in range(STORY):
             story.go_on(number)
         seen.add(run.load().status.value)
+        ticked |= story.ticked
     assert seen >= {"completed", "failed", "cancelled", "applied", "conflict", "discarded", "stale", "taken"}
     assert seen >= {"accepted", "kept", "ambiguous", "not_waiting", "resumed"}
+    assert ticked == {kind.value for kind in Due if kind not in (Due.NOTHING, Due.OVERRAN)}
 
 
 def run_twin(run):
@@ -165,7 +249,7 @@ class Noting:
 
     def __getattr__(self, name):
         found = getattr(self._run, name)
-        if name not in ("claim", "complete", "suspend", "fail", "deliver", "cancel"):
+        if name not in ("claim", "complete", "suspend", "retry", "fail", "deliver", "cancel"):
             return found
 
         def noted(*args, **fields):

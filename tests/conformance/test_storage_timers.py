@@ -448,6 +448,15 @@ def test_a_timer_can_be_taken_back(stand):
     assert (list(stand.tick().entries), run.due()) == ([], {})
 
 
+def test_a_timer_is_taken_back_once(stand):
+    run = stand.start()
+    run.wait_at("a")
+    run.schedule("a")
+    run.unschedule("a")
+    assert run.unschedule("a") is False
+    stand.calm()
+
+
 def test_taking_one_timer_back_leaves_the_others(stand):
     run = stand.start()
     run.wait_at("a", timeout=HOUR)

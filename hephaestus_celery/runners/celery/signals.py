@@ -13,10 +13,10 @@ from celery import signals
 from celery.app.task import Context
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
-from hephaestus_celery.runners.celery.task import JOB, OUTCOME, StepTask
-from hephaestus_celery.runners.jobs import Job, Outcome
+from hephaestus_celery.runners.celery.task import OUTCOME, StepTask
+from hephaestus_celery.runners.jobs import Outcome
 
-_ANNOUNCED, _TOLD = "hephaestus_announced", "hephaestus_told"
+_TOLD = "hephaestus_told"
 _UID = "hephaestus_celery.{}"
 
 
@@ -38,10 +38,7 @@ def on_prerun(sender: Any = None, **_: Any) -> None:
     if not isinstance(sender, StepTask):
         return
     sender.claim()
-    request: Context = sender.request
-    job: Job | None = getattr(request, JOB, None)
-    if job is not None and _once(request, _ANNOUNCED):
-        job.announce()
+    sender.announce()
 
 
 def on_ended(sender: Any = None, **_: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from typing import TYPE_CHECKING, Any, cast
 
 from celery import Celery, Task
@@ -29,6 +30,7 @@ HARD_MARGIN = 1.0
 
 # What a message led to, kept on the request: the receivers of the task's signals read it.
 JOB, OUTCOME, REFUSAL = "hephaestus_job", "hephaestus_outcome", "hephaestus_refusal"
+FENCE, ANNOUNCED = "hephaestus_fence", "hephaestus_announced"
 
 
 class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in the stubs only
@@ -50,7 +52,10 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
     runner: CeleryRunner
 
     def claim(self) -> None:
-        """Claim what the message hints at, once per request; ``StorageError`` when the store is out of reach."""
+        """Claim what the message hints at, once per request; ``StorageError`` when the store is out of reach.
+
+        Asked again after that, it goes on with the same claim.
+        """
         request: Any = self.request
         if getattr(request, JOB, None) is not None or getattr(request, REFUSAL, None) is not None:
             return
@@ -66,7 +71,11 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
             return
         run_id, step, attempt, _ = hint
         worker = Worker(hostname=request.hostname, task_id=request.id, exits=(SoftTimeLimitExceeded,))
-        claimed = self.runner.driver.claim(self.workflow_name, run_id, step, attempt, worker=worker)
+        fence: str | None = getattr(request, FENCE, None)
+        if fence is None:
+            fence = secrets.token_hex(8)
+            setattr(request, FENCE, fence)
+        claimed = self.runner.driver.claim(self.workflow_name, run_id, step, attempt, worker=worker, fence=fence)
         if isinstance(claimed, Refusal):
             setattr(request, REFUSAL, claimed.reason.value)
             self._note(claimed, run_id, step)
@@ -76,17 +85,30 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Go on with the claim that ``task_prerun`` has made; without one the message is a duplicate and ends here.
 
-        The receiver of ``task_prerun`` may have failed, and Celery swallows that: then the claim is made here.
+        The receiver of ``task_prerun`` may have failed, and Celery swallows that: then the claim is made here, for as
+        long as a lease lasts. A store that was frozen may have given it to the call that got no answer, and to give
+        up at once would count as a lost attempt of a step that was never executed.
         """
-        try:
-            self.claim()
-        except StorageError as error:
-            # Nothing is known of the step, so nothing may be lost: the message goes back, and not at once again.
-            clock.sleep(1)
-            raise Reject(str(error), requeue=True) from error
+        deadline = clock.monotonic_ns() + int(self.runner.driver.settings.lease.total_seconds() * 1e9)
+        while True:
+            try:
+                self.claim()
+                break
+            except StorageError as error:
+                if clock.monotonic_ns() > deadline:
+                    raise Reject(str(error), requeue=True) from error
+                clock.sleep(0.2)
+        self.announce()
         refusal = getattr(self.request, REFUSAL, None)
         if refusal is not None:
             raise Ignore(refusal)
+
+    def announce(self) -> None:
+        """Tell what the claim has committed, once per request."""
+        job: Job | None = getattr(self.request, JOB, None)
+        if job is not None and not getattr(self.request, ANNOUNCED, False):
+            setattr(self.request, ANNOUNCED, True)
+            job.announce()
 
     def run(self, *args: Any, **kwargs: Any) -> str:
         """Execute and commit. A failed attempt is raised after it was committed, for Celery's monitors to see."""

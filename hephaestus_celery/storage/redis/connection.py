@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis import Redis
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -35,7 +35,7 @@ def connect(url: str, *, timeout: timedelta, options: Mapping[str, Any]) -> Redi
         "health_check_interval": 25,
         # A lost connection is tried again at once; a server that is silent for the whole time limit is not: redis-py
         # nests the attempts to connect in those of the command, and a caller would wait nine time limits.
-        "retry": Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.2), 2, (LostConnectionError,)),
+        "retry": Retry(ExponentialBackoff(base=0.02, cap=0.2), 2, (LostConnectionError,)),
         "retry_on_error": [LostConnectionError],
         **options,
     }

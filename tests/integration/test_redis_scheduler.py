@@ -1,0 +1,425 @@
+"""The due set on a server: one scheduler at a time, lost messages ever less often, old runs pruned, rubbish survived."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from hephaestus_celery.core.lifecycle import Status
+from hephaestus_celery.core.run import Due, Verdict
+from hephaestus_celery.storage.base import Query
+from hephaestus_celery.storage.redis.connection import connect
+from hephaestus_celery.storage.redis.store import RedisStorage
+
+SOON = timedelta(microseconds=1)
+HOUR = 3_600_000_000
+MINUTE = 60_000_000
+
+
+@pytest.fixture
+def stand_with(redis_url, namespace, redis_storage, drive):
+    """``stand_with(lease=...)``: a storage with these settings on the keys of this test, driven by hand."""
+    made = []
+
+    def make(**settings):
+        made.append(RedisStorage(redis_url, namespace=namespace, **settings))
+        return drive(made[-1])
+
+    yield make
+    for storage in made:
+        storage.close()
+
+
+@pytest.fixture
+def seat(namespace):
+    """The key that says who the scheduler is."""
+    return f"{namespace}:{{0}}:scheduler"
+
+
+@pytest.fixture
+def due(namespace):
+    """The key of the due set."""
+    return f"{namespace}:{{0}}:due"
+
+
+def eventually(condition):
+    """Wait for what the server does by itself."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+
+
+# The seat
+
+
+def test_one_owner_ticks_at_a_time(stand):
+    run = stand.start()
+    run.wait_at("a", timeout=0)
+    assert stand.tick(owner="first").held is True
+    other = stand.tick(owner="second")
+    assert (other.held, other.next_in, other.more, list(other.entries)) == (False, None, False, [])
+
+
+def test_who_has_no_seat_moves_nothing(stand):
+    stand.tick(owner="first")
+    run = stand.start()
+    run.wait_at("a", timeout=0)
+    before = run.load(), run.due()
+    stand.tick(owner="second")
+    assert (run.load(), run.due()) == before
+
+
+def test_the_owner_keeps_the_seat_by_ticking(stand, client, seat):
+    stand.tick(owner="first")
+    client.pexpire(seat, 1000)
+    stand.tick(owner="first")
+    assert 2500 < client.pttl(seat) <= 3000
+
+
+def test_who_only_looks_does_not_prolong_the_seat_of_another(stand, client, seat):
+    stand.tick(owner="first")
+    client.pexpire(seat, 1000)
+    stand.tick(owner="second")
+    assert client.pttl(seat) <= 1000
+
+
+def test_a_seat_that_ran_out_is_taken_over(stand, client, seat):
+    run = stand.start()
+    run.wait_at("a", timeout=0)
+    client.set(seat, "first", px=20)
+    eventually(lambda: stand.tick(owner="second").held)
+    assert run.load().steps["a"].resume.source == "timeout"
+    assert stand.tick(owner="first").held is False
+
+
+def test_who_resigns_leaves_the_seat_at_once(stand, redis_storage):
+    stand.tick(owner="first")
+    redis_storage.resign(owner="first")
+    assert stand.tick(owner="second").held is True
+
+
+def test_nobody_resigns_for_another(stand, redis_storage):
+    stand.tick(owner="first")
+    redis_storage.resign(owner="second")
+    assert stand.tick(owner="second").held is False
+
+
+def test_resigning_where_there_is_no_seat_is_nothing(redis_storage):
+    redis_storage.resign(owner="first")
+
+
+def test_each_partition_has_a_seat_of_its_own(redis_url, namespace, redis_storage):
+    storage = RedisStorage(redis_url, namespace=namespace, partitions=2)
+    assert storage.tick(0, owner="first", worker="w1", seize=True).held
+    assert storage.tick(1, owner="second", worker="w2", seize=True).held
+    assert not storage.tick(1, owner="first", worker="w1", seize=True).held
+    storage.resign(owner="first")
+    assert storage.tick(0, owner="second", worker="w2", seize=True).held
+    storage.close()
+
+
+def test_a_partition_sees_its_own_runs_only(redis_url, namespace, redis_storage, drive):
+    storage = RedisStorage(redis_url, namespace=namespace, partitions=4)
+    runs = [drive(storage).start(instance_id=f"order::{number}") for number in range(20)]
+    for run in runs:
+        run.wait_at("a", timeout=0)
+    found = [
+        {entry.run_id for entry in storage.tick(number, owner="me", worker="w1", seize=True).entries}
+        for number in range(4)
+    ]
+    assert set.union(*found) == {run.id for run in runs}
+    assert sum(map(len, found)) == 20
+    assert all(found)
+    storage.close()
+
+
+# When the store was away
+
+
+def test_a_lease_that_ran_out_while_the_store_was_away_is_put_off(stand_with):
+    hasty = stand_with(lease=SOON)
+    run = hasty.start()
+    run.claim("a")
+    hasty.storage._lease = 30_000_000
+    before = hasty.storage.now()
+    assert list(hasty.tick(seize=False).entries) == []
+    assert run.due()["a"] >= before + 30_000_000
+    assert run.complete("a").verdict is Verdict.APPLIED
+
+
+def test_a_lease_that_was_put_off_runs_out_later(stand_with):
+    hasty = stand_with(lease=SOON)
+    run = hasty.start()
+    run.claim("a")
+    hasty.tick(seize=False)
+    assert [(entry.kind, entry.run_id) for entry in hasty.entries(1)] == [(Due.LAPSED, run.id)]
+
+
+def test_while_lapses_are_put_off_everything_else_happens(stand_with):
+    hasty = stand_with(lease=SOON)
+    holds, waits = hasty.start(), hasty.start(instance_id="order::b")
+    waits.wait_at("a", timeout=0)
+    holds.claim("a")
+    assert [(entry.kind, entry.run_id) for entry in hasty.entries(1, seize=False)] == [(Due.TIMEOUT, waits.id)]
+
+
+# Lost messages
+
+
+@pytest.fixture
+def lose(stand, client, due):
+    """``lose(run)``: its message counts as lost; how many dispatch timeouts the next one is given, give or take a quarter."""
+
+    def lose(run):
+        client.zadd(due, {f"{run.id}|a": 1})
+        before = stand.storage.now()
+        [entry] = stand.tick().entries
+        assert entry.kind is Due.REDISPATCH
+        given = (client.zscore(due, f"{run.id}|a") - before) / 30_000_000
+        return next((times for times in (1, 2, 4, 8) if 0.75 * times <= given < 1.26 * times), given)
+
+    return lose
+
+
+def test_a_message_that_nobody_claims_is_sent_ever_less_often(stand, lose):
+    run = stand.start()
+    assert [lose(run) for _ in range(5)] == [2, 4, 8, 8, 8]
+
+
+@pytest.mark.parametrize("what", ["retry", "suspend"])
+def test_a_new_attempt_or_wait_is_given_the_first_interval_again(stand, lose, what):
+    run = stand.start()
+    assert [lose(run), lose(run)] == [2, 4]
+    run.claim("a")
+    if what == "retry":
+        run.retry("a")
+        assert [entry.kind for entry in stand.entries(1)] == [Due.RETRY]
+    else:
+        run.suspend("a")
+        run.deliver("go")
+    assert lose(run) == 2
+
+
+# Retention
+
+
+def pruned(redis_storage):
+    """The run ids that any listing still shows."""
+    return [run_id for run_id, _ in redis_storage.list_runs(Query())[0]]
+
+
+@pytest.mark.parametrize("how", ["complete", "fail", "cancel"])
+def test_a_run_is_pruned_with_everything_when_its_retention_is_over(stand_with, client, namespace, how):
+    stand = stand_with(retention=SOON)
+    run = stand.start({("a", "ok"): ["done"]}, tags=("fast", "blue"))
+    run.schedule("a", delay=HOUR)
+    run.claim("a")
+    run.cancel() if how == "cancel" else getattr(run, how)("a")
+    assert run.load() is not None
+    eventually(lambda: not list(stand.tick().entries) and run.load() is None)
+    keys = {key.decode() for key in client.scan_iter(f"{namespace}:*", count=1000)}
+    assert keys == {f"{namespace}:{{0}}:scheduler"}
+
+
+def test_a_run_is_kept_until_its_retention_is_over(stand_with):
+    stand = stand_with(retention=timedelta(hours=1))
+    run = stand.start()
+    run.cancel()
+    stand.tick()
+    assert run.load().status is Status.CANCELLED
+
+
+def test_pruning_one_run_leaves_another_of_its_id(stand_with, redis_storage):
+    stand = stand_with(retention=SOON)
+    old = stand.start(tags=("fast",))
+    old.cancel()
+    young = stand.start(tags=("fast",))
+    eventually(lambda: not list(stand.tick().entries) and old.load() is None)
+    for filters in ({}, {"id": "order::a"}, {"tag": "fast"}, {"family": "shop.Order"}):
+        assert [run_id for run_id, _ in redis_storage.list_runs(Query(**filters))[0]] == [young.id]
+    assert list(redis_storage.candidates("order::a", family=None).active) == [young.id]
+
+
+def test_an_active_run_is_never_pruned(stand, client, due):
+    run = stand.start()
+    client.zadd(due, {f"{run.id}|": 1})
+    [trouble] = stand.tick().troubles
+    assert (run.id in trouble, "has not ended" in trouble) == (True, True)
+    assert run.load().status is Status.PENDING
+    assert client.zscore(due, f"{run.id}|") is None
+
+
+# Rubbish
+
+
+RUBBISH = ["x", "", "|", "||", "|a", "a|b|c|d|e", b"\xff\xfe|a", b"\xff\xfe", 'q"|x', "x\n|y\n"]
+
+
+@pytest.mark.parametrize("member", RUBBISH)
+def test_an_entry_that_is_none_of_ours_stops_nothing(stand, client, due, member):
+    run = stand.start()
+    run.wait_at("a", timeout=0)
+    client.zadd(due, {member: 1})
+    assert [entry.run_id for entry in stand.tick().entries] == [run.id]
+    assert client.zscore(due, member) is None
+
+
+def test_an_entry_that_names_no_run_is_told(stand, client, due):
+    client.zadd(due, {"x": 1})
+    assert list(stand.tick().troubles) == ["x: no entry of ours; dropped"]
+
+
+@pytest.mark.parametrize("key", ["b", "unheard", "a|ref"])
+def test_an_entry_of_a_run_that_is_gone_is_dropped(stand, client, due, redis_storage, key):
+    run = stand.start()
+    client.delete(redis_storage.keys.of_run(run.id).run)
+    client.zadd(due, {f"{run.id}|{key}": 1})
+    assert (list(stand.tick().entries), client.zscore(due, f"{run.id}|{key}")) == ([], None)
+
+
+def test_an_entry_of_a_step_that_is_missing_is_dropped(stand, client, due, redis_storage):
+    run = stand.start()
+    client.hdel(redis_storage.keys.of_run(run.id).run, "s:a")
+    client.zadd(due, {f"{run.id}|a": 1})
+    tick = stand.tick()
+    assert (list(tick.entries), list(tick.troubles), run.due()) == ([], [], {})
+
+
+DAMAGES = {
+    "garbage": lambda client, key: client.hset(key, "s:a", "garbage"),
+    "empty": lambda client, key: client.hset(key, "s:a", ""),
+    "null": lambda client, key: client.hset(key, "s:a", "null"),
+    "a number": lambda client, key: client.hset(key, "s:a", "5"),
+    "no attempt": lambda client, key: client.hset(key, "s:a", '{"s":"active"}'),
+    "a text for a count": lambda client, key: client.hset(key, "s:a", '{"s":"active","a":1,"d":"x"}'),
+    "no name": lambda client, key: client.hdel(key, "name"),
+    "no version": lambda client, key: client.hset(key, "version", "two"),
+    "no number": lambda client, key: client.hset(key, "seq", "x"),
+    "a list": lambda client, key: (client.delete(key), client.rpush(key, "1")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_run_stops_no_other(stand, client, due, redis_storage, damage):
+    broken, sound = stand.start(), stand.start(instance_id="order::b")
+    sound.wait_at("a", timeout=0)
+    damage(client, redis_storage.keys.of_run(broken.id).run)
+    client.zadd(due, {f"{broken.id}|a": 1})
+    tick = stand.tick()
+    assert [entry.run_id for entry in tick.entries] == [sound.id]
+    assert [trouble.partition("|")[0] for trouble in tick.troubles] == [broken.id]
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_run_is_looked_at_again_later(stand, client, due, redis_storage, damage):
+    run = stand.start()
+    damage(client, redis_storage.keys.of_run(run.id).run)
+    client.zadd(due, {f"{run.id}|a": 1})
+    before = redis_storage.now()
+    stand.tick()
+    assert before + MINUTE <= client.zscore(due, f"{run.id}|a") <= redis_storage.now() + MINUTE
+
+
+def test_very_much_rubbish_is_got_rid_of(stand, client, due):
+    client.zadd(due, {f"rubbish{number}": 1 for number in range(1000)})
+    run = stand.start()
+    run.wait_at("a", timeout=0)
+    assert [entry.run_id for entry in stand.entries(1)] == [run.id]
+    assert client.zcard(due) == 1
+
+
+# Many
+
+
+def due_at_once(drive, storage, count):
+    """The ids of as many runs, the timeouts of whose first steps are all over."""
+    runs = [drive(storage).start(instance_id=f"order::{number}") for number in range(count)]
+    for run in runs:
+        run.wait_at("a", timeout=0)
+    return [run.id for run in runs]
+
+
+def test_2000_timers_that_are_due_at_once_are_each_delivered_once(stand, drive, redis_storage):
+    ids = due_at_once(drive, redis_storage, 2000)
+    found, more, ticks = Counter(), True, 0
+    while more:
+        tick = stand.tick()
+        found.update(entry.run_id for entry in tick.entries)
+        more, ticks = tick.more, ticks + 1
+    assert found == Counter(ids)
+    assert ticks <= 11
+    stand.calm()
+
+
+def test_a_tick_does_a_limited_number_of_entries(stand, drive, redis_storage):
+    due_at_once(drive, redis_storage, 201)
+    first, second = stand.tick(), stand.tick()
+    assert (len(first.entries), first.more, len(second.entries), second.more) == (200, True, 1, False)
+
+
+def test_what_came_due_is_not_lost_with_whoever_was_to_send_it(stand_with):
+    stand = stand_with(dispatch_timeout=SOON)
+    run = stand.start()
+    run.claim("a")
+    run.retry("a")
+    assert [entry.kind for entry in stand.entries(2)] == [Due.RETRY, Due.REDISPATCH]
+
+
+# Costs
+
+
+@pytest.fixture
+def counted(private_server, namespace):
+    """``counted(call)``: how many commands a call makes on the server, those of scripts included."""
+    client = connect(private_server.url, timeout=timedelta(seconds=2), options={})
+
+    def count(call):
+        client.config_resetstat()
+        call()
+        stats = client.info("commandstats")
+        return {
+            name.removeprefix("cmdstat_"): found["calls"]
+            for name, found in stats.items()
+            if name not in ("cmdstat_info", "cmdstat_config|resetstat", "cmdstat_ping")
+        }
+
+    yield count
+    client.close()
+
+
+@pytest.fixture
+def idle(private_server, namespace, drive):
+    """A storage on a quiet server that has one run, which waits for an event, and one scheduler."""
+    storage = RedisStorage(private_server.url, namespace=namespace)
+    stand = drive(storage)
+    stand.start().wait_at("a")
+    stand.tick(owner="first")
+    yield storage
+    storage.close()
+
+
+def test_an_idle_tick_of_the_owner_is_five_commands(idle, counted):
+    used = counted(lambda: idle.tick(0, owner="first", worker="w1", seize=True))
+    assert used == {"evalsha": 1, "get": 1, "set": 1, "time": 1, "zrange": 1}
+
+
+def test_an_idle_look_of_another_is_two_commands(idle, counted):
+    used = counted(lambda: idle.tick(0, owner="second", worker="w1", seize=True))
+    assert used == {"evalsha": 1, "get": 1}
+
+
+def test_waiting_for_the_bell_is_no_command(idle, counted):
+    idle.await_due(timeout=0)
+    assert counted(lambda: idle.await_due(timeout=0.05)) == {}
+
+
+def test_the_reasons_in_the_history_are_those_of_the_events(stand_with, client, due):
+    stand = stand_with()
+    run = stand.start()
+    client.zadd(due, {f"{run.id}|a": 1})
+    stand.entries(1)
+    assert json.loads(run.history()[-1].detail)["worker"] == "w1"

@@ -1,0 +1,139 @@
+"""Messages: what is taken for one of ours, and what a worker asks for before it claims."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+
+import pytest
+from defining import A, B, a_step, define
+
+from hephaestus_celery import Done
+from hephaestus_celery.core.commands import DispatchStep
+from hephaestus_celery.core.identity import new_run_id
+from hephaestus_celery.runners.messages import LIMIT_MARGIN, WIDE, limit_of, messages, parse, past_of
+
+RUN = new_run_id(milliseconds=1_700_000_000_000, instance_id="orderid::a1", random_bits=5)
+
+
+@pytest.fixture
+def name():
+    """Names a workflow of this test and of no other."""
+    return f"messages.{secrets.token_hex(6)}"
+
+
+def test_a_message_of_ours_is_taken_apart():
+    assert parse([RUN, "charge", 2, 3], {}) == (RUN, "charge", 2, 3)
+
+
+def test_a_message_may_come_as_a_tuple():
+    assert parse((RUN, "charge", 1, 1), {}) == (RUN, "charge", 1, 1)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        [RUN],
+        [RUN, "charge", 1],
+        [RUN, "charge", 1, 1, 1],
+        ["no run id", "charge", 1, 1],
+        [RUN.upper() + "x", "charge", 1, 1],
+        [RUN + "\n", "charge", 1, 1],
+        [RUN, "", 1, 1],
+        [RUN, "a|b", 1, 1],
+        [RUN, "a b", 1, 1],
+        [RUN, "x" * 101, 1, 1],
+        [RUN, "charge", 0, 1],
+        [RUN, "charge", 1, 0],
+        [RUN, "charge", -1, 1],
+        [RUN, "charge", "1", 1],
+        [RUN, "charge", 1.0, 1],
+        [RUN, "charge", None, 1],
+        [None, "charge", 1, 1],
+        [RUN, ["charge"], 1, 1],
+        [{"run": RUN}],
+    ],
+    ids=repr,
+)
+def test_what_is_no_message_of_ours_is_recognised(args):
+    assert parse(args, {}) is None
+
+
+def test_a_message_of_ours_has_no_keyword_arguments():
+    assert parse([RUN, "charge", 1, 1], {"run_id": RUN}) is None
+
+
+def test_a_message_names_its_step_with_its_queue_and_priority(name):
+    fast = a_step("Fast", "ok", queue="fast", priority=7)
+    define(name=name, initial_step=fast, transitions={(fast, "ok"): Done})
+    [message] = messages(name, 1, RUN, [DispatchStep("fast", 2, 3)])
+    assert (message.run_id, message.workflow, message.step, message.attempt, message.token) == (RUN, name, "fast", 2, 3)
+    assert (message.queue, message.priority) == ("fast", 7)
+
+
+@pytest.mark.parametrize(("version", "step"), [(2, "fast"), (1, "unheard")])
+def test_a_message_for_what_is_not_known_here_has_no_queue(name, version, step):
+    fast = a_step("Fast", "ok", queue="fast", priority=7)
+    define(name=name, initial_step=fast, transitions={(fast, "ok"): Done})
+    [message] = messages(name, version, RUN, [DispatchStep(step, 1, 1)])
+    assert (message.step, message.queue, message.priority) == (step, None, None)
+
+
+def test_the_id_of_a_task_names_one_message(name):
+    found = messages(name, 1, RUN, [DispatchStep("a", 1, 1), DispatchStep("a", 1, 2), DispatchStep("a", 2, 2)])
+    assert [message.task_id for message in found] == [f"{RUN}:a:1.1", f"{RUN}:a:1.2", f"{RUN}:a:2.2"]
+
+
+def test_the_id_of_a_task_is_short_however_long_its_step_is_named(name):
+    [message] = messages(name, 1, RUN, [DispatchStep("é" * 100, 999, 999)])
+    assert len(message.task_id) < 200
+
+
+@pytest.mark.parametrize("limit", [3, 3.0, timedelta(seconds=3)])
+def test_the_store_gives_a_pool_the_time_to_end_a_step_itself(name, limit):
+    slow = a_step("Slow", "ok", time_limit=limit)
+    define(name=name, initial_step=slow, transitions={(slow, "ok"): Done})
+    assert limit_of(name, [1], "slow") == int((3 + LIMIT_MARGIN) * 1e6)
+
+
+def test_a_step_without_a_time_limit_has_none(name):
+    define(name=name, initial_step=A, transitions={(A, "ok"): Done})
+    assert limit_of(name, [1], "a") is None
+
+
+@pytest.mark.parametrize(("versions", "step"), [([], "a"), ([2], "a"), ([1], "unheard")])
+def test_what_is_not_known_here_has_no_time_limit(name, versions, step):
+    define(name=name, initial_step=A, transitions={(A, "ok"): Done})
+    assert limit_of(name, versions, step) is None
+
+
+def wide(name, size):
+    steps = [a_step(f"S{number}", "ok") for number in range(size)]
+    table = {(first, "ok"): second for first, second in zip(steps, [*steps[1:], Done], strict=True)}
+    define(name=name, initial_step=steps[0], transitions=table)
+    return steps
+
+
+def test_a_step_of_a_wide_workflow_asks_for_its_past(name):
+    steps = wide(name, WIDE + 1)
+    assert set(past_of(name, [1], steps[3].key)) == {step.key for step in steps[:3]}
+
+
+def test_a_step_of_a_narrow_workflow_asks_for_all(name):
+    steps = wide(name, 3)
+    assert past_of(name, [1], steps[2].key) is None
+
+
+@pytest.mark.parametrize(("versions", "step"), [([], "s3"), ([1, 2], "s3"), ([2], "s3"), ([1], "unheard")])
+def test_where_the_version_or_the_step_is_not_sure_all_is_asked_for(name, versions, step):
+    wide(name, WIDE + 1)
+    assert past_of(name, versions, step) is None
+
+
+def test_steps_of_one_dispatch_are_messages_in_its_order(name):
+    define(name=name, initial_step=A, transitions={(A, "ok"): B, (B, "ok"): Done})
+    assert [message.step for message in messages(name, 1, RUN, [DispatchStep("b", 1, 1), DispatchStep("a", 1, 1)])] == [
+        "b",
+        "a",
+    ]

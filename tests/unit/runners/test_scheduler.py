@@ -1,0 +1,269 @@
+"""The scheduler sends what is due, rescues what is lost, and goes on whatever happens."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+
+import pytest
+
+from hephaestus_celery.core.lifecycle import StepStatus
+from hephaestus_celery.core.run import Due
+from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.runners.answers import Suspended
+from hephaestus_celery.runners.base import Message
+from hephaestus_celery.runners.jobs import Executed, Worker
+from hephaestus_celery.runners.scheduler import IDLE_SECONDS, LOOK_SECONDS, Scheduler, _pause
+from hephaestus_celery.storage.base import RESCUE_REASONS, Tick
+from hephaestus_celery.storage.memory import MemoryStorage
+from hephaestus_celery.storage.redis.store import _SEAT_MILLISECONDS
+from hephaestus_celery.testing.capture import EventCapture
+
+HOUR = 3600.0
+LONG = {"lease": HOUR, "dispatch_timeout": HOUR}
+
+
+def claimed(driver, message):
+    return driver.claim(message.workflow, message.run_id, message.step, message.attempt, worker=Worker())
+
+
+def lost(driver, start):
+    """A run whose worker is gone."""
+    message = start(driver)
+    claimed(driver, message)
+    return message
+
+
+def waits(driver, message):
+    """Let the first step of a run wait."""
+    job = claimed(driver, message)
+    driver.commit(job, Executed(answer=Suspended(timeout=None), duration=0))
+
+
+class StormyStorage(MemoryStorage):
+    """A memory whose first looks at what is due fail."""
+
+    def __init__(self, *errors, **settings):
+        super().__init__(**settings)
+        self.errors, self.asked = list(errors), []
+
+    def tick(self, partition, *, owner, worker, seize):
+        self.asked.append(seize)
+        if self.errors:
+            raise self.errors.pop(0)
+        return super().tick(partition, owner=owner, worker=worker, seize=seize)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """After an error the scheduler looks again at once."""
+    monkeypatch.setattr("hephaestus_celery.runners.scheduler.LOOK_SECONDS", 0.01)
+
+
+def test_a_message_that_nobody_claims_is_sent_again(make_driver, start, schedule):
+    driver = make_driver(lease=HOUR, dispatch_timeout=0.001)
+    message = start(driver)
+    first = schedule(driver).wait(1)[0]
+    assert first == Message(run_id=message.run_id, workflow=message.workflow, step="a", attempt=1, token=2)
+
+
+def test_what_is_due_already_when_the_scheduler_starts_is_done(make_driver, start, schedule):
+    driver = make_driver(**LONG)
+    message = start(driver)
+    waits(driver, message)
+    driver.storage.schedule(message.run_id, "a", reference="ref", delay=0)
+    assert schedule(driver).wait(1)[0].step == "a"
+
+
+def test_a_timer_that_is_set_while_the_scheduler_rests_wakes_it(make_driver, start, schedule):
+    driver = make_driver(**LONG)
+    message = start(driver)
+    waits(driver, message)
+    running = schedule(driver)
+    driver.storage.schedule(message.run_id, "a", reference="ref", delay=1000)
+    assert running.wait(1)[0].step == "a"
+    assert driver.storage.load(message.run_id).steps["a"].resume.source == "timeout"
+
+
+def test_a_lost_attempt_is_failed_and_followed_by_the_next(make_driver, start, schedule):
+    driver = make_driver(lease=0.001, dispatch_timeout=HOUR)
+    message = lost(driver, start)
+    assert schedule(driver).wait(1)[0].attempt == 2
+    history = [(json.loads(entry.detail)["kind"], entry.outcome) for entry in driver.storage.history(message.run_id)]
+    assert history == [("rescue", ""), ("attempt", "retrying")]
+
+
+def test_the_last_attempt_lost_fails_the_run(make_driver, start, schedule):
+    driver = make_driver(lease=0.001, dispatch_timeout=HOUR)
+    message = lost(driver, start)
+    running = schedule(driver)
+    second = running.wait(1)[0]
+    claimed(driver, second)
+    assert driver.storage.wait_finished(message.run_id, timeout=20)
+    run = driver.storage.load(message.run_id)
+    assert (run.steps["a"].status, run.failed_step, json.loads(run.failure)["kind"]) == (
+        StepStatus.FAILED,
+        "a",
+        "exit",
+    )
+
+
+def test_a_rescue_is_told(make_driver, start, schedule):
+    with EventCapture() as events:
+        driver = make_driver(lease=0.001, dispatch_timeout=HOUR)
+        lost(driver, start)
+        schedule(driver).wait(1)
+        told = [(event.event[-2:], event.metadata["sequence"]) for event in events.events]
+    assert told == [(("step", "rescue"), 4), (("step", "exception"), 5)]
+
+
+def test_the_scheduler_waits_for_a_store_that_is_away(make_driver, start, schedule, caplog):
+    caplog.set_level(logging.INFO, "hephaestus_celery")
+    driver = make_driver(StormyStorage(StorageError("away"), StorageError("away")), **LONG)
+    message = start(driver)
+    waits(driver, message)
+    driver.storage.schedule(message.run_id, "a", reference="ref", delay=0)
+    running = schedule(driver)
+    running.wait(1)
+    running.scheduler.stop()
+    assert [record.message for record in caplog.records if "store" in record.message] == [
+        "the scheduler waits for the state store: away",
+        "the scheduler has the state store back",
+    ]
+
+
+def test_after_an_outage_no_attempt_counts_as_lost_for_the_time_of_a_lease(make_driver, schedule):
+    driver = make_driver(StormyStorage(StorageError("away")), **LONG)
+    running = schedule(driver)
+    while len(driver.storage.asked) < 2:
+        running.scheduler._stopping.wait(0.001)
+    running.scheduler.stop()
+    assert driver.storage.asked[:2] == [True, False]
+
+
+def test_an_error_of_any_kind_does_not_end_the_scheduler(make_driver, start, schedule, caplog):
+    driver = make_driver(StormyStorage(ZeroDivisionError("oh")), **LONG)
+    message = start(driver)
+    waits(driver, message)
+    driver.storage.schedule(message.run_id, "a", reference="ref", delay=0)
+    assert len(schedule(driver).wait(1)) == 1
+    assert "the scheduler goes on after an error" in caplog.text
+
+
+def test_a_message_that_can_not_be_sent_is_sent_later(make_driver, start, schedule, caplog):
+    driver = make_driver(lease=HOUR, dispatch_timeout=0.001)
+    message = start(driver)
+    failures = [KeyError("a router's")]
+
+    def dispatch(messages):
+        if messages and failures:
+            raise failures.pop()
+
+    assert schedule(driver, dispatch).wait(1)[0].run_id == message.run_id
+    assert "a router's" in caplog.text
+
+
+def test_a_run_that_can_not_be_rescued_stops_no_other(make_driver, start, schedule, caplog):
+    driver = make_driver(lease=0.001, dispatch_timeout=HOUR)
+    broken, sound = (start(driver, value) for value in ("a1", "a2"))
+    for message in (broken, sound):
+        claimed(driver, message)
+    record = driver.storage._runs[broken.run_id]
+    object.__setattr__(record.new, "header", "{}")
+    assert schedule(driver).wait(1)[0].run_id == sound.run_id
+    assert f"step a of run {broken.run_id} could not be rescued" in caplog.text
+
+
+def test_what_the_store_can_not_read_is_logged(make_driver, schedule, caplog):
+    class Troubled(MemoryStorage):
+        def tick(self, partition, *, owner, worker, seize):
+            looked.set()
+            return Tick(held=True, troubles=["x: no entry of ours"])
+
+    looked = threading.Event()
+    running = schedule(make_driver(Troubled()))
+    assert looked.wait(20)
+    running.scheduler.stop()
+    assert "an entry of the due set can't be read: x: no entry of ours" in caplog.text
+
+
+def test_who_has_no_seat_does_not_listen(make_driver, schedule):
+    class Taken(MemoryStorage):
+        def tick(self, partition, *, owner, worker, seize):
+            ticks.append(owner)
+            if len(ticks) == 3:
+                enough.set()
+            return Tick(held=False)
+
+        def await_due(self, *, timeout):
+            raise AssertionError("listened")
+
+    ticks, enough = [], threading.Event()
+    running = schedule(make_driver(Taken()))
+    assert enough.wait(20)
+    running.scheduler.stop()
+    assert set(ticks) == {running.scheduler._owner}
+
+
+def test_a_stopped_scheduler_leaves_its_seat(make_driver, schedule):
+    class Seated(MemoryStorage):
+        def tick(self, partition, *, owner, worker, seize):
+            ticked.set()
+            return super().tick(partition, owner=owner, worker=worker, seize=seize)
+
+        def resign(self, *, owner):
+            left.append(owner)
+
+    left, ticked = [], threading.Event()
+    running = schedule(make_driver(Seated()))
+    assert ticked.wait(20)
+    running.scheduler.stop()
+    assert left == [running.scheduler._owner]
+
+
+def test_starting_twice_is_starting_once(make_driver, schedule):
+    running = schedule(make_driver(**LONG))
+    thread = running.scheduler._thread
+    running.scheduler.start()
+    assert running.scheduler._thread is thread
+
+
+def test_a_scheduler_that_was_never_started_can_be_stopped(make_driver):
+    Scheduler(make_driver, dispatch=list, worker=Worker()).stop()
+
+
+def test_more_that_is_due_is_asked_for_at_once(make_driver, schedule):
+    class Full(MemoryStorage):
+        def tick(self, partition, *, owner, worker, seize):
+            ticks.append(1)
+            if len(ticks) == 50:
+                emptied.set()
+            return Tick(held=True, more=len(ticks) < 50)
+
+    ticks, emptied = [], threading.Event()
+    schedule(make_driver(Full()))
+    assert emptied.wait(IDLE_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("tick", "seconds"),
+    [
+        (Tick(held=False), LOOK_SECONDS),
+        (Tick(held=True), IDLE_SECONDS),
+        (Tick(held=True, next_in=0), 0.0),
+        (Tick(held=True, next_in=500_000), 0.5),
+        (Tick(held=True, next_in=3_600_000_000), IDLE_SECONDS),
+    ],
+)
+def test_a_scheduler_rests_until_the_next_entry_but_never_long(monkeypatch, tick, seconds):
+    monkeypatch.setattr("hephaestus_celery.runners.scheduler.LOOK_SECONDS", LOOK_SECONDS)
+    assert _pause(tick) == seconds
+
+
+def test_the_seat_outlives_the_longest_rest():
+    assert _SEAT_MILLISECONDS / 1000 >= IDLE_SECONDS + 1
+
+
+def test_every_rescue_has_a_reason():
+    assert set(RESCUE_REASONS) == {Due.LAPSED, Due.OVERRAN, Due.REDISPATCH, Due.REAPPLY}

@@ -37,6 +37,14 @@ from hephaestus_celery.storage.redis.store import RedisStorage
 os.environ["TZ"] = "Pacific/Chatham"  # UTC+12:45: whatever forgets its time zone shows
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the chaos suite; each may be given by environment too."""
+    group = parser.getgroup("chaos")
+    group.addoption("--chaos-seeds", type=int, help="how many seeds (HEPHAESTUS_CHAOS_SEEDS; 1)")
+    group.addoption("--chaos-runs", type=int, help="runs for each fault and seed (HEPHAESTUS_CHAOS_RUNS; 20 to 80)")
+    group.addoption("--chaos-fault", help="this fault only (HEPHAESTUS_CHAOS_FAULT; the cheap ones)")
+
+
 def without_server(error: Exception) -> None:
     """Skip a test that needs a server; where CI is set it fails."""
     if os.environ.get("CI"):

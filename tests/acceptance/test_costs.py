@@ -56,7 +56,9 @@ class Counted:
 
 
 @pytest.mark.parametrize(
-    ("workflow", "steps"), [(flows.Chain, 10), (flows.Wide, 10), (flows.Diamond, 4)], ids=["chain", "fan-out", "diamond"]
+    ("workflow", "steps"),
+    [(flows.Chain, 10), (flows.Wide, 10), (flows.Diamond, 4)],
+    ids=["chain", "fan-out", "diamond"],
 )
 def test_a_step_costs_one_message_and_two_scripts(stage, server, workflow, steps):
     stage.start_workers(2)

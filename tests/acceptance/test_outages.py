@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
@@ -123,3 +124,17 @@ def test_a_worker_that_is_shut_down_in_a_step_leaves_it_to_the_next(stage, numbe
     assert handle.wait(60).status == "completed"
     committed = [entry for entry in handle.history() if entry.outcome == "completed"]
     assert [entry.step for entry in committed] == ["gate", "b", "done"]
+
+
+def test_a_start_that_a_frozen_store_gets_too_late_stores_nothing(stage, servers):
+    _, store = servers
+    stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="before")
+    os.kill(store.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(StorageError):
+            stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="x1")
+        pass_time(0.5)
+    finally:
+        os.kill(store.pid, signal.SIGCONT)
+    assert [instance.id for instance in stage.hephaestus.list()] == ["linear::before"]
+    assert stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="x1").get().status == "pending"

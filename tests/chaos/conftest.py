@@ -10,6 +10,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from faults import FAULTS
 
+from hephaestus_celery.embedded import find_server
+from hephaestus_celery.exceptions import ConfigurationError
+
 SHORT = {
     "all together": 80,
     "pool process killed": 20,
@@ -22,12 +25,13 @@ SHORT = {
 """What strikes where no option says more, and how many runs it is given."""
 
 
-def pytest_addoption(parser):
-    """Known where tests/chaos is named on the command line; the environment variables are always read."""
-    group = parser.getgroup("chaos")
-    group.addoption("--chaos-seeds", type=int, help="how many seeds (HEPHAESTUS_CHAOS_SEEDS; 1)")
-    group.addoption("--chaos-runs", type=int, help="runs for each fault and seed (HEPHAESTUS_CHAOS_RUNS; 20 to 80)")
-    group.addoption("--chaos-fault", choices=list(FAULTS), help="this fault only (HEPHAESTUS_CHAOS_FAULT; the cheap)")
+@pytest.fixture
+def server_program():
+    """A test that starts servers of its own is skipped at home where there is none, and fails in CI."""
+    try:
+        return find_server()
+    except ConfigurationError as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no server: {error}")
 
 
 def chosen(config, name, kind, default):

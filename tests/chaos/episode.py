@@ -74,7 +74,7 @@ def play(fault: Fault, *, seed: int, runs: int, folder: Path) -> Episode:
         settle(arena)
         arena.stop_workers()
         episode.crashes = arena.crashes
-        episode.verdict = checker.check(arena, episode, silences=fault.silences)
+        episode.verdict = checker.check(arena, episode, silences=fault.silences or arena.crashes > 0)
     return episode
 
 

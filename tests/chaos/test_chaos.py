@@ -7,9 +7,11 @@ prints its scorecard.
 from __future__ import annotations
 
 import episode
+import pytest
 import scorecard
 
 
+@pytest.mark.usefixtures("server_program")
 def test_every_run_completes_as_if_nothing_had_been(strike, tmp_path):
     fault, seed, runs = strike
     played = episode.play(fault, seed=seed, runs=runs, folder=tmp_path)

@@ -8,6 +8,7 @@ import signal
 import time
 
 import chaos_flows as flows
+import pytest
 from arena import CONCURRENCY, WORKERS, Arena
 from stage import eventually
 
@@ -27,6 +28,7 @@ def warm_up(arena):
     eventually(all_have_worked)
 
 
+@pytest.mark.usefixtures("server_program")
 def test_a_claim_that_is_answered_late_is_no_lost_attempt(tmp_path):
     with EmbeddedServer() as broker, EmbeddedServer() as store:
         arena = Arena(store, module="chaos_app", folder=tmp_path, lease=10.0)

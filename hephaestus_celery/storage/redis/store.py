@@ -41,6 +41,7 @@ from hephaestus_celery.storage.redis import documents
 from hephaestus_celery.storage.redis.connection import connect
 from hephaestus_celery.storage.redis.keys import Keys
 from hephaestus_celery.storage.redis.scripts import Scripts
+from hephaestus_celery.storage.redis.server_clock import ServerClock
 
 _RECHECK = 1.0  # seconds after which a waiter looks for itself: a published message may be lost
 _TICK = 200  # entries of the due set that one script call does
@@ -84,6 +85,8 @@ class RedisStorage:
         self._bell: Any = None
         self._client: Redis = connect(url, timeout=timeout, options=options or {})
         self._scripts = Scripts()
+        self._clock = ServerClock(self.now)
+        self._patience = _microseconds(timeout)
         self._dispatch_timeout = _microseconds(dispatch_timeout)
         self._lease = _microseconds(lease)
         self._retention = 0 if retention is None else _microseconds(retention)
@@ -94,7 +97,23 @@ class RedisStorage:
         return seconds * 1_000_000 + micros
 
     def create(self, run: NewRun) -> DispatchStep:
-        reply = self._call(
+        reply = self._create(run)
+        if reply[0] == b"late":  # nothing was stored; the server's clock may have been set
+            self._clock.forget()
+            reply = self._create(run)
+        if reply[0] == b"late":
+            raise StorageError("the state store took the start too late, and stored nothing; start again")
+        if reply[0] == b"conflict":
+            raise AlreadyRunningError(
+                f"{run.instance_id} is running already (run {reply[1].decode()}; scope {run.scope!r} of {run.family}); "
+                "wait for its end, cancel it, or start another id"
+            )
+        return DispatchStep(run.step, 1, 1)
+
+    def _create(self, run: NewRun) -> list[bytes]:
+        # Who gives up after the time limit must find nothing stored by a server that only was silent.
+        not_after = self._clock.now() + self._patience
+        return self._call(
             "create",
             run.run_id,
             documents.parameters(
@@ -108,17 +127,12 @@ class RedisStorage:
                 step=run.step,
                 max_attempts=run.max_attempts,
                 dispatch_timeout=self._dispatch_timeout,
+                not_after=not_after,
             ),
             run.header,
             run.initial,
             run.config or "",
         )
-        if reply[0] == b"conflict":
-            raise AlreadyRunningError(
-                f"{run.instance_id} is running already (run {reply[1].decode()}; scope {run.scope!r} of {run.family}); "
-                "wait for its end, cancel it, or start another id"
-            )
-        return DispatchStep(run.step, 1, 1)
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:
         reply = self._call(

@@ -1,8 +1,9 @@
 -- Create a run, unless an active one holds its id within the scope. Closes the race of two starts of one id: the check
 -- and the creation are one. Answers a repeat (the run id is new for each start) like the first call.
 --   ARGV[3] header   ARGV[4] initial context   ARGV[5] config of the first step, or ''
---   reply: {'ok'} or {'conflict', run id of the holder}
+--   reply: {'ok'}, {'conflict', run id of the holder}, or {'late'}: who asked has given up by now
 if redis.call('EXISTS', run) == 1 then return { 'ok' } end
+if p.not_after and now() > p.not_after then return { 'late' } end
 
 local active = prefix .. 'active:' .. p.id
 local holders = redis.call('HGETALL', active)

@@ -228,17 +228,13 @@ def complete(
         for target in settled.activated
         if target != DONE
     }
-    steps = {**state.steps, **started, **{k: StepState(status=StepStatus.SKIPPED, attempt=0) for k in settled.skipped}}
-    order = state.sequence + 1
-    steps[key] = StepState(
-        status=StepStatus.COMPLETED, attempt=step.attempt, max_attempts=step.max_attempts, event=event, order=order
-    )
+    ended = _completed(key, step, event, order=state.sequence + 1)
     if done:
-        last = state.sequence + reserved
-        steps[DONE] = StepState(status=StepStatus.COMPLETED, event=DONE, order=last)
+        ended[DONE] = StepState(status=StepStatus.COMPLETED, event=DONE, order=state.sequence + reserved)
+    skipped = {skip: StepState(status=StepStatus.SKIPPED, attempt=0) for skip in settled.skipped}
     after = replace(
         state,
-        steps=steps,
+        steps={**state.steps, **started, **skipped, **ended},
         arrivals=settled.arrivals,
         sequence=state.sequence + reserved,
         advances=state.advances + (0 if launch else 1),
@@ -247,15 +243,18 @@ def complete(
     commands: list[Command] = [ClearTimer(key)]
     for target, new in started.items():
         commands.extend(_queue(target, new, times))
-    if done:
-        after = replace(after, status=Status.COMPLETED, finished_at=times.now)
-        commands.append(Finish(Status.COMPLETED))
-    elif stuck:
-        after = replace(after, status=Status.FAILED, finished_at=times.now)
-        commands.append(Finish(Status.FAILED))
+    if done or stuck:
+        final = Status.COMPLETED if done else Status.FAILED
+        after = replace(after, status=final, finished_at=times.now)
+        commands.append(Finish(final))
     else:
         after = _derived(after)
     return _decided(state, after, reserved, commands=tuple(commands), activated=settled.activated, done=done)
+
+
+def _completed(key: str, step: StepState, event: str, *, order: int) -> dict[str, StepState]:
+    attempt, most = step.attempt, step.max_attempts
+    return {key: StepState(status=StepStatus.COMPLETED, attempt=attempt, max_attempts=most, event=event, order=order)}
 
 
 def suspend(

@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 
 from hephaestus_celery.core.identity import shard, shard_of_run
+from hephaestus_celery.core.lifecycle import LIVE, Status
+from hephaestus_celery.storage.base import Query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,21 @@ programs to write; those of a run may be read.
 | Key | Type | Lifetime | Meaning |
 |---|---|---|---|
 """
+
+
+def indexes(prefix: str, query: Query) -> list[str]:
+    """The indexes that a listing walks: those that say most; what they do not say is checked run by run."""
+    if query.id is not None:
+        return [f"{prefix}index:id:{query.id}"]
+    if query.statuses <= LIVE or len(query.statuses) == 1:
+        return [f"{prefix}index:status:{status}" for status in sorted(query.statuses)]
+    if query.tag is not None:
+        return [f"{prefix}index:tag:{query.tag}"]
+    if query.family is not None:
+        return [f"{prefix}index:family:{query.family}"]
+    if query.statuses == frozenset(Status):
+        return [f"{prefix}index:all"]
+    return [f"{prefix}index:status:{status}" for status in sorted(query.statuses)]
 
 
 def render() -> str:

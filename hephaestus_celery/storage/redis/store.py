@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from hephaestus_celery import clock
 from hephaestus_celery.core.commands import DispatchStep
-from hephaestus_celery.core.lifecycle import LIVE, Status
+from hephaestus_celery.core.lifecycle import Status
 from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundError, StorageError
 from hephaestus_celery.storage.base import (
     Cancellation,
@@ -39,7 +39,7 @@ from hephaestus_celery.storage.base import (
 )
 from hephaestus_celery.storage.redis import documents
 from hephaestus_celery.storage.redis.connection import connect
-from hephaestus_celery.storage.redis.keys import Keys
+from hephaestus_celery.storage.redis.keys import Keys, indexes
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.server_clock import ServerClock
 
@@ -394,7 +394,7 @@ class RedisStorage:
                 "list",
                 prefix,
                 documents.parameters(
-                    indexes=_indexes(prefix, query),
+                    indexes=indexes(prefix, query),
                     statuses=dict.fromkeys(query.statuses, True),
                     name=query.name,
                     family=query.family,
@@ -439,21 +439,6 @@ class RedisStorage:
 
 def _listen(listener: Any, patience: float) -> bool:
     return listener.get_message(timeout=patience) is not None
-
-
-def _indexes(prefix: str, query: Query) -> list[str]:
-    # The index that says most; what it does not say is checked run by run.
-    if query.id is not None:
-        return [f"{prefix}index:id:{query.id}"]
-    if query.statuses <= LIVE or len(query.statuses) == 1:
-        return [f"{prefix}index:status:{status}" for status in sorted(query.statuses)]
-    if query.tag is not None:
-        return [f"{prefix}index:tag:{query.tag}"]
-    if query.family is not None:
-        return [f"{prefix}index:family:{query.family}"]
-    if query.statuses == frozenset(Status):
-        return [f"{prefix}index:all"]
-    return [f"{prefix}index:status:{status}" for status in sorted(query.statuses)]
 
 
 def _microseconds(duration: timedelta) -> int:

@@ -6,13 +6,12 @@ import bisect
 import secrets
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 from hephaestus_celery import clock
 from hephaestus_celery.core import run as transitions
 from hephaestus_celery.core.commands import ClearTimer, DispatchStep, Finish, SetTimer
-from hephaestus_celery.core.lifecycle import Status, StepStatus
+from hephaestus_celery.core.lifecycle import StepStatus
 from hephaestus_celery.core.run import Decision, Due, RunState, Times, Verdict
 from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundError
 from hephaestus_celery.storage import codec
@@ -40,24 +39,19 @@ from hephaestus_celery.storage.base import (
     Suspend,
     Tick,
 )
+from hephaestus_celery.storage.memory.record import (
+    Record,
+    completed,
+    decide,
+    entry_of,
+    matches,
+    read_cursor,
+    record_data,
+    remember,
+    stored,
+)
 
 _NEVER = 1 << 62
-
-
-@dataclass(slots=True)
-class _Record:
-    new: NewRun
-    state: RunState
-    started_at: int
-    start: str
-    results: dict[str, str] = field(default_factory=dict[str, str])
-    metadata: dict[str, str] = field(default_factory=dict[str, str])
-    configs: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
-    data: dict[str, str] = field(default_factory=dict[str, str])
-    early: dict[str, str] = field(default_factory=dict[str, str])
-    history: list[StoredEntry] = field(default_factory=list[StoredEntry])
-    failure: str | None = None
-    cancel_reason: str | None = None
 
 
 class MemoryStorage:
@@ -74,7 +68,7 @@ class MemoryStorage:
         self, *, dispatch_timeout: timedelta = timedelta(seconds=30), lease: timedelta = timedelta(seconds=30)
     ) -> None:
         self._changed = threading.Condition()
-        self._runs: dict[str, _Record] = {}
+        self._runs: dict[str, Record] = {}
         self._order: list[tuple[int, str]] = []
         self._by_id: dict[str, list[str]] = {}
         self._active: dict[str, list[str]] = {}
@@ -93,7 +87,7 @@ class MemoryStorage:
             if holder is not None:
                 raise AlreadyRunningError(already_running(run, holder))
             decision = transitions.create(initial=run.step, max_attempts=run.max_attempts, times=times)
-            record = _Record(run, decision.state, times.now, str(times.now * 1000))
+            record = Record(run, decision.state, times.now, str(times.now * 1000))
             if run.config is not None:
                 record.configs[run.step] = (0, run.config)
             self._runs[run.run_id] = record
@@ -125,7 +119,7 @@ class MemoryStorage:
             self._carry_out(record, decision)
             step = decision.state.steps[request.step]
             return Claim(
-                run=self._stored(record),
+                run=stored(record),
                 first=decision.state.advances > before.advances,
                 sequence=decision.sequence,
                 queued_at=step.queued_at or 0,
@@ -142,24 +136,14 @@ class MemoryStorage:
                 return Commitment(verdict=Verdict.STALE)
             before = record.state
             times = self._times()
-            match commit:
-                case Complete():
-                    decision = _complete(before, commit, times)
-                case Suspend():
-                    decision = _suspend(before, commit, times)
-                case Retry():
-                    decision = transitions.retry(
-                        before, commit.step, fence=commit.fence, delay=commit.delay, times=times
-                    )
-                case Fail():
-                    decision = transitions.fail(before, commit.step, fence=commit.fence, times=times)
+            decision = decide(before, commit, times)
             if decision.verdict is Verdict.CONFLICT:
-                return Commitment(verdict=Verdict.CONFLICT, run=self._stored(record))
+                return Commitment(verdict=Verdict.CONFLICT, run=stored(record))
             if decision.verdict is Verdict.STALE:
                 return Commitment(verdict=Verdict.STALE)
-            self._remember(record, commit, decision, times.now)
+            remember(record, commit, decision, times.now)
             if decision.verdict is Verdict.APPLIED:
-                _record_data(record, commit, decision)
+                record_data(record, commit, decision)
             return self._committed(record, before, commit, decision)
 
     def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
@@ -177,7 +161,7 @@ class MemoryStorage:
             if decision.verdict is not Verdict.APPLIED:
                 return None
             self._carry_out(record, decision)
-            record.history.append(_entry(decision.sequence, "", finished_at=times.now, detail=entry))
+            record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
             return decision.sequence
 
     def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:
@@ -268,14 +252,14 @@ class MemoryStorage:
             if decision.verdict is Verdict.STALE:
                 return None
             record.cancel_reason = reason
-            record.history.append(_entry(decision.sequence, "", finished_at=times.now, detail=entry))
+            record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
             self._carry_out(record, decision)
-            return Cancellation(sequence=decision.sequence, run=self._stored(record), claimed=claimed(decision.state))
+            return Cancellation(sequence=decision.sequence, run=stored(record), claimed=claimed(decision.state))
 
     def load(self, run_id: str) -> StoredRun | None:
         with self._changed:
             record = self._runs.get(run_id)
-            return None if record is None else self._stored(record)
+            return None if record is None else stored(record)
 
     def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
         def of_family(run_id: str) -> bool:
@@ -294,15 +278,15 @@ class MemoryStorage:
     def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, StoredRun]], str | None]:
         with self._changed:
             found: list[tuple[str, StoredRun]] = []
-            below = _read_cursor(query.cursor)
+            below = read_cursor(query.cursor)
             for position in reversed(self._order):
                 record = self._runs[position[1]]
-                if (below is not None and position >= below) or not _matches(record, query):
+                if (below is not None and position >= below) or not matches(record, query):
                     continue
                 if len(found) == query.limit:
                     last = found[-1]
                     return found, f"{last[1].started_at}:{last[0]}"
-                found.append((position[1], self._stored(record)))
+                found.append((position[1], stored(record)))
             return found, None
 
     def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
@@ -330,7 +314,7 @@ class MemoryStorage:
                 return run_id
         return None
 
-    def _carry_out(self, record: _Record, decision: Decision) -> tuple[DispatchStep, ...]:
+    def _carry_out(self, record: Record, decision: Decision) -> tuple[DispatchStep, ...]:
         record.state = decision.state
         dispatches: list[DispatchStep] = []
         for command in decision.commands:
@@ -374,7 +358,7 @@ class MemoryStorage:
             entry = codec.encode_entry(
                 kind="rescue", step=key, attempt=step.attempt, reason=RESCUE_REASONS[kind], worker=worker
             )
-            record.history.append(_entry(decision.sequence, "", finished_at=times.now, detail=entry))
+            record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
         return DueEntry(
             kind=kind,
             run_id=run_id,
@@ -385,13 +369,13 @@ class MemoryStorage:
             sequence=decision.sequence if decision.reserved else 0,
         )
 
-    def _fires(self, record: _Record, key: str) -> bool:
+    def _fires(self, record: Record, key: str) -> bool:
         # A timer beside the step's own: kept for a step that does not wait yet, without meaning for one that has ended.
         self._carry_out(record, transitions.fire(record.state, key, times=self._times()))
         step = record.state.steps.get(key)
         return step is not None and step.status is StepStatus.WAITING and step.resume is None
 
-    def _finish(self, record: _Record) -> None:
+    def _finish(self, record: Record) -> None:
         run_id = record.new.run_id
         for owner, member in list(self._due):
             if owner == run_id:
@@ -400,22 +384,8 @@ class MemoryStorage:
         record.early.clear()
         self._changed.notify_all()
 
-    def _remember(
-        self, record: _Record, commit: Complete | Suspend | Retry | Fail, decision: Decision, now: int
-    ) -> None:
-        step = record.state.steps[commit.step]
-        outcome = "discarded"
-        if decision.verdict is Verdict.APPLIED:
-            outcome = {Complete: "completed", Suspend: "waiting", Retry: "retrying", Fail: "failed"}[type(commit)]
-        queued = step.resume.at if step.resume is not None else step.queued_at
-        if commit.step != transitions.DONE:
-            record.history.append(_entry(decision.sequence, outcome, queued, step.claimed_at, now, detail=commit.entry))
-        if isinstance(commit, Complete) and decision.done:
-            last = decision.sequence + decision.reserved - 1
-            record.history.append(_entry(last - 2, "completed", now, now, now, detail=commit.done_entry))
-
     def _committed(
-        self, record: _Record, before: RunState, commit: Complete | Suspend | Retry | Fail, decision: Decision
+        self, record: Record, before: RunState, commit: Complete | Suspend | Retry | Fail, decision: Decision
     ) -> Commitment:
         dispatches = self._carry_out(record, decision)
         after = decision.state
@@ -437,29 +407,9 @@ class MemoryStorage:
             activated=decision.activated,
             dispatches=dispatches,
             resumed=resumed,
-            completed=_completed(after) if after.status.final else (),
+            completed=completed(after) if after.status.final else (),
             finished_at=after.finished_at,
             start=record.start if after.status.final else None,
-        )
-
-    def _stored(self, record: _Record) -> StoredRun:
-        state = record.state
-        return StoredRun(
-            header=record.new.header,
-            initial=record.new.initial,
-            status=state.status,
-            started_at=record.started_at,
-            finished_at=state.finished_at,
-            start=record.start,
-            steps=dict(state.steps),
-            results=dict(record.results),
-            metadata=dict(record.metadata),
-            configs={key: text for key, (_, text) in record.configs.items()},
-            failed_step=state.failed_step,
-            failure=record.failure,
-            cancel_reason=record.cancel_reason,
-            active=state.count(StepStatus.ACTIVE),
-            applied=state.applied,
         )
 
 
@@ -478,95 +428,3 @@ def claimed(state: RunState) -> tuple[DispatchStep, ...]:
         for key, step in state.steps.items()
         if step.fence is not None and step.status is StepStatus.ACTIVE
     )
-
-
-def _complete(state: RunState, commit: Complete, times: Times) -> Decision:
-    return transitions.complete(
-        state,
-        commit.step,
-        fence=commit.fence,
-        event=commit.event,
-        settlement=commit.settlement,
-        attempts=commit.attempts,
-        times=times,
-        expected=commit.expected,
-    )
-
-
-def _suspend(state: RunState, commit: Suspend, times: Times) -> Decision:
-    return transitions.suspend(
-        state, commit.step, fence=commit.fence, accepts=commit.accepts, timeout=commit.timeout, times=times
-    )
-
-
-def _completed(state: RunState) -> tuple[str, ...]:
-    done = [(step.order or 0, key) for key, step in state.steps.items() if step.status is StepStatus.COMPLETED]
-    return tuple(key for _, key in sorted(done))
-
-
-def _record_data(record: _Record, commit: Complete | Suspend | Retry | Fail, decision: Decision) -> None:
-    match commit:
-        case Complete():
-            _record_result(record, commit)
-            if decision.state.status is Status.FAILED:
-                record.failure = commit.stuck
-        case Suspend():
-            for slot in record.state.early.keys() - decision.state.early.keys():
-                if slot in record.early:  # a timeout brings no data
-                    record.data[commit.step] = record.early.pop(slot)
-        case Fail():
-            record.failure = commit.failure
-        case Retry():
-            pass
-
-
-def _record_result(record: _Record, commit: Complete) -> None:
-    if commit.result is not None:
-        record.results[commit.step] = commit.result
-    if commit.metadata is not None:
-        record.metadata[commit.step] = commit.metadata
-    record.data.pop(commit.step, None)
-    for key, config in commit.configs.items():
-        held = record.configs.get(key)
-        if held is None or held[0] > commit.rank:
-            record.configs[key] = (commit.rank, config)
-
-
-def _entry(
-    sequence: int,
-    outcome: str,
-    queued_at: int | None = None,
-    started_at: int | None = None,
-    finished_at: int | None = None,
-    *,
-    detail: str,
-) -> StoredEntry:
-    return StoredEntry(
-        sequence=sequence,
-        outcome=outcome,
-        queued_at=queued_at,
-        started_at=started_at,
-        finished_at=finished_at,
-        detail=detail,
-    )
-
-
-def _matches(record: _Record, query: Query) -> bool:
-    new = record.new
-    return (
-        record.state.status in query.statuses
-        and query.name in (None, new.name)
-        and query.version in (None, new.version)
-        and query.family in (None, new.family)
-        and query.id in (None, new.instance_id)
-        and (query.tag is None or query.tag in new.tags)
-        and (query.started_after is None or record.started_at > query.started_after)
-        and (query.started_before is None or record.started_at < query.started_before)
-    )
-
-
-def _read_cursor(cursor: str | None) -> tuple[int, str] | None:
-    if cursor is None:
-        return None
-    score, _, run_id = cursor.partition(":")
-    return int(score), run_id

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -86,6 +87,8 @@ class Stage:
         self.settings = {f"hephaestus_{name}": value for name, value in settings.items()}
         self.broker, self.state, self.namespace, self.folder = broker, state, namespace, folder
         self.switches: dict[str, str] = {}
+        # Killed workers leave temporary folders behind; these go with the stage.
+        self._scratch = tempfile.TemporaryDirectory(prefix="hc-", ignore_cleanup_errors=True)
         self.workers: list[WorkerProcess] = []
         self.app = Celery("acceptance", broker=broker)
         self.app.conf.update(
@@ -103,6 +106,7 @@ class Stage:
             **inherited,
             **self.switches,
             "PYTHONPATH": str(SUPPORT),
+            "TMPDIR": self._scratch.name,
             "PYTHONWARNINGS": "default",
             "C_FORCE_ROOT": "1",
             "HEPHAESTUS_TEST_BROKER": self.broker,
@@ -187,3 +191,4 @@ class Stage:
             worker.stop()
         self.hephaestus.close()
         self.app.close()
+        self._scratch.cleanup()

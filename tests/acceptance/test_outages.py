@@ -109,8 +109,13 @@ def test_cut_connections_and_forgotten_scripts_are_not_noticed(stage):
     assert all(len(handle.history()) >= 5 for handle in handles)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT], ids=["warm", "cold"])
-def test_a_worker_that_is_shut_down_in_a_step_leaves_it_to_the_next(stage, number):
+@pytest.mark.parametrize(
+    ("number", "patience"),
+    [(signal.SIGTERM, 0), (signal.SIGQUIT, 2), (signal.SIGQUIT, 0)],
+    ids=["warm", "soft", "cold"],
+)
+def test_a_worker_that_is_shut_down_in_a_step_leaves_it_to_the_next(stage, number, patience):
+    stage.switches["HEPHAESTUS_TEST_SOFT_SHUTDOWN"] = str(patience)
     stage.start_workers(1)
     handle = stage.hephaestus.start_instance(flows.Gated, {"gate": str(stage.folder / "gate")}, id="x1")
     eventually(stage.executions)

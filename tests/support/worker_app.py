@@ -22,6 +22,7 @@ def make_app() -> Celery:
         hephaestus_state_backend=os.environ["HEPHAESTUS_TEST_STATE"],
         task_default_queue=os.environ["HEPHAESTUS_TEST_NAMESPACE"],
         worker_prefetch_multiplier=1,
+        worker_soft_shutdown_timeout=float(os.environ.get("HEPHAESTUS_TEST_SOFT_SHUTDOWN", "0")),
         **json.loads(os.environ.get("HEPHAESTUS_TEST_SETTINGS", "{}")),
     )
     return app

@@ -43,7 +43,7 @@ class Settings:
     partitions: int = field(
         default=1,
         metadata={
-            "effect": "Number of hash tags that keys are spread over; more than 1 is of use on a Redis Cluster only."
+            "effect": "Number of hash tags that keys are spread over; leave it at 1 on a single server, and as it is while runs are stored."
         },
     )
     default_queue: str | None = field(

@@ -155,7 +155,7 @@ class Hephaestus:
                 pass
             case Delivered.AMBIGUOUS:
                 raise AmbiguousResumeError(
-                    f"{', '.join(report.steps)} of {instance.id} wait for {event!r}; name the one that is meant: step=..."
+                    f"{', '.join(sorted(report.steps))} of {instance.id} wait for {event!r}; name the one that is meant: step=..."
                 )
             case Delivered.NOT_WAITING:
                 raise NotWaitingError(not_waiting(instance, event, key, report))

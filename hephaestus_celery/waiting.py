@@ -37,7 +37,7 @@ def not_waiting(instance: Instance, event: str, step: str | None, report: Delive
     if report.status.final:
         return f"{instance.id} has ended ({report.status}); nothing waits for {event!r} any more"
     whom = f"step {step} of {instance.id} does not wait" if step else f"no step of {instance.id} waits"
-    executing = f" ({', '.join(report.executing)} being executed)" if report.executing else ""
+    executing = f" ({', '.join(sorted(report.executing))} being executed)" if report.executing else ""
     return (
         f"{whom} for {event!r}{executing}; {whereabouts(instance)}. keep_early=True keeps an event until its step waits"
     )

@@ -46,7 +46,7 @@ def test_a_start_is_accepted_while_the_broker_is_away(stage, servers):
     assert time.monotonic() - begun < 5
     assert handle.get().status == "pending"
     broker.start()
-    assert handle.wait(60).status == "completed"
+    assert stage.outcome(handle).status == "completed"
 
 
 def test_a_start_without_the_store_raises_soon_and_stores_nothing(stage, servers):
@@ -69,7 +69,7 @@ def test_a_step_keeps_its_result_while_the_store_is_away(stage, servers):
     (stage.folder / "gate").touch()
     pass_time(3)
     store.start()
-    assert handle.wait(60).status == "completed"
+    assert stage.outcome(handle).status == "completed"
     assert [record["step"] for record in stage.executions()] == ["gate", "b"]
     assert [event["event"] for event in stage.told(handle.run_id)].count("step.stop") == 3
 
@@ -81,7 +81,7 @@ def test_runs_go_on_after_the_store_was_restarted(stage, servers):
     eventually(lambda: len(stage.events("workflow.stop")) > 3)
     store.restart()
     for handle in handles:
-        assert handle.wait(90).status == "completed"
+        assert stage.outcome(handle).status == "completed"
 
 
 def test_runs_go_on_after_the_broker_has_lost_everything(stage, servers):
@@ -92,7 +92,7 @@ def test_runs_go_on_after_the_broker_has_lost_everything(stage, servers):
     broker.restart()
     stage.drop_messages()
     for handle in handles:
-        assert handle.wait(90).status == "completed"
+        assert stage.outcome(handle).status == "completed"
 
 
 def test_cut_connections_and_forgotten_scripts_are_not_noticed(stage):
@@ -105,7 +105,7 @@ def test_cut_connections_and_forgotten_scripts_are_not_noticed(stage):
             client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             client.script_flush()
     for handle in handles:
-        assert handle.wait(60).status == "completed"
+        assert stage.outcome(handle).status == "completed"
     assert all(len(handle.history()) >= 5 for handle in handles)
 
 
@@ -126,7 +126,7 @@ def test_a_worker_that_is_shut_down_in_a_step_leaves_it_to_the_next(stage, numbe
     stage.workers[0].process.wait(30)
     stage.start_workers(1)
     (stage.folder / "gate").touch()
-    assert handle.wait(60).status == "completed"
+    assert stage.outcome(handle).status == "completed"
     committed = [entry for entry in handle.history() if entry.outcome == "completed"]
     assert [entry.step for entry in committed] == ["gate", "b", "done"]
 

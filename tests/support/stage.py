@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import recorder
 from celery import Celery
 
-from hephaestus_celery import Hephaestus
+from hephaestus_celery import Hephaestus, Instance, InstanceHandle, WaitTimeoutError
 
 T = TypeVar("T")
 SUPPORT = Path(__file__).parent
@@ -42,6 +42,7 @@ class WorkerProcess:
     def __init__(self, stage: Stage, name: str, *, pool: str, concurrency: int, options: Sequence[str]) -> None:
         self.name = name
         self.log = stage.folder / f"{name}.log"
+        self.again = lambda name: WorkerProcess(stage, name, pool=pool, concurrency=concurrency, options=options)
         command = [
             *(sys.executable, "-m", "celery", "-A", "worker_app", "worker", "--loglevel", "INFO"),
             *("--hostname", f"{name}@test", "--pool", pool, "--concurrency", str(concurrency)),
@@ -129,6 +130,28 @@ class Stage:
         for worker in started:
             worker.wait_ready()
         return started
+
+    def revive(self) -> None:
+        """Start another for each worker that has ended by itself, as any supervisor of services does.
+
+        kombu 5.7 needs it: a connection that is cut while it cleans up after another ends the worker with an
+        ``AttributeError`` ("'NoneType' object has no attribute 'hostname'", in ``kombu.transport.redis``).
+        """
+        for position, worker in enumerate(self.workers):
+            if worker.process.poll() is not None:
+                worker.kill()
+                print(f"{worker.name} ended by itself with {worker.process.returncode} and is started again")
+                self.workers[position] = worker.again(f"{worker.name}-again")
+
+    def outcome(self, handle: InstanceHandle, *, timeout: float = 90) -> Instance:
+        """The finished instance, with the workers supervised until it is there."""
+
+        def finished() -> Instance | None:
+            self.revive()
+            with contextlib.suppress(WaitTimeoutError):
+                return handle.wait(1)
+
+        return eventually(finished, timeout=timeout, what=f"{handle.id} ended")
 
     def script(self, code: str, *arguments: str) -> subprocess.Popen[str]:
         """A client process that runs ``code``."""

@@ -23,6 +23,7 @@ check: lint types imports docs  ## Everything but the tests
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile tests/docker/*.Dockerfile
 
 types: $(STAMP)
 	$(BIN)/pyright

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -222,9 +223,16 @@ def _is_whole(folder: Path) -> bool:
 
 def note_event(event: telemetry.EventName, _measurements: dict[str, Any], facts: dict[str, Any], folder: Any) -> None:
     """Append the event to this process's file. One write for a line: what a killed process has told is whole."""
-    known = {"instance": "instance_id", "sequence": "sequence", "step": "step_key", "reason": "reason"}
+    known = {
+        "instance": "instance_id",
+        "run": "run_id",
+        "sequence": "sequence",
+        "step": "step_key",
+        "reason": "reason",
+    }
     line = {"event": ".".join(event), **{name: facts.get(fact) for name, fact in known.items()}}
-    file = os.open(Path(folder) / f"{os.getpid()}.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    name = f"{socket.gethostname()}-{os.getpid()}.jsonl"
+    file = os.open(Path(folder) / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(file, json.dumps(line, default=str).encode() + b"\n")
     finally:
@@ -232,5 +240,6 @@ def note_event(event: telemetry.EventName, _measurements: dict[str, Any], facts:
 
 
 if "VERIFY_EVENTS" in os.environ:  # a folder, in which every worker process notes the events that it saw
+    Path(os.environ["VERIFY_EVENTS"]).mkdir(exist_ok=True)
     noted = [*telemetry.events(), *telemetry.extension_events()]
     telemetry.attach_many("verify_environment", noted, note_event, os.environ["VERIFY_EVENTS"])

@@ -18,7 +18,7 @@ from hephaestus_celery.core.lifecycle import Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aftermath:
-    """What chaos has left: the histories of all runs, by run id, and what it should have done, and has not."""
+    """Where workers may have been killed: the histories of all runs, by run id, and what chaos should have done, and has not."""
 
     histories: Mapping[str, Sequence[HistoryEntry]]
     omissions: Sequence[str]
@@ -26,7 +26,7 @@ class Aftermath:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """The runs after their end, and the folder in which the workers noted their events; with chaos its aftermath."""
+    """The runs after their end, and the folder in which the workers noted their events; the aftermath if any may be killed."""
 
     instances: Sequence[Instance]
     events: Path
@@ -38,12 +38,12 @@ def conclude(ending: Ending, counts: Mapping[str, int], *, seconds: float) -> in
     click.echo(f"\n{report.table(ending.instances)}\n")
     click.echo(f"Telemetry, as the workers' handlers saw it:\n\n{report.event_table(counts)}\n")
     problems = [*chain.from_iterable(map(_surprises, ending.instances))]
-    if ending.aftermath is None:
-        problems += [f"{name} was never told" for name in report.event_names() if not counts[name]]
-    else:
-        # What the killed processes had yet to tell is lost; the histories lack nothing.
-        _show_rescues(ending.instances, ending.aftermath.histories)
+    rescued = False
+    if ending.aftermath is not None:
+        rescued = _show_aftermath(ending.instances, ending.aftermath.histories)
         problems += [*ending.aftermath.omissions, *_gaps(ending.instances, ending.aftermath.histories)]
+    if not rescued:  # what killed processes had yet to tell is lost; the histories lack nothing
+        problems += [f"{name} was never told" for name in report.event_names() if not counts[name]]
     click.echo(f"{len(ending.instances)} runs in {seconds:.1f} s: {report.tally(ending.instances)}.")
     for problem in problems:
         click.echo(f"Unexpected: {problem}", err=True)
@@ -59,12 +59,18 @@ def _surprises(instance: Instance) -> Iterator[str]:
         yield f"{instance.id} ended without the approval"
 
 
-def _show_rescues(instances: Sequence[Instance], histories: Mapping[str, Sequence[HistoryEntry]]) -> None:
+def _show_aftermath(instances: Sequence[Instance], histories: Mapping[str, Sequence[HistoryEntry]]) -> bool:
+    """Print who did what and what had to be rescued; whether anything had to."""
+    entries = list(chain(*histories.values()))
+    click.echo(f"Steps by worker, in the histories of all runs:\n\n{report.worker_table(entries)}\n")
     for instance in instances:
         if _value(instance) == STALLED:
             click.echo(f"History of {instance.id}, whose worker was killed:\n")
             click.echo(f"{report.history_table(histories[instance.run_id])}\n")
-    click.echo(f"Rescues, in the histories of all runs:\n\n{report.rescue_table(chain(*histories.values()))}\n")
+    rescued = any(entry.kind == "rescue" for entry in entries)
+    if rescued:
+        click.echo(f"Rescues, in the histories of all runs:\n\n{report.rescue_table(entries)}\n")
+    return rescued
 
 
 def _gaps(instances: Sequence[Instance], histories: Mapping[str, Sequence[HistoryEntry]]) -> Iterator[str]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hephaestus_celery import telemetry
+from hephaestus_celery import clock, telemetry
 
 STEP_START = ".".join(telemetry.step_start_event())
 STEP_RESCUE = "hephaestus.step.rescue"
+_LAST = {".".join(telemetry.workflow_stop_event()), ".".join(telemetry.workflow_exception_event())}
+_GLANCE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,8 @@ class Note:
 
     pid: int
     event: str
+    run: str | None
+    sequence: int | None
     instance: str | None
     step: str | None
     reason: str | None
@@ -36,14 +40,38 @@ def executing(notes: Iterable[Note]) -> list[Note]:
     return [note for note in last.values() if note.event == STEP_START]
 
 
-def count_events(folder: Path) -> Counter[str]:
+def count_events(notes: Iterable[Note]) -> Counter[str]:
     """How often the workers' handlers saw each event, over all of their processes."""
-    return Counter(note.event for note in read(folder))
+    return Counter(note.event for note in notes)
+
+
+def await_told(folder: Path, runs: Collection[str], *, seconds: float) -> list[Note]:
+    """What was noted of these finished runs, and of no run at all, once it is whole; after so many seconds what is there.
+
+    Events are told after the state was stored, and a killed worker does not tell any more.
+    """
+    deadline = clock.monotonic_ns() + int(seconds * 1e9)
+    while True:
+        notes = [note for note in read(folder) if note.run is None or note.run in runs]
+        if _is_whole(notes, runs) or clock.monotonic_ns() > deadline:
+            return notes
+        clock.sleep(_GLANCE_SECONDS)
+
+
+def _is_whole(notes: Iterable[Note], runs: Collection[str]) -> bool:
+    told: dict[str, set[int]] = {run: set() for run in runs}
+    ended: set[str] = set()
+    for note in notes:
+        if note.run is not None and note.sequence is not None:
+            told[note.run].add(note.sequence)
+            if note.event in _LAST:
+                ended.add(note.run)
+    return len(ended) == len(told) and all(len(numbers) == max(numbers) for numbers in told.values())
 
 
 def _notes(file: Path) -> Iterable[Note]:
     whole, _, _ = file.read_text().rpartition("\n")
     for line in whole.splitlines():
         told = json.loads(line)
-        fields = {name: told[name] for name in ("event", "instance", "step", "reason")}
-        yield Note(pid=int(file.stem), **fields)
+        fields = {name: told[name] for name in ("event", "run", "sequence", "instance", "step", "reason")}
+        yield Note(pid=int(file.stem.rpartition("-")[2]), **fields)

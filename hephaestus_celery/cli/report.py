@@ -33,6 +33,14 @@ def rescue_table(entries: Iterable[HistoryEntry]) -> str:
     return "\n".join([f"{counts.total():>6}  rescues, of these:", *lines])
 
 
+def worker_table(entries: Iterable[HistoryEntry]) -> str:
+    """How many steps each worker completed."""
+    counts = Counter(
+        entry.worker or "" for entry in entries if entry.outcome == "completed" and entry.kind == "attempt"
+    )
+    return "\n".join(f"{count:>6}  {worker}" for worker, count in sorted(counts.items()))
+
+
 def verdict(instance: Instance) -> str:
     """What the workflow has found out; why it failed, where it did."""
     if instance.failure is not None:

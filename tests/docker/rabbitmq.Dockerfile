@@ -1,6 +1,7 @@
 # Stands in for the official RabbitMQ image where no registry is at hand: Debian's package, set up the same way.
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 FROM ${PYTHON_IMAGE}
+# Whatever version Debian has.
 # hadolint ignore=DL3008
 RUN apt-get update -q \
     && apt-get install -y -q --no-install-recommends rabbitmq-server \
@@ -10,5 +11,7 @@ RUN apt-get update -q \
 ENV RABBITMQ_LOGS=-
 VOLUME /var/lib/rabbitmq
 EXPOSE 5672
+# The package gives the number.
+# hadolint ignore=DL3066
 USER rabbitmq
 CMD ["rabbitmq-server"]

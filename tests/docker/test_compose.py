@@ -196,8 +196,11 @@ def test_flower_shows_the_workers(compose):
     for container in compose.containers("worker") + compose.containers("flower"):
         # What the engine runs every half minute.
         _, *health_check = container.attrs["Config"]["Healthcheck"]["Test"]
-        code, output = container.exec_run(health_check)
-        assert code == 0, output
+        eventually(
+            lambda container=container, check=health_check: container.exec_run(check).exit_code == 0,
+            timeout=90,
+            what=f"{container.name} is healthy",
+        )
 
 
 def test_workers_have_no_more_rights_than_they_need(compose):

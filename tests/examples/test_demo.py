@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,9 +16,10 @@ import pytest
 
 from hephaestus_celery import telemetry
 from hephaestus_celery.cli.workers import STOP_SECONDS
-from hephaestus_celery.embedded import find_server
+from hephaestus_celery.embedded import EmbeddedServer, find_server
 from hephaestus_celery.exceptions import ConfigurationError
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 PROC = Path("/proc")
 MARK = "HEPHAESTUS_DEMO_TEST"
 DEADLINE = 90
@@ -145,6 +147,36 @@ def test_keep_keeps_data_logs_and_events(demo, tmp_path):
     assert {path.name for path in kept.iterdir()} == {"distributions", "events", "logs", "server"}
     assert {path.name for path in (kept / "logs").iterdir()} == {"worker1.log", "worker2.log"}
     assert (kept / "server" / "appendonlydir").is_dir()
+
+
+@needs_server
+def test_it_attaches_to_workers_that_are_there(demo, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    with EmbeddedServer() as server:
+        environment = {"HEPHAESTUS_BROKER": server.url, "VERIFY_EVENTS": str(shared / "events")}
+        settings = {**os.environ, **environment, "PYTHONPATH": str(EXAMPLES), "C_FORCE_ROOT": "1"}
+        command = [sys.executable, "-m", "celery", "-A", "verify_environment", "worker", "--concurrency", "2"]
+        with subprocess.Popen(
+            command, env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        ) as worker:
+            run = demo("--attach", shared, "--limit", "3", "--times", "2", **environment)
+            code = run.end()
+            assert worker.poll() is None
+            worker.terminate()
+            worker.wait(DEADLINE)
+    assert code == 0, run.printed
+    assert "8 runs in" in run.printed
+    assert "7 completed, 1 failed" in run.printed
+    assert re.search(r"^hephaestus.workflow.start +8$", run.printed, re.MULTILINE)
+    assert re.search(rf"^ +\d+  celery@{socket.gethostname()}$", run.printed, re.MULTILINE)
+    assert [path.name for path in shared.iterdir()] == ["events"]
+
+
+def test_attached_it_has_no_server_to_keep_and_no_worker_to_kill(demo, tmp_path):
+    run = demo("--attach", tmp_path, "--chaos")
+    assert run.end() == 2
+    assert "--attach has neither" in run.printed
 
 
 @needs_server

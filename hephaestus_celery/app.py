@@ -118,9 +118,9 @@ class Hephaestus:
         initial = check_mapping({} if context is None else context, "context")
         metadata = _checked_metadata(telemetry_metadata)
         parts = self._resolved()
-        message = parts.driver.create(chosen, id=instance_id, context=initial, telemetry=metadata)
-        parts.runner.dispatch([message])
-        return InstanceHandle(id=instance_id, run_id=message.run_id, hephaestus=self)
+        run_id, messages = parts.driver.create(chosen, id=instance_id, context=initial, telemetry=metadata)
+        parts.runner.dispatch(messages)
+        return InstanceHandle(id=instance_id, run_id=run_id, hephaestus=self)
 
     def resume(
         self,
@@ -327,7 +327,7 @@ class Hephaestus:
         if storage is None:
             storage = MemoryStorage(dispatch_timeout=settings.dispatch_timeout, lease=settings.lease)
         runner = runner or LocalRunner()
-        driver = Driver(storage=storage, settings=settings, runner=type(runner))
+        driver = Driver(storage=storage, settings=settings, runner=runner)
         if runner is not self._celery_runner:
             runner.bind(lambda: driver)
         return _Parts(storage=storage, runner=runner, driver=driver)

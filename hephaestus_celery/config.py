@@ -60,6 +60,13 @@ class Settings:
         default=timedelta(seconds=30),
         metadata={"effect": "How long a step's message may stay unclaimed before it counts as lost."},
     )
+    transactional_dispatch: bool = field(
+        default=True,
+        metadata={
+            "effect": "Where broker and state store are one Redis, the store sends a step's message in the script that makes it due. "
+            "False sends all messages afterwards, as with any other broker."
+        },
+    )
     retention: timedelta | None = field(
         default=timedelta(days=7), metadata={"effect": "How long a run is kept after its end; None keeps it for ever."}
     )
@@ -150,6 +157,12 @@ def _retry(name: str, value: object) -> RetryPolicy:
     raise _refuse(name, "a RetryPolicy or a mapping of its arguments", value)
 
 
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _refuse(name, "True or False", value)
+    return value
+
+
 _CHECKS: Mapping[str, Callable[[str, object], Any]] = {
     "state_backend": _text,
     "state_options": _mapping,
@@ -159,6 +172,7 @@ _CHECKS: Mapping[str, Callable[[str, object], Any]] = {
     "default_queue": _text,
     "lease": _duration,
     "dispatch_timeout": _duration,
+    "transactional_dispatch": _flag,
     "retention": _optional_duration,
     "max_payload": _positive,
     "default_retry": _retry,

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from hephaestus_celery.storage.base import Parcel
+
 if TYPE_CHECKING:
     from hephaestus_celery.runners.driver import Driver
 
@@ -41,6 +43,13 @@ class Runner(Protocol):
 
     def dispatch(self, messages: Sequence[Message]) -> None:
         """Send messages. One that can't be sent is not an error: the store knows what is to be done."""
+        ...
+
+    def seal(self, message: Message, *, parent: str | None) -> Parcel | None:
+        """The message for a store that is the broker too, to be sent with what makes it due; None if it can't be.
+
+        ``parent`` is the id of the task that causes it.
+        """
         ...
 
     def revoke(self, messages: Sequence[Message]) -> None:

@@ -9,13 +9,14 @@ the events of one process come in the order of behaviour 4.3.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery import clock
 from hephaestus_celery.core.builtin import Done
+from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.context import EMPTY, Context, check_mapping
 from hephaestus_celery.core.engine import plan
 from hephaestus_celery.core.graph import Target
@@ -25,7 +26,7 @@ from hephaestus_celery.core.run import Due, Verdict
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import stories
 from hephaestus_celery.runners.answers import Answer, Completed, Failed, Suspended, call, failed, lost, stuck
-from hephaestus_celery.runners.base import Message
+from hephaestus_celery.runners.base import Message, Runner
 from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.keeper import LeaseKeeper
 from hephaestus_celery.runners.messages import limit_of, messages, past_of
@@ -41,6 +42,7 @@ from hephaestus_celery.storage.base import (
     Fail,
     Lease,
     NewRun,
+    Parcel,
     Refusal,
     Refused,
     Retry,
@@ -57,10 +59,11 @@ if TYPE_CHECKING:
 class Driver:
     """Drives runs forward against a storage, for a runner."""
 
-    def __init__(self, *, storage: Storage, settings: Settings, runner: type) -> None:
+    def __init__(self, *, storage: Storage, settings: Settings, runner: Runner) -> None:
         self.storage = storage
         self.settings = settings
-        self.runner = runner
+        self.runner = type(runner)
+        self._seal = runner.seal
         self._keeper = LeaseKeeper(storage, lease=settings.lease)
 
     def hold(self, job: Job) -> AbstractContextManager[None]:
@@ -73,13 +76,14 @@ class Driver:
 
     def create(
         self, workflow: type[Workflow], *, id: str, context: Mapping[str, Any], telemetry: Mapping[str, Any]
-    ) -> Message:
-        """Store a new run of a workflow; gives the message for its first step."""
+    ) -> tuple[str, Sequence[Message]]:
+        """Store a new run of a workflow; gives its run id, and the message for its first step unless the store sent it."""
         limit = self.settings.max_payload
         run_id = new_run_id(
             milliseconds=clock.system_time_ns() // 1_000_000, instance_id=id, random_bits=secrets.randbits(58)
         )
         initial = workflow.graph.initial
+        message = messages(workflow.name, workflow.version, run_id, [DispatchStep(initial.step.key, 1, 1)])[0]
         new = NewRun(
             operation=run_id,
             run_id=run_id,
@@ -94,8 +98,9 @@ class Driver:
             step=initial.step.key,
             config=self._encoded_config(initial),
             max_attempts=workflow.retry_policy(initial.step, self.settings.default_retry).max_attempts,
+            parcel=self._seal(message, parent=None),
         )
-        return messages(workflow.name, workflow.version, run_id, [self.storage.create(new)])[0]
+        return run_id, [] if self.storage.create(new) is None else [message]
 
     def claim(
         self, workflow: str, run_id: str, step: str, attempt: int, *, worker: Worker, fence: str | None = None
@@ -169,15 +174,17 @@ class Driver:
     def _complete(self, job: Job, answer: Completed, duration: int) -> Outcome:
         scene, ticked = job.scene, clock.monotonic_ns()
         run = job.claim.run
+        context = scene.instance.context
         while True:
             try:
-                targets = self._targets(job, answer, codec.decode_instance(run).context)
+                targets = self._targets(job, answer, context)
             except Exception as error:  # noqa: BLE001 - a route is the user's code; its failure is the step's
                 return self._fail(job, failed(error), duration)
             commitment = self.storage.commit(self._completion(job, answer, targets, expected=run.applied))
             if commitment.verdict is not Verdict.CONFLICT or commitment.run is None:
                 break
             run = commitment.run
+            context = codec.decode_instance(run).context
         return Outcome(
             label=answer.event,
             story=stories.completed(
@@ -229,8 +236,16 @@ class Driver:
                 task_id=job.worker.task_id,
             ),
             stuck=codec.encode(stuck(step.key).failure),
+            parcels=self._parcels(job, targets),
             expected=expected if (step, answer.event) in workflow.graph.dynamic else None,
         )
+
+    def _parcels(self, job: Job, targets: tuple[Target, ...]) -> dict[str, Parcel]:
+        instance = job.scene.instance
+        starts = [DispatchStep(target.step.key, 1, 1) for target in targets if target.step is not Done]
+        hints = messages(instance.workflow_name, instance.workflow_version, instance.run_id, starts)
+        sealed = {hint.step: self._seal(hint, parent=job.worker.task_id) for hint in hints}
+        return {key: parcel for key, parcel in sealed.items() if parcel is not None}
 
     def _suspend(self, job: Job, answer: Suspended, duration: int) -> Outcome:
         step = job.scene.step

@@ -13,7 +13,7 @@ from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.jobs import Worker
 from hephaestus_celery.runners.scheduler import Scheduler
-from hephaestus_celery.storage.base import Refusal
+from hephaestus_celery.storage.base import Parcel, Refusal
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -49,6 +49,9 @@ class LocalRunner:
                 self._scheduler.start()
             for message in messages:
                 self._pool.submit(self._handle, message)
+
+    def seal(self, message: Message, *, parent: str | None) -> Parcel | None:
+        """There is no broker."""
 
     def revoke(self, messages: Sequence[Message]) -> None:
         """A thread can't be told; its result will be discarded."""

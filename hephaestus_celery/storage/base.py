@@ -20,8 +20,16 @@ from hephaestus_celery.core.run import Due, PendingResume, StepState, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """A broker's message, for a store that is the broker too: ``text`` goes on its list with what makes it due."""
+
+    list: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run to be created; ``header`` and ``initial`` are JSON texts."""
+    """A run to be created; ``header`` and ``initial`` are JSON texts. ``parcel`` is the message for its first step."""
 
     operation: str
     run_id: str
@@ -36,6 +44,7 @@ class NewRun:
     step: str
     config: str | None
     max_attempts: int
+    parcel: Parcel | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +139,8 @@ class Complete(Commit):
     ``configs`` holds, by key of a taken target, the config it is given, and ``rank`` orders them where several sources
     give one: the source that comes first in the graph wins, whichever commits first. ``stuck`` is the ``failure`` of a
     run that has nothing left to do. ``done_entry`` is the history
-    entry of ``Done``. ``expected``: see :func:`hephaestus_celery.core.run.complete`.
+    entry of ``Done``. ``parcels`` are messages for steps that this may start, by their keys; those of steps that it does
+    not start are not sent. ``expected``: see :func:`hephaestus_celery.core.run.complete`.
     """
 
     event: str
@@ -142,6 +152,7 @@ class Complete(Commit):
     rank: int
     done_entry: str
     stuck: str
+    parcels: Mapping[str, Parcel] = field(default_factory=dict[str, Parcel])
     expected: int | None = None
 
 
@@ -171,7 +182,8 @@ class Fail(Commit):
 class Commitment:
     """What a commit did. ``sequence`` is the first of the event numbers reserved for telling it.
 
-    ``resumed``: an event that came early is to be applied now. ``completed`` (keys in the order of their completion),
+    ``dispatches`` are the messages that are to be sent: those of parcels were, together with the commit. ``resumed``: an
+    event that came early is to be applied now. ``completed`` (keys in the order of their completion),
     ``finished_at`` and ``start`` are given when the run has ended by this commit. With ``CONFLICT`` nothing happened,
     and ``run`` is the newer state to decide on.
     """
@@ -336,8 +348,11 @@ class Storage(Protocol):
         """Microseconds on the clock of the store; also shows that it is in reach."""
         ...
 
-    def create(self, run: NewRun) -> DispatchStep:
-        """Store a run and its start; ``AlreadyRunningError`` when an active run holds the id within the scope."""
+    def create(self, run: NewRun) -> DispatchStep | None:
+        """Store a run and its start; ``AlreadyRunningError`` when an active run holds the id within the scope.
+
+        Gives what is to be sent; None when its parcel was.
+        """
         ...
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
+from billiard.process import current_process
 from celery import Celery, signals
+from celery.concurrency.solo import TaskPool as SoloPool
 
 from hephaestus_celery import telemetry
 from hephaestus_celery.core.registry import WORKFLOWS
@@ -18,12 +20,13 @@ from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.celery import signals as receivers
 from hephaestus_celery.runners.celery.dispatch import revoke, send
 from hephaestus_celery.runners.celery.pool import PoolWatch
+from hephaestus_celery.runners.celery.sealing import Sealer
 from hephaestus_celery.runners.celery.task import StepTask, register
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.jobs import Worker
 from hephaestus_celery.runners.messages import parse
 from hephaestus_celery.runners.scheduler import Scheduler
-from hephaestus_celery.storage.base import Refusal
+from hephaestus_celery.storage.base import Parcel, Refusal
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.workflow import Workflow
@@ -56,6 +59,8 @@ class CeleryRunner:
         self._hostname = ""
         self._scheduler: Scheduler | None = None
         self._pool_watch = PoolWatch()
+        self._sealer: Sealer | None = None
+        self._solo = False
         for signal, receiver in self._worker_signals():
             signal.connect(receiver, weak=False, dispatch_uid=self._uid)
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -77,6 +82,15 @@ class CeleryRunner:
 
     def dispatch(self, messages: Sequence[Message]) -> None:
         send(self.app, messages, default_queue=self.driver.settings.default_queue)
+
+    def seal(self, message: Message, *, parent: str | None) -> Parcel | None:
+        if parent is not None and not self._is_sequential():
+            return None
+        if self._sealer is None:
+            driver = self.driver
+            store = getattr(driver.storage, "url", None) if driver.settings.transactional_dispatch else None
+            self._sealer = Sealer(self.app, store=store, default_queue=driver.settings.default_queue)
+        return self._sealer.seal(message, parent=parent)
 
     def revoke(self, messages: Sequence[Message]) -> None:
         revoke(self.app, messages)
@@ -152,6 +166,7 @@ class CeleryRunner:
         if getattr(sender, "app", None) is not self.app:
             return
         self._pool_watch.start(sender)
+        self._solo = isinstance(sender.pool, SoloPool)
         if self._scheduler is None:
             self._scheduler = self.scheduler(hostname=self._hostname)
             self._scheduler.start()
@@ -165,6 +180,11 @@ class CeleryRunner:
         if self._scheduler is not None:
             self._scheduler.stop()
             self._scheduler = None
+
+    def _is_sequential(self) -> bool:
+        # Where several steps are executed side by side, the next one could begin, and tell so, before this one has told
+        # its end: there its message is sent after that.
+        return self._solo or current_process().name != "MainProcess"
 
     @property
     def _uid(self) -> str:

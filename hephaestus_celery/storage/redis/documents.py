@@ -118,6 +118,7 @@ def read_commitment(reply: Sequence[bytes], *, step: str) -> Commitment:
         return Commitment(verdict=verdict)
     activated: Sequence[str] = facts.get("activated") or ()
     resumed = facts.get("resumed", False)
+    sent = {"done", *(facts.get("posted") or ())}
     return Commitment(
         verdict=verdict,
         sequence=facts["seq"],
@@ -128,7 +129,7 @@ def read_commitment(reply: Sequence[bytes], *, step: str) -> Commitment:
         activated=activated,
         dispatches=[DispatchStep(step, facts["attempt"], facts["token"])]
         if resumed
-        else [DispatchStep(key, 1, 1) for key in activated if key != "done"],
+        else [DispatchStep(key, 1, 1) for key in activated if key not in sent],
         resumed=resumed,
         completed=facts.get("completed") or (),
         finished_at=_number(facts.get("t1")),

@@ -40,12 +40,14 @@ from hephaestus_celery.storage.base import (
 from hephaestus_celery.storage.redis import documents
 from hephaestus_celery.storage.redis.connection import connect
 from hephaestus_celery.storage.redis.keys import Keys, indexes
+from hephaestus_celery.storage.redis.refusals import code_of, explain
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.server_clock import ServerClock
 
 _RECHECK = 1.0  # seconds after which a waiter looks for itself: a published message may be lost
 _TICK = 200  # entries of the due set that one script call does
 _SEAT_MILLISECONDS = 3000  # after which a scheduler that gives no sign of life has lost its seat
+_PLACES = {"db", "host", "path", "port", "unix_socket_path"}
 _BUDGET = 5000  # runs that one script call of a listing looks at
 
 
@@ -91,12 +93,17 @@ class RedisStorage:
         self._lease = _microseconds(lease)
         self._retention = 0 if retention is None else _microseconds(retention)
 
+    @property
+    def url(self) -> str | None:
+        """Where it keeps the state, None where options say more than the URL."""
+        return None if _PLACES & set(self._arguments["options"] or ()) else self._arguments["url"]
+
     def now(self) -> int:
         with self._reached():
             seconds, micros = self._client.time()  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
         return seconds * 1_000_000 + micros
 
-    def create(self, run: NewRun) -> DispatchStep:
+    def create(self, run: NewRun) -> DispatchStep | None:
         reply = self._create(run)
         if reply[0] == b"late":  # nothing was stored; the server's clock may have been set
             self._clock.forget()
@@ -108,7 +115,7 @@ class RedisStorage:
                 f"{run.instance_id} is running already (run {reply[1].decode()}; scope {run.scope!r} of {run.family}); "
                 "wait for its end, cancel it, or start another id"
             )
-        return DispatchStep(run.step, 1, 1)
+        return None if reply[0] == b"posted" else DispatchStep(run.step, 1, 1)
 
     def _create(self, run: NewRun) -> list[bytes]:
         # Who gives up after the time limit must find nothing stored by a server that only was silent.
@@ -132,6 +139,8 @@ class RedisStorage:
             run.header,
             run.initial,
             run.config or "",
+            *(() if run.parcel is None else (run.parcel.text,)),
+            lists=() if run.parcel is None else (run.parcel.list,),
         )
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:
@@ -330,6 +339,12 @@ class RedisStorage:
 
     def _complete(self, commit: Complete) -> list[bytes]:
         configs = [part for item in commit.configs.items() for part in item]
+        lists = sorted({parcel.list for parcel in commit.parcels.values()})
+        # By key of the step: where its message goes among the keys, and where it stands behind the configs.
+        parcels = {
+            key: [lists.index(parcel.list) + 1, position]
+            for position, (key, parcel) in enumerate(commit.parcels.items(), 1)
+        }
         return self._call(
             "complete",
             commit.run_id,
@@ -346,6 +361,8 @@ class RedisStorage:
                 rank=commit.rank,
                 stuck=commit.stuck,
                 expected=commit.expected,
+                configs=len(commit.configs),
+                parcels=parcels or None,
                 dispatch_timeout=self._dispatch_timeout,
                 retention=self._retention,
             ),
@@ -354,6 +371,8 @@ class RedisStorage:
             commit.result or "",
             commit.metadata or "",
             *configs,
+            *(parcel.text for parcel in commit.parcels.values()),
+            lists=lists,
         )
 
     def _retry(self, commit: Retry) -> list[bytes]:
@@ -416,10 +435,11 @@ class RedisStorage:
             if more or position is None:
                 return found, next_cursor if more else None
 
-    def _call(self, script: str, run_id: str, parameters: str, *data: str) -> list[Any]:
+    def _call(self, script: str, run_id: str, parameters: str, *data: str, lists: Sequence[str] = ()) -> list[Any]:
+        # The lists of a broker are keys of the script: a user who may not touch them is refused before anything is done.
         keys = self.keys.of_run(run_id)
         with self._reached():
-            return self._scripts.call(self._client, script, keys.names, [keys.prefix, parameters, *data])
+            return self._scripts.call(self._client, script, [*keys.names, *lists], [keys.prefix, parameters, *data])
 
     def _call_partition(self, script: str, prefix: str, parameters: str) -> list[Any]:
         # The keys only tell a cluster which node is meant; those of a run are of no use here.
@@ -431,10 +451,10 @@ class RedisStorage:
         try:
             yield
         except RedisError as error:
-            raise StorageError(
-                f"the state store did not answer ({type(error).__name__}: {error}); check hephaestus_state_backend "
-                "and that the server is up"
-            ) from error
+            if code_of(error) == "READONLY":
+                # It has been the primary until a failover: the name, or the Sentinels, may lead to the new one by now.
+                self._client.connection_pool.disconnect(inuse_connections=False)
+            raise StorageError(explain(error)) from error
 
 
 def _listen(listener: Any, patience: float) -> bool:

@@ -40,7 +40,7 @@ def make_driver():
     def make(storage=None, **settings):
         durations = {name: timedelta(seconds=value) for name, value in settings.items()}
         storage = storage or MemoryStorage(**durations)
-        driver = Driver(storage=storage, settings=Settings(**durations), runner=LocalRunner)
+        driver = Driver(storage=storage, settings=Settings(**durations), runner=LocalRunner())
         made.append(driver)
         return driver
 
@@ -52,7 +52,7 @@ def make_driver():
 @pytest.fixture
 def start(flow):
     """``start(driver)``: a new run; gives its first message."""
-    return lambda driver, value="a1": driver.create(flow, id=f"orderid::{value}", context={}, telemetry={})
+    return lambda driver, value="a1": driver.create(flow, id=f"orderid::{value}", context={}, telemetry={})[1][0]
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 -- reached. Mirrors core/run.py (complete) and core/engine.py (settle); one conformance suite holds both to the same
 -- results. Closes the races of two branches that settle one join, and of a crash between any two of these writes.
 --   ARGV[3] history entry   ARGV[4] history entry of Done   ARGV[5] result or ''   ARGV[6] metadata or ''
---   ARGV[7...] key, config: of taken targets that are given one
+--   ARGV[7...] key, config: of p.configs taken targets that are given one; then the messages of p.parcels, which says
+--   for each step: the number of its list among KEYS[6...], the number of its message
 --   reply: {facts, start} or, when a computed transition was decided on an older context, {facts, start, fields...}
 local facts = answered(p.step, p.op)
 if facts then return { facts, read_start() } end
@@ -23,7 +24,7 @@ if p.expected and p.expected ~= tonumber(core[2]) then
 end
 
 -- Configs first: the settlement below may start their steps. Where several sources give one, the lowest rank wins.
-for i = 7, #ARGV, 2 do
+for i = 7, 5 + 2 * p.configs, 2 do
   local field = 'c:' .. ARGV[i]
   local held = redis.call('HGET', run, field)
   if not held or tonumber(string.match(held, '^(%d+)|')) > p.rank then
@@ -99,4 +100,12 @@ local reply = {
   active = active, activated = activated, completed = completed,
 }
 if completed then reply.t1 = text(at) end
+if p.parcels then
+  local posted = {}
+  for _, key in ipairs(activated) do
+    local parcel = p.parcels[key]
+    if parcel and post(KEYS[5 + parcel[1]], ARGV[6 + 2 * p.configs + parcel[2]]) then posted[#posted + 1] = key end
+  end
+  reply.posted = posted
+end
 return { answer(p.step, p.op, reply), completed and read_start() or '' }

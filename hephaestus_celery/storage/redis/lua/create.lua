@@ -1,7 +1,8 @@
 -- Create a run, unless an active one holds its id within the scope. Closes the race of two starts of one id: the check
 -- and the creation are one. Answers a repeat (the run id is new for each start) like the first call.
 --   ARGV[3] header   ARGV[4] initial context   ARGV[5] config of the first step, or ''
---   reply: {'ok'}, {'conflict', run id of the holder}, or {'late'}: who asked has given up by now
+--   KEYS[6], ARGV[6] list and message of the first step, if the broker is this server
+--   reply: {'ok'}, {'posted'} when the message was sent too, {'conflict', run id of the holder}, or {'late'}: who asked has given up by now
 if redis.call('EXISTS', run) == 1 then return { 'ok' } end
 if p.not_after and now() > p.not_after then return { 'late' } end
 
@@ -33,4 +34,5 @@ for _, tag in ipairs(p.tags) do
   redis.call('ZADD', prefix .. 'index:tag:' .. tag, text(at), p.run_id)
 end
 set_timer(p.step, at + p.dispatch_timeout)
+if KEYS[6] and post(KEYS[6], ARGV[6]) then return { 'posted' } end
 return { 'ok' }

@@ -1,6 +1,6 @@
 -- Shared by every script; put in front of each. Scripts are called with the keys of one run and of its partition:
 --   KEYS[1] run (hash)   KEYS[2] start (string)   KEYS[3] history (list)   KEYS[4] due (sorted set)
---   KEYS[5] answers (hash)
+--   KEYS[5] answers (hash)   KEYS[6...] lists of the broker, where that is this server
 --   ARGV[1] prefix of the partition's keys: indexes are named by values that only the script knows
 --   ARGV[2] parameters, a JSON object (decoded into p); user data follows as opaque strings and is never decoded
 -- Times are microseconds on this server's clock: exact in a double until the year 2255.
@@ -24,6 +24,13 @@ end
 
 local function text(number)
   return string.format('%.0f', number)
+end
+
+-- Put a prepared message on a broker's list; says whether it is there. Comes last in a script: whatever that key holds,
+-- all else is done.
+local function post(list, message)
+  local pushed = redis.pcall('LPUSH', list, message)
+  return type(pushed) == 'number'
 end
 
 -- The start key stands outside the run's hash and may hold anything, of any type.

@@ -1,0 +1,228 @@
+"""Messages that the store itself puts on the broker's list, in the script that decides that they are due.
+
+That is possible where broker and state store are one Redis: then there is no moment between a commit and its messages, and
+no round trip for them. What a message looks like is kombu's and Celery's business. So the first two messages of a step in
+a process are prepared by them as ever, down to the command that would send it, which is not executed; the first one
+becomes a template. Only when the template, filled in for the second one, gives exactly what kombu has made of it, is it
+used. Whatever makes messages differ in a way not known here (a router, another serializer, a compression, a later wire
+format) makes that comparison fail, and the messages of that step are sent after the commit, as with any other broker.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from celery import Celery, signals
+from celery.app.routes import MapRoute
+from kombu.utils.uuid import uuid
+
+from hephaestus_celery.runners.base import Message
+from hephaestus_celery.runners.celery.dispatch import argsrepr, send_one, unreachable
+from hephaestus_celery.storage.base import Parcel
+
+logger = logging.getLogger("hephaestus_celery")
+
+_SPECIMENS = (
+    ("01a20351-48e5-7078-aaf5-44dfe4e46366", 1, 1),
+    ("01a20351-7f3c-7b01-9c3e-0d6b8f1c2a55", 2, 3),
+)
+"""Run id, attempt and token of the two messages that are only prepared."""
+
+
+_HARMLESS = frozenset(
+    {
+        *("visibility_timeout", "unacked_restore_interval", "unacked_restore_limit", "unacked_mutex_expire"),
+        *("health_check_interval", "max_connections", "retry_on_timeout", "client_name", "polling_interval"),
+        *("socket_timeout", "socket_connect_timeout", "socket_keepalive", "socket_keepalive_options"),
+        *("priority_steps", "sep", "queue_order_strategy", "fanout_prefix", "fanout_patterns", "max_retries"),
+        *("interval_start", "interval_step", "interval_max"),
+    }
+)
+"""Transport options that change neither the list of a queue nor what is put on it, or that kombu has taken in by then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Template:
+    """A message without what is a message's own. ``rest`` is the JSON text of the body behind the arguments."""
+
+    list: str
+    envelope: dict[str, Any]
+    headers: dict[str, Any]
+    properties: dict[str, Any]
+    rest: str
+
+    def fill(self, message: Message, *, parent: str | None, tag: str) -> str:
+        """The text that is put on the list."""
+        arguments = json.dumps([message.run_id, message.step, message.attempt, message.token])
+        task_id = message.task_id
+        shown = {"argsrepr": argsrepr(message)}
+        own = {"id": task_id, "root_id": message.run_id, "parent_id": parent, **shown}
+        delivery = {"correlation_id": task_id, "delivery_tag": tag, **(shown if "argsrepr" in self.properties else {})}
+        return json.dumps(
+            {
+                **self.envelope,
+                "body": base64.b64encode(f"[{arguments}{self.rest}".encode()).decode(),
+                "headers": {**self.headers, **own},
+                "properties": {**self.properties, **delivery},
+            }
+        )
+
+
+class Sealer:
+    """Prepares messages for the state store of ``app``, where that is the broker too; None for those that can't be."""
+
+    def __init__(self, app: Celery, *, store: str | None, default_queue: str | None) -> None:
+        self._app = app
+        self._default_queue = default_queue
+        self._possible = _is_broker(app, store) and _is_plain(app)
+        self._templates: dict[tuple[int, str, str, str | None, int | None], _Template | None] = {}
+        self._lock = threading.Lock()
+
+    def seal(self, message: Message, *, parent: str | None) -> Parcel | None:
+        """The message as it stands on the broker's list; ``parent`` is the id of the task that causes it."""
+        if not self._possible or _observed():
+            return None
+        template = self._template(message)
+        if template is None:
+            return None
+        return Parcel(list=template.list, text=template.fill(message, parent=parent, tag=uuid()))
+
+    def _template(self, message: Message) -> _Template | None:
+        kind = (os.getpid(), message.workflow, message.step, message.queue, message.priority)
+        try:
+            return self._templates[kind]
+        except KeyError:
+            pass
+        with self._lock:
+            try:
+                template = self._templates[kind] = self._learn(message)
+            except unreachable(self._app) as error:
+                # Not noted: the next message of this step tries again.
+                logger.debug("no template for %s.%s: %s", message.workflow, message.step, error)
+                return None
+        return template
+
+    def _learn(self, message: Message) -> _Template | None:
+        first, second = (
+            replace(message, run_id=run_id, attempt=attempt, token=token) for run_id, attempt, token in _SPECIMENS
+        )
+        prepared = [self._prepare(specimen) for specimen in (first, second)]
+        if None in prepared:
+            return None
+        [(queue, text), (other_queue, other)] = cast("list[tuple[str, str]]", prepared)
+        template = _template_of(queue, text, first)
+        if template is None or other_queue != queue or not _is_filled(template, other, second):
+            logger.info(
+                "messages of %s.%s differ in what is not known here; they are sent after the commit",
+                message.workflow,
+                message.step,
+            )
+            return None
+        return template
+
+    def _prepare(self, message: Message) -> tuple[str, str] | None:
+        recorder = _Recorder()
+        with self._app.producer_or_acquire() as producer, _recorded(producer, recorder) as possible:
+            if not possible:
+                return None
+            send_one(self._app, producer, message, self._default_queue)
+        match recorder.commands:
+            case [("lpush", (str() as queue, str() as text))]:
+                return queue, text
+            case _:  # several queues, a queue whose messages expire, or another kombu
+                return None
+
+
+class _Recorder:
+    """In the place of a kombu batch: takes the commands that would send a message."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[str, tuple[Any, ...]]] = []
+
+    def publish(self, channel: Any, message: Any, **arguments: Any) -> None:
+        channel.basic_publish(message, _publish_batch=self, **arguments)
+
+    def add(self, name: str, *arguments: Any) -> None:
+        self.commands.append((name, arguments))
+
+
+@contextmanager
+def _recorded(producer: Any, recorder: _Recorder) -> Generator[bool]:
+    """Give the messages that are published in the block to a recorder; False where this kombu has no batches."""
+    place = getattr(producer, "_batch_local", None)
+    if place is None or not hasattr(producer.channel, "create_publish_batch"):
+        yield False
+        return
+    place.current = recorder
+    try:
+        yield True
+    finally:
+        del place.current
+
+
+def _template_of(queue: str, text: str, message: Message) -> _Template | None:
+    try:
+        envelope = json.loads(text)
+        headers, properties = envelope.pop("headers"), envelope.pop("properties")
+        body = base64.b64decode(envelope.pop("body")).decode()
+    except (ValueError, KeyError, AttributeError):
+        return None
+    arguments = json.dumps([message.run_id, message.step, message.attempt, message.token])
+    if not body.startswith(f"[{arguments}"):
+        return None
+    rest = body[len(arguments) + 1 :]
+    return _Template(list=queue, envelope=envelope, headers=headers, properties=properties, rest=rest)
+
+
+def _is_filled(template: _Template, text: str, message: Message) -> bool:
+    wanted = json.loads(text)
+    parent, tag = wanted["headers"].get("parent_id"), wanted["properties"].get("delivery_tag")
+    return json.loads(template.fill(message, parent=parent, tag=tag)) == wanted
+
+
+def _observed() -> bool:
+    # Whoever listens to these may change each message, and is told of each message: Celery's way, one by one.
+    return bool(
+        signals.before_task_publish.receivers or signals.after_task_publish.receivers or signals.task_sent.receivers
+    )
+
+
+def _is_plain(app: Celery) -> bool:
+    """Whether the messages of a task are all alike but for what they say."""
+    conf = app.conf
+    if conf.task_send_sent_event or conf.task_inherit_parent_priority:
+        return False
+    if not _HARMLESS.issuperset(conf.broker_transport_options):
+        return False
+    return all(isinstance(route, MapRoute) for route in cast("Any", app.amqp.router).routes)
+
+
+def _is_broker(app: Celery, store: str | None) -> bool:
+    """Whether broker and store are the same database of the same server, as their URLs say."""
+    urls = {app.conf.broker_url, app.conf.broker_read_url, app.conf.broker_write_url} - {None}
+    return store is not None and all(isinstance(url, str) and _place(url) == _place(store) for url in urls)
+
+
+def _place(url: str) -> tuple[str, ...] | None:
+    """What of a URL says which database it is; None where it does not say one."""
+    if ";" in url:
+        return None
+    parts = urlsplit(url)
+    match parts.scheme:
+        case "redis" | "rediss" | "valkey" | "valkeys":
+            if parts.query:
+                return None
+            return (parts.hostname or "localhost", str(parts.port or 6379), parts.path.strip("/") or "0")
+        case "redis+socket" | "socket" | "unix":
+            return ("unix", parts.path, parts.query)
+        case _:
+            return None

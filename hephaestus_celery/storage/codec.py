@@ -11,7 +11,7 @@ import datetime as dt
 import decimal
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -103,6 +103,7 @@ def decode_instance(run: StoredRun) -> Instance:
             f"run {header['run_id']} was written by a newer hephaestus-celery (schema {header['schema']}, this one "
             f"reads up to {SCHEMA}); upgrade this process"
         )
+    steps = _ordered(run)
     return Instance(
         id=header["id"],
         run_id=header["run_id"],
@@ -110,8 +111,8 @@ def decode_instance(run: StoredRun) -> Instance:
         workflow_version=header["version"],
         workflow_family=header["family"],
         status=run.status,
-        context=Context(initial=_read_only(run.initial), steps=_results(run)),
-        runtime_metadata=_merged(run),
+        context=Context(initial=_read_only(run.initial), steps=_results(run, steps)),
+        runtime_metadata=_merged(run, steps),
         telemetry_metadata=MappingProxyType(header["telemetry"]),
         telemetry_start_time=read_start(run.start),
         started_at=moment(run.started_at),
@@ -120,7 +121,7 @@ def decode_instance(run: StoredRun) -> Instance:
         cancel_reason=run.cancel_reason,
         tags=tuple(header["tags"]),
         metadata=MappingProxyType(header["metadata"]),
-        step_states=MappingProxyType(dict(_ordered(run))),
+        step_states=MappingProxyType(dict(steps)),
         configs=MappingProxyType({key: _read_only(text) for key, text in run.configs.items()}),
         failed_key=run.failed_step,
         definition=WORKFLOWS.find(header["name"], header["version"]),
@@ -144,19 +145,21 @@ def microseconds(moment: dt.datetime) -> int:
     return (moment - _EPOCH) // dt.timedelta(microseconds=1)
 
 
-def _results(run: StoredRun) -> Mapping[str, Mapping[str, Any]]:
+def _results(run: StoredRun, steps: Sequence[tuple[str, StepState]]) -> Mapping[str, Mapping[str, Any]]:
     return MappingProxyType(
         {
             key: _read_only(run.results[key]) if key in run.results else EMPTY
-            for key, state in _ordered(run)
+            for key, state in steps
             if state.order is not None
         }
     )
 
 
-def _merged(run: StoredRun) -> Mapping[str, Any]:
+def _merged(run: StoredRun, steps: Sequence[tuple[str, StepState]]) -> Mapping[str, Any]:
+    if not run.metadata:
+        return EMPTY
     merged: dict[str, Any] = {}
-    for key, _ in _ordered(run):
+    for key, _ in steps:
         if key in run.metadata:
             merged.update(decode(run.metadata[key]))
     return MappingProxyType(merged)

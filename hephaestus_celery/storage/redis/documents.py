@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 from hephaestus_celery.core.commands import DispatchStep
@@ -33,17 +34,20 @@ def settlement_rows(settlement: Settlement) -> dict[str, list[int | str]]:
     return {key: [row.predecessors, *row.successors] for key, row in settlement.rows.items()}
 
 
-def read_run(fields: Sequence[bytes], *, start: bytes) -> StoredRun:
-    """A run from the flat list of its hash."""
+def read_run(lengths: bytes, fields: bytes, *, start: bytes) -> StoredRun:
+    """A run from its hash, as scripts pack it: see ``packed`` in ``prelude.lua``."""
     kinds: dict[str, dict[str, str]] = {"s": {}, "r": {}, "m": {}, "c": {}}
     core: dict[str, str] = {}
-    for name, value in _pairs(fields):
+    values = _unpacked(lengths, fields)
+    for name, value in zip(values, values, strict=True):
         kind, colon, key = name.partition(":")
         if not colon:
-            core[name] = value.decode()
+            core[name] = value
         elif kind in kinds:
-            kinds[kind][key] = value.decode()
+            kinds[kind][key] = value
     finished, reason = core.get("t1"), core.get("cr")
+    # One JSON text for all of them: they are many, and small.
+    states: list[dict[str, Any]] = json.loads(f"[{','.join(kinds['s'].values())}]")
     return StoredRun(
         header=core["h"],
         initial=core["i"],
@@ -51,7 +55,7 @@ def read_run(fields: Sequence[bytes], *, start: bytes) -> StoredRun:
         started_at=int(core["t0"]),
         finished_at=None if finished is None else int(finished),
         start=read_text(start),
-        steps={key: read_step(text) for key, text in kinds["s"].items()},
+        steps={key: read_step(state) for key, state in zip(kinds["s"], states, strict=True)},
         results=kinds["r"],
         metadata=kinds["m"],
         configs={key: text.partition("|")[2] for key, text in kinds["c"].items()},
@@ -63,9 +67,8 @@ def read_run(fields: Sequence[bytes], *, start: bytes) -> StoredRun:
     )
 
 
-def read_step(text: str) -> StepState:
-    """A step's state from its JSON text."""
-    found = json.loads(text)
+def read_step(found: Mapping[str, Any]) -> StepState:
+    """A step's state from its JSON object."""
     resume = found.get("r")
     return StepState(
         status=StepStatus(found["s"]),
@@ -96,7 +99,7 @@ def read_claim(reply: Sequence[bytes]) -> Claim:
     facts = json.loads(reply[1])
     resume = facts.get("resume")
     return Claim(
-        run=read_run(reply[4:], start=reply[2]),
+        run=read_run(reply[4], reply[5], start=reply[2]),
         first=facts["first"],
         sequence=facts["seq"],
         queued_at=int(facts["queued"]),
@@ -113,7 +116,7 @@ def read_commitment(reply: Sequence[bytes], *, step: str) -> Commitment:
     verdict = Verdict(facts["v"])
     start = reply[1] if len(reply) > 1 else b""
     if verdict is Verdict.CONFLICT:
-        return Commitment(verdict=verdict, run=read_run(reply[2:], start=start))
+        return Commitment(verdict=verdict, run=read_run(reply[2], reply[3], start=start))
     if verdict is Verdict.STALE:
         return Commitment(verdict=verdict)
     activated: Sequence[str] = facts.get("activated") or ()
@@ -155,7 +158,7 @@ def read_delivery(reply: Sequence[bytes]) -> DeliveryReport:
 
 def read_cancellation(reply: Sequence[bytes]) -> Cancellation:
     """A run that was cancelled."""
-    run = read_run(reply[3:], start=reply[2])
+    run = read_run(reply[3], reply[4], start=reply[2])
     return Cancellation(
         sequence=json.loads(reply[1])["seq"],
         run=run,
@@ -212,6 +215,9 @@ def _number(text: str | None) -> int | None:
     return int(text) if text else None
 
 
-def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
-    for index in range(0, len(flat), 2):
-        yield flat[index].decode(), flat[index + 1]
+def _unpacked(lengths: bytes, values: bytes) -> Iterator[str]:
+    ends = list(accumulate(map(int, lengths.split(b",")), initial=0))
+    text = values.decode()
+    if len(text) == len(values):  # ASCII: characters are bytes
+        return (text[begin:end] for begin, end in pairwise(ends))
+    return (values[begin:end].decode() for begin, end in pairwise(ends))

@@ -281,7 +281,7 @@ class RedisStorage:
 
     def load(self, run_id: str) -> StoredRun | None:
         reply = self._call("load", run_id, documents.parameters(run_id=run_id))
-        return documents.read_run(reply[1:], start=reply[0]) if reply else None
+        return documents.read_run(reply[1], reply[2], start=reply[0]) if reply else None
 
     def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
         prefix = self.keys.of_instance(instance_id)
@@ -428,7 +428,7 @@ class RedisStorage:
                 ),
             )
             position, more = reply[0].decode() or None, reply[1] == b"more"
-            found.extend((row[0].decode(), documents.read_run(row[2:], start=row[1])) for row in reply[2:])
+            found.extend((row[0].decode(), documents.read_run(row[2], row[3], start=row[1])) for row in reply[2:])
             if len(found) == query.limit:
                 # The page is full, but the script may have stopped to look before it knew whether another one follows.
                 next_cursor = next_cursor or position

@@ -1,6 +1,6 @@
 -- End a run at once. Steps that are being executed go on; their commits will be discarded.
 --   ARGV[3] history entry   ARGV[4] reason as JSON, or ''
---   reply: {verdict} or {'applied', facts, start, fields...}
+--   reply: {verdict} or {'applied', facts, start, lengths of the fields, fields}
 local status = redis.call('HGET', run, 'st')
 if not status then return { 'unknown_run' } end
 local facts = answered('|cancel', p.op)
@@ -13,6 +13,4 @@ if not facts then
   finish(status, 'cancelled', at)
   facts = answer('|cancel', p.op, { seq = sequence })
 end
-local reply = { 'applied', facts, read_start() }
-for _, value in ipairs(redis.call('HGETALL', run)) do reply[#reply + 1] = value end
-return reply
+return { 'applied', facts, read_start(), packed(redis.call('HGETALL', run)) }

@@ -1,7 +1,7 @@
 -- A worker takes an attempt of a step, or an event delivered to a waiting one. Closes the race of two copies of one
 -- message: the second finds the claim taken. The first claim of a run makes it running.
 --   ARGV[3...] keys of the steps whose results are loaded, if p.partial; else the whole run is
---   reply: {reason, detail} or {'ok', facts, start, data of the event or '', fields of the run...}
+--   reply: {reason, detail} or {'ok', facts, start, data of the event or '', lengths of the run's fields, fields}
 local core = redis.call('HMGET', run, 'st', 'version', 'name')
 local status = core[1]
 if not status then return { 'unknown_run', '' } end
@@ -39,7 +39,7 @@ end
 
 local reply = { 'ok', facts, read_start(), redis.call('HGET', run, 'd:' .. p.step) or '' }
 if not p.partial then
-  for _, value in ipairs(redis.call('HGETALL', run)) do reply[#reply + 1] = value end
+  reply[5], reply[6] = packed(redis.call('HGETALL', run))
   return reply
 end
 local names = { 'h', 'i', 'st', 't0', 'act', 'app', 's:' .. p.step, 'c:' .. p.step }
@@ -48,6 +48,7 @@ for i = 3, #ARGV do
   names[#names + 1] = 'r:' .. ARGV[i]
   names[#names + 1] = 'm:' .. ARGV[i]
 end
+local fields = {}
 -- In slices: unpack() has a limited stack.
 for from = 1, #names, 1000 do
   local to = math.min(from + 999, #names)
@@ -55,9 +56,10 @@ for from = 1, #names, 1000 do
   for i = from, to do
     local value = values[i - from + 1]
     if value then
-      reply[#reply + 1] = names[i]
-      reply[#reply + 1] = value
+      fields[#fields + 1] = names[i]
+      fields[#fields + 1] = value
     end
   end
 end
+reply[5], reply[6] = packed(fields)
 return reply

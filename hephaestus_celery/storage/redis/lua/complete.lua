@@ -4,7 +4,7 @@
 --   ARGV[3] history entry   ARGV[4] history entry of Done   ARGV[5] result or ''   ARGV[6] metadata or ''
 --   ARGV[7...] key, config: of p.configs taken targets that are given one; then the messages of p.parcels, which says
 --   for each step: the number of its list among KEYS[6...], the number of its message
---   reply: {facts, start} or, when a computed transition was decided on an older context, {facts, start, fields...}
+--   reply: {facts, start} or, when a computed transition was decided on an older context, {facts, start, lengths, fields}
 local facts = answered(p.step, p.op)
 if facts then return { facts, read_start() } end
 
@@ -18,9 +18,7 @@ if refusal then
   return { answer(p.step, p.op, refusal), '' }
 end
 if p.expected and p.expected ~= tonumber(core[2]) then
-  local reply = { cjson.encode({ v = 'conflict' }), read_start() }
-  for _, value in ipairs(redis.call('HGETALL', run)) do reply[#reply + 1] = value end
-  return reply
+  return { cjson.encode({ v = 'conflict' }), read_start(), packed(redis.call('HGETALL', run)) }
 end
 
 -- Configs first: the settlement below may start their steps. Where several sources give one, the lowest rank wins.

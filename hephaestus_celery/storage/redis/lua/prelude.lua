@@ -40,6 +40,13 @@ local function read_start()
   return ''
 end
 
+-- A flat list as two strings, their lengths and all of them in one: a reply of many small ones costs its reader far more.
+local function packed(values)
+  local lengths = {}
+  for i, value in ipairs(values) do lengths[i] = #value end
+  return table.concat(lengths, ','), table.concat(values)
+end
+
 local function get_step(key)
   local stored = redis.call('HGET', run, 's:' .. key)
   return stored and cjson.decode(stored)

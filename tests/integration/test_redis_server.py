@@ -206,6 +206,7 @@ def test_the_scripts_use_only_what_redis_6_2_knows():
             "HMGET",
             "HSET",
             "HSETNX",
+            "LPUSH",
             "PEXPIRE",
             "PTTL",
         ),

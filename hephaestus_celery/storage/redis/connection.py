@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis import Redis
@@ -12,7 +13,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from hephaestus_celery.exceptions import ConfigurationError
 
@@ -29,34 +30,53 @@ def connect(url: str, *, timeout: timedelta, options: Mapping[str, Any]) -> Redi
 
     Takes the URLs that Celery takes for Redis. Raises ``ConfigurationError`` for any other.
     """
-    arguments: dict[str, Any] = {
+    arguments: dict[str, Any] = {**_patience(timeout), "health_check_interval": 25, **options}
+    try:
+        client = _client(url, arguments)
+        _try_arguments(client)
+    except (ValueError, TypeError, RedisError) as error:
+        raise ConfigurationError(
+            f"hephaestus_state_backend or hephaestus_state_options can't be used: {error}. The backend must be a URL with "
+            f"one of {', '.join(SCHEMES)}; the options are what redis-py takes"
+        ) from error
+    return client
+
+
+def _client(url: str, arguments: dict[str, Any]) -> Redis:
+    match url.partition("://")[0]:
+        case "sentinel":
+            return _sentinel(url, arguments)
+        case "redis+socket" | "socket":
+            return _open(_unix(url), arguments)
+        case "unix":
+            return _open(url, arguments)
+        case _:
+            database = urlsplit(url).path.strip("/")
+            if database and not database.isdecimal():  # redis-py would take database 0
+                raise ValueError(f"{database!r} is not the number of a database")
+            return _open(url.replace("valkey", "redis", 1) if url.startswith("valkey") else url, arguments)
+
+
+def _try_arguments(client: Redis) -> None:
+    # redis-py looks at them when it first connects: so a connection is made that is never opened.
+    pool: Any = client.connection_pool
+    pool.connection_class(**pool.connection_kwargs)
+
+
+def _patience(timeout: timedelta) -> dict[str, Any]:
+    return {
         "socket_timeout": timeout.total_seconds(),
         "socket_connect_timeout": timeout.total_seconds(),
-        "health_check_interval": 25,
         # A lost connection is tried again at once; a server that is silent for the whole time limit is not: redis-py
         # nests the attempts to connect in those of the command, and a caller would wait nine time limits.
         "retry": Retry(ExponentialBackoff(base=0.02, cap=0.2), 2, (LostConnectionError,)),
         "retry_on_error": [LostConnectionError],
-        **options,
     }
-    scheme = url.partition("://")[0]
-    try:
-        match scheme:
-            case "sentinel":
-                return _sentinel(url, arguments)
-            case "redis+socket" | "socket":
-                return _open(_unix(url), arguments)
-            case "valkey" | "valkeys":
-                return _open(url.replace("valkey", "redis", 1), arguments)
-            case _:
-                return _open(url, arguments)
-    except (ValueError, TypeError, RedisError) as error:
-        raise ConfigurationError(
-            f"hephaestus_state_backend can't be used: {error}. It must be a URL with one of {', '.join(SCHEMES)}"
-        ) from error
 
 
 def _open(url: str, arguments: dict[str, Any]) -> Redis:
+    # Celery takes the names of the ssl module too, redis-py its own only.
+    url = re.sub(r"(?<=[?&]ssl_cert_reqs=)CERT_(\w+)", lambda name: name[1].lower(), url)
     return Redis.from_url(url, **arguments)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
 
 
@@ -73,21 +93,35 @@ def _sentinel(url: str, arguments: dict[str, Any]) -> Redis:
     master = arguments.pop("master_name", None)
     if not master:
         raise ConfigurationError("a sentinel:// state backend needs hephaestus_state_options = {'master_name': ...}")
-    sentinel_arguments = arguments.pop("sentinel_kwargs", {})
+    sentinel_arguments: dict[str, Any] = arguments.pop("sentinel_kwargs", None) or {}
     nodes = [urlsplit(part if "://" in part else f"sentinel://{part}") for part in url.split(";")]
     first = nodes[0]
+    if first.username:
+        arguments.setdefault("username", unquote(first.username))
     if first.password:
         arguments.setdefault("password", unquote(first.password))
     if first.path.strip("/"):
         arguments.setdefault("db", int(first.path.strip("/")))
     hosts = [(node.hostname or "localhost", node.port or 26379) for node in nodes]
-    sentinel = Sentinel(
-        hosts,
-        sentinel_kwargs={
-            "socket_timeout": arguments["socket_timeout"],
-            "socket_connect_timeout": arguments["socket_connect_timeout"],
-            **sentinel_arguments,
-        },
-        **arguments,
-    )
-    return sentinel.master_for(master)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
+    # One that is silent must not keep the caller from asking the next: together they get the time of one call.
+    patience = timedelta(seconds=arguments["socket_timeout"]) / len(hosts)
+    watch = _Sentinels(hosts, sentinel_kwargs={**_patience(patience), **sentinel_arguments}, **arguments)
+    return watch.master_for(master)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
+
+
+class NoPrimaryError(RedisError):
+    """No Sentinel names a primary that is up."""
+
+
+class _Sentinels(Sentinel):
+    """Where there is no primary, says so at once.
+
+    redis-py counts that as a lost connection and asks all of them nine times: a failover takes longer than that, and
+    with Sentinels that are silent a caller would wait for most of a minute.
+    """
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        try:
+            return cast("tuple[str, int]", super().discover_master(service_name))  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
+        except MasterNotFoundError as error:
+            raise NoPrimaryError(f"no Sentinel names a primary {service_name!r} that is up") from error

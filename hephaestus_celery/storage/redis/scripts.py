@@ -6,8 +6,9 @@ import hashlib
 from importlib import resources
 from typing import Any
 
-from redis import Redis
 from redis.exceptions import NoScriptError
+
+from hephaestus_celery.storage.redis.line import Line
 
 NAMES = (
     *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
@@ -25,9 +26,9 @@ class Scripts:
         self.sources = {name: prelude + (folder / f"{name}.lua").read_text(encoding="utf-8") for name in NAMES}
         self._hashes = {name: hashlib.sha1(source.encode()).hexdigest() for name, source in self.sources.items()}  # noqa: S324 - Redis names scripts so
 
-    def call(self, client: Redis, name: str, keys: list[str], args: list[str]) -> Any:
+    def call(self, line: Line, name: str, keys: list[str], args: list[str]) -> Any:
         """Run a script; every script answers a repeat of its operation with its first answer."""
         try:
-            return client.evalsha(self._hashes[name], len(keys), *keys, *args)
+            return line.call("EVALSHA", self._hashes[name], len(keys), *keys, *args)
         except NoScriptError:
-            return client.eval(self.sources[name], len(keys), *keys, *args)
+            return line.call("EVAL", self.sources[name], len(keys), *keys, *args)

@@ -40,6 +40,7 @@ from hephaestus_celery.storage.base import (
 from hephaestus_celery.storage.redis import documents
 from hephaestus_celery.storage.redis.connection import connect
 from hephaestus_celery.storage.redis.keys import Keys, indexes
+from hephaestus_celery.storage.redis.line import Line
 from hephaestus_celery.storage.redis.refusals import code_of, explain
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.server_clock import ServerClock
@@ -86,6 +87,7 @@ class RedisStorage:
         self.partitions = partitions
         self._bell: Any = None
         self._client: Redis = connect(url, timeout=timeout, options=options or {})
+        self._line = Line(self._client)
         self._scripts = Scripts()
         self._clock = ServerClock(self.now)
         self._patience = _microseconds(timeout)
@@ -328,6 +330,7 @@ class RedisStorage:
         if self._bell is not None:
             self._bell.close()
             self._bell = None
+        self._line.close()
         self._client.close()
 
     def _hung_bell(self) -> Any:
@@ -439,12 +442,12 @@ class RedisStorage:
         # The lists of a broker are keys of the script: a user who may not touch them is refused before anything is done.
         keys = self.keys.of_run(run_id)
         with self._reached():
-            return self._scripts.call(self._client, script, [*keys.names, *lists], [keys.prefix, parameters, *data])
+            return self._scripts.call(self._line, script, [*keys.names, *lists], [keys.prefix, parameters, *data])
 
     def _call_partition(self, script: str, prefix: str, parameters: str) -> list[Any]:
         # The keys only tell a cluster which node is meant; those of a run are of no use here.
         with self._reached():
-            return self._scripts.call(self._client, script, [f"{prefix}due"] * 5, [prefix, parameters])
+            return self._scripts.call(self._line, script, [f"{prefix}due"] * 5, [prefix, parameters])
 
     @contextmanager
     def _reached(self) -> Generator[None, None, None]:

@@ -1,0 +1,80 @@
+"""What an error of the server or of the way to it means, and what to do about it: the text of a ``StorageError``."""
+
+from __future__ import annotations
+
+import re
+
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+
+_UNREACHED = "check hephaestus_state_backend and that the server is up"
+_MOVED = "it is one node of a Redis Cluster, which this package does not work with; name a server that stands alone"
+
+_BY_CODE = {
+    "OOM": "its memory is full: give it more (maxmemory), or shorten hephaestus_retention; it takes writes again as soon "
+    "as there is room, and no run is lost until then",
+    "READONLY": "it is a replica: hephaestus_state_backend must name the primary, or the Sentinels that know it",
+    "MASTERDOWN": "it is a replica whose primary is away: hephaestus_state_backend must name the primary, or the "
+    "Sentinels that know it",
+    "LOADING": "it has just started and reads its data; wait",
+    "NOAUTH": "the user or the password in hephaestus_state_backend (redis://user:password@host) is missing or wrong",
+    "NOPERM": "its user lacks a right: a script that was stopped so may have been half applied. The rights that it "
+    "needs are listed in the guide on deploying (docs/deploying.md)",
+    "MISCONF": "it can't save to its disk and takes no writes until it can",
+    "NOREPLICAS": "it has fewer replicas than min-replicas-to-write asks for, and takes no writes until it has them",
+    "BUSY": "somebody's script keeps it busy; wait, or end that script with SCRIPT KILL",
+    "CLUSTERDOWN": _MOVED,
+    "MOVED": _MOVED,
+}
+_BY_CLASS: dict[type[RedisError], str] = {
+    AuthenticationError: "NOAUTH",
+    BusyLoadingError: "LOADING",
+    MasterDownError: "MASTERDOWN",  # before the class that it derives from
+    ClusterDownError: "CLUSTERDOWN",
+    MovedError: "MOVED",
+    NoPermissionError: "NOPERM",
+    OutOfMemoryError: "OOM",
+    ReadOnlyError: "READONLY",
+}
+# Redis 6.2 wraps what a script was refused in an error of its own; some codes have no class.
+_CODE = re.compile(rf"(?<![A-Z])({'|'.join(_BY_CODE)}) ")
+_RIGHTS = re.compile(r"ACL failure in script|The user executing the script can't")
+# A file that is not there is no news of a server at host:port, but of a certificate that was to be shown to it.
+_CERTIFICATE = re.compile(r"certificate|SSL|TLS|:\d+\. (No such file|Permission denied|Is a directory)", re.IGNORECASE)
+
+
+def code_of(error: RedisError) -> str | None:
+    """The code of a server's refusal that is known here (``OOM``, ``READONLY`` ...), also of one inside a script."""
+    for kind, code in _BY_CLASS.items():
+        if isinstance(error, kind):
+            return code
+    found = _CODE.search(str(error))
+    if found is not None:
+        return found[1]
+    return "NOPERM" if _RIGHTS.search(str(error)) else None
+
+
+def explain(error: RedisError) -> str:
+    """One sentence for whoever runs the server: what came, and what to do."""
+    told = f"{type(error).__name__}: {error}"
+    code = code_of(error)
+    if code is not None:
+        return f"the state store refused ({told}); {_BY_CODE[code]}"
+    if isinstance(error, ResponseError):
+        return f"the state store refused ({told})"
+    if _CERTIFICATE.search(str(error)):
+        return (
+            f"the state store did not answer ({told}); check the certificates that hephaestus_state_backend or "
+            "hephaestus_state_options name (ssl_ca_certs, ssl_certfile, ssl_keyfile), and what they are for"
+        )
+    return f"the state store did not answer ({told}); {_UNREACHED}"

@@ -11,18 +11,20 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from hephaestus_celery import clock
 from hephaestus_celery.core.builtin import Done
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.context import EMPTY, Context, check_mapping
-from hephaestus_celery.core.engine import plan
+from hephaestus_celery.core.engine import Settlement, plan
 from hephaestus_celery.core.graph import Target
 from hephaestus_celery.core.identity import new_run_id
 from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.core.run import Due, Verdict
+from hephaestus_celery.core.step import Step
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import stories
 from hephaestus_celery.runners.answers import Answer, Completed, Failed, Suspended, call, failed, lost, stuck
@@ -56,6 +58,17 @@ if TYPE_CHECKING:
     from hephaestus_celery.core.workflow import Workflow
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Move:
+    """What follows from an event of a step, whatever the run: see the fields of these names of ``Complete``."""
+
+    settlement: Settlement
+    attempts: Mapping[str, int]
+    configs: Mapping[str, str]
+    rank: int
+    stuck: str
+
+
 class Driver:
     """Drives runs forward against a storage, for a runner."""
 
@@ -65,6 +78,7 @@ class Driver:
         self.runner = type(runner)
         self._seal = runner.seal
         self._keeper = LeaseKeeper(storage, lease=settings.lease)
+        self._moves: WeakKeyDictionary[type[Workflow], dict[tuple[str, str], _Move]] = WeakKeyDictionary()
 
     def hold(self, job: Job) -> AbstractContextManager[None]:
         """Keep the lease of a job while the block runs, however long it takes."""
@@ -206,27 +220,25 @@ class Driver:
 
     def _completion(self, job: Job, answer: Completed, targets: tuple[Target, ...], *, expected: int) -> Complete:
         workflow, step = job.scene.instance.workflow, job.scene.step
-        settlement = plan(workflow.graph, step, targets)
-        default = self.settings.default_retry
-        configs = {target.step.key: self._encoded_config(target) for target in targets}
+        computed = (step, answer.event) in workflow.graph.dynamic
+        move = (
+            self._move(workflow, step, targets) if computed else self._known_move(workflow, step, answer.event, targets)
+        )
         source = job.claim.resume and job.claim.resume.source
         kind = {None: "attempt", "external": "resume", "timeout": "timer"}[source]
-        entry = self._entry(job, kind=kind, event=answer.event)
         return Complete(
             operation=f"{job.fence}c",
             run_id=job.scene.instance.run_id,
             step=step.key,
             fence=job.fence,
-            entry=entry,
+            entry=self._entry(job, kind=kind, event=answer.event),
             event=answer.event,
             result=answer.result,
             metadata=answer.metadata,
-            settlement=settlement,
-            attempts={
-                key: workflow.retry_policy(workflow.graph.by_key[key], default).max_attempts for key in settlement.rows
-            },
-            configs={key: config for key, config in configs.items() if config is not None},
-            rank=workflow.graph.rank(step.key),
+            settlement=move.settlement,
+            attempts=move.attempts,
+            configs=move.configs,
+            rank=move.rank,
             done_entry=codec.encode_entry(
                 kind="attempt",
                 step=Done.key,
@@ -235,9 +247,31 @@ class Driver:
                 worker=job.worker.hostname,
                 task_id=job.worker.task_id,
             ),
-            stuck=codec.encode(stuck(step.key).failure),
+            stuck=move.stuck,
             parcels=self._parcels(job, targets),
-            expected=expected if (step, answer.event) in workflow.graph.dynamic else None,
+            expected=expected if computed else None,
+        )
+
+    def _known_move(self, workflow: type[Workflow], step: type[Step], event: str, targets: tuple[Target, ...]) -> _Move:
+        # What a declared transition leads to is the same every time.
+        known = self._moves.setdefault(workflow, {})
+        move = known.get((step.key, event))
+        if move is None:
+            move = known[step.key, event] = self._move(workflow, step, targets)
+        return move
+
+    def _move(self, workflow: type[Workflow], step: type[Step], targets: tuple[Target, ...]) -> _Move:
+        settlement = plan(workflow.graph, step, targets)
+        default = self.settings.default_retry
+        configs = {target.step.key: self._encoded_config(target) for target in targets}
+        return _Move(
+            settlement=settlement,
+            attempts={
+                key: workflow.retry_policy(workflow.graph.by_key[key], default).max_attempts for key in settlement.rows
+            },
+            configs={key: config for key, config in configs.items() if config is not None},
+            rank=workflow.graph.rank(step.key),
+            stuck=codec.encode(stuck(step.key).failure),
         )
 
     def _parcels(self, job: Job, targets: tuple[Target, ...]) -> dict[str, Parcel]:

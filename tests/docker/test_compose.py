@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,9 +14,9 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import choice
 import docker
 import pytest
-from docker.errors import DockerException
 from stage import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -95,21 +96,15 @@ class Compose:
 
 
 @pytest.fixture(scope="module")
-def engine():
+def engine(pytestconfig):
     """The engine that answers; where containers were asked for, one must."""
-    client = None
-    try:
-        client = docker.from_env()
-        client.ping()
-    except DockerException as error:
-        if os.environ.get("HEPHAESTUS_TEST_NODES") in {"both", "containers"}:
-            pytest.fail(f"containers were asked for, and no Docker engine answers: {error}")
-        pytest.skip(f"no Docker engine answers: {error}")
-    else:
+    reason = choice.why_no_engine()
+    if reason is not None:
+        if (pytestconfig.getoption(choice.OPTION) or os.environ.get(choice.VARIABLE)) in {"both", "containers"}:
+            pytest.fail(f"containers were asked for, and {reason}")
+        pytest.skip(reason)
+    with contextlib.closing(docker.from_env()) as client:
         yield client
-    finally:
-        if client is not None:
-            client.close()
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,8 @@ def read(folder: Path, kind: str) -> list[dict[str, Any]]:
     """All lines of a kind that were written so far."""
     found: list[dict[str, Any]] = []
     for file in folder.glob("*.jsonl"):
-        for line in file.read_text().splitlines():
+        whole, _, _ = file.read_text().rpartition("\n")  # another process may be writing the last line
+        for line in whole.splitlines():
             record = json.loads(line)
             if record["kind"] == kind:
                 found.append(record)

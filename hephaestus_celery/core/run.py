@@ -36,7 +36,7 @@ class PendingResume:
 class StepState:
     """Where one step stands. ``fence`` is set while a worker holds the step; only its bearer may commit.
 
-    ``holder`` names the task that has it. ``deadline`` is the end of its time limit. ``resting``: the last attempt
+    ``holder`` names the task that has it, ``worker`` the worker that had it last. ``deadline`` is the end of its time limit. ``resting``: the last attempt
     failed, and the next one is not due yet.
     """
 
@@ -49,6 +49,7 @@ class StepState:
     claimed_at: int | None = None
     deadline: int | None = None
     holder: str | None = None
+    worker: str | None = None
     waiting_since: int | None = None
     accepts: Mapping[str, str] = field(default_factory=dict[str, str])
     resume: PendingResume | None = None
@@ -144,6 +145,7 @@ def claim(
     times: Times,
     limit: int | None = None,
     holder: str | None = None,
+    worker: str | None = None,
 ) -> Decision:
     """A worker takes an attempt of a step, or a delivered event of a waiting one.
 
@@ -161,7 +163,7 @@ def claim(
     first = state.status is Status.PENDING
     reserved = (2 if first else 0) + (0 if resumed or launch else 1)
     deadline = None if limit is None or resumed else times.now + limit
-    taken = replace(step, fence=fence, claimed_at=times.now, deadline=deadline, holder=holder)
+    taken = replace(step, fence=fence, claimed_at=times.now, deadline=deadline, holder=holder, worker=worker)
     after = replace(
         _with_step(state, key, taken),
         status=Status.RUNNING if first else state.status,

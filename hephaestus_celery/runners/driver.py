@@ -135,6 +135,7 @@ class Driver:
             ancestors=past_of(workflow, versions, step),
             limit=limit_of(workflow, versions, step),
             holder=worker.task_id,
+            worker=worker.hostname,
         )
         claim = self.storage.claim(request)
         if isinstance(claim, Refusal):
@@ -365,7 +366,11 @@ class Driver:
         state = run.steps[step]
         answer = lost(f"step {step}: {reason}")
         entry = codec.encode_entry(
-            kind="attempt", step=step, attempt=state.attempt, reason=answer.message, worker=worker.hostname
+            kind="attempt",
+            step=step,
+            attempt=state.attempt,
+            reason=answer.message,
+            worker=state.worker or worker.hostname,
         )
         common = {"operation": f"{fence}f", "run_id": run_id, "step": step, "fence": fence, "entry": entry}
         if state.attempt < state.max_attempts:
@@ -425,7 +430,8 @@ class Driver:
             attempt=job.claim.run.steps[step].attempt,
             event=event,
             reason=reason,
-            worker=job.worker.hostname,
+            # Who lost it, where this is told by whoever noticed; its task is not known any more.
+            worker=job.claim.run.steps[step].worker or job.worker.hostname,
             task_id=job.worker.task_id,
         )
 

@@ -73,7 +73,7 @@ class ClaimRequest:
     """A worker asks for an attempt. ``fence`` is new for each request; ``versions`` are those the worker knows.
 
     ``ancestors`` limits what is loaded to these steps' results; None loads all. ``limit`` is the step's time limit in
-    microseconds, ``holder`` names the task that asks.
+    microseconds, ``holder`` names the task that asks, ``worker`` the worker that executes it.
     """
 
     run_id: str
@@ -84,6 +84,7 @@ class ClaimRequest:
     ancestors: Sequence[str] | None = None
     limit: int | None = None
     holder: str | None = None
+    worker: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

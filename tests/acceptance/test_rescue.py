@@ -14,10 +14,10 @@ LEASE = 2.0
 
 
 @pytest.fixture
-def stage(redis_url, namespace, tmp_path):
+def stage(broker_url, redis_url, namespace, tmp_path):
     """A stage whose leases and dispatches run out soon."""
     stage = Stage(
-        broker=redis_url, state=redis_url, namespace=namespace, folder=tmp_path, lease=LEASE, dispatch_timeout=1.0
+        broker=broker_url, state=redis_url, namespace=namespace, folder=tmp_path, lease=LEASE, dispatch_timeout=1.0
     )
     yield stage
     stage.close()
@@ -81,6 +81,10 @@ def test_a_killed_worker_is_noticed_when_its_lease_runs_out(stage):
     open_gate(stage)
     assert handle.wait(30).status == "completed"
     assert [entry.kind for entry in handle.history()].count("rescue") == 1
+    lost, repeated = (entry for entry in handle.history() if (entry.kind, entry.step) == ("attempt", "gate"))
+    assert (lost.attempt, lost.worker) == (1, f"{victim.name}@test")
+    assert repeated.attempt == 2
+    assert repeated.worker != lost.worker
 
 
 def test_a_step_longer_than_its_lease_runs_once(stage):

@@ -113,6 +113,7 @@ class MemoryStorage:
                 times=self._times(),
                 limit=request.limit,
                 holder=request.holder,
+                worker=request.worker,
             )
             if decision.verdict is not Verdict.APPLIED:
                 return Refusal(reason=Refused(decision.verdict.value))

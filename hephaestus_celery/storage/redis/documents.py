@@ -80,6 +80,7 @@ def read_step(found: Mapping[str, Any]) -> StepState:
         claimed_at=_number(found.get("c")),
         deadline=_number(found.get("l")),
         holder=found.get("h"),
+        worker=found.get("u"),
         waiting_since=_number(found.get("w")),
         accepts=found.get("x", {}),
         resume=None if resume is None else read_resume(resume),

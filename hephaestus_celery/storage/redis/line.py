@@ -15,6 +15,8 @@ from weakref import WeakSet
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from hephaestus_celery.storage.redis.refusals import code_of
+
 
 class Line:
     """Calls the server of a client."""
@@ -35,10 +37,14 @@ class Line:
 
         def once() -> Any:
             try:
+                connection.connect()  # if it is not; send_command would, but without asking a Sentinel where to
                 connection.send_command(*command)
                 return connection.read_response()
-            except ResponseError:
-                raise  # this was the answer
+            except ResponseError as error:  # this was the answer
+                if code_of(error) == "READONLY":
+                    # It was the primary until a failover: by now its name may lead to the new one.
+                    connection.disconnect()
+                raise
             except BaseException:
                 connection.disconnect()
                 raise

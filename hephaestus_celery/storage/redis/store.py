@@ -41,7 +41,7 @@ from hephaestus_celery.storage.redis import documents
 from hephaestus_celery.storage.redis.connection import connect
 from hephaestus_celery.storage.redis.keys import Keys, indexes
 from hephaestus_celery.storage.redis.line import Line
-from hephaestus_celery.storage.redis.refusals import code_of, explain
+from hephaestus_celery.storage.redis.refusals import explain
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.server_clock import ServerClock
 
@@ -157,6 +157,7 @@ class RedisStorage:
                 versions=[str(version) for version in request.versions],
                 limit=request.limit,
                 holder=request.holder,
+                worker=request.worker,
                 lease=self._lease,
                 partial=None if request.ancestors is None else True,
             ),
@@ -454,9 +455,6 @@ class RedisStorage:
         try:
             yield
         except RedisError as error:
-            if code_of(error) == "READONLY":
-                # It has been the primary until a failover: the name, or the Sentinels, may lead to the new one by now.
-                self._client.connection_pool.disconnect(inuse_connections=False)
             raise StorageError(explain(error)) from error
 
 

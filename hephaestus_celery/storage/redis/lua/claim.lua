@@ -28,7 +28,7 @@ if not facts then
     set_status('pending', 'running')
     redis.call('HSET', run, 'adv', 1)
   end
-  step.f, step.c, step.h, step.l = p.fence, text(at), p.holder, nil
+  step.f, step.c, step.h, step.u, step.l = p.fence, text(at), p.holder, p.worker, nil
   if p.limit and not resumed then step.l = text(at + p.limit) end
   set_step(p.step, step)
   set_timer(p.step, lease_end(at, p.lease, step))

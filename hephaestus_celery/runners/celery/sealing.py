@@ -43,7 +43,18 @@ _HARMLESS = frozenset(
         *("visibility_timeout", "unacked_restore_interval", "unacked_restore_limit", "unacked_mutex_expire"),
         *("health_check_interval", "max_connections", "retry_on_timeout", "client_name", "polling_interval"),
         *("socket_timeout", "socket_connect_timeout", "socket_keepalive", "socket_keepalive_options"),
-        *("priority_steps", "sep", "queue_order_strategy", "fanout_prefix", "fanout_patterns", "max_retries"),
+        *(
+            "ack_emulation",
+            "unacked_key",
+            "unacked_index_key",
+            "unacked_mutex_key",
+            "priority_steps",
+            "sep",
+            "queue_order_strategy",
+            "fanout_prefix",
+            "fanout_patterns",
+            "max_retries",
+        ),
         *("interval_start", "interval_step", "interval_max"),
     }
 )
@@ -209,11 +220,12 @@ def _is_plain(app: Celery) -> bool:
 def _is_broker(app: Celery, store: str | None) -> bool:
     """Whether broker and store are the same database of the same server, as their URLs say."""
     urls = {app.conf.broker_url, app.conf.broker_read_url, app.conf.broker_write_url} - {None}
-    return store is not None and all(isinstance(url, str) and _place(url) == _place(store) for url in urls)
+    place = None if store is None else _place(store)
+    return place is not None and all(isinstance(url, str) and _place(url) == place for url in urls)
 
 
 def _place(url: str) -> tuple[str, ...] | None:
-    """What of a URL says which database it is; None where it does not say one."""
+    """What of a URL says which database it is, and whose rights count there; None where it does not say one."""
     if ";" in url:
         return None
     parts = urlsplit(url)
@@ -221,8 +233,13 @@ def _place(url: str) -> tuple[str, ...] | None:
         case "redis" | "rediss" | "valkey" | "valkeys":
             if parts.query:
                 return None
-            return (parts.hostname or "localhost", str(parts.port or 6379), parts.path.strip("/") or "0")
+            return (
+                parts.username or "",
+                parts.hostname or "localhost",
+                str(parts.port or 6379),
+                parts.path.strip("/") or "0",
+            )
         case "redis+socket" | "socket" | "unix":
-            return ("unix", parts.path, parts.query)
+            return (parts.netloc, parts.path, parts.query)
         case _:
             return None

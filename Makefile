@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check lint types imports docs build ci clean
+.PHONY: demo test bench check lint types imports docs build ci clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -17,6 +17,9 @@ demo: $(STAMP)  ## Run the main job: real workers on an embedded Valkey
 
 test: $(STAMP)  ## Run all tests
 	$(BIN)/python -m pytest $(OPTIONS)
+
+bench: $(STAMP)  ## Measure it beside Celery's canvas; OPTIONS=--quick for a look, benchmarks/requirements.txt for others
+	$(BIN)/python -m benchmarks $(OPTIONS)
 
 check: lint types imports docs  ## Everything but the tests
 

@@ -1,0 +1,38 @@
+"""The rows of the benchmark, in the order of the budget table; what has no budget comes after it."""
+
+from collections.abc import Mapping
+
+from benchmarks.bench import Row
+from benchmarks.rows import (
+    burst,
+    costs,
+    emit,
+    fan_out,
+    imports,
+    join,
+    latency,
+    memory,
+    others,
+    processor,
+    starts,
+    stored,
+)
+
+ROWS: Mapping[str, Row] = {
+    "costs": costs.row,
+    "latency": latency.row,
+    "burst": burst.row,
+    "fan-out": fan_out.row,
+    "starts": starts.row,
+    "join": join.row,
+    "stored": stored.row,
+    "memory": memory.row,
+    "emit": emit.row,
+    "import": imports.row,
+    "processor": processor.row,
+    "lengths": latency.lengths,
+    "threads-latency": latency.threads,
+    "threads-burst": burst.threads,
+    "others-latency": others.latency,
+    "others-burst": others.burst,
+}

@@ -1,0 +1,55 @@
+"""How many chains a second one client can start, while nobody works on them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from benchmarks.bench import Bench
+from benchmarks.client import Client
+from benchmarks.contest import Contest, Measure, at_least, ratio
+from benchmarks.flows import CHAINS
+from benchmarks.stage import Stage, unique_queue
+
+STEPS = 10
+
+
+@contextmanager
+def row(bench: Bench) -> Generator[Contest]:
+    """Into a queue that nobody consumes, and a namespace that nobody's scheduler looks after."""
+    count, queue = bench.scale.starts, unique_queue()
+    with bench.stage() as stage:
+        unrouted = Client(stage.url, namespace=queue, queue=queue)
+        routed = Client(stage.url, namespace=queue)
+        routed.app.conf.hephaestus_default_queue = queue
+        try:
+            yield Contest(
+                title=f"starts of a chain of 10 steps by one client ({count} in a row)",
+                unit="starts/s",
+                contestants={
+                    "ours": _pace(stage, queue, lambda: unrouted.start(CHAINS[STEPS]), count=count),
+                    "chain": _pace(stage, queue, lambda: unrouted.canvas.chain(STEPS), count=count),
+                    "ours, default_queue": _pace(stage, queue, lambda: routed.start(CHAINS[STEPS]), count=count),
+                },
+                lines=[ratio("ours", "chain", budget=at_least(5)), ratio("ours, default_queue", "chain")],
+                notes=["default_queue: the queue is named by hephaestus_default_queue, not by Celery's routing"],
+            )
+        finally:
+            unrouted.close()
+            routed.close()
+
+
+def _pace(stage: Stage, queue: str, start: Callable[[], object], *, count: int) -> Measure:
+    def measure() -> float:
+        began = time.perf_counter()
+        for _ in range(count):
+            start()
+        seconds = time.perf_counter() - began
+        sent = stage.server.llen(queue)
+        if sent != count:
+            raise RuntimeError(f"{count} starts have sent {sent} messages")
+        stage.server.delete(queue)
+        return count / seconds
+
+    return measure

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import redis
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as LostConnectionError
@@ -16,6 +17,10 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from hephaestus_celery.exceptions import ConfigurationError
+from hephaestus_celery.storage.redis.refusals import NoPrimaryError
+
+# Seconds; 0 is never. redis-py 5 calls itself without end where a server refuses the check while it connects.
+_HEALTH_CHECK = 25 if int(redis.__version__.partition(".")[0]) > 5 else 0  # noqa: PLR2004 - said above
 
 SCHEMES = ("redis", "rediss", "unix", "redis+socket", "socket", "sentinel", "valkey", "valkeys")
 
@@ -30,7 +35,7 @@ def connect(url: str, *, timeout: timedelta, options: Mapping[str, Any]) -> Redi
 
     Takes the URLs that Celery takes for Redis. Raises ``ConfigurationError`` for any other.
     """
-    arguments: dict[str, Any] = {**_patience(timeout), "health_check_interval": 25, **options}
+    arguments: dict[str, Any] = {**_patience(timeout), "health_check_interval": _HEALTH_CHECK, **options}
     try:
         client = _client(url, arguments)
         _try_arguments(client)
@@ -107,10 +112,6 @@ def _sentinel(url: str, arguments: dict[str, Any]) -> Redis:
     patience = timedelta(seconds=arguments["socket_timeout"]) / len(hosts)
     watch = _Sentinels(hosts, sentinel_kwargs={**_patience(patience), **sentinel_arguments}, **arguments)
     return watch.master_for(master)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
-
-
-class NoPrimaryError(RedisError):
-    """No Sentinel names a primary that is up."""
 
 
 class _Sentinels(Sentinel):

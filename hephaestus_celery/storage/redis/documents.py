@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -46,8 +47,6 @@ def read_run(lengths: bytes, fields: bytes, *, start: bytes) -> StoredRun:
         elif kind in kinds:
             kinds[kind][key] = value
     finished, reason = core.get("t1"), core.get("cr")
-    # One JSON text for all of them: they are many, and small.
-    states: list[dict[str, Any]] = json.loads(f"[{','.join(kinds['s'].values())}]")
     return StoredRun(
         header=core["h"],
         initial=core["i"],
@@ -55,7 +54,7 @@ def read_run(lengths: bytes, fields: bytes, *, start: bytes) -> StoredRun:
         started_at=int(core["t0"]),
         finished_at=None if finished is None else int(finished),
         start=read_text(start),
-        steps={key: read_step(state) for key, state in zip(kinds["s"], states, strict=True)},
+        steps={key: (_settled if '"o":' in text else read_step)(text) for key, text in kinds["s"].items()},
         results=kinds["r"],
         metadata=kinds["m"],
         configs={key: text.partition("|")[2] for key, text in kinds["c"].items()},
@@ -67,8 +66,9 @@ def read_run(lengths: bytes, fields: bytes, *, start: bytes) -> StoredRun:
     )
 
 
-def read_step(found: Mapping[str, Any]) -> StepState:
-    """A step's state from its JSON object."""
+def read_step(text: str) -> StepState:
+    """A step's state from its JSON text."""
+    found = json.loads(text)
     resume = found.get("r")
     return StepState(
         status=StepStatus(found["s"]),
@@ -88,6 +88,11 @@ def read_step(found: Mapping[str, Any]) -> StepState:
         event=found.get("e"),
         order=found.get("o"),
     )
+
+
+# Of a completed step only its event, its attempts and its place in the order are left: few differ between the runs of a
+# workflow, and every claim reads all those of its run.
+_settled = lru_cache(maxsize=4096)(read_step)
 
 
 def read_resume(found: Mapping[str, Any]) -> PendingResume:

@@ -17,8 +17,12 @@ from redis.exceptions import (
     ResponseError,
 )
 
+
+class NoPrimaryError(RedisError):
+    """No Sentinel names a primary that is up."""
+
+
 _UNREACHED = "check hephaestus_state_backend and that the server is up"
-_MOVED = "it is one node of a Redis Cluster, which this package does not work with; name a server that stands alone"
 
 _BY_CODE = {
     "OOM": "its memory is full: give it more (maxmemory), or shorten hephaestus_retention; it takes writes again as soon "
@@ -33,8 +37,8 @@ _BY_CODE = {
     "MISCONF": "it can't save to its disk and takes no writes until it can",
     "NOREPLICAS": "it has fewer replicas than min-replicas-to-write asks for, and takes no writes until it has them",
     "BUSY": "somebody's script keeps it busy; wait, or end that script with SCRIPT KILL",
-    "CLUSTERDOWN": _MOVED,
-    "MOVED": _MOVED,
+    "CLUSTERDOWN": "it is part of a Redis Cluster that is not complete, and answers when that is",
+    "MOVED": "it is part of a Redis Cluster, and has only some of the keys; name a server that has them all",
 }
 _BY_CLASS: dict[type[RedisError], str] = {
     AuthenticationError: "NOAUTH",
@@ -50,7 +54,7 @@ _BY_CLASS: dict[type[RedisError], str] = {
 _CODE = re.compile(rf"(?<![A-Z])({'|'.join(_BY_CODE)}) ")
 _RIGHTS = re.compile(r"ACL failure in script|The user executing the script can't")
 # A file that is not there is no news of a server at host:port, but of a certificate that was to be shown to it.
-_CERTIFICATE = re.compile(r"certificate|SSL|TLS|:\d+\. (No such file|Permission denied|Is a directory)", re.IGNORECASE)
+_CERTIFICATE = re.compile(r"\[SSL|_ssl\.c|:\d+\. (No such file|Permission denied|Is a directory)")
 
 
 def code_of(error: RedisError) -> str | None:
@@ -70,6 +74,12 @@ def explain(error: RedisError) -> str:
     code = code_of(error)
     if code is not None:
         return f"the state store refused ({told}); {_BY_CODE[code]}"
+    if isinstance(error, NoPrimaryError):
+        return (
+            f"the state store is out of reach: {error}. A failover takes some seconds; otherwise check the Sentinels that "
+            "hephaestus_state_backend names, and master_name and sentinel_kwargs (their own password and certificates) "
+            "in hephaestus_state_options"
+        )
     if isinstance(error, ResponseError):
         return f"the state store refused ({told})"
     if _CERTIFICATE.search(str(error)):

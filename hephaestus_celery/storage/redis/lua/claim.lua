@@ -2,7 +2,7 @@
 -- message: the second finds the claim taken. The first claim of a run makes it running.
 --   ARGV[3...] keys of the steps whose results are loaded, if p.partial; else the whole run is
 --   reply: {reason, detail} or {'ok', facts, start, data of the event or '', lengths of the run's fields, fields}
-local core = redis.call('HMGET', run, 'st', 'version', 'name')
+local core = redis.call('HMGET', run, 'st', 'version', 'name', 'seq', 's:' .. p.step)
 local status = core[1]
 if not status then return { 'unknown_run', '' } end
 
@@ -14,7 +14,7 @@ if not known then return { 'unknown_version', core[3] .. ' version ' .. core[2] 
 
 local facts = answered(p.step, p.fence)
 if not facts then
-  local step = get_step(p.step)
+  local step = core[5] and cjson.decode(core[5])
   if not step or is_final(status) or step.a ~= p.attempt then return { 'stale', '' } end
   local resumed = step.s == 'waiting' and step.r ~= nil
   if step.b or (step.s ~= 'active' and not resumed) then return { 'stale', '' } end
@@ -23,21 +23,18 @@ if not facts then
   local at = now()
   local first = status == 'pending'
   local reserved = (first and 2 or 0) + ((resumed or p.step == 'done') and 0 or 1)
-  local sequence = redis.call('HINCRBY', run, 'seq', reserved) - reserved + 1
-  if first then
-    set_status('pending', 'running')
-    redis.call('HSET', run, 'adv', 1)
-  end
+  if first then set_status('pending', 'running') end
   step.f, step.c, step.h, step.u, step.l = p.fence, text(at), p.holder, p.worker, nil
   if p.limit and not resumed then step.l = text(at + p.limit) end
-  set_step(p.step, step)
+  write({ 'seq', core[4] + reserved, 's:' .. p.step, cjson.encode(step), unpack(first and { 'adv', 1 } or {}) })
   set_timer(p.step, lease_end(at, p.lease, step))
   facts = answer(p.step, p.fence, {
-    first = first, seq = sequence, queued = step.q, claimed = step.c, waiting = step.w, resume = step.r,
-  })
+    first = first, seq = core[4] + 1, queued = step.q, claimed = step.c, waiting = step.w, resume = step.r,
+  }, false)
 end
 
-local reply = { 'ok', facts, read_start(), redis.call('HGET', run, 'd:' .. p.step) or '' }
+local resumed = string.find(facts, '"resume":', 1, true)
+local reply = { 'ok', facts, read_start(), resumed and redis.call('HGET', run, 'd:' .. p.step) or '' }
 if not p.partial then
   reply[5], reply[6] = packed(redis.call('HGETALL', run))
   return reply

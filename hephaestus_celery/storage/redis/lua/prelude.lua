@@ -56,6 +56,13 @@ local function set_step(key, state)
   redis.call('HSET', run, 's:' .. key, cjson.encode(state))
 end
 
+-- Fields of the run, as a flat list of names and values. One command for all of them: each is written to the AOF too.
+local function write(fields)
+  for from = 1, #fields, 1000 do -- in slices: unpack() has a limited stack
+    redis.call('HSET', run, unpack(fields, from, math.min(from + 999, #fields)))
+  end
+end
+
 local function is_final(status)
   return status == 'completed' or status == 'failed' or status == 'cancelled'
 end
@@ -85,10 +92,12 @@ local function answered(slot, operation)
   return nil
 end
 
-local function answer(slot, operation, facts)
+-- Keep an answer. `final`: whether the run has ended; asked for where it is not given.
+local function answer(slot, operation, facts, final)
   local encoded = cjson.encode(facts)
   redis.call('HSET', answers, slot, operation .. '\n' .. encoded)
-  if is_final(redis.call('HGET', run, 'st')) then redis.call('PEXPIRE', answers, ANSWERS_LIFETIME) end
+  if final == nil then final = is_final(redis.call('HGET', run, 'st')) end
+  if final then redis.call('PEXPIRE', answers, ANSWERS_LIFETIME) end
   return encoded
 end
 

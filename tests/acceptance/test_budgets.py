@@ -1,0 +1,94 @@
+"""Budgets that noise does not move: what the server is asked for a step, in commands and bytes, as the server counts it."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import flows
+import pytest
+from redis import Redis
+from stage import Stage, eventually
+
+RUNS, STEPS = 20, 10
+
+
+@pytest.fixture
+def server(private_server):
+    with Redis(unix_socket_path=str(private_server.socket_path), socket_timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def stage(private_server, namespace, tmp_path):
+    stage = Stage(broker=private_server.url, state=private_server.url, namespace=namespace, folder=tmp_path)
+    yield stage
+    stage.close()
+    print(stage.logs()[-6000:])
+
+
+def run_chains(stage, tag):
+    before = len(stage.events("workflow.stop"))
+    for number in range(RUNS):
+        stage.hephaestus.start_instance(flows.Chain, {"value": 1}, id=f"{tag}{number}")
+    eventually(lambda: len(stage.events("workflow.stop")) == before + RUNS, timeout=60, what="all chains ended")
+
+
+class Monitored:
+    """What reaches the server while the block runs: ``asked`` by clients, ``inside`` of scripts, by command."""
+
+    def __init__(self, server):
+        self._server = server
+        self.asked, self.inside = Counter(), Counter()
+
+    def __enter__(self):
+        self._monitor = self._server.monitor()
+        self._monitor.__enter__()
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.echo("the end")
+        self._thread.join(30)
+        self._monitor.__exit__(None, None, None)
+
+    def _read(self):
+        while True:
+            seen = self._monitor.next_command()
+            if seen["command"] == "ECHO the end":
+                return
+            (self.inside if seen["client_type"] == "lua" else self.asked)[seen["command"].partition(" ")[0]] += 1
+
+
+def test_a_step_asks_little_of_the_server(stage, server):
+    stage.start_workers(2)
+    run_chains(stage, "warm")
+    with Monitored(server) as seen:
+        run_chains(stage, "counted")
+    steps = RUNS * STEPS
+    assert seen.inside["LPUSH"] == steps  # the store sends all messages ...
+    assert seen.asked["LPUSH"] == 0  # ... and nobody else does
+    assert 2 * steps <= seen.asked["EVALSHA"] <= 2.2 * steps
+    assert sum(seen.inside.values()) / steps < 22
+
+
+def test_a_step_moves_few_bytes(stage, server):
+    stage.start_workers(2)
+    run_chains(stage, "warm")
+    before = server.info("stats")
+    run_chains(stage, "counted")
+    after = server.info("stats")
+    steps = RUNS * STEPS
+    assert (after["total_net_input_bytes"] - before["total_net_input_bytes"]) / steps < 5.5 * 1024
+    assert (after["total_net_output_bytes"] - before["total_net_output_bytes"]) / steps < 3.5 * 1024
+
+
+def test_a_finished_run_takes_little_memory(stage, server):
+    stage.start_workers(2)
+    run_chains(stage, "warm")
+    run_chains(stage, "counted")
+    keys = [key for key in server.scan_iter(f"{stage.namespace}:*:*", count=1000) if b":answers:" not in key]
+    taken = sum(server.memory_usage(key, samples=0) for key in keys)
+    # The answers to repeated calls go after a minute; what Redis keeps for each key itself is not in these figures.
+    assert taken / (2 * RUNS) < 5 * 1024

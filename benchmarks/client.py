@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from benchmarks.canvas import Canvas
 from benchmarks.measure import PATIENCE_SECONDS
@@ -20,9 +21,11 @@ class Client:
         self.hephaestus = Hephaestus(self.app)
         self.app.finalize()
 
-    def start(self, workflow: type[Workflow], *, mark: int | None = None) -> InstanceHandle:
+    def start(
+        self, workflow: type[Workflow], context: Mapping[str, Any] | None = None, *, mark: int | None = None
+    ) -> InstanceHandle:
         """Start one of our runs under an id of its own."""
-        context = {} if mark is None else {"mark": mark}
+        context = {**(context or {}), **({} if mark is None else {"mark": mark})}
         return self.hephaestus.start_instance(workflow, context, id=secrets.token_hex(8))
 
     def start_many(self, workflow: type[Workflow], marked: Sequence[int]) -> None:
@@ -30,9 +33,9 @@ class Client:
         for mark in marked:
             self.start(workflow, mark=mark)
 
-    def complete(self, workflow: type[Workflow]) -> None:
+    def complete(self, workflow: type[Workflow], context: Mapping[str, Any] | None = None) -> None:
         """Start a run and wait for its end; ``RuntimeError`` when that is not a good one."""
-        instance = self.start(workflow).wait(PATIENCE_SECONDS)
+        instance = self.start(workflow, context).wait(PATIENCE_SECONDS)
         if instance.status != "completed":
             raise RuntimeError(f"{instance.id} is {instance.status}: {instance.failure}")
 

@@ -57,7 +57,7 @@ def _workflow(name: str, initial_step: type[Step], transitions: dict[Any, Any]) 
     return type(name, (Workflow,), body)
 
 
-CHAINS = {length: _chain(length) for length in (1, 5, 10, 20)}
+CHAINS = {length: _chain(length) for length in (1, 5, 10, 20, 100, 500)}
 """Steps one after the other, by their number; ``Done`` comes in addition, and costs no message."""
 
 FAN_OUTS = {width: _fan_out(width) for width in (10, 100, 1000)}

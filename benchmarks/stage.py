@@ -28,22 +28,24 @@ _OURS = (NAMESPACE.encode(), _UNCONSUMED.encode(), b"celery-")
 
 
 class Stage:
-    """A server, a worker with two slots and a client while the ``with`` block runs; all of it is gone after it."""
+    """A server, one worker or several with two slots each, and a client while the ``with`` block runs; all of it is gone after it."""
 
     server: Redis
     worker: Worker
     client: Client
     marks: Marks
 
-    def __init__(self, *, pool: str = "prefork") -> None:
+    def __init__(self, *, pool: str = "prefork", workers: int = 1) -> None:
         self._pool = pool
+        self._workers = workers
         self._resources = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         try:
             with shielded():
                 self._set_up()
-            self.worker.wait_ready()
+            for worker in (self.worker, *self._others):
+                worker.wait_ready()
         except BaseException:  # Ctrl-C included: nothing may be left behind
             self.__exit__()
             raise
@@ -60,7 +62,6 @@ class Stage:
             **{name: text for name, text in os.environ.items() if not name.startswith("CELERY")},
             URL_VARIABLE: self.url,
             MARKS_VARIABLE: str(self._folder / "marks"),
-            READY_VARIABLE: str(self._folder / "ready"),
         }
 
     @property
@@ -104,12 +105,19 @@ class Stage:
         # A rewrite would strike one contestant and spare the other.
         self.server.config_set("auto-aof-rewrite-percentage", 0)
         self.marks = Marks(self._folder / "marks")
-        self.worker = Worker(
-            folder=self._folder, ready=self._folder / "ready", pool=self._pool, environment=self.environment
-        )
-        self._resources.callback(self.worker.stop)
+        self.worker, *self._others = (self._start_worker(number) for number in range(self._workers))
         self.client = Client(self.url)
         self._resources.callback(self.client.close)
+
+    def _start_worker(self, number: int) -> Worker:
+        folder = self._folder / f"worker{number}"
+        folder.mkdir()
+        ready = folder / "ready"
+        worker = Worker(
+            folder=folder, ready=ready, pool=self._pool, environment={**self.environment, READY_VARIABLE: str(ready)}
+        )
+        self._resources.callback(worker.stop)
+        return worker
 
     def _busy(self) -> bool:
         with self.server.pipeline(transaction=False) as pipe:

@@ -27,7 +27,7 @@ class Worker:
         self._temporary = tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True)
         command = [
             *(sys.executable, "-m", "celery", "-A", "benchmarks.worker_app", "worker"),
-            *("--pool", pool, "--concurrency", "2"),
+            *("--pool", pool, "--concurrency", "2", "--hostname", f"{folder.name}@%h"),
             # What workers tell each other is of no use to a single one.
             *("--without-gossip", "--without-mingle"),
         ]

@@ -1,0 +1,155 @@
+"""A failover: Sentinels promote a replica, and runs go on there, with their state and their messages."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import subprocess
+import time
+from contextlib import ExitStack
+from datetime import timedelta
+
+import flows
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+from stage import Stage, eventually
+
+from hephaestus_celery import StorageError
+from hephaestus_celery.embedded import find_server
+from hephaestus_celery.storage.redis.store import RedisStorage
+
+OPTIONS = {"master_name": "main"}
+SILENCE = timedelta(seconds=0.6)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+class Watched:
+    """A primary, its replica, and three Sentinels that watch them; each a process."""
+
+    def __init__(self, folder):
+        self.folder, self.processes = folder, {}
+        self.primary, self.replica = free_port(), free_port()
+        self.start_server(self.primary)
+        self.start_server(self.replica, "--replicaof", "127.0.0.1", str(self.primary))
+        eventually(lambda: self.info(self.replica)["master_link_status"] == "up", what="the replica has its copy")
+        sentinels = {free_port(): secrets.token_hex(20) for _ in range(3)}
+        for port in sentinels:
+            self.start_sentinel(port, sentinels)
+        self.sentinels = list(sentinels)
+        self.url = ";".join(f"sentinel://127.0.0.1:{port}" for port in sentinels)
+
+    def start_server(self, port, *options):
+        folder = self.folder / str(port)
+        folder.mkdir()
+        common = ("--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "")
+        self.start(port, *common, "--repl-diskless-sync-delay", "0", *options)
+
+    def start_sentinel(self, port, sentinels):
+        others = [
+            f"sentinel known-sentinel main 127.0.0.1 {other} {name}"
+            for other, name in sentinels.items()
+            if other != port
+        ]
+        lines = [
+            *(f"port {port}", "bind 127.0.0.1", f"dir {self.folder}", f"sentinel myid {sentinels[port]}"),
+            f"sentinel monitor main 127.0.0.1 {self.primary} 2",
+            *("sentinel down-after-milliseconds main 300", "sentinel failover-timeout main 3000"),
+            *(f"sentinel known-replica main 127.0.0.1 {self.replica}", *others),
+        ]
+        file = self.folder / f"{port}.conf"
+        file.write_text("\n".join(lines))
+        self.start(port, str(file), "--sentinel")
+
+    def start(self, port, *arguments):
+        with (self.folder / f"{port}.log").open("wb") as log:
+            self.processes[port] = subprocess.Popen([str(find_server()), *arguments], stdout=log, stderr=log)
+        eventually(lambda: self.info(port), what=f"{port} answers")
+
+    def info(self, port):
+        """What a server or a Sentinel tells about itself; empty while it is away."""
+        try:
+            with Redis(port=port, socket_timeout=5) as client:
+                return client.info()
+        except RedisError:
+            return {}
+
+    def lose_primary(self):
+        """Kill the primary once the replica has everything, and wait until all Sentinels name the replica."""
+        with Redis(port=self.primary) as client:
+            assert client.wait(1, 10_000) == 1
+        self.processes[self.primary].kill()
+        self.processes[self.primary].wait()
+        promoted = {"status": "ok", "address": f"127.0.0.1:{self.replica}"}
+        for sentinel in self.sentinels:
+            eventually(
+                lambda port=sentinel: promoted.items() <= self.info(port)["master0"].items(), what="a new primary"
+            )
+
+    def close(self):
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def watched(redis_url, tmp_path):
+    servers = Watched(tmp_path)
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def stage(watched, namespace, tmp_path):
+    """Broker and state on what the Sentinels name."""
+    stage = Stage(
+        broker=watched.url,
+        state=watched.url,
+        namespace=namespace,
+        folder=tmp_path,
+        state_options=OPTIONS,
+        dispatch_timeout=2.0,
+    )
+    stage.settings["broker_transport_options"] = OPTIONS
+    stage.app.conf.broker_transport_options = OPTIONS
+    yield stage
+    stage.close()
+    print(stage.logs()[-6000:])
+
+
+def test_a_run_goes_on_after_a_failover_of_store_and_broker(stage, watched):
+    stage.start_workers(1)
+    held = stage.hephaestus.start_instance(flows.Gated, {"gate": str(stage.folder / "gate")}, id="held")
+    eventually(stage.executions, what="a step is being executed")
+    waiting = stage.hephaestus.start_instance(flows.Payment, {"value": 1}, id="waiting")
+    eventually(lambda: waiting.get().status == "waiting", what="the other run waits")
+    watched.lose_primary()
+    (stage.folder / "gate").touch()
+    waiting.resume("paid", {"amount": 3})
+    fresh = stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="fresh")
+    assert [stage.outcome(handle).status for handle in (held, waiting, fresh)] == ["completed"] * 3
+    committed = [entry.step for entry in held.history() if entry.outcome == "completed"]
+    assert committed == ["gate", "b", "done"]
+
+
+def test_without_a_primary_a_call_is_a_storage_error_that_names_it():
+    storage = RedisStorage(f"sentinel://127.0.0.1:{free_port()};sentinel://127.0.0.1:{free_port()}", options=OPTIONS)
+    with pytest.raises(StorageError, match="no Sentinel names a primary 'main'"):
+        storage.now()
+    storage.close()
+
+
+def test_silent_sentinels_are_a_storage_error_after_the_time_limit():
+    with ExitStack() as silent:
+        ports = [silent.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(3)]
+        url = ";".join(f"sentinel://127.0.0.1:{port}" for port in ports)
+        storage = RedisStorage(url, timeout=SILENCE, options=OPTIONS)
+        began = time.monotonic()
+        with pytest.raises(StorageError):
+            storage.now()
+        assert time.monotonic() - began < 2.5 * SILENCE.total_seconds()
+        storage.close()

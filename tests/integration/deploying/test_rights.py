@@ -1,0 +1,181 @@
+"""The rights of the store's user, as the guide prints them: enough for everything, and for nothing else."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import threading
+
+import flows
+import pytest
+from stage import Stage
+
+from hephaestus_celery.core.lifecycle import Status
+from hephaestus_celery.exceptions import AlreadyRunningError, StorageError
+from hephaestus_celery.storage.base import Query
+from hephaestus_celery.storage.redis.scripts import Scripts
+from hephaestus_celery.storage.redis.store import RedisStorage
+
+OUTSIDE_SCRIPTS = {
+    *("evalsha", "eval", "time", "hget", "lrange", "get", "del", "subscribe", "unsubscribe"),
+    *("ping", "select", "client|setinfo"),  # the client's own: health checks, databases, its name
+}
+OF_A_BROKER = {"lpush"}  # where the broker's user and the store's are one
+
+
+@pytest.fixture(scope="session")
+def rights(guide):
+    """The arguments of each `ACL SETUSER` in the guide, by user."""
+    lines = map(shlex.split, re.findall(r"^ACL SETUSER (.+)$", guide, re.MULTILINE))
+    return {name: rules for name, *rules in lines}
+
+
+@pytest.fixture
+def url_of(private_server, admin, rights, namespace):
+    """`url_of(user)`: the server's address for a user of the guide, in the namespace of this test."""
+    made = []
+
+    def create(name):
+        rules = [rule.replace("shop", namespace) for rule in rights[name]]
+        if admin.info("server")["redis_version"].startswith("7.0."):  # the guide says so
+            rules = [rule for rule in rules if rule != "+client|setinfo"]
+        admin.execute_command("ACL", "SETUSER", name, "reset", *rules, ">secret")
+        made.append(name)
+        return private_server.url.replace("://", f"://{name}:secret@")
+
+    admin.acl_log_reset()
+    yield create
+    for name in made:
+        admin.acl_deluser(name)
+
+
+@pytest.fixture
+def user_url(url_of):
+    """The server's address for the user of the state store."""
+    return url_of("shop-state")
+
+
+@pytest.fixture
+def storage(user_url, namespace):
+    storage = RedisStorage(user_url, namespace=namespace)
+    yield storage
+    storage.close()
+
+
+def refused(admin):
+    """What the server has refused to the user."""
+    return [(entry["reason"], entry["object"]) for entry in admin.acl_log() if entry["username"] != "default"]
+
+
+def every_operation(stand, storage):
+    """Each operation of the port."""
+    edges = {("a", "ok"): ["b", "c"], ("b", "ok"): ["d"], ("c", "ok"): ["d"], ("d", "ok"): ["done"]}
+    run = stand.start(edges, tags=("fast",))
+    with pytest.raises(AlreadyRunningError):
+        stand.start()
+    run.step("a", result='{"n":1}')
+    run.claim("b", holder="task")
+    run.retry("b")
+    assert [entry.kind for entry in stand.entries()] == ["retry"]
+    run.claim("b", 2, holder="task", ancestors=["a"])
+    assert run.renew("b")
+    assert run.seize("b", 2, holder="task")
+    run.complete("b")
+    run.claim("c")
+    run.suspend("c", timeout=60_000_000)
+    run.schedule("c", delay=60_000_000)
+    assert run.unschedule("c")
+    run.deliver()
+    run.step("c")
+    waited = threading.Thread(target=storage.wait_finished, args=(run.id,), kwargs={"timeout": 20})
+    waited.start()
+    run.step("d")
+    waited.join()
+    failed, cancelled = (stand.start(instance_id=f"order::{name}") for name in ("f", "c"))
+    failed.claim("a")
+    failed.fail("a")
+    cancelled.cancel()
+    other = storage.separate()
+    assert other.await_due(timeout=0) is True
+    other.close()
+    storage.resign(owner="owner")
+    assert len(storage.list_runs(Query(tag="fast"))[0]) == 1
+    assert storage.candidates("order::a", family=None).newest == run.id
+    assert run.history()
+    return [each.load().status for each in (run, failed, cancelled)]
+
+
+def test_the_user_of_the_guide_can_do_all_that_the_store_does(storage, drive, admin):
+    admin.script_flush()
+    assert every_operation(drive(storage), storage) == [Status.COMPLETED, Status.FAILED, Status.CANCELLED]
+    assert refused(admin) == []
+    assert all(admin.script_exists(*Scripts()._hashes.values()))
+
+
+def test_the_user_has_no_command_that_is_not_used(rights):
+    inside = {
+        name.lower() for source in Scripts().sources.values() for name in re.findall(r"p?call\(\s*'([A-Z]+)'", source)
+    }
+    given = {right[1:] for right in rights["shop-state"] if right.startswith("+")}
+    assert given == (inside | OUTSIDE_SCRIPTS) - OF_A_BROKER
+
+
+def test_another_database_is_reached_too(user_url, namespace, drive, admin):
+    storage = RedisStorage(user_url.replace("virtual_host=0", "virtual_host=3"), namespace=namespace)
+    drive(storage).start()
+    assert refused(admin) == []
+    storage.close()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["GET", "other:x"], ["DEL", "other:x"], ["HGET", "hephaestus:{0}:run:x", "st"], ["SUBSCRIBE", "other:wake"]),
+        *(
+            ["EVAL", "return redis.call('GET', KEYS[1])", "1", "other:x"],
+            ["EVAL", "return redis.call('GET', 'x')", "0"],
+        ),
+        *(
+            ["KEYS", "*"],
+            ["SCAN", "0"],
+            ["FLUSHALL"],
+            ["CONFIG", "GET", "*"],
+            ["ACL", "LIST"],
+            ["MONITOR"],
+            ["SHUTDOWN"],
+        ),
+    ],
+    ids=" ".join,
+)
+def test_the_user_can_touch_nothing_else(storage, command):
+    with pytest.raises(Exception, match=r"permission|ACL failure|can't access"):
+        storage._client.execute_command(*command)
+
+
+def test_another_namespace_is_refused_with_what_to_do(user_url, drive):
+    storage = RedisStorage(user_url, namespace="other")
+    with pytest.raises(StorageError, match=r"its user lacks a right.*deploying"):
+        drive(storage).start()
+    storage.close()
+
+
+def test_a_run_goes_through_with_a_user_for_the_broker_and_one_for_the_state(
+    private_server, admin, url_of, namespace, tmp_path
+):
+    stage = Stage(
+        broker=url_of("shop-broker"),
+        state=url_of("shop-state"),
+        namespace=namespace,
+        folder=tmp_path,
+        transactional_dispatch=False,
+    )
+    options = {"global_keyprefix": f"{namespace}-broker:"}
+    stage.settings["broker_transport_options"] = stage.app.conf.broker_transport_options = options
+    try:
+        stage.start_workers(1)
+        handle = stage.hephaestus.start_instance(flows.Diamond, {"value": 1}, id="x1")
+        assert stage.outcome(handle).status == "completed"
+        assert refused(admin) == []
+    finally:
+        stage.close()
+        print(stage.logs()[-3000:])

@@ -162,13 +162,7 @@ def test_another_namespace_is_refused_with_what_to_do(user_url, drive):
 def test_a_run_goes_through_with_a_user_for_the_broker_and_one_for_the_state(
     private_server, admin, url_of, namespace, tmp_path
 ):
-    stage = Stage(
-        broker=url_of("shop-broker"),
-        state=url_of("shop-state"),
-        namespace=namespace,
-        folder=tmp_path,
-        transactional_dispatch=False,
-    )
+    stage = Stage(broker=url_of("shop-broker"), state=url_of("shop-state"), namespace=namespace, folder=tmp_path)
     options = {"global_keyprefix": f"{namespace}-broker:"}
     stage.settings["broker_transport_options"] = stage.app.conf.broker_transport_options = options
     try:
@@ -179,3 +173,11 @@ def test_a_run_goes_through_with_a_user_for_the_broker_and_one_for_the_state(
     finally:
         stage.close()
         print(stage.logs()[-3000:])
+
+
+def test_a_user_of_the_state_is_not_asked_to_write_to_queues(private_server, user_url, admin, namespace, tmp_path):
+    stage = Stage(broker=private_server.url, state=user_url, namespace=namespace, folder=tmp_path)
+    stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="x1")
+    assert refused(admin) == []
+    assert stage.waiting_messages() == 1
+    stage.close()

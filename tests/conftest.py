@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
+from rabbitmq import RabbitMQServer
 from redis import Redis
 
 from hephaestus_celery import clock
@@ -43,6 +44,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--chaos-seeds", type=int, help="how many seeds (HEPHAESTUS_CHAOS_SEEDS; 1)")
     group.addoption("--chaos-runs", type=int, help="runs for each fault and seed (HEPHAESTUS_CHAOS_RUNS; 20 to 80)")
     group.addoption("--chaos-fault", help="this fault only (HEPHAESTUS_CHAOS_FAULT; the cheap ones)")
+    nodes = parser.getgroup("nodes of tests/docker")
+    nodes.addoption("--nodes", help="auto, containers, processes or both (HEPHAESTUS_TEST_NODES; auto)")
 
 
 def without_server(error: Exception) -> None:
@@ -68,6 +71,23 @@ def redis_url() -> Iterator[str]:
         yield server.url
     finally:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQServer]:
+    """A RabbitMQ of the tests' own, which may be stopped by a test that starts it again."""
+    try:
+        server = RabbitMQServer()
+    except ConfigurationError as error:
+        without_server(error)
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(request: pytest.FixtureRequest) -> str:
+    """A real RabbitMQ: the one that HEPHAESTUS_TEST_RABBITMQ names, else the tests' own."""
+    return os.environ.get("HEPHAESTUS_TEST_RABBITMQ") or request.getfixturevalue("rabbitmq").url
 
 
 @pytest.fixture(scope="module")

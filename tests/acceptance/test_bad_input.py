@@ -61,6 +61,7 @@ def test_a_message_that_is_garbage_is_logged_once_and_dropped(stage, pool):
     assert len(stage.executions()) == 2
 
 
+@pytest.mark.only_on("redis", why="it ends as the garbage above does")
 def test_a_message_for_an_unknown_run_is_logged_once_and_dropped(stage):
     stage.start_workers()
     unknown = "01a202db-5211-71eb-b64c-54291c92b12b"
@@ -70,6 +71,7 @@ def test_a_message_for_an_unknown_run_is_logged_once_and_dropped(stage):
     assert "Traceback" not in stage.logs()
 
 
+@pytest.mark.only_on("redis", why="handlers know of no broker")
 def test_a_broken_handler_is_detached_and_the_run_goes_on(stage):
     stage.switches["HEPHAESTUS_TEST_BROKEN_HANDLER"] = "1"
     stage.start_workers(concurrency=1)
@@ -79,6 +81,7 @@ def test_a_broken_handler_is_detached_and_the_run_goes_on(stage):
     assert stage.logs().count("RuntimeError: this handler is broken") == 1
 
 
+@pytest.mark.only_on("redis", why="nothing is sent")
 def test_a_context_that_cannot_be_carried_is_refused_and_stores_nothing(stage):
     with pytest.raises(DataError, match=r"context\.items\[3\]\.price"):
         stage.hephaestus.start_instance(flows.Linear, {"items": [1, 2, 3, {"price": 1j}]}, id="x1")

@@ -1,19 +1,28 @@
-"""What noise does not move: messages and round trips, counted by the server."""
+"""What noise does not move: messages and round trips, counted by the servers."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 from collections import Counter
 from datetime import timedelta
 
 import flows
 import pytest
+from kombu import Exchange, Queue
 from stage import eventually
 
 from hephaestus_celery.storage.redis.connection import connect
 from hephaestus_celery.storage.redis.scripts import Scripts
 
 RUNS = 20
+
+
+@pytest.fixture
+def broker_url(broker, redis_url, request):
+    """RabbitMQ tells what is published only where it was asked for that: one of the tests' own."""
+    return redis_url if broker == "redis" else request.getfixturevalue("rabbitmq").url
 
 
 @pytest.fixture
@@ -55,26 +64,71 @@ class Counted:
             self.messages += words[:2] == ["LPUSH", self._namespace]
 
 
+class Firehose:
+    """Counts what is published to a queue of RabbitMQ while the block runs, as the broker itself tells it."""
+
+    def __init__(self, rabbitmq, stage):
+        self._rabbitmq, self._stage = rabbitmq, stage
+        self.messages = 0
+
+    def __enter__(self):
+        self._rabbitmq.control("trace_on")
+        with contextlib.ExitStack() as resources:
+            connection = resources.enter_context(self._stage.app.connection_for_read())
+            told = Queue("", Exchange("amq.rabbitmq.trace", "topic"), routing_key="publish.#", exclusive=True)
+            self._told = told(connection.default_channel)
+            self._told.declare()
+            self._resources = resources.pop_all()
+        return self
+
+    def __exit__(self, *_):
+        mark = f"end of {self._stage.namespace}"
+        with self._resources:
+            with self._stage.app.producer_or_acquire() as producer:
+                producer.publish({}, routing_key=mark)
+            eventually(lambda: self._count() == mark, what="all is counted")
+            self._rabbitmq.control("trace_off")
+
+    def _count(self):
+        message = self._told.get(no_ack=True)
+        if message is None:
+            return None
+        [queue] = message.headers["routing_keys"]
+        self.messages += queue == self._stage.namespace
+        return queue
+
+
+@pytest.fixture
+def counted_messages(broker, stage, request):
+    """``counted_messages(counted)``: what counts the messages while ``counted`` does the scripts."""
+    if broker == "redis":
+        return contextlib.nullcontext
+    return lambda _: Firehose(request.getfixturevalue("rabbitmq"), stage)
+
+
 @pytest.mark.parametrize(
     ("workflow", "steps"),
     [(flows.Chain, 10), (flows.Wide, 10), (flows.Diamond, 4)],
     ids=["chain", "fan-out", "diamond"],
 )
-def test_a_step_costs_one_message_and_two_scripts(stage, server, workflow, steps):
+def test_a_step_costs_one_message_and_two_scripts(stage, server, counted_messages, workflow, steps):
     stage.start_workers(2)
     warm = stage.hephaestus.start_instance(workflow, {"value": 1}, id="warm")
     stage.told(warm.run_id)
-    with Counted(server, stage.namespace) as counted:
+    with Counted(server, stage.namespace) as counted, counted_messages(counted) as published:
         for number in range(RUNS):
             stage.hephaestus.start_instance(workflow, {"value": 1}, id=f"i{number}")
         eventually(lambda: len(stage.events("workflow.stop")) == RUNS + 1, timeout=60)
-    assert counted.messages == RUNS * steps
+    assert published.messages == RUNS * steps
     counted.scripts.pop("tick", None)  # the scheduler's, which comes with time and not with steps
     assert counted.scripts == {"create": RUNS, "claim": RUNS * steps, "complete": RUNS * steps}
 
 
-def test_a_message_carries_four_values_and_is_small(stage, server):
-    stage.hephaestus.start_instance(flows.Wide, {"secret": "x" * 1000}, id="x1")
-    [message] = server.lrange(stage.namespace, 0, -1)
-    assert len(message) < 1200
-    assert b"xxx" not in message
+def test_a_message_carries_four_values_and_is_small(stage):
+    handle = stage.hephaestus.start_instance(flows.Wide, {"secret": "x" * 1000}, id="x1")
+    message = eventually(stage.take_message, what="the message waits")
+    arguments, named, _ = message.decode()
+    assert (arguments, named) == ([handle.run_id, "a", 1, 1], {})
+    whole = f"{message.body}{json.dumps({**message.properties, 'application_headers': message.headers})}"
+    assert len(whole) < 1200
+    assert "xxx" not in whole

@@ -27,6 +27,7 @@ worker_app.hephaestus.close()
 """
 
 
+@pytest.mark.only_on("redis", why="the store decides who wins")
 def test_of_eight_processes_that_start_the_same_ids_one_wins_each(stage):
     import time
 
@@ -73,6 +74,7 @@ def test_every_message_delivered_twice_changes_nothing(stage, pool):
     )
 
 
+@pytest.mark.only_on("redis", why="it ends as the doubled ones above do")
 def test_a_late_message_of_a_finished_step_changes_nothing(stage):
     stage.start_workers()
     handle = stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="x1")

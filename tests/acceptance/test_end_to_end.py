@@ -93,6 +93,7 @@ def test_the_workers_share_the_work_and_say_who_they_are(stage):
     assert len(stage.events("runner.init")) == 2
 
 
+@pytest.mark.only_on("redis", why="it is about what is read from the store")
 def test_any_process_reads_the_finished_instance(stage):
     stage.start_workers()
     handle = stage.hephaestus.start_instance(flows.Asynchronous, {"value": 1}, id="x1")
@@ -107,6 +108,7 @@ def test_any_process_reads_the_finished_instance(stage):
     assert output.split() == ["completed", "2026-01-02T00:00:00+00:00", "9.90", "['done',", "'later']"], errors
 
 
+@pytest.mark.only_on("redis", why="the store decides which step an event is for")
 def test_a_join_of_two_waits_needs_both_events(stage):
     stage.start_workers()
     handle = stage.hephaestus.start_instance(flows.TwoWaits, {"value": 1}, id="x1")
@@ -122,6 +124,7 @@ def test_a_join_of_two_waits_needs_both_events(stage):
     assert instance.context.steps["second"] == {"n": 2}
 
 
+@pytest.mark.only_on("redis", why="it is about what the store keeps")
 def test_the_result_of_a_branch_that_outlives_its_run_is_kept_as_discarded(stage):
     stage.start_workers(1, concurrency=2)
     gates = {"gate": str(stage.folder / "gate"), "fail_gate": str(stage.folder / "fail"), "value": 1}

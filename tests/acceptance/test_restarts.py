@@ -12,6 +12,8 @@ from stage import eventually
 from hephaestus_celery.storage.redis.connection import connect
 from hephaestus_celery.storage.redis.keys import Keys
 
+pytestmark = pytest.mark.only_on("redis", why="starts and durations are in the store")
+
 
 @pytest.fixture
 def server(redis_url):

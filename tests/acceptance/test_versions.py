@@ -12,13 +12,14 @@ START = (
 
 
 @pytest.fixture
-def stage(redis_url, namespace, tmp_path):
-    stage = Stage(broker=redis_url, state=redis_url, namespace=namespace, folder=tmp_path, dispatch_timeout=0.5)
+def stage(broker_url, redis_url, namespace, tmp_path):
+    stage = Stage(broker=broker_url, state=redis_url, namespace=namespace, folder=tmp_path, dispatch_timeout=0.5)
     yield stage
     stage.close()
     print(stage.logs()[-6000:])
 
 
+@pytest.mark.only_on("redis", why="the store refuses the claims")
 def test_a_version_that_a_worker_does_not_know_is_left_for_one_that_does(stage):
     stage.switches["HEPHAESTUS_TEST_VERSION"] = "1"
     [old] = stage.start_workers(1)
@@ -37,6 +38,7 @@ def test_a_version_that_a_worker_does_not_know_is_left_for_one_that_does(stage):
     assert "Traceback" not in old.log.read_text()
 
 
+@pytest.mark.only_on("redis", why="each is a workflow like others")
 def test_the_versions_of_an_umbrella_run_side_by_side(stage):
     stage.start_workers(1)
     first = stage.hephaestus.start_instance(flows.Track, {"value": 1}, id="x1", version=1)

@@ -346,6 +346,93 @@ class Flaky(Workflow):
     transitions = {(FlakyStep, "done"): Done}
 
 
+class Express(Recorded):
+    """A step with a queue and a priority of its own; note that 5 means another thing to each broker."""
+
+    queue = "express"
+    priority = 5
+
+
+class Pick(Express):
+    retry = RetryPolicy(max_attempts=2, base=0.05)
+
+    def answer(self, instance, config, context):
+        if instance.step_states[self.key].attempt == 1:
+            raise RuntimeError("not yet")
+        return Ok("done")
+
+
+class Rest(Express):
+    events = ("timeout",)
+
+    def answer(self, instance, config, context):
+        return Async(timeout=0.1)
+
+
+class Confirm(Express):
+    events = ("confirmed",)
+
+    def answer(self, instance, config, context):
+        return Async()
+
+
+class Drop(Express): ...
+
+
+class Errand(Workflow):
+    """Each way in which a message comes about: a start, a retry, a transition, a timer, a resume."""
+
+    name = "errand"
+    unique = Unique("errand")
+    initial_step = Pick
+    transitions = {
+        (Pick, "done"): Rest,
+        (Rest, "timeout"): Confirm,
+        (Confirm, "confirmed"): Drop,
+        (Drop, "done"): Done,
+    }
+
+
+class Handover(Workflow):
+    """From the default queue to another one and back."""
+
+    name = "handover"
+    unique = Unique("handover")
+    initial_step = A
+    transitions = {(A, "done"): Drop, (Drop, "done"): B, (B, "done"): Done}
+
+
+class Scatter(Workflow):
+    """Branches in two queues."""
+
+    name = "scatter"
+    unique = Unique("scatter")
+    initial_step = A
+    transitions = {(A, "done"): [Drop, B], (B, "done"): C, (C, "done"): D, (Drop, "done"): D, (D, "done"): Done}
+
+
+class PriorityOne(Recorded):
+    priority = 1
+
+
+class PriorityNine(Recorded):
+    priority = 9
+
+
+class One(Workflow):
+    name = "one"
+    unique = Unique("one")
+    initial_step = PriorityOne
+    transitions = {(PriorityOne, "done"): Done}
+
+
+class Nine(Workflow):
+    name = "nine"
+    unique = Unique("nine")
+    initial_step = PriorityNine
+    transitions = {(PriorityNine, "done"): Done}
+
+
 class Evolving(Workflow):
     """Of which each process knows the version that it is told."""
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,10 +64,14 @@ class WorkerProcess:
 
         eventually(ready, timeout=READY_SECONDS, what=f"worker {self.name} ready")
 
-    def stop(self) -> None:
-        """Warm shutdown; what does not end in time is killed with all its children."""
+    def ask_to_stop(self) -> None:
+        """Begin a warm shutdown."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Warm shutdown; what does not end in time is killed with all its children."""
+        self.ask_to_stop()
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
@@ -83,9 +87,21 @@ class WorkerProcess:
 class Stage:
     """A namespace, a client in this process, and worker processes."""
 
-    def __init__(self, *, broker: str, state: str, namespace: str, folder: Path, **settings: Any) -> None:
-        """``settings`` are hephaestus settings without their prefix, for the client and the workers alike."""
-        self.settings = {f"hephaestus_{name}": value for name, value in settings.items()}
+    def __init__(
+        self,
+        *,
+        broker: str,
+        state: str,
+        namespace: str,
+        folder: Path,
+        celery: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        """``settings`` are hephaestus settings without their prefix, for the client and the workers alike.
+
+        So are those of ``celery``, as they are; JSON carries both.
+        """
+        self.settings = {**(celery or {}), **{f"hephaestus_{name}": value for name, value in settings.items()}}
         self.broker, self.state, self.namespace, self.folder = broker, state, namespace, folder
         self.switches: dict[str, str] = {}
         # Killed workers leave temporary folders behind; these go with the stage.
@@ -96,8 +112,8 @@ class Stage:
             hephaestus_namespace=namespace,
             hephaestus_state_backend=state,
             task_default_queue=namespace,
-            **self.settings,
         )
+        self.app.conf.update(self.settings)
         self.hephaestus = Hephaestus(self.app, name=namespace)
 
     def environment(self, role: str) -> dict[str, str]:
@@ -181,10 +197,32 @@ class Stage:
         )
         return self.events(run_id=run_id)
 
-    def drop_messages(self) -> None:
-        """Lose every message that waits in the broker."""
+    def drop_messages(self, queue: str | None = None, *, at_least: int = 0) -> None:
+        """Lose every message that waits in a queue, by default in that of the steps that name none.
+
+        It waits until there are ``at_least`` so many: RabbitMQ takes them without an answer, and what another
+        connection asks of it can overtake them.
+        """
+        eventually(lambda: self.waiting_messages(queue) >= at_least, what=f"{at_least} messages to be lost")
+        with self._declared(queue) as declared:
+            declared.purge()
+
+    def waiting_messages(self, queue: str | None = None) -> int:
+        """How many messages wait in a queue."""
+        with self._declared(queue) as declared:
+            return declared.queue_declare().message_count
+
+    def take_message(self) -> Any:
+        """The next message that waits, or None."""
+        with self._declared(None) as declared:
+            return declared.get(no_ack=True)
+
+    @contextlib.contextmanager
+    def _declared(self, queue: str | None) -> Iterator[Any]:
         with self.app.connection_for_write() as connection:
-            connection.default_channel.client.delete(self.namespace)
+            declared = self.app.amqp.queues[queue or self.namespace](connection.default_channel)
+            declared.declare()  # a broker that has lost everything knows of no queue
+            yield declared
 
     def state_commands(self, client: Any, *, seconds: float) -> int:
         """How many commands touch this namespace within a time, those inside scripts and on its channels included."""
@@ -204,12 +242,18 @@ class Stage:
         """Each time that a step's body ran."""
         return recorder.read(self.folder, "executed")
 
+    def deliveries(self) -> list[dict[str, Any]]:
+        """Each task's message that a worker took, where ``HEPHAESTUS_TEST_DELIVERIES`` is switched on."""
+        return recorder.read(self.folder, "delivered")
+
     def logs(self) -> str:
         """All that the workers wrote."""
         return "\n".join(worker.log.read_text() for worker in self.workers)
 
     def close(self) -> None:
         """Stop everything."""
+        for worker in self.workers:
+            worker.ask_to_stop()
         for worker in self.workers:
             worker.stop()
         self.hephaestus.close()

@@ -23,8 +23,8 @@ def make_app() -> Celery:
         task_default_queue=os.environ["HEPHAESTUS_TEST_NAMESPACE"],
         worker_prefetch_multiplier=1,
         worker_soft_shutdown_timeout=float(os.environ.get("HEPHAESTUS_TEST_SOFT_SHUTDOWN", "0")),
-        **json.loads(os.environ.get("HEPHAESTUS_TEST_SETTINGS", "{}")),
     )
+    app.conf.update(json.loads(os.environ.get("HEPHAESTUS_TEST_SETTINGS", "{}")))
     return app
 
 
@@ -34,6 +34,12 @@ def publish_twice(
     """Send every message a second time, as a broker that redelivers does."""
     with app.producer_or_acquire() as producer:
         producer.publish(body, headers=headers, routing_key=routing_key, serializer="json", **properties)
+
+
+def note_delivery(sender: Any = None, **_: Any) -> None:
+    """Note how a task's message came."""
+    info = sender.request.delivery_info
+    recorder.note("delivered", task=sender.name, queue=info["routing_key"], priority=info["priority"])
 
 
 def broken_handler(*_: Any) -> None:
@@ -47,5 +53,7 @@ if os.environ.get("HEPHAESTUS_TEST_ROLE") == "worker":
     telemetry.attach_many("recorder", [*telemetry.events(), *telemetry.extension_events()], recorder.on_event)
 if os.environ.get("HEPHAESTUS_TEST_TWICE"):
     signals.before_task_publish.connect(publish_twice, weak=False)
+if os.environ.get("HEPHAESTUS_TEST_DELIVERIES"):
+    signals.task_prerun.connect(note_delivery, weak=False)
 if os.environ.get("HEPHAESTUS_TEST_BROKEN_HANDLER"):
     telemetry.attach("broken", telemetry.step_stop_event(), broken_handler)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any, cast
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -16,18 +16,46 @@ logger = logging.getLogger("hephaestus_celery")
 
 
 def send(app: Celery, messages: Sequence[Message], *, default_queue: str | None) -> None:
-    """Publish messages; a broker that is out of reach is logged, and the messages are left to the store's due set."""
+    """Publish messages. What can't be sent is logged and left to the store's due set, and keeps nothing else back."""
     if not messages:
         return
+    try:
+        _send(app, messages, default_queue)
+    except Exception as error:  # noqa: BLE001 - routers are the user's code, and a run that is stored has been accepted
+        if isinstance(error, unreachable(app)) and not _is_refusal(app, error):
+            logger.warning(
+                "the broker is out of reach (%s); %d step(s) of run %s are left to be dispatched by a worker",
+                error,
+                len(messages),
+                messages[0].run_id,
+            )
+        elif len(messages) == 1:
+            _tell(app, messages[0], error)
+        else:
+            # One for a queue that was declared in another way, or one that a router fails at, is to be alone with that:
+            # what comes due together is sent together, whatever run it is of.
+            for message in messages:
+                send(app, [message], default_queue=default_queue)
 
+
+def _tell(app: Celery, message: Message, error: Exception) -> None:
+    logger.error(
+        "the message for step %s of run %s can't be sent (%s); that is tried again later",
+        message.step,
+        message.run_id,
+        error,
+        exc_info=None if _is_refusal(app, error) else error,
+    )
+
+
+def _send(app: Celery, messages: Sequence[Message], default_queue: str | None) -> None:
     def publish() -> None:
         batch = getattr(producer, "batch", None)  # kombu >= 5.7: one round trip for all messages, where that saves any
         with batch() if batch is not None and len(messages) > 1 else nullcontext():
             for message in messages:
                 send_one(app, producer, message, default_queue)
 
-    consequence = f"{len(messages)} step(s) of run {messages[0].run_id} are left to be dispatched by a worker"
-    with _tolerated(app, consequence), app.producer_or_acquire() as producer:
+    with app.producer_or_acquire() as producer:
         _reach(producer.connection, publish, revived=producer)
 
 
@@ -39,9 +67,15 @@ def revoke(app: Celery, messages: Sequence[Message]) -> None:
     def publish() -> None:
         app.control.revoke([message.task_id for message in messages], connection=connection)
 
-    consequence = f"{len(messages)} step(s) being executed were not told of their run's end"
-    with _tolerated(app, consequence), app.connection_or_acquire() as connection:
-        _reach(connection, publish, revived=connection)
+    try:
+        with app.connection_or_acquire() as connection:
+            _reach(connection, publish, revived=connection)
+    except unreachable(app) as error:
+        logger.warning(
+            "the broker is out of reach (%s); %d step(s) being executed were not told of their run's end",
+            error,
+            len(messages),
+        )
 
 
 def _reach(connection: Any, publish: Callable[[], None], *, revived: Any) -> None:
@@ -66,18 +100,16 @@ def _connect(connection: Any) -> None:
         connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=3)
 
 
-@contextmanager
-def _tolerated(app: Celery, consequence: str) -> Generator[None]:
-    try:
-        yield
-    except unreachable(app) as error:
-        logger.warning("the broker is out of reach (%s); %s", error, consequence)
-
-
 def unreachable(app: Celery) -> tuple[type[BaseException], ...]:
-    """What is raised when the broker can't be reached."""
+    """What is raised when the broker can't be reached, or refuses what is sent."""
     transport = app.connection_for_write().transport
     return (OperationalError, OSError, *transport.connection_errors, *transport.channel_errors)
+
+
+def _is_refusal(app: Celery, error: BaseException) -> bool:
+    # Celery wraps what it thinks can be recovered from.
+    refusals = app.connection_for_write().transport.channel_errors
+    return isinstance(error, refusals) or isinstance(error.__cause__, refusals)
 
 
 def argsrepr(message: Message) -> str:
@@ -88,12 +120,13 @@ def argsrepr(message: Message) -> str:
 def send_one(app: Celery, producer: Any, message: Message, default_queue: str | None) -> None:
     """Publish one message by this producer."""
     name = f"{message.workflow}.{message.step}"
-    options: dict[str, Any] = {}
-    queue = message.queue or default_queue
-    if queue is not None:
-        options["queue"] = queue
-    if message.priority is not None:
-        options["priority"] = message.priority
+    # With the application's annotations and defaults. Celery looks there itself since 5.7, but not before the
+    # application is finalized, as one that only starts runs may not be.
+    task: Any = cast("Any", app).tasks.get(name)
+    chosen: dict[str, Any] = {
+        "queue": message.queue or getattr(task, "queue", None) or default_queue,
+        "priority": getattr(task, "priority", None) if message.priority is None else message.priority,
+    }
     app.send_task(
         name,
         args=[message.run_id, message.step, message.attempt, message.token],
@@ -105,5 +138,5 @@ def send_one(app: Celery, producer: Any, message: Message, default_queue: str | 
         retry=False,
         argsrepr=argsrepr(message),
         kwargsrepr="{}",
-        **options,
+        **{option: value for option, value in chosen.items() if value is not None},
     )

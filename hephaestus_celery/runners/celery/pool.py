@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from celery.bootsteps import StartStopStep
+
 LOOK_SECONDS = 0.25
 
 
@@ -21,8 +23,26 @@ class PoolWatch:
     def __init__(self) -> None:
         self._timer: Any = None
 
+    def step(self) -> type[StartStopStep]:
+        """For the blueprint of an application's consumers: watches anew with each connection of the worker.
+
+        Before Celery 5.7 a reconnect clears the loop's timers, and ``worker_ready`` comes but once.
+        """
+        watch = self
+
+        class Watch(StartStopStep):
+            requires = ("celery.worker.consumer:Tasks",)
+
+            def start(self, parent: Any) -> None:
+                watch.start(parent)
+
+            def stop(self, parent: Any) -> None:
+                watch.stop()
+
+        return Watch
+
     def start(self, consumer: Any) -> None:
-        """Begin for a consumer that is ready; again after a reconnect, which clears the loop's timers.
+        """Begin for a consumer that is connected; again is the same as once.
 
         Pools without processes have nothing to look for; their loop is only woken.
         """

@@ -18,6 +18,7 @@ from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.celery import signals as receivers
+from hephaestus_celery.runners.celery.advice import advise
 from hephaestus_celery.runners.celery.dispatch import revoke, send
 from hephaestus_celery.runners.celery.pool import PoolWatch
 from hephaestus_celery.runners.celery.sealing import Sealer
@@ -58,7 +59,8 @@ class CeleryRunner:
         receivers.connect()
         self._hostname = ""
         self._scheduler: Scheduler | None = None
-        self._pool_watch = PoolWatch()
+        self._pool_step = PoolWatch().step()
+        cast("Any", app).steps["consumer"].add(self._pool_step)
         self._sealer: Sealer | None = None
         self._solo = False
         for signal, receiver in self._worker_signals():
@@ -102,6 +104,7 @@ class CeleryRunner:
         self._unsubscribe()
         for signal, _ in self._worker_signals():
             signal.disconnect(dispatch_uid=self._uid)
+        cast("Any", self.app).steps["consumer"].discard(self._pool_step)
         self._stop_scheduler()
 
     def scheduler(self, *, hostname: str) -> Scheduler:
@@ -165,7 +168,7 @@ class CeleryRunner:
         # Not in worker_init: the pool's first processes are forked by now.
         if getattr(sender, "app", None) is not self.app:
             return
-        self._pool_watch.start(sender)
+        advise(self.app, sender)
         self._solo = isinstance(sender.pool, SoloPool)
         if self._scheduler is None:
             self._scheduler = self.scheduler(hostname=self._hostname)
@@ -176,7 +179,6 @@ class CeleryRunner:
             self._stop_scheduler()
 
     def _stop_scheduler(self) -> None:
-        self._pool_watch.stop()
         if self._scheduler is not None:
             self._scheduler.stop()
             self._scheduler = None

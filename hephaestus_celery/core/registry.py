@@ -107,14 +107,18 @@ class WorkflowRegistry:
         with self._lock:
             self._listeners.append(listener)
             known = tuple(self._workflows.values())
-        for workflow in known:
-            listener(workflow)
 
         def unsubscribe() -> None:
             with self._lock:
                 if listener in self._listeners:
                     self._listeners.remove(listener)
 
+        try:
+            for workflow in known:
+                listener(workflow)
+        except BaseException:
+            unsubscribe()
+            raise
         return unsubscribe
 
 

@@ -172,8 +172,7 @@ def _task_class(runner: CeleryRunner, workflow: type[Workflow], step: StepClass)
         "__doc__": step.__doc__,
         "__module__": step.__module__,
     }
-    if step.queue is not None:
-        options["queue"] = step.queue
+    # A queue is named when a message is sent; as an attribute of tasks Celery deprecates it.
     if step.priority is not None:
         options["priority"] = step.priority
     if step.time_limit is not None:

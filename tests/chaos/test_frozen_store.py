@@ -37,7 +37,7 @@ def test_a_claim_that_is_answered_late_is_no_lost_attempt(tmp_path):
             arena.open()
             warm_up(arena)
             driver = arena.hephaestus.runner.driver
-            message = driver.create(flows.Fragile, id="chaosfragile::x1", context={}, telemetry={})
+            _, [message] = driver.create(flows.Fragile, id="chaosfragile::x1", context={}, telemetry={})
             os.kill(store.pid, signal.SIGSTOP)
             thaw = time.monotonic() + FROZEN_SECONDS
             arena.hephaestus.runner.dispatch([message])

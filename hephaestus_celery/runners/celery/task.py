@@ -172,9 +172,7 @@ def _task_class(runner: CeleryRunner, workflow: type[Workflow], step: StepClass)
         "__doc__": step.__doc__,
         "__module__": step.__module__,
     }
-    # A queue is named when a message is sent; as an attribute of tasks Celery deprecates it.
-    if step.priority is not None:
-        options["priority"] = step.priority
+    # Queue and priority are named when a message is sent; as attributes of tasks Celery deprecates them.
     if step.time_limit is not None:
         limit = seconds(step.time_limit, name="time_limit")
         options["soft_time_limit"] = limit

@@ -163,6 +163,21 @@ def test_a_start_has_sent_its_message_when_it_is_stored(application, redis_url, 
     assert message["headers"]["root_id"] == handle.run_id
 
 
+def test_a_queue_that_there_is_none_of_keeps_no_start_and_no_commit_from_being_stored(
+    application, redis_url, namespace, caplog
+):
+    app = application(
+        hephaestus_state_backend=redis_url,
+        hephaestus_default_queue=f"{namespace}-nowhere",
+        task_create_missing_queues=False,
+    )
+    sealer = Sealer(app, store=redis_url, default_queue=f"{namespace}-nowhere")
+    assert sealer.seal(HINT, parent="task1") is None
+    with Hephaestus(app, name=namespace) as runtime:
+        assert runtime.start_instance(flows.Linear, {"value": 1}, id="a1").get().status == "pending"
+    assert "can't be sent" in caplog.text
+
+
 def test_a_list_that_is_none_leaves_the_message_to_celery(redis_storage, drive, namespace):
     redis_storage._client.set(f"{namespace}:taken", "a string")
     stand = drive(redis_storage)

@@ -115,11 +115,17 @@ class Sealer:
             pass
         with self._lock:
             try:
-                template = self._templates[kind] = self._learn(message)
+                template = self._learn(message)
             except unreachable(self._app) as error:
                 # Not noted: the next message of this step tries again.
                 logger.debug("no template for %s.%s: %s", message.workflow, message.step, error)
                 return None
+            except Exception:
+                # Routes and queues are the user's. A step that was executed is committed all the same: what is wrong
+                # is told when the message is sent after the commit.
+                logger.debug("no template for %s.%s", message.workflow, message.step, exc_info=True)
+                template = None
+            self._templates[kind] = template
         return template
 
     def _learn(self, message: Message) -> _Template | None:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import Any, cast
 
 from celery import Celery
+from celery.exceptions import QueueNotFound
 from kombu.exceptions import OperationalError
 
 from hephaestus_celery.runners.base import Message
@@ -107,8 +108,9 @@ def unreachable(app: Celery) -> tuple[type[BaseException], ...]:
 
 
 def _is_refusal(app: Celery, error: BaseException) -> bool:
-    # Celery wraps what it thinks can be recovered from.
-    refusals = app.connection_for_write().transport.channel_errors
+    # Celery wraps what it thinks can be recovered from. A queue that is not configured is a KeyError, and so, to kombu,
+    # is a broken connection.
+    refusals = (QueueNotFound, *app.connection_for_write().transport.channel_errors)
     return isinstance(error, refusals) or isinstance(error.__cause__, refusals)
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Message:
     """A hint that a step wants a worker: lost, late or doubled, it changes nothing but the time that passes.
 
-    ``workflow`` and ``step`` are its name and key; ``token`` counts the messages that were sent for the step. ``queue``
-    and ``priority`` are the step's own, where the sender knows it.
+    ``workflow`` and ``step`` are its name and key; ``token`` counts the messages that were sent for the step. ``queue``,
+    ``priority`` and ``time_limit`` (seconds) are the step's own, where the sender knows it.
     """
 
     run_id: str
@@ -27,6 +27,7 @@ class Message:
     token: int
     queue: str | None = None
     priority: int | None = None
+    time_limit: float | None = None
 
     @property
     def task_id(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.identity import is_run_id
@@ -10,6 +11,9 @@ from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.core.retry import seconds
 from hephaestus_celery.core.step import is_name
 from hephaestus_celery.runners.base import Message
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.graph import StepClass
 
 LIMIT_MARGIN = 2.0
 """Seconds beyond a step's time limit after which the store takes the attempt away from a pool that could not end it."""
@@ -22,6 +26,7 @@ def messages(name: str, version: int, run_id: str, dispatches: Sequence[Dispatch
     """The messages for steps of a run of the workflow with this name and version."""
     definition = WORKFLOWS.find(name, version)
     known = {} if definition is None else definition.graph.by_key
+    steps = [known.get(dispatch.step) for dispatch in dispatches]
     return [
         Message(
             run_id=run_id,
@@ -29,20 +34,30 @@ def messages(name: str, version: int, run_id: str, dispatches: Sequence[Dispatch
             step=dispatch.step,
             attempt=dispatch.attempt,
             token=dispatch.token,
-            queue=known[dispatch.step].queue if dispatch.step in known else None,
-            priority=known[dispatch.step].priority if dispatch.step in known else None,
+            queue=step and step.queue,
+            priority=step and step.priority,
+            time_limit=step and limit(step),
         )
-        for dispatch in dispatches
+        for dispatch, step in zip(dispatches, steps, strict=True)
     ]
 
 
 def limit_of(workflow: str, versions: Sequence[int], step: str) -> int | None:
-    """Microseconds until the store takes an attempt away; the process itself, where its pool can, ends it sooner."""
-    definition = WORKFLOWS.find(workflow, versions[-1]) if versions else None
-    step_class = definition and definition.graph.by_key.get(step)
-    if step_class is None or step_class.time_limit is None:
+    """Microseconds until the store takes an attempt away; the process itself, where its pool can, ends it sooner.
+
+    Which of the versions a run is on shows only when it is claimed: the longest limit counts.
+    """
+    found = (WORKFLOWS.find(workflow, version) for version in versions)
+    steps = [definition.graph.by_key.get(step) for definition in found if definition is not None]
+    limits = [limit(known) for known in steps if known is not None]
+    if not limits or None in limits:
         return None
-    return int((seconds(step_class.time_limit, name="time_limit") + LIMIT_MARGIN) * 1e6)
+    return int((max(value for value in limits if value is not None) + LIMIT_MARGIN) * 1e6)
+
+
+def limit(step: StepClass) -> float | None:
+    """The time limit of a step in seconds."""
+    return None if step.time_limit is None else seconds(step.time_limit, name="time_limit")
 
 
 def parse(args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[str, str, int, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import flows
 import pytest
@@ -72,12 +73,23 @@ def test_a_sealed_message_is_the_one_that_kombu_sends(application, redis_url, wa
 
 def test_it_goes_to_the_list_of_its_queue_and_priority(application, redis_url, waiting, namespace):
     app = application()
-    hint = Message(run_id=RUN, workflow="linear", step="a", attempt=1, token=1, queue=f"{namespace}-x", priority=6)
+    hint = replace(HINT, queue=f"{namespace}-x", priority=6)
     sealed = Sealer(app, store=redis_url, default_queue="unused").seal(hint, parent=None)
     sent(app, hint)
     [message] = waiting(sealed.list)
     assert sealed.list == f"{namespace}-x\x06\x166"
     assert without_tag(json.loads(sealed.text)) == without_tag(message)
+
+
+def test_the_time_limit_is_that_of_the_message(application, redis_url, waiting):
+    app = application()
+    sealer = Sealer(app, store=redis_url, default_queue=None)
+    hints = [replace(HINT, time_limit=limit) for limit in (None, 3.0, 4.0)]
+    sealed = [json.loads(sealer.seal(hint, parent=None).text) for hint in hints]
+    for hint in reversed(hints):
+        sent(app, hint)
+    assert [without_tag(message) for message in sealed] == [without_tag(message) for message in waiting()]
+    assert [message["headers"]["timelimit"] for message in sealed] == [[None, None], [4.0, 3.0], [5.0, 4.0]]
 
 
 def test_the_default_queue_counts(application, redis_url, namespace):

@@ -15,6 +15,9 @@ from hephaestus_celery.runners.base import Message
 
 logger = logging.getLogger("hephaestus_celery")
 
+HARD_MARGIN = 1.0
+"""Seconds after a step's time limit at which a pool that can ends its process, should the step go on regardless."""
+
 
 def send(app: Celery, messages: Sequence[Message], *, default_queue: str | None) -> None:
     """Publish messages. What can't be sent is logged and left to the store's due set, and keeps nothing else back."""
@@ -128,6 +131,8 @@ def send_one(app: Celery, producer: Any, message: Message, default_queue: str | 
     chosen: dict[str, Any] = {
         "queue": message.queue or getattr(task, "queue", None) or default_queue,
         "priority": getattr(task, "priority", None) if message.priority is None else message.priority,
+        "soft_time_limit": message.time_limit,
+        "time_limit": None if message.time_limit is None else message.time_limit + HARD_MARGIN,
     }
     app.send_task(
         name,

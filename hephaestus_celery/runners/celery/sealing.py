@@ -95,7 +95,7 @@ class Sealer:
         self._app = app
         self._default_queue = default_queue
         self._possible = _is_broker(app, store) and _is_plain(app)
-        self._templates: dict[tuple[int, str, str, str | None, int | None], _Template | None] = {}
+        self._templates: dict[tuple[object, ...], _Template | None] = {}
         self._lock = threading.Lock()
 
     def seal(self, message: Message, *, parent: str | None) -> Parcel | None:
@@ -108,7 +108,7 @@ class Sealer:
         return Parcel(list=template.list, text=template.fill(message, parent=parent, tag=uuid()))
 
     def _template(self, message: Message) -> _Template | None:
-        kind = (os.getpid(), message.workflow, message.step, message.queue, message.priority)
+        kind = (os.getpid(), message.workflow, message.step, message.queue, message.priority, message.time_limit)
         try:
             return self._templates[kind]
         except KeyError:

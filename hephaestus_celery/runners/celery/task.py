@@ -11,11 +11,11 @@ from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
 from hephaestus_celery import clock
 from hephaestus_celery.core.builtin import Done
-from hephaestus_celery.core.retry import seconds
 from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.runners.celery.dispatch import HARD_MARGIN
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.jobs import Job, Outcome, Worker
-from hephaestus_celery.runners.messages import parse
+from hephaestus_celery.runners.messages import limit, parse
 from hephaestus_celery.storage.base import Refusal, Refused
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from hephaestus_celery.runners.celery.runner import CeleryRunner
 
 logger = logging.getLogger("hephaestus_celery")
-
-HARD_MARGIN = 1.0
-"""Seconds after a step's time limit at which a pool that can ends its process, should the step go on regardless."""
 
 # What a message led to, kept on the request: the receivers of the task's signals read it.
 JOB, OUTCOME, REFUSAL = "hephaestus_job", "hephaestus_outcome", "hephaestus_refusal"
@@ -152,11 +149,17 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
 
 
 def register(app: Celery, runner: CeleryRunner, workflow: type[Workflow]) -> None:
-    """Register a task for each step of a workflow on an application. ``Done`` gets one only where it comes first."""
+    """Register a task for each step of a workflow on an application. ``Done`` gets one only where it comes first.
+
+    Versions of one name share their tasks. One of ours is replaced in silence; at any other Celery warns.
+    """
     for step in workflow.graph.topological_order:
         if step is Done and workflow.graph.initial.step is not Done:
             continue
-        app.register_task(_task_class(runner, workflow, step)())
+        task = _task_class(runner, workflow, step)()
+        if isinstance(app.tasks.get(task.name), StepTask):
+            del app.tasks[task.name]
+        app.register_task(task)
 
 
 def task_name(workflow: type[Workflow], step: StepClass) -> str:
@@ -172,9 +175,10 @@ def _task_class(runner: CeleryRunner, workflow: type[Workflow], step: StepClass)
         "__doc__": step.__doc__,
         "__module__": step.__module__,
     }
-    # Queue and priority are named when a message is sent; as attributes of tasks Celery deprecates them.
-    if step.time_limit is not None:
-        limit = seconds(step.time_limit, name="time_limit")
-        options["soft_time_limit"] = limit
-        options["time_limit"] = limit + HARD_MARGIN
+    # Queue, priority and time limit are named when a message is sent: as attributes of tasks Celery deprecates the first
+    # two, and the limit may be another in each version. Who sends without knowing the step leaves it to the task.
+    soft = limit(step)
+    if soft is not None:
+        options["soft_time_limit"] = soft
+        options["time_limit"] = soft + HARD_MARGIN
     return type(f"{step.__name__}Task", (StepTask,), options)

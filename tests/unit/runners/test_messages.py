@@ -97,6 +97,22 @@ def test_the_store_gives_a_pool_the_time_to_end_a_step_itself(name, limit):
     assert limit_of(name, [1], "slow") == int((3 + LIMIT_MARGIN) * 1e6)
 
 
+def test_a_message_says_how_long_its_step_may_take(name):
+    slow = a_step("Slow", "ok", time_limit=timedelta(seconds=3))
+    define(name=name, initial_step=slow, transitions={(slow, "ok"): Done})
+    found = messages(name, 1, RUN, [DispatchStep("slow", 1, 1), DispatchStep("done", 1, 1)])
+    assert [message.time_limit for message in found] == [3.0, None]
+
+
+@pytest.mark.parametrize(("limits", "longest"), [((3, 5), 5), ((5, 3), 5), ((3, None), None), ((None, 3), None)])
+def test_of_versions_of_one_name_the_longest_time_limit_counts_until_it_is_known_which(name, limits, longest):
+    for version, limit in enumerate(limits, 1):
+        slow = a_step("Slow", "ok", time_limit=limit)
+        define(name=name, version=version, initial_step=slow, transitions={(slow, "ok"): Done})
+    assert limit_of(name, [1, 2], "slow") == (longest and int((longest + LIMIT_MARGIN) * 1e6))
+    assert limit_of(name, [1, 2, 3], "slow") == limit_of(name, [1, 2], "slow")
+
+
 def test_a_step_without_a_time_limit_has_none(name):
     define(name=name, initial_step=A, transitions={(A, "ok"): Done})
     assert limit_of(name, [1], "a") is None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +18,7 @@ from benchmarks.client import Client
 from benchmarks.marks import VARIABLE as MARKS_VARIABLE
 from benchmarks.marks import Marks
 from benchmarks.measure import PATIENCE_SECONDS
-from benchmarks.settings import NAMESPACE, QUEUE, READY_VARIABLE, URL_VARIABLE
+from benchmarks.settings import NAMESPACE, QUEUE, READY_VARIABLE, TRANSPORT_VARIABLE, URL_VARIABLE
 from benchmarks.shield import shielded
 from benchmarks.worker import Worker
 from hephaestus_celery.embedded import EmbeddedServer
@@ -28,16 +30,22 @@ _OURS = (NAMESPACE.encode(), _UNCONSUMED.encode(), b"celery-")
 
 
 class Stage:
-    """A server, one worker or several with two slots each, and a client while the ``with`` block runs; all of it is gone after it."""
+    """A server, one worker or several with two slots each, and a client while the ``with`` block runs; all of it is gone after it.
+
+    ``transport`` is the worker's ``broker_transport_options``.
+    """
 
     server: Redis
     worker: Worker
     client: Client
     marks: Marks
 
-    def __init__(self, *, pool: str = "prefork", workers: int = 1) -> None:
+    def __init__(
+        self, *, pool: str = "prefork", workers: int = 1, transport: Mapping[str, object] | None = None
+    ) -> None:
         self._pool = pool
         self._workers = workers
+        self._transport = json.dumps(dict(transport or {}))
         self._resources = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -62,6 +70,7 @@ class Stage:
             **{name: text for name, text in os.environ.items() if not name.startswith("CELERY")},
             URL_VARIABLE: self.url,
             MARKS_VARIABLE: str(self._folder / "marks"),
+            TRANSPORT_VARIABLE: self._transport,
         }
 
     @property

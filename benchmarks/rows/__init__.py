@@ -37,6 +37,8 @@ ROWS: Mapping[str, Row] = {
     "workers": growth.workers,
     "threads-latency": latency.threads,
     "threads-burst": burst.threads,
+    "unlisted-latency": latency.unlisted,
+    "unlisted-burst": burst.unlisted,
     "others-latency": others.latency,
     "others-burst": others.burst,
 }

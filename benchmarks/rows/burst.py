@@ -9,6 +9,7 @@ from benchmarks.bench import Bench
 from benchmarks.contest import Contest, Measure, at_least, ratio
 from benchmarks.flows import CHAINS
 from benchmarks.measure import burst_seconds
+from benchmarks.settings import UNLISTED
 from benchmarks.stage import Stage
 
 STEPS = 10
@@ -18,14 +19,21 @@ STEPS = 10
 def row(bench: Bench) -> Generator[Contest]:
     """On the shared stage."""
     with bench.stage() as stage:
-        yield _contest(bench, stage, pool="prefork", budgeted=True)
+        yield _contest(bench, stage, worker="prefork 2", budgeted=True)
 
 
 @contextmanager
 def threads(bench: Bench) -> Generator[Contest]:
     """The same on a worker with two threads, for information."""
     with Stage(pool="threads") as stage:
-        yield _contest(bench, stage, pool="threads", budgeted=False)
+        yield _contest(bench, stage, worker="threads 2", budgeted=False)
+
+
+@contextmanager
+def unlisted(bench: Bench) -> Generator[Contest]:
+    """The same on a worker as applications may have it that run workflows only, for information."""
+    with Stage(transport=UNLISTED) as stage:
+        yield _contest(bench, stage, worker="prefork 2, ack_emulation off", budgeted=False)
 
 
 def ours(stage: Stage, *, runs: int) -> Measure:
@@ -39,12 +47,12 @@ def chains(stage: Stage, *, runs: int, late: bool = False) -> Measure:
     return _pace(stage, lambda marked: canvas.chains(STEPS, marked, late=late), count=runs, steps=STEPS)
 
 
-def _contest(bench: Bench, stage: Stage, *, pool: str, budgeted: bool) -> Contest:
+def _contest(bench: Bench, stage: Stage, *, worker: str, budgeted: bool) -> Contest:
     runs = bench.scale.burst_runs
     tasks = runs * STEPS
     bare = stage.client.canvas.bare
     return Contest(
-        title=f"{runs} chains of 10 steps at once, {pool} 2",
+        title=f"{runs} chains of 10 steps at once, {worker}",
         unit="steps/s",
         contestants={
             "ours": ours(stage, runs=runs),

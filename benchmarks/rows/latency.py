@@ -9,6 +9,7 @@ from benchmarks.bench import Bench
 from benchmarks.contest import Contest, Measure, at_most, ratio
 from benchmarks.flows import CHAINS
 from benchmarks.measure import PATIENCE_SECONDS, median_milliseconds
+from benchmarks.settings import UNLISTED
 from benchmarks.stage import Stage
 
 _GLANCE_SECONDS = 0.00005
@@ -18,14 +19,21 @@ _GLANCE_SECONDS = 0.00005
 def row(bench: Bench) -> Generator[Contest]:
     """Ten steps on the shared stage."""
     with bench.stage() as stage:
-        yield _ten_steps(bench, stage, pool="prefork", budget=0.40)
+        yield _ten_steps(bench, stage, worker="prefork 2", budget=0.40)
 
 
 @contextmanager
 def threads(bench: Bench) -> Generator[Contest]:
     """The same on a worker with two threads, for information."""
     with Stage(pool="threads") as stage:
-        yield _ten_steps(bench, stage, pool="threads", budget=None)
+        yield _ten_steps(bench, stage, worker="threads 2", budget=None)
+
+
+@contextmanager
+def unlisted(bench: Bench) -> Generator[Contest]:
+    """The same on a worker as applications may have it that run workflows only, for information."""
+    with Stage(transport=UNLISTED) as stage:
+        yield _ten_steps(bench, stage, worker="prefork 2, ack_emulation off", budget=None)
 
 
 @contextmanager
@@ -46,10 +54,10 @@ def lengths(bench: Bench) -> Generator[Contest]:
         )
 
 
-def _ten_steps(bench: Bench, stage: Stage, *, pool: str, budget: float | None) -> Contest:
+def _ten_steps(bench: Bench, stage: Stage, *, worker: str, budget: float | None) -> Contest:
     times = bench.scale.latency_runs
     return Contest(
-        title=f"chain of 10 steps, idle: p50 latency, {pool} 2",
+        title=f"chain of 10 steps, idle: p50 latency, {worker}",
         unit="ms",
         contestants={
             "ours": _ours(stage, 10, times=times),

@@ -10,7 +10,7 @@ import datetime as dt
 import decimal
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, cast
@@ -32,6 +32,27 @@ class Context:
 
     initial: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     steps: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
+    _sources: Mapping[str, Callable[[], Mapping[str, Any]]] = field(
+        default_factory=dict[str, Callable[[], Mapping[str, Any]]], init=False, repr=False, compare=False
+    )
+
+    @classmethod
+    def read_from(
+        cls, *, initial: Callable[[], Mapping[str, Any]], steps: Callable[[], Mapping[str, Mapping[str, Any]]]
+    ) -> Context:
+        """A context whose mappings are made when they are first asked for: most steps read little of a large one."""
+        context = cls.__new__(cls)
+        object.__setattr__(context, "_sources", {"initial": initial, "steps": steps})
+        return context
+
+    def __getattr__(self, name: str) -> Mapping[str, Any]:
+        # Python comes here for what was not set yet.
+        source = None if name == "_sources" else self._sources.get(name)
+        if source is None:
+            raise AttributeError(f"a Context has no {name!r}")
+        value = source()
+        object.__setattr__(self, name, value)
+        return value
 
 
 def check_mapping(value: object, path: str) -> dict[str, Any]:

@@ -240,14 +240,7 @@ class Driver:
             attempts=move.attempts,
             configs=move.configs,
             rank=move.rank,
-            done_entry=codec.encode_entry(
-                kind="attempt",
-                step=Done.key,
-                attempt=1,
-                event="done",
-                worker=job.worker.hostname,
-                task_id=job.worker.task_id,
-            ),
+            done_entry=_done_entry(job) if Done.key in (step.key, *move.settlement.rows) else "",
             stuck=move.stuck,
             parcels=self._parcels(job, targets),
             expected=expected if computed else None,
@@ -440,6 +433,17 @@ class Driver:
             return None
         config = check_mapping(target.step.plain_config(target.config), f"{target.step.key}: config")
         return codec.encode_limited(config, f"{target.step.key}: config", limit=self.settings.max_payload)
+
+
+def _done_entry(job: Job) -> str:
+    return codec.encode_entry(
+        kind="attempt",
+        step=Done.key,
+        attempt=1,
+        event="done",
+        worker=job.worker.hostname,
+        task_id=job.worker.task_id,
+    )
 
 
 def _next_messages(job: Job, commitment: Commitment) -> list[Message]:

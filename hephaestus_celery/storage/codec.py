@@ -12,6 +12,7 @@ import decimal
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -111,7 +112,7 @@ def decode_instance(run: StoredRun) -> Instance:
         workflow_version=header["version"],
         workflow_family=header["family"],
         status=run.status,
-        context=Context(initial=_read_only(run.initial), steps=_results(run, steps)),
+        context=Context.read_from(initial=partial(_read_only, run.initial), steps=partial(_results, run, steps)),
         runtime_metadata=_merged(run, steps),
         telemetry_metadata=MappingProxyType(header["telemetry"]),
         telemetry_start_time=read_start(run.start),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Any
@@ -40,12 +40,11 @@ def read_run(lengths: bytes, fields: bytes, *, start: bytes) -> StoredRun:
     kinds: dict[str, dict[str, str]] = {"s": {}, "r": {}, "m": {}, "c": {}}
     core: dict[str, str] = {}
     values = _unpacked(lengths, fields)
-    for name, value in zip(values, values, strict=True):
-        kind, colon, key = name.partition(":")
-        if not colon:
+    for name, value in zip(values[::2], values[1::2], strict=True):
+        if name[1:2] != ":":
             core[name] = value
-        elif kind in kinds:
-            kinds[kind][key] = value
+        elif (found := kinds.get(name[0])) is not None:
+            found[name[2:]] = value
     finished, reason = core.get("t1"), core.get("cr")
     return StoredRun(
         header=core["h"],
@@ -221,9 +220,9 @@ def _number(text: str | None) -> int | None:
     return int(text) if text else None
 
 
-def _unpacked(lengths: bytes, values: bytes) -> Iterator[str]:
-    ends = list(accumulate(map(int, lengths.split(b",")), initial=0))
+def _unpacked(lengths: bytes, values: bytes) -> list[str]:
+    ends = pairwise(accumulate(map(int, lengths.split(b",")), initial=0))
     text = values.decode()
     if len(text) == len(values):  # ASCII: characters are bytes
-        return (text[begin:end] for begin, end in pairwise(ends))
-    return (values[begin:end].decode() for begin, end in pairwise(ends))
+        return [text[begin:end] for begin, end in ends]
+    return [values[begin:end].decode() for begin, end in ends]

@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import enum
 import uuid
+from dataclasses import FrozenInstanceError, replace
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
@@ -235,3 +236,34 @@ def test_a_data_error_is_both_ours_and_a_value_error(kind):
 
 def test_a_context_begins_empty():
     assert (Context().initial, Context().steps) == ({}, {})
+
+
+def deferred(read):
+    """A context that notes in ``read`` what is asked of it."""
+
+    def source(name, value):
+        return lambda: read.append(name) or value
+
+    return Context.read_from(initial=source("initial", {"n": 3}), steps=source("steps", {"a": {}}))
+
+
+def test_what_is_read_from_a_store_is_read_when_it_is_asked_for_and_once():
+    read = []
+    context = deferred(read)
+    assert read == []
+    assert (context.initial, context.initial, read) == ({"n": 3}, {"n": 3}, ["initial"])
+    assert (context.steps, read) == ({"a": {}}, ["initial", "steps"])
+
+
+def test_a_context_that_is_read_later_equals_and_shows_like_any_other():
+    plain = Context(initial={"n": 3}, steps={"a": {}})
+    assert deferred([]) == plain
+    assert repr(deferred([])) == repr(plain)
+    assert replace(deferred([]), steps={}) == Context(initial={"n": 3})
+
+
+def test_a_context_that_is_read_later_is_frozen_and_has_nothing_else():
+    with pytest.raises(FrozenInstanceError):
+        deferred([]).initial = {}
+    with pytest.raises(AttributeError, match="'results'"):
+        _ = deferred([]).results

@@ -14,10 +14,22 @@ LEASE = 2.0
 
 
 @pytest.fixture
-def stage(broker_url, redis_url, namespace, tmp_path):
+def settings():
+    """Celery settings of the stage, other than its own."""
+    return {}
+
+
+@pytest.fixture
+def stage(broker_url, redis_url, namespace, tmp_path, settings):
     """A stage whose leases and dispatches run out soon."""
     stage = Stage(
-        broker=broker_url, state=redis_url, namespace=namespace, folder=tmp_path, lease=LEASE, dispatch_timeout=1.0
+        broker=broker_url,
+        state=redis_url,
+        namespace=namespace,
+        folder=tmp_path,
+        celery=settings,
+        lease=LEASE,
+        dispatch_timeout=1.0,
     )
     yield stage
     stage.close()
@@ -85,6 +97,22 @@ def test_a_killed_worker_is_noticed_when_its_lease_runs_out(stage):
     assert (lost.attempt, lost.worker) == (1, f"{victim.name}@test")
     assert repeated.attempt == 2
     assert repeated.worker != lost.worker
+
+
+@pytest.mark.only_on("redis", why="RabbitMQ knows itself what is unacknowledged")
+@pytest.mark.parametrize("settings", [{"broker_transport_options": {"ack_emulation": False}}], ids=["unlisted"])
+def test_what_a_killed_worker_had_taken_is_sent_again_where_the_broker_holds_no_list_of_it(stage):
+    [victim] = stage.start_workers(1, concurrency=1, options=["--prefetch-multiplier", "4"])
+    gate = {"gate": str(stage.folder / "gate")}
+    handles = [stage.hephaestus.start_instance(flows.Gated, gate, id=f"x{number}") for number in range(4)]
+    eventually(stage.executions, what="a step is executed")
+    with stage.app.connection_for_read() as connection:
+        broker = connection.default_channel.client
+        eventually(lambda: broker.llen(stage.namespace) == 0, what="the worker has taken all messages")
+    victim.kill()
+    stage.start_workers(1, concurrency=4)
+    open_gate(stage)
+    assert [handle.wait(30).status for handle in handles] == ["completed"] * 4
 
 
 @pytest.mark.only_on("redis", why="the lease is in the store")

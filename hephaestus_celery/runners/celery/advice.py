@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 from celery import Celery
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.concurrency.solo import TaskPool as SoloPool
+
+from hephaestus_celery.runners.celery.task import StepTask
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -19,6 +21,25 @@ def advise(app: Celery, consumer: Any) -> None:
             "a pool of threads may take no more messages after RabbitMQ was away; "
             "set worker_enable_prefetch_count_reduction = False"
         )
+    endangered = _endangered(app, consumer)
+    if endangered:
+        logger.warning(
+            "with ack_emulation = False in broker_transport_options, a message of %s that this worker has taken is lost "
+            "when it is killed; steps of workflows are sent again, other tasks are not. Leave it on for workers that "
+            "execute such tasks, or take them from other queues",
+            ", ".join(endangered[:3]) + (f" (and of {len(endangered) - 3} more)" if len(endangered) > 3 else ""),
+        )
+
+
+def _endangered(app: Celery, consumer: Any) -> list[str]:
+    if consumer.connection.transport.driver_type != "redis" or app.conf.broker_transport_options.get(
+        "ack_emulation", True
+    ):
+        return []
+    tasks: dict[str, Any] = cast("Any", app).tasks
+    return sorted(
+        name for name, task in tasks.items() if not isinstance(task, StepTask) and not name.startswith("celery.")
+    )
 
 
 def _can_fall_silent(app: Celery, consumer: Any) -> bool:

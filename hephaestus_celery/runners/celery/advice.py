@@ -13,6 +13,8 @@ from hephaestus_celery.runners.celery.task import StepTask
 
 logger = logging.getLogger("hephaestus_celery")
 
+_SHOWN = 3
+
 
 def advise(app: Celery, consumer: Any) -> None:
     """Log what is wrong with the settings of a worker whose consumer is connected."""
@@ -22,12 +24,13 @@ def advise(app: Celery, consumer: Any) -> None:
             "set worker_enable_prefetch_count_reduction = False"
         )
     endangered = _endangered(app, consumer)
+    more = len(endangered) - _SHOWN
     if endangered:
         logger.warning(
             "with ack_emulation = False in broker_transport_options, a message of %s that this worker has taken is lost "
             "when it is killed; steps of workflows are sent again, other tasks are not. Leave it on for workers that "
             "execute such tasks, or take them from other queues",
-            ", ".join(endangered[:3]) + (f" (and of {len(endangered) - 3} more)" if len(endangered) > 3 else ""),
+            ", ".join(endangered[:_SHOWN]) + (f" (and of {more} more)" if more > 0 else ""),
         )
 
 

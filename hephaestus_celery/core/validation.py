@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -379,29 +380,43 @@ def _check_cycles(draft: _Draft) -> None:
     successors: dict[StepClass, list[StepClass]] = {}
     for (source, _), targets in draft.table.items():
         successors.setdefault(source, []).extend(target.step for target in targets)
-    finished: set[StepClass] = set()
-    for root in successors:
-        if root not in finished and (cycle := _find_cycle(root, successors, finished)):
+    named: set[StepClass] = set()
+    for step in _suspects(successors):
+        if step not in named and (cycle := _cycle_through(step, successors)):
+            named.update(cycle)
             draft.report(f"a cycle: {' -> '.join(step.__name__ for step in cycle)}")
 
 
-def _find_cycle(
-    root: StepClass, successors: Mapping[StepClass, list[StepClass]], finished: set[StepClass]
-) -> list[StepClass]:
-    # Depth first with a stack of its own: a workflow may be deeper than Python's recursion limit.
-    path: list[StepClass] = [root]
-    branches = [iter(successors.get(root, ()))]
-    while path:
-        following = next(branches[-1], None)
-        if following is None:
-            finished.add(path.pop())
-            branches.pop()
-        elif following in path:
-            finished.update(path)
-            return [*path[path.index(following) :], following]
-        elif following not in finished:
-            path.append(following)
-            branches.append(iter(successors.get(following, ())))
+def _suspects(successors: Mapping[StepClass, Sequence[StepClass]]) -> list[StepClass]:
+    """What is left when steps that nothing leads to are taken away until there are none: cycles, and what follows them."""
+    incoming = Counter(target for targets in successors.values() for target in targets)
+    free = [step for step in successors if not incoming[step]]
+    left = dict.fromkeys(successors)
+    while free:
+        step = free.pop()
+        del left[step]
+        for target in successors[step]:
+            incoming[target] -= 1
+            if not incoming[target] and target in left:
+                free.append(target)
+    return list(left)
+
+
+def _cycle_through(step: StepClass, successors: Mapping[StepClass, Sequence[StepClass]]) -> list[StepClass]:
+    """The shortest way from a step back to itself; empty where there is none."""
+    came_from: dict[StepClass, StepClass] = {}
+    pending = deque([step])
+    while pending:
+        source = pending.popleft()
+        for target in successors.get(source, ()):
+            if target is step:
+                path = [step, source]
+                while path[-1] is not step:
+                    path.append(came_from[path[-1]])
+                return path[::-1]
+            if target not in came_from:
+                came_from[target] = source
+                pending.append(target)
     return []
 
 

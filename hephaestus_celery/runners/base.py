@@ -38,6 +38,11 @@ class Message:
 class Runner(Protocol):
     """Executes steps, here or elsewhere."""
 
+    @property
+    def ends_attempts(self) -> bool:
+        """Whether this process is told when an attempt is over its time limit; else the store takes the attempt away."""
+        ...
+
     def bind(self, driver: Callable[[], Driver]) -> None:
         """Get the driver of the runtime; it is made when it is first asked for. Called once, before all else."""
         ...

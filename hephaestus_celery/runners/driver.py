@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -31,7 +32,7 @@ from hephaestus_celery.runners.answers import Answer, Completed, Failed, Suspend
 from hephaestus_celery.runners.base import Message, Runner
 from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.keeper import LeaseKeeper
-from hephaestus_celery.runners.messages import limit_of, messages, past_of
+from hephaestus_celery.runners.messages import LIMIT_MARGIN, limit, limit_of, messages, past_of
 from hephaestus_celery.runners.stories import Scene
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import (
@@ -76,7 +77,7 @@ class Driver:
         self.storage = storage
         self.settings = settings
         self.runner = type(runner)
-        self._seal = runner.seal
+        self._executor = runner
         self._keeper = LeaseKeeper(storage, lease=settings.lease)
         self._moves: WeakKeyDictionary[type[Workflow], dict[tuple[str, str], _Move]] = WeakKeyDictionary()
 
@@ -92,7 +93,6 @@ class Driver:
         self, workflow: type[Workflow], *, id: str, context: Mapping[str, Any], telemetry: Mapping[str, Any]
     ) -> tuple[str, Sequence[Message]]:
         """Store a new run of a workflow; gives its run id, and the message for its first step unless the store sent it."""
-        limit = self.settings.max_payload
         run_id = new_run_id(
             milliseconds=clock.system_time_ns() // 1_000_000, instance_id=id, random_bits=secrets.randbits(58)
         )
@@ -108,11 +108,11 @@ class Driver:
             scope=workflow.unique.scope,
             tags=sorted(workflow.tags),
             header=codec.encode_header(id=id, run_id=run_id, workflow=workflow, telemetry=telemetry),
-            initial=codec.encode_limited(context, "context", limit=limit),
+            initial=codec.encode_limited(context, "context", limit=self.settings.max_payload),
             step=initial.step.key,
             config=self._encoded_config(initial),
             max_attempts=workflow.retry_policy(initial.step, self.settings.default_retry).max_attempts,
-            parcel=self._seal(message, parent=None),
+            parcel=self._executor.seal(message, parent=None),
         )
         return run_id, [] if self.storage.create(new) is None else [message]
 
@@ -124,7 +124,9 @@ class Driver:
         Who asks again after a ``StorageError`` does so with the same ``fence``: the store may have given the claim
         without its answer coming through, and gives that answer again.
         """
+        began = clock.monotonic_ns()
         versions = WORKFLOWS.versions(workflow)
+        margin = LIMIT_MARGIN if self._executor.ends_attempts else 0
         fence = fence or secrets.token_hex(8)
         request = ClaimRequest(
             run_id=run_id,
@@ -133,7 +135,7 @@ class Driver:
             fence=fence,
             versions=versions,
             ancestors=past_of(workflow, versions, step),
-            limit=limit_of(workflow, versions, step),
+            limit=limit_of(workflow, versions, step, margin=margin),
             holder=worker.task_id,
             worker=worker.hostname,
         )
@@ -145,7 +147,7 @@ class Driver:
         if step_class is None:
             return Refusal(reason=Refused.UNKNOWN_VERSION, detail=f"{workflow} (it has no step {step!r} any more)")
         scene = Scene(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
-        return Job(scene=scene, claim=claim, fence=fence, worker=worker, config=instance.configs.get(step))
+        return Job(scene=scene, claim=claim, fence=fence, worker=worker, config=instance.configs.get(step), began=began)
 
     def execute(self, job: Job) -> Executed:
         """Run the step of a job to its end; a delivered event is an answer already."""
@@ -160,6 +162,10 @@ class Driver:
             answer = call(
                 scene.step, scene.instance, job.config, limit=self.settings.max_payload, exits=job.worker.exits
             )
+            # Whatever a step made of being told to stop, or did in a thread that can't be told: it took too long.
+            since = job.began if self._executor.ends_attempts else began
+            if not _is_exit(answer) and _is_over(scene.step, clock.monotonic_ns() - since):
+                answer = lost(f"step {scene.step.key}: its time limit is over")
         return Executed(answer=answer, duration=max(0, clock.monotonic_ns() - began))
 
     def commit(self, job: Job, executed: Executed) -> Outcome:
@@ -216,7 +222,7 @@ class Driver:
             raise ValueError(f"step {step.key} gave the event {answer.event!r}, which has no transition")
         if (step, answer.event) in workflow.graph.dynamic:
             mine = EMPTY if answer.result is None else codec.decode(answer.result)
-            context = replace(context, steps={**context.steps, step.key: mine})
+            context = replace(context, steps=MappingProxyType({**context.steps, step.key: mine}))
         return workflow.targets(step, answer.event, context)
 
     def _completion(self, job: Job, answer: Completed, targets: tuple[Target, ...], *, expected: int) -> Complete:
@@ -272,7 +278,7 @@ class Driver:
         instance = job.scene.instance
         starts = [DispatchStep(target.step.key, 1, 1) for target in targets if target.step is not Done]
         hints = messages(instance.workflow_name, instance.workflow_version, instance.run_id, starts)
-        sealed = {hint.step: self._seal(hint, parent=job.worker.task_id) for hint in hints}
+        sealed = {hint.step: self._executor.seal(hint, parent=job.worker.task_id) for hint in hints}
         return {key: parcel for key, parcel in sealed.items() if parcel is not None}
 
     def _suspend(self, job: Job, answer: Suspended, duration: int) -> Outcome:
@@ -344,7 +350,7 @@ class Driver:
         claim = Claim(
             run=run, first=False, sequence=0, queued_at=state.queued_at or 0, claimed_at=state.claimed_at or 0
         )
-        job = Job(scene=scene, claim=claim, fence=fence, worker=worker, config=None)
+        job = Job(scene=scene, claim=claim, fence=fence, worker=worker, config=None, began=clock.monotonic_ns())
         duration = max(0, self.storage.now() - claim.claimed_at) * 1000
         outcome = self._fail(job, lost(f"step {step}: {reason}"), duration)
         return replace(outcome, story=[*told, *outcome.story])
@@ -449,6 +455,15 @@ def _done_entry(job: Job) -> str:
 def _next_messages(job: Job, commitment: Commitment) -> list[Message]:
     instance = job.scene.instance
     return messages(instance.workflow_name, instance.workflow_version, instance.run_id, commitment.dispatches)
+
+
+def _is_exit(answer: Answer) -> bool:
+    return isinstance(answer, Failed) and answer.kind == "exit"
+
+
+def _is_over(step: type[Step], elapsed: int) -> bool:
+    allowed = limit(step)
+    return allowed is not None and elapsed > allowed * 1e9
 
 
 def _non_empty(text: str | None) -> str | None:

@@ -32,13 +32,14 @@ class Worker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A claimed attempt, or a delivered event to be applied."""
+    """A claimed attempt, or a delivered event to be applied. ``began``: when it was asked for, on the monotonic clock."""
 
     scene: Scene
     claim: Claim
     fence: str
     worker: Worker
     config: StepConfig
+    began: int
 
     @property
     def launches_done(self) -> bool:

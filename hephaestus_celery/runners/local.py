@@ -27,6 +27,7 @@ class LocalRunner:
     """
 
     name = "local"
+    ends_attempts = False  # a thread can't be told
 
     def __init__(self) -> None:
         self._driver: Callable[[], Driver] | None = None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hephaestus_celery.core.graph import StepClass
 
 LIMIT_MARGIN = 2.0
-"""Seconds beyond a step's time limit after which the store takes the attempt away from a pool that could not end it."""
+"""Seconds beyond a step's time limit that a process gets to end the attempt itself, where its pool tells it to."""
 
 WIDE = 128
 """A workflow of more steps than this hands a step what lies in its past, and not all that is known of the run."""
@@ -42,8 +42,8 @@ def messages(name: str, version: int, run_id: str, dispatches: Sequence[Dispatch
     ]
 
 
-def limit_of(workflow: str, versions: Sequence[int], step: str) -> int | None:
-    """Microseconds until the store takes an attempt away; the process itself, where its pool can, ends it sooner.
+def limit_of(workflow: str, versions: Sequence[int], step: str, *, margin: float) -> int | None:
+    """Microseconds until the store takes an attempt away: ``margin`` seconds after its time limit.
 
     Which of the versions a run is on shows only when it is claimed: the longest limit counts.
     """
@@ -52,7 +52,7 @@ def limit_of(workflow: str, versions: Sequence[int], step: str) -> int | None:
     limits = [limit(known) for known in steps if known is not None]
     if not limits or None in limits:
         return None
-    return int((max(value for value in limits if value is not None) + LIMIT_MARGIN) * 1e6)
+    return int((max(value for value in limits if value is not None) + margin) * 1e6)
 
 
 def limit(step: StepClass) -> float | None:

@@ -194,6 +194,21 @@ def test_a_time_limit_fails_the_attempt(stage, pool):
     assert [event["metadata"]["kind"] for event in told if event["event"] == "step.exception"] == ["exit"]
 
 
+@pytest.mark.only_on("redis", why="the pool tells the step, and the store the rest")
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_step_that_goes_on_after_its_time_limit_has_failed_all_the_same(stage, pool):
+    stage.start_workers(1, pool=pool)
+    handle = stage.hephaestus.start_instance(flows.Overheard, {"gate": str(stage.folder / "gate")}, id="x1")
+    began = eventually(stage.executions, what="the step is executed")[0]["at"]
+    instance = handle.wait(30)
+    assert (instance.status, instance.failure.kind) == ("failed", "exit")
+    assert (instance.finished_at.timestamp() - began / 1e9) < flows.Deaf.time_limit + 1
+    open_gate(stage)
+    told = stage.told(handle.run_id, last="workflow.exception")
+    assert [event["event"] for event in told if event["event"] in {"step.stop", "step.exception"}] == ["step.exception"]
+    assert [entry.outcome for entry in handle.history() if entry.kind == "attempt"] == ["failed"]
+
+
 @pytest.mark.only_on("redis", why="the timer is in the store")
 def test_a_retried_step_is_seen_as_retried(stage):
     stage.start_workers(1)

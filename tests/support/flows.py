@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -321,6 +322,22 @@ class Naps(Workflow):
 class Overrun(Gate):
     time_limit = 0.5
     retry = RetryPolicy(max_attempts=1)
+
+
+class Deaf(Overrun):
+    """Goes on and gives its event, whatever it is told meanwhile."""
+
+    def answer(self, instance, config, context):
+        with contextlib.suppress(Exception):
+            super().answer(instance, config, context)
+        return Ok("done")
+
+
+class Overheard(Workflow):
+    name = "overheard"
+    unique = Unique("overheard")
+    initial_step = Deaf
+    transitions = {(Deaf, "done"): Done}
 
 
 class Overruns(Workflow):

@@ -29,8 +29,11 @@ from hephaestus_celery import (
     WaitForEvent,
     WaitTimeoutError,
     Workflow,
+    clock,
 )
 from hephaestus_celery.testing import EventCapture
+
+ONCE = RetryPolicy(max_attempts=1)
 
 
 class Ask(Step):
@@ -390,6 +393,49 @@ def test_a_failed_attempt_is_tried_again_until_it_works(hephaestus):
     assert [event.metadata["attempt"] for event in captured.of(("hephaestus", "step", "start"))] == [1, 2, 3, 1]
     numbers = [event.metadata["sequence"] for event in captured.events]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def limited(execute, seconds):
+    """A workflow of one step, which may take so long and has one attempt."""
+    step = type("Limited", (Step,), {"events": ("ok",), "execute": execute, "time_limit": seconds, "retry": ONCE})
+    attributes = {"unique": Unique("limited"), "initial_step": step, "transitions": {(step, "ok"): Done}}
+    return type("LimitedFlow", (Workflow,), attributes)
+
+
+def test_an_attempt_over_its_time_limit_fails_and_its_late_end_changes_nothing(hephaestus):
+    released, ended = threading.Event(), threading.Event()
+
+    def execute(self, instance, config, context):
+        released.wait(10)
+        ended.set()
+        return Ok("ok")
+
+    with EventCapture() as captured:
+        handle = limited(execute, 0.05).start("a1")
+        instance = handle.wait(10)
+        assert (instance.status, instance.failure.kind) == ("failed", "exit")
+        assert instance.failure.message == "step limited: its time limit is over"
+        released.set()
+        hephaestus.close()  # returns when the step has ended
+    assert ended.is_set()
+    told = [event.event for event in captured.events if event.event[1] == "step"]
+    assert told == [("hephaestus", "step", name) for name in ("start", "rescue", "exception")]
+    assert handle.get() == instance
+
+
+def test_an_attempt_that_ends_after_its_time_limit_has_failed_whoever_notices_first(hephaestus):
+    def execute(self, instance, config, context):
+        over = clock.monotonic_ns() + 20_000_000
+        while clock.monotonic_ns() < over:
+            pass
+        return Ok("ok")
+
+    instance = limited(execute, 0.01).start("a1").wait(10)
+    assert (instance.status, instance.failure.kind) == ("failed", "exit")
+
+
+def test_an_attempt_within_its_time_limit_completes(hephaestus):
+    assert limited(lambda *_: Ok("ok"), 60).start("a1").wait(10).status == "completed"
 
 
 def test_an_instance_whose_class_is_gone_is_still_listed(hephaestus, question):

@@ -76,6 +76,10 @@ class CeleryRunner:
         self._driver = driver
 
     @property
+    def ends_attempts(self) -> bool:
+        return _in_pool_process()
+
+    @property
     def driver(self) -> Driver:
         """Drives the runs of this application."""
         if self._driver is None:
@@ -186,7 +190,7 @@ class CeleryRunner:
     def _is_sequential(self) -> bool:
         # Where several steps are executed side by side, the next one could begin, and tell so, before this one has told
         # its end: there its message is sent after that.
-        return self._solo or current_process().name != "MainProcess"
+        return self._solo or _in_pool_process()
 
     @property
     def _uid(self) -> str:
@@ -215,3 +219,7 @@ class CeleryRunner:
                 "hostname": self._hostname,
             }
         )
+
+
+def _in_pool_process() -> bool:
+    return current_process().name != "MainProcess"

@@ -94,7 +94,8 @@ def test_the_id_of_a_task_is_short_however_long_its_step_is_named(name):
 def test_the_store_gives_a_pool_the_time_to_end_a_step_itself(name, limit):
     slow = a_step("Slow", "ok", time_limit=limit)
     define(name=name, initial_step=slow, transitions={(slow, "ok"): Done})
-    assert limit_of(name, [1], "slow") == int((3 + LIMIT_MARGIN) * 1e6)
+    assert limit_of(name, [1], "slow", margin=LIMIT_MARGIN) == int((3 + LIMIT_MARGIN) * 1e6)
+    assert limit_of(name, [1], "slow", margin=0) == 3_000_000
 
 
 def test_a_message_says_how_long_its_step_may_take(name):
@@ -109,19 +110,19 @@ def test_of_versions_of_one_name_the_longest_time_limit_counts_until_it_is_known
     for version, limit in enumerate(limits, 1):
         slow = a_step("Slow", "ok", time_limit=limit)
         define(name=name, version=version, initial_step=slow, transitions={(slow, "ok"): Done})
-    assert limit_of(name, [1, 2], "slow") == (longest and int((longest + LIMIT_MARGIN) * 1e6))
-    assert limit_of(name, [1, 2, 3], "slow") == limit_of(name, [1, 2], "slow")
+    assert limit_of(name, [1, 2], "slow", margin=0) == (longest and longest * 1_000_000)
+    assert limit_of(name, [1, 2, 3], "slow", margin=0) == limit_of(name, [1, 2], "slow", margin=0)
 
 
 def test_a_step_without_a_time_limit_has_none(name):
     define(name=name, initial_step=A, transitions={(A, "ok"): Done})
-    assert limit_of(name, [1], "a") is None
+    assert limit_of(name, [1], "a", margin=0) is None
 
 
 @pytest.mark.parametrize(("versions", "step"), [([], "a"), ([2], "a"), ([1], "unheard")])
 def test_what_is_not_known_here_has_no_time_limit(name, versions, step):
     define(name=name, initial_step=A, transitions={(A, "ok"): Done})
-    assert limit_of(name, versions, step) is None
+    assert limit_of(name, versions, step, margin=0) is None
 
 
 def wide(name, size):

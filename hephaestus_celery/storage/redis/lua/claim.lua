@@ -27,7 +27,8 @@ if not facts then
   step.f, step.c, step.h, step.u, step.l = p.fence, text(at), p.holder, p.worker, nil
   if p.limit and not resumed then step.l = text(at + p.limit) end
   write({ 'seq', core[4] + reserved, 's:' .. p.step, cjson.encode(step), unpack(first and { 'adv', 1 } or {}) })
-  set_timer(p.step, lease_end(at, p.lease, step))
+  if step.l then set_soon(p.step, lease_end(at, p.lease, step), at)
+  else set_timer(p.step, at + p.lease) end
   facts = answer(p.step, p.fence, {
     first = first, seq = core[4] + 1, queued = step.q, claimed = step.c, waiting = step.w, resume = step.r,
   }, false)

@@ -38,6 +38,22 @@ def test_a_version_that_a_worker_does_not_know_is_left_for_one_that_does(stage):
     assert "Traceback" not in old.log.read_text()
 
 
+def test_a_workflow_that_a_worker_does_not_know_is_left_for_one_that_does(stage):
+    stage.switches["HEPHAESTUS_TEST_VERSION"] = "1"
+    [old] = stage.start_workers(1)
+    stage.switches["HEPHAESTUS_TEST_VERSION"] = "2"
+    output, errors = stage.script(START.replace("Evolving", "Novel")).communicate(timeout=30)
+    run_id = output.strip()
+    assert run_id, errors
+    note = "does not know workflow novel version 1"
+    eventually(lambda: note in old.log.read_text())
+    eventually(lambda: old.log.read_text().count("unregistered task of type 'novel.a'") > 1, what="it is sent again")
+    assert old.log.read_text().count(note) == 1
+    assert stage.hephaestus.get(run_id).status == "pending"
+    stage.start_workers(1)
+    assert stage.hephaestus.wait(run_id, 60).status == "completed"
+
+
 @pytest.mark.only_on("redis", why="each is a workflow like others")
 def test_the_versions_of_an_umbrella_run_side_by_side(stage):
     stage.start_workers(1)

@@ -460,6 +460,17 @@ class Evolving(Workflow):
     transitions = {(A, "done"): B, (B, "done"): Done}
 
 
+if Evolving.version > 1:
+
+    class Novel(Workflow):
+        """Which processes of version 1 do not know at all."""
+
+        name = "novel"
+        unique = Unique("novel")
+        initial_step = A
+        transitions = {(A, "done"): Done}
+
+
 class TrackV1(Workflow):
     name = "track_v1"
     version = 1

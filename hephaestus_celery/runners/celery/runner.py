@@ -12,6 +12,7 @@ from weakref import WeakSet
 from billiard.process import current_process
 from celery import Celery, signals
 from celery.concurrency.solo import TaskPool as SoloPool
+from kombu.exceptions import KombuError
 
 from hephaestus_celery import telemetry
 from hephaestus_celery.core.registry import WORKFLOWS
@@ -27,6 +28,7 @@ from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.jobs import Worker
 from hephaestus_celery.runners.messages import parse
 from hephaestus_celery.runners.scheduler import Scheduler
+from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import Parcel, Refusal
 
 if TYPE_CHECKING:
@@ -166,6 +168,7 @@ class CeleryRunner:
             (signals.worker_init, self._on_worker_init),
             (signals.worker_ready, self._on_worker_ready),
             (signals.worker_shutdown, self._on_worker_shutdown),
+            (signals.task_unknown, self._on_task_unknown),
         ]
 
     def _on_worker_ready(self, sender: Any = None, **_: Any) -> None:
@@ -181,6 +184,23 @@ class CeleryRunner:
     def _on_worker_shutdown(self, sender: Any = None, **_: Any) -> None:
         if getattr(sender, "app", None) is self.app:
             self._stop_scheduler()
+
+    def _on_task_unknown(self, sender: Any = None, message: Any = None, name: str = "", **_: Any) -> None:
+        # Celery discards the message of a task that it does not know; the run's next one finds a worker that does.
+        if getattr(sender, "app", None) is not self.app:
+            return
+        try:
+            hint = parse(*message.payload[:2])
+        except (KombuError, ValueError, TypeError, KeyError):
+            return  # another's, and in another format
+        if hint is None or not name.endswith(f".{hint[1]}"):
+            return
+        workflow = name.removesuffix(f".{hint[1]}")
+        try:
+            run = self.driver.storage.load(hint[0])
+        except StorageError:
+            run = None
+        self.note_unknown(workflow if run is None else codec.workflow_of(run))
 
     def _stop_scheduler(self) -> None:
         if self._scheduler is not None:

@@ -1,5 +1,8 @@
 """Durable, validated workflows for the Celery that you already run."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from hephaestus_celery import telemetry
 from hephaestus_celery.app import Hephaestus, InstanceHandle
 from hephaestus_celery.config import Settings
@@ -32,11 +35,16 @@ from hephaestus_celery.queries import Page
 from hephaestus_celery.runners.local import LocalRunner
 from hephaestus_celery.storage.memory import MemoryStorage
 
+if TYPE_CHECKING:
+    from hephaestus_celery.runners.celery import CeleryRunner
+    from hephaestus_celery.storage.redis import RedisStorage
+
 __all__ = [
     "AlreadyRunningError",
     "AmbiguousInstanceError",
     "AmbiguousResumeError",
     "Async",
+    "CeleryRunner",
     "ConfigurationError",
     "Context",
     "DataError",
@@ -58,6 +66,7 @@ __all__ = [
     "NotWaitingError",
     "Ok",
     "Page",
+    "RedisStorage",
     "RetryPolicy",
     "Settings",
     "Status",
@@ -72,3 +81,12 @@ __all__ = [
     "route",
     "telemetry",
 ]
+
+# What imports Celery or Redis is imported when it is asked for.
+_LATER = {"CeleryRunner": "hephaestus_celery.runners.celery", "RedisStorage": "hephaestus_celery.storage.redis"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATER[name]), name)

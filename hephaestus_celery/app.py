@@ -24,7 +24,6 @@ from hephaestus_celery.core.retry import seconds
 from hephaestus_celery.core.step import Step, is_name
 from hephaestus_celery.core.workflow import Workflow
 from hephaestus_celery.exceptions import (
-    AmbiguousInstanceError,
     AmbiguousResumeError,
     ConfigurationError,
     DataError,
@@ -34,6 +33,7 @@ from hephaestus_celery.exceptions import (
     WaitTimeoutError,
 )
 from hephaestus_celery.handle import InstanceHandle
+from hephaestus_celery.lookup import find_run, list_runs
 from hephaestus_celery.queries import Page, read_query
 from hephaestus_celery.runners.base import Message, Runner
 from hephaestus_celery.runners.driver import Driver
@@ -43,7 +43,7 @@ from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import Delivered, Delivery, DeliveryReport, Storage
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.telemetry.catalogue import RESERVED_METADATA
-from hephaestus_celery.waiting import can_still_wait, declares, not_waiting, whereabouts
+from hephaestus_celery.waiting import can_still_wait, can_time_out, declares, not_waiting, whereabouts
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -74,17 +74,18 @@ class Hephaestus:
         self,
         app: Celery | None = None,
         *,
-        storage: Storage | None = None,
+        storage: Storage | type[Storage] | None = None,
         runner: Runner | type[Runner] | None = None,
         name: str | None = None,
     ) -> None:
         self.app = app
         self.name = name or (f"hephaestus:{app.main}" if app is not None else "hephaestus")
-        self._given_storage = storage
+        self._given_storage: Storage | None = storage() if isinstance(storage, type) else storage
         self._given_runner: Runner | None = runner() if isinstance(runner, type) else runner
         self._lock = threading.Lock()
         self._parts: _Parts | None = None
         self._celery_runner: Runner | None = None
+        self._closed = False
         if app is not None and self._given_runner is None:
             self._attach(app)
         RUNTIMES.add(self)
@@ -107,7 +108,7 @@ class Hephaestus:
         """
         if not _is_workflow(workflow):
             raise ValueError(f"start needs a workflow class, not {workflow!r}")
-        options = {"id": id, "context": context, "telemetry_metadata": telemetry_metadata}
+        options = {"id": id, "context": context or {}, "telemetry_metadata": telemetry_metadata or {}}
         chosen = versioning.resolve(workflow, version=version, options=options)
         if getattr(chosen, "unique", None) is None:
             raise ConfigurationError(
@@ -117,6 +118,8 @@ class Hephaestus:
         instance_id = _instance_id(chosen, id)
         initial = check_mapping({} if context is None else context, "context")
         metadata = _checked_metadata(telemetry_metadata)
+        if self._closed:
+            raise ConfigurationError(f"{self!r} is closed, and starts nothing any more; make a new one")
         parts = self._resolved()
         run_id, messages = parts.driver.create(chosen, id=instance_id, context=initial, telemetry=metadata)
         parts.runner.dispatch(messages)
@@ -174,9 +177,8 @@ class Hephaestus:
         if length < 0:
             raise ValueError(f"delay must not be negative: {delay!r}")
         instance = self.get(id)
-        graph = None if instance.definition is None else instance.definition.graph
-        if graph is not None and (key not in graph.by_key or "timeout" not in graph.by_key[key].events):
-            raise NotWaitingError(f"{instance.id} has no step {key!r} that declares the event 'timeout'")
+        if not can_time_out(instance, key):
+            raise NotWaitingError(f"{instance.id} has no step {key!r} that 'timeout' leads on from")
         reference = secrets.token_hex(8)
         if not parts.storage.schedule(instance.run_id, key, reference=reference, delay=round(length * 1e6)):
             raise NotWaitingError(
@@ -186,7 +188,7 @@ class Hephaestus:
 
     def cancel_timer(self, reference: str) -> bool:
         """Take a timer of :meth:`schedule_resume` back; False when it has fired, or its run has ended."""
-        match reference.split("|"):
+        match reference.split("|") if isinstance(reference, str) else ():  # pyright: ignore[reportUnnecessaryIsInstance]
             case [run_id, key, name] if is_run_id(run_id):
                 return self._resolved().storage.unschedule(run_id, key, reference=name)
             case _:
@@ -224,20 +226,21 @@ class Hephaestus:
             raise InstanceNotFoundError(f"no instance {id}; it was never started, or its retention is over")
         return codec.decode_instance(run)
 
-    def wait(self, id: str, timeout: float | None = None) -> Instance:
-        """Wait for the end of a run, at most ``timeout`` seconds, and give its instance.
+    def wait(self, id: str, timeout: float | timedelta | None = None) -> Instance:
+        """Wait for the end of a run, at most ``timeout`` (seconds or timedelta), and give its instance.
 
         ``WaitTimeoutError`` says where it stands when the time is over; the run itself goes on.
         """
+        length = None if timeout is None else seconds(timeout, name="timeout")
         run_id = self._run_id(id, None)
         parts = self._resolved()
-        finished = parts.storage.wait_finished(run_id, timeout=timeout)
+        finished = parts.storage.wait_finished(run_id, timeout=length)
         if finished:
             parts.runner.settle(run_id)
         instance = self.get(run_id)
         if not finished and not instance.status.final:
             raise WaitTimeoutError(
-                f"{instance.id} is still {instance.status} after {timeout} s ({whereabouts(instance)}); it goes on"
+                f"{instance.id} is still {instance.status} after {length} s ({whereabouts(instance)}); it goes on"
             )
         return instance
 
@@ -256,8 +259,7 @@ class Hephaestus:
         ``version``, ``workflow_family``, ``id``, ``tag``, ``started_after``, ``started_before`` (aware datetimes),
         ``limit`` (default 100), ``cursor``. ``TypeError`` for an unknown filter, ``ValueError`` for a bad value.
         """
-        query = read_query(filters)
-        runs, cursor = self._resolved().storage.list_runs(query)
+        runs, cursor = list_runs(self._resolved().storage, read_query(filters))
         return Page(instances=tuple(codec.decode_instance(run) for _, run in runs), next_cursor=cursor)
 
     @property
@@ -277,6 +279,7 @@ class Hephaestus:
 
     def close(self) -> None:
         """Let go of threads and connections; steps that are being executed here end first."""
+        self._closed = True
         RUNTIMES.discard(self)
         for runner in (self._celery_runner, self._parts and self._parts.runner):
             if runner is not None:
@@ -354,23 +357,7 @@ class Hephaestus:
             clock.sleep(0.01)
 
     def _run_id(self, id: object, workflow: type[Workflow] | None) -> str:
-        if is_run_id(id):
-            return str(id)
-        if not isinstance(id, str):
-            raise ValueError(f"an instance id must be a string, not {id!r} ({type(id).__name__})")
-        family = None if workflow is None else workflow.family
-        found = self._resolved().storage.candidates(id, family=family)
-        active = found.active
-        if workflow is not None and len(active) > 1 and not workflow.versions:
-            active = [run_id for run_id in active if self.get(run_id).workflow_version == workflow.version]
-        if len(active) > 1:
-            raise AmbiguousInstanceError(
-                f"{id} names {len(active)} active runs ({', '.join(active)}); use a run id, or workflow=..."
-            )
-        chosen = active[0] if active else found.newest
-        if chosen is None:
-            raise InstanceNotFoundError(f"no instance {id}; it was never started, or its retention is over")
-        return chosen
+        return find_run(self._resolved().storage, id, workflow=workflow)
 
 
 def _redis(settings: Settings) -> Storage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery.core.history import HistoryEntry
@@ -26,7 +27,7 @@ class InstanceHandle:
         """The run as it stands."""
         return self.hephaestus.get(self.run_id)
 
-    def wait(self, timeout: float | None = None) -> Instance:
+    def wait(self, timeout: float | timedelta | None = None) -> Instance:
         """The run after its end; see :meth:`Hephaestus.wait`."""
         return self.hephaestus.wait(self.run_id, timeout)
 

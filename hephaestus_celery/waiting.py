@@ -23,6 +23,18 @@ def _accepted(instance: Instance, key: str) -> Sequence[str]:
     return [name for config in definition.graph.configs(step) for name in step.resume_events(config)]
 
 
+def can_time_out(instance: Instance, key: str) -> bool:
+    """Whether the event ``"timeout"`` leads on from a step of an instance, with the config that it has or may get."""
+    definition = instance.definition
+    if definition is None:
+        return True
+    step = definition.graph.by_key.get(key)
+    if step is None:
+        return False
+    configs = [instance.configs.get(key)] if key in instance.step_states else definition.graph.configs(step)
+    return any("timeout" in step.events_for(config) for config in configs)
+
+
 def can_still_wait(instance: Instance, event: str, step: str | None) -> bool:
     """Whether some step (or the one named) may yet wait for an event: only then it is kept, and does not lie for ever."""
     if instance.definition is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging  # only for Debug, whose work it is to log
 from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery.core.step import Async, Ok, Result, Step, StepConfig, is_name
@@ -19,7 +20,7 @@ UNITS = {
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
 }
-_STORED_UNITS = {**UNITS, "microsecond": timedelta(microseconds=1)}
+_MICROSECOND = "microsecond"  # how a timedelta is stored: a unit that a definition can't name
 
 
 class Done(Step):
@@ -48,12 +49,18 @@ class Wait(Step):
     def plain_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
         if not isinstance(config.get("duration"), timedelta):
             return config
-        return {"duration": config["duration"] // timedelta(microseconds=1), "unit": "microsecond"}
+        return {"duration": config["duration"] // timedelta(microseconds=1), "unit": _MICROSECOND}
+
+    @classmethod
+    def restored_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        if config.get("unit") != _MICROSECOND:
+            return config
+        return MappingProxyType({"duration": timedelta(microseconds=config["duration"])})
 
     @classmethod
     def check_config(cls, config: StepConfig) -> list[str]:
         try:
-            wait_duration(config, units=UNITS)
+            wait_duration(config)
         except ValueError as error:
             return [str(error)]
         return []
@@ -77,7 +84,10 @@ class WaitForEvent(Step):
         config = config or {}
         problems: list[str] = []
         if not is_name(config.get("event_name")):
-            problems.append(f"config needs an event_name (a non-empty string), not {config.get('event_name')!r}")
+            problems.append(
+                "config needs an event_name (a string of 1 to 100 characters without white space or |), "
+                f"not {config.get('event_name')!r}"
+            )
         timeout = config.get("timeout_ms")
         if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0):
             problems.append(f"timeout_ms must be a number of milliseconds (an int, not negative), not {timeout!r}")
@@ -111,11 +121,8 @@ class Debug(Step):
         return Ok("completed")
 
 
-def wait_duration(config: StepConfig, *, units: Mapping[str, timedelta] = _STORED_UNITS) -> timedelta:
-    """How long a :class:`Wait` with this config waits; ``ValueError`` says what is wrong with it.
-
-    A timedelta is stored as a number of microseconds, a unit that a definition can't name.
-    """
+def wait_duration(config: StepConfig) -> timedelta:
+    """How long a :class:`Wait` with this config waits; ``ValueError`` says what is wrong with it."""
     if not config or "duration" not in config:
         raise ValueError("config needs a duration (a timedelta, or an int with a unit)")
     problems = _unknown(config, {"duration", "unit"})
@@ -127,19 +134,19 @@ def wait_duration(config: StepConfig, *, units: Mapping[str, timedelta] = _STORE
             raise ValueError(f"a duration that is a timedelta takes no unit ({unit!r})")
         result = duration
     else:
-        result = _from_units(duration, unit, units)
+        result = _from_units(duration, unit)
     if result < timedelta(0):
         raise ValueError(f"duration must not be negative: {duration!r}")
     return result
 
 
-def _from_units(duration: object, unit: object, units: Mapping[str, timedelta]) -> timedelta:
+def _from_units(duration: object, unit: object) -> timedelta:
     if isinstance(duration, bool) or not isinstance(duration, int):
         raise ValueError(f"duration must be an int or a timedelta, not {duration!r}")
-    if not isinstance(unit, str) or unit not in units:
+    if not isinstance(unit, str) or unit not in UNITS:
         raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {unit!r}")
     try:
-        return duration * units[unit]
+        return duration * UNITS[unit]
     except OverflowError:
         raise ValueError(f"duration is too long: {duration!r} {unit}s") from None
 

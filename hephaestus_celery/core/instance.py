@@ -30,7 +30,8 @@ class Failure:
     stacktrace: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Without slots: with them Python 3.11 answers with a TypeError where a property of a frozen class is assigned to.
+@dataclass(frozen=True, kw_only=True)
 class Instance:
     """A snapshot of a run; it does not change when the run goes on.
 
@@ -58,7 +59,7 @@ class Instance:
     step_states: Mapping[str, StepState] = field(default_factory=lambda: MappingProxyType(dict[str, StepState]()))
     """Where each step stands, by key; steps that nothing has reached yet are not there."""
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
-    """The configs that started steps were given, by key."""
+    """The configs that started steps were given, by key, as they are stored."""
     failed_key: str | None = None
     definition: type[Workflow] | None = field(default=None, repr=False)
     """The workflow class, or None where this process does not define it."""
@@ -76,7 +77,8 @@ class Instance:
     @property
     def step_configs(self) -> Mapping[StepClass, Mapping[str, Any]]:
         """The configs of the steps that were started with one."""
-        return MappingProxyType({self._step(key): config for key, config in self.configs.items()})
+        steps = {key: self._step(key) for key in self.configs}
+        return MappingProxyType({step: step.restored_config(self.configs[key]) for key, step in steps.items()})
 
     @property
     def active_steps(self) -> frozenset[StepClass]:
@@ -120,6 +122,7 @@ class Instance:
         return f"workflow {self.workflow_name!r}, version {self.workflow_version},"
 
     def _steps(self, status: StepStatus) -> frozenset[StepClass]:
+        _ = self.workflow  # an empty answer of one that is not defined here would look like a true one
         if self.status.final and status in (StepStatus.ACTIVE, StepStatus.WAITING):
             return frozenset()
         return frozenset(self._resolve(key for key, state in self.step_states.items() if state.status is status))

@@ -67,12 +67,12 @@ class WorkflowRegistry:
     def add(self, workflow: WorkflowClass) -> None:
         """Register a workflow; defining it anew in the same place (a reload, a notebook) replaces it.
 
-        Raises ``DefinitionError`` when a class from another place has the same name and version.
+        So does one whose class was defined in a function: it may be gone already. Raises ``DefinitionError`` when a class from another place has the same name and version.
         """
         key = (workflow.name, workflow.version)
         with self._lock:
             holder = self._workflows.get(key)
-            if holder is not None and _place(holder) != _place(workflow):
+            if holder is not None and _place(holder) != _place(workflow) and "<locals>" not in _place(holder):
                 raise DefinitionError(
                     _place(workflow),
                     [f"{_place(holder)} has the name {workflow.name!r} in version {workflow.version} already"],

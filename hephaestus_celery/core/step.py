@@ -104,6 +104,11 @@ class Step:
         return config
 
     @classmethod
+    def restored_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The config as it was given, from the one that is stored."""
+        return config
+
+    @classmethod
     def events_for(cls, config: StepConfig) -> tuple[str, ...]:
         """The events that need a transition where the step has this config."""
         del config

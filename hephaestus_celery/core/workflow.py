@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from hephaestus_celery.core import validation, versioning
@@ -74,6 +75,9 @@ class Workflow:
 
     def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        own = cls.__dict__.get("version_for")
+        if isinstance(own, FunctionType):
+            cls.version_for = classmethod(own)  # type: ignore[assignment] - it is one, whether it says so or not
         if abstract:
             return
         if "name" not in cls.__dict__:
@@ -149,7 +153,18 @@ class Workflow:
 
     @classmethod
     def list(cls, **filters: Any) -> Any:
-        """A page of this workflow's runs (of all its versions), newest first; see ``Hephaestus.list``."""
+        """A page of this workflow's runs (of all its versions), newest first; see ``Hephaestus.list``.
+
+        ``id`` may be the value alone.
+        """
+        value = filters.get("id")
+        if (
+            isinstance(value, str)
+            and "::" not in value
+            and not is_run_id(value)
+            and isinstance(getattr(cls, "unique", None), Unique)
+        ):
+            filters["id"] = f"{cls.unique.key}::{value}"
         return cls._runtime().list(workflow=cls, **filters)
 
     @classmethod

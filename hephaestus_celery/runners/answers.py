@@ -50,8 +50,7 @@ class Failed:
     def failure(self) -> dict[str, str | None]:
         """The fields of ``Instance.failure``."""
         reason = self.reason
-        kind = type(reason)
-        name = f"{kind.__module__}.{kind.__qualname__}" if isinstance(reason, BaseException) else "Error"
+        name = _type_name(type(reason)) if isinstance(reason, BaseException) else "Error"
         return {"kind": self.kind, "type": name, "message": self.message, "stacktrace": self.text}
 
     @property
@@ -136,18 +135,18 @@ def _checked(step: type[Step], answer: object, *, limit: int) -> Answer:
                 text=None,
             )
         case _:
-            raise TypeError(f"step {step.key} answered with {answer!r}; it must return Ok, Async or Error")
+            raise TypeError(f"{called(step)} answered with {answer!r}; it must return Ok, Async or Error")
 
 
 def _check_ok(step: type[Step], answer: Ok, *, limit: int) -> Completed:
     event: object = answer.event
     if event not in tuple(step.events):
         declared = ", ".join(repr(name) for name in step.events)
-        raise ValueError(f"step {step.key} gave the event {event!r}, which it does not declare ({declared})")
+        raise ValueError(f"{called(step)} gave the event {event!r}, which it does not declare ({declared})")
     return Completed(
         event=answer.event,
-        result=_encoded(answer.context, f"step {step.key}: context", limit=limit),
-        metadata=_encoded(answer.metadata, f"step {step.key}: metadata", limit=limit),
+        result=_encoded(answer.context, f"{called(step)}: context", limit=limit),
+        metadata=_encoded(answer.metadata, f"{called(step)}: metadata", limit=limit),
     )
 
 
@@ -157,12 +156,17 @@ def _check_async(step: type[Step], answer: Async) -> Suspended:
     try:
         length = seconds(answer.timeout, name="timeout")
     except ValueError as error:
-        raise TypeError(f"step {step.key} answered with Async: {error}") from None
+        raise TypeError(f"{called(step)} answered with Async: {error}") from None
     if length < 0:
-        raise ValueError(f"step {step.key} answered with Async(timeout={answer.timeout!r}), which is negative")
+        raise ValueError(f"{called(step)} answered with Async(timeout={answer.timeout!r}), which is negative")
     if "timeout" not in step.events:
-        raise ValueError(f"step {step.key} answered with Async(timeout=...), but does not declare the event 'timeout'")
+        raise ValueError(f"{called(step)} answered with Async(timeout=...), but does not declare the event 'timeout'")
     return Suspended(timeout=round(length * 1_000_000))
+
+
+def called(step: type[Step]) -> str:
+    """A step for a message: its key, which names it in the store, and its class, which names it in the code."""
+    return f"step {step.key} ({step.__name__})"
 
 
 def _encoded(value: Mapping[str, Any] | None, path: str, *, limit: int) -> str | None:
@@ -170,6 +174,11 @@ def _encoded(value: Mapping[str, Any] | None, path: str, *, limit: int) -> str |
         return None
     checked = check_mapping(value, path)
     return codec.encode_limited(checked, path, limit=limit) if checked else None
+
+
+def _type_name(kind: type) -> str:
+    # As Python's tracebacks do.
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _shown(value: object) -> str:

@@ -28,7 +28,7 @@ from hephaestus_celery.core.run import Due, Verdict
 from hephaestus_celery.core.step import Step
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import stories
-from hephaestus_celery.runners.answers import Answer, Completed, Failed, Suspended, call, failed, lost, stuck
+from hephaestus_celery.runners.answers import Answer, Completed, Failed, Suspended, call, called, failed, lost, stuck
 from hephaestus_celery.runners.base import Message, Runner
 from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.keeper import LeaseKeeper
@@ -147,7 +147,15 @@ class Driver:
         if step_class is None:
             return Refusal(reason=Refused.UNKNOWN_VERSION, detail=f"{workflow} (it has no step {step!r} any more)")
         scene = Scene(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
-        return Job(scene=scene, claim=claim, fence=fence, worker=worker, config=instance.configs.get(step), began=began)
+        config = instance.configs.get(step)
+        return Job(
+            scene=scene,
+            claim=claim,
+            fence=fence,
+            worker=worker,
+            config=None if config is None else step_class.restored_config(config),
+            began=began,
+        )
 
     def execute(self, job: Job) -> Executed:
         """Run the step of a job to its end; a delivered event is an answer already."""
@@ -219,7 +227,7 @@ class Driver:
         if job.launches_done:
             return ()
         if (step, answer.event) not in workflow.graph.table:
-            raise ValueError(f"step {step.key} gave the event {answer.event!r}, which has no transition")
+            raise ValueError(f"{called(step)} gave the event {answer.event!r}, which has no transition")
         if (step, answer.event) in workflow.graph.dynamic:
             mine = EMPTY if answer.result is None else codec.decode(answer.result)
             context = replace(context, steps=MappingProxyType({**context.steps, step.key: mine}))

@@ -107,10 +107,12 @@ class Scheduler:
         if self._seats.get(number) is tick.held:
             return
         self._seats[number] = tick.held
+        # In a process that is no worker there is nobody to take turns with.
+        level = logging.DEBUG if self._worker.hostname is None else logging.INFO
         if tick.held:
-            logger.info("the scheduler has the seat of partition %d", number)
+            logger.log(level, "the scheduler has the seat of partition %d", number)
         else:
-            logger.info("another scheduler has the seat of partition %d; this one waits for it", number)
+            logger.log(level, "another scheduler has the seat of partition %d; this one waits for it", number)
 
     def _handle(self, entries: Sequence[DueEntry]) -> None:
         driver = self._driver()

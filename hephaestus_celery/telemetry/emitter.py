@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from traceback import FrameSummary
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from hephaestus_celery.clock import system_time_ns
@@ -22,17 +21,16 @@ if TYPE_CHECKING:
     from hephaestus_celery.core.instance import Instance
     from hephaestus_celery.core.step import Step
 
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def workflow_start(instance: Instance, extra: Mapping[str, Any] = _NOTHING) -> None:
+def workflow_start(instance: Instance, extra: Mapping[str, Any] | None = None) -> None:
     """Tell that a run has begun."""
     if has_handlers(names.WORKFLOW_START):
         _emit(names.WORKFLOW_START, instance, {"system_time": system_time_ns()}, {}, extra)
 
 
-def workflow_stop(instance: Instance, extra: Mapping[str, Any] = _NOTHING) -> None:
+def workflow_stop(instance: Instance, extra: Mapping[str, Any] | None = None) -> None:
     """Tell that a run has completed; measures ``step_count`` and ``advance_count`` where ``extra`` has them."""
     if has_handlers(names.WORKFLOW_STOP):
         taken, rest = _taken(extra, "step_count", "advance_count")
@@ -45,7 +43,7 @@ def workflow_exception(
     kind: str,
     reason: object,
     stacktrace: list[FrameSummary] | None,
-    extra: Mapping[str, Any] = _NOTHING,
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Tell that a run has failed, with the failure of the step that failed it."""
     if has_handlers(names.WORKFLOW_EXCEPTION):
@@ -53,14 +51,14 @@ def workflow_exception(
         _emit(names.WORKFLOW_EXCEPTION, instance, {"duration": _duration(instance)}, always, extra)
 
 
-def workflow_cancel(instance: Instance, extra: Mapping[str, Any] = _NOTHING) -> None:
+def workflow_cancel(instance: Instance, extra: Mapping[str, Any] | None = None) -> None:
     """Tell that a run was cancelled; the reason, where there is one, comes in ``extra``."""
     if has_handlers(names.WORKFLOW_CANCEL):
         measurements = {"system_time": system_time_ns(), "duration": _duration(instance)}
         _emit(names.WORKFLOW_CANCEL, instance, measurements, {"status": "cancelled"}, extra)
 
 
-def step_rescue(instance: Instance, step: type[Step], extra: Mapping[str, Any] = _NOTHING) -> None:
+def step_rescue(instance: Instance, step: type[Step], extra: Mapping[str, Any] | None = None) -> None:
     """Tell that a message or an attempt of a step was lost, and noticed."""
     if has_handlers(names.STEP_RESCUE):
         _emit(names.STEP_RESCUE, instance, {"system_time": system_time_ns()}, {"step": step}, extra)
@@ -71,7 +69,7 @@ def workflow_transition(
     from_step: type[Step],
     event: str,
     targets: Sequence[type[Step]],
-    extra: Mapping[str, Any] = _NOTHING,
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Tell which steps the completion of ``from_step`` has activated."""
     if has_handlers(names.WORKFLOW_TRANSITION):
@@ -80,14 +78,14 @@ def workflow_transition(
         _emit(names.WORKFLOW_TRANSITION, instance, {"targets_count": count}, always, extra)
 
 
-def step_start(instance: Instance, step: type[Step], extra: Mapping[str, Any] = _NOTHING) -> None:
+def step_start(instance: Instance, step: type[Step], extra: Mapping[str, Any] | None = None) -> None:
     """Tell that an attempt of a step begins; measures ``queue_time`` where ``extra`` has it."""
     if has_handlers(names.STEP_START):
         taken, rest = _taken(extra, "queue_time")
         _emit(names.STEP_START, instance, {"system_time": system_time_ns(), **taken}, {"step": step}, rest)
 
 
-def step_stop(instance: Instance, step: type[Step], duration: int, extra: Mapping[str, Any] = _NOTHING) -> None:
+def step_stop(instance: Instance, step: type[Step], duration: int, extra: Mapping[str, Any] | None = None) -> None:
     """Tell that a step has completed, ``duration`` nanoseconds after its attempt began."""
     if has_handlers(names.STEP_STOP):
         _emit(names.STEP_STOP, instance, {"duration": duration}, {"step": step}, extra)
@@ -100,7 +98,7 @@ def step_exception(  # noqa: PLR0917 - the signature is public, and that of the 
     kind: str,
     reason: object,
     stacktrace: list[FrameSummary] | None,
-    extra: Mapping[str, Any] = _NOTHING,
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Tell that an attempt of a step has failed, ``duration`` nanoseconds after it began."""
     if has_handlers(names.STEP_EXCEPTION):
@@ -108,20 +106,20 @@ def step_exception(  # noqa: PLR0917 - the signature is public, and that of the 
         _emit(names.STEP_EXCEPTION, instance, {"duration": duration}, always, extra)
 
 
-def step_async(instance: Instance, step: type[Step], duration: int, extra: Mapping[str, Any] = _NOTHING) -> None:
+def step_async(instance: Instance, step: type[Step], duration: int, extra: Mapping[str, Any] | None = None) -> None:
     """Tell that a step waits from now on, ``duration`` nanoseconds after its attempt began."""
     if has_handlers(names.STEP_ASYNC):
         _emit(names.STEP_ASYNC, instance, {"duration": duration}, {"step": step}, extra)
 
 
-def step_resume(instance: Instance, step: type[Step], extra: Mapping[str, Any] = _NOTHING) -> None:
+def step_resume(instance: Instance, step: type[Step], extra: Mapping[str, Any] | None = None) -> None:
     """Tell that a step has got what it waited for; measures ``wait_duration`` where ``extra`` has it."""
     if has_handlers(names.STEP_RESUME):
         taken, rest = _taken(extra, "wait_duration")
         _emit(names.STEP_RESUME, instance, {"system_time": system_time_ns(), **taken}, {"step": step}, rest)
 
 
-def engine_advance(instance: Instance, duration: int, extra: Mapping[str, Any] = _NOTHING) -> None:
+def engine_advance(instance: Instance, duration: int, extra: Mapping[str, Any] | None = None) -> None:
     """Tell of one decision of the engine, which took ``duration`` nanoseconds.
 
     Measures ``active_steps_count`` and ``completed_in_advance`` where ``extra`` has them.
@@ -131,10 +129,10 @@ def engine_advance(instance: Instance, duration: int, extra: Mapping[str, Any] =
         _emit(names.ENGINE_ADVANCE, instance, {"duration": duration, **taken}, {}, rest)
 
 
-def runner_init(extra: Mapping[str, Any] = _NOTHING) -> None:
+def runner_init(extra: Mapping[str, Any] | None = None) -> None:
     """Tell that a runner is ready; it belongs to no instance, so ``extra`` is all its metadata."""
     if has_handlers(names.RUNNER_INIT):
-        execute(names.RUNNER_INIT, {"system_time": system_time_ns()}, extra)
+        execute(names.RUNNER_INIT, {"system_time": system_time_ns()}, extra or {})
 
 
 def _emit(
@@ -142,23 +140,29 @@ def _emit(
     instance: Instance,
     measurements: Mapping[str, Any],
     always: Mapping[str, Any],
-    extra: Mapping[str, Any],
+    extra: Mapping[str, Any] | None,
 ) -> None:
     metadata = {
         **instance.telemetry_metadata,
-        **extra,
+        **(extra or {}),
         "instance_id": instance.id,
         "run_id": instance.run_id,
-        # A run may be cancelled where its workflow is not defined; asking for the class would raise there.
-        "workflow": instance.definition or instance.workflow_name,
+        "workflow": _workflow(instance),
         **always,
         "workflow_version": instance.workflow_version,
     }
     execute(event, measurements, metadata)
 
 
-def _taken(extra: Mapping[str, Any], *measured: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    rest = dict(extra)
+def _workflow(instance: Instance) -> object:
+    if not hasattr(instance, "definition"):
+        return instance.workflow  # a stand-in of somebody's tests, with the documented attributes only
+    # A run may be cancelled where its workflow is not defined; asking for the class would raise there.
+    return instance.definition or instance.workflow_name
+
+
+def _taken(extra: Mapping[str, Any] | None, *measured: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    rest = dict(extra or {})
     return {name: rest.pop(name) for name in measured if name in rest}, rest
 
 

@@ -9,14 +9,18 @@ from stage import eventually
 from hephaestus_celery import DataError
 
 FAILURES = {
-    flows.Raises: ("error", "builtins.RuntimeError", "it broke"),
+    flows.Raises: ("error", "RuntimeError", "it broke"),
     flows.Fails: ("error", "Error", "no stock"),
-    flows.Exits: ("exit", "builtins.SystemExit", "3"),
-    flows.Interrupts: ("throw", "builtins.KeyboardInterrupt", ""),
+    flows.Exits: ("exit", "SystemExit", "3"),
+    flows.Interrupts: ("throw", "KeyboardInterrupt", ""),
     flows.Refuses: ("error", "hephaestus_celery.exceptions.NonRetryableError", "never"),
-    flows.Mumbles: ("error", "builtins.TypeError", "step mumbles answered with {'what': 'ever'}"),
-    flows.Undeclared: ("error", "builtins.ValueError", "step undeclared gave the event 'surprise'"),
-    flows.Uncarried: ("error", "hephaestus_celery.exceptions.DataError", "step uncarried: context.items[1].price"),
+    flows.Mumbles: ("error", "TypeError", "step mumbles (Mumbles) answered with {'what': 'ever'}"),
+    flows.Undeclared: ("error", "ValueError", "step undeclared (Undeclared) gave the event 'surprise'"),
+    flows.Uncarried: (
+        "error",
+        "hephaestus_celery.exceptions.DataError",
+        "step uncarried (Uncarried): context.items[1].price",
+    ),
 }
 
 

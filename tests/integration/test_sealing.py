@@ -10,7 +10,7 @@ import flows
 import pytest
 from celery import Celery, signals
 
-from hephaestus_celery import Hephaestus
+from hephaestus_celery import Hephaestus, StorageError, clock
 from hephaestus_celery.core.identity import new_run_id
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.celery.dispatch import send_one
@@ -188,6 +188,16 @@ def test_a_queue_that_there_is_none_of_keeps_no_start_and_no_commit_from_being_s
     with Hephaestus(app, name=namespace) as runtime:
         assert runtime.start_instance(flows.Linear, {"value": 1}, id="a1").get().status == "pending"
     assert "can't be sent" in caplog.text
+
+
+def test_a_start_without_a_server_fails_soon():
+    app = Celery("sealing", broker="redis://localhost:1/0", set_as_current=False)
+    with Hephaestus(app) as runtime:
+        began = clock.monotonic_ns()
+        with pytest.raises(StorageError):
+            runtime.start_instance(flows.Linear, {"value": 1}, id="a1")
+        assert (clock.monotonic_ns() - began) / 1e9 < runtime.settings.state_timeout.total_seconds()
+    app.close()
 
 
 def test_a_list_that_is_none_leaves_the_message_to_celery(redis_storage, drive, namespace):

@@ -18,6 +18,8 @@ from hephaestus_celery import (
     Done,
     Hephaestus,
     InstanceNotFoundError,
+    LocalRunner,
+    MemoryStorage,
     NotCancellableError,
     NotWaitingError,
     Ok,
@@ -30,6 +32,7 @@ from hephaestus_celery import (
     WaitTimeoutError,
     Workflow,
     clock,
+    route,
 )
 from hephaestus_celery.testing import EventCapture
 
@@ -165,6 +168,83 @@ def test_a_version_that_no_umbrella_has_cannot_be_started(hephaestus):
 def test_waiting_too_long_says_where_the_run_stands(question):
     with pytest.raises(WaitTimeoutError, match=r"still waiting after 0.01 s \(waiting: ask\)"):
         question.wait(0.01)
+
+
+@pytest.mark.parametrize("timeout", [0.01, timedelta(milliseconds=10)])
+def test_the_time_to_wait_is_seconds_or_a_timedelta(question, timeout):
+    with pytest.raises(WaitTimeoutError, match=r"after 0\.01 s"):
+        question.wait(timeout)
+
+
+@pytest.mark.parametrize("timeout", ["1", True, float("nan")])
+def test_the_time_to_wait_is_nothing_else(question, timeout):
+    with pytest.raises(ValueError, match="timeout must be seconds or a timedelta"):
+        question.wait(timeout)
+
+
+@pytest.mark.parametrize("reference", [None, 5, "", "a|b", "a|b|c"])
+def test_what_is_no_reference_of_a_timer_is_refused(hephaestus, reference):
+    with pytest.raises(ValueError, match="no reference of a timer"):
+        hephaestus.cancel_timer(reference)
+
+
+def test_a_closed_runtime_starts_nothing_and_still_reads(hephaestus, question):
+    hephaestus.close()
+    with pytest.raises(ConfigurationError, match="is closed"):
+        hephaestus.start_instance(Question, id="b2")
+    assert question.get().status == "waiting"
+
+
+def test_a_storage_or_runner_may_be_given_as_its_class():
+    with Hephaestus(storage=MemoryStorage, runner=LocalRunner) as hephaestus:
+        assert hephaestus.start_instance(Question, id="b2").get().id == "question::b2"
+
+
+def test_a_timer_for_a_step_that_timeout_does_not_lead_on_from_is_refused(hephaestus):
+    class Payment(Workflow):
+        unique = Unique("payment")
+        initial_step = (WaitForEvent, {"event_name": "paid"})
+        transitions = {(WaitForEvent, "received"): Done}
+
+    handle = waiting(Payment)
+    with pytest.raises(NotWaitingError, match="'timeout'"):
+        hephaestus.schedule_resume(handle.id, WaitForEvent, 0)
+    handle.resume("paid")
+    assert handle.wait(10).status == "completed"
+
+
+def test_a_timer_for_a_step_that_will_wait_with_a_timeout_is_taken(hephaestus, gate):
+    class Later(Workflow):
+        unique = Unique("later")
+        initial_step = Gate
+        transitions = {
+            (Gate, "open"): (WaitForEvent, {"event_name": "paid", "timeout_ms": 3_600_000}),
+            (WaitForEvent, "received"): Done,
+            (WaitForEvent, "timeout"): Done,
+        }
+
+    handle = Later.start("a1")
+    hephaestus.schedule_resume(handle.id, WaitForEvent, 0)
+    gate.opened.set()
+    eventually(lambda: handle.get().status == "waiting")
+    handle.resume("open")
+    assert handle.wait(10).status == "completed"
+
+
+def test_a_route_is_given_a_context_that_can_not_be_changed(hephaestus):
+    class Deciding(Workflow):
+        unique = Unique("deciding")
+        initial_step = Start
+        default_retry = ONCE
+
+        @route(Start, "go", targets=[Done])
+        @staticmethod
+        def choose(context):
+            context.steps["start"] = {}
+            return Done
+
+    failure = Deciding.start("a1").wait(10).failure
+    assert (failure.type, "item assignment" in failure.message) == ("TypeError", True)
 
 
 def test_the_data_of_an_event_becomes_the_result(question):
@@ -354,7 +434,7 @@ def test_a_wait_takes_its_time(hephaestus):
 
     instance = Nap.start("a1").wait(10)
     assert instance.finished_at - instance.started_at >= timedelta(milliseconds=80)
-    assert dict(instance.step_configs) == {Wait: {"duration": 80_000, "unit": "microsecond"}}
+    assert dict(instance.step_configs) == {Wait: {"duration": timedelta(milliseconds=80)}}
 
 
 def test_a_wait_for_an_event_gives_up_after_its_timeout(hephaestus):

@@ -88,17 +88,18 @@ def _reach(connection: Any, publish: Callable[[], None], *, revived: Any) -> Non
     A connection to RabbitMQ does not survive a restart of the broker, nor the firewalls that forget idle ones, and shows
     that only when it is used. What was sent before it did is sent again, which is harmless.
     """
-    _connect(connection)
+    connect(connection)
     try:
         publish()
     except (OperationalError, *connection.recoverable_connection_errors):
         connection.collect()
-        _connect(connection)
+        connect(connection)
         revived.revive(connection.default_channel)
         publish()
 
 
-def _connect(connection: Any) -> None:
+def connect(connection: Any) -> None:
+    """Connect, or raise soon."""
     # Without this a publish waits for the broker without end: kombu reconnects for ever unless it is told not to.
     if not connection.connected:
         connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=3)

@@ -26,7 +26,7 @@ from celery.app.routes import MapRoute
 from kombu.utils.uuid import uuid
 
 from hephaestus_celery.runners.base import Message
-from hephaestus_celery.runners.celery.dispatch import argsrepr, send_one, unreachable
+from hephaestus_celery.runners.celery.dispatch import argsrepr, connect, send_one, unreachable
 from hephaestus_celery.storage.base import Parcel
 
 logger = logging.getLogger("hephaestus_celery")
@@ -148,10 +148,12 @@ class Sealer:
 
     def _prepare(self, message: Message) -> tuple[str, str] | None:
         recorder = _Recorder()
-        with self._app.producer_or_acquire() as producer, _recorded(producer, recorder) as possible:
-            if not possible:
-                return None
-            send_one(self._app, producer, message, self._default_queue)
+        with self._app.producer_or_acquire() as producer:
+            connect(producer.connection)
+            with _recorded(producer, recorder) as possible:
+                if not possible:
+                    return None
+                send_one(self._app, producer, message, self._default_queue)
         match recorder.commands:
             case [("lpush", (str() as queue, str() as text))]:
                 return queue, text

@@ -25,7 +25,7 @@ def problems_of_wait(config):
 def wait_of(config):
     flow = define(initial_step=(Wait, config), transitions={(Wait, "timeout"): Done})
     stored = Wait.plain_config(flow.graph.initial.config)
-    return Wait().execute(None, stored, Context())
+    return Wait().execute(None, Wait.restored_config(stored), Context())
 
 
 def problems_of_event(config, transitions):
@@ -70,8 +70,12 @@ def test_a_wait_gives_timeout():
     assert Wait.events == ("timeout",)
 
 
-def test_a_wait_of_a_timedelta_is_stored_as_json():
-    assert Wait.plain_config({"duration": timedelta(milliseconds=1)}) == {"duration": 1000, "unit": "microsecond"}
+def test_a_wait_of_a_timedelta_is_stored_as_json_and_read_as_it_was_given():
+    given = {"duration": timedelta(milliseconds=1)}
+    stored = Wait.plain_config(given)
+    assert stored == {"duration": 1000, "unit": "microsecond"}
+    assert Wait.restored_config(stored) == given
+    assert Wait.restored_config({"duration": 5, "unit": "day"}) == {"duration": 5, "unit": "day"}
 
 
 @pytest.mark.parametrize("unit", ["week", "seconds", "microsecond", None, 5, "", ["second"]])
@@ -152,13 +156,14 @@ def test_a_wait_for_an_event_without_config_is_resumed_by_nothing():
 @pytest.mark.parametrize("name", [None, "", 5, "two words", "a|b"])
 def test_an_event_name_that_is_no_name_is_a_problem(name):
     assert problems_of_event({"event_name": name, "timeout_ms": 1}, RECEIVED | TIMEOUT) == (
-        f"WaitForEvent: config needs an event_name (a non-empty string), not {name!r}",
+        f"WaitForEvent: config needs an event_name (a string of 1 to 100 characters without white space or |), not {name!r}",
     )
 
 
 def test_a_wait_for_an_event_without_config_is_a_problem():
-    assert "WaitForEvent: config needs an event_name (a non-empty string), not None" in problems_of_event(
-        None, RECEIVED
+    assert (
+        "WaitForEvent: config needs an event_name (a string of 1 to 100 characters without white space or |), not None"
+        in problems_of_event(None, RECEIVED)
     )
 
 

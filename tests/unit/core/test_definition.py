@@ -314,6 +314,20 @@ def test_a_cycle_is_a_problem_that_names_its_steps():
     )
 
 
+def test_each_step_of_a_cycle_is_named():
+    transitions = {(CHOICE, "yes"): [B, C], (CHOICE, "no"): Done, (B, "ok"): CHOICE, (C, "ok"): CHOICE}
+    assert problems_of(initial_step=CHOICE, transitions=transitions) == (
+        "a cycle: Choice -> B -> Choice",
+        "a cycle: C -> Choice -> C",
+    )
+
+
+def test_steps_before_and_after_a_cycle_are_not_named():
+    d = a_step("D", "ok")
+    transitions = {(CHOICE, "yes"): B, (CHOICE, "no"): d, (B, "ok"): C, (C, "ok"): [B, d], (d, "ok"): Done}
+    assert problems_of(initial_step=CHOICE, transitions=transitions) == ("a cycle: B -> C -> B",)
+
+
 def test_a_step_that_follows_itself_is_a_cycle():
     assert problems_of(initial_step=A, transitions={(A, "ok"): A}) == ("a cycle: A -> A",)
 

@@ -168,3 +168,22 @@ def test_a_status_is_its_name(status):
 @pytest.mark.parametrize("status", list(Status))
 def test_three_statuses_are_final(status):
     assert status.final is (status in {"completed", "failed", "cancelled"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("status", "context", "run_id", "workflow", "step_configs", "active_steps", "waiting_steps"),
+        *("completed_steps", "skipped_steps", "current_step", "failed_step", "anything"),
+    ],
+)
+def test_nothing_of_an_instance_can_be_set(name):
+    with pytest.raises(FrozenInstanceError):
+        setattr(an_instance(ALL), name, None)
+
+
+@pytest.mark.parametrize("status", [Status.RUNNING, Status.COMPLETED])
+@pytest.mark.parametrize("name", ["active_steps", "waiting_steps", "completed_steps", "skipped_steps", "current_step"])
+def test_reading_no_steps_needs_the_class_too(name, status):
+    with pytest.raises(DefinitionError, match=r"(?s)orderid::a1.*shop\.Flow"):
+        getattr(an_instance(definition=None, status=status), name)

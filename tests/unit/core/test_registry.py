@@ -66,6 +66,14 @@ def test_a_name_held_by_a_class_from_elsewhere_is_refused(registry, flow):
     flow.__qualname__ = "Flow"
 
 
+def test_a_class_of_a_function_makes_way_for_one_from_elsewhere(registry, flow):
+    flow.__qualname__ = "test_rename.<locals>.OldName"
+    registry.add(flow)
+    renamed = define(**sound(name="shop.orders", version=2))
+    registry.add(renamed)
+    assert registry.find("shop.orders", 2) is renamed
+
+
 def test_a_discarded_workflow_is_forgotten(registry, flow):
     registry.add(flow)
     registry.discard(flow)

@@ -64,6 +64,21 @@ def test_the_versions_use_the_runtime_of_the_umbrella():
         assert umbrella(hephaestus=runtime).versions[1].hephaestus is runtime
 
 
+@pytest.mark.parametrize("kind", [classmethod, lambda function: function], ids=["classmethod", "plain"])
+def test_the_version_may_be_chosen_from_the_options_of_the_start(kind):
+    asked = []
+
+    def version_for(cls, versions, options):
+        asked.append((cls, sorted(versions), options))
+        return 1
+
+    orders = umbrella(version_for=kind(version_for))
+    with Hephaestus():
+        handle = orders.start("a1", telemetry_metadata={"tenant": "t1"})
+        assert handle.get().workflow is orders.versions[1]
+    assert asked == [(orders, [1, 2], {"id": "a1", "context": {}, "telemetry_metadata": {"tenant": "t1"}})]
+
+
 def test_a_version_keeps_a_runtime_of_its_own():
     with Hephaestus() as one, Hephaestus() as other:
         versions = {1: a_member("V1", version=1, hephaestus=other)}

@@ -126,7 +126,7 @@ def test_the_failure_of_an_error_names_no_exception():
 def test_raising_is_failing():
     answer = run(None, execute=raising(ValueError("no")))
     assert (answer.kind, answer.message, answer.retry, answer.error) == ("error", "no", True, answer.reason)
-    assert answer.failure["type"] == "builtins.ValueError"
+    assert answer.failure["type"] == "ValueError"
     assert "ValueError: no" in answer.text
 
 
@@ -167,12 +167,12 @@ def test_an_event_that_the_step_does_not_declare_is_a_failed_attempt(event):
 @pytest.mark.parametrize("value", [[1], {1: 2}, {"a": object()}, "text", {"a": {"b": {1, 2}}}], ids=repr)
 def test_updates_that_can_not_be_carried_are_a_failed_attempt(field, value):
     answer = run(Ok("ok", **{field: value}))
-    assert (type(answer), f"step charge: {field}" in answer.message) == (Failed, True)
+    assert (type(answer), f"step charge (Charge): {field}" in answer.message) == (Failed, True)
 
 
 def test_updates_that_are_too_large_are_a_failed_attempt():
     answer = run(Ok("ok", {"a": "x" * 2000}))
-    assert (type(answer), "step charge: context" in answer.message) == (Failed, True)
+    assert (type(answer), "step charge (Charge): context" in answer.message) == (Failed, True)
 
 
 def test_a_reason_that_can_not_be_shown_costs_no_more_than_its_text():

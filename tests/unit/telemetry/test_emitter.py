@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 import threading
 from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -311,3 +312,26 @@ def test_a_capture_records_the_cancel(instance):
     with EventCapture() as capture:
         telemetry.workflow_cancel(instance, {"reason": "by hand"})
     assert [captured.metadata["reason"] for captured in capture.events] == ["by hand"]
+
+
+def test_a_stand_in_with_the_documented_attributes_is_as_good_as_an_instance(capture, instance, order_flow):
+    names = (
+        "id",
+        "run_id",
+        "workflow",
+        "workflow_version",
+        "telemetry_metadata",
+        "telemetry_start_time",
+        "finished_at",
+    )
+    stand_in = SimpleNamespace(**{name: getattr(instance, name) for name in names})
+    telemetry.workflow_stop(stand_in)
+    assert capture.events[0].metadata["workflow"] is order_flow
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_extra_may_be_none(emit, capture, name):
+    emit(name, None)
+    emit(name, {})
+    one, other = capture.events
+    assert (one.metadata, one.measurements.keys()) == (other.metadata, other.measurements.keys())

@@ -23,7 +23,6 @@ from hephaestus_celery.core.context import EMPTY, Context, check_mapping
 from hephaestus_celery.core.engine import Settlement, plan
 from hephaestus_celery.core.graph import Target
 from hephaestus_celery.core.identity import new_run_id
-from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.core.run import Due, Verdict
 from hephaestus_celery.core.step import Step
 from hephaestus_celery.exceptions import StorageError
@@ -32,7 +31,7 @@ from hephaestus_celery.runners.answers import Answer, Completed, Failed, Suspend
 from hephaestus_celery.runners.base import Message, Runner
 from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.keeper import LeaseKeeper
-from hephaestus_celery.runners.messages import LIMIT_MARGIN, limit, limit_of, messages, past_of
+from hephaestus_celery.runners.messages import LIMIT_MARGIN, limit, limit_of, messages, past_of, versions_with
 from hephaestus_celery.runners.stories import Scene
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import (
@@ -47,7 +46,6 @@ from hephaestus_celery.storage.base import (
     NewRun,
     Parcel,
     Refusal,
-    Refused,
     Retry,
     Storage,
     StoredRun,
@@ -125,7 +123,7 @@ class Driver:
         without its answer coming through, and gives that answer again.
         """
         began = clock.monotonic_ns()
-        versions = WORKFLOWS.versions(workflow)
+        versions = versions_with(workflow, step)
         margin = LIMIT_MARGIN if self._executor.ends_attempts else 0
         fence = fence or secrets.token_hex(8)
         request = ClaimRequest(
@@ -143,9 +141,7 @@ class Driver:
         if isinstance(claim, Refusal):
             return claim
         instance = codec.decode_instance(claim.run)
-        step_class = instance.workflow.graph.by_key.get(step)
-        if step_class is None:
-            return Refusal(reason=Refused.UNKNOWN_VERSION, detail=f"{workflow} (it has no step {step!r} any more)")
+        step_class = instance.workflow.graph.by_key[step]
         scene = Scene(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
         config = instance.configs.get(step)
         return Job(
@@ -156,6 +152,11 @@ class Driver:
             config=None if config is None else step_class.restored_config(config),
             began=began,
         )
+
+    def decline(self, run_id: str, step: str, attempt: int) -> Claim | Refusal:
+        """Turn a message away that this process has no code for; another is sent soon, for a worker that has."""
+        request = ClaimRequest(run_id=run_id, step=step, attempt=attempt, fence=secrets.token_hex(8), versions=())
+        return self.storage.claim(request)
 
     def execute(self, job: Job) -> Executed:
         """Run the step of a job to its end; a delivered event is an answer already."""

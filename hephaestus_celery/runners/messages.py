@@ -42,6 +42,12 @@ def messages(name: str, version: int, run_id: str, dispatches: Sequence[Dispatch
     ]
 
 
+def versions_with(workflow: str, step: str) -> list[int]:
+    """The versions of a workflow that this process knows, those in which it has the step."""
+    known = {version: WORKFLOWS.find(workflow, version) for version in WORKFLOWS.versions(workflow)}
+    return [version for version, found in known.items() if found is not None and step in found.graph.by_key]
+
+
 def limit_of(workflow: str, versions: Sequence[int], step: str, *, margin: float) -> int | None:
     """Microseconds until the store takes an attempt away: ``margin`` seconds after its time limit.
 

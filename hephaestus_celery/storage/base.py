@@ -68,10 +68,15 @@ class StoredRun:
     applied: int = 0
 
 
+TURNED_AWAY = 1_000_000
+"""Microseconds until a first message that went to the wrong worker is sent again; each further one twice as late."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRequest:
     """A worker asks for an attempt. ``fence`` is new for each request; ``versions`` are those the worker knows.
 
+    A worker that does not know the run's is turned away, and its message is sent again soon: see :data:`TURNED_AWAY`.
     ``ancestors`` limits what is loaded to these steps' results; None loads all. ``limit`` is the step's time limit in
     microseconds, ``holder`` names the task that asks, ``worker`` the worker that executes it.
     """

@@ -129,12 +129,6 @@ def decode_instance(run: StoredRun) -> Instance:
     )
 
 
-def workflow_of(run: StoredRun) -> str:
-    """The workflow and version of a run, for a message."""
-    header = decode(run.header)
-    return f"{header['name']} version {header['version']}"
-
-
 def read_start(text: str | None) -> int | None:
     """The nanoseconds that a start key holds; None when it is missing or unreadable."""
     if text is None or not (text.isascii() and text.isdigit()) or len(text) > _MOST_DIGITS:

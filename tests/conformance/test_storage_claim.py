@@ -8,7 +8,8 @@ from threading import Barrier
 import pytest
 
 from hephaestus_celery.core.lifecycle import Status, StepStatus
-from hephaestus_celery.storage.base import Claim, Refusal, Refused
+from hephaestus_celery.core.run import Due
+from hephaestus_celery.storage.base import TURNED_AWAY, Claim, Refusal, Refused
 
 
 def test_the_first_claim_makes_the_run_running(stand):
@@ -147,11 +148,57 @@ def test_a_worker_that_knows_no_version_is_refused(stand):
     assert stand.start().claim("a", versions=()).reason is Refused.UNKNOWN_VERSION
 
 
+def test_a_message_that_went_to_the_wrong_worker_is_due_again_soon(stand):
+    run = stand.start()
+    run.claim("a", versions=())
+    soon = run.due()["a"]
+    assert soon <= stand.storage.now() + TURNED_AWAY
+    run.claim("a", versions=())
+    assert run.due()["a"] == soon
+
+
+def test_it_is_due_later_each_time(stand):
+    run = stand.start()
+    run.claim("a", versions=())
+    [entry] = stand.entries()
+    assert (entry.kind, entry.dispatch.token) == (Due.REDISPATCH, 2)
+    now = stand.storage.now()
+    run.claim("a", versions=())
+    assert now + TURNED_AWAY < run.due()["a"] <= stand.storage.now() + 2 * TURNED_AWAY
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_a_wrong_worker_hastens_nothing_that_a_right_one_executes(stand, attempt):
+    run = stand.start()
+    run.claim("a")
+    due = run.due()
+    run.claim("a", attempt, versions=())
+    assert run.due() == due
+
+
+def test_a_wrong_worker_hastens_no_attempt_that_rests(stand):
+    run = stand.start()
+    run.claim("a")
+    run.retry("a", delay=60_000_000)
+    due = run.due()
+    run.claim("a", 2, versions=())
+    assert run.due() == due
+
+
+def test_an_event_that_a_wrong_worker_was_to_apply_is_sent_again_soon(stand):
+    run = stand.start()
+    run.wait_at("a")
+    run.deliver("go")
+    before = run.due()["a"]
+    run.claim("a", versions=())
+    assert run.due()["a"] <= min(before, stand.storage.now() + 2 * TURNED_AWAY)
+
+
 def test_a_refused_claim_changes_nothing(stand):
     run = stand.start()
     before = run.load(), run.due()
     run.claim("a", 2)
-    run.claim("a", versions=(2,))
+    run.claim("a", 2, versions=(2,))
     run.claim("b")
     assert (run.load(), run.due()) == before
 

@@ -28,8 +28,7 @@ from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.jobs import Worker
 from hephaestus_celery.runners.messages import parse
 from hephaestus_celery.runners.scheduler import Scheduler
-from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.base import Parcel, Refusal
+from hephaestus_celery.storage.base import Parcel, Refusal, Refused
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.workflow import Workflow
@@ -195,12 +194,13 @@ class CeleryRunner:
             return  # another's, and in another format
         if hint is None or not name.endswith(f".{hint[1]}"):
             return
-        workflow = name.removesuffix(f".{hint[1]}")
+        run_id, key, attempt = hint[:3]
         try:
-            run = self.driver.storage.load(hint[0])
+            refusal = self.driver.decline(run_id, key, attempt)
         except StorageError:
-            run = None
-        self.note_unknown(workflow if run is None else codec.workflow_of(run))
+            return  # the next message of that task says so
+        if isinstance(refusal, Refusal) and refusal.reason is Refused.UNKNOWN_VERSION:
+            self.note_unknown(refusal.detail)
 
     def _stop_scheduler(self) -> None:
         if self._scheduler is not None:

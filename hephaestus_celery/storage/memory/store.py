@@ -17,6 +17,7 @@ from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundEr
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import (
     RESCUE_REASONS,
+    TURNED_AWAY,
     Cancellation,
     Candidates,
     Claim,
@@ -102,6 +103,7 @@ class MemoryStorage:
             if record is None:
                 return Refusal(reason=Refused.UNKNOWN_RUN)
             if record.new.version not in request.versions:
+                self._turn_away(record, request)
                 return Refusal(reason=Refused.UNKNOWN_VERSION, detail=f"{record.new.name} version {record.new.version}")
             before = record.state
             decision = transitions.claim(
@@ -330,6 +332,17 @@ class MemoryStorage:
                 case Finish():
                     self._finish(record)
         return tuple(dispatches)
+
+    def _turn_away(self, record: Record, request: ClaimRequest) -> None:
+        step = record.state.steps.get(request.step)
+        if step is None or record.state.status.final or step.attempt != request.attempt:
+            return
+        if step.resting or step.fence or not (step.status is StepStatus.ACTIVE or step.resume):
+            return
+        member = record.new.run_id, request.step
+        soon = self.now() + TURNED_AWAY * 2 ** min(step.dispatch - 1, 9)
+        self._due[member] = min(soon, self._due.get(member, soon))
+        self._changed.notify_all()
 
     def _renew(self, lease: Lease) -> bool:
         record = self._runs.get(lease.run_id)

@@ -2,6 +2,20 @@
 -- message: the second finds the claim taken. The first claim of a run makes it running.
 --   ARGV[3...] keys of the steps whose results are loaded, if p.partial; else the whole run is
 --   reply: {reason, detail} or {'ok', facts, start, data of the event or '', lengths of the run's fields, fields}
+local TURNED_AWAY = 1000000 -- microseconds until a message that went to the wrong worker is sent again, at first
+
+-- The message went to a worker that can't execute it: another is sent soon, each time twice as late, never later than
+-- it would have been anyway.
+local function turn_away(step, status)
+  local unclaimed = step and not is_final(status) and step.a == p.attempt and not step.b and not step.f
+    and (step.s == 'active' or step.r)
+  if not unclaimed then return end
+  local at = now()
+  local soon = at + TURNED_AWAY * 2 ^ math.min(step.d - 1, 9)
+  local set = redis.call('ZSCORE', due, p.run_id .. '|' .. p.step)
+  if set and soon < tonumber(set) then set_soon(p.step, soon, at) end
+end
+
 local core = redis.call('HMGET', run, 'st', 'version', 'name', 'seq', 's:' .. p.step)
 local status = core[1]
 if not status then return { 'unknown_run', '' } end
@@ -10,7 +24,10 @@ local known = false
 for _, version in ipairs(p.versions) do
   if version == core[2] then known = true end
 end
-if not known then return { 'unknown_version', core[3] .. ' version ' .. core[2] } end
+if not known then
+  turn_away(core[5] and cjson.decode(core[5]), status)
+  return { 'unknown_version', core[3] .. ' version ' .. core[2] }
+end
 
 local facts = answered(p.step, p.fence)
 if not facts then

@@ -67,7 +67,8 @@ class WorkflowRegistry:
     def add(self, workflow: WorkflowClass) -> None:
         """Register a workflow; defining it anew in the same place (a reload, a notebook) replaces it.
 
-        So does one whose class was defined in a function: it may be gone already. Raises ``DefinitionError`` when a class from another place has the same name and version.
+        One whose class was defined in a function makes way as well: it may be gone already. Raises ``DefinitionError``
+        when a class from another place has the same name and version.
         """
         key = (workflow.name, workflow.version)
         with self._lock:

@@ -250,7 +250,7 @@ class Hephaestus:
         entries = self._resolved().storage.history(run_id)
         if not entries:
             self.get(run_id)  # raises for a run that is not there; one that has not begun has no history
-        return [codec.decode_entry(entry) for entry in entries]
+        return [codec.decode_entry(entry, run_id=run_id) for entry in entries]
 
     def list(self, **filters: Any) -> Page:
         """A page of instances that match all filters, newest first; ``page.next_cursor`` gives the next one.

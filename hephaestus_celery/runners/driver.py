@@ -441,6 +441,7 @@ class Driver:
             # Who lost it, where this is told by whoever noticed; its task is not known any more.
             worker=job.claim.run.steps[step].worker or job.worker.hostname,
             task_id=job.worker.task_id,
+            run_id=job.scene.instance.run_id,
         )
 
     def _encoded_config(self, target: Target) -> str | None:
@@ -458,6 +459,7 @@ def _done_entry(job: Job) -> str:
         event="done",
         worker=job.worker.hostname,
         task_id=job.worker.task_id,
+        run_id=job.scene.instance.run_id,
     )
 
 

@@ -115,23 +115,25 @@ def read_claim(reply: Sequence[bytes]) -> Claim:
     )
 
 
-def read_commitment(reply: Sequence[bytes], *, step: str) -> Commitment:
-    """What a commit did."""
+def read_commitment(reply: Sequence[bytes], *, step: str, taken: Sequence[str] = ()) -> Commitment:
+    """What a commit did; ``taken`` are the targets that it was to activate. What facts leave out: ``complete.lua``."""
     facts = json.loads(reply[0])
-    verdict = Verdict(facts["v"])
+    verdict = Verdict(facts.get("v", Verdict.APPLIED))
     start = reply[1] if len(reply) > 1 else b""
     if verdict is Verdict.CONFLICT:
         return Commitment(verdict=verdict, run=read_run(reply[2], reply[3], start=start))
     if verdict is Verdict.STALE:
         return Commitment(verdict=verdict)
-    activated: Sequence[str] = facts.get("activated") or ()
+    ending: Mapping[str, Any] = json.loads(reply[2]) if len(reply) > 2 and reply[2] else {}  # noqa: PLR2004
+    activated: Sequence[str] = tuple(facts.get("activated", taken)) if verdict is Verdict.APPLIED else ()
+    posted = facts.get("posted", ())
     resumed = facts.get("resumed", False)
-    sent = {"done", *(facts.get("posted") or ())}
+    sent = {"done", *(activated if posted is True else posted)}
     return Commitment(
         verdict=verdict,
         sequence=facts["seq"],
-        status_before=Status(facts["before"]),
-        status_after=Status(facts["after"]),
+        status_before=Status(facts.get("before", Status.RUNNING)),
+        status_after=Status(facts.get("after", Status.RUNNING)),
         advance=facts.get("adv", 0),
         active=facts.get("active", 0),
         activated=activated,
@@ -139,9 +141,9 @@ def read_commitment(reply: Sequence[bytes], *, step: str) -> Commitment:
         if resumed
         else [DispatchStep(key, 1, 1) for key in activated if key not in sent],
         resumed=resumed,
-        completed=facts.get("completed") or (),
-        finished_at=_number(facts.get("t1")),
-        start=read_text(start) if "t1" in facts else None,
+        completed=tuple(ending.get("completed", ())),
+        finished_at=_number(ending.get("t1")),
+        start=read_text(start) if ending else None,
     )
 
 

@@ -189,7 +189,8 @@ class RedisStorage:
                     commit.entry,
                     commit.failure,
                 )
-        return documents.read_commitment(reply, step=commit.step)
+        taken = commit.settlement.taken if isinstance(commit, Complete) else ()
+        return documents.read_commitment(reply, step=commit.step, taken=taken)
 
     def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
         by_prefix: dict[str, list[int]] = {}

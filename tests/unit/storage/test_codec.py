@@ -281,7 +281,7 @@ def test_a_history_entry_is_read_as_it_was_written():
     detail = codec.encode_entry(kind="attempt", step="a", attempt=2, event="ok", reason="r", worker="w1", task_id="t1")
     entry = StoredEntry(sequence=5, outcome="completed", queued_at=1, started_at=2, finished_at=3, detail=detail)
     epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    assert codec.decode_entry(entry) == HistoryEntry(
+    assert codec.decode_entry(entry, run_id=RUN_ID) == HistoryEntry(
         sequence=5,
         kind="attempt",
         step="a",
@@ -297,6 +297,14 @@ def test_a_history_entry_is_read_as_it_was_written():
     )
 
 
+@pytest.mark.parametrize(("task_id", "stored"), [(f"{RUN_ID}:a:1.1", ":a:1.1"), ("another", "another")])
+def test_the_id_of_a_task_does_not_repeat_that_of_the_run(task_id, stored):
+    detail = codec.encode_entry(kind="attempt", task_id=task_id, run_id=RUN_ID)
+    assert json.loads(detail)["task_id"] == stored
+    entry = StoredEntry(sequence=5, outcome="", queued_at=None, started_at=None, finished_at=None, detail=detail)
+    assert codec.decode_entry(entry, run_id=RUN_ID).task_id == task_id
+
+
 def test_fields_of_a_history_entry_that_do_not_apply_are_none():
     entry = StoredEntry(
         sequence=5,
@@ -306,4 +314,4 @@ def test_fields_of_a_history_entry_that_do_not_apply_are_none():
         finished_at=None,
         detail=codec.encode_entry(kind="cancel"),
     )
-    assert codec.decode_entry(entry) == HistoryEntry(sequence=5, kind="cancel")
+    assert codec.decode_entry(entry, run_id=RUN_ID) == HistoryEntry(sequence=5, kind="cancel")

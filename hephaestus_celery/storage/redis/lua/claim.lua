@@ -24,16 +24,17 @@ local known = false
 for _, version in ipairs(p.versions) do
   if version == core[2] then known = true end
 end
+local step = core[5] and cjson.decode(core[5])
 if not known then
-  turn_away(core[5] and cjson.decode(core[5]), status)
+  turn_away(step, status)
   return { 'unknown_version', core[3] .. ' version ' .. core[2] }
 end
 
-local facts = answered(p.step, p.fence)
-if not facts then
-  local step = core[5] and cjson.decode(core[5])
+-- Asked again, as the answer was lost: it stands in the step's state for as long as the claim holds.
+local again = step and step.f == p.fence
+local resumed = step and step.s == 'waiting' and step.r
+if not again then
   if not step or is_final(status) or step.a ~= p.attempt then return { 'stale', '' } end
-  local resumed = step.s == 'waiting' and step.r ~= nil
   if step.b or (step.s ~= 'active' and not resumed) then return { 'stale', '' } end
   if step.f then return { 'taken', '' } end
 
@@ -42,16 +43,16 @@ if not facts then
   local reserved = (first and 2 or 0) + ((resumed or p.step == 'done') and 0 or 1)
   if first then set_status('pending', 'running') end
   step.f, step.c, step.h, step.u, step.l = p.fence, text(at), p.holder, p.worker, nil
+  step.i, step.j = first or nil, core[4] + 1
   if p.limit and not resumed then step.l = text(at + p.limit) end
   write({ 'seq', core[4] + reserved, 's:' .. p.step, cjson.encode(step), unpack(first and { 'adv', 1 } or {}) })
   if step.l then set_soon(p.step, lease_end(at, p.lease, step), at)
   else set_timer(p.step, at + p.lease) end
-  facts = answer(p.step, p.fence, {
-    first = first, seq = core[4] + 1, queued = step.q, claimed = step.c, waiting = step.w, resume = step.r,
-  }, false)
 end
 
-local resumed = string.find(facts, '"resume":', 1, true)
+local facts = cjson.encode({
+  first = step.i or false, seq = step.j, queued = step.q, claimed = step.c, waiting = step.w, resume = step.r,
+})
 local reply = { 'ok', facts, read_start(), resumed and redis.call('HGET', run, 'd:' .. p.step) or '' }
 if not p.partial then
   reply[5], reply[6] = packed(redis.call('HGETALL', run))

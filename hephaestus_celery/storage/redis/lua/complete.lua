@@ -4,9 +4,23 @@
 --   ARGV[3] history entry   ARGV[4] history entry of Done   ARGV[5] result or ''   ARGV[6] metadata or ''
 --   ARGV[7...] key, config: of p.configs taken targets that are given one; then the messages of p.parcels, which says
 --   for each step: the number of its list among KEYS[6...], the number of its message
---   reply: {facts, start} or, when a computed transition was decided on an older context, {facts, start, lengths, fields}
+--   reply: {facts, start, ending} or, when a computed transition was decided on an older context, {facts, start, lengths,
+--   fields}. The facts are kept until a minute after the end of the run, so they are short: what they don't say is as it
+--   mostly is. `v` applied, `before` and `after` running, `activated` the taken targets, `active` none; `posted` is true
+--   where it is all of them. The ending, of the commit that ended the run, is what the run itself says.
+local function same(one, other)
+  if #one ~= #other then return false end
+  for i, value in ipairs(one) do
+    if value ~= other[i] then return false end
+  end
+  return true
+end
+
 local facts = answered(p.step, p.op)
-if facts then return { facts, read_start() } end
+if facts then
+  local ended = string.find(facts, '"after":"[cf]') and not string.find(facts, '"v":')
+  return { facts, ended and read_start() or '', ended and ending() or '' }
+end
 
 local core = redis.call('HMGET', run, 'st', 'app', 'adv', 'act', 'wai', 'seq', 's:' .. p.step)
 local status, active, waiting = core[1], tonumber(core[4]), tonumber(core[5])
@@ -84,7 +98,7 @@ if not launch then
   remember(sequence, 'completed', queued(step), step.c, text(at), ARGV[3])
 end
 
-local after, completed
+local after
 if done then
   remember(last - 2, 'completed', text(at), text(at), text(at), ARGV[4])
   after = 'completed'
@@ -93,23 +107,24 @@ elseif stuck then
 else
   after = (active > 0 or waiting == 0) and 'running' or 'waiting'
 end
-if is_final(after) then
-  completed = finish(status, after, at)
+local ended = is_final(after) and finish(status, after, at)
+if ended then
   active = 0
 else
   set_status(status, after)
 end
-local reply = {
-  v = 'applied', seq = sequence, before = status, after = after, adv = advance,
-  active = active, activated = activated, completed = completed,
-}
-if completed then reply.t1 = text(at) end
+local reply = { seq = sequence, adv = advance }
+if status ~= 'running' then reply.before = status end
+if after ~= 'running' then reply.after = after end
+if active > 0 then reply.active = active end
+if not same(activated, p.taken) then reply.activated = activated end
 if p.parcels then
-  local posted = {}
+  local posted, meant = {}, 0
   for _, key in ipairs(activated) do
     local parcel = p.parcels[key]
+    if key ~= 'done' then meant = meant + 1 end
     if parcel and post(KEYS[5 + parcel[1]], ARGV[6 + 2 * p.configs + parcel[2]]) then posted[#posted + 1] = key end
   end
-  reply.posted = posted
+  if #posted > 0 then reply.posted = #posted == meant or posted end
 end
-return { answer(p.step, p.op, reply, is_final(after)), completed and read_start() or '' }
+return { answer(p.step, p.op, reply, ended ~= false), ended and read_start() or '', ended and ending(ended) or '' }

@@ -1,8 +1,8 @@
 -- A claimed step failed for good, and its run with it.
 --   ARGV[3] history entry   ARGV[4] the failure
---   reply: {facts, start}
+--   reply: {facts, start, ending}; see complete.lua
 local facts = answered(p.step, p.op)
-if facts then return { facts, read_start() } end
+if facts then return { facts, read_start(), string.find(facts, '"v":') and '' or ending() } end
 
 local core = redis.call('HMGET', run, 'st', 'adv')
 local status = core[1]
@@ -20,8 +20,7 @@ set_step(p.step, step)
 clear_timer(p.step)
 redis.call('HSET', run, 'fs', p.step, 'f', ARGV[4])
 remember(sequence, 'failed', queued(step), step.c, text(at), ARGV[3])
-local completed = finish(status, 'failed', at)
-return { answer(p.step, p.op, {
-  v = 'applied', seq = sequence, before = status, after = 'failed', adv = tonumber(core[2]), active = 0, t1 = text(at),
-  completed = completed,
-}), read_start() }
+local steps = finish(status, 'failed', at)
+facts = { seq = sequence, adv = tonumber(core[2]), after = 'failed' }
+if status ~= 'running' then facts.before = status end
+return { answer(p.step, p.op, facts, true), read_start(), ending(steps) }

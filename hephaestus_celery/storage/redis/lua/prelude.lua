@@ -173,20 +173,27 @@ local function refused(status, step, at)
   return { v = 'discarded', seq = sequence, before = status, after = status }
 end
 
--- The end of a run: its id is free, its timers are gone, its retention begins, those who wait are told. Gives the keys
--- of its completed steps in the order of their completion.
+-- What an ended run says of its end: when it was, and which steps had completed, in the order of their completion.
+local function ending(steps)
+  local completed, order = {}, {}
+  for _, step in ipairs(steps or all_steps()) do
+    if step[2].s == 'completed' then
+      completed[#completed + 1] = step[1]
+      order[step[1]] = step[2].o
+    end
+  end
+  table.sort(completed, function(a, b) return order[a] < order[b] end)
+  return cjson.encode({ t1 = redis.call('HGET', run, 't1'), completed = completed })
+end
+
+-- The end of a run: its id is free, its timers are gone, its retention begins, those who wait are told. Gives its steps.
 local function finish(before, status, at)
   set_status(before, status)
   redis.call('HSET', run, 't1', text(at), 'act', 0, 'wai', 0)
   redis.call('HDEL', prefix .. 'active:' .. redis.call('HGET', run, 'id'), p.run_id)
-  local completed, order = {}, {}
-  for _, step in ipairs(all_steps()) do
-    local name, state = step[1], step[2]
-    if state.s == 'active' or state.s == 'waiting' then clear_timer(name) end
-    if state.s == 'completed' then
-      completed[#completed + 1] = name
-      order[name] = state.o
-    end
+  local steps = all_steps()
+  for _, step in ipairs(steps) do
+    if step[2].s == 'active' or step[2].s == 'waiting' then clear_timer(step[1]) end
   end
   for _, field in ipairs(redis.call('HKEYS', run)) do
     local kind = string.sub(field, 1, 2)
@@ -202,6 +209,5 @@ local function finish(before, status, at)
     end
   end
   redis.call('PUBLISH', prefix .. 'finished:' .. p.run_id, status)
-  table.sort(completed, function(a, b) return order[a] < order[b] end)
-  return completed
+  return steps
 end

@@ -70,7 +70,7 @@ def test_a_step_asks_little_of_the_server(stage, server):
     assert seen.inside["LPUSH"] == steps  # the store sends all messages ...
     assert seen.asked["LPUSH"] == 0  # ... and nobody else does
     assert 2 * steps <= seen.asked["EVALSHA"] <= 2.2 * steps
-    assert sum(seen.inside.values()) / steps < 22
+    assert sum(seen.inside.values()) / steps < 19
 
 
 def test_a_step_moves_few_bytes(stage, server):
@@ -88,7 +88,8 @@ def test_a_finished_run_takes_little_memory(stage, server):
     stage.start_workers(2)
     run_chains(stage, "warm")
     run_chains(stage, "counted")
-    keys = [key for key in server.scan_iter(f"{stage.namespace}:*:*", count=1000) if b":answers:" not in key]
+    keys = server.scan_iter(f"{stage.namespace}:*:*", count=1000)
     taken = sum(server.memory_usage(key, samples=0) for key in keys)
-    # The answers to repeated calls go after a minute; what Redis keeps for each key itself is not in these figures.
-    assert taken / (2 * RUNS) < 5 * 1024
+    # Right after the end: a minute later the answers to repeated calls are gone. What Redis keeps for each key itself is
+    # not in these figures.
+    assert taken / (2 * RUNS) < 5.5 * 1024

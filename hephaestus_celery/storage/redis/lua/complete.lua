@@ -16,16 +16,17 @@ local function same(one, other)
   return true
 end
 
-local facts = answered(p.step, p.op)
+local core = redis.call('HMGET', run, 'st', 'app', 'adv', 'act', 'wai', 'seq', 's:' .. p.step)
+local status, active, waiting = core[1], tonumber(core[4]), tonumber(core[5])
+local step = core[7] and cjson.decode(core[7])
+-- Who holds the claim has not been answered yet.
+local facts = not (step and step.f == p.fence) and answered(p.step, p.op)
 if facts then
   local ended = string.find(facts, '"after":"[cf]') and not string.find(facts, '"v":')
   return { facts, ended and read_start() or '', ended and ending() or '' }
 end
 
-local core = redis.call('HMGET', run, 'st', 'app', 'adv', 'act', 'wai', 'seq', 's:' .. p.step)
-local status, active, waiting = core[1], tonumber(core[4]), tonumber(core[5])
 local at = now()
-local step = core[7] and cjson.decode(core[7])
 local refusal = refused(status, step, at)
 if refusal then
   if refusal.v == 'stale' then return { cjson.encode(refusal), '' } end

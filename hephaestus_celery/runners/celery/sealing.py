@@ -14,6 +14,7 @@ import base64
 import json
 import logging
 import os
+import re
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -37,6 +38,9 @@ _SPECIMENS = (
 )
 """Run id, attempt and token of the two messages that are only prepared."""
 
+
+_MARK = re.compile(r'"<hephaestus (\w+)>"')
+"""Where the value of a slot goes in a template's text."""
 
 _HARMLESS = frozenset(
     {
@@ -63,29 +67,31 @@ _HARMLESS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Template:
-    """A message without what is a message's own. ``rest`` is the JSON text of the body behind the arguments."""
+    """A message's JSON text, cut where a message's own values stand: ``slots`` names what goes between the ``pieces``.
+
+    ``rest`` is the text of the body behind the arguments.
+    """
 
     list: str
-    envelope: dict[str, Any]
-    headers: dict[str, Any]
-    properties: dict[str, Any]
+    pieces: tuple[str, ...]
+    slots: tuple[str, ...]
     rest: str
 
     def fill(self, message: Message, *, parent: str | None, tag: str) -> str:
         """The text that is put on the list."""
         arguments = json.dumps([message.run_id, message.step, message.attempt, message.token])
-        task_id = message.task_id
-        shown = {"argsrepr": argsrepr(message)}
-        own = {"id": task_id, "root_id": message.run_id, "parent_id": parent, **shown}
-        delivery = {"correlation_id": task_id, "delivery_tag": tag, **(shown if "argsrepr" in self.properties else {})}
-        return json.dumps(
-            {
-                **self.envelope,
-                "body": base64.b64encode(f"[{arguments}{self.rest}".encode()).decode(),
-                "headers": {**self.headers, **own},
-                "properties": {**self.properties, **delivery},
-            }
-        )
+        values = {
+            "body": f'"{base64.b64encode(f"[{arguments}{self.rest}".encode()).decode()}"',
+            "task": json.dumps(message.task_id),
+            "run": f'"{message.run_id}"',
+            "parent": json.dumps(parent),
+            "shown": json.dumps(argsrepr(message)),
+            "tag": f'"{tag}"',
+        }
+        parts = [self.pieces[0]]
+        for slot, piece in zip(self.slots, self.pieces[1:], strict=True):
+            parts += values[slot], piece
+        return "".join(parts)
 
 
 class Sealer:
@@ -191,15 +197,23 @@ def _recorded(producer: Any, recorder: _Recorder) -> Generator[bool]:
 def _template_of(queue: str, text: str, message: Message) -> _Template | None:
     try:
         envelope = json.loads(text)
-        headers, properties = envelope.pop("headers"), envelope.pop("properties")
-        body = base64.b64decode(envelope.pop("body")).decode()
-    except (ValueError, KeyError, AttributeError):
+        body = base64.b64decode(envelope["body"]).decode()
+        headers, properties = envelope["headers"], envelope["properties"]
+        headers.update(id=_mark("task"), root_id=_mark("run"), parent_id=_mark("parent"), argsrepr=_mark("shown"))
+        properties.update(correlation_id=_mark("task"), delivery_tag=_mark("tag"))
+    except (ValueError, KeyError, AttributeError, TypeError):
         return None
+    if "argsrepr" in properties:
+        properties["argsrepr"] = _mark("shown")
     arguments = json.dumps([message.run_id, message.step, message.attempt, message.token])
     if not body.startswith(f"[{arguments}"):
         return None
-    rest = body[len(arguments) + 1 :]
-    return _Template(list=queue, envelope=envelope, headers=headers, properties=properties, rest=rest)
+    parts = _MARK.split(json.dumps({**envelope, "body": _mark("body")}))
+    return _Template(list=queue, pieces=tuple(parts[::2]), slots=tuple(parts[1::2]), rest=body[len(arguments) + 1 :])
+
+
+def _mark(slot: str) -> str:
+    return f"<hephaestus {slot}>"
 
 
 def _is_filled(template: _Template, text: str, message: Message) -> bool:

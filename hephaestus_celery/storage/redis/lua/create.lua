@@ -4,7 +4,8 @@
 --   KEYS[6], ARGV[6] list and message of the first step, if the broker is this server
 --   reply: {'ok'}, {'posted'} when the message was sent too, {'conflict', run id of the holder}, or {'late'}: who asked has given up by now
 if redis.call('EXISTS', run) == 1 then return { 'ok' } end
-if p.not_after and now() > p.not_after then return { 'late' } end
+local at = now()
+if p.not_after and at > p.not_after then return { 'late' } end
 
 local active = prefix .. 'active:' .. p.id
 local holders = redis.call('HGETALL', active)
@@ -18,20 +19,27 @@ for i = 1, #holders, 2 do
   end
 end
 
-local at = now()
-redis.call('HSET', run, 'run', p.run_id, 'id', p.id, 'name', p.name, 'family', p.family, 'version', p.version,
-  'h', ARGV[3], 'i', ARGV[4], 'st', 'pending', 't0', text(at), 'seq', 0, 'adv', 0, 'app', 0, 'act', 1, 'wai', 0)
-set_step(p.step, { s = 'active', a = 1, m = p.max_attempts, d = 1, q = text(at) })
-if ARGV[5] ~= '' then redis.call('HSET', run, 'c:' .. p.step, '0|' .. ARGV[5]) end
-redis.call('SET', start, text(at) .. '000')
+local moment = text(at)
+local fields = { 'run', p.run_id, 'id', p.id, 'name', p.name, 'family', p.family, 'version', p.version,
+  'h', ARGV[3], 'i', ARGV[4], 'st', 'pending', 't0', moment, 'seq', 0, 'adv', 0, 'app', 0, 'act', 1, 'wai', 0,
+  's:' .. p.step, cjson.encode({ s = 'active', a = 1, m = p.max_attempts, d = 1, q = moment }) }
+if ARGV[5] ~= '' then
+  fields[#fields + 1] = 'c:' .. p.step
+  fields[#fields + 1] = '0|' .. ARGV[5]
+end
+if #p.tags > 0 then
+  fields[#fields + 1] = 'tags'
+  fields[#fields + 1] = cjson.encode(p.tags)
+end
+write(fields)
+redis.call('SET', start, moment .. '000')
 redis.call('HSET', active, p.run_id, cjson.encode({ scope = p.scope, family = p.family, version = p.version }))
-redis.call('ZADD', prefix .. 'index:all', text(at), p.run_id)
-redis.call('ZADD', prefix .. 'index:status:pending', text(at), p.run_id)
-redis.call('ZADD', prefix .. 'index:family:' .. p.family, text(at), p.run_id)
-redis.call('ZADD', prefix .. 'index:id:' .. p.id, text(at), p.run_id)
-if #p.tags > 0 then redis.call('HSET', run, 'tags', cjson.encode(p.tags)) end
+redis.call('ZADD', prefix .. 'index:all', moment, p.run_id)
+redis.call('ZADD', prefix .. 'index:status:pending', moment, p.run_id)
+redis.call('ZADD', prefix .. 'index:family:' .. p.family, moment, p.run_id)
+redis.call('ZADD', prefix .. 'index:id:' .. p.id, moment, p.run_id)
 for _, tag in ipairs(p.tags) do
-  redis.call('ZADD', prefix .. 'index:tag:' .. tag, text(at), p.run_id)
+  redis.call('ZADD', prefix .. 'index:tag:' .. tag, moment, p.run_id)
 end
 set_timer(p.step, at + p.dispatch_timeout)
 if KEYS[6] and post(KEYS[6], ARGV[6]) then return { 'posted' } end

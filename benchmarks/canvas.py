@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from celery import Celery, chain, chord
 from celery.result import AsyncResult
 
 from benchmarks import marks
+from benchmarks.settings import URL_VARIABLE
+from hephaestus_celery.storage.redis.connection import connect
+from hephaestus_celery.storage.redis.line import Line
 
 
 class Canvas:
@@ -21,6 +27,7 @@ class Canvas:
         self._late_step = register(_step, name="bench.late_step", acks_late=True)
         self._late_last = register(_last, name="bench.late_last", acks_late=True)
         self._bare = register(_bare, name="bench.bare", ignore_result=True)
+        self._asking = register(_asking, name="bench.asking", ignore_result=True, acks_late=True)
 
     def chain(
         self, length: int, *, mark: int | None = None, late: bool = False, queue: str | None = None
@@ -47,6 +54,11 @@ class Canvas:
         for mark in marked:
             self._bare.delay(mark)
 
+    def asking(self, marked: Sequence[int]) -> None:
+        """Send single tasks that ask the server twice, which is the least that a step has to do: see ``_asking``."""
+        for mark in marked:
+            self._asking.delay(mark)
+
 
 def _step(previous: Any = None) -> int:
     return 1
@@ -60,3 +72,15 @@ def _last(previous: Any = None, mark: int | None = None) -> int:
 
 def _bare(mark: int) -> None:
     marks.set_mark(mark)
+
+
+def _asking(mark: int) -> None:
+    for _ in range(2):
+        _line().call("PING")
+    marks.set_mark(mark)
+
+
+@cache
+def _line() -> Line:
+    # The product's own connection, since no other asks with less.
+    return Line(connect(os.environ[URL_VARIABLE], timeout=timedelta(seconds=2), options={}))

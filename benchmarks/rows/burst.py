@@ -59,12 +59,16 @@ def _contest(bench: Bench, stage: Stage, *, worker: str, budgeted: bool) -> Cont
             "chain": chains(stage, runs=runs),
             "bare": _pace(stage, bare, count=tasks, steps=1),
             "bare, queued before": _pace(stage, bare, count=tasks, steps=1, queued=True),
+            "asking": _pace(stage, stage.client.canvas.asking, count=tasks, steps=1),
             "chain, acks_late": chains(stage, runs=runs, late=True),
         },
         lines=[
             ratio("ours", "chain", budget=at_least(1.5) if budgeted else None),
             ratio("ours", "bare", budget=at_least(0.8) if budgeted else None),
             ratio("ours", "bare, queued before"),
+            ratio("ours", "asking"),
+            ratio("asking", "chain"),
+            ratio("asking", "bare"),
             ratio("ours", "chain, acks_late"),
         ],
         notes=[
@@ -72,6 +76,7 @@ def _contest(bench: Bench, stage: Stage, *, worker: str, budgeted: bool) -> Cont
                 f"bare: {tasks} no-op tasks with ignore_result, sent by delay(); the client that starts and sends is "
                 "measured too, as it shares the processors, but for 'queued before'"
             ),
+            "asking: the same tasks with acks_late, each of which asks the server twice for nothing (PING)",
             "the end is seen through shared memory: waiting costs no contestant anything",
         ],
         settle=stage.settle,

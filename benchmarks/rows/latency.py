@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 from benchmarks.bench import Bench
@@ -63,12 +63,16 @@ def _ten_steps(bench: Bench, stage: Stage, *, worker: str, budget: float | None)
             "ours": _ours(stage, 10, times=times),
             "chain": _chain(stage, 10, times=times),
             "chain, acks_late": _chain(stage, 10, times=times, late=True),
-            "ten bare tasks": _bare(stage, 10, times=times),
+            "ten bare tasks": _bare(stage, stage.client.canvas.bare, 10, times=times),
+            "ten asking": _bare(stage, stage.client.canvas.asking, 10, times=times),
         },
         lines=[
             ratio("ours", "chain", budget=None if budget is None else at_most(budget)),
             ratio("ours", "chain, acks_late"),
             ratio("ours", "ten bare tasks"),
+            ratio("ours", "ten asking"),
+            ratio("ten bare tasks", "chain"),
+            ratio("ten asking", "chain"),
         ],
         notes=[
             f"start until wait() or get() returns; a figure is the median of {times} runs, one after the other",
@@ -76,6 +80,7 @@ def _ten_steps(bench: Bench, stage: Stage, *, worker: str, budget: float | None)
                 "ten bare tasks: each is sent when the one before has been executed, which is seen through shared memory; "
                 "what is left is what ten messages take through broker and worker"
             ),
+            "ten asking: the same with acks_late, and each asks the server twice for nothing (PING)",
         ],
         settle=stage.settle,
     )
@@ -85,11 +90,11 @@ def _ours(stage: Stage, length: int, *, times: int) -> Measure:
     return lambda: median_milliseconds(lambda: stage.client.complete(CHAINS[length]), times=times)
 
 
-def _bare(stage: Stage, length: int, *, times: int) -> Measure:
+def _bare(stage: Stage, send: Callable[[Sequence[int]], None], length: int, *, times: int) -> Measure:
     def one() -> None:
         for _ in range(length):
             stage.marks.clear(1)
-            stage.client.canvas.bare([0])
+            send([0])
             stage.marks.wait(1, seconds=PATIENCE_SECONDS, glance=_GLANCE_SECONDS)
 
     return lambda: median_milliseconds(one, times=times)

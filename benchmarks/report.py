@@ -67,6 +67,12 @@ def as_markdown(report: Report) -> str:
         if found.line.budget is not None
     ]
     lines = [
+        "# Benchmarks",
+        "",
+        "Printed by `make bench OPTIONS=--publish`.",
+        "",
+        "![The ratios, with their ranges and budgets](benchmarks.svg)",
+        "",
         *report.setting.replace(".\n", ".  \n").splitlines(),
         "",
         "Medians of the rounds, their range in brackets. A ratio is that of two figures of one round.",

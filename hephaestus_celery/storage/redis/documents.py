@@ -125,7 +125,7 @@ def read_commitment(reply: Sequence[bytes], *, step: str, taken: Sequence[str] =
     if verdict is Verdict.STALE:
         return Commitment(verdict=verdict)
     ending: Mapping[str, Any] = json.loads(reply[2]) if len(reply) > 2 and reply[2] else {}  # noqa: PLR2004
-    activated: Sequence[str] = tuple(facts.get("activated", taken)) if verdict is Verdict.APPLIED else ()
+    activated: Sequence[str] = list(facts.get("activated", taken)) if verdict is Verdict.APPLIED else ()
     posted = facts.get("posted", ())
     resumed = facts.get("resumed", False)
     sent = {"done", *(activated if posted is True else posted)}
@@ -141,7 +141,7 @@ def read_commitment(reply: Sequence[bytes], *, step: str, taken: Sequence[str] =
         if resumed
         else [DispatchStep(key, 1, 1) for key in activated if key not in sent],
         resumed=resumed,
-        completed=tuple(ending.get("completed", ())),
+        completed=list(ending.get("completed", ())),
         finished_at=_number(ending.get("t1")),
         start=read_text(start) if ending else None,
     )

@@ -422,3 +422,14 @@ def test_a_sign_of_life_given_twice_is_answered_twice(stand, redis_storage):
     run.claim("a")
     lease = Lease(run_id=run.id, step="a", fence=run.fences["a"])
     assert list(redis_storage.renew([lease, lease])) == [True, True]
+
+
+def test_a_computed_transition_repeated_with_other_targets_gets_its_first_answer(stand, redis_storage):
+    edges = {("a", "ok"): ["b"], ("a", "other"): ["c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
+    run = stand.start(edges)
+    run.claim("a")
+    applied = run.load().applied
+    first = redis_storage.commit(run.completion("a", "ok", expected=applied))
+    assert (list(first.activated), [dispatch.step for dispatch in first.dispatches]) == (["b"], ["b"])
+    # Decided anew on an older context, after the answer to the first call was lost.
+    assert redis_storage.commit(run.completion("a", "other", expected=applied)) == first

@@ -118,7 +118,8 @@ local reply = { seq = sequence, adv = advance }
 if status ~= 'running' then reply.before = status end
 if after ~= 'running' then reply.after = after end
 if active > 0 then reply.active = active end
-if not same(activated, p.taken) then reply.activated = activated end
+-- Who asks again about a computed transition may have decided on other targets by then.
+if p.expected or not same(activated, p.taken) then reply.activated = activated end
 if p.parcels then
   local posted, meant = {}, 0
   for _, key in ipairs(activated) do

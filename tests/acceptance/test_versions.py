@@ -6,9 +6,7 @@ import flows
 import pytest
 from stage import Stage, eventually
 
-START = (
-    "import worker_app, flows; print(flows.Evolving.start('x1', {'value': 1}).run_id); worker_app.hephaestus.close()"
-)
+START = "import worker_app, flows; print(flows.{}.start('x1', {{'value': 1}}).run_id); worker_app.hephaestus.close()"
 
 
 @pytest.fixture
@@ -19,14 +17,19 @@ def stage(broker_url, redis_url, namespace, tmp_path):
     print(stage.logs()[-6000:])
 
 
-@pytest.mark.only_on("redis", why="the store refuses the claims")
-def test_a_version_that_a_worker_does_not_know_is_left_for_one_that_does(stage):
+def started_by_new_code(stage, workflow):
+    """A worker of the old code, which is the only one, and the id of a run that the new code has started."""
     stage.switches["HEPHAESTUS_TEST_VERSION"] = "1"
     [old] = stage.start_workers(1)
     stage.switches["HEPHAESTUS_TEST_VERSION"] = "2"
-    output, errors = stage.script(START).communicate(timeout=30)
-    run_id = output.strip()
-    assert run_id, errors
+    output, errors = stage.script(START.format(workflow)).communicate(timeout=30)
+    assert output.strip(), errors
+    return old, output.strip()
+
+
+@pytest.mark.only_on("redis", why="the store refuses the claims")
+def test_a_version_that_a_worker_does_not_know_is_left_for_one_that_does(stage):
+    old, run_id = started_by_new_code(stage, "Evolving")
     note = "does not know workflow evolving version 2"
     eventually(lambda: note in old.log.read_text())
     eventually(lambda: old.log.read_text().count("evolving.a[") > 4, what="its message is sent again")
@@ -39,12 +42,7 @@ def test_a_version_that_a_worker_does_not_know_is_left_for_one_that_does(stage):
 
 
 def test_a_workflow_that_a_worker_does_not_know_is_left_for_one_that_does(stage):
-    stage.switches["HEPHAESTUS_TEST_VERSION"] = "1"
-    [old] = stage.start_workers(1)
-    stage.switches["HEPHAESTUS_TEST_VERSION"] = "2"
-    output, errors = stage.script(START.replace("Evolving", "Novel")).communicate(timeout=30)
-    run_id = output.strip()
-    assert run_id, errors
+    old, run_id = started_by_new_code(stage, "Novel")
     note = "does not know workflow novel version 1"
     eventually(lambda: note in old.log.read_text())
     eventually(lambda: old.log.read_text().count("unregistered task of type 'novel.a'") > 1, what="it is sent again")

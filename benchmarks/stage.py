@@ -1,4 +1,4 @@
-"""What a contest plays on: a server, one worker, a client in this process."""
+"""What a contest plays on: a server that is reached over TCP, as teams have it, one worker, a client in this process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import socket
 import tempfile
 import time
 from collections.abc import Mapping
@@ -75,13 +76,8 @@ class Stage:
 
     @property
     def url(self) -> str:
-        """The server as Celery takes it."""
-        return self._embedded.url
-
-    @property
-    def socket_url(self) -> str:
-        """The server as redis-py takes it."""
-        return f"unix://{self._embedded.socket_path}?db=0"
+        """The server, as all contestants take it."""
+        return f"redis://127.0.0.1:{self._port}/0"
 
     @property
     def server_pid(self) -> int:
@@ -109,8 +105,9 @@ class Stage:
     def _set_up(self) -> None:
         self._folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="hephaestus-bench-")))
         self._embedded = self._resources.enter_context(EmbeddedServer())
-        self.server = Redis.from_url(self.socket_url)
+        self.server = Redis.from_url(f"unix://{self._embedded.socket_path}?db=0")
         self._resources.callback(self.server.close)
+        self._port = _open_port(self.server)
         # A rewrite would strike one contestant and spare the other.
         self.server.config_set("auto-aof-rewrite-percentage", 0)
         self.marks = Marks(self._folder / "marks")
@@ -136,6 +133,16 @@ class Stage:
                 pipe.zcard(f"{NAMESPACE}:{{0}}:index:status:{status}")
             answers: list[Any] = pipe.execute()
         return any(answers)
+
+
+def _open_port(server: Redis) -> int:
+    """Have a server listen on a free port of this machine too, out of reach for any other."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    server.config_set("bind", "127.0.0.1")
+    server.config_set("port", port)
+    return port
 
 
 def unique_queue() -> str:

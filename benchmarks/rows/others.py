@@ -117,7 +117,7 @@ def _rivals(stage: Stage) -> Generator[tuple[Mapping[str, Rival], list[str]]]:
                 continue
             environment = {
                 **stage.environment,
-                URL_VARIABLE: stage.socket_url,
+                URL_VARIABLE: stage.url,
                 MARKS_VARIABLE: str(folder / f"{entry.name}.marks"),
             }
             rivals[entry.name] = stack.enter_context(Rival(entry, folder=folder, environment=environment))

@@ -20,4 +20,8 @@ def describe_server() -> Mapping[str, str]:
         server.close()
     name = "Valkey" if "valkey_version" in about else "Redis"
     version = about.get("valkey_version", about["redis_version"])
-    return {name: str(version), **{setting: str(settings[setting]) for setting in _SETTINGS}, "over": "TCP on this machine"}
+    return {
+        name: str(version),
+        **{setting: str(settings[setting]) for setting in _SETTINGS},
+        "over": "TCP on this machine",
+    }

@@ -105,6 +105,15 @@ class Graph:
             found[step] = mine
         return {step: tuple(sorted(keys, key=self._rank.__getitem__)) for step, keys in found.items()}
 
+    @cached_property
+    def _beside(self) -> dict[str, int]:
+        after = dict.fromkeys(self.by_key, 0)
+        for keys in self._ancestors.values():
+            for key in keys:
+                after[key] += 1
+        others = len(self.by_key) - 1
+        return {step.key: others - len(keys) - after[step.key] for step, keys in self._ancestors.items()}
+
     def predecessors(self, step: StepClass) -> tuple[StepClass, ...]:
         """The steps that have an edge into ``step``; ``KeyError`` for a step that is not in the graph."""
         return self._predecessors[step]
@@ -116,6 +125,10 @@ class Graph:
     def ancestors(self, step: StepClass) -> tuple[str, ...]:
         """The keys of all steps that can come before ``step``, in topological order."""
         return self._ancestors[step]
+
+    def beside(self, step: StepClass) -> int:
+        """How many steps come neither before nor after ``step``: whether they have ended when it begins is chance."""
+        return self._beside[step.key]
 
     def configs(self, step: StepClass) -> tuple[StepConfig, ...]:
         """The configs that the definition gives ``step`` wherever it is a target; None among them for a bare one."""

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 LIMIT_MARGIN = 2.0
 """Seconds beyond a step's time limit that a process gets to end the attempt itself, where its pool tells it to."""
 
-WIDE = 128
-"""A workflow of more steps than this hands a step what lies in its past, and not all that is known of the run."""
+WIDE = 32
+"""A step beside which more steps than this may run is handed what lies in its past, and not all that is known of the run."""
 
 
 def messages(name: str, version: int, run_id: str, dispatches: Sequence[DispatchStep]) -> list[Message]:
@@ -79,15 +79,18 @@ def parse(args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[str, st
 def past_of(workflow: str, versions: Sequence[int], step: str) -> Sequence[str] | None:
     """The steps whose results a claim asks for; None for all.
 
-    Only where the run can be on one version, a wide one, is the step's past alone asked for. A step with a computed
-    transition gets all.
+    The step's past alone is asked for where the run can be on one version only, and much may run beside the step. A step
+    with a computed transition gets all.
     """
     if len(versions) != 1:
         return None
     definition = WORKFLOWS.find(workflow, versions[0])
-    if definition is None or len(definition.graph.by_key) <= WIDE:
+    graph = None if definition is None else definition.graph
+    if graph is None or len(graph.by_key) <= WIDE:
         return None
-    step_class = definition.graph.by_key.get(step)
-    if step_class is None or any(source is step_class for source, _ in definition.graph.dynamic):
+    step_class = graph.by_key.get(step)
+    if step_class is None or graph.beside(step_class) <= WIDE:
         return None
-    return definition.graph.ancestors(step_class)
+    if any(source is step_class for source, _ in graph.dynamic):
+        return None
+    return graph.ancestors(step_class)

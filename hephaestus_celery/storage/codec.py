@@ -11,7 +11,7 @@ import datetime as dt
 import decimal
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from hephaestus_celery.core.context import EMPTY, Context, check_mapping
 from hephaestus_celery.core.history import HistoryEntry
 from hephaestus_celery.core.instance import Failure, Instance
+from hephaestus_celery.core.lazy import LazyMapping
 from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.core.run import StepState
 from hephaestus_celery.exceptions import DataError, StorageError
@@ -104,7 +105,6 @@ def decode_instance(run: StoredRun) -> Instance:
             f"run {header['run_id']} was written by a newer hephaestus-celery (schema {header['schema']}, this one "
             f"reads up to {SCHEMA}); upgrade this process"
         )
-    steps = _ordered(run)
     return Instance(
         id=header["id"],
         run_id=header["run_id"],
@@ -112,8 +112,8 @@ def decode_instance(run: StoredRun) -> Instance:
         workflow_version=header["version"],
         workflow_family=header["family"],
         status=run.status,
-        context=Context.read_from(initial=partial(_read_only, run.initial), steps=partial(_results, run, steps)),
-        runtime_metadata=_merged(run, steps),
+        context=Context.read_from(initial=partial(_read_only, run.initial), steps=partial(_results, run)),
+        runtime_metadata=_merged(run),
         telemetry_metadata=MappingProxyType(header["telemetry"]),
         telemetry_start_time=read_start(run.start),
         started_at=moment(run.started_at),
@@ -122,7 +122,7 @@ def decode_instance(run: StoredRun) -> Instance:
         cancel_reason=run.cancel_reason,
         tags=tuple(header["tags"]),
         metadata=MappingProxyType(header["metadata"]),
-        step_states=MappingProxyType(dict(steps)),
+        step_states=LazyMapping(partial(_ordered, run)),
         configs=MappingProxyType({key: _read_only(text) for key, text in run.configs.items()}),
         failed_key=run.failed_step,
         definition=WORKFLOWS.find(header["name"], header["version"]),
@@ -146,30 +146,32 @@ def microseconds(moment: dt.datetime) -> int:
     return (moment - _EPOCH) // dt.timedelta(microseconds=1)
 
 
-def _results(run: StoredRun, steps: Sequence[tuple[str, StepState]]) -> Mapping[str, Mapping[str, Any]]:
+def _results(run: StoredRun) -> Mapping[str, Mapping[str, Any]]:
     return MappingProxyType(
         {
             key: _read_only(run.results[key]) if key in run.results else EMPTY
-            for key, state in steps
+            for key, state in _ordered(run).items()
             if state.order is not None
         }
     )
 
 
-def _merged(run: StoredRun, steps: Sequence[tuple[str, StepState]]) -> Mapping[str, Any]:
+def _merged(run: StoredRun) -> Mapping[str, Any]:
     if not run.metadata:
         return EMPTY
     merged: dict[str, Any] = {}
-    for key, _ in steps:
+    for key in _ordered(run):
         if key in run.metadata:
             merged.update(decode(run.metadata[key]))
     return MappingProxyType(merged)
 
 
-def _ordered(run: StoredRun) -> list[tuple[str, StepState]]:
+def _ordered(run: StoredRun) -> dict[str, StepState]:
     # Completed steps in the order of their commits: that is what "later keys win" means.
     unfinished = 1 << 62
-    return sorted(run.steps.items(), key=lambda item: (unfinished if item[1].order is None else item[1].order, item[0]))
+    return dict(
+        sorted(run.steps.items(), key=lambda item: (unfinished if item[1].order is None else item[1].order, item[0]))
+    )
 
 
 def _read_only(text: str) -> Mapping[str, Any]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -53,7 +52,7 @@ def read_run(lengths: bytes, fields: bytes, *, start: bytes) -> StoredRun:
         started_at=int(core["t0"]),
         finished_at=None if finished is None else int(finished),
         start=read_text(start),
-        steps={key: (_settled if '"o":' in text else read_step)(text) for key, text in kinds["s"].items()},
+        steps=_Steps(kinds["s"]),
         results=kinds["r"],
         metadata=kinds["m"],
         configs={key: text.partition("|")[2] for key, text in kinds["c"].items()},
@@ -89,9 +88,26 @@ def read_step(text: str) -> StepState:
     )
 
 
-# Of a completed step only its event, its attempts and its place in the order are left: few differ between the runs of a
-# workflow, and every claim reads all those of its run.
-_settled = lru_cache(maxsize=4096)(read_step)
+class _Steps(Mapping[str, StepState]):
+    """The states of a run's steps by key, each read when it is asked for: of many, a claim asks for one."""
+
+    __slots__ = ("_read", "_texts")
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+        self._read: dict[str, StepState] = {}
+
+    def __getitem__(self, key: str) -> StepState:
+        state = self._read.get(key)
+        if state is None:
+            state = self._read[key] = read_step(self._texts[key])
+        return state
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
 
 
 def read_resume(found: Mapping[str, Any]) -> PendingResume:

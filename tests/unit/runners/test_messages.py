@@ -125,26 +125,37 @@ def test_what_is_not_known_here_has_no_time_limit(name, versions, step):
     assert limit_of(name, versions, step, margin=0) is None
 
 
-def wide(name, size):
-    steps = [a_step(f"S{number}", "ok") for number in range(size)]
+def fan_out(name, width):
+    branches = [a_step(f"S{number}", "ok") for number in range(width)]
+    define(
+        name=name,
+        initial_step=A,
+        transitions={(A, "ok"): branches, **{(branch, "ok"): B for branch in branches}, (B, "ok"): Done},
+    )
+
+
+@pytest.mark.parametrize(("width", "past"), [(WIDE + 2, ("a",)), (WIDE + 1, None)])
+def test_a_step_asks_for_its_past_where_much_may_run_beside_it(name, width, past):
+    fan_out(name, width)
+    assert past_of(name, [1], "s3") == past
+
+
+@pytest.mark.parametrize("step", ["a", "b"])
+def test_a_step_that_runs_alone_asks_for_all_whatever_the_width(name, step):
+    fan_out(name, WIDE + 2)
+    assert past_of(name, [1], step) is None
+
+
+def test_a_step_of_a_long_workflow_asks_for_all(name):
+    steps = [a_step(f"S{number}", "ok") for number in range(2 * WIDE)]
     table = {(first, "ok"): second for first, second in zip(steps, [*steps[1:], Done], strict=True)}
     define(name=name, initial_step=steps[0], transitions=table)
-    return steps
-
-
-def test_a_step_of_a_wide_workflow_asks_for_its_past(name):
-    steps = wide(name, WIDE + 1)
-    assert set(past_of(name, [1], steps[3].key)) == {step.key for step in steps[:3]}
-
-
-def test_a_step_of_a_narrow_workflow_asks_for_all(name):
-    steps = wide(name, 3)
-    assert past_of(name, [1], steps[2].key) is None
+    assert past_of(name, [1], steps[-1].key) is None
 
 
 @pytest.mark.parametrize(("versions", "step"), [([], "s3"), ([1, 2], "s3"), ([2], "s3"), ([1], "unheard")])
 def test_where_the_version_or_the_step_is_not_sure_all_is_asked_for(name, versions, step):
-    wide(name, WIDE + 1)
+    fan_out(name, WIDE + 2)
     assert past_of(name, versions, step) is None
 
 

@@ -45,17 +45,9 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
 
 def encode(value: Any) -> str:
     """JSON text of a checked value."""
-    tags = 0
-
-    def default(item: object) -> dict[str, str]:
-        nonlocal tags
-        tags += 1
-        return _tagged(item)
-
-    text = json.dumps(value, default=default, separators=(",", ":"), allow_nan=False)
-    if text.count(f'"{TAG}":') > tags:
-        text = json.dumps(_escaped(value), default=_tagged, separators=(",", ":"), allow_nan=False)
-    return text
+    text = _write(value)
+    # The user's own mappings may have the key of the tag; what was tagged here has it once each.
+    return _write(_escaped(value)) if f'"{TAG}":' in text and _has_tag(value) else text
 
 
 def decode(text: str) -> Any:
@@ -192,6 +184,17 @@ def _tagged(item: object) -> dict[str, str]:
             return {TAG: "uuid", "value": str(item)}
         case _:
             raise DataError(f"{item!r} ({type(item).__name__}) can't be carried")
+
+
+# json.dumps would make an encoder for each call; what was checked does not contain itself.
+_write = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False, default=_tagged).encode
+
+
+def _has_tag(value: Any) -> bool:
+    if isinstance(value, dict):
+        known = cast("dict[str, Any]", value)
+        return TAG in known or any(map(_has_tag, known.values()))
+    return isinstance(value, list) and any(map(_has_tag, cast("list[Any]", value)))
 
 
 def _escaped(value: Any) -> Any:

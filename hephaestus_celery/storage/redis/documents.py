@@ -24,9 +24,12 @@ from hephaestus_celery.storage.base import (
 )
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # json.dumps makes an encoder a call
+
+
 def parameters(**values: object) -> str:
     """The JSON object that a script takes; what is None is left out, since Lua has no null."""
-    return json.dumps({key: value for key, value in values.items() if value is not None}, separators=(",", ":"))
+    return _encode({key: value for key, value in values.items() if value is not None})
 
 
 def settlement_rows(settlement: Settlement) -> dict[str, list[int | str]]:

@@ -443,8 +443,10 @@ class RedisStorage:
     def _call(self, script: str, run_id: str, parameters: str, *data: str, lists: Sequence[str] = ()) -> list[Any]:
         # The lists of a broker are keys of the script: a user who may not touch them is refused before anything is done.
         keys = self.keys.of_run(run_id)
-        with self._reached():
+        try:
             return self._scripts.call(self._line, script, [*keys.names, *lists], [keys.prefix, parameters, *data])
+        except RedisError as error:
+            raise StorageError(explain(error)) from error
 
     def _call_partition(self, script: str, prefix: str, parameters: str) -> list[Any]:
         # The keys only tell a cluster which node is meant; those of a run are of no use here.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, cast
 
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.engine import Settlement
@@ -37,11 +37,14 @@ def settlement_rows(settlement: Settlement) -> dict[str, list[int | str]]:
     return {key: [row.predecessors, *row.successors] for key, row in settlement.rows.items()}
 
 
-def read_run(lengths: bytes, fields: bytes, *, start: bytes) -> StoredRun:
+def read_run(fields: bytes, *, start: bytes) -> StoredRun:
     """A run from its hash, as scripts pack it: see ``packed`` in ``prelude.lua``."""
+    return _read_run(_unpacked(fields), start.decode())
+
+
+def _read_run(values: Sequence[str], start: str) -> StoredRun:
     kinds: dict[str, dict[str, str]] = {"s": {}, "r": {}, "m": {}, "c": {}}
     core: dict[str, str] = {}
-    values = _unpacked(lengths, fields)
     for name, value in zip(values[::2], values[1::2], strict=True):
         if name[1:2] != ":":
             core[name] = value
@@ -54,7 +57,7 @@ def read_run(lengths: bytes, fields: bytes, *, start: bytes) -> StoredRun:
         status=Status(core["st"]),
         started_at=int(core["t0"]),
         finished_at=None if finished is None else int(finished),
-        start=read_text(start),
+        start=start or None,
         steps=_Steps(kinds["s"]),
         results=kinds["r"],
         metadata=kinds["m"],
@@ -67,9 +70,7 @@ def read_run(lengths: bytes, fields: bytes, *, start: bytes) -> StoredRun:
     )
 
 
-def read_step(text: str) -> StepState:
-    """A step's state from its JSON text."""
-    found = json.loads(text)
+def _read_step(found: Mapping[str, Any]) -> StepState:
     resume = found.get("r")
     return StepState(
         status=StepStatus(found["s"]),
@@ -101,10 +102,15 @@ class _Steps(Mapping[str, StepState]):
         self._read: dict[str, StepState] = {}
 
     def __getitem__(self, key: str) -> StepState:
-        state = self._read.get(key)
-        if state is None:
-            state = self._read[key] = read_step(self._texts[key])
-        return state
+        if key not in self._read:
+            self.document(key)
+        return self._read[key]
+
+    def document(self, key: str) -> Mapping[str, Any]:
+        """What is stored of one, of which its state is a part."""
+        found: Mapping[str, Any] = json.loads(self._texts[key])
+        self._read[key] = _read_step(found)
+        return found
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._texts)
@@ -118,19 +124,21 @@ def read_resume(found: Mapping[str, Any]) -> PendingResume:
     return PendingResume(event=found["e"], source=found["s"], at=int(found["at"]))
 
 
-def read_claim(reply: Sequence[bytes]) -> Claim:
-    """A claim that was given."""
-    facts = json.loads(reply[1])
-    resume = facts.get("resume")
+def read_claim(reply: bytes, *, step: str) -> Claim:
+    """A claim of a step that was given."""
+    *fields, start, data = _unpacked(reply)
+    run = _read_run(fields, start)
+    found = cast("_Steps", run.steps).document(step)
+    state = run.steps[step]
     return Claim(
-        run=read_run(reply[4], reply[5], start=reply[2]),
-        first=facts["first"],
-        sequence=facts["seq"],
-        queued_at=int(facts["queued"]),
-        claimed_at=int(facts["claimed"]),
-        waiting_since=_number(facts.get("waiting")),
-        resume=None if resume is None else read_resume(resume),
-        data=reply[3].decode() or None,
+        run=run,
+        first=found.get("i", False),
+        sequence=found["j"],
+        queued_at=int(found["q"]),
+        claimed_at=int(found["c"]),
+        waiting_since=state.waiting_since,
+        resume=state.resume,
+        data=data or None,
     )
 
 
@@ -140,10 +148,10 @@ def read_commitment(reply: Sequence[bytes], *, step: str, taken: Sequence[str] =
     verdict = Verdict(facts.get("v", Verdict.APPLIED))
     start = reply[1] if len(reply) > 1 else b""
     if verdict is Verdict.CONFLICT:
-        return Commitment(verdict=verdict, run=read_run(reply[2], reply[3], start=start))
+        return Commitment(verdict=verdict, run=read_run(reply[2], start=start))
     if verdict is Verdict.STALE:
         return Commitment(verdict=verdict)
-    ending: Mapping[str, Any] = json.loads(reply[2]) if len(reply) > 2 and reply[2] else {}  # noqa: PLR2004
+    ending: Mapping[str, Any] = json.loads(reply[2]) if len(reply) > 2 else {}  # noqa: PLR2004
     activated: Sequence[str] = list(facts.get("activated", taken)) if verdict is Verdict.APPLIED else ()
     posted = facts.get("posted", ())
     resumed = facts.get("resumed", False)
@@ -162,7 +170,7 @@ def read_commitment(reply: Sequence[bytes], *, step: str, taken: Sequence[str] =
         resumed=resumed,
         completed=list(ending.get("completed", ())),
         finished_at=_number(ending.get("t1")),
-        start=read_text(start) if ending else None,
+        start=start.decode() or None,
     )
 
 
@@ -184,7 +192,7 @@ def read_delivery(reply: Sequence[bytes]) -> DeliveryReport:
 
 def read_cancellation(reply: Sequence[bytes]) -> Cancellation:
     """A run that was cancelled."""
-    run = read_run(reply[3], reply[4], start=reply[2])
+    run = read_run(reply[3], start=reply[2])
     return Cancellation(
         sequence=json.loads(reply[1])["seq"],
         run=run,
@@ -232,16 +240,12 @@ def read_entry(line: bytes) -> StoredEntry:
     )
 
 
-def read_text(value: bytes) -> str | None:
-    """What the start key holds, which may be anything; None when it is missing."""
-    return value.decode("ascii", "replace") or None
-
-
 def _number(text: str | None) -> int | None:
     return int(text) if text else None
 
 
-def _unpacked(lengths: bytes, values: bytes) -> list[str]:
+def _unpacked(packed: bytes) -> list[str]:
+    lengths, _, values = packed.partition(b"\n")
     ends = pairwise(accumulate(map(int, lengths.split(b",")), initial=0))
     text = values.decode()
     if len(text) == len(values):  # ASCII: characters are bytes

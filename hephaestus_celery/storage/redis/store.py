@@ -107,19 +107,23 @@ class RedisStorage:
 
     def create(self, run: NewRun) -> DispatchStep | None:
         reply = self._create(run)
-        if reply[0] == b"late":  # nothing was stored; the server's clock may have been set
+        if reply == b"late":  # nothing was stored; the server's clock may have been set
             self._clock.forget()
             reply = self._create(run)
-        if reply[0] == b"late":
-            raise StorageError("the state store took the start too late, and stored nothing; start again")
-        if reply[0] == b"conflict":
-            raise AlreadyRunningError(
-                f"{run.instance_id} is running already (run {reply[1].decode()}; scope {run.scope!r} of {run.family}); "
-                "wait for its end, cancel it, or start another id"
-            )
-        return None if reply[0] == b"posted" else DispatchStep(run.step, 1, 1)
+        match reply:
+            case b"posted":
+                return None
+            case b"ok":
+                return DispatchStep(run.step, 1, 1)
+            case [bytes() as holder]:
+                raise AlreadyRunningError(
+                    f"{run.instance_id} is running already (run {holder.decode()}; scope {run.scope!r} of {run.family}); "
+                    "wait for its end, cancel it, or start another id"
+                )
+            case _:
+                raise StorageError("the state store took the start too late, and stored nothing; start again")
 
-    def _create(self, run: NewRun) -> list[bytes]:
+    def _create(self, run: NewRun) -> bytes | list[bytes]:
         # Who gives up after the time limit must find nothing stored by a server that only was silent.
         not_after = self._clock.now() + self._patience
         return self._call(
@@ -163,9 +167,10 @@ class RedisStorage:
             ),
             *(request.ancestors or ()),
         )
-        if reply[0] != b"ok":
-            return Refusal(reason=Refused(reply[0].decode()), detail=reply[1].decode())
-        return documents.read_claim(reply)
+        if isinstance(reply, list):
+            reason, detail = cast("list[bytes]", reply)
+            return Refusal(reason=Refused(reason.decode()), detail=detail.decode())
+        return documents.read_claim(reply, step=request.step)
 
     def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
         match commit:
@@ -285,7 +290,7 @@ class RedisStorage:
 
     def load(self, run_id: str) -> StoredRun | None:
         reply = self._call("load", run_id, documents.parameters(run_id=run_id))
-        return documents.read_run(reply[1], reply[2], start=reply[0]) if reply else None
+        return documents.read_run(reply[1], start=reply[0]) if reply else None
 
     def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
         prefix = self.keys.of_instance(instance_id)
@@ -433,14 +438,14 @@ class RedisStorage:
                 ),
             )
             position, more = reply[0].decode() or None, reply[1] == b"more"
-            found.extend((row[0].decode(), documents.read_run(row[2], row[3], start=row[1])) for row in reply[2:])
+            found.extend((row[0].decode(), documents.read_run(row[2], start=row[1])) for row in reply[2:])
             if len(found) == query.limit:
                 # The page is full, but the script may have stopped to look before it knew whether another one follows.
                 next_cursor = next_cursor or position
             if more or position is None:
                 return found, next_cursor if more else None
 
-    def _call(self, script: str, run_id: str, parameters: str, *data: str, lists: Sequence[str] = ()) -> list[Any]:
+    def _call(self, script: str, run_id: str, parameters: str, *data: str, lists: Sequence[str] = ()) -> Any:
         # The lists of a broker are keys of the script: a user who may not touch them is refused before anything is done.
         keys = self.keys.of_run(run_id)
         try:

@@ -1,6 +1,6 @@
 -- End a run at once. Steps that are being executed go on; their commits will be discarded.
 --   ARGV[3] history entry   ARGV[4] reason as JSON, or ''
---   reply: {verdict} or {'applied', facts, start, lengths of the fields, fields}
+--   reply: {verdict} or {'applied', facts, start, the run's fields, packed}
 local status = redis.call('HGET', run, 'st')
 if not status then return { 'unknown_run' } end
 local facts = answered('|cancel', p.op)

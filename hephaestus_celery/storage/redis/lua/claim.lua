@@ -1,7 +1,8 @@
 -- A worker takes an attempt of a step, or an event delivered to a waiting one. Closes the race of two copies of one
 -- message: the second finds the claim taken. The first claim of a run makes it running.
 --   ARGV[3...] keys of the steps whose results are loaded, if p.partial; else the whole run is
---   reply: {reason, detail} or {'ok', facts, start, data of the event or '', lengths of the run's fields, fields}
+--   reply: {reason, detail} of a refusal; else the run's fields, its start and the event's data or '', packed. Which event
+--   numbers the claim was given, and all else that its bearer tells, stands in the step's state.
 local TURNED_AWAY = 1000000 -- microseconds until a message that went to the wrong worker is sent again, at first
 
 -- The message went to a worker that can't execute it: another is sent soon, each time twice as late, never later than
@@ -50,14 +51,13 @@ if not again then
   else set_timer(p.step, at + p.lease) end
 end
 
-local facts = cjson.encode({
-  first = step.i or false, seq = step.j, queued = step.q, claimed = step.c, waiting = step.w, resume = step.r,
-})
-local reply = { 'ok', facts, read_start(), resumed and redis.call('HGET', run, 'd:' .. p.step) or '' }
-if not p.partial then
-  reply[5], reply[6] = packed(redis.call('HGETALL', run))
-  return reply
+local function given(fields)
+  fields[#fields + 1] = read_start()
+  fields[#fields + 1] = resumed and redis.call('HGET', run, 'd:' .. p.step) or ''
+  return packed(fields)
 end
+
+if not p.partial then return given(redis.call('HGETALL', run)) end
 local names = { 'h', 'i', 'st', 't0', 'act', 'app', 's:' .. p.step, 'c:' .. p.step }
 for i = 3, #ARGV do
   names[#names + 1] = 's:' .. ARGV[i]
@@ -77,5 +77,4 @@ for from = 1, #names, 1000 do
     end
   end
 end
-reply[5], reply[6] = packed(fields)
-return reply
+return given(fields)

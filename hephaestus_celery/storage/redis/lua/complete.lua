@@ -4,10 +4,10 @@
 --   ARGV[3] history entry   ARGV[4] history entry of Done   ARGV[5] result or ''   ARGV[6] metadata or ''
 --   ARGV[7...] key, config: of p.configs taken targets that are given one; then the messages of p.parcels, which says
 --   for each step: the number of its list among KEYS[6...], the number of its message
---   reply: {facts, start, ending} or, when a computed transition was decided on an older context, {facts, start, lengths,
---   fields}. The facts are kept until a minute after the end of the run, so they are short: what they don't say is as it
---   mostly is. `v` applied, `before` and `after` running, `activated` the taken targets, `active` none; `posted` is true
---   where it is all of them. The ending, of the commit that ended the run, is what the run itself says.
+--   reply: {facts}, {facts, start, ending} of the commit that ended the run, or, when a computed transition was decided on an
+--   older context, {facts, start, the run's fields, packed}. The facts are kept until a minute after the end of the run, so
+--   they are short: what they don't say is as it mostly is. `v` applied, `before` and `after` running, `activated` the taken
+--   targets, `active` none; `posted` is true where it is all of them. The ending is what the run itself says.
 local function same(one, other)
   if #one ~= #other then return false end
   for i, value in ipairs(one) do
@@ -23,14 +23,14 @@ local step = core[7] and cjson.decode(core[7])
 local facts = not (step and step.f == p.fence) and answered(p.step, p.op)
 if facts then
   local ended = string.find(facts, '"after":"[cf]') and not string.find(facts, '"v":')
-  return { facts, ended and read_start() or '', ended and ending() or '' }
+  return ended and { facts, read_start(), ending() } or { facts }
 end
 
 local at = now()
 local refusal = refused(status, step, at)
 if refusal then
-  if refusal.v == 'stale' then return { cjson.encode(refusal), '' } end
-  return { answer(p.step, p.op, refusal), '' }
+  if refusal.v == 'stale' then return { cjson.encode(refusal) } end
+  return { answer(p.step, p.op, refusal) }
 end
 if p.expected and p.expected ~= tonumber(core[2]) then
   return { cjson.encode({ v = 'conflict' }), read_start(), packed(redis.call('HGETALL', run)) }
@@ -129,4 +129,5 @@ if p.parcels then
   end
   if #posted > 0 then reply.posted = #posted == meant or posted end
 end
-return { answer(p.step, p.op, reply, ended ~= false), ended and read_start() or '', ended and ending(ended) or '' }
+facts = answer(p.step, p.op, reply, ended ~= false)
+return ended and { facts, read_start(), ending(ended) } or { facts }

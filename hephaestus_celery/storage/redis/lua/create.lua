@@ -2,10 +2,10 @@
 -- and the creation are one. Answers a repeat (the run id is new for each start) like the first call.
 --   ARGV[3] header   ARGV[4] initial context   ARGV[5] config of the first step, or ''
 --   KEYS[6], ARGV[6] list and message of the first step, if the broker is this server
---   reply: {'ok'}, {'posted'} when the message was sent too, {'conflict', run id of the holder}, or {'late'}: who asked has given up by now
-if redis.call('EXISTS', run) == 1 then return { 'ok' } end
+--   reply: 'ok', 'posted' when the message was sent too, 'late' when who asked has given up by now, or {run id of the holder}
+if redis.call('EXISTS', run) == 1 then return 'ok' end
 local at = now()
-if p.not_after and at > p.not_after then return { 'late' } end
+if p.not_after and at > p.not_after then return 'late' end
 
 local active = prefix .. 'active:' .. p.id
 local holders = redis.call('HGETALL', active)
@@ -15,7 +15,7 @@ for i = 1, #holders, 2 do
     redis.call('HDEL', active, holders[i]) -- evicted, or deleted by hand: it holds nothing any more
   elseif p.scope ~= 'none' and (p.scope == 'global' or other.scope == 'global'
     or (p.family == other.family and (p.scope == 'workflow' or p.version == other.version))) then
-    return { 'conflict', holders[i] }
+    return { holders[i] }
   end
 end
 
@@ -42,5 +42,5 @@ for _, tag in ipairs(p.tags) do
   redis.call('ZADD', prefix .. 'index:tag:' .. tag, moment, p.run_id)
 end
 set_timer(p.step, at + p.dispatch_timeout)
-if KEYS[6] and post(KEYS[6], ARGV[6]) then return { 'posted' } end
-return { 'ok' }
+if KEYS[6] and post(KEYS[6], ARGV[6]) then return 'posted' end
+return 'ok'

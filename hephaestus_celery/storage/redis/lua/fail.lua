@@ -1,8 +1,8 @@
 -- A claimed step failed for good, and its run with it.
 --   ARGV[3] history entry   ARGV[4] the failure
---   reply: {facts, start, ending}; see complete.lua
+--   reply: {facts, start, ending}, or {facts} where the run had ended; see complete.lua
 local facts = answered(p.step, p.op)
-if facts then return { facts, read_start(), string.find(facts, '"v":') and '' or ending() } end
+if facts then return string.find(facts, '"v":') and { facts } or { facts, read_start(), ending() } end
 
 local core = redis.call('HMGET', run, 'st', 'adv')
 local status = core[1]
@@ -10,8 +10,8 @@ local at = now()
 local step = get_step(p.step)
 local refusal = refused(status, step, at)
 if refusal then
-  if refusal.v == 'stale' then return { cjson.encode(refusal), '' } end
-  return { answer(p.step, p.op, refusal), '' }
+  if refusal.v == 'stale' then return { cjson.encode(refusal) } end
+  return { answer(p.step, p.op, refusal) }
 end
 
 local sequence = redis.call('HINCRBY', run, 'seq', 2) - 1

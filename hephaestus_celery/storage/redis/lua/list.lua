@@ -1,7 +1,7 @@
 -- A page of runs, newest first. Walks the indexes in p.indexes together (one, or one for each status that is wanted),
 -- checks what the index does not say, and stops after p.limit runs or p.budget looks.
 --   reply: {position to go on from, or '' after the last, 'more' if more are known to match, rows...}, a row being
---   {run id, start, lengths of the fields, fields}
+--   {run id, start, its fields, packed}
 local found, looks = {}, 0
 local top, below = p.max, p.below -- go on below this score, and at this score below this run id
 
@@ -68,8 +68,7 @@ elseif more then
   reply[1] = top .. ':' .. below
 end
 for _, candidate in ipairs(found) do
-  local key = prefix .. 'run:' .. candidate[2]
-  local value = redis.pcall('GET', prefix .. 'start:' .. candidate[2])
-  reply[#reply + 1] = { candidate[2], type(value) == 'string' and value or '', packed(redis.call('HGETALL', key)) }
+  at_run(candidate[2])
+  reply[#reply + 1] = { candidate[2], read_start(), packed(redis.call('HGETALL', run)) }
 end
 return reply

@@ -33,18 +33,18 @@ local function post(list, message)
   return type(pushed) == 'number'
 end
 
--- The start key stands outside the run's hash and may hold anything, of any type.
+-- When the run began. Its key stands outside the run's hash and may hold anything, of any type: only digits are told.
 local function read_start()
   local value = redis.pcall('GET', start)
-  if type(value) == 'string' then return value end
+  if type(value) == 'string' and string.find(value, '^%d+$') then return value end
   return ''
 end
 
--- A flat list as two strings, their lengths and all of them in one: a reply of many small ones costs its reader far more.
+-- A flat list as one string, their lengths in front: a reply of many small ones costs its reader far more.
 local function packed(values)
   local lengths = {}
   for i, value in ipairs(values) do lengths[i] = #value end
-  return table.concat(lengths, ','), table.concat(values)
+  return table.concat(lengths, ',') .. '\n' .. table.concat(values)
 end
 
 local function get_step(key)

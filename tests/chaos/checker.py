@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery import HistoryEntry, Instance, InstanceNotFoundError
+from hephaestus_celery.core.lifecycle import Status
 from hephaestus_celery.storage.redis.keys import CATALOGUE
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def _leftovers(arena: Arena, *, runs: int) -> Iterator[str]:
     active = arena.hephaestus.list(status_in=["pending", "running", "waiting"]).instances
     yield from (f"{instance.id} is still listed as {instance.status}" for instance in active)
     client, prefix = arena.client, f"{arena.namespace}:{{0}}:"
-    if (stored := client.zcard(f"{prefix}index:all")) != runs:
+    if (stored := sum(client.zcard(f"{prefix}index:status:{status}") for status in Status)) != runs:
         yield f"{runs} runs were started, and {stored} are stored"
     for member in client.zrange(f"{prefix}due", 0, -1):
         if not member.endswith(b"|"):

@@ -140,7 +140,7 @@ def test_a_listing_drops_expired_runs_from_its_index(stand, redis_storage, clien
     run.cancel()
     client.delete(redis_storage.keys.of_run(run.id).run)
     redis_storage.list_runs(Query())
-    assert client.zcard(f"{redis_storage.keys.of_run(run.id).prefix}index:all") == 0
+    assert client.zcard(f"{redis_storage.keys.of_run(run.id).prefix}index:status:cancelled") == 0
 
 
 def test_an_evicted_run_does_not_hold_its_id(stand, redis_storage, client):

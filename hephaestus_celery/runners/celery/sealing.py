@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -24,7 +25,6 @@ from urllib.parse import urlsplit
 
 from celery import Celery, signals
 from celery.app.routes import MapRoute
-from kombu.utils.uuid import uuid
 
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.celery.dispatch import argsrepr, connect, send_one, unreachable
@@ -111,7 +111,7 @@ class Sealer:
         template = self._template(message)
         if template is None:
             return None
-        return Parcel(list=template.list, text=template.fill(message, parent=parent, tag=uuid()))
+        return Parcel(list=template.list, text=template.fill(message, parent=parent, tag=secrets.token_hex(16)))
 
     def _template(self, message: Message) -> _Template | None:
         kind = (os.getpid(), message.workflow, message.step, message.queue, message.priority, message.time_limit)

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 
 from hephaestus_celery.core.identity import shard, shard_of_run
-from hephaestus_celery.core.lifecycle import LIVE, Status
+from hephaestus_celery.core.lifecycle import LIVE
 from hephaestus_celery.storage.base import Query
 
 
@@ -65,12 +65,6 @@ CATALOGUE: tuple[KeyKind, ...] = (
         type="string",
         lifetime="3 seconds, renewed",
         meaning="who has the scheduler's seat of the partition",
-    ),
-    KeyKind(
-        pattern="index:all",
-        type="sorted set",
-        lifetime="none: one per partition; entries of pruned runs are dropped",
-        meaning="all runs by their start",
     ),
     KeyKind(
         pattern="index:status:<status>",
@@ -133,8 +127,6 @@ def indexes(prefix: str, query: Query) -> list[str]:
         return [f"{prefix}index:tag:{query.tag}"]
     if query.family is not None:
         return [f"{prefix}index:family:{query.family}"]
-    if query.statuses == frozenset(Status):
-        return [f"{prefix}index:all"]
     return [f"{prefix}index:status:{status}" for status in sorted(query.statuses)]
 
 

@@ -20,7 +20,7 @@ for i = 1, #holders, 2 do
 end
 
 local moment = text(at)
-local fields = { 'run', p.run_id, 'id', p.id, 'name', p.name, 'family', p.family, 'version', p.version,
+local fields = { 'id', p.id, 'name', p.name, 'family', p.family, 'version', p.version,
   'h', ARGV[3], 'i', ARGV[4], 'st', 'pending', 't0', moment, 'seq', 0, 'adv', 0, 'app', 0, 'act', 1, 'wai', 0,
   's:' .. p.step, cjson.encode({ s = 'active', a = 1, m = p.max_attempts, d = 1, q = moment }) }
 if ARGV[5] ~= '' then
@@ -34,7 +34,6 @@ end
 write(fields)
 redis.call('SET', start, moment .. '000')
 redis.call('HSET', active, p.run_id, cjson.encode({ scope = p.scope, family = p.family, version = p.version }))
-redis.call('ZADD', prefix .. 'index:all', moment, p.run_id)
 redis.call('ZADD', prefix .. 'index:status:pending', moment, p.run_id)
 redis.call('ZADD', prefix .. 'index:family:' .. p.family, moment, p.run_id)
 redis.call('ZADD', prefix .. 'index:id:' .. p.id, moment, p.run_id)

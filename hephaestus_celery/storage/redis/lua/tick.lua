@@ -20,7 +20,7 @@ local function prune(run_id, member)
   redis.call('ZREM', due, member)
   if core[2] and not is_final(core[2]) then error('its run has not ended', 0) end
   if core[2] then
-    for _, index in ipairs({ 'all', 'status:' .. core[2], 'family:' .. core[3], 'id:' .. core[4] }) do
+    for _, index in ipairs({ 'status:' .. core[2], 'family:' .. core[3], 'id:' .. core[4] }) do
       redis.call('ZREM', prefix .. 'index:' .. index, run_id)
     end
     for _, tag in ipairs(core[1] and cjson.decode(core[1]) or {}) do

@@ -28,12 +28,17 @@ def row(bench: Bench) -> Generator[Contest]:
                 "ours": _times(stage, lambda marked: client.start_many(CHAINS[STEPS], marked), count=runs, steps=STEPS),
                 "chain": _times(stage, lambda marked: canvas.chains(STEPS, marked), count=runs, steps=STEPS),
                 "bare": _times(stage, canvas.bare, count=runs * STEPS, steps=1),
+                "asking": _times(stage, canvas.asking, count=runs * STEPS, steps=1),
             },
             lines=[
                 ratio("ours: all", "chain: all", title="ours / chain"),
                 ratio("ours: all", "bare: all", title="ours / bare"),
+                ratio("ours: all", "asking: all", title="ours / asking"),
             ],
-            notes=["taken from /proc, to 10 ms of the whole; 'worker' is its main process, 'pool' its two children"],
+            notes=[
+                "taken from /proc, to 10 ms of the whole; 'worker' is its main process, 'pool' its two children",
+                "asking: tasks with acks_late that ask the server twice for nothing (PING)",
+            ],
             settle=stage.settle,
         )
 

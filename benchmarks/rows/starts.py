@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from benchmarks.bench import Bench
 from benchmarks.client import Client
 from benchmarks.contest import Contest, Measure, at_least, ratio
 from benchmarks.flows import CHAINS
 from benchmarks.stage import Stage, unique_queue
+from hephaestus_celery.storage.redis.connection import connect
+from hephaestus_celery.storage.redis.line import Line
 
 STEPS = 10
+_MESSAGE = 1200
 
 
 @contextmanager
@@ -23,6 +27,7 @@ def row(bench: Bench) -> Generator[Contest]:
         unrouted = Client(stage.url, namespace=queue, queue=queue)
         routed = Client(stage.url, namespace=queue)
         routed.app.conf.hephaestus_default_queue = queue
+        line = Line(connect(stage.url, timeout=timedelta(seconds=2), options={}))
         try:
             yield Contest(
                 title=f"starts of a chain of 10 steps by one client ({count} in a row)",
@@ -31,11 +36,21 @@ def row(bench: Bench) -> Generator[Contest]:
                     "ours": _pace(stage, queue, lambda: unrouted.start(CHAINS[STEPS]), count=count),
                     "chain": _pace(stage, queue, lambda: unrouted.canvas.chain(STEPS), count=count),
                     "ours, default_queue": _pace(stage, queue, lambda: routed.start(CHAINS[STEPS]), count=count),
+                    "pushing": _pace(stage, queue, lambda: line.call("LPUSH", queue, "x" * _MESSAGE), count=count),
                 },
-                lines=[ratio("ours", "chain", budget=at_least(5)), ratio("ours, default_queue", "chain")],
-                notes=["default_queue: the queue is named by hephaestus_default_queue, not by Celery's routing"],
+                lines=[
+                    ratio("ours", "chain", budget=at_least(5)),
+                    ratio("ours, default_queue", "chain"),
+                    ratio("ours", "pushing"),
+                    ratio("pushing", "chain"),
+                ],
+                notes=[
+                    "default_queue: the queue is named by hephaestus_default_queue, not by Celery's routing",
+                    f"pushing: one LPUSH of {_MESSAGE} bytes, as many as a message has: one round trip and nothing else",
+                ],
             )
         finally:
+            line.close()
             unrouted.close()
             routed.close()
 

@@ -23,7 +23,6 @@ from hephaestus_celery.storage.base import (
     Tick,
 )
 
-
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # json.dumps makes an encoder a call
 
 

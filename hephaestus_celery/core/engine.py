@@ -46,6 +46,11 @@ class Settlement:
     dead: tuple[str, ...]
     rows: Mapping[str, Row] = field(repr=False)
 
+    @property
+    def starts_one(self) -> bool:
+        """Whether a step starts, whatever else has settled: one that has no other predecessor."""
+        return any(self.rows[key].predecessors == 1 for key in self.taken)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:

@@ -280,7 +280,7 @@ class Driver:
             },
             configs={key: config for key, config in configs.items() if config is not None},
             rank=workflow.graph.rank(step.key),
-            stuck=codec.encode(stuck(step.key).failure),
+            stuck="" if settlement.starts_one else codec.encode(stuck(step.key).failure),
         )
 
     def _parcels(self, job: Job, targets: tuple[Target, ...]) -> dict[str, Parcel]:

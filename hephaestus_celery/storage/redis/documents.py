@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, pairwise
 from typing import Any, cast
 
 from hephaestus_celery.core.commands import DispatchStep
@@ -244,9 +243,4 @@ def _number(text: str | None) -> int | None:
 
 
 def _unpacked(packed: bytes) -> list[str]:
-    lengths, _, values = packed.partition(b"\n")
-    ends = pairwise(accumulate(map(int, lengths.split(b",")), initial=0))
-    text = values.decode()
-    if len(text) == len(values):  # ASCII: characters are bytes
-        return [text[begin:end] for begin, end in ends]
-    return [values[begin:end].decode() for begin, end in ends]
+    return packed.decode().split("\x1f")

@@ -369,7 +369,7 @@ class RedisStorage:
                 rows=documents.settlement_rows(commit.settlement),
                 attempts=dict(commit.attempts),
                 rank=commit.rank,
-                stuck=commit.stuck,
+                stuck=commit.stuck or None,
                 expected=commit.expected,
                 configs=len(commit.configs),
                 parcels=parcels or None,

@@ -64,6 +64,15 @@ def test_a_join_starts_with_its_last_branch(diamond, order):
     assert settled(diamond, (A, "ok"), *((step, "ok") for step in order)).activated == ("merge",)
 
 
+@pytest.mark.parametrize(("step", "starts_one"), [(A, True), (B, False), (MERGE, True)])
+def test_a_target_with_no_other_predecessor_surely_starts(diamond, step, starts_one):
+    assert plan(diamond.graph, step, diamond.graph.table[step, "ok"]).starts_one is starts_one
+
+
+def test_a_choice_that_leads_to_a_join_may_start_nothing(choice):
+    assert not plan(choice.graph, LEFT, choice.graph.table[LEFT, "ok"]).starts_one
+
+
 def test_a_join_counts_its_arrivals(diamond):
     assert settled(diamond, (A, "ok"), (B, "ok")).arrivals["merge"] == Arrivals(settled=1, taken=1)
 

@@ -144,9 +144,10 @@ class Complete(Commit):
 
     ``configs`` holds, by key of a taken target, the config it is given, and ``rank`` orders them where several sources
     give one: the source that comes first in the graph wins, whichever commits first. ``stuck`` is the ``failure`` of a
-    run that has nothing left to do, empty where the settlement surely starts a step. ``done_entry`` is the history entry of ``Done``, of no matter where the settlement
-    can't reach it. ``parcels`` are messages for steps that this may start, by their keys; those of steps that it does not
-    start are not sent. ``expected``: see :func:`hephaestus_celery.core.run.complete`.
+    run that has nothing left to do, empty where the settlement surely starts a step. ``done_entry`` is the history entry
+    of ``Done``, of no matter where the settlement can't reach it. ``parcels`` are messages for steps that this may
+    start, by their keys; those of steps that it does not start are not sent. ``expected``: see
+    :func:`hephaestus_celery.core.run.complete`.
     """
 
     event: str

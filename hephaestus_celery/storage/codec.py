@@ -46,7 +46,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
 def encode(value: Any) -> str:
     """JSON text of a checked value."""
     text = _write(value)
-    # The user's own mappings may have the key of the tag; what was tagged here has it once each.
+    # The tag may be what was written here for a date, or a key of the user's own.
     return _write(_escaped(value)) if f'"{TAG}":' in text and _has_tag(value) else text
 
 

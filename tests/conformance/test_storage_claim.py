@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -16,6 +17,26 @@ def test_the_first_claim_makes_the_run_running(stand):
     run = stand.start()
     claim = run.claim("a")
     assert (claim.first, claim.run.status, run.load().status) == (True, Status.RUNNING, Status.RUNNING)
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_claim_hands_over_whatever_characters_there_are(stand, ascii_only):
+    text = json.dumps({"a\x1fb": "\x00\x1f\n\x7f \u2028 \xe9"}, ensure_ascii=ascii_only)
+    run = stand.start(initial=text)
+    run.claim("a")
+    run.complete("a", result=text, metadata=text)
+    claim = run.claim("b", holder="task\x1f1")
+    found = claim.run
+    assert (found.initial, found.results["a"], found.metadata["a"]) == (text, text, text)
+    assert (found.steps["b"].holder, found.steps["a"].status) == ("task\x1f1", StepStatus.COMPLETED)
+
+
+def test_data_of_an_event_is_handed_over_whatever_characters_it_has(stand):
+    text = json.dumps({"a\x1fb": "\x1f"})
+    run = stand.start()
+    run.wait_at("a")
+    run.deliver("go", data=text)
+    assert run.claim("a").data == text
 
 
 def test_a_later_claim_is_not_the_first(stand):

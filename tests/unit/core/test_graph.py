@@ -80,6 +80,11 @@ def test_a_parallel_branch_is_no_ancestor(diamond):
     assert diamond.graph.ancestors(B) == ("a",)
 
 
+@pytest.mark.parametrize(("step", "others"), [(A, 0), (B, 1), (C, 1), (Done, 0)])
+def test_beside_a_step_are_those_neither_before_nor_after_it(diamond, step, others):
+    assert diamond.graph.beside(step) == others
+
+
 def test_configs_lists_what_a_definition_gives_a_step():
     flow = define(
         initial_step=(A, {"n": 0}),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LIMIT_MARGIN = 2.0
 """Seconds beyond a step's time limit that a process gets to end the attempt itself, where its pool tells it to."""
 
-WIDE = 32
+WIDE = 128
 """A step beside which more steps than this may run is handed what lies in its past, and not all that is known of the run."""
 
 

@@ -120,7 +120,7 @@ class RedisStorage:
                     f"{run.instance_id} is running already (run {holder.decode()}; scope {run.scope!r} of {run.family}); "
                     "wait for its end, cancel it, or start another id"
                 )
-            case _:
+            case _:  # late again
                 raise StorageError("the state store took the start too late, and stored nothing; start again")
 
     def _create(self, run: NewRun) -> bytes | list[bytes]:

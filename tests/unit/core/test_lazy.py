@@ -31,8 +31,9 @@ def test_it_is_made_once(lazy, made):
 
 
 def test_it_equals_what_it_is_made_of(lazy):
-    assert lazy == {"a": 1, "b": 2}
-    assert {"a": 1, "b": 2} == lazy
+    plain = {"a": 1, "b": 2}
+    assert lazy == plain
+    assert plain == lazy
     assert lazy != {"a": 1}
 
 

@@ -142,14 +142,15 @@ def read_claim(reply: bytes, *, step: str) -> Claim:
 
 def read_commitment(reply: Sequence[bytes], *, step: str, taken: Sequence[str] = ()) -> Commitment:
     """What a commit did; ``taken`` are the targets that it was to activate. What facts leave out: ``complete.lua``."""
-    facts = json.loads(reply[0])
+    told, *more = reply
+    facts = json.loads(told)
+    start, rest = more or (b"", b"")
     verdict = Verdict(facts.get("v", Verdict.APPLIED))
-    start = reply[1] if len(reply) > 1 else b""
     if verdict is Verdict.CONFLICT:
-        return Commitment(verdict=verdict, run=read_run(reply[2], start=start))
+        return Commitment(verdict=verdict, run=read_run(rest, start=start))
     if verdict is Verdict.STALE:
         return Commitment(verdict=verdict)
-    ending: Mapping[str, Any] = json.loads(reply[2]) if len(reply) > 2 else {}  # noqa: PLR2004
+    ending: Mapping[str, Any] = json.loads(rest) if rest else {}
     activated: Sequence[str] = list(facts.get("activated", taken)) if verdict is Verdict.APPLIED else ()
     posted = facts.get("posted", ())
     resumed = facts.get("resumed", False)

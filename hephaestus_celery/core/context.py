@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, cast
 
+from hephaestus_celery.core.wording import named, shortened
 from hephaestus_celery.exceptions import DataError
 
 MAX_DEPTH = 64
-SHOWN = 80
-"""Characters of a value or a path that a message shows."""
 MAX_DIGITS = 4300  # the length up to which Python turns text into an int by default
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 _LARGEST = 10**MAX_DIGITS - 1
@@ -58,7 +57,7 @@ class Context:
 def check_mapping(value: object, path: str) -> dict[str, Any]:
     """A plain copy of ``value``, a mapping with string keys and values that can be carried; else :class:`DataError`."""
     if not isinstance(value, Mapping):
-        raise DataError(f"{path} must be a mapping with string keys, not {_named(value)}")
+        raise DataError(f"{path} must be a mapping with string keys, not {named(value)}")
     return _mapping(cast("Mapping[object, object]", value), path, 0)
 
 
@@ -87,7 +86,7 @@ def _mapping(value: Mapping[object, object], path: str, depth: int) -> dict[str,
     result: dict[str, Any] = {}
     for key, item in value.items():
         if not isinstance(key, str):
-            raise DataError(f"{path} has the key {_named(key)}; keys must be strings")
+            raise DataError(f"{path} has the key {named(key)}; keys must be strings")
         name = str.__str__(key)  # of a member of a str enum its value, which it equals
         result[name] = _value(item, f"{path}.{name}", depth + 1)
     return result
@@ -120,7 +119,7 @@ def _scalar(value: object, path: str) -> Any:  # noqa: PLR0911 - one return per 
             raise DataError(f"{path} is a tuple, which would be read back as a list; pass a list")
         case _:
             raise DataError(
-                f"{path} can't be carried: {_named(value)}; allowed is JSON plus datetime, date, time, Decimal and UUID"
+                f"{path} can't be carried: {named(value)}; allowed is JSON plus datetime, date, time, Decimal and UUID"
             )
 
 
@@ -143,16 +142,4 @@ def _carries_zone(value: dt.datetime | dt.time) -> bool:
 
 def _check_depth(path: str, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise DataError(f"{_short(path)} is nested deeper than {MAX_DEPTH} levels (or contains itself)")
-
-
-def _named(value: object) -> str:
-    try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001 - the user's own __repr__; the type says enough
-        return f"a {type(value).__name__}"
-    return f"{_short(text)} ({type(value).__name__})"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+        raise DataError(f"{shortened(path)} is nested deeper than {MAX_DEPTH} levels (or contains itself)")

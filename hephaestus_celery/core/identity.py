@@ -8,10 +8,16 @@ import zlib
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from hephaestus_celery.core.wording import named, shown
+
 Scope = Literal["workflow", "version", "global", "none"]
 
-_KEY = re.compile(r"[a-z0-9]+")
-_VALUE = re.compile(r"[a-z0-9]+|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+LONGEST_VALUE = 200
+"""Characters of the value of an instance id."""
+VALUE_RULE = f"1 to {LONGEST_VALUE} printable characters without white space, | or ::"
+
+_KEY = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_SUFFIX = re.compile(r"[0-9a-f]{8}")
 _RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
@@ -21,7 +27,7 @@ class Unique:
 
     The id of an instance is ``key::value``. At most one active run exists per id within ``scope``: per workflow (all
     its versions), per ``version``, over all workflows (``global``), or without limit (``none``, where every start gets
-    an id of its own). Raises ``ValueError`` for a key that is not ``[a-z0-9]+`` in full, or an unknown scope.
+    an id of its own). Raises ``ValueError`` for a key that is not ``[a-z0-9][a-z0-9_-]*`` in full, or an unknown scope.
     """
 
     key: str
@@ -30,20 +36,38 @@ class Unique:
     def __post_init__(self) -> None:
         key: object = self.key
         if not isinstance(key, str) or not _KEY.fullmatch(key):
-            raise ValueError(f"the key of Unique must match [a-z0-9]+ in full, not {key!r}")
+            raise ValueError(f"the key of Unique must match [a-z0-9][a-z0-9_-]* in full, not {shown(key)}")
         if self.scope not in get_args(Scope):
             raise ValueError(f"the scope of Unique must be one of {', '.join(get_args(Scope))}, not {self.scope!r}")
 
     def instance_id(self, value: object, *, suffix: str) -> str:
-        """``key::value``, with ``::suffix`` (8 hex digits) where the scope is ``none``; ``ValueError`` for a bad value."""
+        """``key::value``, with ``::suffix`` (8 hex digits) where the scope is ``none``.
+
+        The value is what people have, such as ``ORD-1001`` or ``ann@example.org``: 1 to 200 printable characters without
+        white space, ``|`` or ``::``. ``ValueError`` names anything else.
+        """
         if not isinstance(value, str):
-            raise ValueError(f"the value of an instance id must be a string, not {value!r} ({type(value).__name__})")
-        if not _VALUE.fullmatch(value):
-            raise ValueError(
-                f"the value of an instance id must match [a-z0-9]+ in full or be a lower-case UUID, not {value!r}"
-            )
+            raise ValueError(f"the value of an instance id must be a string, not {named(value)}")
+        if not is_value(value):
+            raise ValueError(f"the value of an instance id must be {VALUE_RULE}, not {shown(value)}")
         base = f"{self.key}::{value}"
         return f"{base}::{suffix}" if self.scope == "none" else base
+
+
+def is_value(text: object) -> bool:
+    """Whether ``text`` may be the value of an instance id. White space but the blank, and surrogates, aren't printable."""
+    if not isinstance(text, str) or not 0 < len(text) <= LONGEST_VALUE:
+        return False
+    return text.isprintable() and not any(part in text for part in (" ", "|", "::"))
+
+
+def is_instance_id(text: object) -> bool:
+    """Whether ``text`` has the form of an instance id, ``key::value`` or ``key::value::suffix``."""
+    key, _, rest = text.partition("::") if isinstance(text, str) else ("", "", "")
+    value, separator, suffix = rest.rpartition("::")
+    if separator and _SUFFIX.fullmatch(suffix) and is_value(value):
+        return _KEY.fullmatch(key) is not None
+    return _KEY.fullmatch(key) is not None and is_value(rest)
 
 
 def new_run_id(*, milliseconds: int, instance_id: str, random_bits: int) -> str:

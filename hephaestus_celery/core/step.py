@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hephaestus_celery.core.retry import RetryPolicy, seconds
+from hephaestus_celery.core.wording import shown
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.context import Context
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 StepConfig = Mapping[str, Any] | None
 
-_NAME = re.compile(r"[^\s|\x00-\x1f\x7f]{1,100}")
+LONGEST_KEY, LONGEST_EVENT = 200, 100
+"""Characters that the key of a step, and the name of an event, may have."""
+
+_NAME = re.compile(r"[^\s|\x00-\x1f\x7f]+")
 _SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -61,7 +65,7 @@ class Step:
     events: ClassVar[Sequence[str]] = ()
     """The names that ``execute`` may answer with, ``Ok(event)``, or that ``resume`` may bring."""
     key: ClassVar[str] = "step"
-    """Names the step within a workflow; by default the class name in snake case."""
+    """Names the step within a workflow, in at most 200 characters; by default the class name in snake case."""
     retry: ClassVar[RetryPolicy | None] = None
     """None: the workflow's ``default_retry``."""
     time_limit: ClassVar[float | timedelta | None] = None
@@ -127,8 +131,13 @@ def snake_case(name: str) -> str:
 
 
 def is_name(value: object) -> bool:
-    """Whether ``value`` can name an event or a step: 1 to 100 characters without white space, controls or ``|``."""
-    return isinstance(value, str) and _NAME.fullmatch(value) is not None and value.isprintable()
+    """Whether ``value`` can name an event: 1 to 100 printable characters without white space or ``|``."""
+    return _is_word(value, LONGEST_EVENT)
+
+
+def is_key(value: object) -> bool:
+    """Whether ``value`` can be the key of a step: 1 to 200 printable characters without white space or ``|``."""
+    return _is_word(value, LONGEST_KEY)
 
 
 def is_step(value: object) -> bool:
@@ -160,11 +169,16 @@ def check_events(step: type[Step]) -> list[str]:
 
 def _check_key(step: type[Step]) -> list[str]:
     key: object = step.key
-    if is_name(key):
+    if is_key(key):
         return []
-    return [
-        f"step {step.__name__}: {key!r} can't be its key (a string of 1 to 100 characters without white space or |)"
-    ]
+    rule = f"a string of 1 to {LONGEST_KEY} printable characters without white space or |"
+    return [f"step {step.__name__}: {shown(key)} can't be its key ({rule})"]
+
+
+def _is_word(value: object, longest: int) -> bool:
+    if not isinstance(value, str) or not 0 < len(value) <= longest:
+        return False
+    return _NAME.fullmatch(value) is not None and value.isprintable()
 
 
 def _check_options(step: type[Step]) -> list[str]:

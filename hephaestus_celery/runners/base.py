@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -10,6 +11,8 @@ from hephaestus_celery.storage.base import Parcel
 
 if TYPE_CHECKING:
     from hephaestus_celery.runners.driver import Driver
+
+_BRIEF = 80  # bytes of a step's key in the id of a task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +34,16 @@ class Message:
 
     @property
     def task_id(self) -> str:
-        """Names this message, and no other, ever."""
-        return f"{self.run_id}:{self.step[:120]}:{self.attempt}.{self.token}"
+        """Names this message, and no other, ever; at most 255 bytes, as AMQP wants it."""
+        return f"{self.run_id}:{_brief(self.step)}:{self.attempt}.{self.token}"
+
+
+def _brief(key: str) -> str:
+    """A step's key where it is short, else its first bytes and a hash: longer than any key that stands for itself."""
+    data = key.encode()
+    if len(data) <= _BRIEF:
+        return key
+    return f"{data[:_BRIEF].decode(errors='ignore')}~{hashlib.blake2b(data, digest_size=16).hexdigest()}"
 
 
 class Runner(Protocol):

@@ -9,7 +9,7 @@ from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.identity import is_run_id
 from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.core.retry import seconds
-from hephaestus_celery.core.step import is_name
+from hephaestus_celery.core.step import is_key
 from hephaestus_celery.runners.base import Message
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def parse(args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[str, st
     """What a message carries: run id, step key, attempt, token; None for anything that is no message of ours."""
     match (tuple(args), dict(kwargs)):
         case ((str() as run_id, str() as step, int() as attempt, int() as token), {**rest}) if not rest:
-            known = is_run_id(run_id) and is_name(step) and attempt > 0 and token > 0
+            known = is_run_id(run_id) and is_key(step) and attempt > 0 and token > 0
             return (run_id, step, attempt, token) if known else None
         case _:
             return None

@@ -23,11 +23,17 @@ from hephaestus_celery.storage.base import (
 )
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # json.dumps makes an encoder a call
+_EXACT = 10**14
 
 
 def parameters(**values: object) -> str:
     """The JSON object that a script takes; what is None is left out, since Lua has no null."""
     return _encode({key: value for key, value in values.items() if value is not None})
+
+
+def whole(number: int) -> int | str:
+    """An int for a script to keep: as text where it has more digits than a number of Lua's JSON keeps (14)."""
+    return number if abs(number) < _EXACT else str(number)
 
 
 def settlement_rows(settlement: Settlement) -> dict[str, list[int | str]]:
@@ -73,7 +79,7 @@ def _read_step(found: Mapping[str, Any]) -> StepState:
     return StepState(
         status=StepStatus(found["s"]),
         attempt=found["a"],
-        max_attempts=found.get("m", 1),
+        max_attempts=int(found.get("m", 1)),
         dispatch=found.get("d", 1),
         fence=found.get("f"),
         queued_at=_number(found.get("q")),

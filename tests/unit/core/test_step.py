@@ -8,6 +8,7 @@ import pytest
 from defining import A, a_step, define, problems_of
 
 from hephaestus_celery import Done, Ok, RetryPolicy, Step
+from hephaestus_celery.core.wording import shown
 
 
 def problems_of_step(step):
@@ -83,10 +84,10 @@ def test_an_event_declared_twice_is_a_problem():
     assert problems_of_step(a_step("Odd", "ok", "ok")) == ("step Odd: events has a name twice: ('ok', 'ok')",)
 
 
-@pytest.mark.parametrize("key", ["", "a b", "a|b", "a\n", "x" * 101, 5, None])
+@pytest.mark.parametrize("key", ["", "a b", "a|b", "a\n", "a\x85", "x" * 201, 5, None])
 def test_a_key_that_is_no_name_is_a_problem(key):
     assert problems_of_step(a_step("Odd", "ok", key=key)) == (
-        f"step Odd: {key!r} can't be its key (a string of 1 to 100 characters without white space or |)",
+        f"step Odd: {shown(key)} can't be its key (a string of 1 to 200 printable characters without white space or |)",
     )
 
 

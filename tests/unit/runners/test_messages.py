@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from datetime import timedelta
 
 import pytest
@@ -43,7 +44,7 @@ def test_a_message_may_come_as_a_tuple():
         [RUN, "", 1, 1],
         [RUN, "a|b", 1, 1],
         [RUN, "a b", 1, 1],
-        [RUN, "x" * 101, 1, 1],
+        [RUN, "x" * 201, 1, 1],
         [RUN, "charge", 0, 1],
         [RUN, "charge", 1, 0],
         [RUN, "charge", -1, 1],
@@ -85,9 +86,15 @@ def test_the_id_of_a_task_names_one_message(name):
     assert [message.task_id for message in found] == [f"{RUN}:a:1.1", f"{RUN}:a:1.2", f"{RUN}:a:2.2"]
 
 
-def test_the_id_of_a_task_is_short_however_long_its_step_is_named(name):
-    [message] = messages(name, 1, RUN, [DispatchStep("é" * 100, 999, 999)])
-    assert len(message.task_id) < 200
+def test_the_id_of_a_task_fits_and_is_its_own_however_long_its_step_is_named(name):
+    keys = ["é" * 200, "é" * 199 + "e", "🛒" * 200, "x" * 200, "x" * 80, "x" * 81, "x" * 79 + "é"]
+    most = [DispatchStep(key, sys.maxsize, sys.maxsize) for key in keys]
+    found = [message.task_id for message in messages(name, 1, RUN, most)]
+    assert max(len(task_id.encode()) for task_id in found) <= 255
+    assert len(set(found)) == len(keys)
+    # Neither can one be made up by naming a step as the id of another's task begins.
+    forged = [DispatchStep(task_id.split(":")[1], sys.maxsize, sys.maxsize) for task_id in found]
+    assert {message.task_id for message in messages(name, 1, RUN, forged)} & set(found) == {found[4]}
 
 
 @pytest.mark.parametrize("limit", [3, 3.0, timedelta(seconds=3)])

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 from hephaestus_celery import clock, telemetry
 from hephaestus_celery.config import Settings
@@ -19,7 +20,7 @@ from hephaestus_celery.core.context import check_mapping
 from hephaestus_celery.core.history import HistoryEntry
 from hephaestus_celery.core.identity import is_run_id
 from hephaestus_celery.core.instance import Instance
-from hephaestus_celery.core.registry import RUNTIMES
+from hephaestus_celery.core.registry import RUNTIMES, WORKFLOWS
 from hephaestus_celery.core.retry import seconds
 from hephaestus_celery.core.step import Step, is_name
 from hephaestus_celery.core.workflow import Workflow
@@ -88,6 +89,7 @@ class Hephaestus:
         self._closed = False
         if app is not None and self._given_runner is None:
             self._attach(app)
+        self._unsubscribe = WORKFLOWS.subscribe(_note_left_behind)
         RUNTIMES.add(self)
 
     def start_instance(
@@ -281,6 +283,7 @@ class Hephaestus:
         """Let go of threads and connections; steps that are being executed here end first."""
         self._closed = True
         RUNTIMES.discard(self)
+        self._unsubscribe()
         for runner in (self._celery_runner, self._parts and self._parts.runner):
             if runner is not None:
                 runner.close()
@@ -289,9 +292,12 @@ class Hephaestus:
             self._parts.storage.close()
 
     def __enter__(self) -> Self:
+        """For the block, workflow classes find this runtime before all others; it is closed at the end of the block."""
+        RUNTIMES.enter(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        RUNTIMES.leave(self)
         self.close()
 
     def __repr__(self) -> str:
@@ -373,6 +379,16 @@ def _redis(settings: Settings) -> Storage:
         lease=settings.lease,
         retention=settings.retention,
     )
+
+
+_noted: WeakSet[type[Workflow]] = WeakSet()
+
+
+def _note_left_behind(workflow: type[Workflow]) -> None:
+    note = versioning.left_behind(workflow)
+    if note is not None and workflow not in _noted:
+        _noted.add(workflow)
+        logger.warning("%s", note)
 
 
 def _is_workflow(value: object) -> bool:

@@ -7,7 +7,8 @@ are the only state of the core; they grow when classes are defined and runtimes 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hephaestus_celery.exceptions import ConfigurationError, DefinitionError
@@ -124,25 +125,61 @@ class WorkflowRegistry:
 
 
 class RuntimeRegistry:
-    """The open runtimes of a process. They are kept alive: a module may make one and keep no name for it."""
+    """The open runtimes of a process. They are kept alive: a module may make one and keep no name for it.
+
+    Those that were entered with ``with`` come before all others for as long as the block lasts: the one of this
+    thread's (or task's) innermost block, else, in a thread that has none, the one that was entered last.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._runtimes: list[Runtime] = []
+        self._entered: list[Runtime] = []
+        self._here: ContextVar[tuple[Runtime, ...]] = ContextVar("hephaestus_entered", default=())
 
     def add(self, runtime: Runtime) -> None:
         """An opened runtime."""
         with self._lock:
             self._runtimes.append(runtime)
 
+    def enter(self, runtime: Runtime) -> None:
+        """A block of ``runtime`` has begun."""
+        with self._lock:
+            self._entered.append(runtime)
+        self._here.set((*self._here.get(), runtime))
+
+    def leave(self, runtime: Runtime) -> None:
+        """The innermost block of ``runtime`` is over."""
+        with self._lock:
+            self._entered = _without_last(self._entered, runtime)
+        self._here.set(tuple(_without_last(self._here.get(), runtime)))
+
     def discard(self, runtime: Runtime) -> None:
         """A closed one."""
         with self._lock:
             self._runtimes = [known for known in self._runtimes if known is not runtime]
+            self._entered = [known for known in self._entered if known is not runtime]
 
     def all(self) -> tuple[Runtime, ...]:
         """The runtimes that are open."""
         return tuple(self._runtimes)
+
+    def entered(self) -> Runtime | None:
+        """The runtime whose block this is, if there is one."""
+        entered = self._entered
+        here = [runtime for runtime in self._here.get() if any(runtime is known for known in entered)]
+        inner = here or entered
+        return inner[-1] if inner else None
+
+    def of(self, workflow: WorkflowClass) -> Runtime:
+        """The runtime to use for a workflow: the entered one, else the workflow's own, else the one of the process.
+
+        ``ConfigurationError`` where there is none, or several of the process.
+        """
+        entered = self.entered()
+        if entered is not None:
+            return entered
+        return self.sole(workflow) if workflow.hephaestus is None else workflow.hephaestus
 
     def sole(self, workflow: WorkflowClass) -> Runtime:
         """The one runtime of the process; ``ConfigurationError`` for none or several."""
@@ -159,8 +196,17 @@ class RuntimeRegistry:
                 names = ", ".join(runtime.name for runtime in known)
                 raise ConfigurationError(
                     f"{workflow.__qualname__} finds several Hephaestus in this process ({names}); say which one it "
-                    f"belongs to with the class attribute `hephaestus`, or close the others"
+                    f"belongs to with the class attribute `hephaestus`, close the others, or enter one: with Hephaestus():"
                 )
+
+
+def _without_last(runtimes: Sequence[Runtime], runtime: Runtime) -> list[Runtime]:
+    kept = list(runtimes)
+    for position in range(len(kept) - 1, -1, -1):
+        if kept[position] is runtime:
+            del kept[position]
+            break
+    return kept
 
 
 def _place(workflow: WorkflowClass) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from hephaestus_celery.core import validation
 from hephaestus_celery.core.identity import Unique
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from hephaestus_celery.core.workflow import Workflow
 
     WorkflowClass = type[Workflow]
+
+
+UNNAMED: WeakSet[WorkflowClass] = WeakSet()
+"""The workflows that do not say their name themselves: it is that of their place in the code."""
 
 
 def check_umbrella(umbrella: WorkflowClass) -> list[str]:
@@ -81,6 +86,22 @@ def adopt(umbrella: WorkflowClass) -> None:
         WORKFLOWS.add(member)
     umbrella.version = umbrella.current
     umbrella.graph = umbrella.versions[umbrella.current].graph
+
+
+def left_behind(workflow: WorkflowClass) -> str | None:
+    """What is to be known of a first version that has another name than its umbrella, which was not said on purpose.
+
+    A workflow without a version is stored as version 1 of its name. When it becomes an umbrella, its active runs are
+    looked for under that name, and only a version 1 that bears it is found.
+    """
+    own_family = workflow.family == workflow.name
+    if own_family or workflow.version != 1 or workflow not in UNNAMED:
+        return None
+    return (
+        f"version 1 of {workflow.family} is stored under the name {workflow.name!r}: runs that were started when "
+        f"{workflow.family} had no versions yet are not found by it, and stay where they are. If there may be any, give "
+        f"{workflow.__qualname__} name = {workflow.family!r}; if not, name = {workflow.name!r} says so"
+    )
 
 
 def resolve(workflow: WorkflowClass, *, version: int | None, options: Mapping[str, Any]) -> WorkflowClass:

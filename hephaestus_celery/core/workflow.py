@@ -81,6 +81,7 @@ class Workflow:
         if abstract:
             return
         if "name" not in cls.__dict__:
+            versioning.UNNAMED.add(cls)
             cls.name = f"{cls.__module__}.{cls.__qualname__}"
         cls.family = cls.name
         cls._routes = {}
@@ -169,7 +170,7 @@ class Workflow:
 
     @classmethod
     def _runtime(cls) -> Runtime:
-        return cast("Runtime", cls.hephaestus) if cls.hephaestus is not None else RUNTIMES.sole(cls)
+        return RUNTIMES.of(cls)
 
     @classmethod
     def _id(cls, value: str, call: str) -> str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from defining import A, B, a_step, sound
 
-from hephaestus_celery import ConfigurationError, DefinitionError, Done, MemoryStorage, Unique, Workflow
+from hephaestus_celery import ConfigurationError, DefinitionError, Done, MemoryStorage, Unique, WaitForEvent, Workflow
 from hephaestus_celery.app import Hephaestus
 from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.core.versioning import resolve
 
 
-def a_member(name, **attributes):
+def a_member(kind, /, **attributes):
     """A version to be: it has no unique, and says that it is a version by its `version`."""
-    return type(name, (Workflow,), sound(**attributes))
+    return type(kind, (Workflow,), sound(**attributes))
 
 
 def members(**attributes):
@@ -264,3 +264,41 @@ def test_versions_may_differ_in_their_steps():
     second = a_member("V2", version=2, initial_step=other, transitions={(other, "ok"): Done})
     orders = umbrella(versions={1: a_member("V1", version=1), 2: second})
     assert list(orders.versions[1].graph.by_key) != list(orders.versions[2].graph.by_key)
+
+
+def test_a_first_version_that_is_not_found_under_the_umbrellas_name_is_told_once_to_who_makes_a_runtime(caplog):
+    with Hephaestus():
+        made = umbrella(name="shop.parcel")
+    with Hephaestus():
+        pass
+    told = [record.getMessage() for record in caplog.records if "shop.parcel" in record.getMessage()]
+    assert len(told) == 1
+    assert "give V1 name = 'shop.parcel'" in told[0]
+    assert f"name = '{made.versions[1].name}' says so" in told[0]
+
+
+@pytest.mark.parametrize("name", ["shop.parcel", "shop.parcel_v1"])
+def test_a_first_version_that_says_its_name_is_no_news(name, caplog):
+    with Hephaestus():
+        versions = {1: a_member("V1", version=1, name=name), 2: a_member("V2", version=2)}
+        umbrella(name="shop.parcel", versions=versions)
+        umbrella(name="shop.later", versions={2: a_member("V2", version=2)})
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_a_run_that_began_without_versions_goes_on_where_version_1_bears_the_old_name():
+    waiting = sound(
+        initial_step=(WaitForEvent, {"event_name": "go"}), transitions={(WaitForEvent, "received"): A, (A, "ok"): Done}
+    )
+    old = type("Parcel", (Workflow,), {"unique": Unique("parcel"), "name": "shop.growing", **waiting})
+    with Hephaestus() as hephaestus:
+        handle = old.start("p1")
+        WORKFLOWS.discard(old)  # the code is another now
+        new = umbrella(
+            name="shop.growing",
+            unique=Unique("parcel"),
+            versions={1: a_member("V1", version=1, name="shop.growing", **waiting), 2: a_member("V2", version=2)},
+        )
+        new.resume("p1", "go", keep_early=True)
+        instance = hephaestus.wait(handle.run_id, 10)
+    assert (instance.status, instance.workflow) == ("completed", new.versions[1])

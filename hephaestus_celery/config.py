@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, cast
 
 from hephaestus_celery.core.retry import DEFAULT_RETRY, RetryPolicy, seconds
+from hephaestus_celery.core.spelling import misspelt, nearest
 from hephaestus_celery.exceptions import ConfigurationError
 
 PREFIX = "hephaestus_"
@@ -95,6 +96,24 @@ def read_settings(get: Callable[[str], Any]) -> Settings:
         if given is not UNSET:
             values[setting.name] = _CHECKS[setting.name](PREFIX + setting.name, given)
     return Settings(**values)
+
+
+def unknown_settings(names: Iterable[str]) -> list[str]:
+    """A sentence for each setting among ``names`` that is meant for this package and that nobody reads."""
+    known = [setting.name for setting in fields(Settings)]
+    problems: list[str] = []
+    for given in sorted(names):
+        name = given.lower()
+        prefix, separator, rest = name.partition("_")
+        right = prefix + separator == PREFIX
+        if (right and rest in known) or (not right and misspelt(prefix, [PREFIX[:-1]]) is None):
+            continue
+        meant = nearest(rest, known)
+        hint = (
+            f"did you mean {PREFIX}{meant}?" if meant else f"settings are {', '.join(PREFIX + name for name in known)}"
+        )
+        problems.append(f"{given} is no setting of hephaestus-celery; {hint}")
+    return problems
 
 
 UNSET: Any = object()

@@ -10,6 +10,7 @@ from typing import Any, TypeGuard, cast
 
 from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.lifecycle import Status
+from hephaestus_celery.core.wording import shown
 from hephaestus_celery.core.workflow import Workflow
 from hephaestus_celery.storage.base import Query
 from hephaestus_celery.storage.codec import microseconds
@@ -48,27 +49,27 @@ def read_query(filters: Mapping[str, Any]) -> Query:
     return Query(statuses=statuses, **fields)
 
 
-def _status(_: str, value: object) -> dict[str, Any]:
-    return {"statuses": frozenset({_as_status(value)})}
+def _status(name: str, value: object) -> dict[str, Any]:
+    return {"statuses": frozenset({_as_status(name, value)})}
 
 
 def _status_in(name: str, value: object) -> dict[str, Any]:
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ValueError(f"{name} must be a list of statuses, not {value!r}")
-    return {"statuses": frozenset(_as_status(item) for item in cast("Iterable[object]", value))}
+        raise ValueError(f"{name} must be a list of statuses, not {shown(value)}")
+    return {"statuses": frozenset(_as_status(name, item) for item in cast("Iterable[object]", value))}
 
 
-def _as_status(value: object) -> Status:
+def _as_status(name: str, value: object) -> Status:
     if isinstance(value, str) and value in tuple(Status):
         return Status(value)
-    raise ValueError(f"{value!r} is no status; one of {', '.join(Status)}")
+    raise ValueError(f"{name} has {shown(value)}, which is no status; one of {', '.join(Status)}")
 
 
 def _workflow(name: str, value: object) -> dict[str, Any]:
     if isinstance(value, str) and value:
         return {"name": value}
     if not _is_defined(value):
-        raise ValueError(f"{name} must be a workflow class or its name, not {value!r}")
+        raise ValueError(f"{name} must be a workflow class or its name, not {shown(value)}")
     if value.versions:
         return {"family": value.name}
     if value.family == value.name:
@@ -91,25 +92,25 @@ def _text(name: str, value: object) -> dict[str, Any]:
 
 def _string(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{name} must be a non-empty string, not {value!r}")
+        raise ValueError(f"{name} must be a non-empty string, not {shown(value)}")
     return value
 
 
 def _positive(name: str, value: object) -> dict[str, Any]:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a positive int, not {value!r}")
+        raise ValueError(f"{name} must be a positive int, not {shown(value)}")
     return {name: value}
 
 
 def _moment(name: str, value: object) -> dict[str, Any]:
     if not isinstance(value, datetime) or value.utcoffset() is None:
-        raise ValueError(f"{name} must be an aware datetime, not {value!r}")
+        raise ValueError(f"{name} must be an aware datetime, not {shown(value)}")
     return {name: microseconds(value)}
 
 
 def _cursor(name: str, value: object) -> dict[str, Any]:
     if not isinstance(value, str) or not _CURSOR.fullmatch(value):
-        raise ValueError(f"{name} must be the next_cursor of a page, not {value!r}")
+        raise ValueError(f"{name} must be the next_cursor of a page, not {shown(value)}")
     return {name: value}
 
 

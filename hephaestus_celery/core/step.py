@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hephaestus_celery.core.retry import RetryPolicy, seconds
+from hephaestus_celery.core.spelling import misspelt
 from hephaestus_celery.core.wording import shown
 
 if TYPE_CHECKING:
@@ -22,6 +24,18 @@ LONGEST_KEY, LONGEST_EVENT = 200, 100
 
 _NAME = re.compile(r"[^\s|\x00-\x1f\x7f]+")
 _SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+OPTIONS = frozenset(["events", "key", "retry", "time_limit", "queue", "priority"])
+_METHODS = frozenset(["execute"])
+# Celery's names for it, and what people call it.
+_ALIASES = {
+    **dict.fromkeys(
+        ["retries", "max_retries", "max_attempts", "retry_policy", "default_retry", "autoretry_for"], "retry"
+    ),
+    **dict.fromkeys(["soft_time_limit", "hard_time_limit", "time_limits"], "time_limit"),
+    "queue_name": "queue",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +107,7 @@ class Step:
             "__module__": cls.__module__,
             "__qualname__": cls.__qualname__ + suffix,
             "__doc__": cls.__doc__,
+            "_named_of": cls,
         }
         return type(cls)(cls.__name__ + suffix, (cls,), body)
 
@@ -149,7 +164,29 @@ def is_step(value: object) -> bool:
 
 def check_step(step: type[Step]) -> list[str]:
     """What is wrong with the step's own declarations, a sentence each."""
-    return [*check_events(step), *_check_key(step), *_check_options(step)]
+    return [*check_events(step), *_check_key(step), *_check_options(step), *check_spelling(step)]
+
+
+def check_spelling(step: type[Step]) -> list[str]:
+    """The attributes of a step that are named almost like one that is read, a sentence each; all others are its own."""
+    problems: dict[str, None] = {}
+    for ancestor in step.__mro__:
+        if ancestor is Step:
+            break
+        for name, value in vars(ancestor).items():
+            if name.startswith("_") or name.isupper():
+                continue
+            code = isinstance(value, FunctionType)
+            meant = misspelt(name, _METHODS) if code else misspelt(name, OPTIONS, aliases=_ALIASES)
+            if meant is not None:
+                problems[f"step {ancestor.__name__}: {name} is no option of a step; did you mean {meant}?"] = None
+    return list(problems)
+
+
+def is_same_name(one: type[Step], other: type[Step]) -> bool:
+    """Whether two classes came of the same call of ``named``, made twice."""
+    made = [vars(step).get("_named_of") for step in (one, other)]
+    return made[0] is not None and made[0] is made[1] and one.key == other.key
 
 
 def check_events(step: type[Step]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,8 +14,17 @@ from hephaestus_celery.core.context import check_mapping
 from hephaestus_celery.core.graph import Graph, StepClass, Target
 from hephaestus_celery.core.identity import Unique
 from hephaestus_celery.core.retry import RetryPolicy
-from hephaestus_celery.core.step import Step, StepConfig, check_events, check_step, is_step
-from hephaestus_celery.exceptions import DataError
+from hephaestus_celery.core.spelling import misspelt, nearest
+from hephaestus_celery.core.step import (
+    Step,
+    StepConfig,
+    check_events,
+    check_spelling,
+    check_step,
+    is_same_name,
+    is_step,
+)
+from hephaestus_celery.exceptions import DataError, NonRetryableError
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.workflow import Route, Workflow
@@ -36,6 +44,9 @@ OPTIONS = frozenset(
         "current",
     ]
 )
+
+_KNOWN = OPTIONS | {"graph", "family"}  # the latter two are set here, on a workflow that is subclassed
+_METHODS = frozenset(["version_for"])
 
 Pair = tuple[StepClass, str]
 
@@ -76,11 +87,12 @@ def check(workflow: type[Workflow], routes: Mapping[str, Route]) -> Checked:
     for step in steps:
         for problem in check_step(step):
             draft.report(problem)
-    _check_keys(steps, draft)
+    doubled = _check_keys(steps, draft)
     _check_configs(draft)
-    _check_sources(steps, draft)
-    _check_cycles(draft)
-    if initial is not None:
+    if not doubled:  # else what leads where is not what was meant
+        _check_sources(steps, draft)
+        _check_cycles(draft)
+    if initial is not None and not doubled:
         _check_reach(initial, steps, draft)
     if draft.problems or initial is None:
         return Checked(graph=None, problems=tuple(draft.problems), routes={})
@@ -95,8 +107,12 @@ def check_options(workflow: type[Workflow]) -> tuple[str, ...]:
     return tuple(draft.problems)
 
 
+class RouteError(NonRetryableError, ValueError):
+    """What a ``@route`` method gave is none of its targets, or an event leads nowhere: no further attempt mends that."""
+
+
 def chosen(method: str, answer: object, declared: Sequence[Target]) -> tuple[Target, ...]:
-    """What a ``@route`` method gave, as targets; ``ValueError`` unless all of it was declared."""
+    """What a ``@route`` method gave, as targets; :class:`RouteError` unless all of it was declared."""
     given = cast("Sequence[object]", answer) if isinstance(answer, list) else [answer]
     known = {target.step: target for target in declared}
     result: list[Target] = []
@@ -104,15 +120,15 @@ def chosen(method: str, answer: object, declared: Sequence[Target]) -> tuple[Tar
         target = _as_target(item)
         if target is None or target.step not in known:
             names = ", ".join(step.__name__ for step in known)
-            raise ValueError(f"route {method} gave {_label(item)}, which is none of its targets ({names})")
+            raise RouteError(f"route {method} gave {_label(item)}, which is none of its targets ({names})")
         if target.step in [seen.step for seen in result]:
-            raise ValueError(f"route {method} gave {target.step.__name__} twice")
+            raise RouteError(f"route {method} gave {target.step.__name__} twice")
         result.append(target if target.config is not None else known[target.step])
     if not result:
-        raise ValueError(f"route {method} gave no target")
+        raise RouteError(f"route {method} gave no target")
     for target in result:
         if problems := _config_problems(target):
-            raise ValueError(f"route {method}: {problems[0]}")
+            raise RouteError(f"route {method}: {problems[0]}")
     return tuple(result)
 
 
@@ -157,22 +173,29 @@ def _is_version(value: object) -> bool:
 def _check_unknown(workflow: type[Workflow], draft: _Draft) -> None:
     from hephaestus_celery.core.workflow import Workflow  # at call time: workflow.py imports this module
 
-    known = OPTIONS | {"graph", "family"}  # the latter two are set here, on a workflow that is subclassed
     for ancestor in workflow.__mro__:
         if ancestor is Workflow:
             break
         for name, value in vars(ancestor).items():
-            if name.startswith("_") or name.isupper() or name in known or _is_code(value):
+            if name.startswith("_") or name.isupper() or name in _KNOWN:
                 continue
-            close = difflib.get_close_matches(name, OPTIONS, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"options are {', '.join(sorted(OPTIONS))}"
-            draft.report(f"{name} is no option of a workflow; {hint}")
+            meant, own = _meant(name, value)
+            if meant is not None:
+                draft.report(f"{name} is no option of a workflow; did you mean {meant}?")
+            elif not own:
+                draft.report(f"{name} is no option of a workflow; options are {', '.join(sorted(OPTIONS))}")
 
 
-def _is_code(value: object) -> bool:
-    return isinstance(value, (FunctionType, staticmethod, classmethod, property, type)) or inspect.isdatadescriptor(
-        value
-    )
+def _meant(name: str, value: object) -> tuple[str | None, bool]:
+    """The option that an unknown attribute was meant to be, and whether it may be the user's own after all."""
+    if isinstance(value, type):
+        # A class that is defined in the workflow's body has its own name; any other was given one.
+        return (None if value.__name__ == name else misspelt(name, OPTIONS)), True
+    if isinstance(value, (FunctionType, staticmethod, classmethod)):
+        return misspelt(name, _METHODS), True
+    if isinstance(value, property) or inspect.isdatadescriptor(value):
+        return None, True
+    return nearest(name, OPTIONS), False
 
 
 def _check_tags(workflow: type[Workflow], draft: _Draft) -> None:
@@ -300,7 +323,8 @@ def _report_unknown(step: type, where: str, draft: _Draft) -> None:
         *([] if step.execute is not Step.execute else ["no execute"]),
         *([] if step.events else ["no events"]),
     ]
-    draft.report(f"{where} has {step.__name__}, an unknown step: it has {' and '.join(missing)}")
+    hints = "".join(f"; {hint}" for hint in check_spelling(step))
+    draft.report(f"{where} has {step.__name__}, an unknown step: it has {' and '.join(missing)}{hints}")
 
 
 def _steps(initial: Target | None, draft: _Draft) -> list[StepClass]:
@@ -314,18 +338,29 @@ def _steps(initial: Target | None, draft: _Draft) -> list[StepClass]:
     return list(found)
 
 
-def _check_keys(steps: Iterable[StepClass], draft: _Draft) -> None:
+def _check_keys(steps: Iterable[StepClass], draft: _Draft) -> set[StepClass]:
+    """Reports keys that are taken; gives the steps that are one step to whoever wrote them, made anew by ``named``."""
     holders: dict[str, StepClass] = {}
+    doubled: set[StepClass] = set()
     for step in steps:
         if step.key == Done.key and step is not Done:
             draft.report(f"step {step.__name__} has the key 'done', which is Done's")
             continue
         holder = holders.setdefault(step.key, step)
-        if holder is not step:
+        if holder is step:
+            continue
+        if is_same_name(holder, step):
+            doubled |= {holder, step}
+            draft.report(
+                f"{step.__name__} stands here more than once, and each call of named makes another step: keep it in a "
+                "variable, and use that"
+            )
+        else:
             draft.report(
                 f"{holder.__name__} and {step.__name__} have one key, {step.key!r}; "
                 f"use {step.__name__}.named('another_key')"
             )
+    return doubled
 
 
 def _check_configs(draft: _Draft) -> None:

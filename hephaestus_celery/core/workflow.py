@@ -102,10 +102,14 @@ class Workflow:
     def targets(cls, source: StepClass, event: str, context: Context) -> tuple[Target, ...]:
         """Where ``event`` of ``source`` leads; calls the ``@route`` method where there is one.
 
-        Raises ``ValueError`` naming the method and the value when it gives anything but declared targets, and whatever
-        the method raises.
+        Raises ``RouteError`` (a ``ValueError``) naming the method and the value when it gives anything but declared
+        targets, or the event when it leads nowhere; and whatever the method raises.
         """
-        declared = cls.graph.table[source, event]
+        declared = cls.graph.table.get((source, event))
+        if declared is None:
+            raise validation.RouteError(
+                f"step {source.key} ({source.__name__}) gave the event {event!r}, which has no transition"
+            )
         method = cls._routes.get((source, event))
         if method is None:
             return declared

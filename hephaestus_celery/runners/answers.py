@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hephaestus_celery.core.context import check_mapping
@@ -58,6 +58,14 @@ class Failed:
         """The reason as text."""
         return _shown(self.reason)
 
+    @property
+    def account(self) -> str:
+        """The reason as the history gives it: an exception with its type, which some say nothing without (``KeyError``)."""
+        if not isinstance(self.reason, BaseException) or isinstance(self.reason, (AttemptLostError, StepFailedError)):
+            return self.message
+        name, text = _type_name(type(self.reason)), self.message
+        return f"{name}: {text}" if text else name
+
 
 Answer = Completed | Suspended | Failed
 
@@ -79,8 +87,13 @@ def call(
         answer: object = step().execute(instance, config, instance.context)
         if inspect.isawaitable(answer):
             answer = asyncio.run(_awaited(answer))
-        return _checked(step, answer, limit=limit)
     except BaseException as error:  # noqa: BLE001 - a step may raise anything, and all of it is a failed attempt
+        return failed(error, exits=exits)
+    try:
+        return _checked(step, answer, limit=limit)
+    except (TypeError, ValueError) as error:  # DataError too: no further attempt mends an answer that may not be given
+        return replace(failed(error), retry=False)
+    except BaseException as error:  # noqa: BLE001 - mappings of the user's own may raise anything too
         return failed(error, exits=exits)
 
 

@@ -27,7 +27,7 @@ from hephaestus_celery.core.run import Due, Verdict
 from hephaestus_celery.core.step import Step
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import stories
-from hephaestus_celery.runners.answers import Answer, Completed, Failed, Suspended, call, called, failed, lost, stuck
+from hephaestus_celery.runners.answers import Answer, Completed, Failed, Suspended, call, failed, lost, stuck
 from hephaestus_celery.runners.base import Message, Runner
 from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.keeper import LeaseKeeper
@@ -227,8 +227,6 @@ class Driver:
         workflow, step = job.scene.instance.workflow, job.scene.step
         if job.launches_done:
             return ()
-        if (step, answer.event) not in workflow.graph.table:
-            raise ValueError(f"{called(step)} gave the event {answer.event!r}, which has no transition")
         if (step, answer.event) in workflow.graph.dynamic:
             mine = EMPTY if answer.result is None else codec.decode(answer.result)
             context = replace(context, steps=MappingProxyType({**context.steps, step.key: mine}))
@@ -377,7 +375,7 @@ class Driver:
             kind="attempt",
             step=step,
             attempt=state.attempt,
-            reason=answer.message,
+            reason=answer.account,
             worker=state.worker or worker.hostname,
         )
         common = {"operation": f"{fence}f", "run_id": run_id, "step": step, "fence": fence, "entry": entry}
@@ -398,7 +396,7 @@ class Driver:
                 run_id=job.scene.instance.run_id,
                 step=job.scene.step.key,
                 fence=job.fence,
-                entry=self._entry(job, kind="attempt", reason=answer.message),
+                entry=self._entry(job, kind="attempt", reason=answer.account),
                 failure=codec.encode(answer.failure),
             )
         )
@@ -419,7 +417,7 @@ class Driver:
                 run_id=scene.instance.run_id,
                 step=scene.step.key,
                 fence=job.fence,
-                entry=self._entry(job, kind="attempt", reason=answer.message),
+                entry=self._entry(job, kind="attempt", reason=answer.account),
                 delay=int(delay * 1e6),
             )
         )

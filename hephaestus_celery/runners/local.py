@@ -12,8 +12,9 @@ from hephaestus_celery.exceptions import ConfigurationError, HephaestusError
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.jobs import Worker
+from hephaestus_celery.runners.messages import left_to_others
 from hephaestus_celery.runners.scheduler import Scheduler
-from hephaestus_celery.storage.base import Parcel, Refusal
+from hephaestus_celery.storage.base import Parcel, Refusal, Refused
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -36,6 +37,7 @@ class LocalRunner:
         self._scheduler: Scheduler | None = None
         self._told = threading.Condition()
         self._telling: Counter[str] = Counter()
+        self._noted: set[str] = set()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="hephaestus")
 
     def bind(self, driver: Callable[[], Driver]) -> None:
@@ -88,6 +90,9 @@ class LocalRunner:
         driver = self._driver()
         job = driver.claim(message.workflow, message.run_id, message.step, message.attempt, worker=Worker())
         if isinstance(job, Refusal):
+            if job.reason is Refused.UNKNOWN_VERSION and job.detail not in self._noted:
+                self._noted.add(job.detail)
+                logger.warning("%s", left_to_others(job.detail, message.step))
             return
         job.announce()
         with driver.hold(job):

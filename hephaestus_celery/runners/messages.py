@@ -48,6 +48,21 @@ def versions_with(workflow: str, step: str) -> list[int]:
     return [version for version, found in known.items() if found is not None and step in found.graph.by_key]
 
 
+def left_to_others(detail: str, step: str) -> str:
+    """What a worker says of a step that it leaves to others; ``detail`` is that of an ``UNKNOWN_VERSION``."""
+    name, _, version = detail.partition(" version ")
+    if version.isdecimal() and WORKFLOWS.find(name, int(version)) is not None:
+        return (
+            f"this worker's workflow {detail} has no step {step!r}, and a run of it is to execute that; it is left to "
+            "workers that have the step. A changed workflow needs a new version: bring the step back, give the change a "
+            "version of its own, or keep workers of the old deployment until its runs have ended"
+        )
+    return (
+        f"this worker does not know workflow {detail}; its steps are left to workers that do. Deploy the code that "
+        "defines it, or keep workers of the old deployment until its runs have ended"
+    )
+
+
 def limit_of(workflow: str, versions: Sequence[int], step: str, *, margin: float) -> int | None:
     """Microseconds until the store takes an attempt away: ``margin`` seconds after its time limit.
 

@@ -550,3 +550,16 @@ def test_parallel_branches_run_side_by_side(hephaestus):
         transitions = {(Start, "go"): branches, **{(branch, "met"): Done for branch in branches}}
 
     assert Meeting.start("a1").wait(20).status == "completed"
+
+
+def test_a_step_that_was_taken_out_of_a_workflow_is_told_as_that(caplog):
+    def flow(**attributes):
+        return type("Shrinking", (Workflow,), {"__module__": "shop", "unique": Unique("shrinking"), **attributes})
+
+    with Hephaestus() as hephaestus:
+        first = flow(initial_step=Ask, transitions={(Ask, event): Done for event in Ask.events})
+        handle = hephaestus.start_instance(first, id="x1")
+        eventually(lambda: handle.get().status == "waiting")
+        flow(initial_step=Start, transitions={(Start, "go"): Done})
+        handle.resume("yes")
+        eventually(lambda: "workflow shop.Shrinking version 1 has no step 'ask'" in caplog.text)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from hephaestus_celery import ConfigurationError, RetryPolicy, Settings
-from hephaestus_celery.config import UNSET, read_settings
+from hephaestus_celery.config import UNSET, read_settings, unknown_settings
 from hephaestus_celery.core.retry import DEFAULT_RETRY
 
 DURATIONS = ["state_timeout", "lease", "dispatch_timeout", "retention"]
@@ -172,3 +172,18 @@ def test_a_default_retry_that_is_none_is_refused(value):
     assert refusal_of("default_retry", value) == (
         f"hephaestus_default_retry must be a RetryPolicy or a mapping of its arguments, not {value!r}"
     )
+
+
+def test_a_setting_that_nobody_reads_is_told_with_the_nearest_name():
+    names = ["hephaestus_leese", "HEPHAESTUS_RETENTON", "hephestus_lease", "hephaestos_zzz", "hephaestus_zzz"]
+    found = unknown_settings(
+        [*names, "hephaestus_lease", "HEPHAESTUS_LEASE", "task_acks_late", "hermes_lease", "hephaestus"]
+    )
+    assert [problem.partition(";")[2][:46] for problem in found] == [
+        " did you mean hephaestus_retention?",
+        " settings are hephaestus_state_backend, hephae",
+        " did you mean hephaestus_lease?",
+        " settings are hephaestus_state_backend, hephae",
+        " did you mean hephaestus_lease?",
+    ]
+    assert found[2].startswith("hephaestus_leese is no setting of hephaestus-celery;")

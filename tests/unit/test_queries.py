@@ -8,6 +8,7 @@ import pytest
 from defining import define, sound
 
 from hephaestus_celery import Status, Unique, Workflow
+from hephaestus_celery.core.wording import shown
 from hephaestus_celery.queries import Page, read_query
 from hephaestus_celery.storage.base import Query
 
@@ -66,7 +67,7 @@ def test_a_status_is_a_name_or_a_member(status):
 @pytest.mark.parametrize("status", ["done", "", 5, ["failed"], "FAILED"])
 def test_an_unknown_status_names_the_known_ones(status):
     assert refusal_of(status=status) == (
-        f"{status!r} is no status; one of pending, running, waiting, completed, failed, cancelled"
+        f"status has {status!r}, which is no status; one of pending, running, waiting, completed, failed, cancelled"
     )
 
 
@@ -81,7 +82,7 @@ def test_statuses_that_are_no_list_are_refused(statuses):
 
 
 def test_an_unknown_status_in_a_list_is_refused():
-    assert refusal_of(status_in=["failed", "done"]).startswith("'done' is no status")
+    assert refusal_of(status_in=["failed", "done"]).startswith("status_in has 'done', which is no status")
 
 
 def test_both_kinds_of_status_must_match():
@@ -175,7 +176,7 @@ def test_texts_are_strings():
     [datetime(2024, 1, 1), date(2024, 1, 1), "2024-01-01", 1704067200, datetime(2024, 1, 1, tzinfo=Nowhere())],  # noqa: DTZ001
 )
 def test_a_time_that_is_no_aware_datetime_is_refused(name, value):
-    assert refusal_of(**{name: value}) == f"{name} must be an aware datetime, not {value!r}"
+    assert refusal_of(**{name: value}) == f"{name} must be an aware datetime, not {shown(value)}"
 
 
 @pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=5, minutes=45))])

@@ -9,6 +9,7 @@ from celery import Celery
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.concurrency.solo import TaskPool as SoloPool
 
+from hephaestus_celery.runners.celery.settings import misspelt_settings
 from hephaestus_celery.runners.celery.task import StepTask
 
 logger = logging.getLogger("hephaestus_celery")
@@ -18,6 +19,8 @@ _SHOWN = 3
 
 def advise(app: Celery, consumer: Any) -> None:
     """Log what is wrong with the settings of a worker whose consumer is connected."""
+    for problem in misspelt_settings(app):
+        logger.warning("%s", problem)
     if _can_fall_silent(app, consumer):
         logger.warning(
             "a pool of threads may take no more messages after RabbitMQ was away; "

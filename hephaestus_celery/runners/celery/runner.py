@@ -26,7 +26,7 @@ from hephaestus_celery.runners.celery.sealing import Sealer
 from hephaestus_celery.runners.celery.task import StepTask, register
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.jobs import Worker
-from hephaestus_celery.runners.messages import parse
+from hephaestus_celery.runners.messages import left_to_others, parse
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.base import Parcel, Refusal, Refused
 
@@ -151,16 +151,11 @@ class CeleryRunner:
             return
         outcome.tell()
 
-    def note_unknown(self, workflow: str) -> None:
-        """Log, once per workflow and version, that this worker leaves its steps to others."""
-        if workflow in self._noted:
-            return
-        self._noted.add(workflow)
-        logger.warning(
-            "this worker does not know workflow %s; its steps are left to workers that do. Deploy the code that "
-            "defines it, or keep workers of the old deployment until its runs have ended",
-            workflow,
-        )
+    def note_unknown(self, workflow: str, step: str) -> None:
+        """Log, once per workflow and version, that this worker leaves steps of it to others."""
+        if workflow not in self._noted:
+            self._noted.add(workflow)
+            logger.warning("%s", left_to_others(workflow, step))
 
     def _worker_signals(self) -> list[tuple[Any, Callable[..., None]]]:
         return [
@@ -200,7 +195,7 @@ class CeleryRunner:
         except StorageError:
             return  # the next message of that task says so
         if isinstance(refusal, Refusal) and refusal.reason is Refused.UNKNOWN_VERSION:
-            self.note_unknown(refusal.detail)
+            self.note_unknown(refusal.detail, key)
 
     def _stop_scheduler(self) -> None:
         if self._scheduler is not None:

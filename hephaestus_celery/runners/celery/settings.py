@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from celery import Celery
 
-from hephaestus_celery.config import UNSET, Settings, read_settings
+from hephaestus_celery.config import UNSET, Settings, read_settings, unknown_settings
 from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.storage.redis.connection import is_redis_url
 
@@ -19,6 +19,14 @@ def settings_of(app: Celery) -> Settings:
         return app.conf.get(name, UNSET)
 
     return read_settings(get)
+
+
+def misspelt_settings(app: Celery) -> list[str]:
+    """A sentence for each setting of the application that looks like one of ours and is none."""
+    conf: Any = app.conf
+    prefix = (conf.prefix or "").lower()
+    names = {str(name) for name in conf}
+    return unknown_settings(name[len(prefix) :] if name.lower().startswith(prefix) else name for name in names)
 
 
 def is_eager(app: Celery) -> bool:

@@ -143,7 +143,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
                     run_id,
                 )
             case Refused.UNKNOWN_VERSION:
-                self.runner.note_unknown(refusal.detail)
+                self.runner.note_unknown(refusal.detail, step)
             case Refused.STALE | Refused.TAKEN:
                 logger.debug("run %s step %s: a late or doubled message (%s)", run_id, step, refusal.reason)
 

@@ -155,6 +155,75 @@ def test_a_misspelled_option_is_a_problem_that_names_the_right_one():
     assert problems_of(**sound(transition={})) == ("transition is no option of a workflow; did you mean transitions?",)
 
 
+def test_a_misspelled_option_beside_the_right_one_is_found_whatever_its_value():
+    def version_fro(cls, versions, options): ...
+
+    found = problems_of(**sound(inital_step=A, transitons=B, versionfor=1, version_fro=version_fro))
+    assert found == (
+        "inital_step is no option of a workflow; did you mean initial_step?",
+        "transitons is no option of a workflow; did you mean transitions?",
+        "versionfor is no option of a workflow; did you mean version?",
+        "version_fro is no option of a workflow; did you mean version_for?",
+    )
+
+
+def test_what_a_workflow_has_of_its_own_is_no_misspelled_option():
+    tags_of_order = a_step("Tags", "ok")
+    assert define(**sound(Tags=tags_of_order, Helper=int, version_name=lambda: 1, by_tag=property(len), LIMIT=3, _a=1))
+
+
+def test_a_misspelled_option_of_a_step_is_a_problem_of_the_workflows_that_use_it():
+    base = a_step("Base", "ok", retries=3, timelimit=5)
+    charge = type("Charge", (base,), {"queue_name": "slow", "prioritiy": 1, "Events": ("a",), "soft_time_limit": 3})
+    assert problems_of(initial_step=charge, transitions={(charge, "ok"): Done}) == (
+        "step Charge: queue_name is no option of a step; did you mean queue?",
+        "step Charge: prioritiy is no option of a step; did you mean priority?",
+        "step Charge: Events is no option of a step; did you mean events?",
+        "step Charge: soft_time_limit is no option of a step; did you mean time_limit?",
+        "step Base: retries is no option of a step; did you mean retry?",
+        "step Base: timelimit is no option of a step; did you mean time_limit?",
+    )
+
+
+def test_a_step_without_execute_is_told_what_it_has_instead():
+    class Charge(Step):
+        events = ("ok",)
+
+        def excute(self, instance, config, context): ...
+
+    [problem] = problems_of(initial_step=Charge)
+    assert problem == (
+        "initial_step has Charge, an unknown step: it has no execute; step Charge: excute is no option of a step; did you "
+        "mean execute?"
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["url", "client", "timeout", "keys", "api_key", "entry", "query", "name", "request", "limit", "RETRIES", "_retries",
+     "event_name", "retry_after", "times", "model", "key_prefix", "session", "version"],
+)  # fmt: skip
+def test_what_a_step_has_of_its_own_is_no_misspelled_option(name):
+    step = type("Own", (A,), {name: 1})
+    assert define(initial_step=step, transitions={(step, "ok"): Done})
+
+
+def test_a_step_that_is_named_anew_at_each_place_is_to_be_kept_in_a_variable():
+    found = problems_of(**sound(transitions={(A, "ok"): B.named("second"), (B.named("second"), "ok"): Done}))
+    [problem] = found
+    assert problem == (
+        "B.named('second') stands here more than once, and each call of named makes another step: keep it in a variable, "
+        "and use that"
+    )
+
+
+def test_two_steps_that_were_given_one_key_are_two_steps():
+    [problem] = problems_of(
+        **sound(transitions={(A, "ok"): [b := B.named("x"), c := C.named("x")], (b, "ok"): Done, (c, "ok"): Done})
+    )
+    assert problem == "B.named('x') and C.named('x') have one key, 'x'; use C.named('x').named('another_key')"
+
+
 def test_an_option_like_no_other_is_a_problem_that_lists_the_options():
     (problem,) = problems_of(**sound(zzz=1))
     assert problem == (

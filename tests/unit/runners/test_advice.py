@@ -53,6 +53,21 @@ def test_threads_on_rabbitmq_that_are_set_right_are_told_nothing(told):
     assert told("amqp://", ThreadPool, worker_enable_prefetch_count_reduction=False) == []
 
 
+def test_a_setting_that_nobody_reads_is_told(told):
+    [message] = told("redis://", PreforkPool, hephaestus_leese=3)
+    assert message == "hephaestus_leese is no setting of hephaestus-celery; did you mean hephaestus_lease?"
+
+
+def test_settings_of_an_object_with_a_namespace_are_looked_at_too(caplog, redis_url):
+    settings = SimpleNamespace(CELERY_HEPHAESTUS_STATE_BACKEND=redis_url, CELERY_HEPHAESTUS_LEESE=3, OTHER=1)
+    app = Celery("advice", broker="redis://", set_as_current=False)
+    app.config_from_object(settings, namespace="CELERY")
+    with Hephaestus(app):
+        advise(app, SimpleNamespace(connection=app.connection_for_read(), pool=PreforkPool(app=app)))
+    app.close()
+    assert [message.partition(";")[2] for message in caplog.messages] == [" did you mean hephaestus_lease?"]
+
+
 UNLISTED = {"broker_transport_options": {"ack_emulation": False}}
 
 

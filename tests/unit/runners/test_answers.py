@@ -94,7 +94,7 @@ def test_a_timeout_that_is_none_is_a_failed_attempt(timeout, word):
     answer = run(Async(timeout=timeout))
     assert (type(answer), answer.retry, "charge" in answer.message, word in answer.message) == (
         Failed,
-        True,
+        False,
         True,
         True,
     )
@@ -173,6 +173,42 @@ def test_updates_that_can_not_be_carried_are_a_failed_attempt(field, value):
 def test_updates_that_are_too_large_are_a_failed_attempt():
     answer = run(Ok("ok", {"a": "x" * 2000}))
     assert (type(answer), "step charge (Charge): context" in answer.message) == (Failed, True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, "ok", 1, {"event": "ok"}, Ok("unheard"), Ok(["ok"]), Ok("ok", [1]), Ok("ok", {"a": object()}),
+     Ok("ok", metadata={"a": (1,)}), Ok("ok", {"a": "x" * 2000}), Async(timeout="soon"), Async(timeout=-1)],
+    ids=repr,
+)  # fmt: skip
+def test_an_answer_that_breaks_the_contract_is_not_tried_again(answer):
+    assert run(answer, events=("ok", "timeout")).retry is False
+
+
+def test_an_answer_whose_own_code_fails_may_be_tried_again():
+    class Remote(dict):
+        def items(self):
+            raise ConnectionError("away")
+
+    answer = run(Ok("ok", Remote(a=1)))
+    assert (answer.retry, answer.failure["type"]) == (True, "ConnectionError")
+
+
+def test_what_was_raised_is_tried_again_whatever_its_type():
+    assert run(None, execute=raising(TypeError("no"))).retry is True
+
+
+def test_the_history_names_the_type_of_what_was_raised_and_not_of_what_was_answered():
+    answers = [run(None, execute=raising(error)) for error in (KeyError("x"), TimeoutError(), asyncio.QueueFull())]
+    answers += run(Error("no stock")), lost("step a: gone"), stuck("a")
+    assert [answer.account for answer in answers][:5] == [
+        "KeyError: 'x'",
+        "TimeoutError",
+        "asyncio.queues.QueueFull",
+        "no stock",
+        "step a: gone",
+    ]
+    assert answers[5].account.startswith("nothing is left to do")
 
 
 def test_a_reason_that_can_not_be_shown_costs_no_more_than_its_text():

@@ -12,7 +12,7 @@ from defining import A, B, a_step, define
 from hephaestus_celery import Done
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.identity import new_run_id
-from hephaestus_celery.runners.messages import LIMIT_MARGIN, WIDE, limit_of, messages, parse, past_of
+from hephaestus_celery.runners.messages import LIMIT_MARGIN, WIDE, left_to_others, limit_of, messages, parse, past_of
 
 RUN = new_run_id(milliseconds=1_700_000_000_000, instance_id="orderid::a1", random_bits=5)
 
@@ -172,3 +172,11 @@ def test_steps_of_one_dispatch_are_messages_in_its_order(name):
         "b",
         "a",
     ]
+
+
+def test_a_step_that_was_taken_out_is_not_called_an_unknown_workflow(name):
+    define(name=name, initial_step=A, transitions={(A, "ok"): Done})
+    lacking = left_to_others(f"{name} version 1", "charge")
+    assert lacking.startswith(f"this worker's workflow {name} version 1 has no step 'charge'")
+    unknown = left_to_others(f"{name} version 2", "charge")
+    assert unknown.startswith(f"this worker does not know workflow {name} version 2; its steps are left")

@@ -1,0 +1,55 @@
+"""Names that were probably meant: for attributes and settings that nobody reads."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+
+_SHORT = 5
+"""Of names with fewer letters every second word is a neighbour."""
+
+
+def nearest(name: str, options: Collection[str]) -> str | None:
+    """The option that is most like ``name``, however unlike; None where none is."""
+    close = difflib.get_close_matches(name, options, n=1)
+    return close[0] if close else None
+
+
+def misspelt(name: str, options: Collection[str], *, aliases: Mapping[str, str] = MappingProxyType({})) -> str | None:
+    """The option that ``name`` is surely meant to be, where names of the user's own are allowed too.
+
+    That is one that differs in case or underscores only, by one letter (left out, put in, replaced, or two exchanged; two
+    letters in long ones), or that goes by another name, which ``aliases`` tells. None where ``name`` is an option itself.
+    """
+    if name in options:
+        return None
+    if name in aliases:
+        return aliases[name]
+    plain = _plain(name)
+    for option in options:
+        wanted = _plain(option)
+        if plain == wanted:
+            return option
+        allowed = 2 if len(wanted) > 2 * _SHORT else 1
+        if len(wanted) >= _SHORT and _distance(plain, wanted) <= allowed:
+            return option
+    return None
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def _distance(one: str, other: str) -> int:
+    """How many letters must be left out, put in, replaced, or exchanged with the next one, to make one of the other."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        earlier, before, row = before, row, [i]
+        for j, wanted in enumerate(other, 1):
+            least = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and (letter, one[i - 2]) == (other[j - 2], wanted):
+                least = min(least, earlier[j - 2] + 1)
+            row.append(least)
+    return row[-1]

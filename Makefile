@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test bench check lint types imports docs build ci clean
+.PHONY: demo test bench check lint types imports docs build pins ci clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -43,6 +43,12 @@ build: $(STAMP)  ## The wheel, installed into a clean environment and used there
 	$(PYTHON) -m venv build/wheel-check
 	build/wheel-check/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[embedded]"
 	cd build && wheel-check/bin/hephaestus-celery demo --limit 3
+
+PIN := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.13 --python-platform linux --generate-hashes --no-header --no-annotate
+
+pins: $(STAMP)  ## Write down anew which releases the images of Dockerfile install
+	$(PIN) pyproject.toml --extra demo --output-file docker/requirements.txt
+	echo flower | $(PIN) - --constraint docker/requirements.txt --output-file docker/flower.txt
 
 ci: check  ## All that CI does
 	$(MAKE) test OPTIONS="--cov --cov-report=term:skip-covered"

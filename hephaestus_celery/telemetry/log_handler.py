@@ -1,8 +1,9 @@
 """A handler that writes the events to the logger ``hephaestus_celery``.
 
 Messages of an instance begin with ``[instance id] ``. For formatters that write structured logs the records carry
-``instance_id``, ``run_id``, ``workflow`` (its name), ``step`` (its key), ``event`` (what the step gave or got),
-``duration_ms`` and ``telemetry_event`` (the dotted name of the event); each is None where it has no meaning.
+``instance_id``, ``run_id``, ``workflow`` (its name), ``step`` (its key), ``hephaestus_event`` (what the step gave or
+got), ``duration_ms`` and ``telemetry_event`` (the dotted name of the event); each is None where it has no meaning. None of
+these is a name that formatters use themselves, as structlog does with ``event`` and pythonjsonlogger with ``message``.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ DEFAULT_LEVELS: Final[Mapping[EventName, int]] = MappingProxyType(
         names.STEP_RESCUE: logging.WARNING,
     }
 )
-"""The level of each event unless ``attach`` is told another."""
+"""The level of each event unless ``attach`` is told another; a failed attempt that will be retried is a warning."""
+
+_RETRIED: Final[EventName] = (*names.STEP_EXCEPTION, "retried")
 
 _Writer: TypeAlias = Callable[[dict[str, Any], dict[str, Any]], str]
 
@@ -53,7 +56,8 @@ def attach(level: Mapping[EventName, int | str] | None = None, events: Iterable[
     overrides = {_known(event): _checked_level(event, wanted) for event, wanted in (level or {}).items()}
     chosen = [*names.events(), *overrides] if events is None else [_known(event) for event in events]
     levels = {event: overrides.get(event, DEFAULT_LEVELS[event]) for event in chosen}
-    dispatcher.attach_many(HANDLER_ID, levels, handle_event, levels)
+    retried = overrides.get(names.STEP_EXCEPTION, logging.WARNING)
+    dispatcher.attach_many(HANDLER_ID, levels, handle_event, {**levels, _RETRIED: retried})
 
 
 def detach() -> None:
@@ -66,6 +70,8 @@ def handle_event(
 ) -> None:
     """Write one event; ``config`` holds the level of each."""
     level = config[event]
+    if event == names.STEP_EXCEPTION and metadata.get("will_retry"):
+        level = config.get(_RETRIED, level)
     if not _logger.isEnabledFor(level):
         return
     text = _WRITERS[event](measurements, metadata)
@@ -76,7 +82,7 @@ def handle_event(
         "run_id": metadata.get("run_id"),
         "workflow": label(metadata["workflow"]) if "workflow" in metadata else None,
         "step": step_label(metadata) if has_step else _step_beside(metadata),
-        "event": metadata.get("event", metadata.get("resume_event")),
+        "hephaestus_event": metadata.get("event", metadata.get("resume_event")),
         "duration_ms": _milliseconds(measurements.get("duration")),
         "telemetry_event": ".".join(event),
     }

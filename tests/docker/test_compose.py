@@ -168,6 +168,10 @@ def test_rabbitmq_may_be_the_broker(compose, engine):
     compose.up(profile="rabbitmq")
     printed = compose.ended()
     assert re.search(r"distribution::celery +completed", printed)
+    [broker] = compose.containers("rabbitmq")
+    assert settings_of(broker)["ReadonlyRootfs"]
+    code, output = broker.exec_run("id -un")
+    assert (code, output.strip()) == (0, b"rabbitmq")
     worker, _ = compose.containers("worker")
     assert "amqp://guest:**@rabbitmq" in worker.logs().decode()
 
@@ -211,6 +215,15 @@ def test_workers_have_no_more_rights_than_they_need(compose):
     assert not any(valkey.attrs["NetworkSettings"]["Ports"].values())
     code, output = valkey.exec_run("valkey-cli config get maxmemory-policy")
     assert (code, output.split()[-1]) == (0, b"noeviction")
+
+
+def test_no_service_of_any_profile_is_more_open_than_the_others(command, engine):
+    result = Compose(command, engine).run("--profile", "*", "config", "--format", "json")
+    for name, service in json.loads(result.stdout)["services"].items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert {port.get("host_ip") for port in service.get("ports", ())} <= {"127.0.0.1"}, name
 
 
 def test_the_file_is_what_compose_understands(command, engine):

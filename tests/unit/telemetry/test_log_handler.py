@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
+import pythonjsonlogger.json
+import structlog
+from celery.app.log import TaskFormatter
 
 from hephaestus_celery import telemetry
 from hephaestus_celery.telemetry import log_handler
@@ -68,7 +72,7 @@ LEVELS = {
     "workflow.transition": "DEBUG",
     "step.start": "INFO",
     "step.stop": "INFO",
-    "step.exception": "ERROR",
+    "step.exception": "WARNING",  # it will be retried
     "step.async": "WARNING",
     "step.resume": "INFO",
     "engine.advance": "DEBUG",
@@ -163,7 +167,7 @@ def test_an_event_without_anything_from_the_runner_is_logged(log, instance, char
 
 
 def carried(record):
-    names = ("instance_id", "run_id", "workflow", "step", "event", "duration_ms", "telemetry_event")
+    names = ("instance_id", "run_id", "workflow", "step", "hephaestus_event", "duration_ms", "telemetry_event")
     return {name: getattr(record, name) for name in names}
 
 
@@ -174,7 +178,7 @@ def test_a_record_of_a_step_carries_its_fields(log, emit, instance):
         "run_id": instance.run_id,
         "workflow": "shop.telemetry.OrderFlow",
         "step": "charge",
-        "event": "charged",
+        "hephaestus_event": "charged",
         "duration_ms": 12,
         "telemetry_event": "hephaestus.step.stop",
     }
@@ -187,7 +191,7 @@ def test_what_has_no_meaning_for_an_event_is_none(log, emit):
         "run_id": None,
         "workflow": None,
         "step": None,
-        "event": None,
+        "hephaestus_event": None,
         "duration_ms": None,
         "telemetry_event": "hephaestus.runner.init",
     }
@@ -200,7 +204,7 @@ def test_an_unknown_duration_is_none_in_the_record(log, emit):
 
 def test_a_transition_carries_the_step_that_it_comes_from(log, emit):
     emit("workflow.transition")
-    assert (log.records[0].step, log.records[0].event) == ("validate_order", "valid")
+    assert (log.records[0].step, log.records[0].hephaestus_event) == ("validate_order", "valid")
 
 
 def test_a_failed_run_carries_the_step_that_failed_it(log, emit):
@@ -210,7 +214,7 @@ def test_a_failed_run_carries_the_step_that_failed_it(log, emit):
 
 def test_a_resume_carries_the_event_that_came(log, emit):
     emit("step.resume")
-    assert log.records[0].event == "paid"
+    assert log.records[0].hephaestus_event == "paid"
 
 
 # --- attach and detach
@@ -322,3 +326,46 @@ def test_a_level_that_is_off_builds_no_message(attach_log, instance, charge, cap
     caplog.set_level(logging.CRITICAL, logger="hephaestus_celery")
     telemetry.step_exception(instance, charge, 1, "error", Reason(), None, {})
     assert printed == []
+
+
+def test_a_failure_for_good_is_an_error(log, instance, charge):
+    telemetry.step_exception(instance, charge, MS, "error", ValueError("no"), None, {"will_retry": False})
+    assert [record.levelname for record in log.records] == ["ERROR"]
+
+
+def test_a_level_given_for_failures_holds_for_those_that_will_be_retried_too(attach_log, caplog, emit):
+    attach_log(level={telemetry.step_exception_event(): "info"})
+    emit("step.exception")
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
+def through_structlog(record):
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.processors.TimeStamper()],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+    return json.loads(formatter.format(record))
+
+
+def through_json_logger(record):
+    return json.loads(pythonjsonlogger.json.JsonFormatter("%(asctime)s %(message)s", timestamp=True).format(record))
+
+
+def through_celery(record):
+    shown = TaskFormatter("%(message)s|%(task_name)s").format(record)
+    return {"message": shown.rpartition("|")[0], **vars(record)}
+
+
+@pytest.mark.parametrize("formatter", [through_structlog, through_json_logger, through_celery])
+@pytest.mark.parametrize("name", [*MESSAGES, "runner.init"])
+def test_no_field_of_ours_hides_what_a_formatter_writes_itself(log, emit, name, formatter):
+    emit(name)
+    record = log.records[0]
+    shown = formatter(record)
+    assert shown["message"] == record.getMessage()
+    fields = ("instance_id", "run_id", "workflow", "step", "hephaestus_event", "duration_ms", "telemetry_event")
+    assert {field: shown[field] for field in fields} == {field: getattr(record, field) for field in fields}

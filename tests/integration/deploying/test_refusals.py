@@ -109,6 +109,14 @@ def test_a_full_memory_can_be_read(stand, storage, configured):
     assert (run.load().status, run.history(), len(storage.list_runs(Query())[0])) == ("pending", [], 1)
 
 
+def test_a_full_memory_lets_a_run_begin_and_refuses_what_comes_of_it(stand, configured):
+    run = stand.start()
+    configured(maxmemory="1", maxmemory_policy="noeviction")
+    run.claim("a")
+    assert run.load().status == "running"
+    assert "its memory is full" in refusal(lambda: run.complete("a"))
+
+
 def test_what_was_refused_is_applied_when_there_is_room_again(stand, configured):
     run = stand.start()
     run.claim("a")

@@ -8,11 +8,11 @@ WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY hephaestus_celery hephaestus_celery
 COPY examples examples
-COPY docker docker
+COPY deploy/docker deploy/docker
 # What is installed are the releases that `make pins` wrote down, and no others.
 RUN python -m venv /opt/venv \
     && /opt/venv/bin/pip wheel --quiet --disable-pip-version-check --no-cache-dir --no-deps --wheel-dir /dist . \
-    && /opt/venv/bin/pip install --quiet --disable-pip-version-check --no-cache-dir --require-hashes -r docker/requirements.txt \
+    && /opt/venv/bin/pip install --quiet --disable-pip-version-check --no-cache-dir --require-hashes -r deploy/docker/requirements.txt \
     && /opt/venv/bin/pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps /dist/*.whl
 
 FROM ${PYTHON_IMAGE} AS worker
@@ -36,7 +36,7 @@ CMD ["celery", "-A", "verify_environment", "worker", "--loglevel", "INFO", "--co
 
 FROM worker AS flower
 USER 0
-COPY docker/flower.txt /tmp/flower.txt
+COPY deploy/docker/flower.txt /tmp/flower.txt
 RUN /opt/venv/bin/pip install --quiet --disable-pip-version-check --no-cache-dir --require-hashes -r /tmp/flower.txt
 USER 10001:10001
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \

@@ -47,8 +47,8 @@ build: $(STAMP)  ## The wheel, installed into a clean environment and used there
 PIN := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.13 --python-platform linux --generate-hashes --no-header --no-annotate
 
 pins: $(STAMP)  ## Write down anew which releases the images of Dockerfile install
-	$(PIN) pyproject.toml --extra demo --output-file docker/requirements.txt
-	echo flower | $(PIN) - --constraint docker/requirements.txt --output-file docker/flower.txt
+	$(PIN) pyproject.toml --extra demo --output-file deploy/docker/requirements.txt
+	echo flower | $(PIN) - --constraint deploy/docker/requirements.txt --output-file deploy/docker/flower.txt
 
 ci: check  ## All that CI does
 	$(MAKE) test OPTIONS="--cov --cov-report=term:skip-covered"

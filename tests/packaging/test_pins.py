@@ -17,7 +17,7 @@ FILES = [ROOT / "Dockerfile", ROOT / "docker-compose.yml", *sorted((ROOT / "test
 
 def pins(name):
     """The releases of a file, each with its hashes."""
-    text = (ROOT / "docker" / name).read_text(encoding="utf-8").replace("\\\n", "")
+    text = (ROOT / "deploy/docker" / name).read_text(encoding="utf-8").replace("\\\n", "")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     found = [re.fullmatch(r"([\w.-]+)==(\S+)((?:\s+--hash=sha256:[0-9a-f]{64})+)\s*", line) for line in lines]
     assert all(found), lines

@@ -1,16 +1,19 @@
 """Load, decide, commit, tell: written once for all runners.
 
 A runner hands a message in and gets a :class:`Job` or a refusal; :meth:`Job.announce` tells that it began,
-:meth:`Driver.execute` runs the step, and :meth:`Driver.commit` decides, commits, and gives an :class:`Outcome` with what
-is to be told and what is to be sent. Nothing is told before it is committed, and nothing is sent before it was told: that is what makes
+:meth:`Driver.execute` runs the step, :meth:`Driver.commit` decides, commits, and gives an :class:`Outcome` with what
+is to be told and what is to be sent, and :meth:`Driver.release` lets go of the lease, which is kept from the claim on. Nothing is told before it is committed, and nothing is sent before it was told: that is what makes
 the events of one process come in the order of behaviour 4.3.
+
+What goes wrong between a claim and its commit, whatever it is, is a failed attempt, at once and once: the only exception
+that comes out of here is ``StorageError``, when the store is away for longer than a lease.
 """
 
 from __future__ import annotations
 
+import logging
 import secrets
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -23,16 +26,18 @@ from hephaestus_celery.core.context import EMPTY, Context, check_mapping
 from hephaestus_celery.core.engine import Settlement, plan
 from hephaestus_celery.core.graph import Target
 from hephaestus_celery.core.identity import new_run_id
+from hephaestus_celery.core.retry import DEFAULT_RETRY
 from hephaestus_celery.core.run import Due, Verdict
 from hephaestus_celery.core.step import Step
-from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.exceptions import DataError, StepFailedError, StorageError
 from hephaestus_celery.runners import stories
-from hephaestus_celery.runners.answers import Answer, Completed, Failed, Suspended, call, failed, lost, stuck
+from hephaestus_celery.runners.answers import Answer, Completed, Suspended, call
 from hephaestus_celery.runners.base import Message, Runner
+from hephaestus_celery.runners.failures import Failed, failed, lost, stuck, type_name
 from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.keeper import LeaseKeeper
 from hephaestus_celery.runners.messages import LIMIT_MARGIN, limit, limit_of, messages, past_of, versions_with
-from hephaestus_celery.runners.stories import Scene
+from hephaestus_celery.runners.stories import Scene, Story
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import (
     RESCUE_REASONS,
@@ -46,6 +51,7 @@ from hephaestus_celery.storage.base import (
     NewRun,
     Parcel,
     Refusal,
+    Refused,
     Retry,
     Storage,
     StoredRun,
@@ -55,6 +61,9 @@ from hephaestus_celery.storage.base import (
 if TYPE_CHECKING:
     from hephaestus_celery.config import Settings
     from hephaestus_celery.core.workflow import Workflow
+
+
+logger = logging.getLogger("hephaestus_celery")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +88,9 @@ class Driver:
         self._keeper = LeaseKeeper(storage, lease=settings.lease)
         self._moves: WeakKeyDictionary[type[Workflow], dict[tuple[str, str], _Move]] = WeakKeyDictionary()
 
-    def hold(self, job: Job) -> AbstractContextManager[None]:
-        """Keep the lease of a job while the block runs, however long it takes."""
-        return self._keeper.hold(Lease(run_id=job.scene.instance.run_id, step=job.scene.step.key, fence=job.fence))
+    def release(self, job: Job) -> None:
+        """Keep the lease of a job no longer: its attempt is over, or given up. Again is the same as once."""
+        self._keeper.let_go(job.lease)
 
     def close(self) -> None:
         """End the thread that keeps leases."""
@@ -120,7 +129,8 @@ class Driver:
         """Claim what a message hints at.
 
         Who asks again after a ``StorageError`` does so with the same ``fence``: the store may have given the claim
-        without its answer coming through, and gives that answer again.
+        without its answer coming through, and gives that answer again. The lease of a job is kept from now on, until
+        :meth:`release`.
         """
         began = clock.monotonic_ns()
         versions = versions_with(workflow, step)
@@ -140,17 +150,21 @@ class Driver:
         claim = self.storage.claim(request)
         if isinstance(claim, Refusal):
             return claim
-        instance = codec.decode_instance(claim.run)
-        step_class = instance.workflow.graph.by_key[step]
-        scene = Scene(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
-        config = instance.configs.get(step)
-        return Job(
-            scene=scene,
-            claim=claim,
-            fence=fence,
-            worker=worker,
-            config=None if config is None else step_class.restored_config(config),
-            began=began,
+        lease = Lease(run_id=run_id, step=step, fence=fence)
+        self._keeper.keep(lease)
+        try:
+            scene = self._scene(claim.run, step, worker)
+        except Exception as error:
+            logger.exception("[%s] what is stored of the run can't be read; step %s fails", run_id, step)
+            self._fail_unread(claim.run, lease, failed(error), worker)
+            self._keeper.let_go(lease)
+            return Refusal(reason=Refused.UNREADABLE)
+        return Job(scene=scene, claim=claim, fence=fence, worker=worker, began=began)
+
+    def _scene(self, run: StoredRun, step: str, worker: Worker) -> Scene:
+        instance = codec.decode_instance(run)
+        return Scene(
+            instance=instance, step=instance.workflow.graph.by_key[step], runner=self.runner, worker=worker.fields
         )
 
     def decline(self, run_id: str, step: str, attempt: int) -> Claim | Refusal:
@@ -159,47 +173,67 @@ class Driver:
         return self.storage.claim(request)
 
     def execute(self, job: Job) -> Executed:
-        """Run the step of a job to its end; a delivered event is an answer already."""
+        """Run the step of a job to its end; a delivered event is an answer already. Never raises."""
         began = clock.monotonic_ns()
-        scene = job.scene
-        answer: Answer
-        if job.claim.resume is not None:
-            answer = Completed(event=job.claim.resume.event, result=_non_empty(job.claim.data), metadata=None)
-        elif job.launches_done:
-            answer = Completed(event="done", result=None, metadata=None)
-        else:
-            answer = call(
-                scene.step, scene.instance, job.config, limit=self.settings.max_payload, exits=job.worker.exits
-            )
-            # Whatever a step made of being told to stop, or did in a thread that can't be told: it took too long.
-            since = job.began if self._executor.ends_attempts else began
-            if not _is_exit(answer) and _is_over(scene.step, clock.monotonic_ns() - since):
-                answer = lost(f"step {scene.step.key}: its time limit is over")
+        try:
+            answer = self._answer(job, began)
+        except BaseException as error:  # noqa: BLE001 - the runner's way to stop a step may strike anywhere
+            answer = self._failed(job, error)
         return Executed(answer=answer, duration=max(0, clock.monotonic_ns() - began))
 
+    def _answer(self, job: Job, began: int) -> Answer:
+        if job.claim.resume is not None:
+            return Completed(event=job.claim.resume.event, result=_non_empty(job.claim.data), metadata=None)
+        if job.launches_done:
+            return Completed(event="done", result=None, metadata=None)
+        scene, worker = job.scene, job.worker
+        answer = call(
+            scene.step,
+            scene.instance,
+            job.config,
+            limit=self.settings.max_payload,
+            exits=worker.exits,
+            signs=worker.signs,
+        )
+        return self._in_time(job, answer, job.began if self._executor.ends_attempts else began)
+
+    def _in_time(self, job: Job, answer: Answer, since: int) -> Answer:
+        # Whatever a step made of being told to stop, or did in a thread that can't be told: it took too long.
+        if _is_exit(answer) or not _is_over(job.scene.step, clock.monotonic_ns() - since):
+            return answer
+        return lost(f"step {job.scene.step.key}: its time limit is over")
+
+    def _failed(self, job: Job, error: BaseException) -> Failed:
+        return failed(error, exits=job.worker.exits, signs=job.worker.signs)
+
     def commit(self, job: Job, executed: Executed) -> Outcome:
-        """Decide what follows from an answer and commit it, whole or not at all.
+        """Decide what follows from an answer and commit it, whole or not at all; what can't be committed has failed.
 
         What was executed is not given up while the store is out of reach: the commit is tried again (it is the same
         operation) until the lease is spent; then ``StorageError``.
         """
         deadline = clock.monotonic_ns() + int(self.settings.lease.total_seconds() * 1e9)
+        answer = executed.answer
         while True:
             try:
-                return self._commit(job, executed)
+                return self._commit(job, answer, executed.duration)
             except StorageError:
                 if clock.monotonic_ns() > deadline:
                     raise
                 clock.sleep(0.2)
+            except job.worker.exits:
+                continue  # it struck after the step had ended; the same commit again gives its first answer
+            except Exception as error:  # noqa: BLE001 - a config, a policy, a value: none of it may go on for ever
+                answer = _reduced(answer, self._failed(job, error))
 
-    def _commit(self, job: Job, executed: Executed) -> Outcome:
-        match executed.answer:
-            case Completed() as answer:
-                return self._complete(job, answer, executed.duration)
-            case Suspended() as answer:
-                return self._suspend(job, answer, executed.duration)
-            case Failed() as answer:
-                return self._fail(job, answer, executed.duration)
+    def _commit(self, job: Job, answer: Answer, duration: int) -> Outcome:
+        match answer:
+            case Completed():
+                return self._complete(job, answer, duration)
+            case Suspended():
+                return self._suspend(job, answer, duration)
+            case Failed():
+                return self._fail(job, answer, duration)
 
     def _complete(self, job: Job, answer: Completed, duration: int) -> Outcome:
         scene, ticked = job.scene, clock.monotonic_ns()
@@ -208,19 +242,23 @@ class Driver:
         while True:
             try:
                 targets = self._targets(job, answer, context)
-            except Exception as error:  # noqa: BLE001 - a route is the user's code; its failure is the step's
-                return self._fail(job, failed(error), duration)
+            except BaseException as error:  # noqa: BLE001 - a route is the user's code; its failure is the step's
+                return self._fail(job, self._failed(job, error), duration)
+            if (scene.step, answer.event) in scene.instance.workflow.graph.dynamic:
+                late = self._in_time(job, answer, job.began)
+                if isinstance(late, Failed):
+                    return self._fail(job, late, duration)
             commitment = self.storage.commit(self._completion(job, answer, targets, expected=run.applied))
             if commitment.verdict is not Verdict.CONFLICT or commitment.run is None:
                 break
             run = commitment.run
             context = codec.decode_instance(run).context
-        return Outcome(
+        tick = max(0, clock.monotonic_ns() - ticked)
+        return _outcome(
+            job,
+            commitment,
             label=answer.event,
-            story=stories.completed(
-                scene, job.claim, answer, commitment, duration=duration, tick=max(0, clock.monotonic_ns() - ticked)
-            ),
-            messages=_next_messages(job, commitment),
+            tell=lambda: stories.completed(scene, job.claim, answer, commitment, duration=duration, tick=tick),
         )
 
     def _targets(self, job: Job, answer: Completed, context: Context) -> tuple[Target, ...]:
@@ -290,6 +328,7 @@ class Driver:
 
     def _suspend(self, job: Job, answer: Suspended, duration: int) -> Outcome:
         step = job.scene.step
+        accepts = step.resume_events(job.config())
         commitment = self.storage.commit(
             Suspend(
                 operation=f"{job.fence}c",
@@ -297,14 +336,15 @@ class Driver:
                 step=step.key,
                 fence=job.fence,
                 entry=self._entry(job, kind="attempt"),
-                accepts=step.resume_events(job.config),
+                accepts=accepts,
                 timeout=answer.timeout,
             )
         )
-        return Outcome(
+        return _outcome(
+            job,
+            commitment,
             label="waiting",
-            story=stories.suspended(job.scene, job.claim, commitment, duration=duration),
-            messages=_next_messages(job, commitment),
+            tell=lambda: stories.suspended(job.scene, job.claim, commitment, duration=duration),
         )
 
     def due_message(self, entry: DueEntry) -> Message:
@@ -335,9 +375,13 @@ class Driver:
             return None
         return self._rescued(run_id, step, fence=fence, number=number, reason=reason, worker=worker)
 
-    def forgo(self, job: Job, *, reason: str) -> Outcome:
-        """Fail a claimed attempt without executing it."""
-        return self._fail(job, lost(f"step {job.scene.step.key}: {reason}"), 0)
+    def forgo(self, job: Job, *, reason: str | BaseException) -> Outcome:
+        """Fail a claimed attempt without executing it, and let go of its lease."""
+        answer = lost(f"step {job.scene.step.key}: {reason}") if isinstance(reason, str) else self._failed(job, reason)
+        try:
+            return self._commit(job, answer, 0)
+        finally:
+            self.release(job)
 
     def _rescued(
         self, run_id: str, step: str, *, fence: str | None, number: int, reason: str, worker: Worker
@@ -357,7 +401,7 @@ class Driver:
         claim = Claim(
             run=run, first=False, sequence=0, queued_at=state.queued_at or 0, claimed_at=state.claimed_at or 0
         )
-        job = Job(scene=scene, claim=claim, fence=fence, worker=worker, config=None, began=clock.monotonic_ns())
+        job = Job(scene=scene, claim=claim, fence=fence, worker=worker, began=clock.monotonic_ns())
         duration = max(0, self.storage.now() - claim.claimed_at) * 1000
         outcome = self._fail(job, lost(f"step {step}: {reason}"), duration)
         return replace(outcome, story=[*told, *outcome.story])
@@ -369,22 +413,31 @@ class Driver:
         # only the history tells of it, since there is no class to name.
         if fence is None:
             return Outcome(label="unknown")
-        state = run.steps[step]
-        answer = lost(f"step {step}: {reason}")
+        self._fail_unread(run, Lease(run_id=run_id, step=step, fence=fence), lost(f"step {step}: {reason}"), worker)
+        return Outcome(label="unknown")
+
+    def _fail_unread(self, run: StoredRun, lease: Lease, answer: Failed, worker: Worker) -> None:
+        # Fail an attempt of a run whose workflow is another deployment's, or of which no instance can be made.
+        state = run.steps[lease.step]
         entry = codec.encode_entry(
             kind="attempt",
-            step=step,
+            step=lease.step,
             attempt=state.attempt,
             reason=answer.account,
             worker=state.worker or worker.hostname,
         )
-        common = {"operation": f"{fence}f", "run_id": run_id, "step": step, "fence": fence, "entry": entry}
-        if state.attempt < state.max_attempts:
+        common = {
+            "operation": f"{lease.fence}f",
+            "run_id": lease.run_id,
+            "step": lease.step,
+            "fence": lease.fence,
+            "entry": entry,
+        }
+        if answer.retry and state.attempt < state.max_attempts:
             delay = self.settings.default_retry.delay(state.attempt, chance=secrets.SystemRandom().random())
             self.storage.commit(Retry(**common, delay=int(delay * 1e6)))
         else:
             self.storage.commit(Fail(**common, failure=codec.encode(answer.failure)))
-        return Outcome(label="unknown")
 
     def _fail(self, job: Job, answer: Failed, duration: int) -> Outcome:
         state = job.claim.run.steps[job.scene.step.key]
@@ -400,17 +453,18 @@ class Driver:
                 failure=codec.encode(answer.failure),
             )
         )
-        return Outcome(
+        return _outcome(
+            job,
+            commitment,
             label="failed",
-            story=stories.failed(job.scene, job.claim, answer, commitment, duration=duration),
+            tell=lambda: stories.failed(job.scene, job.claim, answer, commitment, duration=duration),
             error=answer.error,
         )
 
     def _retry(self, job: Job, answer: Failed, duration: int) -> Outcome:
         scene = job.scene
-        policy = scene.instance.workflow.retry_policy(scene.step, self.settings.default_retry)
         attempt = job.claim.run.steps[scene.step.key].attempt
-        delay = policy.delay(attempt, chance=secrets.SystemRandom().random())
+        delay = self._delay(scene, attempt)
         commitment = self.storage.commit(
             Retry(
                 operation=f"{job.fence}f",
@@ -421,12 +475,24 @@ class Driver:
                 delay=int(delay * 1e6),
             )
         )
-        return Outcome(
+        return _outcome(
+            job,
+            commitment,
             label="retrying",
-            story=stories.failed(scene, job.claim, answer, commitment, duration=duration, retry_in=delay),
+            tell=lambda: stories.failed(scene, job.claim, answer, commitment, duration=duration, retry_in=delay),
             error=answer.error,
             retry_in=delay if commitment.verdict is Verdict.APPLIED else None,
         )
+
+    def _delay(self, scene: Scene, attempt: int) -> float:
+        chance = secrets.SystemRandom().random()
+        try:
+            policy = scene.instance.workflow.retry_policy(scene.step, self.settings.default_retry)
+            return min(float(policy.delay(attempt, chance=chance)), _LONGEST_REST)
+        except Exception:
+            # A policy of the application's own. An attempt that can't be retried by it is retried by the default.
+            logger.exception("the retry policy of step %s failed; the default stands in", scene.step.key)
+            return DEFAULT_RETRY.delay(attempt, chance=chance)
 
     def _entry(self, job: Job, *, kind: str, event: str | None = None, reason: str | None = None) -> str:
         step = job.scene.step.key
@@ -449,6 +515,9 @@ class Driver:
         return codec.encode_limited(config, f"{target.step.key}: config", limit=self.settings.max_payload)
 
 
+_LONGEST_REST = 1e9  # seconds; a date that is further away has no name
+
+
 def _done_entry(job: Job) -> str:
     return codec.encode_entry(
         kind="attempt",
@@ -461,9 +530,34 @@ def _done_entry(job: Job) -> str:
     )
 
 
-def _next_messages(job: Job, commitment: Commitment) -> list[Message]:
+def _outcome(
+    job: Job,
+    commitment: Commitment,
+    *,
+    label: str,
+    tell: Callable[[], Story],
+    error: Exception | None = None,
+    retry_in: float | None = None,
+) -> Outcome:
+    # It is committed. What goes wrong now costs what is told, or the time until the store has a message sent again.
     instance = job.scene.instance
-    return messages(instance.workflow_name, instance.workflow_version, instance.run_id, commitment.dispatches)
+    story: Story = ()
+    sent: list[Message] = []
+    try:
+        story = tell()
+        sent = messages(instance.workflow_name, instance.workflow_version, instance.run_id, commitment.dispatches)
+    except Exception:
+        logger.exception("[%s] what step %s has committed can't be told", instance.id, job.scene.step.key)
+    return Outcome(label=label, story=story, messages=sent, error=error, retry_in=retry_in)
+
+
+def _reduced(answer: Answer, cause: Failed) -> Failed:
+    # An answer that can't be committed has failed for that reason; a failure that can't be committed is told in less.
+    if not isinstance(answer, Failed):
+        # A config that can't be carried: like an answer that breaks the contract, no further attempt mends it.
+        return replace(cause, retry=cause.retry and not isinstance(cause.error, DataError))
+    plain = StepFailedError(f"a {type_name(answer.reason)} that can't be stored ({type_name(cause.reason)})")
+    return Failed(kind=answer.kind, reason=plain, error=plain, retry=answer.retry, stacktrace=None, text=None)
 
 
 def _is_exit(answer: Answer) -> bool:

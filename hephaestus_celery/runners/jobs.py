@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from hephaestus_celery.core.builtin import Done
@@ -12,16 +13,21 @@ from hephaestus_celery.runners import stories
 from hephaestus_celery.runners.answers import Answer
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.stories import Scene, Story
-from hephaestus_celery.storage.base import Claim
+from hephaestus_celery.storage.base import Claim, Lease
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """Who executes: ``fields`` go into every event told here; ``exits`` are its ways to say that a step must stop."""
+    """Who executes: ``fields`` go into every event told here.
+
+    ``exits`` are its ways to say that a step must stop, ``signs`` exceptions that tell it something of their own: what a
+    step raises is never passed on to it as one of these.
+    """
 
     hostname: str | None = None
     task_id: str | None = None
     exits: tuple[type[BaseException], ...] = ()
+    signs: tuple[type[BaseException], ...] = ()
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -38,8 +44,17 @@ class Job:
     claim: Claim
     fence: str
     worker: Worker
-    config: StepConfig
     began: int
+
+    @property
+    def lease(self) -> Lease:
+        """What is to be kept while the attempt lasts."""
+        return Lease(run_id=self.scene.instance.run_id, step=self.scene.step.key, fence=self.fence)
+
+    def config(self) -> StepConfig:
+        """The config of the step as it was given; raises what the step makes of one that it can't restore."""
+        stored = self.scene.instance.configs.get(self.scene.step.key)
+        return None if stored is None else self.scene.step.restored_config(stored)
 
     @property
     def launches_done(self) -> bool:
@@ -49,9 +64,9 @@ class Job:
     def announce(self) -> None:
         """Tell what the claim has committed: the start of the run, if this is its first, and of the attempt."""
         if self.claim.first:
-            stories.run_began(self.scene, self.claim)
+            stories.tell([partial(stories.run_began, self.scene, self.claim)])
         if self.claim.resume is None and not self.launches_done:
-            stories.attempt_began(self.scene, self.claim)
+            stories.tell([partial(stories.attempt_began, self.scene, self.claim)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,5 +92,4 @@ class Outcome:
 
     def tell(self) -> None:
         """Emit the events of what was committed."""
-        for event in self.story:
-            event()
+        stories.tell(self.story)

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from hephaestus_celery.exceptions import ConfigurationError, HephaestusError
+from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.driver import Driver
-from hephaestus_celery.runners.jobs import Worker
+from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.messages import left_to_others
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.base import Parcel, Refusal, Refused
@@ -80,7 +80,7 @@ class LocalRunner:
     def _handle(self, message: Message) -> None:
         try:
             self._drive(message)
-        except HephaestusError:
+        except BaseException:
             # Nobody waits for this thread. The storage has the step as dispatched; what it says is logged here.
             logger.exception("[%s] step %s could not be driven", message.run_id, message.step)
 
@@ -94,17 +94,25 @@ class LocalRunner:
                 self._noted.add(job.detail)
                 logger.warning("%s", left_to_others(job.detail, message.step))
             return
-        job.announce()
-        with driver.hold(job):
+        try:
+            job.announce()
             executed = driver.execute(job)
-            with self._told:
-                self._telling[message.run_id] += 1
+            outcome = self._commit(driver, job, executed)
+        finally:
+            driver.release(job)
+        self.dispatch(outcome.messages)
+
+    def _commit(self, driver: Driver, job: Job, executed: Executed) -> Outcome:
+        # Who waits for the end of a run waits until it is told: see settle().
+        run_id = job.scene.instance.run_id
+        with self._told:
+            self._telling[run_id] += 1
         try:
             outcome = driver.commit(job, executed)
             outcome.tell()
+            return outcome
         finally:
             with self._told:
-                self._telling[message.run_id] -= 1
+                self._telling[run_id] -= 1
                 self._telling += Counter()  # drops what is zero
                 self._told.notify_all()
-        self.dispatch(outcome.messages)

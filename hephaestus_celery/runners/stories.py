@@ -5,6 +5,7 @@ A story is a list of calls that emit; it is told by the process that did the thi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,11 +17,23 @@ from hephaestus_celery.core.graph import StepClass
 from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.lifecycle import Status
 from hephaestus_celery.core.run import Verdict
-from hephaestus_celery.runners.answers import Completed, Failed, stuck
+from hephaestus_celery.runners.answers import Completed
+from hephaestus_celery.runners.failures import Failed, stuck
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import Claim, Commitment
 
+logger = logging.getLogger("hephaestus_celery")
+
 Story = Sequence[Callable[[], None]]
+
+
+def tell(story: Story) -> None:
+    """Emit the events. What they tell of has happened: one that can't be told is logged, and keeps none back."""
+    for event in story:
+        try:
+            event()
+        except Exception:
+            logger.exception("an event can't be told")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +154,8 @@ def failed(
     """An attempt failed. Without ``retry_in`` (seconds) it was the last, and the run fails with it."""
     if commitment.verdict is Verdict.STALE:
         return ()
+    if commitment.verdict is Verdict.DISCARDED and claim.resume is not None:
+        return ()  # no number was reserved for it
     state = claim.run.steps[scene.step.key]
     extra = scene.metadata(
         commitment.sequence,

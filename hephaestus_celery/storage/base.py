@@ -117,6 +117,7 @@ class Refused(StrEnum):
     UNKNOWN_VERSION = "unknown_version"
     STALE = "stale"
     TAKEN = "taken"
+    UNREADABLE = "unreadable"  # it was given, and failed: nothing can be made of what is stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

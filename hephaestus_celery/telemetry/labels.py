@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 UNKNOWN: Final = "unknown"
 
@@ -30,14 +30,19 @@ def step_label(metadata: Mapping[str, Any]) -> str:
 
 def reason_label(reason: object) -> str:
     """What went wrong, on one line as far as the reason is: ``ValueError: no such order``, or the reason itself."""
-    if isinstance(reason, BaseException):
-        name, text = type(reason).__name__, _text(reason)
+    if issubclass(type(reason), BaseException):  # isinstance() would ask the reason itself
+        name, text = class_name(reason), _text(reason)
         return f"{name}: {text}" if text else name
     return label(reason)
 
 
 def _text(value: object) -> str:
     try:
-        return str(value)
-    except Exception:  # noqa: BLE001 - the value is the user's, and so is its __str__
-        return f"<{type(value).__name__} that cannot be printed>"
+        return str.__str__(str(value))
+    except BaseException:  # noqa: BLE001 - the value is the user's, and so is its __str__
+        return f"<{class_name(value)} that cannot be printed>"
+
+
+def class_name(value: object) -> str:
+    """The name of a value's class, as Python keeps it: a metaclass may make anything of the attribute."""
+    return cast("str", type.__dict__["__name__"].__get__(type(value)))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import flows
+import odd
 import pytest
 from stage import Stage, eventually
 
 from hephaestus_celery import Hephaestus
+from hephaestus_celery.telemetry.labels import reason_label
 from hephaestus_celery.testing import EventCapture
 
 RUNNERS = ["local", "celery-solo", "celery-prefork", "celery-threads"]
@@ -35,6 +37,8 @@ class LocalStage:
 
 
 def plain(value):
+    if issubclass(type(value), BaseException):  # isinstance() asks the exception, which may be any
+        return reason_label(value)
     if isinstance(value, list):
         return [plain(item) for item in value]
     if isinstance(value, type):
@@ -257,3 +261,47 @@ def test_an_async_step_is_run_to_its_end(stage):
     instance = start(stage, flows.Asynchronous).wait(30)
     assert str(instance.context.steps["later"]["price"]) == "9.90"
     assert instance.context.steps["later"]["when"].utcoffset().total_seconds() == 0
+
+
+def failure_of(instance):
+    """The kind of a run's failure, and its type without the module that it was defined in here."""
+    return instance.failure.kind, instance.failure.type.rpartition(".")[2]
+
+
+def test_whatever_a_step_raises_is_a_failed_attempt_with_a_reason(stage):
+    handles = {
+        name: stage.hephaestus.start_instance(odd.Odd, {"odd": name}, id=name.replace("-", "")) for name in odd.ODD
+    }
+    for name, (_, kind, type_name) in odd.ODD.items():
+        instance = handles[name].wait(60)
+        assert (instance.status, *failure_of(instance)) == ("failed", kind, type_name.rpartition(".")[2]), name
+        assert instance.failure.message is not None
+        told = stage.told(handles[name].run_id, last="workflow.exception")
+        assert trace(told)[2:] == [
+            *("step.start raise_it", "step.exception raise_it", "step.start raise_it", "step.exception raise_it"),
+            "workflow.exception",
+        ], name
+        assert numbers(told) == list(range(1, len(told) + 1))
+        outcomes = [(entry.kind, entry.outcome) for entry in handles[name].history()]
+        assert outcomes == [("attempt", "retrying"), ("attempt", "failed")], name
+    # Nobody was lost, and everybody goes on.
+    assert start(stage, flows.Linear).wait(30).status == "completed"
+
+
+def test_whatever_fails_between_a_claim_and_its_commit_is_a_failed_attempt(stage):
+    handles = {
+        name: stage.hephaestus.start_instance(workflow, {"place": place, "waits": waits}, id=name.replace("-", ""))
+        for name, (workflow, place, waits, _, _) in odd.BREAKING.items()
+    }
+    for name, handle in handles.items():
+        if name.endswith("resume"):
+            handle.resume("later", {"a": 1}, keep_early=True)
+    for name, (_, _, _, kind, type_name) in odd.BREAKING.items():
+        instance = handles[name].wait(60)
+        assert (instance.status, *failure_of(instance)) == ("failed", kind, type_name), name
+        entries = [(entry.kind, entry.outcome) for entry in handles[name].history() if entry.outcome != "waiting"]
+        outcomes = ["failed"] if name in odd.FOR_GOOD else ["retrying", "failed"]
+        assert entries == [("attempt", outcome) for outcome in outcomes], name
+        told = stage.told(handles[name].run_id, last="workflow.exception")
+        assert numbers(told) == list(range(1, len(told) + 1)), name
+    assert start(stage, flows.Linear).wait(30).status == "completed"

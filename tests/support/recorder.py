@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hephaestus_celery.telemetry.labels import reason_label
+
 FOLDER = "HEPHAESTUS_TEST_FOLDER"
 
 
@@ -49,8 +51,8 @@ def wait_for_gate(path: str) -> None:
 
 
 def _plain(value: Any) -> Any:
+    if issubclass(type(value), BaseException):  # isinstance() asks the exception, which may be any that a step raises
+        return reason_label(value)
     if isinstance(value, type):
         return getattr(value, "key", None) or getattr(value, "name", None) or value.__qualname__
-    if isinstance(value, BaseException):
-        return f"{type(value).__name__}: {value}"
     return str(value)

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import flows  # noqa: F401 - defines the workflows
+import odd  # noqa: F401 - defines more of them
 import recorder
 from celery import Celery, signals
 

@@ -27,6 +27,7 @@ def connect() -> None:
         (signals.task_success, on_ended),
         (signals.task_failure, on_ended),
         (signals.task_retry, on_ended),
+        (signals.task_postrun, on_postrun),
         (signals.task_failure, on_lost),
         (signals.task_revoked, on_revoked),
     ):
@@ -49,6 +50,12 @@ def on_ended(sender: Any = None, **_: Any) -> None:
     outcome: Outcome | None = getattr(request, OUTCOME, None)
     if outcome is not None and _once(request, _TOLD):
         outcome.tell()
+
+
+def on_postrun(sender: Any = None, retval: Any = None, **_: Any) -> None:
+    """However the task has ended: its attempt is over, and its lease is kept no longer."""
+    if isinstance(sender, StepTask):
+        sender.conclude(retval)
 
 
 def on_lost(sender: Any = None, task_id: str = "", exception: Any = None, args: Any = None, **_: Any) -> None:

@@ -6,8 +6,17 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Any, cast
 
+from billiard.exceptions import Terminated
 from celery import Celery, Task
-from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
+from celery.exceptions import (
+    Ignore,
+    Reject,
+    Retry,
+    SoftTimeLimitExceeded,
+    TaskPredicate,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
 
 from hephaestus_celery import clock
 from hephaestus_celery.core.builtin import Done
@@ -27,7 +36,12 @@ logger = logging.getLogger("hephaestus_celery")
 
 # What a message led to, kept on the request: the receivers of the task's signals read it.
 JOB, OUTCOME, REFUSAL = "hephaestus_job", "hephaestus_outcome", "hephaestus_refusal"
-FENCE, ANNOUNCED = "hephaestus_fence", "hephaestus_announced"
+FENCE, ANNOUNCED, GIVEN_UP = "hephaestus_fence", "hephaestus_announced", "hephaestus_given_up"
+
+EXITS = (SoftTimeLimitExceeded,)
+"""How a pool tells a step to stop."""
+SIGNS = (TaskPredicate, WorkerLostError, TimeLimitExceeded, Terminated)
+"""What Celery takes for something else than the failure of a task: one that a step raises is told in words."""
 
 
 class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in the stubs only
@@ -67,7 +81,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
             )
             return
         run_id, step, attempt, _ = hint
-        worker = Worker(hostname=request.hostname, task_id=request.id, exits=(SoftTimeLimitExceeded,))
+        worker = Worker(hostname=request.hostname, task_id=request.id, exits=EXITS, signs=SIGNS)
         fence: str | None = getattr(request, FENCE, None)
         if fence is None:
             fence = secrets.token_hex(8)
@@ -111,13 +125,14 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         """Execute and commit. A failed attempt is raised after it was committed, for Celery's monitors to see."""
         job: Job = getattr(self.request, JOB)
         driver: Driver = self.runner.driver
-        with driver.hold(job):
-            executed = driver.execute(job)
-            try:
-                outcome = driver.commit(job, executed)
-            except SoftTimeLimitExceeded:
-                # The limit struck after the step had ended; the same commit again gives its first answer.
-                outcome = driver.commit(job, executed)
+        executed = driver.execute(job)
+        try:
+            outcome = driver.commit(job, executed)
+        except StorageError:
+            setattr(self.request, GIVEN_UP, True)
+            raise
+        finally:
+            driver.release(job)
         setattr(self.request, OUTCOME, outcome)
         if outcome.retry_in is not None:
             # Nothing is published: the store's timer sends the next attempt. Monitors see the task retried.
@@ -125,6 +140,24 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         if outcome.error is not None:
             raise outcome.error
         return outcome.label
+
+    def conclude(self, error: object) -> None:
+        """Fail an attempt that was claimed and whose task has ended without an outcome, as by a hook of the application's.
+
+        ``error`` is what the task ended with, if that is known.
+        """
+        job: Job | None = getattr(self.request, JOB, None)
+        if job is None or getattr(self.request, OUTCOME, None) is not None:
+            return
+        driver = self.runner.driver
+        try:
+            if not getattr(self.request, GIVEN_UP, False):
+                reason = error if isinstance(error, BaseException) else "its task ended before it was executed"
+                driver.forgo(job, reason=reason).tell()
+        except StorageError as away:
+            logger.warning("[%s] %s, and the store is away (%s); its lease will show it", self.name, error, away)
+        finally:
+            driver.release(job)
 
     def after_return(  # noqa: PLR0917 - Celery's signature
         self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
@@ -144,6 +177,8 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
                 )
             case Refused.UNKNOWN_VERSION:
                 self.runner.note_unknown(refusal.detail, step)
+            case Refused.UNREADABLE:
+                pass  # the driver has said so
             case Refused.STALE | Refused.TAKEN:
                 logger.debug("run %s step %s: a late or doubled message (%s)", run_id, step, refusal.reason)
 

@@ -12,7 +12,8 @@ from hephaestus_celery.core.context import Context
 from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.lifecycle import Status
 from hephaestus_celery.exceptions import AttemptLostError, StepFailedError
-from hephaestus_celery.runners.answers import Completed, Failed, Suspended, call, failed, lost, stuck
+from hephaestus_celery.runners.answers import Completed, Suspended, call
+from hephaestus_celery.runners.failures import Failed, failed, lost, stuck
 
 INSTANCE = Instance(
     id="orderid::a1",
@@ -37,7 +38,7 @@ def run(answer, *, events=("ok", "timeout"), limit=1000, exits=(), execute=None)
         return answer
 
     step = type("Charge", (Step,), {"events": events, "execute": execute or plain})
-    return call(step, INSTANCE, {"k": 1}, limit=limit, exits=exits)
+    return call(step, INSTANCE, lambda: {"k": 1}, limit=limit, exits=exits)
 
 
 def raising(error):

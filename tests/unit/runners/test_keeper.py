@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.runners import native
 from hephaestus_celery.runners.keeper import LeaseKeeper
 from hephaestus_celery.storage.base import Lease
 from hephaestus_celery.storage.memory import MemoryStorage
@@ -110,6 +111,51 @@ def test_a_store_that_is_away_is_tried_again(keep, caplog):
     assert [record.message for record in caplog.records] == ["leases of 1 step(s) can't be renewed: away"]
 
 
+@pytest.mark.parametrize("error", [RuntimeError("dictionary changed size"), MemoryError(), KeyError("f")])
+def test_no_error_ends_the_thread_that_keeps_leases(keep, caplog, error):
+    class Fragile(Renewing):
+        """Its connections can't be had at first, and then it fails."""
+
+        def separate(self):
+            if not self.renewed:
+                self.renewed.append([])
+                raise OSError("too many open files")
+            return self
+
+    storage = Fragile(error)
+    with keep(storage).hold(LEASE):
+        storage.wait(4)
+    assert storage.renewed[-1] == [LEASE]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def test_a_thread_that_is_gone_is_replaced(keep):
+    storage = Renewing()
+    keeper = keep(storage)
+    gone = native.Thread(lambda: None, name="gone")
+    gone.start()
+    gone.join(20)
+    with keeper.hold(LEASE):
+        keeper._thread = gone
+        with keeper.hold(OTHER):
+            storage.wait(len(storage.renewed) + 3)
+    assert storage.renewed[-1] == [LEASE, OTHER]
+
+
+def test_without_a_thread_a_step_is_executed_all_the_same(keep, caplog, monkeypatch):
+    def none(self):
+        raise RuntimeError("can't start new thread")
+
+    keeper = keep(Renewing())
+    with monkeypatch.context() as patch:
+        patch.setattr(native.Thread, "start", none)
+        keeper.keep(LEASE)
+    assert "no thread can be had to keep leases" in caplog.text
+    keeper.keep(OTHER)
+    keeper._storage.wait(2)
+    assert keeper._storage.renewed[-1] == [LEASE, OTHER]
+
+
 def test_one_thread_keeps_all_leases_of_a_process(keep):
     keeper = keep(Renewing())
     with keeper.hold(LEASE):
@@ -142,7 +188,7 @@ def test_a_forked_process_keeps_its_own_leases(keep):
     keeper = keep(storage)
     fork = multiprocessing.get_context("fork")
     asks, answers = fork.Pipe(duplex=False)
-    with keeper.hold(LEASE), keeper._lock, storage.changed:
+    with keeper.hold(LEASE), storage.changed:
         storage.changed.release()
         try:
             child = fork.Process(target=renews_in_this_process, args=(keeper, storage, answers))

@@ -26,6 +26,7 @@ from hephaestus_celery.storage.base import (
     Complete,
     Delivery,
     Fail,
+    FirstStep,
     Lease,
     NewRun,
     Retry,
@@ -133,7 +134,7 @@ class Stand:
     def start(self, edges: Mapping[tuple[str, str], Any] | None = None, **fields: Any) -> HandRun:
         """Create a run of a graph, by default a -> b -> done; ``fields`` replace those of the ``NewRun``."""
         run = self.prepare(edges, **fields)
-        run.dispatched = self.storage.create(run.new)
+        run.dispatched = list(self.storage.create(run.new))
         return run
 
     def tick(self, *, owner: str = "owner", seize: bool = True) -> Any:
@@ -175,11 +176,11 @@ class Stand:
             "tags": (),
             "header": header(run_id, instance_id),
             "initial": '{"items":3}',
-            "step": graph.initial.step.key,
-            "config": None,
-            "max_attempts": 5,
         }
-        return HandRun(self.storage, graph, NewRun(**{**values, **fields}))
+        first = {"config": None, "max_attempts": 5, "parcel": None}
+        first = {name: fields.pop(name, value) for name, value in first.items()}
+        firsts = [FirstStep(step=initial.step.key, **first) for initial in graph.initials]
+        return HandRun(self.storage, graph, NewRun(**{**values, "firsts": firsts, **fields}))
 
 
 FAILURE = '{"kind":"error","type":"ValueError","message":"no"}'
@@ -193,7 +194,7 @@ class HandRun:
     def __init__(self, storage: Storage, graph: Graph, new: NewRun) -> None:
         self.storage, self.graph, self.new, self.id = storage, graph, new, new.run_id
         self.fences: dict[str, str] = {}
-        self.dispatched: Any = None
+        self.dispatched: list[Any] = []
 
     def claim(
         self,
@@ -323,7 +324,7 @@ class HandRun:
 
 
 def graph_of(edges: Mapping[tuple[str, str], Any]) -> Graph:
-    """A graph from ``{(source, event): [target or (target, config), ...]}``; the first source is the initial step."""
+    """A graph from ``{(source, event): [target or (target, config), ...]}``; what nothing leads to is where it begins."""
     steps: dict[str, type[Step]] = {"done": Done}
 
     def target(given: Any) -> Target:
@@ -331,8 +332,9 @@ def graph_of(edges: Mapping[tuple[str, str], Any]) -> Graph:
         return Target(steps.setdefault(key, Step.named(key)), config)
 
     table = {(target(source).step, event): tuple(map(target, targets)) for (source, event), targets in edges.items()}
-    initial = next((source for source, _ in table), Done)
-    return Graph(initial=Target(initial), table=table)
+    reached = {target.step for targets in table.values() for target in targets}
+    initials = list(dict.fromkeys(source for source, _ in table if source not in reached)) or [Done]
+    return Graph(initials=tuple(map(Target, initials)), table=table)
 
 
 def header(run_id: str, instance_id: str) -> str:

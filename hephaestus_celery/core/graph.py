@@ -32,15 +32,20 @@ class Edge:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """An acyclic graph of steps with one beginning and one end, ``Done``.
+    """An acyclic graph of steps with one end, ``Done``; all of ``initials`` start at once.
 
     ``table`` maps ``(source, event)`` to targets in the order of their declaration; ``dynamic`` names those pairs of it
     whose targets a ``@route`` computes.
     """
 
-    initial: Target
+    initials: tuple[Target, ...]
     table: Mapping[tuple[StepClass, str], tuple[Target, ...]]
     dynamic: frozenset[tuple[StepClass, str]] = frozenset()
+
+    @property
+    def initial(self) -> Target:
+        """The first of ``initials``."""
+        return self.initials[0]
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
@@ -69,7 +74,7 @@ class Graph:
     @cached_property
     def by_key(self) -> dict[str, StepClass]:
         """The steps by key, in the order in which a reader of the definition meets them; ``Done`` last."""
-        steps: dict[str, StepClass] = {self.initial.step.key: self.initial.step}
+        steps: dict[str, StepClass] = {initial.step.key: initial.step for initial in self.initials}
         for edge in self.edges:
             steps.setdefault(edge.source.key, edge.source)
             steps.setdefault(edge.target.key, edge.target)
@@ -132,7 +137,7 @@ class Graph:
 
     def configs(self, step: StepClass) -> tuple[StepConfig, ...]:
         """The configs that the definition gives ``step`` wherever it is a target; None among them for a bare one."""
-        targets = [self.initial, *(target for targets in self.table.values() for target in targets)]
+        targets = [*self.initials, *(target for targets in self.table.values() for target in targets)]
         return tuple(target.config for target in targets if target.step is step)
 
     def rank(self, key: str) -> int:

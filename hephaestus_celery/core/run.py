@@ -128,11 +128,15 @@ class Times:
         return end if deadline is None else min(end, deadline)
 
 
-def create(*, initial: str, max_attempts: int, times: Times) -> Decision:
-    """A new run: its first step is to be dispatched."""
-    step = StepState(status=StepStatus.ACTIVE, max_attempts=max_attempts, queued_at=times.now)
-    state = RunState(status=Status.PENDING, steps={initial: step})
-    return Decision(verdict=Verdict.APPLIED, state=state, commands=_queue(initial, step, times))
+def create(*, initials: Mapping[str, int], times: Times) -> Decision:
+    """A new run: its first steps, which come with their ``max_attempts``, are to be dispatched."""
+    steps = {
+        key: StepState(status=StepStatus.ACTIVE, max_attempts=attempts, queued_at=times.now)
+        for key, attempts in initials.items()
+    }
+    state = RunState(status=Status.PENDING, steps=steps)
+    commands = [command for key, step in steps.items() for command in _queue(key, step, times)]
+    return Decision(verdict=Verdict.APPLIED, state=state, commands=tuple(commands))
 
 
 def claim(

@@ -48,7 +48,7 @@ def route(source: StepClass, event: str, *, targets: Iterable[Any]) -> Callable[
 
 
 class Workflow:
-    """A DAG of steps; subclass it and declare ``unique``, ``initial_step`` and ``transitions``.
+    """A DAG of steps; subclass it and declare ``unique``, ``initial_step`` (a step, or a list of them) and ``transitions``.
 
     Defining the subclass checks it: ``DefinitionError`` lists every problem found. ``class Base(Workflow,
     abstract=True)`` is not checked and only hands its attributes down. An umbrella declares ``versions`` and

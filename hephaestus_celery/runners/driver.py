@@ -47,6 +47,7 @@ from hephaestus_celery.storage.base import (
     Complete,
     DueEntry,
     Fail,
+    FirstStep,
     Lease,
     NewRun,
     Parcel,
@@ -99,12 +100,13 @@ class Driver:
     def create(
         self, workflow: type[Workflow], *, id: str, context: Mapping[str, Any], telemetry: Mapping[str, Any]
     ) -> tuple[str, Sequence[Message]]:
-        """Store a new run of a workflow; gives its run id, and the message for its first step unless the store sent it."""
+        """Store a new run of a workflow; gives its run id, and the messages for its first steps unless the store sent them."""
         run_id = new_run_id(
             milliseconds=clock.system_time_ns() // 1_000_000, instance_id=id, random_bits=secrets.randbits(58)
         )
-        initial = workflow.graph.initial
-        message = messages(workflow.name, workflow.version, run_id, [DispatchStep(initial.step.key, 1, 1)])[0]
+        initials = workflow.graph.initials
+        starts = [DispatchStep(initial.step.key, 1, 1) for initial in initials]
+        hints = messages(workflow.name, workflow.version, run_id, starts)
         new = NewRun(
             operation=run_id,
             run_id=run_id,
@@ -116,12 +118,17 @@ class Driver:
             tags=sorted(workflow.tags),
             header=codec.encode_header(id=id, run_id=run_id, workflow=workflow, telemetry=telemetry),
             initial=codec.encode_limited(context, "context", limit=self.settings.max_payload),
-            step=initial.step.key,
-            config=self._encoded_config(initial),
-            max_attempts=workflow.retry_policy(initial.step, self.settings.default_retry).max_attempts,
-            parcel=self._executor.seal(message, parent=None),
+            firsts=[
+                FirstStep(
+                    step=initial.step.key,
+                    config=self._encoded_config(initial),
+                    max_attempts=workflow.retry_policy(initial.step, self.settings.default_retry).max_attempts,
+                    parcel=self._executor.seal(hint, parent=None),
+                )
+                for initial, hint in zip(initials, hints, strict=True)
+            ],
         )
-        return run_id, [] if self.storage.create(new) is None else [message]
+        return run_id, hints if self.storage.create(new) else []
 
     def claim(
         self, workflow: str, run_id: str, step: str, attempt: int, *, worker: Worker, fence: str | None = None

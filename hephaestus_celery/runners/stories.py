@@ -57,7 +57,7 @@ def run_began(scene: Scene, claim: Claim) -> None:
         instance,
         scene.metadata(
             claim.sequence,
-            initial_step=instance.workflow.graph.initial.step,
+            initial_step=_initial(instance),
             context_keys=list(instance.context.initial),
             runner=scene.runner,
         ),
@@ -74,6 +74,11 @@ def run_began(scene: Scene, claim: Claim) -> None:
             iteration=1,
         ),
     )
+
+
+def _initial(instance: Instance) -> StepClass | tuple[StepClass, ...]:
+    first, *others = (initial.step for initial in instance.workflow.graph.initials)
+    return (first, *others) if others else first
 
 
 def attempt_began(scene: Scene, claim: Claim) -> None:

@@ -28,8 +28,18 @@ class Parcel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FirstStep:
+    """A step that a run begins with; ``config`` is a JSON text, ``parcel`` its message."""
+
+    step: str
+    config: str | None
+    max_attempts: int
+    parcel: Parcel | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run to be created; ``header`` and ``initial`` are JSON texts. ``parcel`` is the message for its first step."""
+    """A run to be created; ``header`` and ``initial`` are JSON texts. All of ``firsts`` start at once."""
 
     operation: str
     run_id: str
@@ -41,10 +51,7 @@ class NewRun:
     tags: Sequence[str]
     header: str
     initial: str
-    step: str
-    config: str | None
-    max_attempts: int
-    parcel: Parcel | None = None
+    firsts: Sequence[FirstStep]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,10 +363,10 @@ class Storage(Protocol):
         """Microseconds on the clock of the store; also shows that it is in reach."""
         ...
 
-    def create(self, run: NewRun) -> DispatchStep | None:
+    def create(self, run: NewRun) -> Sequence[DispatchStep]:
         """Store a run and its start; ``AlreadyRunningError`` when an active run holds the id within the scope.
 
-        Gives what is to be sent; None when its parcel was.
+        Gives what is to be sent; nothing when all its parcels were.
         """
         ...
 

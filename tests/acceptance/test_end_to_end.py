@@ -65,6 +65,27 @@ def test_two_hundred_instances_of_mixed_shapes_on_two_workers(stage):
         check_duration(told[-1], executed, before, after)
 
 
+def test_free_ids_long_keys_and_several_first_steps_are_like_any_other(stage):
+    stage.start_workers(2)
+    values = ["ORD-1001", "ann@example.org", "注文:42%s{}*", "x" * 200]
+    handles = [stage.hephaestus.start_instance(flows.Roots, {"value": 1}, id=value) for value in values]
+    for value, handle in zip(values, handles, strict=True):
+        eventually(lambda handle=handle: handle.get().waiting_steps == {flows.LONG})
+        flows.Roots.resume(value, "approved", {"by": value})
+        instance = handle.wait(30)
+        assert (instance.id, instance.status) == (f"free-id_0::{value}", "completed")
+        assert instance.context.steps[flows.LONG.key] == {"by": value}
+        assert instance.step_configs == {flows.B: {"n": 1}}
+        assert [found.run_id for found in flows.Roots.list(id=value)] == [handle.run_id]
+        told = stage.told(handle.run_id, last="workflow.stop")
+        names = Counter(event["event"] for event in told)
+        assert names["workflow.start"] == 1
+        assert told[0]["metadata"]["initial_step"] == ["a", "b", flows.LONG.key]
+        assert max(len(event["metadata"]["task_id"].encode()) for event in told) <= 255
+        executed = [record["step"] for record in stage.executions() if record["run_id"] == handle.run_id]
+        assert sorted(executed) == sorted(["a", "b", flows.LONG.key, "d"])
+
+
 def by_run(records, field=None):
     grouped = defaultdict(list)
     for record in records:

@@ -10,6 +10,7 @@ import pytest
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import AlreadyRunningError
+from hephaestus_celery.storage.base import FirstStep
 
 
 def test_a_created_run_is_pending(stand):
@@ -17,7 +18,7 @@ def test_a_created_run_is_pending(stand):
 
 
 def test_a_created_run_gives_the_dispatch_of_its_first_step(stand):
-    assert stand.start().dispatched == DispatchStep("a", 1, 1)
+    assert stand.start().dispatched == [DispatchStep("a", 1, 1)]
 
 
 def test_a_created_run_keeps_its_header_and_context_as_they_are(stand):
@@ -226,3 +227,56 @@ def test_an_ended_run_is_the_newest_but_not_active(stand, storage):
 def test_an_unknown_id_has_no_candidates(storage):
     candidates = storage.candidates("order::nobody", family=None)
     assert (list(candidates.active), candidates.newest) == ([], None)
+
+
+SEVERAL = {("a", "ok"): ["c"], ("b", "ok"): ["c"], ("c", "ok"): ["done"]}
+
+
+def test_all_first_steps_are_active_at_once_each_with_its_attempts_and_config(stand):
+    firsts = [FirstStep(step="a", config=None, max_attempts=2), FirstStep(step="b", config='{"n":1}', max_attempts=3)]
+    run = stand.start(SEVERAL, firsts=firsts)
+    stored = run.load()
+    assert run.dispatched == [DispatchStep("a", 1, 1), DispatchStep("b", 1, 1)]
+    assert {key: (step.status, step.max_attempts) for key, step in stored.steps.items()} == {
+        "a": (StepStatus.ACTIVE, 2),
+        "b": (StepStatus.ACTIVE, 3),
+    }
+    assert (stored.status, stored.active, stored.configs) == (Status.PENDING, 2, {"b": '{"n":1}'})
+    assert run.due() == dict.fromkeys("ab", stored.started_at + 30_000_000)
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_whichever_first_step_is_claimed_first_makes_the_run_begin_once(stand, order):
+    run = stand.start(SEVERAL)
+    claims = [run.claim(key) for key in order]
+    assert [(claim.first, claim.sequence, claim.run.status) for claim in claims] == [
+        (True, 1, Status.RUNNING),
+        (False, 4, Status.RUNNING),
+    ]
+    joined = [run.complete(key) for key in order]
+    assert [(list(commitment.activated), commitment.advance) for commitment in joined] == [([], 2), (["c"], 3)]
+    assert list(run.step("c").completed) == [*order, "c", "done"]
+
+
+def test_of_the_first_steps_at_the_same_moment_one_claim_is_the_first(stand):
+    run = stand.start({(f"a{number}", "ok"): ["done"] for number in range(8)})
+    together = Barrier(8)
+
+    def claim(number):
+        together.wait()
+        return run.claim(f"a{number}").first
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(claim, range(8))) == [False] * 7 + [True]
+
+
+def test_a_run_with_several_first_steps_waits_when_all_of_them_do(stand):
+    run = stand.start(SEVERAL)
+    assert run.wait_at("a").status_after is Status.RUNNING
+    assert run.wait_at("b").status_after is Status.WAITING
+
+
+def test_a_thousand_steps_may_come_first(stand):
+    keys = [f"a{number}" for number in range(1000)]
+    run = stand.start({(key, "ok"): ["done"] for key in keys}, config='{"n":1}')
+    assert (run.load().active, len(run.load().configs), len(run.due())) == (1000, 1000, 1000)

@@ -21,7 +21,7 @@ HOUR = 3_600_000_000
 
 
 def random_edges(chance):
-    """A workflow of up to 12 steps: every one can be reached, choices and fan-outs, joins and dead paths."""
+    """A workflow of up to 12 steps: several beginnings, choices and fan-outs, joins and dead paths."""
     count = chance.randint(1, 12)
     keys = [f"s{number}" for number in range(count)]
     edges = {}
@@ -33,6 +33,8 @@ def random_edges(chance):
                 (target, {"by": key + event}) if chance.random() < 0.3 else target for target in targets
             ]
     for number, key in enumerate(keys[1:], start=1):
+        if chance.random() < 0.2:
+            continue
         source, event = chance.choice([pair for pair in edges if pair[0] in keys[:number]])
         targets = edges[source, event]
         if key not in targets and (key, {"by": source + event}) not in targets:

@@ -204,7 +204,7 @@ def test_a_list_that_is_none_leaves_the_message_to_celery(redis_storage, drive, 
     redis_storage._client.set(f"{namespace}:taken", "a string")
     stand = drive(redis_storage)
     run = stand.start(parcel=Parcel(list=f"{namespace}:taken", text="{}"))
-    assert run.dispatched is not None
+    assert run.dispatched
     run.claim("a")
     done = run.complete("a", parcels={"b": Parcel(list=f"{namespace}:taken", text="{}")})
     assert [dispatch.step for dispatch in done.dispatches] == ["b"]

@@ -139,6 +139,18 @@ class Approval(Workflow):
     transitions = {(A, "done"): Ask, (Ask, "approved"): B, (Ask, "declined"): Done, (B, "done"): Done}
 
 
+LONG = Ask.named("注文é🛒{x}" * 28 + "%s:~")
+
+
+class Roots(Workflow):
+    """Three steps come first, one of them with a config, one with a key as long as it may be."""
+
+    name = "roots"
+    unique = Unique("free-id_0")
+    initial_step = [A, (B, {"n": 1}), LONG]
+    transitions = {(A, "done"): D, (B, "done"): D, (LONG, "approved"): D, (LONG, "declined"): Done, (D, "done"): Done}
+
+
 class Payment(Workflow):
     name = "payment"
     unique = Unique("payment")

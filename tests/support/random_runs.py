@@ -41,7 +41,7 @@ class Plot:
 
 @st.composite
 def transition_tables(draw, max_steps=7):
-    """Transitions by key, every step reachable from ``s0`` and leading to ``done`` in the end."""
+    """Transitions by key, every step leading to ``done`` in the end; a run begins with whatever nothing leads to."""
     count = draw(st.integers(1, max_steps))
     events = [draw(st.integers(1, 3)) for _ in range(count)]
     table = {
@@ -49,7 +49,7 @@ def transition_tables(draw, max_steps=7):
         for number in range(count)
         for event in range(events[number])
     }
-    for number in range(1, count):
+    for number in range(draw(st.integers(1, count)), count):
         source = draw(st.integers(0, number - 1))
         event = draw(st.integers(0, events[source] - 1))
         if not any(number in targets for targets in table.values()):
@@ -58,6 +58,12 @@ def transition_tables(draw, max_steps=7):
         pair: tuple(f"s{target}" if target < count else "done" for target in sorted(targets or {count}))
         for pair, targets in table.items()
     }
+
+
+def initials_of(transitions: Transitions) -> list[str]:
+    """The keys of the steps that nothing leads to."""
+    reached = {target for targets in transitions.values() for target in targets}
+    return [key for key in dict.fromkeys(source for source, _ in transitions) if key not in reached]
 
 
 def workflow_of(transitions: Transitions) -> type[Workflow]:
@@ -70,10 +76,12 @@ def workflow_of(transitions: Transitions) -> type[Workflow]:
         (steps[source], event): [steps[target] for target in targets]
         for (source, event), targets in transitions.items()
     }
+    initials = [steps[key] for key in initials_of(transitions)]
+    first = initials if len(initials) > 1 else initials[0]
     return type(
         "RandomFlow",
         (Workflow,),
-        {"unique": Unique("random"), "name": "random.Flow", "initial_step": steps["s0"], "transitions": table},
+        {"unique": Unique("random"), "name": "random.Flow", "initial_step": first, "transitions": table},
     )
 
 
@@ -97,8 +105,9 @@ class Play:
         self.state: RunState = RunState(status=Status.PENDING, steps={})
         self.waited: set[str] = set()
         self.kept: set[str] = set()
-        decision = run.create(initial="s0", max_attempts=1, times=self._times())
-        self._note(decision, activated=("s0",))
+        initials = initials_of(plot.transitions)
+        decision = run.create(initials=dict.fromkeys(initials, 1), times=self._times())
+        self._note(decision, activated=tuple(initials))
 
     def possible(self) -> list[Operation]:
         """All that could happen next if nothing fails."""

@@ -81,21 +81,24 @@ class MemoryStorage:
     def now(self) -> int:
         return clock.system_time_ns() // 1000
 
-    def create(self, run: NewRun) -> DispatchStep:
+    def create(self, run: NewRun) -> Sequence[DispatchStep]:
         with self._changed:
             times = self._times()
             holder = self._holder(run)
             if holder is not None:
                 raise AlreadyRunningError(already_running(run, holder))
-            decision = transitions.create(initial=run.step, max_attempts=run.max_attempts, times=times)
+            decision = transitions.create(
+                initials={first.step: first.max_attempts for first in run.firsts}, times=times
+            )
             record = Record(run, decision.state, times.now, str(times.now * 1000))
-            if run.config is not None:
-                record.configs[run.step] = (0, run.config)
+            for first in run.firsts:
+                if first.config is not None:
+                    record.configs[first.step] = (0, first.config)
             self._runs[run.run_id] = record
             bisect.insort(self._order, (times.now, run.run_id))
             self._by_id.setdefault(run.instance_id, []).append(run.run_id)
             self._active.setdefault(run.instance_id, []).append(run.run_id)
-            return self._carry_out(record, decision)[0]
+            return self._carry_out(record, decision)
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:
         with self._changed:

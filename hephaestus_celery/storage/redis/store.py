@@ -105,16 +105,16 @@ class RedisStorage:
             seconds, micros = self._client.time()  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
         return seconds * 1_000_000 + micros
 
-    def create(self, run: NewRun) -> DispatchStep | None:
+    def create(self, run: NewRun) -> Sequence[DispatchStep]:
         reply = self._create(run)
         if reply == b"late":  # nothing was stored; the server's clock may have been set
             self._clock.forget()
             reply = self._create(run)
         match reply:
             case b"posted":
-                return None
+                return ()
             case b"ok":
-                return DispatchStep(run.step, 1, 1)
+                return [DispatchStep(first.step, 1, 1) for first in run.firsts]
             case [bytes() as holder]:
                 raise AlreadyRunningError(
                     f"{run.instance_id} is running already (run {holder.decode()}; scope {run.scope!r} of {run.family}); "
@@ -126,6 +126,14 @@ class RedisStorage:
     def _create(self, run: NewRun) -> bytes | list[bytes]:
         # Who gives up after the time limit must find nothing stored by a server that only was silent.
         not_after = self._clock.now() + self._patience
+        parcels = [first.parcel for first in run.firsts if first.parcel is not None]
+        lists = sorted({parcel.list for parcel in parcels})
+        firsts: list[list[object]] = []
+        for first in run.firsts:
+            place = (
+                [] if first.parcel is None else [lists.index(first.parcel.list) + 1, parcels.index(first.parcel) + 1]
+            )
+            firsts.append([first.step, documents.whole(first.max_attempts), *place])
         return self._call(
             "create",
             run.run_id,
@@ -137,16 +145,15 @@ class RedisStorage:
                 version=str(run.version),
                 scope=run.scope,
                 tags=list(run.tags),
-                step=run.step,
-                max_attempts=documents.whole(run.max_attempts),
+                firsts=firsts,
                 dispatch_timeout=self._dispatch_timeout,
                 not_after=not_after,
             ),
             run.header,
             run.initial,
-            run.config or "",
-            *(() if run.parcel is None else (run.parcel.text,)),
-            lists=() if run.parcel is None else (run.parcel.list,),
+            *(first.config or "" for first in run.firsts),
+            *(parcel.text for parcel in parcels),
+            lists=lists,
         )
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:

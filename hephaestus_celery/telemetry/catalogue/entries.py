@@ -92,7 +92,11 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
         measurements=(_SYSTEM_TIME,),
         metadata=(
             *_OF_AN_INSTANCE,
-            _given("initial_step", "step class", "The step that the run begins with."),
+            _given(
+                "initial_step",
+                "step class",
+                "The step that the run begins with; a tuple of them where there are several.",
+            ),
             _given("context_keys", "list of str", "Keys of the initial context; never its values."),
             _RUNNER,
         ),

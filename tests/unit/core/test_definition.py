@@ -10,6 +10,7 @@ import pytest
 from defining import A, B, C, a_step, define, problems_of, sound
 
 from hephaestus_celery import DefinitionError, Done, RetryPolicy, Step, Unique, Workflow
+from hephaestus_celery.core.graph import Target
 
 NO_EXECUTE = type("NoExecute", (Step,), {"events": ("ok",)})
 NO_EVENTS = type("NoEvents", (Step,), {"execute": A.execute})
@@ -135,10 +136,10 @@ def test_a_version_that_is_no_positive_int_is_a_problem(version):
     assert problems_of(**sound(version=version)) == (f"version must be a positive int, not {version!r}",)
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a|b", "a\n", 5])
+@pytest.mark.parametrize("name", ["", "a b", "a|b", "a\n", "a\x1f", 5])
 def test_a_bad_name_is_a_problem(name):
     assert problems_of(**sound(name=name)) == (
-        f"name must be a non-empty string without white space or |, not {name!r}",
+        f"name must be a non-empty printable string without white space or |, not {name!r}",
     )
 
 
@@ -224,6 +225,57 @@ def test_two_steps_that_were_given_one_key_are_two_steps():
     assert problem == "B.named('x') and C.named('x') have one key, 'x'; use C.named('x').named('another_key')"
 
 
+def test_several_steps_may_come_first():
+    flow = define(initial_step=[A, (B, {"n": 1})], transitions={(A, "ok"): C, (B, "ok"): C, (C, "ok"): Done})
+    assert flow.graph.initials == (Target(A), Target(B, {"n": 1}))
+    assert (flow.graph.topological_order, flow.graph.predecessors(C)) == ((A, B, C, Done), (A, B))
+    assert flow.graph.configs(B) == ({"n": 1},)
+    assert flow.to_text() == "a --ok--> c\nb --ok--> c\nc --ok--> done\n"
+
+
+def test_one_step_in_a_list_comes_first_alone():
+    assert define(**sound(initial_step=[A])).graph.initials == (Target(A),)
+
+
+BOTH = {(A, "ok"): Done, (B, "ok"): Done}
+
+
+@pytest.mark.parametrize(
+    ("initial", "transitions", "problem"),
+    [
+        ([], BOTH, "initial_step has an empty list of steps"),
+        ([A, B, A], BOTH, "initial_step names the step A twice"),
+        ([A, (A, {"n": 1}), B], BOTH, "initial_step names the step A twice"),
+        ([A, B, Done], BOTH, "initial_step has Done in a list; a workflow of nothing but its end has initial_step = Done"),
+        ([A, B, "C"], BOTH, "initial_step has 'C', which is neither a step nor (step, config)"),
+        ([A, B, int], BOTH, "initial_step has int, an unknown step: it is no subclass of Step"),
+        ([A, (B, 5)], BOTH, "B: config must be a mapping with string keys, not 5 (int)"),
+        ([A, B], {**BOTH, (C, "ok"): Done}, "C can't be reached from A, B"),
+        ((A, B), BOTH, f"initial_step has ({A}, {B}), a tuple, which is (step, config); several steps are a list"),
+        (
+            [A, C],
+            {(A, "ok"): B, (B, "ok"): C, (C, "ok"): Done},
+            "initial_step has C, which B leads to: it would start twice; leave it out of one of them",
+        ),
+    ],
+)  # fmt: skip
+def test_what_can_not_come_first_is_a_problem(initial, transitions, problem):
+    assert problem in problems_of(initial_step=initial, transitions=transitions)
+
+
+def test_several_first_steps_in_a_cycle_are_named_as_one():
+    found = problems_of(initial_step=[A, B], transitions={(A, "ok"): B, (B, "ok"): A})
+    assert "a cycle: A -> B -> A" in found
+
+
+def test_a_long_cycle_is_named_in_part():
+    steps = [a_step(f"S{number}", "ok") for number in range(1000)]
+    around = dict(zip([(step, "ok") for step in steps], [*steps[1:], steps[0]], strict=True))
+    [problem] = problems_of(initial_step=steps[0], transitions=around)
+    assert problem.startswith("a cycle: S0 -> S1 -> S2 -> ")
+    assert problem.endswith(" -> S49 -> (950 more) -> S0")
+
+
 def test_an_option_like_no_other_is_a_problem_that_lists_the_options():
     (problem,) = problems_of(**sound(zzz=1))
     assert problem == (
@@ -267,10 +319,12 @@ def test_methods_constants_and_private_names_are_no_options():
 
 
 def test_a_missing_initial_step_is_a_problem():
-    assert problems_of() == ("initial_step is missing: name the step, or (step, config), that comes first",)
+    assert problems_of() == (
+        "initial_step is missing: name the step, or (step, config), that comes first, or a list of them",
+    )
 
 
-@pytest.mark.parametrize("initial", ["A", 5, [A], (A,), (A, {}, 1), ("A", {})])
+@pytest.mark.parametrize("initial", ["A", 5, (A,), (A, {}, 1), ("A", {})])
 def test_an_initial_step_that_is_no_step_is_a_problem(initial):
     assert problems_of(initial_step=initial) == (
         f"initial_step has {initial!r}, which is neither a step nor (step, config)",

@@ -23,7 +23,7 @@ def at(now):
 
 
 def create():
-    return run.create(initial="a", max_attempts=5, times=at(1))
+    return run.create(initials={"a": 5}, times=at(1))
 
 
 def claim(state, key, *, attempt=1, fence=None, now=2, **options):
@@ -149,7 +149,7 @@ def test_a_later_claim_reserves_step_start_alone(forked):
 
 
 def test_a_claim_of_done_itself_reserves_no_step_start():
-    created = run.create(initial="done", max_attempts=1, times=at(1)).state
+    created = run.create(initials={"done": 1}, times=at(1)).state
     assert claim(created, "done").reserved == 2
 
 
@@ -235,7 +235,7 @@ def test_the_end_of_a_run_is_noted(both):
 
 def test_a_run_that_begins_with_done_ends_with_its_completion():
     flow = define(initial_step=Done)
-    state = claim(run.create(initial="done", max_attempts=1, times=at(1)).state, "done").state
+    state = claim(run.create(initials={"done": 1}, times=at(1)).state, "done").state
     decision = run.complete(
         state, "done", fence="done", event="done", settlement=plan(flow.graph, Done, ()), attempts={}, times=at(2)
     )

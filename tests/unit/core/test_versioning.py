@@ -202,7 +202,7 @@ def test_an_unknown_option_of_an_umbrella_is_a_problem():
 
 
 def test_a_bad_name_of_an_umbrella_is_a_problem():
-    assert problems_of(name="a b") == ("name must be a non-empty string without white space or |, not 'a b'",)
+    assert problems_of(name="a b") == ("name must be a non-empty printable string without white space or |, not 'a b'",)
 
 
 def test_all_problems_of_an_umbrella_are_listed():

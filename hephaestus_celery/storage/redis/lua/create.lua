@@ -1,8 +1,9 @@
 -- Create a run, unless an active one holds its id within the scope. Closes the race of two starts of one id: the check
 -- and the creation are one. Answers a repeat (the run id is new for each start) like the first call.
---   ARGV[3] header   ARGV[4] initial context   ARGV[5] config of the first step, or ''
---   KEYS[6], ARGV[6] list and message of the first step, if the broker is this server
---   reply: 'ok', 'posted' when the message was sent too, 'late' when who asked has given up by now, or {run id of the holder}
+--   ARGV[3] header   ARGV[4] initial context   ARGV[5...] for each of p.firsts its config, or ''; then their messages
+--   p.firsts: {key, most attempts, number of its list among KEYS[6...], number of its message}..., the last two only where
+--   the broker is this server
+--   reply: 'ok', 'posted' when all messages were sent too, 'late' when who asked has given up by now, or {run id of the holder}
 if redis.call('EXISTS', run) == 1 then return 'ok' end
 local at = now()
 if p.not_after and at > p.not_after then return 'late' end
@@ -21,11 +22,14 @@ end
 
 local moment = text(at)
 local fields = { 'id', p.id, 'name', p.name, 'family', p.family, 'version', p.version,
-  'h', ARGV[3], 'i', ARGV[4], 'st', 'pending', 't0', moment, 'seq', 0, 'adv', 0, 'app', 0, 'act', 1, 'wai', 0,
-  's:' .. p.step, cjson.encode({ s = 'active', a = 1, m = p.max_attempts, d = 1, q = moment }) }
-if ARGV[5] ~= '' then
-  fields[#fields + 1] = 'c:' .. p.step
-  fields[#fields + 1] = '0|' .. ARGV[5]
+  'h', ARGV[3], 'i', ARGV[4], 'st', 'pending', 't0', moment, 'seq', 0, 'adv', 0, 'app', 0, 'act', #p.firsts, 'wai', 0 }
+for i, first in ipairs(p.firsts) do
+  fields[#fields + 1] = 's:' .. first[1]
+  fields[#fields + 1] = cjson.encode({ s = 'active', a = 1, m = first[2], d = 1, q = moment })
+  if ARGV[4 + i] ~= '' then
+    fields[#fields + 1] = 'c:' .. first[1]
+    fields[#fields + 1] = '0|' .. ARGV[4 + i]
+  end
 end
 if #p.tags > 0 then
   fields[#fields + 1] = 'tags'
@@ -40,6 +44,9 @@ redis.call('ZADD', prefix .. 'index:id:' .. p.id, moment, p.run_id)
 for _, tag in ipairs(p.tags) do
   redis.call('ZADD', prefix .. 'index:tag:' .. tag, moment, p.run_id)
 end
-set_timer(p.step, at + p.dispatch_timeout)
-if KEYS[6] and post(KEYS[6], ARGV[6]) then return 'posted' end
-return 'ok'
+for _, first in ipairs(p.firsts) do set_timer(first[1], at + p.dispatch_timeout) end
+local posted = true
+for _, first in ipairs(p.firsts) do
+  posted = first[3] and post(KEYS[5 + first[3]], ARGV[4 + #p.firsts + first[4]]) and posted
+end
+return posted and 'posted' or 'ok'

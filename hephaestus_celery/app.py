@@ -19,10 +19,12 @@ from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.context import check_mapping
 from hephaestus_celery.core.history import HistoryEntry
 from hephaestus_celery.core.identity import is_run_id
+from hephaestus_celery.core.incoming import check_event_key, check_step_key, is_timer
 from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.registry import RUNTIMES, WORKFLOWS
 from hephaestus_celery.core.retry import seconds
 from hephaestus_celery.core.step import Step, is_name
+from hephaestus_celery.core.wording import listed, shown
 from hephaestus_celery.core.workflow import Workflow
 from hephaestus_celery.exceptions import (
     AmbiguousResumeError,
@@ -31,6 +33,8 @@ from hephaestus_celery.exceptions import (
     InstanceNotFoundError,
     NotCancellableError,
     NotWaitingError,
+    StorageError,
+    TooManyEventsError,
     WaitTimeoutError,
 )
 from hephaestus_celery.handle import InstanceHandle
@@ -44,7 +48,7 @@ from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import Delivered, Delivery, DeliveryReport, Storage
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.telemetry.catalogue import RESERVED_METADATA
-from hephaestus_celery.waiting import can_still_wait, can_time_out, declares, not_waiting, whereabouts
+from hephaestus_celery.waiting import can_still_wait, can_time_out, declares, not_waiting, too_many, whereabouts
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -53,6 +57,9 @@ logger = logging.getLogger("hephaestus_celery")
 
 GRACE_SECONDS = 0.5
 """How long ``resume`` waits for a step that is being executed: it may have answered ``Async`` a moment ago."""
+
+
+_UNANSWERED = 1000  # calls that take a timer back of which it is remembered that their answers were lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +94,7 @@ class Hephaestus:
         self._parts: _Parts | None = None
         self._celery_runner: Runner | None = None
         self._closed = False
+        self._unanswered: dict[str, str] = {}
         if app is not None and self._given_runner is None:
             self._attach(app)
         self._unsubscribe = WORKFLOWS.subscribe(_note_left_behind)
@@ -136,34 +144,44 @@ class Hephaestus:
         step: type[Step] | str | None = None,
         workflow: type[Workflow] | None = None,
         keep_early: bool = False,
+        key: str | None = None,
     ) -> None:
         """Deliver an event to the one waiting step that declares it, or to ``step``; ``data`` becomes its result.
 
         Applied once, by a worker, however often and from wherever it is sent. Raises, and records nothing:
         ``NotWaitingError`` when no step waits for it, ``AmbiguousResumeError`` when several do. With ``keep_early`` an
-        event that comes before its step waits is kept and delivered the moment it does.
+        event that comes before its step waits is kept and delivered the moment one does; of one name they go to one
+        step after the other, in the order in which they came.
+
+        ``key`` names the event itself, such as the id that a webhook comes with. The run takes an event with this key
+        once, whatever its name and data: a repetition is accepted and changes nothing, also when the run has ended. A
+        run keeps 100 early events and 10 000 keys; more are a ``TooManyEventsError``.
         """
         if not is_name(event):
-            raise NotWaitingError(f"no step waits for {event!r}, which can't name an event")
+            raise NotWaitingError(f"no step waits for {shown(event)}, which can't name an event")
+        target = check_step_key(step)
+        check_event_key(key)
         parts = self._resolved()
-        key = step.key if isinstance(step, type) else step
         text = codec.encode_limited(
             check_mapping({} if data is None else data, "data"), "data", limit=parts.driver.settings.max_payload
         )
         instance = self.get(id, workflow=workflow)
-        keep = keep_early and can_still_wait(instance, event, key)
-        report = self._deliver(instance, event, text, step=key, keep=keep)
+        keep = keep_early and can_still_wait(instance, event, target)
+        report = self._deliver(instance, event, text, step=target, keep=keep, key=key)
         match report.outcome:
             case Delivered.ACCEPTED:
                 parts.runner.dispatch(_messages(instance, report.dispatches))
-            case Delivered.KEPT:
+            case Delivered.KEPT | Delivered.REPEATED:
                 pass
             case Delivered.AMBIGUOUS:
                 raise AmbiguousResumeError(
-                    f"{', '.join(sorted(report.steps))} of {instance.id} wait for {event!r}; name the one that is meant: step=..."
+                    f"{listed(sorted(report.steps))} of {instance.id} wait for {event!r}; name the one that is meant: step=..."
                 )
             case Delivered.NOT_WAITING:
-                raise NotWaitingError(not_waiting(instance, event, key, report))
+                now = self.get(instance.run_id)  # what it is refused for may have come about since it was read
+                raise NotWaitingError(not_waiting(now, event, target, report, keep_early=keep_early))
+            case Delivered.TOO_MANY_KEPT | Delivered.TOO_MANY_KEYS:
+                raise TooManyEventsError(too_many(instance, event, report))
             case Delivered.UNKNOWN_RUN:
                 raise InstanceNotFoundError(f"no run {instance.run_id}: its retention is over")
 
@@ -174,7 +192,9 @@ class Hephaestus:
         ended never. ``NotWaitingError`` when the run has ended, or the step can't take a timeout.
         """
         parts = self._resolved()
-        key = step.key if isinstance(step, type) else step
+        key = check_step_key(step)
+        if key is None:
+            raise DataError("step must be a step class or its key, not None")
         length = seconds(delay, name="delay")
         if length < 0:
             raise ValueError(f"delay must not be negative: {delay!r}")
@@ -189,12 +209,16 @@ class Hephaestus:
         return f"{instance.run_id}|{key}|{reference}"
 
     def cancel_timer(self, reference: str) -> bool:
-        """Take a timer of :meth:`schedule_resume` back; False when it has fired, or its run has ended."""
+        """Take a timer of :meth:`schedule_resume` back; False when it has fired, was taken back, or its run has ended.
+
+        After a ``StorageError``, which may mean that it was done and the answer was lost, ask again: the answer is then
+        what that call would have given.
+        """
         match reference.split("|") if isinstance(reference, str) else ():  # pyright: ignore[reportUnnecessaryIsInstance]
-            case [run_id, key, name] if is_run_id(run_id):
-                return self._resolved().storage.unschedule(run_id, key, reference=name)
+            case [run_id, key, name] if is_run_id(run_id) and is_name(key) and is_timer(name):
+                return self._take_back(run_id, key, name)
             case _:
-                raise ValueError(f"{reference!r} is no reference of a timer")
+                raise ValueError(f"{shown(reference)} is no reference of a timer; schedule_resume gives one")
 
     def cancel(self, id: str, reason: str | None = None, *, workflow: type[Workflow] | None = None) -> None:
         """End a run: later results are dropped, no new step starts, its id is free at once.
@@ -341,7 +365,9 @@ class Hephaestus:
             runner.bind(lambda: driver)
         return _Parts(storage=storage, runner=runner, driver=driver)
 
-    def _deliver(self, instance: Instance, event: str, data: str, *, step: str | None, keep: bool) -> DeliveryReport:
+    def _deliver(
+        self, instance: Instance, event: str, data: str, *, step: str | None, keep: bool, key: str | None
+    ) -> DeliveryReport:
         storage = self._resolved().storage
         deadline = clock.monotonic_ns() + int(GRACE_SECONDS * 1e9)
         while True:
@@ -353,14 +379,26 @@ class Hephaestus:
                     data=data,
                     step=step,
                     keep=keep,
+                    key=key,
                 )
             )
             if report.outcome is not Delivered.NOT_WAITING or clock.monotonic_ns() > deadline:
                 return report
-            if not any(declares(instance, key, event) for key in report.executing):
+            if not any(declares(instance, executing, event) for executing in report.executing):
                 return report
             # A step that is being executed may have answered Async already, its commit being on the way.
             clock.sleep(0.01)
+
+    def _take_back(self, run_id: str, step: str, reference: str) -> bool:
+        storage = self._resolved().storage
+        operation = self._unanswered.pop(reference, None) or secrets.token_hex(8)
+        try:
+            return storage.unschedule(run_id, step, reference=reference, operation=operation)
+        except StorageError:
+            self._unanswered[reference] = operation
+            while len(self._unanswered) > _UNANSWERED:
+                self._unanswered.pop(next(iter(self._unanswered)), None)
+            raise
 
     def _run_id(self, id: object, workflow: type[Workflow] | None) -> str:
         return find_run(self._resolved().storage, id, workflow=workflow)

@@ -38,7 +38,11 @@ class AmbiguousInstanceError(HephaestusError):
     """The id names several runs and nothing says which one is meant."""
 
 
-class NotWaitingError(HephaestusError):
+class RunStateError(HephaestusError):
+    """The status of the run, or of its steps, forbids the call; nothing was changed."""
+
+
+class NotWaitingError(RunStateError):
     """No step of the run waits for this event; nothing was recorded."""
 
 
@@ -46,7 +50,11 @@ class AmbiguousResumeError(HephaestusError):
     """Several waiting steps declare the event; nothing was recorded."""
 
 
-class NotCancellableError(HephaestusError):
+class TooManyEventsError(HephaestusError):
+    """The run keeps as many early events, or as many keys of events, as it can; nothing was recorded."""
+
+
+class NotCancellableError(RunStateError):
     """The run has ended already."""
 
 

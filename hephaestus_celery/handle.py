@@ -38,9 +38,10 @@ class InstanceHandle:
         *,
         step: type[Step] | str | None = None,
         keep_early: bool = False,
+        key: str | None = None,
     ) -> None:
         """Deliver an event; see :meth:`Hephaestus.resume`."""
-        self.hephaestus.resume(self.run_id, event, data, step=step, keep_early=keep_early)
+        self.hephaestus.resume(self.run_id, event, data, step=step, keep_early=keep_early, key=key)
 
     def cancel(self, reason: str | None = None) -> None:
         """End the run; see :meth:`Hephaestus.cancel`."""

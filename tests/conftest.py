@@ -272,13 +272,22 @@ class HandRun:
     def schedule(self, step: str, *, reference: str = "ref", delay: int = 0) -> bool:
         return self.storage.schedule(self.id, step, reference=reference, delay=delay)
 
-    def unschedule(self, step: str, *, reference: str = "ref") -> bool:
-        return self.storage.unschedule(self.id, step, reference=reference)
+    def unschedule(self, step: str, *, reference: str = "ref", operation: str | None = None) -> bool:
+        operation = operation or f"{self.id}-untimer{next(self._numbers)}"
+        return self.storage.unschedule(self.id, step, reference=reference, operation=operation)
 
-    def deliver(self, name: str = "go", data: str = '{"x":1}', *, step: str | None = None, keep: bool = False) -> Any:
-        operation = f"delivery{next(self._numbers)}"
+    def deliver(
+        self,
+        name: str = "go",
+        data: str = '{"x":1}',
+        *,
+        step: str | None = None,
+        keep: bool = False,
+        key: str | None = None,
+    ) -> Any:
+        operation = f"{self.id}-delivery{next(self._numbers)}"
         return self.storage.deliver(
-            Delivery(operation=operation, run_id=self.id, name=name, data=data, step=step, keep=keep)
+            Delivery(operation=operation, run_id=self.id, name=name, data=data, step=step, keep=keep, key=key)
         )
 
     def cancel(self, reason: str | None = None) -> Any:

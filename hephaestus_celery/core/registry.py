@@ -48,6 +48,7 @@ class Runtime(Protocol):
         step: Any = None,
         workflow: WorkflowClass | None = None,
         keep_early: bool = False,
+        key: str | None = None,
     ) -> None: ...
 
     def get(self, id: str, *, workflow: WorkflowClass | None = None) -> Instance: ...

@@ -33,6 +33,15 @@ class PendingResume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyEvent:
+    """An event that came before its step waited: kept for the next one that waits for ``name`` (``step``, if it says so)."""
+
+    number: int
+    name: str
+    step: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepState:
     """Where one step stands. ``fence`` is set while a worker holds the step; only its bearer may commit.
 
@@ -69,12 +78,20 @@ class StepState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """Where a run stands. ``sequence`` is the last event number given out, ``advances`` the number of engine ticks."""
+    """Where a run stands. ``sequence`` is the last event number given out, ``advances`` the number of engine ticks.
+
+    ``early`` are the events that are kept, in the order in which they came, the last of which was number ``kept``;
+    ``timeouts`` names the steps that a timer came due for before they waited. ``keys`` are those of the events that the
+    run has taken.
+    """
 
     status: Status
     steps: Mapping[str, StepState]
     arrivals: Mapping[str, Arrivals] = field(default_factory=dict[str, Arrivals])
-    early: Mapping[str, PendingResume] = field(default_factory=dict[str, PendingResume])
+    early: tuple[EarlyEvent, ...] = ()
+    kept: int = 0
+    timeouts: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
     sequence: int = 0
     advances: int = 0
     applied: int = 0
@@ -284,16 +301,21 @@ def suspend(
         dispatch=step.dispatch + 1,
     )
     early = _find_early(state, key, accepts)
+    event = accepts[early.name] if early is not None else "timeout" if key in state.timeouts else None
     commands: tuple[Command, ...] = (ClearTimer(key),)
-    kept = dict(state.early)
-    if early is not None:
-        resume = kept.pop(early)
-        event = resume.event if resume.source == "timeout" else accepts[resume.event]
-        waiting = replace(waiting, resume=replace(resume, event=event, at=times.now))
+    if event is not None:
+        source = "timeout" if early is None else "external"
+        waiting = replace(waiting, resume=PendingResume(event=event, source=source, at=times.now))
         commands = (*_queue(key, waiting, times),)
     elif timeout is not None:
         commands = (SetTimer(key, TimerKind.TIMEOUT, times.now + timeout),)
-    after = _derived(replace(_with_step(state, key, waiting), early=kept, sequence=state.sequence + 1))
+    after = replace(
+        _with_step(state, key, waiting),
+        early=tuple(kept for kept in state.early if kept is not early),
+        timeouts=state.timeouts if early is not None else state.timeouts - {key},
+        sequence=state.sequence + 1,
+    )
+    after = _derived(after)
     return _decided(state, after, 1, commands=commands)
 
 
@@ -360,7 +382,7 @@ def due(state: RunState, key: str, *, fence: str, times: Times) -> tuple[Due, De
 
 
 def deliver(state: RunState, key: str, *, name: str, source: str, times: Times) -> Decision:
-    """An event reaches a waiting step, which :func:`waiting_for` has found; a worker is to apply it."""
+    """An event reaches a waiting step, which accepts it; a worker is to apply it."""
     step = state.steps[key]
     resume = PendingResume(event=step.accepts[name], source=source, at=times.now)
     resumed = replace(step, resume=resume)
@@ -368,24 +390,13 @@ def deliver(state: RunState, key: str, *, name: str, source: str, times: Times) 
     return Decision(verdict=Verdict.APPLIED, state=after, commands=_queue(key, resumed, times))
 
 
-def keep(state: RunState, *, name: str, step: str | None, times: Times) -> Decision:
-    """Keep an event until a step (or the one named) waits for it; one that is kept already stays as it is."""
-    slot = early_slot(name, step)
-    if slot in state.early:
-        return Decision(verdict=Verdict.APPLIED, state=state)
-    resume = PendingResume(event=name, source="external", at=times.now)
-    return Decision(verdict=Verdict.APPLIED, state=replace(state, early={**state.early, slot: resume}))
-
-
-def fire(state: RunState, key: str, *, times: Times) -> Decision:
+def fire(state: RunState, key: str) -> Decision:
     """A timer set for a step beside its own has come due: a step that does not wait yet is to get it when it does."""
     step = state.steps.get(key)
-    slot = timer_slot(key)
-    early = slot not in state.early and (step is None or step.status is StepStatus.ACTIVE)
+    early = key not in state.timeouts and (step is None or step.status is StepStatus.ACTIVE)
     if state.status.final or not early:
         return Decision(verdict=Verdict.STALE, state=state)
-    resume = PendingResume(event="timeout", source="timeout", at=times.now)
-    return Decision(verdict=Verdict.APPLIED, state=replace(state, early={**state.early, slot: resume}))
+    return Decision(verdict=Verdict.APPLIED, state=replace(state, timeouts=state.timeouts | {key}))
 
 
 def cancel(state: RunState, *, times: Times) -> Decision:
@@ -394,30 +405,6 @@ def cancel(state: RunState, *, times: Times) -> Decision:
         return Decision(verdict=Verdict.STALE, state=state)
     after = replace(state, status=Status.CANCELLED, finished_at=times.now, sequence=state.sequence + 1)
     return _decided(state, after, 1, commands=(Finish(Status.CANCELLED),))
-
-
-def waiting_for(state: RunState, name: str, *, step: str | None = None) -> tuple[str, ...]:
-    """The keys of the steps that wait for an event of this name and have not been given one."""
-    if state.status.final:
-        return ()
-    return tuple(
-        key
-        for key, candidate in state.steps.items()
-        if candidate.status is StepStatus.WAITING
-        and candidate.resume is None
-        and name in candidate.accepts
-        and step in (None, key)
-    )
-
-
-def early_slot(name: str, step: str | None) -> str:
-    """Where an event that came too early is kept; names and keys contain no ``|``."""
-    return f"{step or ''}|{name}"
-
-
-def timer_slot(key: str) -> str:
-    """Where a timeout is kept that came too early; apart from an event that somebody has named so."""
-    return early_slot("|timeout", key)
 
 
 def _refuse(state: RunState, step: StepState | None, *, fence: str) -> Decision | None:
@@ -432,12 +419,14 @@ def _refuse(state: RunState, step: StepState | None, *, fence: str) -> Decision 
     return Decision(verdict=Verdict.DISCARDED, state=after, sequence=state.sequence + 1, reserved=reserved)
 
 
-def _find_early(state: RunState, key: str, accepts: Mapping[str, str]) -> str | None:
+def _find_early(state: RunState, key: str, accepts: Mapping[str, str]) -> EarlyEvent | None:
+    # In the order in which the step declares them; of one name those that are for this step alone come first.
     for name in accepts:
-        for slot in (early_slot(name, key), early_slot(name, None)):
-            if slot in state.early:
-                return slot
-    return timer_slot(key) if timer_slot(key) in state.early else None
+        for step in (key, None):
+            for kept in state.early:
+                if (kept.name, kept.step) == (name, step):
+                    return kept
+    return None
 
 
 def _queue(key: str, step: StepState, times: Times) -> tuple[Command, ...]:

@@ -142,9 +142,19 @@ class Workflow:
         return cls._runtime().start_instance(cls, context, id=value, **options)
 
     @classmethod
-    def resume(cls, value: str, event: str, data: Mapping[str, Any] | None = None, **options: Any) -> None:
+    def resume(
+        cls,
+        value: str,
+        event: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        step: StepClass | str | None = None,
+        keep_early: bool = False,
+        key: str | None = None,
+    ) -> None:
         """Deliver an event to a waiting step of an instance; see ``Hephaestus.resume``."""
-        cls._runtime().resume(cls._id(value, "resume"), event, data, workflow=cls, **options)
+        instance_id = cls._id(value, "resume")
+        cls._runtime().resume(instance_id, event, data, step=step, workflow=cls, keep_early=keep_early, key=key)
 
     @classmethod
     def get(cls, value: str) -> Instance:

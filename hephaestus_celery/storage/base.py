@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from hephaestus_celery.core.commands import DispatchStep
+from hephaestus_celery.core.delivery import Delivered
 from hephaestus_celery.core.engine import Settlement
 from hephaestus_celery.core.identity import Scope
 from hephaestus_celery.core.lifecycle import Status
@@ -220,7 +221,10 @@ class Commitment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """An event for whichever step waits for it, or for ``step`` alone. ``keep``: until one waits."""
+    """An event for whichever step waits for it, or for ``step`` alone. ``keep``: until one waits.
+
+    ``key`` names the event, so that the run takes it once.
+    """
 
     operation: str
     run_id: str
@@ -228,21 +232,15 @@ class Delivery:
     data: str
     step: str | None
     keep: bool
-
-
-class Delivered(StrEnum):
-    """What became of a delivery."""
-
-    ACCEPTED = "accepted"
-    KEPT = "kept"
-    NOT_WAITING = "not_waiting"
-    AMBIGUOUS = "ambiguous"
-    UNKNOWN_RUN = "unknown_run"
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryReport:
-    """The outcome; ``steps`` are those that wait for the event, ``executing`` those being executed at this moment."""
+    """The outcome; ``steps`` are those that wait for the event, ``executing`` those being executed at this moment.
+
+    Of an event that was there already (``REPEATED``) there is nothing more to say.
+    """
 
     outcome: Delivered
     status: Status = Status.RUNNING
@@ -393,8 +391,8 @@ class Storage(Protocol):
         """A durable timer that gives ``step`` the event ``timeout``; False when the run has ended."""
         ...
 
-    def unschedule(self, run_id: str, step: str, *, reference: str) -> bool:
-        """Take a timer back; False when it has fired, or its run has ended."""
+    def unschedule(self, run_id: str, step: str, *, reference: str, operation: str) -> bool:
+        """Take a timer back; False when it has fired, was taken back, or its run has ended."""
         ...
 
     def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:

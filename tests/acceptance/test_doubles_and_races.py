@@ -27,6 +27,39 @@ worker_app.hephaestus.close()
 """
 
 
+WEBHOOK = """
+import sys, time
+import flows, worker_app
+begin = float(sys.argv[1])
+while time.time() < begin:
+    pass
+for value in range(20):
+    for number in (1, 2, 3):
+        for _ in range(2):
+            flows.Instalments.resume(f"i{value}", "paid", {"number": number}, keep_early=True, key=f"evt_{number}")
+worker_app.hephaestus.close()
+"""
+
+
+@pytest.mark.only_on("redis", why="the store decides who wins")
+def test_webhooks_that_come_at_once_and_twice_are_applied_once_each_and_in_order(stage):
+    import time
+
+    stage.start_workers(2)
+    handles = [stage.hephaestus.start_instance(flows.Instalments, {"value": 1}, id=f"i{value}") for value in range(20)]
+    begin = str(time.time() + 2)
+    for process in [stage.script(WEBHOOK, begin) for _ in range(3)]:
+        _, errors = process.communicate(timeout=90)
+        assert process.returncode == 0, errors
+    for handle in handles:
+        instance = handle.wait(60)
+        assert instance.status == "completed"
+        assert [instance.context.steps[step.key]["number"] for step in flows.INSTALMENTS] == [1, 2, 3]
+        assert [entry.kind for entry in handle.history()].count("resume") == 3
+        handle.resume("paid", {"number": 4}, key="evt_2")  # once more, after the end
+        assert handle.get() == instance
+
+
 @pytest.mark.only_on("redis", why="the store decides who wins")
 def test_of_eight_processes_that_start_the_same_ids_one_wins_each(stage):
     import time

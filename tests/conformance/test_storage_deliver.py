@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -11,6 +12,7 @@ from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.core.run import Verdict
 from hephaestus_celery.storage.base import Delivered, DeliveryReport, Refusal, Refused
+from hephaestus_celery.storage.memory import MemoryStorage
 
 FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
 
@@ -280,17 +282,141 @@ def test_a_kept_event_is_due_like_any_dispatch_and_no_timeout(stand):
     assert run.due() == {"a": run.load().steps["a"].waiting_since + 30_000_000}
 
 
-def test_the_first_kept_event_stays(stand):
+def test_kept_events_of_one_name_are_delivered_in_order_each_to_one_step(stand):
+    run = stand.start({("a", "ok"): ["b"], ("b", "ok"): ["c"], ("c", "ok"): ["done"]})
+    for number in range(12):  # more than nine: their order is that of numbers, not of texts
+        assert run.deliver("go", f'{{"n":{number}}}', keep=True).outcome is Delivered.KEPT
+    given = []
+    for key in "abc":
+        assert run.wait_at(key).resumed
+        given.append(run.claim(key).data)
+        run.complete(key)
+    assert given == ['{"n":0}', '{"n":1}', '{"n":2}']
+
+
+def test_kept_events_of_several_names_do_not_wait_for_each_other(stand):
     run = stand.start()
-    run.deliver("go", '{"n":1}', keep=True)
-    assert run.deliver("go", '{"n":2}', keep=True).outcome is Delivered.KEPT
+    for name in ("stop", "go", "stop"):
+        run.deliver(name, f'{{"of":"{name}"}}', keep=True)
     run.wait_at("a")
+    assert run.step("a").activated
+    assert run.wait_at("b", accepts={"stop": "ok"}).resumed
+    assert run.claim("b").data == '{"of":"stop"}'
+
+
+def test_a_run_keeps_a_hundred_early_events_and_no_more(stand):
+    run = stand.start()
+    outcomes = [run.deliver("go" if number % 2 else "stop", keep=True).outcome for number in range(101)]
+    assert outcomes == ["kept"] * 100 + ["too_many_kept"]
+    assert run.deliver("go", step="a", keep=True, key="evt_1").outcome is Delivered.TOO_MANY_KEPT
+    assert run.wait_at("a").resumed
+    assert run.deliver("go", keep=True, key="evt_1").outcome is Delivered.KEPT  # the refused one has left no key
+
+
+def test_of_events_with_one_key_one_is_accepted(run):
+    assert run.deliver("go", '{"n":1}', key="evt_1").outcome is Delivered.ACCEPTED
+    before = run.load(), run.due(), list(run.history())
+    for fields in ({}, {"name": "stop"}, {"keep": True}, {"step": "b"}):
+        report = run.deliver(**fields, key="evt_1")
+        assert report == DeliveryReport(outcome=Delivered.REPEATED, status=Status.WAITING)
+    assert (run.load(), run.due(), list(run.history())) == before
     assert run.claim("a").data == '{"n":1}'
+
+
+def test_an_event_with_a_key_is_kept_once(stand):
+    run = stand.start()
+    run.deliver("go", '{"n":1}', keep=True, key="evt_1")
+    assert run.deliver("go", '{"n":2}', keep=True, key="evt_1").outcome is Delivered.REPEATED
+    assert run.deliver("go", '{"n":3}', keep=True, key="evt_2").outcome is Delivered.KEPT
+    run.wait_at("a")
+    assert run.step("a").activated
+    run.wait_at("b")
+    assert run.claim("b").data == '{"n":3}'
+
+
+def test_a_key_is_taken_whatever_waits_by_then(run):
+    run.deliver("go", key="evt_1")
+    run.step("a")
+    run.wait_at("b")
+    assert run.deliver("go", key="evt_1").outcome is Delivered.REPEATED
+    assert run.load().steps["b"].resume is None
+
+
+@pytest.mark.parametrize("how", ["cancel", "complete"])
+def test_a_key_is_taken_also_when_the_run_has_ended(run, how):
+    run.deliver("go", key="evt_1")
+    run.deliver("early", keep=True, key="evt_2")
+    if how == "cancel":
+        run.cancel()
+    else:
+        run.step("a")
+        run.step("b")
+    ended = run.load().status
+    for key in ("evt_1", "evt_2"):
+        assert run.deliver("go", key=key) == DeliveryReport(outcome=Delivered.REPEATED, status=ended)
+    assert run.deliver("go", key="evt_3").outcome is Delivered.NOT_WAITING
+
+
+def test_keys_of_one_run_are_none_of_another(stand, run):
+    other = stand.start(instance_id="order::b")
+    other.wait_at("a")
+    run.deliver("go", key="evt_1")
+    assert other.deliver("go", key="evt_1").outcome is Delivered.ACCEPTED
+
+
+@pytest.mark.parametrize("fields", [{"name": "stop"}, {"step": "b"}])
+def test_a_refused_event_leaves_no_key(run, fields):
+    assert run.deliver(**fields, key="evt_1").outcome is Delivered.NOT_WAITING
+    assert run.deliver("go", key="evt_1").outcome is Delivered.ACCEPTED
+
+
+def test_an_ambiguous_event_leaves_no_key(forked):
+    forked.wait_at("b")
+    forked.wait_at("c")
+    assert forked.deliver("go", key="evt_1").outcome is Delivered.AMBIGUOUS
+    assert forked.deliver("go", step="c", key="evt_1").outcome is Delivered.ACCEPTED
+    assert forked.deliver("go", step="b", key="evt_1").outcome is Delivered.REPEATED
+
+
+def test_of_many_senders_of_one_key_at_once_one_is_accepted_and_the_others_repeat_it(forked):
+    forked.wait_at("b")
+    forked.wait_at("c")
+    barrier = Barrier(12)
+
+    def send(number):
+        barrier.wait()
+        return forked.deliver("go", step="bc"[number % 2], key="evt_1").outcome
+
+    with ThreadPoolExecutor(12) as pool:
+        outcomes = list(pool.map(send, range(12)))
+    assert sorted(outcomes) == ["accepted"] + ["repeated"] * 11
+
+
+def test_a_run_takes_ten_thousand_keys_and_no_more(run):
+    fill_with_keys(run, 9_999)
+    assert run.deliver("go", key="last").outcome is Delivered.ACCEPTED
+    run.step("a")
+    assert run.deliver("go", keep=True, key="one more").outcome is Delivered.TOO_MANY_KEYS
+    run.wait_at("b")
+    assert run.deliver("go", key="one more").outcome is Delivered.TOO_MANY_KEYS
+    assert run.deliver("go", key="number 17").outcome is Delivered.REPEATED
+    assert run.deliver("go").outcome is Delivered.ACCEPTED
+
+
+def fill_with_keys(run, count):
+    """Let the run have taken so many keys already."""
+    keys = [f"number {number}" for number in range(count)]
+    if isinstance(run.storage, MemoryStorage):
+        record = run.storage._runs[run.id]
+        record.state = dataclasses.replace(record.state, keys=frozenset(keys))
+    else:
+        taken = run.storage.keys.of_run(run.id)
+        run.storage._client.sadd(f"{taken.prefix}taken:{run.id}", *keys)
 
 
 def test_a_kept_event_is_delivered_once(stand):
     run = stand.start()
-    run.deliver("go", keep=True)
+    run.deliver("go", keep=True, key="evt_1")
     run.wait_at("a")
     run.step("a")
     assert run.wait_at("b").resumed is False

@@ -157,7 +157,8 @@ class Story:
             case "deliver":
                 step = chance.choice([None, None, None, None, None, anywhere])
                 name = chance.choice(["go", "go", "on", "up"])
-                self.tell("deliver", name, f'{{"n":{number}}}', step=step, keep=chance.random() < 0.25)
+                key = chance.choice([None, None, "evt_1", f"evt_{number // 2}"])
+                self.tell("deliver", name, f'{{"n":{number}}}', step=step, keep=chance.random() < 0.25, key=key)
             case "fail" if claimed:
                 self.tell("fail", chance.choice(claimed), failure=f'{{"n":{number}}}')
             case "cancel":
@@ -233,7 +234,7 @@ def test_the_stories_reach_every_end_and_every_verdict(drive):
         seen.add(run.load().status.value)
         ticked |= story.ticked
     assert seen >= {"completed", "failed", "cancelled", "applied", "conflict", "discarded", "stale", "taken"}
-    assert seen >= {"accepted", "kept", "ambiguous", "not_waiting", "resumed"}
+    assert seen >= {"accepted", "kept", "repeated", "ambiguous", "not_waiting", "resumed"}
     assert ticked == {kind.value for kind in Due if kind not in (Due.NOTHING, Due.OVERRAN)}
 
 

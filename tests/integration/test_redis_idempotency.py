@@ -159,6 +159,25 @@ def keep():
     return Case(lambda stand: stand.start(), lambda storage, run: storage.deliver(delivery(run, keep=True)))
 
 
+def keep_with_a_key():
+    return Case(
+        lambda stand: stand.start(), lambda storage, run: storage.deliver(delivery(run, keep=True, key="evt_1"))
+    )
+
+
+def deliver_with_a_key():
+    return Case(waiting, lambda storage, run: storage.deliver(delivery(run, keep=False, key="evt_1")))
+
+
+def unschedule():
+    def prepare(stand):
+        run = waiting(stand)
+        run.schedule("a", delay=3_600_000_000)
+        return run
+
+    return Case(prepare, lambda storage, run: storage.unschedule(run.id, "a", reference="ref", operation="back"))
+
+
 def cancel():
     def call(storage, run):
         return storage.cancel(run.id, operation="cancel", reason="enough", entry='{"kind":"cancel"}')
@@ -166,8 +185,8 @@ def cancel():
     return Case(lambda stand: stand.start(), call)
 
 
-def delivery(run, *, keep):
-    return Delivery(operation="delivery", run_id=run.id, name="go", data='{"n":1}', step=None, keep=keep)
+def delivery(run, *, keep, key=None):
+    return Delivery(operation="delivery", run_id=run.id, name="go", data='{"n":1}', step=None, keep=keep, key=key)
 
 
 def on(storage, run):
@@ -190,6 +209,9 @@ CASES = [
     schedule,
     deliver,
     keep,
+    keep_with_a_key,
+    deliver_with_a_key,
+    unschedule,
     cancel,
 ]
 

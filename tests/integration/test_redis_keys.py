@@ -47,7 +47,7 @@ def full_life(stand):
     """Runs in every status, with everything that a run can have, and a look at what is due."""
     for number, how in enumerate((*ENDS, None)):
         run = stand.start({("a", "ok"): ["done"]}, tags=("fast",), instance_id=f"order::{number}")
-        run.deliver("go", keep=True)
+        run.deliver("go", keep=True, key="evt_1")
         run.wait_at("a", accepts={"stop": "ok"}, timeout=1_000_000)
         run.deliver("stop")
         if how is not None:
@@ -59,7 +59,9 @@ def test_every_key_is_in_the_catalogue(stand, client, namespace):
     full_life(stand)
     for name in found(client, namespace):
         kind = kind_of(name, namespace)
-        stored = {"hash": "hash", "string": "string", "list": "list", "zset": "sorted set"}[client.type(name).decode()]
+        stored = {"hash": "hash", "string": "string", "list": "list", "zset": "sorted set", "set": "set"}[
+            client.type(name).decode()
+        ]
         assert stored == kind.type, name
 
 
@@ -111,7 +113,8 @@ def test_without_a_retention_a_finished_run_is_kept_for_ever(redis_url, namespac
 
 def test_an_ended_run_has_no_scraps_in_its_hash(stand, redis_storage, client):
     run = stand.start({("a", "ok"): ["b", "c"], ("b", "ok"): ["d"], ("c", "ok"): ["d"], ("d", "ok"): ["done"]})
-    run.deliver("never", keep=True)
+    for number in range(3):
+        run.deliver("never", keep=True, key=f"evt_{number}")
     run.step("a")
     run.wait_at("b")
     run.deliver("go")
@@ -120,6 +123,32 @@ def test_an_ended_run_has_no_scraps_in_its_hash(stand, redis_storage, client):
         name.decode().partition(":")[0] for name in client.hkeys(redis_storage.keys.of_run(run.id).run) if b":" in name
     }
     assert kinds == {"s"}
+    assert client.exists(f"{redis_storage.keys.of_run(run.id).prefix}early:{run.id}") == 0
+
+
+def test_the_keys_of_events_are_kept_as_long_as_their_run(redis_url, namespace, drive, redis_storage, client):
+    storage = RedisStorage(redis_url, namespace=namespace, retention=timedelta(hours=1))
+    run = drive(storage).start()
+    own = storage.keys.of_run(run.id)
+    run.deliver("go", keep=True, key="evt_1")
+    taken = f"{own.prefix}taken:{run.id}"
+    assert client.ttl(taken) == client.ttl(own.run) == -1
+    run.cancel()
+    assert abs(client.pttl(taken) - client.pttl(own.run)) < 1000
+    storage.close()
+
+
+def test_what_a_run_remembers_of_its_senders_goes_by_itself(stand, redis_storage, client):
+    run = stand.start()
+    own = redis_storage.keys.of_run(run.id)
+    for number in range(50):
+        run.deliver("go", keep=True)
+        run.schedule("a", reference=f"ref{number}", delay=1)
+        run.unschedule("a", reference=f"ref{number}")
+    assert client.exists(own.names[4]) == 0  # answers:<run_id> has one for each step and no more
+    left = list(client.scan_iter(f"{own.prefix}answer:*", count=1000))
+    assert len(left) == 150
+    assert all(0 < client.pttl(key) <= 3_600_000 for key in left)
 
 
 def test_an_expired_run_is_gone_from_lists_and_candidates(stand, redis_storage, client):

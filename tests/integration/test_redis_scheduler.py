@@ -217,12 +217,15 @@ def test_a_run_is_pruned_with_everything_when_its_retention_is_over(stand_with, 
     stand = stand_with(retention=SOON)
     run = stand.start({("a", "ok"): ["done"]}, tags=("fast", "blue"))
     run.schedule("a", delay=HOUR)
+    run.deliver("early", keep=True, key="evt_1")
     run.claim("a")
     run.cancel() if how == "cancel" else getattr(run, how)("a")
     assert run.load() is not None
     eventually(lambda: not list(stand.tick().entries) and run.load() is None)
     keys = {key.decode() for key in client.scan_iter(f"{namespace}:*", count=1000)}
-    assert keys == {f"{namespace}:{{0}}:scheduler"}
+    answers = {key for key in keys if key.startswith(f"{namespace}:{{0}}:answer:{run.id}:")}
+    assert keys - answers == {f"{namespace}:{{0}}:scheduler"}
+    assert all(0 < client.pttl(key) <= 60_000 for key in answers)  # to who sent the event and set the timer
 
 
 def test_a_run_is_kept_until_its_retention_is_over(stand_with):

@@ -176,6 +176,23 @@ class TwoWaits(Workflow):
     }
 
 
+INSTALMENTS = [WaitForEvent.named(f"instalment_{number}") for number in (1, 2, 3)]
+
+
+class Instalments(Workflow):
+    """Three steps wait for an event of one name, one after the other."""
+
+    name = "instalments"
+    unique = Unique("instalments")
+    initial_step = (INSTALMENTS[0], {"event_name": "paid"})
+    transitions = {
+        (INSTALMENTS[0], "received"): (INSTALMENTS[1], {"event_name": "paid"}),
+        (INSTALMENTS[1], "received"): (INSTALMENTS[2], {"event_name": "paid"}),
+        (INSTALMENTS[2], "received"): A,
+        (A, "done"): Done,
+    }
+
+
 class Straight(Workflow):
     name = "straight"
     unique = Unique("straight")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hephaestus_celery import Done, Ok, Step, Unique, Workflow
 from hephaestus_celery.core import run
+from hephaestus_celery.core.delivery import receive, waiting_for
 from hephaestus_celery.core.engine import plan
 from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.core.run import Decision, RunState, Times, Verdict
@@ -175,7 +176,7 @@ class Play:
             "rescue": lambda: run.retry(self.state, key, fence=rescue, delay=1, times=times),
             "due": lambda: run.due(self.state, key, fence=rescue, times=times)[1],
             "deliver": lambda: run.deliver(self.state, key, name=_event(key), source="external", times=times),
-            "keep": lambda: run.keep(self.state, name=_event(key), step=None, times=times),
+            "keep": lambda: receive(self.state, name=_event(key), step=None, keep=True, key=key, times=times).decision,
             "cancel": lambda: run.cancel(self.state, times=times),
         }
         return decisions[name]()
@@ -203,7 +204,7 @@ class Play:
         )
 
     def waits_for_its_event(self, key: str) -> bool:
-        return key in run.waiting_for(self.state, _event(key))
+        return key in waiting_for(self.state, _event(key))
 
     def finish(self, choose) -> Play:
         """Go on until nothing is possible; ``choose`` picks one of the possible operations."""

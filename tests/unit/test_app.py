@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -24,8 +25,10 @@ from hephaestus_celery import (
     NotWaitingError,
     Ok,
     RetryPolicy,
+    RunStateError,
     Status,
     Step,
+    TooManyEventsError,
     Unique,
     Wait,
     WaitForEvent,
@@ -316,6 +319,162 @@ def test_an_early_event_that_no_step_will_wait_for_is_refused(hephaestus, gate):
         handle.resume("close", keep_early=True)
     with pytest.raises(NotWaitingError):
         handle.resume("open", step="other", keep_early=True)
+
+
+class Twice(Workflow):
+    unique = Unique("twice")
+    initial_step = LEFT
+    transitions = {
+        **{(LEFT, event): RIGHT for event in ("yes", "no", "timeout")},
+        **{(RIGHT, event): Done for event in ("yes", "no", "timeout")},
+    }
+
+
+def test_early_events_of_one_name_go_to_one_step_after_the_other(hephaestus, gate):
+    class Guarded(Workflow):
+        unique = Unique("guarded")
+        initial_step = Gate
+        transitions = {(Gate, "open"): LEFT, **Twice.transitions}
+
+    handle = Guarded.start("a1")
+    assert gate.begun.wait(5)
+    for number in range(2):
+        handle.resume("yes", {"n": number}, keep_early=True)
+    handle.resume("open", keep_early=True)
+    gate.opened.set()
+    assert {key: result["n"] for key, result in handle.wait(5).context.steps.items() if "n" in result} == {
+        "left": 0,
+        "right": 1,
+    }
+
+
+def test_an_event_with_a_key_is_applied_once_whoever_sends_it(hephaestus):
+    handle = waiting(Twice)
+    handle.resume("yes", {"n": 1}, key="evt_1")
+    eventually(lambda: RIGHT in handle.get().waiting_steps)
+    before = handle.get()
+    handle.resume("no", {"n": 2}, key="evt_1")
+    Twice.resume("a1", "maybe", key="evt_1", keep_early=True)
+    hephaestus.resume(handle.id, "yes", step=RIGHT, key="evt_1")
+    assert handle.get() == before
+    Twice.resume("a1", "yes", key="evt_2")
+    ended = handle.wait(5)
+    handle.resume("yes", key="evt_1")
+    Twice.resume("a1", "yes", key="evt_2")
+    assert (handle.get(), ended.context.steps["left"]) == (ended, {"n": 1})
+    with pytest.raises(NotWaitingError, match="ended"):
+        handle.resume("yes", key="evt_3")
+
+
+def test_more_early_events_than_a_run_keeps_are_refused_by_name(hephaestus, gate):
+    handle = Gated.start("a1")
+    assert gate.begun.wait(5)
+    for _ in range(100):
+        handle.resume("open", keep_early=True)
+    with pytest.raises(TooManyEventsError, match=r"gated::a1 .*100 early events.*'open'"):
+        handle.resume("open", keep_early=True)
+
+
+def test_the_errors_of_what_the_status_of_a_run_forbids_have_one_base():
+    assert issubclass(NotWaitingError, RunStateError)
+    assert issubclass(NotCancellableError, RunStateError)
+
+
+@pytest.mark.parametrize(
+    ("event", "options", "told"),
+    [
+        (
+            "yess",
+            {},
+            r"no step of Question waits for 'yess' \(did you mean 'yes'\?\), only for 'yes', 'no', 'timeout'$",
+        ),
+        ("yess", {"keep_early": True}, r"did you mean 'yes'"),
+        ("yes", {"step": "aks"}, r"Question has no step 'aks' \(did you mean 'ask'\?\); its steps are ask, done$"),
+        ("open", {"step": Ask}, r"step ask of Question never waits for 'open', only for 'yes', 'no', 'timeout'$"),
+        ("yes", {"step": "done"}, r"step done of Question never waits for an event, 'yes' or any other$"),
+    ],
+)
+def test_a_misspelt_event_or_step_is_answered_with_what_would_be_accepted(question, event, options, told):
+    with pytest.raises(NotWaitingError, match=told):
+        question.resume(event, **options)
+
+
+def test_of_a_workflow_that_is_not_defined_here_the_error_names_what_waiting_steps_accept(hephaestus, question):
+    stored = hephaestus.storage._runs[question.run_id]
+    stored.new = dataclasses.replace(stored.new, header=stored.new.header.replace(Question.name, "elsewhere.Question"))
+    with pytest.raises(NotWaitingError, match="accepted are 'yes' by ask, 'no' by ask, 'timeout' by ask"):
+        question.resume("yess")
+
+
+def test_a_second_resume_before_the_first_is_applied_is_told_so():
+    with Hephaestus(runner=Idle()):
+        handle = Question.start("a1")
+        handle.hephaestus.runner.perform(handle)
+        handle.resume("yes")
+        for options in ({}, {"keep_early": True}, {"step": Ask}):
+            with pytest.raises(
+                NotWaitingError, match=r"ask of question::a1 has been given an event already.*'yes'"
+            ) as caught:
+                handle.resume("no", **options)
+            assert "keep_early" not in str(caught.value)
+
+
+def test_keep_early_is_advised_where_it_helps_and_was_not_used(hephaestus, gate):
+    handle = Gated.start("a1")
+    assert gate.begun.wait(5)
+    with pytest.raises(NotWaitingError, match="keep_early=True keeps an event until its step waits"):
+        handle.resume("open")
+    gate.opened.set()
+    eventually(lambda: handle.get().status == "waiting")
+    handle.resume("open")
+    handle.wait(5)
+    with pytest.raises(NotWaitingError) as caught:
+        handle.resume("open", keep_early=True)
+    assert "keep_early" not in str(caught.value)
+
+
+def test_an_event_for_a_step_that_has_ended_is_told_so(hephaestus):
+    handle = waiting(Twice)
+    handle.resume("yes")
+    eventually(lambda: RIGHT in handle.get().waiting_steps)
+    for options in ({}, {"keep_early": True}):
+        with pytest.raises(NotWaitingError, match=r"What takes 'yes' has ended in this run$"):
+            handle.resume("yes", step=LEFT, **options)
+
+
+class Idle(LocalRunner):
+    """Executes what its test tells it to, and nothing else."""
+
+    def dispatch(self, messages):
+        self.messages = [*getattr(self, "messages", ()), *messages]
+
+    def perform(self, handle):
+        messages, self.messages = self.messages, []
+        for message in messages:
+            self._drive(message)
+
+
+ODD_TEXTS = ["a\x1fb", "a|b", "two words", "\ud800", "", "x" * 100_000, 5, b"ask", True, float("nan"), ["ask"], object]
+
+
+@pytest.mark.parametrize("step", ODD_TEXTS, ids=lambda step: repr(step)[:20])
+@pytest.mark.parametrize("keep_early", [True, False])
+def test_what_can_not_be_the_key_of_a_step_is_refused_where_it_enters(hephaestus, question, step, keep_early):
+    before = hephaestus.storage.load(question.run_id)
+    with pytest.raises(DataError, match="step must be a step class or its key") as caught:
+        question.resume("yes", step=step, keep_early=keep_early)
+    assert len(str(caught.value)) < 300
+    with pytest.raises(DataError, match="step must be a step class or its key"):
+        hephaestus.schedule_resume(question.id, step, 1)
+    assert hephaestus.storage.load(question.run_id) == before
+
+
+@pytest.mark.parametrize(
+    "key", ["", "a\x00b", "\ud800", "x" * 201, 5, b"evt_1", True, float("nan")], ids=lambda key: repr(key)[:20]
+)
+def test_what_can_not_be_the_key_of_an_event_is_refused_where_it_enters(question, key):
+    with pytest.raises(DataError, match="key must be a string of 1 to 200 printable characters"):
+        question.resume("yes", key=key)
 
 
 def test_data_that_cannot_be_carried_is_refused_with_its_path(question):

@@ -31,7 +31,7 @@ class Record:
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     configs: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
     data: dict[str, str] = field(default_factory=dict[str, str])
-    early: dict[str, str] = field(default_factory=dict[str, str])
+    early: dict[int, str] = field(default_factory=dict[int, str])
     history: list[StoredEntry] = field(default_factory=list[StoredEntry])
     failure: str | None = None
     cancel_reason: str | None = None
@@ -100,9 +100,8 @@ def record_data(record: Record, commit: Complete | Suspend | Retry | Fail, decis
             if decision.state.status is Status.FAILED:
                 record.failure = commit.stuck
         case Suspend():
-            for slot in record.state.early.keys() - decision.state.early.keys():
-                if slot in record.early:  # a timeout brings no data
-                    record.data[commit.step] = record.early.pop(slot)
+            for early in set(record.state.early) - set(decision.state.early):
+                record.data[commit.step] = record.early.pop(early.number)
         case Fail():
             record.failure = commit.failure
         case Retry():

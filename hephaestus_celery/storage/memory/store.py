@@ -11,6 +11,7 @@ from datetime import timedelta
 from hephaestus_celery import clock
 from hephaestus_celery.core import run as transitions
 from hephaestus_celery.core.commands import ClearTimer, DispatchStep, Finish, SetTimer
+from hephaestus_celery.core.delivery import Delivered, receive
 from hephaestus_celery.core.lifecycle import StepStatus
 from hephaestus_celery.core.run import Decision, Due, RunState, Times, Verdict
 from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundError
@@ -24,7 +25,6 @@ from hephaestus_celery.storage.base import (
     ClaimRequest,
     Commitment,
     Complete,
-    Delivered,
     Delivery,
     DeliveryReport,
     DueEntry,
@@ -179,7 +179,8 @@ class MemoryStorage:
             self._changed.notify_all()
             return True
 
-    def unschedule(self, run_id: str, step: str, *, reference: str) -> bool:
+    def unschedule(self, run_id: str, step: str, *, reference: str, operation: str) -> bool:
+        del operation
         with self._changed:
             return self._due.pop((run_id, f"{step}|{reference}"), None) is not None
 
@@ -216,35 +217,27 @@ class MemoryStorage:
             record = self._runs.get(delivery.run_id)
             if record is None:
                 return DeliveryReport(outcome=Delivered.UNKNOWN_RUN)
-            state = record.state
-            waiting = transitions.waiting_for(state, delivery.name, step=delivery.step)
-            executing = tuple(
-                key
-                for key, step in state.steps.items()
-                if step.status is StepStatus.ACTIVE
-                and step.fence is not None
-                and not state.status.final
-                and delivery.step in (None, key)
+            reception = receive(
+                record.state,
+                name=delivery.name,
+                step=delivery.step,
+                keep=delivery.keep,
+                key=delivery.key,
+                times=self._times(),
             )
-            dispatches: tuple[DispatchStep, ...] = ()
-            if len(waiting) == 1:
-                key = waiting[0]
-                decision = transitions.deliver(state, key, name=delivery.name, source="external", times=self._times())
-                record.data[key] = delivery.data
-                dispatches = self._carry_out(record, decision)
-                outcome = Delivered.ACCEPTED
-            elif waiting:
-                outcome = Delivered.AMBIGUOUS
-            elif delivery.keep and not state.status.final:
-                slot = transitions.early_slot(delivery.name, delivery.step)
-                record.early.setdefault(slot, delivery.data)
-                decision = transitions.keep(state, name=delivery.name, step=delivery.step, times=self._times())
-                self._carry_out(record, decision)
-                outcome = Delivered.KEPT
-            else:
-                outcome = Delivered.NOT_WAITING
+            if reception.outcome is Delivered.ACCEPTED:
+                record.data[reception.steps[0]] = delivery.data
+            elif reception.outcome is Delivered.KEPT:
+                record.early[reception.decision.state.kept] = delivery.data
+            elif reception.outcome is Delivered.REPEATED:
+                return DeliveryReport(outcome=Delivered.REPEATED, status=record.state.status)
+            executing = executed_at(record.state, delivery.step)
             return DeliveryReport(
-                outcome=outcome, status=state.status, steps=waiting, executing=executing, dispatches=dispatches
+                outcome=reception.outcome,
+                status=record.state.status,
+                steps=reception.steps,
+                executing=executing,
+                dispatches=self._carry_out(record, reception.decision),
             )
 
     def cancel(self, run_id: str, *, operation: str, reason: str | None, entry: str) -> Cancellation | None:
@@ -388,7 +381,7 @@ class MemoryStorage:
 
     def _fires(self, record: Record, key: str) -> bool:
         # A timer beside the step's own: kept for a step that does not wait yet, without meaning for one that has ended.
-        self._carry_out(record, transitions.fire(record.state, key, times=self._times()))
+        self._carry_out(record, transitions.fire(record.state, key))
         step = record.state.steps.get(key)
         return step is not None and step.status is StepStatus.WAITING and step.resume is None
 
@@ -436,6 +429,11 @@ def already_running(run: NewRun, holder: str) -> str:
         f"{run.instance_id} is running already (run {holder}; scope {run.scope!r} of {run.family}); "
         "wait for its end, cancel it, or start another id"
     )
+
+
+def executed_at(state: RunState, only: str | None) -> tuple[str, ...]:
+    """The keys of the steps that workers are executing, or that one of them."""
+    return tuple(step.step for step in claimed(state) if not state.status.final and only in (None, step.step))
 
 
 def claimed(state: RunState) -> tuple[DispatchStep, ...]:

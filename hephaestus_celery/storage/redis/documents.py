@@ -185,6 +185,8 @@ def read_delivery(reply: Sequence[bytes]) -> DeliveryReport:
     outcome = Delivered(facts["v"])
     if outcome is Delivered.UNKNOWN_RUN:
         return DeliveryReport(outcome=outcome)
+    if outcome is Delivered.REPEATED:
+        return DeliveryReport(outcome=outcome, status=Status(facts["status"]))
     steps: list[str] = facts.get("steps") or []
     return DeliveryReport(
         outcome=outcome,

@@ -46,7 +46,25 @@ CATALOGUE: tuple[KeyKind, ...] = (
         pattern="answers:<run_id>",
         type="hash",
         lifetime="one minute after the end of the run",
-        meaning="the last answer given to each step's worker and to each sender: what a repeated call is answered with",
+        meaning="the last answer given to each step's worker: what a repeated call is answered with",
+    ),
+    KeyKind(
+        pattern="answer:<run_id>:<operation>",
+        type="string",
+        lifetime="one minute; one hour where a timer was taken back",
+        meaning="the answer given to who sent an event or set a timer: what the same call is answered with again",
+    ),
+    KeyKind(
+        pattern="early:<run_id>",
+        type="hash",
+        lifetime="goes with its last event, or with the end of the run",
+        meaning="events that came before their steps waited, at most 100, in the order in which they came",
+    ),
+    KeyKind(
+        pattern="taken:<run_id>",
+        type="set",
+        lifetime="as the run",
+        meaning="the keys of the events that the run has taken (`resume(..., key=...)`), at most 10,000",
     ),
     KeyKind(
         pattern="active:<id>",

@@ -12,7 +12,7 @@ from hephaestus_celery.storage.redis.line import Line
 
 NAMES = (
     *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
-    *("deliver", "cancel", "schedule", "unschedule", "tick"),
+    *("deliver", "cancel", "schedule", "unschedule", "tick", "resign"),
     *("load", "candidates", "list"),
 )
 

@@ -227,8 +227,8 @@ class RedisStorage:
         parameters = documents.parameters(run_id=run_id, step=step, reference=reference, delay=delay)
         return bool(self._call("schedule", run_id, parameters))
 
-    def unschedule(self, run_id: str, step: str, *, reference: str) -> bool:
-        parameters = documents.parameters(run_id=run_id, step=step, reference=reference)
+    def unschedule(self, run_id: str, step: str, *, reference: str, operation: str) -> bool:
+        parameters = documents.parameters(run_id=run_id, step=step, reference=reference, op=operation)
         return bool(self._call("unschedule", run_id, parameters))
 
     def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
@@ -249,10 +249,8 @@ class RedisStorage:
         return documents.read_tick(reply)
 
     def resign(self, *, owner: str) -> None:
-        with self._reached():
-            for prefix in self.keys.all_partitions():
-                if self._client.get(f"{prefix}scheduler") == owner.encode():
-                    self._client.delete(f"{prefix}scheduler")
+        for prefix in self.keys.all_partitions():
+            self._call_partition("resign", prefix, documents.parameters(owner=owner))
 
     def await_due(self, *, timeout: float) -> bool:
         with self._reached():
@@ -277,6 +275,7 @@ class RedisStorage:
                 name=delivery.name,
                 only=delivery.step,
                 keep=delivery.keep or None,
+                key=delivery.key,
                 dispatch_timeout=self._dispatch_timeout,
             ),
             delivery.data,

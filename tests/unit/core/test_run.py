@@ -10,6 +10,7 @@ from defining import A, B, C, define
 from hephaestus_celery import Done, Status
 from hephaestus_celery.core import run
 from hephaestus_celery.core.commands import ClearTimer, DispatchStep, Finish, SetTimer, TimerKind
+from hephaestus_celery.core.delivery import MOST_KEPT, MOST_KEYS, Delivered, receive, waiting_for
 from hephaestus_celery.core.engine import plan
 from hephaestus_celery.core.lifecycle import StepStatus
 from hephaestus_celery.core.run import Due, PendingResume, Times, Verdict
@@ -73,8 +74,16 @@ def deliver(state, key, *, now=6):
     return run.deliver(state, key, name="go", source="external", times=at(now))
 
 
+def send(state, *, name="go", step=None, kept=True, key=None, now=7):
+    return receive(state, name=name, step=step, keep=kept, key=key, times=at(now))
+
+
 def keep(state, *, step=None, now=7):
-    return run.keep(state, name="go", step=step, times=at(now))
+    return send(state, step=step, now=now).decision
+
+
+def slots(state):
+    return [(early.name, early.step) for early in state.early]
 
 
 def cancel(state, *, now=8):
@@ -315,28 +324,28 @@ def test_a_timeout_of_nothing_is_due_at_once(claimed):
 
 
 def test_a_waiting_step_is_found_by_its_event(waiting):
-    assert run.waiting_for(waiting, "go") == ("a",)
+    assert waiting_for(waiting, "go") == ("a",)
 
 
 def test_a_waiting_step_is_found_by_its_own_key(waiting):
-    assert run.waiting_for(waiting, "go", step="a") == ("a",)
+    assert waiting_for(waiting, "go", step="a") == ("a",)
 
 
 @pytest.mark.parametrize(("name", "step"), [("stay", None), ("go", "b")])
 def test_nothing_waits_for_another_event_or_elsewhere(waiting, name, step):
-    assert run.waiting_for(waiting, name, step=step) == ()
+    assert waiting_for(waiting, name, step=step) == ()
 
 
 def test_an_active_step_waits_for_nothing(claimed):
-    assert run.waiting_for(claimed, "go") == ()
+    assert waiting_for(claimed, "go") == ()
 
 
 def test_a_step_that_was_given_an_event_waits_no_more(waiting):
-    assert run.waiting_for(deliver(waiting, "a").state, "go") == ()
+    assert waiting_for(deliver(waiting, "a").state, "go") == ()
 
 
 def test_in_a_run_that_has_ended_nothing_waits(waiting):
-    assert run.waiting_for(cancel(waiting).state, "go") == ()
+    assert waiting_for(cancel(waiting).state, "go") == ()
 
 
 def test_a_delivery_dispatches_the_step_under_a_new_token(waiting):
@@ -363,13 +372,51 @@ def test_a_delivered_event_is_applied_by_its_claimant(waiting):
     assert complete(resumed, "a").activated == ("b", "c")
 
 
-def test_an_event_is_kept_once(claimed):
-    once = keep(claimed, now=7).state
-    assert keep(once, now=70).state is once
+def test_events_of_one_name_are_kept_in_the_order_in_which_they_came(claimed):
+    twice = keep(keep(claimed).state).state
+    assert [early.number for early in twice.early] == [1, 2]
+    assert [early.number for early in suspend(twice, "a").state.early] == [2]
+
+
+def test_an_event_with_a_key_is_kept_once(claimed):
+    once = send(claimed, key="evt_1").decision.state
+    again = send(once, key="evt_1", name="stop", step="b")
+    assert (again.outcome, again.decision.state) == (Delivered.REPEATED, once)
+
+
+def test_an_event_with_a_key_is_applied_once_whatever_waits_by_then(waiting):
+    given = send(waiting, key="evt_1").decision.state
+    later = suspend(claim(complete(claim(given, "a").state, "a").state, "b").state, "b").state
+    assert send(later, key="evt_1").outcome is Delivered.REPEATED
+    assert send(cancel(later).state, key="evt_1").outcome is Delivered.REPEATED
+
+
+@pytest.mark.parametrize("fields", [{"name": "stop", "kept": False}, {"step": "b", "kept": False}])
+def test_a_refused_event_leaves_no_key(waiting, fields):
+    refused = send(waiting, key="evt_1", **fields)
+    assert (refused.outcome, refused.decision.state) == (Delivered.NOT_WAITING, waiting)
+
+
+def test_a_run_keeps_so_many_early_events_and_no_more(claimed):
+    full = claimed
+    for _ in range(MOST_KEPT):
+        full = keep(full).state
+    refused = send(full, name="other", key="evt_1")
+    assert (refused.outcome, refused.decision.state) == (Delivered.TOO_MANY_KEPT, full)
+    assert send(suspend(full, "a").state, name="other").outcome is Delivered.KEPT
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_run_takes_so_many_keys_and_no_more(waiting, claimed, kept):
+    state = replace(claimed if kept else waiting, keys=frozenset(map(str, range(MOST_KEYS))))
+    refused = send(state, key="evt_1")
+    assert (refused.outcome, refused.decision.state) == (Delivered.TOO_MANY_KEYS, state)
+    assert send(state, key="7").outcome is Delivered.REPEATED
+    assert send(state).outcome is (Delivered.KEPT if kept else Delivered.ACCEPTED)
 
 
 def test_an_event_is_kept_for_one_step_and_for_any(claimed):
-    assert set(keep(keep(claimed).state, step="a").state.early) == {"|go", "a|go"}
+    assert slots(keep(keep(claimed).state, step="a").state) == [("go", None), ("go", "a")]
 
 
 @pytest.mark.parametrize("step", [None, "a"])
@@ -386,16 +433,16 @@ def test_a_kept_event_is_dispatched_the_moment_its_step_waits(claimed):
 
 
 def test_a_kept_event_is_delivered_once(claimed):
-    assert suspend(keep(claimed).state, "a").state.early == {}
+    assert suspend(keep(claimed).state, "a").state.early == ()
 
 
 def test_an_event_kept_for_another_step_stays(claimed):
     decision = suspend(keep(claimed, step="b").state, "a")
-    assert (decision.state.steps["a"].resume, set(decision.state.early)) == (None, {"b|go"})
+    assert (decision.state.steps["a"].resume, slots(decision.state)) == (None, [("go", "b")])
 
 
 def test_an_event_that_the_step_does_not_accept_stays(claimed):
-    assert set(suspend(keep(claimed).state, "a", accepts={"stay": "ok"}).state.early) == {"|go"}
+    assert slots(suspend(keep(claimed).state, "a", accepts={"stay": "ok"}).state) == [("go", None)]
 
 
 def test_a_failed_step_fails_the_run(ended):

@@ -1,13 +1,19 @@
 -- An event for a waiting step: recorded once, to be applied by a worker. Closes the race of many senders: the first is
--- accepted, the others find nothing that waits.
+-- accepted, the others find nothing that waits. One that has a key (p.key) is taken once by the run, whatever it brings.
+-- Mirrors core/delivery.py.
 --   ARGV[3] data of the event
 --   reply: {facts}
-local status = redis.call('HGET', run, 'st')
+local MOST_KEPT, MOST_KEYS = 100, 10000
+
+local core = redis.call('HMGET', run, 'st', 'en')
+local status = core[1]
 if not status then return { cjson.encode({ v = 'unknown_run' }) } end
 
-local slot = '|' .. p.op
-local before = answered(slot, p.op)
+local before = replayed(p.op)
 if before then return { before } end
+if p.key and redis.call('SISMEMBER', taken_events(), p.key) == 1 then
+  return { cjson.encode({ v = 'repeated', status = status }) }
+end
 
 local waiting, executing = {}, {}
 if not is_final(status) then
@@ -23,8 +29,19 @@ if not is_final(status) then
   end
 end
 
-local facts = { status = status, steps = waiting, executing = executing }
-if #waiting == 1 then
+local function verdict()
+  if #waiting > 1 then return 'ambiguous' end
+  if #waiting == 0 and (is_final(status) or not p.keep) then return 'not_waiting' end
+  if #waiting == 0 and core[2] and redis.call('HLEN', early_events()) >= MOST_KEPT then return 'too_many_kept' end
+  if p.key and redis.call('SCARD', taken_events()) >= MOST_KEYS then return 'too_many_keys' end
+  return #waiting == 1 and 'accepted' or 'kept'
+end
+
+local facts = { v = verdict(), status = status, steps = waiting, executing = executing }
+-- What was refused left no trace, and is looked at anew when it is asked again.
+if facts.v ~= 'accepted' and facts.v ~= 'kept' then return { cjson.encode(facts) } end
+
+if facts.v == 'accepted' then
   local key = waiting[1]
   local step = get_step(key)
   local at = now()
@@ -32,15 +49,12 @@ if #waiting == 1 then
   set_step(key, step)
   redis.call('HSET', run, 'd:' .. key, ARGV[3])
   set_timer(key, at + p.dispatch_timeout)
-  facts.v, facts.attempt, facts.token = 'accepted', step.a, step.d
-elseif #waiting > 1 then
-  facts.v = 'ambiguous'
-elseif p.keep and not is_final(status) then
-  redis.call('HSETNX', run, 'e:' .. (p.only or '') .. '|' .. p.name, ARGV[3])
-  facts.v = 'kept'
+  facts.attempt, facts.token = step.a, step.d
 else
-  facts.v = 'not_waiting'
+  local number = redis.call('HINCRBY', run, 'en', 1)
+  redis.call('HSET', early_events(), number .. '|' .. (p.only or '') .. '|' .. p.name, ARGV[3])
 end
--- What was refused left no trace, and is looked at anew when it is asked again.
-if facts.v == 'accepted' or facts.v == 'kept' then return { answer(slot, p.op, facts) } end
-return { cjson.encode(facts) }
+if p.key then
+  if redis.call('SADD', taken_events(), p.key) == 1 then redis.call('HINCRBY', run, 'ek', 1) end
+end
+return { replay(p.op, cjson.encode(facts)) }

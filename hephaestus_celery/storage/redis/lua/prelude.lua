@@ -100,6 +100,28 @@ local function answer(slot, operation, facts, final)
   return encoded
 end
 
+-- The same for calls of which a run may see any number, events and timers from outside: each keeps its answer by itself,
+-- and for a time only, so that none piles up in a run that goes on for months.
+local function replayed(operation)
+  return redis.call('GET', prefix .. 'answer:' .. p.run_id .. ':' .. operation) or nil
+end
+
+local function replay(operation, encoded, lifetime)
+  redis.call('SET', prefix .. 'answer:' .. p.run_id .. ':' .. operation, encoded, 'PX', lifetime or ANSWERS_LIFETIME)
+  return encoded
+end
+
+-- Events that came before their steps waited (hash): `<number>|<step, or nothing>|<name>`, and what came with them. In the
+-- order of their numbers; `en` of the run is the last number, absent where none was ever kept.
+local function early_events()
+  return prefix .. 'early:' .. p.run_id
+end
+
+-- The keys of the events that the run has taken (set); `ek` of the run is there where this is.
+local function taken_events()
+  return prefix .. 'taken:' .. p.run_id
+end
+
 local function set_status(before, after)
   if before == after then return end
   local score = redis.call('HGET', run, 't0')
@@ -194,15 +216,18 @@ local function finish(before, status, at)
   for _, step in ipairs(steps) do
     if step[2].s == 'active' or step[2].s == 'waiting' then clear_timer(step[1]) end
   end
+  local lasting = { run, start, history }
   for _, field in ipairs(redis.call('HKEYS', run)) do
     local kind = string.sub(field, 1, 2)
     if kind == 't:' then clear_timer(redis.call('HGET', run, field) .. '|' .. string.sub(field, 3)) end
     if kind == 'p:' or kind == 'e:' or kind == 'd:' or kind == 't:' then redis.call('HDEL', run, field) end
+    if field == 'en' then redis.call('DEL', early_events()) end
+    if field == 'ek' then lasting[#lasting + 1] = taken_events() end
   end
   redis.call('PEXPIRE', answers, ANSWERS_LIFETIME)
   if p.retention > 0 then
     redis.call('ZADD', due, text(at + p.retention), p.run_id .. '|')
-    for _, key in ipairs({ run, start, history }) do
+    for _, key in ipairs(lasting) do
       -- The scheduler prunes it in time; where no scheduler runs, it still goes.
       redis.call('PEXPIRE', key, text(math.ceil(p.retention / 1000) + PRUNE_MARGIN))
     end

@@ -1,13 +1,12 @@
 -- A durable timer for a step, beside its own: it gives the step `timeout`, if it still waits by then. Closes the race of
 -- a repeated call with the timer itself, which may have fired, or been taken back, since: it is set once.
 --   reply: 1, or 0 when the run has ended or is unknown
-local slot = '|timer ' .. p.reference
-if answered(slot, p.reference) then return 1 end
+if replayed('timer ' .. p.reference) then return 1 end
 local status = redis.call('HGET', run, 'st')
 if not status or is_final(status) then return 0 end
 local at = now()
 redis.call('HSET', run, 't:' .. p.reference, p.step) -- so that the end of the run finds it
 local member = p.step .. '|' .. p.reference
 set_soon(member, at + p.delay, at)
-answer(slot, p.reference, 1)
+replay('timer ' .. p.reference, '1')
 return 1

@@ -5,7 +5,19 @@
 local facts = answered(p.step, p.op)
 if facts then return { facts } end
 
-local core = redis.call('HMGET', run, 'st', 'adv')
+-- Before there were queues of early events, one of each name was kept in the run itself: it came first.
+local slots = {}
+for _, name in ipairs(p.names) do -- in the order of declaration; those that are for this step alone come first
+  slots[#slots + 1] = p.step .. '|' .. name
+  slots[#slots + 1] = '|' .. name
+end
+local wanted, core = { 'st', 'adv', 'en' }, {}
+for _, slot in ipairs(slots) do wanted[#wanted + 1] = 'e:' .. slot end
+for from = 1, #wanted, 1000 do -- in slices: unpack() has a limited stack
+  for _, value in ipairs(redis.call('HMGET', run, unpack(wanted, from, math.min(from + 999, #wanted)))) do
+    core[#core + 1] = value
+  end
+end
 local status = core[1]
 local at = now()
 local step = get_step(p.step)
@@ -20,14 +32,30 @@ remember(sequence, 'waiting', step.q, step.c, text(at), ARGV[3])
 step.s, step.f, step.l, step.w, step.x, step.d = 'waiting', nil, nil, text(at), p.accepts, step.d + 1
 step.n = nil
 
-for _, name in ipairs(p.names) do -- in the order of declaration
-  for _, slot in ipairs({ 'e:' .. p.step .. '|' .. name, 'e:|' .. name }) do
-    local kept = not step.r and redis.call('HGET', run, slot)
-    if kept then
-      step.r = { e = p.accepts[name], s = 'external', at = text(at) }
-      redis.call('HSET', run, 'd:' .. p.step, kept)
-      redis.call('HDEL', run, slot)
-    end
+-- The number of the first event that is kept in each slot.
+local function first_of_each()
+  local first = {}
+  for _, field in ipairs(core[3] and redis.call('HKEYS', early_events()) or {}) do
+    local number, slot = string.match(field, '^(%d+)|(.*)$')
+    number = tonumber(number)
+    if not first[slot] or number < first[slot] then first[slot] = number end
+  end
+  return first
+end
+
+local function take(hash, field, name)
+  step.r = { e = p.accepts[name], s = 'external', at = text(at) }
+  redis.call('HSET', run, 'd:' .. p.step, redis.call('HGET', hash, field))
+  redis.call('HDEL', hash, field)
+end
+
+local first = first_of_each()
+for i, slot in ipairs(slots) do
+  local name = p.names[math.ceil(i / 2)]
+  if not step.r and core[3 + i] then
+    take(run, 'e:' .. slot, name)
+  elseif not step.r and first[slot] then
+    take(early_events(), text(first[slot]) .. '|' .. slot, name)
   end
 end
 -- So is the timeout of a timer that came due before the step waited, whatever the step accepts.

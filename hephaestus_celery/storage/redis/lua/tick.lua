@@ -27,7 +27,7 @@ local function prune(run_id, member)
       redis.call('ZREM', prefix .. 'index:tag:' .. tag, run_id)
     end
   end
-  redis.call('DEL', run, start, history, answers)
+  redis.call('DEL', run, start, history, answers, early_events(), taken_events())
 end
 
 local function hand_over(kind, core, key, step, sequence)

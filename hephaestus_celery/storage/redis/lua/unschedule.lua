@@ -1,3 +1,8 @@
--- Take a timer back.   reply: 1 when it had not fired yet, else 0
+-- Take a timer back.
+--   reply: 1 when it had not fired yet, else 0
+local REMEMBERED = 3600000 -- milliseconds: who was told that the store is away asks again when it is back
+if replayed(p.op) then return 1 end
 redis.call('HDEL', run, 't:' .. p.reference)
-return redis.call('ZREM', due, p.run_id .. '|' .. p.step .. '|' .. p.reference)
+if redis.call('ZREM', due, p.run_id .. '|' .. p.step .. '|' .. p.reference) == 0 then return 0 end
+replay(p.op, '1', REMEMBERED)
+return 1

@@ -1,0 +1,39 @@
+"""Text that comes from outside, checked where it enters: one check for each kind, before anything is asked of the store.
+
+Instance ids, run ids, and the names of events and steps have their rules in the core; here is what those who call give
+besides. What is refused is a ``DataError`` that shows it in a few characters.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hephaestus_celery.core.step import Step, is_name
+from hephaestus_celery.core.wording import named
+from hephaestus_celery.exceptions import DataError
+
+_TIMER = re.compile(r"[0-9a-f]{16}")
+LONGEST_EVENT_KEY = 200
+"""Characters that the key of an event may have."""
+
+
+def check_step_key(step: type[Step] | str | None) -> str | None:
+    """The key of a step that is given by its class or by its key; None for None."""
+    given: object = step
+    key: object = given.key if isinstance(given, type) and issubclass(given, Step) else given
+    if key is None or (isinstance(key, str) and is_name(key)):
+        return key
+    raise DataError(f"step must be a step class or its key, not {named(step)}")
+
+
+def is_timer(reference: str) -> bool:
+    """Whether this names a timer of a run, as the last part of its reference does."""
+    return _TIMER.fullmatch(reference) is not None
+
+
+def check_event_key(key: object) -> None:
+    """The key of an event: 1 to 200 printable characters, or None."""
+    if key is None:
+        return
+    if not (isinstance(key, str) and 0 < len(key) <= LONGEST_EVENT_KEY and key.isprintable()):
+        raise DataError(f"key must be a string of 1 to {LONGEST_EVENT_KEY} printable characters, not {named(key)}")

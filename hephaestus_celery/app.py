@@ -23,7 +23,7 @@ from hephaestus_celery.core.incoming import check_event_key, check_step_key, is_
 from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.registry import RUNTIMES, WORKFLOWS
 from hephaestus_celery.core.retry import seconds
-from hephaestus_celery.core.step import Step, is_name
+from hephaestus_celery.core.step import Step, is_key, is_name
 from hephaestus_celery.core.wording import listed, shown
 from hephaestus_celery.core.workflow import Workflow
 from hephaestus_celery.exceptions import (
@@ -215,7 +215,7 @@ class Hephaestus:
         what that call would have given.
         """
         match reference.split("|") if isinstance(reference, str) else ():  # pyright: ignore[reportUnnecessaryIsInstance]
-            case [run_id, key, name] if is_run_id(run_id) and is_name(key) and is_timer(name):
+            case [run_id, key, name] if is_run_id(run_id) and is_key(key) and is_timer(name):
                 return self._take_back(run_id, key, name)
             case _:
                 raise ValueError(f"{shown(reference)} is no reference of a timer; schedule_resume gives one")

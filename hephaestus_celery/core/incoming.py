@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from hephaestus_celery.core.step import Step, is_name
+from hephaestus_celery.core.step import Step, is_key
 from hephaestus_celery.core.wording import named
 from hephaestus_celery.exceptions import DataError
 
@@ -21,7 +21,7 @@ def check_step_key(step: type[Step] | str | None) -> str | None:
     """The key of a step that is given by its class or by its key; None for None."""
     given: object = step
     key: object = given.key if isinstance(given, type) and issubclass(given, Step) else given
-    if key is None or (isinstance(key, str) and is_name(key)):
+    if key is None or (isinstance(key, str) and is_key(key)):
         return key
     raise DataError(f"step must be a step class or its key, not {named(step)}")
 

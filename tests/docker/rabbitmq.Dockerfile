@@ -14,4 +14,5 @@ EXPOSE 5672
 # The package gives the number.
 # hadolint ignore=DL3066
 USER rabbitmq
-CMD ["rabbitmq-server"]
+# Not the wrapper of the package, which writes a log of its own beside what it prints.
+CMD ["/usr/lib/rabbitmq/bin/rabbitmq-server"]

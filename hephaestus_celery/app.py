@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import builtins
 import logging
+import os
 import secrets
+import socket
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -340,11 +342,26 @@ class Hephaestus:
         return workflow.hephaestus is None or workflow.hephaestus is self
 
     def _resolved(self) -> _Parts:
-        if self._parts is None:
-            with self._lock:
-                if self._parts is None:
-                    self._parts = self._put_together()
-        return self._parts
+        if self._parts is not None:
+            return self._parts
+        with self._lock:
+            made = self._parts is None
+            parts = self._parts = self._parts or self._put_together()
+        if made and parts.runner is not self._celery_runner:
+            self._tell_init(parts)  # outside the lock: a handler may use this runtime
+        return parts
+
+    def _tell_init(self, parts: _Parts) -> None:
+        # Of workers their runner tells; this runtime executes steps in its own process.
+        telemetry.runner_init(
+            {
+                "name": self.name,
+                "runner": type(parts.runner),
+                "storage": type(parts.storage),
+                "pid": os.getpid(),
+                "hostname": socket.gethostname(),
+            }
+        )
 
     def _put_together(self) -> _Parts:
         settings, storage, runner = Settings(), self._given_storage, self._given_runner

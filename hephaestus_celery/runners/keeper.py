@@ -88,7 +88,7 @@ class LeaseKeeper:
                 if not away:
                     logger.warning("leases of %d step(s) can't be renewed: %s", len(leases), error)
                 away = True
-            except Exception:
+            except BaseException:
                 if not away:
                     logger.exception("leases of %d step(s) can't be renewed; that is tried again", len(leases))
                 away = True

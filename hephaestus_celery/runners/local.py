@@ -51,7 +51,10 @@ class LocalRunner:
                 self._scheduler = Scheduler(self._driver, dispatch=self.dispatch, worker=Worker())
                 self._scheduler.start()
             for message in messages:
-                self._pool.submit(self._handle, message)
+                try:
+                    self._pool.submit(self._handle, message)
+                except RuntimeError as error:  # the system gives no more threads; those that are there take it later
+                    logger.warning("[%s] step %s waits for a thread: %s", message.run_id, message.step, error)
 
     def seal(self, message: Message, *, parent: str | None) -> Parcel | None:
         """There is no broker."""

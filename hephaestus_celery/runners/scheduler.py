@@ -53,7 +53,7 @@ class Scheduler:
     def start(self) -> None:
         """Start the thread; again is the same as once."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self.run, name="hephaestus-scheduler", daemon=True)
+            self._thread = threading.Thread(target=self._live, name="hephaestus-scheduler", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
@@ -64,10 +64,11 @@ class Scheduler:
 
     def run(self) -> None:
         """Do what is due until :meth:`stop`; returns then."""
-        storage = self._driver().storage.separate()
+        storage: Storage | None = None
         away = False
         while not self._stopping.is_set():
             try:
+                storage = storage or self._driver().storage.separate()
                 pause, held = self._round(storage)
                 if away:
                     logger.info("the scheduler has the state store back")
@@ -85,7 +86,17 @@ class Scheduler:
                 # A router or a retry policy of the application's, a run that can't be read: nothing else waits for it.
                 logger.exception("the scheduler goes on after an error; what it was about is due again later")
                 self._stopping.wait(LOOK_SECONDS)
-        self._leave(storage)
+        if storage is not None:
+            self._leave(storage)
+
+    def _live(self) -> None:
+        # All timers rest on this thread: not even what ends a process, raised by a router, ends it.
+        while not self._stopping.is_set():
+            try:
+                self.run()
+            except BaseException:
+                logger.exception("the scheduler begins again after an error")
+                self._stopping.wait(LOOK_SECONDS)
 
     def _round(self, storage: Storage) -> tuple[float, bool]:
         # A tick of each partition; gives the seconds until the next, and whether this is the scheduler of any.
@@ -144,7 +155,7 @@ class Scheduler:
     def _leave(self, storage: Storage) -> None:
         try:
             storage.resign(owner=self._owner)
-        except StorageError:
+        except Exception:  # noqa: BLE001 - it ends anyhow
             logger.info("the scheduler's seat is left to run out")
         if storage is not self._driver().storage:
             storage.close()

@@ -127,6 +127,18 @@ def test_a_step_longer_than_its_lease_runs_once(stage):
     assert [entry.kind for entry in handle.history()].count("rescue") == 0
 
 
+@pytest.mark.only_on("redis", why="the lease is in the store")
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_what_goes_before_a_step_may_take_longer_than_its_lease(stage, pool):
+    # A handler of step.start and a receiver of the application's task_prerun, each: the attempt is claimed by then.
+    stage.switches["HEPHAESTUS_TEST_SLOW_START"] = str(LEASE + 0.5)
+    stage.start_workers(1, pool=pool)
+    handle = stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="x1")
+    assert handle.wait(30).status == "completed"
+    assert [(entry.kind, entry.outcome) for entry in handle.history()] == [("attempt", "completed")] * 3
+    assert len(stage.executions()) == 2
+
+
 def test_a_lost_message_is_sent_again(stage):
     handle = stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="x1")
     stage.drop_messages(at_least=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any
 
 import flows  # noqa: F401 - defines the workflows
@@ -48,6 +49,18 @@ def broken_handler(*_: Any) -> None:
     raise RuntimeError("this handler is broken")
 
 
+def slow_receiver(sender: Any = None, **_: Any) -> None:
+    """A receiver, or a handler, that takes its time before step a."""
+    if getattr(sender, "name", "linear.a") == "linear.a":
+        time.sleep(float(os.environ["HEPHAESTUS_TEST_SLOW_START"]))
+
+
+def slow_handler(_event: Any, _measurements: Any, metadata: Any, _config: Any) -> None:
+    """The same from telemetry."""
+    if metadata["step_key"] == "a":
+        slow_receiver()
+
+
 app = make_app()
 hephaestus = Hephaestus(app)
 if os.environ.get("HEPHAESTUS_TEST_ROLE") == "worker":
@@ -56,5 +69,8 @@ if os.environ.get("HEPHAESTUS_TEST_TWICE"):
     signals.before_task_publish.connect(publish_twice, weak=False)
 if os.environ.get("HEPHAESTUS_TEST_DELIVERIES"):
     signals.task_prerun.connect(note_delivery, weak=False)
+if os.environ.get("HEPHAESTUS_TEST_SLOW_START"):
+    signals.task_prerun.connect(slow_receiver, weak=False)
+    telemetry.attach("slow", telemetry.step_start_event(), slow_handler)
 if os.environ.get("HEPHAESTUS_TEST_BROKEN_HANDLER"):
     telemetry.attach("broken", telemetry.step_stop_event(), broken_handler)

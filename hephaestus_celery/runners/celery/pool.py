@@ -12,34 +12,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery.bootsteps import StartStopStep
-
 LOOK_SECONDS = 0.25
 
 
 class PoolWatch:
-    """Has a worker's event loop look for exited pool processes every :data:`LOOK_SECONDS`."""
+    """Has a worker's event loop look for exited pool processes every :data:`LOOK_SECONDS`.
+
+    It is started anew with each connection of the worker: before Celery 5.7 a reconnect clears the loop's timers.
+    """
 
     def __init__(self) -> None:
         self._timer: Any = None
-
-    def step(self) -> type[StartStopStep]:
-        """For the blueprint of an application's consumers: watches anew with each connection of the worker.
-
-        Before Celery 5.7 a reconnect clears the loop's timers, and ``worker_ready`` comes but once.
-        """
-        watch = self
-
-        class Watch(StartStopStep):
-            requires = ("celery.worker.consumer:Tasks",)
-
-            def start(self, parent: Any) -> None:
-                watch.start(parent)
-
-            def stop(self, parent: Any) -> None:
-                watch.stop()
-
-        return Watch
 
     def start(self, consumer: Any) -> None:
         """Begin for a consumer that is connected; again is the same as once.

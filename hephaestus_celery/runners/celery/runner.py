@@ -20,6 +20,7 @@ from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.celery import signals as receivers
 from hephaestus_celery.runners.celery.advice import advise
+from hephaestus_celery.runners.celery.consumer import consumer_step
 from hephaestus_celery.runners.celery.dispatch import revoke, send
 from hephaestus_celery.runners.celery.pool import PoolWatch
 from hephaestus_celery.runners.celery.sealing import Sealer
@@ -60,8 +61,9 @@ class CeleryRunner:
         receivers.connect()
         self._hostname = ""
         self._scheduler: Scheduler | None = None
-        self._pool_step = PoolWatch().step()
-        cast("Any", app).steps["consumer"].add(self._pool_step)
+        self._watch = PoolWatch()
+        self._step = consumer_step(self._uid, begin=self._on_consumer, end=self._on_consumer_end)
+        cast("Any", app).steps["consumer"].add(self._step)
         self._sealer: Sealer | None = None
         self._solo = False
         for signal, receiver in self._worker_signals():
@@ -109,7 +111,7 @@ class CeleryRunner:
         self._unsubscribe()
         for signal, _ in self._worker_signals():
             signal.disconnect(dispatch_uid=self._uid)
-        cast("Any", self.app).steps["consumer"].discard(self._pool_step)
+        cast("Any", self.app).steps["consumer"].discard(self._step)
         self._stop_scheduler()
 
     def scheduler(self, *, hostname: str) -> Scheduler:
@@ -160,20 +162,23 @@ class CeleryRunner:
     def _worker_signals(self) -> list[tuple[Any, Callable[..., None]]]:
         return [
             (signals.worker_init, self._on_worker_init),
-            (signals.worker_ready, self._on_worker_ready),
             (signals.worker_shutdown, self._on_worker_shutdown),
             (signals.task_unknown, self._on_task_unknown),
         ]
 
-    def _on_worker_ready(self, sender: Any = None, **_: Any) -> None:
-        # Not in worker_init: the pool's first processes are forked by now.
-        if getattr(sender, "app", None) is not self.app:
-            return
-        advise(self.app, sender)
-        self._solo = isinstance(sender.pool, SoloPool)
+    def _on_consumer(self, consumer: Any) -> None:
+        # Not in worker_init: the pool's first processes are forked by now. Again after each loss of the connection.
+        self._initialise(consumer.controller)
+        self._watch.start(consumer)
+        self._solo = isinstance(consumer.pool, SoloPool)
         if self._scheduler is None:
+            advise(self.app, consumer)
             self._scheduler = self.scheduler(hostname=self._hostname)
             self._scheduler.start()
+
+    def _on_consumer_end(self) -> None:
+        self._watch.stop()
+        self._stop_scheduler()
 
     def _on_worker_shutdown(self, sender: Any = None, **_: Any) -> None:
         if getattr(sender, "app", None) is self.app:
@@ -220,10 +225,15 @@ class CeleryRunner:
             register(self.app, self, workflow)
 
     def _on_worker_init(self, sender: Any = None, **_: Any) -> None:
-        if getattr(sender, "app", None) is not self.app or sender in self._initialised:
+        if getattr(sender, "app", None) is self.app:
+            self._initialise(sender)
+
+    def _initialise(self, worker: Any) -> None:
+        # Once for each worker; one of celery.contrib.testing sends no worker_init.
+        if worker in self._initialised:
             return
-        self._initialised.add(sender)
-        self._hostname = getattr(sender, "hostname", None) or socket.gethostname()
+        self._initialised.add(worker)
+        self._hostname = getattr(worker, "hostname", None) or socket.gethostname()
         driver = self.driver
         telemetry.runner_init(
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from datetime import timedelta
 
 import pytest
 
@@ -31,7 +32,7 @@ def claimed(driver, message):
 def lost(driver, start):
     """A run whose worker is gone."""
     message = start(driver)
-    claimed(driver, message)
+    driver.release(claimed(driver, message))
     return message
 
 
@@ -99,7 +100,7 @@ def test_the_last_attempt_lost_fails_the_run(make_driver, start, schedule):
     message = lost(driver, start)
     running = schedule(driver)
     second = running.wait(1)[0]
-    claimed(driver, second)
+    driver.release(claimed(driver, second))
     assert driver.storage.wait_finished(message.run_id, timeout=20)
     run = driver.storage.load(message.run_id)
     assert (run.steps["a"].status, run.failed_step, json.loads(run.failure)["kind"]) == (
@@ -168,11 +169,37 @@ def test_a_run_that_can_not_be_rescued_stops_no_other(make_driver, start, schedu
     driver = make_driver(lease=0.001, dispatch_timeout=HOUR)
     broken, sound = (start(driver, value) for value in ("a1", "a2"))
     for message in (broken, sound):
-        claimed(driver, message)
+        driver.release(claimed(driver, message))
     record = driver.storage._runs[broken.run_id]
     object.__setattr__(record.new, "header", "{}")
     assert schedule(driver).wait(1)[0].run_id == sound.run_id
     assert f"step a of run {broken.run_id} could not be rescued" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit("from a router"), KeyboardInterrupt(), MemoryError(), OSError("no files")]
+)
+def test_no_error_ends_the_scheduler(make_driver, start, schedule, caplog, error):
+    class Unready(MemoryStorage):
+        def separate(self):
+            if not failed:
+                failed.append(error)
+                raise error
+            return super().separate()
+
+    failed = []
+    sent = []
+
+    def dispatch(messages):
+        if messages and not sent:
+            sent.extend(messages)
+            raise error
+
+    driver = make_driver(Unready(dispatch_timeout=timedelta(milliseconds=50)), dispatch_timeout=0.05)
+    message = start(driver)
+    running = schedule(driver, dispatch)
+    assert running.wait(1)[0].run_id == message.run_id
+    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 2
 
 
 def test_what_the_store_can_not_read_is_logged(make_driver, schedule, caplog):

@@ -1,0 +1,35 @@
+"""What begins and ends with a worker's consumer, however that worker was started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from celery import bootsteps
+from celery.bootsteps import StartStopStep
+
+_ENDS = (cast("Any", bootsteps).CLOSE, cast("Any", bootsteps).TERMINATE)  # not in the stubs
+
+
+def consumer_step(name: str, *, begin: Callable[[Any], None], end: Callable[[], None]) -> type[StartStopStep]:
+    """A step for the blueprint of an application's consumers.
+
+    ``begin(consumer)`` is called when one is connected, and again each time that it has lost its connection; ``end()`` when
+    it stops for good. ``name`` tells the steps of several runtimes of an application apart. The signal ``worker_ready`` would
+    not do: a worker of ``celery.contrib.testing`` sends none.
+    """
+
+    class Attendant(StartStopStep):
+        requires = ("celery.worker.consumer:Tasks",)
+
+        def start(self, parent: Any) -> None:
+            begin(parent)
+
+        def stop(self, parent: Any) -> None:
+            if parent.blueprint.state in _ENDS:  # else it connects again, and goes on
+                end()
+
+        terminate = stop
+
+    Attendant.name = name
+    return Attendant

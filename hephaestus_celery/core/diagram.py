@@ -23,10 +23,10 @@ def to_text(graph: Graph) -> str:
     """One line per step and event, in topological order; ``?`` where a ``@route`` chooses among the targets."""
     lines: list[str] = []
     for step in graph.topological_order:
-        rows = [(event, targets) for (source, event), targets in graph.table.items() if source is step]
-        for event, targets in rows:
+        for event in graph.events(step):
             chosen = "?" if (step, event) in graph.dynamic else ""
-            lines.append(f"{step.key} --{event}--> {chosen}{', '.join(target.step.key for target in targets)}")
+            targets = ", ".join(target.step.key for target in graph.table[step, event])
+            lines.append(f"{step.key} --{event}--> {chosen}{targets}")
     if not lines:
         lines.append(graph.initial.step.key)
     return "\n".join(lines) + "\n"

@@ -64,8 +64,8 @@ class Settled:
 def plan(graph: Graph, source: StepClass, targets: Iterable[Target]) -> Settlement:
     """The settlement of ``source`` whose event leads to ``targets``."""
     taken = tuple(target.step.key for target in targets)
-    dead = tuple(step.key for step in graph.successors(source) if step.key not in taken)
     rows = {key: Row(predecessors=len(graph.predecessors(graph.by_key[key]))) for key in taken}
+    dead = tuple(step.key for step in graph.successors(source) if step.key not in rows)
     pending = deque(dead)
     while pending:
         key = pending.popleft()

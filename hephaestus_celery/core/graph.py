@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -60,10 +61,10 @@ class Graph:
     def topological_order(self) -> tuple[StepClass, ...]:
         """Every step, each after all of its predecessors; ``Done`` is the last."""
         remaining = {step: len(self.predecessors(step)) for step in self.by_key.values()}
-        ready = [step for step, count in remaining.items() if count == 0]
+        ready = deque(step for step, count in remaining.items() if count == 0)
         order: list[StepClass] = []
         while ready:
-            step = ready.pop(0)
+            step = ready.popleft()
             order.append(step)
             for successor in self.successors(step):
                 remaining[successor] -= 1
@@ -100,24 +101,22 @@ class Graph:
         return {step.key: rank for rank, step in enumerate(self.topological_order)}
 
     @cached_property
-    def _ancestors(self) -> dict[StepClass, tuple[str, ...]]:
-        found: dict[StepClass, set[str]] = {}
-        for step in self.topological_order:
-            mine: set[str] = set()
-            for source in self._predecessors[step]:
-                mine |= found[source]
-                mine.add(source.key)
-            found[step] = mine
-        return {step: tuple(sorted(keys, key=self._rank.__getitem__)) for step, keys in found.items()}
+    def _configs(self) -> dict[StepClass, tuple[StepConfig, ...]]:
+        found: dict[StepClass, list[StepConfig]] = {step: [] for step in self.by_key.values()}
+        for target in (*self.initials, *(target for targets in self.table.values() for target in targets)):
+            found[target.step].append(target.config)
+        return {step: tuple(configs) for step, configs in found.items()}
 
     @cached_property
-    def _beside(self) -> dict[str, int]:
-        after = dict.fromkeys(self.by_key, 0)
-        for keys in self._ancestors.values():
-            for key in keys:
-                after[key] += 1
-        others = len(self.by_key) - 1
-        return {step.key: others - len(keys) - after[step.key] for step, keys in self._ancestors.items()}
+    def _events(self) -> dict[StepClass, tuple[str, ...]]:
+        found: dict[StepClass, list[str]] = {step: [] for step in self.by_key.values()}
+        for source, event in self.table:
+            found[source].append(event)
+        return {step: tuple(events) for step, events in found.items()}
+
+    @cached_property
+    def _beside(self) -> dict[StepClass, int]:
+        return {}
 
     def predecessors(self, step: StepClass) -> tuple[StepClass, ...]:
         """The steps that have an edge into ``step``; ``KeyError`` for a step that is not in the graph."""
@@ -128,18 +127,40 @@ class Graph:
         return self._successors[step]
 
     def ancestors(self, step: StepClass) -> tuple[str, ...]:
-        """The keys of all steps that can come before ``step``, in topological order."""
-        return self._ancestors[step]
+        """The keys of all steps that can come before ``step``, in topological order; found anew by each call.
+
+        Those of all steps together would take the square of their number.
+        """
+        found = {before.key for before in _reached(step, self._predecessors)}
+        return tuple(sorted(found, key=self._rank.__getitem__))
 
     def beside(self, step: StepClass) -> int:
         """How many steps come neither before nor after ``step``: whether they have ended when it begins is chance."""
-        return self._beside[step.key]
+        if step not in self._beside:
+            related = len(_reached(step, self._predecessors)) + len(_reached(step, self._successors))
+            self._beside[step] = len(self.by_key) - 1 - related
+        return self._beside[step]
+
+    def events(self, step: StepClass) -> tuple[str, ...]:
+        """The events of ``step`` that have a transition, in the order of declaration."""
+        return self._events[step]
 
     def configs(self, step: StepClass) -> tuple[StepConfig, ...]:
         """The configs that the definition gives ``step`` wherever it is a target; None among them for a bare one."""
-        targets = [*self.initials, *(target for targets in self.table.values() for target in targets)]
-        return tuple(target.config for target in targets if target.step is step)
+        return self._configs[step]
 
     def rank(self, key: str) -> int:
         """The place of a step in ``topological_order``."""
         return self._rank[key]
+
+
+def _reached(step: StepClass, neighbours: Mapping[StepClass, Sequence[StepClass]]) -> set[StepClass]:
+    """All that can be come to from ``step`` by steps to neighbours."""
+    found: set[StepClass] = set()
+    pending = [step]
+    while pending:
+        for other in neighbours[pending.pop()]:
+            if other not in found:
+                found.add(other)
+                pending.append(other)
+    return found

@@ -17,7 +17,7 @@ from hephaestus_celery.core.step import check_events, check_step, is_same_name
 from hephaestus_celery.core.wording import listed
 from hephaestus_celery.exceptions import DataError
 
-_SHOWN_OF_A_CYCLE = 50
+_TOLD_CYCLES, _SHOWN_OF_A_CYCLE = 20, 50
 
 
 def check_graph(draft: Draft) -> None:
@@ -109,9 +109,14 @@ def _check_sources(eventful: Iterable[StepClass], wanted: Mapping[StepClass, Map
 def _check_cycles(draft: Draft) -> None:
     successors = draft.successors()
     named: set[StepClass] = set()
+    found = 0
     for step in _suspects(successors):
+        if found == _TOLD_CYCLES:
+            draft.report(f"more cycles than the {found} above: mend these first")
+            break
         if step not in named and (cycle := _cycle_through(step, successors)):
             named.update(cycle)
+            found += 1
             names = [step.__name__ for step in cycle[:-1]]
             if len(names) > _SHOWN_OF_A_CYCLE:
                 names[_SHOWN_OF_A_CYCLE:] = [f"({len(names) - _SHOWN_OF_A_CYCLE} more)"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 _SHORT = 5
@@ -26,15 +27,16 @@ def misspelt(name: str, options: Collection[str], *, aliases: Mapping[str, str] 
         return None
     if name in aliases:
         return aliases[name]
-    plain = _plain(name)
-    for option in options:
-        wanted = _plain(option)
-        if plain == wanted:
-            return option
-        allowed = 2 if len(wanted) > 2 * _SHORT else 1
-        if len(wanted) >= _SHORT and _distance(plain, wanted) <= allowed:
-            return option
-    return None
+    return next((option for option in options if _is_near(name, option)), None)
+
+
+@lru_cache(maxsize=10_000)  # ten thousand steps have the same few names
+def _is_near(name: str, option: str) -> bool:
+    plain, wanted = _plain(name), _plain(option)
+    allowed = 2 if len(wanted) > 2 * _SHORT else 1
+    if len(wanted) < _SHORT or abs(len(plain) - len(wanted)) > allowed:
+        return plain == wanted
+    return _distance(plain, wanted) <= allowed
 
 
 def _plain(name: str) -> str:

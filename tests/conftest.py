@@ -15,6 +15,7 @@ from redis import Redis
 
 from hephaestus_celery import clock
 from hephaestus_celery.core.builtin import Done
+from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.engine import plan
 from hephaestus_celery.core.graph import Graph, Target
 from hephaestus_celery.core.identity import new_run_id
@@ -29,6 +30,7 @@ from hephaestus_celery.storage.base import (
     FirstStep,
     Lease,
     NewRun,
+    Outstanding,
     Retry,
     Storage,
     Suspend,
@@ -177,7 +179,7 @@ class Stand:
             "header": header(run_id, instance_id),
             "initial": '{"items":3}',
         }
-        first = {"config": None, "max_attempts": 5, "parcel": None}
+        first = {"config": None, "max_attempts": 5, "parcel": None, "lane": None}
         first = {name: fields.pop(name, value) for name, value in first.items()}
         firsts = [FirstStep(step=initial.step.key, **first) for initial in graph.initials]
         return HandRun(self.storage, graph, NewRun(**{**values, "firsts": firsts, **fields}))
@@ -193,6 +195,7 @@ class HandRun:
 
     def __init__(self, storage: Storage, graph: Graph, new: NewRun) -> None:
         self.storage, self.graph, self.new, self.id = storage, graph, new, new.run_id
+        self.lane = new.firsts[0].lane
         self.fences: dict[str, str] = {}
         self.dispatched: list[Any] = []
 
@@ -206,6 +209,8 @@ class HandRun:
         ancestors: Sequence[str] | None = None,
         limit: int | None = None,
         holder: str | None = None,
+        lane: str | None = None,
+        token: int | None = None,
     ) -> Any:
         fence = fence or f"fence{next(self._numbers)}"
         claim = self.storage.claim(
@@ -218,6 +223,8 @@ class HandRun:
                 ancestors=ancestors,
                 limit=limit,
                 holder=holder,
+                lane=lane,
+                token=token,
             )
         )
         if not hasattr(claim, "reason"):
@@ -238,6 +245,7 @@ class HandRun:
             "configs": configs,
             "rank": rank,
             "done_entry": '{"kind":"attempt","step":"done"}',
+            "lanes": dict.fromkeys(settlement.rows, self.lane) if self.lane else {},
             "stuck": '{"kind":"error","type":"Error","message":"stuck"}',
         }
         return Complete(**{**values, **fields})
@@ -268,6 +276,15 @@ class HandRun:
         if number is not None:
             self.fences[step] = fence
         return number
+
+    def resend(
+        self, step: str, attempt: int = 1, token: int = 1, *, lane: str | None = None, operation: str | None = None
+    ) -> Any:
+        """Say that a message is lost."""
+        dispatch = DispatchStep(step, attempt, token)
+        lost = Outstanding(run_id=self.id, name=self.new.name, version=self.new.version, dispatch=dispatch, passed=True)
+        operation = operation or f"resend{next(self._numbers)}"
+        return self.storage.resend(0, {lost: lane}, lane=self.lane or "", operation=operation, worker="w1")
 
     def schedule(self, step: str, *, reference: str = "ref", delay: int = 0) -> bool:
         return self.storage.schedule(self.id, step, reference=reference, delay=delay)
@@ -319,6 +336,20 @@ class HandRun:
         entries = client.zrange(self.storage.keys.of_run(self.id).names[3], 0, -1, withscores=True)
         parts = [(member.decode().partition("|"), int(score)) for member, score in entries]
         return {key: at for (run_id, _, key), at in parts if run_id == self.id and key}
+
+    def lanes(self) -> dict[str, str]:
+        """The lane of each step of this run that waits in one."""
+        if isinstance(self.storage, MemoryStorage):
+            return self.storage._lanes.members(self.id)
+        assert isinstance(self.storage, RedisStorage)
+        client: Redis = self.storage._client
+        found: dict[str, str] = {}
+        for key in client.scan_iter(f"{self.storage.keys.of_run(self.id).prefix}lane:*", count=1000):
+            for member in client.zrange(key, 0, -1):
+                run_id, _, step = member.decode().partition("|")
+                if run_id == self.id:
+                    found[step] = key.decode().partition("lane:")[2]
+        return found
 
     def _common(self, step: str, suffix: str) -> dict[str, str]:
         fence = self.fences.get(step, "no fence")

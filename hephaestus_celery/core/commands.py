@@ -43,10 +43,29 @@ class ClearTimer:
 
 
 @dataclass(frozen=True, slots=True)
+class EnterLane:
+    """A message for the step goes to this lane (see :mod:`hephaestus_celery.core.lanes`): it waits there since ``at``."""
+
+    step: str
+    lane: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveLane:
+    """The step's message was claimed: it waits in ``left`` no more, and ``lane`` has come to what was sent at ``at``."""
+
+    step: str
+    left: str | None
+    lane: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The run has ended: free its id, forget its timers, begin its retention."""
 
     status: Status
 
 
-Command = DispatchStep | SetTimer | ClearTimer | Finish
+Command = DispatchStep | SetTimer | ClearTimer | EnterLane | LeaveLane | Finish

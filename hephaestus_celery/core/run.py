@@ -14,13 +14,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from types import MappingProxyType
 
 from hephaestus_celery.core.builtin import Done
-from hephaestus_celery.core.commands import ClearTimer, Command, DispatchStep, Finish, SetTimer, TimerKind
+from hephaestus_celery.core.commands import (
+    ClearTimer,
+    Command,
+    DispatchStep,
+    EnterLane,
+    Finish,
+    LeaveLane,
+    SetTimer,
+    TimerKind,
+)
 from hephaestus_celery.core.engine import Arrivals, Settlement, settle
 from hephaestus_celery.core.lifecycle import Status, StepStatus, derive
 
 DONE = Done.key
+EMPTY_LANES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +57,9 @@ class StepState:
     """Where one step stands. ``fence`` is set while a worker holds the step; only its bearer may commit.
 
     ``holder`` names the task that has it, ``worker`` the worker that had it last. ``deadline`` is the end of its time limit. ``resting``: the last attempt
-    failed, and the next one is not due yet.
+    failed, and the next one is not due yet. ``lane`` is where its message went, or the last one came from; None where that
+    is not known. ``sent_at`` is when the last message was sent, where that is later than ``queued_at``; ``resends`` counts
+    those that took the place of a lost one.
     """
 
     status: StepStatus
@@ -65,6 +78,26 @@ class StepState:
     resting: bool = False
     event: str | None = None
     order: int | None = None
+    lane: str | None = None
+    sent_at: int | None = None
+    resends: int = 0
+
+    @property
+    def awaits_claim(self) -> bool:
+        """Whether a message of it is on its way, which nobody has claimed."""
+        if self.fence is not None or self.resting:
+            return False
+        return self.status is StepStatus.ACTIVE or (self.status is StepStatus.WAITING and self.resume is not None)
+
+    def dispatched_as(self, key: str) -> DispatchStep:
+        """Its last message, the step's key being this."""
+        return DispatchStep(key, self.attempt, self.dispatch)
+
+    @property
+    def sent(self) -> int:
+        """When its last message was sent."""
+        queued = self.queued_at if self.resume is None else self.resume.at
+        return self.sent_at or queued or 0
 
     @property
     def can_wait(self) -> bool:
@@ -145,10 +178,10 @@ class Times:
         return end if deadline is None else min(end, deadline)
 
 
-def create(*, initials: Mapping[str, int], times: Times) -> Decision:
-    """A new run: its first steps, which come with their ``max_attempts``, are to be dispatched."""
+def create(*, initials: Mapping[str, int], times: Times, lanes: Mapping[str, str] = EMPTY_LANES) -> Decision:
+    """A new run: its first steps, which come with their ``max_attempts``, are to be dispatched, to these ``lanes``."""
     steps = {
-        key: StepState(status=StepStatus.ACTIVE, max_attempts=attempts, queued_at=times.now)
+        key: StepState(status=StepStatus.ACTIVE, max_attempts=attempts, queued_at=times.now, lane=lanes.get(key))
         for key, attempts in initials.items()
     }
     state = RunState(status=Status.PENDING, steps=steps)
@@ -167,11 +200,13 @@ def claim(
     limit: int | None = None,
     holder: str | None = None,
     worker: str | None = None,
+    lane: str | None = None,
+    token: int | None = None,
 ) -> Decision:
     """A worker takes an attempt of a step, or a delivered event of a waiting one.
 
     The first claim of a run makes it ``running``. ``limit`` is the time limit of the attempt. ``launch``: the step is ``Done`` itself, which has no ``step.start``
-    of its own at this point.
+    of its own at this point. ``lane`` and ``token`` are those of the message that led to it, where they are known.
     """
     step = state.steps.get(key)
     resumed = step is not None and step.status is StepStatus.WAITING and step.resume is not None
@@ -185,6 +220,9 @@ def claim(
     reserved = (2 if first else 0) + (0 if resumed or launch else 1)
     deadline = None if limit is None or resumed else times.now + limit
     taken = replace(step, fence=fence, claimed_at=times.now, deadline=deadline, holder=holder, worker=worker)
+    taken = replace(taken, lane=lane or step.lane)
+    # An older copy of its message says nothing of what was sent since.
+    sent = step.sent if token in (None, step.dispatch) else replace(step, sent_at=None).sent
     after = replace(
         _with_step(state, key, taken),
         status=Status.RUNNING if first else state.status,
@@ -192,7 +230,8 @@ def claim(
         sequence=state.sequence + reserved,
     )
     lease = SetTimer(key, TimerKind.LEASE, times.lease_end(deadline))
-    return _decided(state, after, reserved, commands=(lease,))
+    left = () if taken.lane is None else (LeaveLane(key, step.lane, taken.lane, sent),)
+    return _decided(state, after, reserved, commands=(lease, *left))
 
 
 def renew(state: RunState, key: str, *, fence: str, times: Times) -> Decision:
@@ -224,6 +263,7 @@ def complete(
     settlement: Settlement,
     attempts: Mapping[str, int],
     times: Times,
+    lanes: Mapping[str, str] = EMPTY_LANES,
     expected: int | None = None,
 ) -> Decision:
     """A step gives an event: settle its edges, start what can start, end the run where ``Done`` is reached.
@@ -231,7 +271,7 @@ def complete(
     A run that has nothing left to do without ``Done`` fails. No sound graph comes to that; a graph that was changed
     under a run, without a new version, may.
 
-    ``attempts`` gives the ``max_attempts`` of the steps that may be started. ``expected`` is the number of results that
+    ``attempts`` gives the ``max_attempts`` of the steps that may be started, ``lanes`` where their messages go. ``expected`` is the number of results that
     a computed transition has seen; when there are more by now, nothing changes and the caller decides again.
     """
     step = state.steps.get(key)
@@ -247,7 +287,9 @@ def complete(
     stuck = not done and not settled.activated and others == 0
     reserved = (0 if launch else 3) + (4 if done else 0) + (1 if stuck else 0)
     started = {
-        target: StepState(status=StepStatus.ACTIVE, max_attempts=attempts[target], queued_at=times.now)
+        target: StepState(
+            status=StepStatus.ACTIVE, max_attempts=attempts[target], queued_at=times.now, lane=lanes.get(target)
+        )
         for target in settled.activated
         if target != DONE
     }
@@ -299,6 +341,8 @@ def suspend(
         waiting_since=times.now,
         accepts=accepts,
         dispatch=step.dispatch + 1,
+        sent_at=None,
+        resends=0,
     )
     early = _find_early(state, key, accepts)
     event = accepts[early.name] if early is not None else "timeout" if key in state.timeouts else None
@@ -343,7 +387,7 @@ def retry(state: RunState, key: str, *, fence: str, delay: int, times: Times) ->
     if refused is not None or step is None:
         return refused or Decision(verdict=Verdict.STALE, state=state)
     again = replace(step, attempt=step.attempt + 1, dispatch=step.dispatch + 1, fence=None, resting=True)
-    again = replace(again, queued_at=times.now + delay, deadline=None, holder=None)
+    again = replace(again, queued_at=times.now + delay, deadline=None, holder=None, sent_at=None, resends=0)
     after = replace(_with_step(state, key, again), sequence=state.sequence + 1)
     return _decided(state, after, 1, commands=(SetTimer(key, TimerKind.BACKOFF, times.now + delay),))
 
@@ -370,15 +414,25 @@ def due(state: RunState, key: str, *, fence: str, times: Times) -> tuple[Due, De
         overran = step.deadline is not None and step.deadline <= times.now
         decision = seize(state, key, attempt=step.attempt, fence=fence, times=times)
         return (Due.OVERRAN if overran else Due.LAPSED), decision
-    again = replace(step, dispatch=step.dispatch + 1)
+    again = _again(step, times)
     if step.status is StepStatus.WAITING and step.resume is None:
         resumed = replace(step, resume=PendingResume(event="timeout", source="timeout", at=times.now))
         return Due.TIMEOUT, _sent(state, key, resumed, times, told=False)
     if step.fence is not None:
         return Due.REAPPLY, _sent(state, key, replace(again, fence=None), times, told=True)
     if step.resting:
-        return Due.RETRY, _sent(state, key, replace(step, resting=False), times, told=False)
+        return Due.RETRY, _sent(
+            state, key, replace(step, resting=False, sent_at=_sent_at(step, times)), times, told=False
+        )
     return Due.REDISPATCH, _sent(state, key, again, times, told=True)
+
+
+def resend(state: RunState, key: str, *, attempt: int, token: int, times: Times, lane: str | None = None) -> Decision:
+    """This message of a step counts as lost, and another is sent, to ``lane``; ``STALE`` when the step has moved on."""
+    step = state.steps.get(key)
+    if step is None or state.status.final or not step.awaits_claim or (step.attempt, step.dispatch) != (attempt, token):
+        return Decision(verdict=Verdict.STALE, state=state)
+    return _sent(state, key, _again(replace(step, lane=lane or step.lane), times), times, told=True)
 
 
 def deliver(state: RunState, key: str, *, name: str, source: str, times: Times) -> Decision:
@@ -430,8 +484,19 @@ def _find_early(state: RunState, key: str, accepts: Mapping[str, str]) -> EarlyE
 
 
 def _queue(key: str, step: StepState, times: Times) -> tuple[Command, ...]:
-    deadline = SetTimer(key, TimerKind.DISPATCH, times.now + times.dispatch_timeout)
-    return deadline, DispatchStep(key, step.attempt, step.dispatch)
+    dispatch = DispatchStep(key, step.attempt, step.dispatch)
+    if step.lane is not None:
+        return ClearTimer(key), EnterLane(key, step.lane, times.now), dispatch
+    return SetTimer(key, TimerKind.DISPATCH, times.now + times.dispatch_timeout), dispatch
+
+
+def _again(step: StepState, times: Times) -> StepState:
+    sent_at = _sent_at(step, times)
+    return replace(step, dispatch=step.dispatch + 1, resends=step.resends + 1, sent_at=sent_at)
+
+
+def _sent_at(step: StepState, times: Times) -> int | None:
+    return None if step.lane is None else times.now
 
 
 def _sent(state: RunState, key: str, step: StepState, times: Times, *, told: bool) -> Decision:

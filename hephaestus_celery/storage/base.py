@@ -30,12 +30,16 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstStep:
-    """A step that a run begins with; ``config`` is a JSON text, ``parcel`` its message."""
+    """A step that a run begins with; ``config`` is a JSON text, ``parcel`` its message.
+
+    ``lane`` is where that message goes, see :mod:`hephaestus_celery.core.lanes`; None where that can't be known.
+    """
 
     step: str
     config: str | None
     max_attempts: int
     parcel: Parcel | None = None
+    lane: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +90,8 @@ class ClaimRequest:
 
     A worker that does not know the run's is turned away, and its message is sent again soon: see :data:`TURNED_AWAY`.
     ``ancestors`` limits what is loaded to these steps' results; None loads all. ``limit`` is the step's time limit in
-    microseconds, ``holder`` names the task that asks, ``worker`` the worker that executes it.
+    microseconds, ``holder`` names the task that asks, ``worker`` the worker that executes it. ``lane`` is where the
+    message came from, ``token`` which of the attempt's messages it was; None where that is not known.
     """
 
     run_id: str
@@ -98,6 +103,8 @@ class ClaimRequest:
     limit: int | None = None
     holder: str | None = None
     worker: str | None = None
+    lane: str | None = None
+    token: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +162,8 @@ class Complete(Commit):
     give one: the source that comes first in the graph wins, whichever commits first. ``stuck`` is the ``failure`` of a
     run that has nothing left to do, empty where the settlement surely starts a step. ``done_entry`` is the history entry
     of ``Done``, of no matter where the settlement can't reach it. ``parcels`` are messages for steps that this may
-    start, by their keys; those of steps that it does not start are not sent. ``expected``: see
+    start, by their keys; those of steps that it does not start are not sent. ``lanes`` are where the messages of all that
+    it may start go. ``expected``: see
     :func:`hephaestus_celery.core.run.complete`.
     """
 
@@ -169,6 +177,7 @@ class Complete(Commit):
     done_entry: str
     stuck: str
     parcels: Mapping[str, Parcel] = field(default_factory=dict[str, Parcel])
+    lanes: Mapping[str, str] = field(default_factory=dict[str, str])
     expected: int | None = None
 
 
@@ -277,11 +286,23 @@ RESCUE_REASONS: Mapping[Due, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RescuedRun:
+    """What is told of a run with a rescue that cost no attempt; its contexts and results, which may be large, are not read."""
+
+    header: str
+    status: Status
+    started_at: int
+    start: str | None
+    step: StepState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DueEntry:
     """Something that came due and wants more than the store can do.
 
     ``dispatch`` is to be sent; for ``LAPSED`` and ``OVERRAN`` the attempt is to be failed, with ``fence``. ``sequence``
-    is the number reserved for telling a rescue, 0 where nothing is to be told.
+    is the number reserved for telling a rescue, 0 where nothing is to be told; ``run`` is what is to be told of one that
+    cost no attempt.
     """
 
     kind: Due
@@ -291,6 +312,27 @@ class DueEntry:
     dispatch: DispatchStep
     fence: str | None = None
     sequence: int = 0
+    run: RescuedRun | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outstanding:
+    """A message that is late. ``passed``: one that was sent later on its lane had been claimed when an earlier look was taken."""
+
+    run_id: str
+    name: str
+    version: int
+    dispatch: DispatchStep
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneReport:
+    """Messages of a lane that may be lost. ``moves``: something was claimed there since the last look."""
+
+    lane: str
+    moves: bool
+    outstanding: Sequence[Outstanding]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +340,8 @@ class Tick:
     """What has come due. ``held``: the caller is the one scheduler; ``more``: ask again at once.
 
     ``next_in`` is how many microseconds there are until the next entry comes due, None where there is none.
-    ``troubles`` says of entries that could not be read why not; they are put off.
+    ``troubles`` says of entries that could not be read why not; they are put off. ``lanes`` are looked at by their own
+    times, while something waits there: of those where something may be lost, whoever knows the workers decides that it is.
     """
 
     held: bool
@@ -306,6 +349,7 @@ class Tick:
     more: bool = False
     entries: Sequence[DueEntry] = ()
     troubles: Sequence[str] = ()
+    lanes: Sequence[LaneReport] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,6 +441,27 @@ class Storage(Protocol):
 
     def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
         """Do what has come due in a partition, if nobody else does; with ``seize`` also take lost attempts."""
+        ...
+
+    def resend(
+        self, partition: int, lost: Mapping[Outstanding, str | None], *, lane: str, operation: str, worker: str
+    ) -> Sequence[DueEntry]:
+        """These messages of a lane are lost; others are to be sent, to the lanes given where they are known.
+
+        Gives those: what has been claimed since is left alone. At most a few dozen at a time.
+        """
+        ...
+
+    def outstanding(self, lane: str) -> int:
+        """How many messages that nobody has claimed were sent to a lane, over all partitions."""
+        ...
+
+    def report(self, worker: str, holdings: str | None, *, lifetime: int) -> None:
+        """What a worker holds, for ``lifetime`` microseconds; None when it leaves."""
+        ...
+
+    def reports(self) -> Sequence[str]:
+        """What living workers hold."""
         ...
 
     def resign(self, *, owner: str) -> None:

@@ -14,7 +14,17 @@ from hephaestus_celery.core.lifecycle import StepStatus
 from hephaestus_celery.core.run import Due
 from hephaestus_celery.storage.memory import MemoryStorage
 
-MOMENTS = {"start", "started_at", "finished_at", "queued_at", "claimed_at", "waiting_since", "at", "deadline"}
+MOMENTS = {
+    "start",
+    "started_at",
+    "finished_at",
+    "queued_at",
+    "claimed_at",
+    "waiting_since",
+    "at",
+    "deadline",
+    "sent_at",
+}
 UNORDERED = {"steps", "executing", "claimed"}  # of a delivery and a cancellation
 STORY = 100  # operations of one run
 HOUR = 3_600_000_000
@@ -68,7 +78,8 @@ def history(run):
     return [{**plain(entry), "detail": json.loads(entry.detail)} for entry in run.history()]
 
 
-TIMED = {"retry": 4, "renew": 2, "seize": 4, "schedule": 3, "unschedule": 2, "tick": 8}
+LANES = [None, "0:one", "9:two"]
+TIMED = {"resend": 4, "retry": 4, "renew": 2, "seize": 4, "schedule": 3, "unschedule": 2, "tick": 8}
 """How often a story has to do with time."""
 
 
@@ -99,6 +110,7 @@ class Story:
             seen = [look(twin) for twin in self.twins]
             assert seen[0] == seen[1], self.told
         assert set(self.twins[0].due()) == set(self.twins[1].due()), self.told
+        assert self.twins[0].lanes() == self.twins[1].lanes(), self.told
 
     def tick(self, member):
         """Let one thing come due in both, and compare what that means."""
@@ -143,7 +155,10 @@ class Story:
                 key = chance.choice(unclaimed) if unclaimed and chance.random() < 0.9 else anywhere
                 attempt = steps[key].attempt if key in steps and chance.random() < 0.95 else chance.choice([1, 2])
                 limit, holder = chance.choice([None, None, HOUR]), chance.choice([None, "task1", "task2"])
-                self.tell("claim", key, attempt, fence=f"fence{number}", limit=limit, holder=holder)
+                lane, token = chance.choice(LANES), chance.choice([None, 1, 2, 3])
+                self.tell(
+                    "claim", key, attempt, fence=f"fence{number}", limit=limit, holder=holder, lane=lane, token=token
+                )
             case "complete" if claimed:
                 self.complete(chance.choice(claimed), steps)
             case "suspend" if claimed:
@@ -175,6 +190,12 @@ class Story:
         match operation:
             case "retry" if claimed:
                 self.tell("retry", chance.choice(claimed), delay=HOUR)
+            case "resend":
+                key = chance.choice(sorted(self.twins[0].lanes()) or [anywhere])
+                step = steps.get(key)
+                token = step.dispatch if step and chance.random() < 0.9 else 7
+                goes = chance.choice(LANES)
+                self.tell("resend", key, step.attempt if step else 1, token, lane=goes, operation=f"resend{number}")
             case "renew":
                 self.tell("renew", chance.choice(claimed or [anywhere]), fence=chance.choice([None, None, "foreign"]))
             case "seize":
@@ -204,6 +225,9 @@ class Story:
             result=self.chance.choice([None, f'{{"of":"{key}"}}']),
             metadata=self.chance.choice([None, f'{{"of":"{key}"}}']),
             rank=self.twins[0].graph.rank(key),
+            lanes={
+                step: lane for step in self.twins[0].graph.by_key if (lane := self.chance.choice(LANES)) is not None
+            },
             expected=expected,
         )
 
@@ -215,7 +239,9 @@ class Story:
 @pytest.mark.parametrize("seed", range(60))
 def test_both_storages_tell_one_story(drive, redis_storage, seed):
     chance = random.Random(seed)
-    run = drive(MemoryStorage()).start(random_edges(chance), config=chance.choice([None, '{"n":0}']))
+    run = drive(MemoryStorage()).start(
+        random_edges(chance), config=chance.choice([None, '{"n":0}']), lane=chance.choice(LANES)
+    )
     twin = type(run)(redis_storage, run.graph, run.new)
     redis_storage.create(twin.new)
     story = Story(chance, [run, twin])
@@ -227,7 +253,9 @@ def test_the_stories_reach_every_end_and_every_verdict(drive):
     seen, ticked = set(), set()
     for seed in range(200):
         chance = random.Random(seed)
-        run = drive(MemoryStorage()).start(random_edges(chance), config=chance.choice([None, '{"n":0}']))
+        run = drive(MemoryStorage()).start(
+            random_edges(chance), config=chance.choice([None, '{"n":0}']), lane=chance.choice(LANES)
+        )
         story = Story(chance, [Noting(run, seen), run_twin(run)])
         for number in range(STORY):
             story.go_on(number)

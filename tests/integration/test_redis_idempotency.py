@@ -439,6 +439,15 @@ def test_a_timer_set_again_after_the_end_of_the_run_was_set(stand, redis_storage
     assert (run.schedule("a", delay=3_600_000_000), run.due()) == (True, {})
 
 
+def test_a_message_sent_again_twice_in_one_operation_is_sent_again_once(stand, redis_storage, client):
+    run = stand.start(lane="0:work")
+    first = run.resend("a", operation="mine")
+    before = stored(run)
+    assert run.resend("a", operation="mine") == first
+    assert stored(run) == before
+    assert list(run.resend("a", operation="another's")) == []
+
+
 def test_a_sign_of_life_given_twice_is_answered_twice(stand, redis_storage):
     run = stand.start()
     run.claim("a")

@@ -52,6 +52,11 @@ def full_life(stand):
         run.deliver("stop")
         if how is not None:
             end(run, how)
+    claimed, waiting = (stand.start(instance_id=f"order::lane{number}", lane="0:work") for number in range(2))
+    claimed.claim("a")
+    storage = stand.storage
+    storage.report("w1", "{}", lifetime=60_000_000)
+    storage._client.zadd(f"{storage.keys.of_run(waiting.id).prefix}lanes", {"0:work": 1})
     stand.tick()
 
 

@@ -172,6 +172,7 @@ def _complete(state: RunState, commit: Complete, times: Times) -> Decision:
         settlement=commit.settlement,
         attempts=commit.attempts,
         times=times,
+        lanes=commit.lanes,
         expected=commit.expected,
     )
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import bisect
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from hephaestus_celery import clock
 from hephaestus_celery.core import run as transitions
-from hephaestus_celery.core.commands import ClearTimer, DispatchStep, Finish, SetTimer
+from hephaestus_celery.core.commands import ClearTimer, DispatchStep, EnterLane, Finish, LeaveLane, SetTimer
 from hephaestus_celery.core.delivery import Delivered, receive
+from hephaestus_celery.core.lanes import patience
 from hephaestus_celery.core.lifecycle import StepStatus
-from hephaestus_celery.core.run import Decision, Due, RunState, Times, Verdict
+from hephaestus_celery.core.run import Decision, Due, RunState, StepState, Times, Verdict
 from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundError
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import (
@@ -31,15 +32,18 @@ from hephaestus_celery.storage.base import (
     Fail,
     Lease,
     NewRun,
+    Outstanding,
     Query,
     Refusal,
     Refused,
+    RescuedRun,
     Retry,
     StoredEntry,
     StoredRun,
     Suspend,
     Tick,
 )
+from hephaestus_celery.storage.memory.lanes import Lanes, Member
 from hephaestus_celery.storage.memory.record import (
     Record,
     completed,
@@ -76,6 +80,8 @@ class MemoryStorage:
         self._due: dict[tuple[str, str], int] = {}
         self._known = _NEVER
         self._dispatch_timeout = dispatch_timeout // timedelta(microseconds=1)
+        self._lanes = Lanes(timeout=self._dispatch_timeout)
+        self._reports: dict[str, tuple[int, str]] = {}
         self._lease = lease // timedelta(microseconds=1)
 
     def now(self) -> int:
@@ -88,7 +94,9 @@ class MemoryStorage:
             if holder is not None:
                 raise AlreadyRunningError(already_running(run, holder))
             decision = transitions.create(
-                initials={first.step: first.max_attempts for first in run.firsts}, times=times
+                initials={first.step: first.max_attempts for first in run.firsts},
+                times=times,
+                lanes={first.step: first.lane for first in run.firsts if first.lane is not None},
             )
             record = Record(run, decision.state, times.now, str(times.now * 1000))
             for first in run.firsts:
@@ -119,6 +127,8 @@ class MemoryStorage:
                 limit=request.limit,
                 holder=request.holder,
                 worker=request.worker,
+                lane=request.lane,
+                token=request.token,
             )
             if decision.verdict is not Verdict.APPLIED:
                 return Refusal(reason=Refused(decision.verdict.value))
@@ -196,8 +206,32 @@ class MemoryStorage:
                 entry = self._come_due(run_id, member, worker) if self._due.get((run_id, member)) == at else None
                 if entry is not None:
                     entries.append(entry)
+            lanes = self._lanes.look(now, self._awaited)
             self._known = self._soonest()
-            return Tick(held=True, next_in=max(0, self._known - self.now()) if self._due else None, entries=entries)
+            left = None if self._known == _NEVER else max(0, self._known - self.now())
+            return Tick(held=True, next_in=left, entries=entries, lanes=lanes)
+
+    def resend(
+        self, partition: int, lost: Mapping[Outstanding, str | None], *, lane: str, operation: str, worker: str
+    ) -> Sequence[DueEntry]:
+        del partition, lane, operation
+        with self._changed:
+            sent = [self._send_again(message, goes, worker) for message, goes in lost.items()]
+            return [entry for entry in sent if entry is not None]
+
+    def outstanding(self, lane: str) -> int:
+        with self._changed:
+            return self._lanes.count(lane)
+
+    def report(self, worker: str, holdings: str | None, *, lifetime: int) -> None:
+        with self._changed:
+            self._reports.pop(worker, None)
+            if holdings is not None:
+                self._reports[worker] = (self.now() + lifetime, holdings)
+
+    def reports(self) -> Sequence[str]:
+        with self._changed:
+            return [holdings for ends, holdings in self._reports.values() if ends > self.now()]
 
     def resign(self, *, owner: str) -> None:
         """Nobody else would take over."""
@@ -207,7 +241,8 @@ class MemoryStorage:
             return self._changed.wait_for(lambda: self._soonest() < self._known, timeout)
 
     def _soonest(self) -> int:
-        return min(self._due.values(), default=_NEVER)
+        look = self._lanes.soonest()
+        return min(self._due.values(), default=_NEVER) if look is None else min(look, *self._due.values(), _NEVER)
 
     def separate(self) -> MemoryStorage:
         return self
@@ -325,6 +360,13 @@ class MemoryStorage:
                     self._changed.notify_all()
                 case ClearTimer():
                     self._due.pop((record.new.run_id, command.step), None)
+                case EnterLane():
+                    self._lanes.enter(command.lane, (record.new.run_id, command.step), command.at)
+                    self._changed.notify_all()
+                case LeaveLane():
+                    if command.left is not None:
+                        self._lanes.leave(command.left, (record.new.run_id, command.step))
+                    self._lanes.move(command.lane, command.at)
                 case Finish():
                     self._finish(record)
         return tuple(dispatches)
@@ -333,10 +375,14 @@ class MemoryStorage:
         step = record.state.steps.get(request.step)
         if step is None or record.state.status.final or step.attempt != request.attempt:
             return
-        if step.resting or step.fence or not (step.status is StepStatus.ACTIVE or step.resume):
+        if not step.awaits_claim:
             return
         member = record.new.run_id, request.step
         soon = self.now() + TURNED_AWAY * 2 ** min(step.dispatch - 1, 9)
+        if step.lane is not None:
+            late = step.sent + patience(sent=step.sent, resends=step.resends, timeout=self._dispatch_timeout)
+            if soon >= late:
+                return
         self._due[member] = min(soon, self._due.get(member, soon))
         self._changed.notify_all()
 
@@ -363,21 +409,55 @@ class MemoryStorage:
             self._due.pop((run_id, key), None)
             return None
         self._carry_out(record, decision)
+        return self._due_entry(record, kind, key, decision, worker)
+
+    def _due_entry(self, record: Record, kind: Due, key: str, decision: Decision, worker: str) -> DueEntry:
         step = record.state.steps[key]
         if decision.reserved:
             entry = codec.encode_entry(
                 kind="rescue", step=key, attempt=step.attempt, reason=RESCUE_REASONS[kind], worker=worker
             )
-            record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
+            record.history.append(entry_of(decision.sequence, "", finished_at=self.now(), detail=entry))
+        rescued = RescuedRun(
+            header=record.new.header,
+            status=record.state.status,
+            started_at=record.started_at,
+            start=record.start,
+            step=step,
+        )
         return DueEntry(
             kind=kind,
-            run_id=run_id,
+            run_id=record.new.run_id,
             name=record.new.name,
             version=record.new.version,
-            dispatch=DispatchStep(key, step.attempt, step.dispatch),
+            dispatch=step.dispatched_as(key),
             fence=step.fence,
             sequence=decision.sequence if decision.reserved else 0,
+            run=rescued if kind in (Due.REDISPATCH, Due.REAPPLY) else None,
         )
+
+    def _awaited(self, member: Member) -> tuple[str, int, StepState] | None:
+        record = self._runs.get(member[0])
+        step = None if record is None or record.state.status.final else record.state.steps.get(member[1])
+        if record is None or step is None or not step.awaits_claim:
+            return None
+        return record.new.name, record.new.version, step
+
+    def _send_again(self, message: Outstanding, lane: str | None, worker: str) -> DueEntry | None:
+        record = self._runs.get(message.run_id)
+        if record is None:
+            return None
+        times, dispatch = self._times(), message.dispatch
+        before = record.state.steps.get(dispatch.step)
+        decision = transitions.resend(
+            record.state, dispatch.step, attempt=dispatch.attempt, token=dispatch.token, times=times, lane=lane
+        )
+        if decision.verdict is not Verdict.APPLIED:
+            return None
+        if before is not None and before.lane is not None:
+            self._lanes.leave(before.lane, (message.run_id, dispatch.step))
+        self._carry_out(record, decision)
+        return self._due_entry(record, Due.REDISPATCH, dispatch.step, decision, worker)
 
     def _fires(self, record: Record, key: str) -> bool:
         # A timer beside the step's own: kept for a step that does not wait yet, without meaning for one that has ended.
@@ -390,6 +470,7 @@ class MemoryStorage:
         for owner, member in list(self._due):
             if owner == run_id:
                 del self._due[owner, member]
+        self._lanes.leave_all(run_id)
         self._active[record.new.instance_id].remove(run_id)
         record.early.clear()
         self._changed.notify_all()

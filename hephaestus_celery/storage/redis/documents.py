@@ -17,6 +17,9 @@ from hephaestus_celery.storage.base import (
     Delivered,
     DeliveryReport,
     DueEntry,
+    LaneReport,
+    Outstanding,
+    RescuedRun,
     StoredEntry,
     StoredRun,
     Tick,
@@ -93,6 +96,9 @@ def _read_step(found: Mapping[str, Any]) -> StepState:
         resting="b" in found,
         event=found.get("e"),
         order=found.get("o"),
+        lane=found.get("k"),
+        sent_at=_number(found.get("t")),
+        resends=found.get("n", 0),
     )
 
 
@@ -213,24 +219,58 @@ def read_cancellation(reply: Sequence[bytes]) -> Cancellation:
 
 def read_tick(reply: Sequence[bytes]) -> Tick:
     """What has come due."""
-    held, following, more, entries, troubles = reply
+    held, following, more, entries, troubles, *lanes = reply
     return Tick(
         held=held == b"1",
         next_in=_number(following.decode()),
         more=more == b"1",
-        entries=[
-            DueEntry(
-                kind=Due(found["kind"]),
-                run_id=found["run"],
-                name=found["name"],
-                version=int(found["version"]),
-                dispatch=DispatchStep(found["step"], found["attempt"], found["token"]),
-                fence=found.get("fence"),
-                sequence=found["seq"],
-            )
-            for found in json.loads(entries)
-        ],
+        entries=read_entries(entries),
         troubles=json.loads(troubles),
+        lanes=[_read_lane(found) for text in lanes for found in json.loads(text)],
+    )
+
+
+def read_entries(text: bytes) -> list[DueEntry]:
+    """What has come due, or is sent again."""
+    return [
+        DueEntry(
+            kind=Due(found["kind"]),
+            run_id=found["run"],
+            name=found["name"],
+            version=int(found["version"]),
+            dispatch=DispatchStep(found["step"], found["attempt"], found["token"]),
+            fence=found.get("fence"),
+            sequence=found["seq"],
+            run=_read_rescued(found) if "header" in found else None,
+        )
+        for found in json.loads(text)
+    ]
+
+
+def _read_rescued(found: Mapping[str, Any]) -> RescuedRun:
+    return RescuedRun(
+        header=found["header"],
+        status=Status(found["status"]),
+        started_at=int(found["started"]),
+        start=found["start"] or None,
+        step=_read_step(json.loads(found["state"])),
+    )
+
+
+def _read_lane(found: Mapping[str, Any]) -> LaneReport:
+    return LaneReport(
+        lane=found["lane"],
+        moves=found["moves"],
+        outstanding=[
+            Outstanding(
+                run_id=message["run"],
+                name=message["name"],
+                version=int(message["version"]),
+                dispatch=DispatchStep(message["step"], message["attempt"], message["token"]),
+                passed=message["passed"],
+            )
+            for message in found["outstanding"]
+        ],
     )
 
 

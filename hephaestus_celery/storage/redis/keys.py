@@ -76,7 +76,37 @@ CATALOGUE: tuple[KeyKind, ...] = (
         pattern="due",
         type="sorted set",
         lifetime="none: one per partition; an entry goes when its step moves on or its run is pruned",
-        meaning="what must happen by when, per step: a dispatch claimed, a sign of life given, a wait over",
+        meaning="what must happen by when, per step: the next attempt sent, a sign of life given, a wait over",
+    ),
+    KeyKind(
+        pattern="lane:<priority>:<queue>",
+        type="sorted set",
+        lifetime="goes with its last entry: a step's goes when it is claimed or its run ends",
+        meaning="steps whose messages nobody has claimed, by when they were sent to this queue",
+    ),
+    KeyKind(
+        pattern="lanes",
+        type="sorted set",
+        lifetime="none: one entry per lane, dropped by the next look when nothing waits there",
+        meaning="lanes in which something waits, by when they are looked at",
+    ),
+    KeyKind(
+        pattern="marks",
+        type="sorted set",
+        lifetime="none: one entry per lane, dropped by the next look when nothing waits there",
+        meaning="of each lane, when the latest message that was claimed had been sent",
+    ),
+    KeyKind(
+        pattern="looks",
+        type="hash",
+        lifetime="none: one entry per lane, dropped by the next look when nothing waits there",
+        meaning="what the last look at a lane has seen",
+    ),
+    KeyKind(
+        pattern="workers",
+        type="hash",
+        lifetime="an hour after the last report; a worker's entry is read for three times the interval of its reports",
+        meaning="what each worker holds of messages that nobody has claimed; in the first partition",
     ),
     KeyKind(
         pattern="scheduler",

@@ -12,8 +12,8 @@ from hephaestus_celery.storage.redis.line import Line
 
 NAMES = (
     *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
-    *("deliver", "cancel", "schedule", "unschedule", "tick", "resign"),
-    *("load", "candidates", "list"),
+    *("deliver", "cancel", "schedule", "unschedule", "tick", "resend", "resign"),
+    *("load", "candidates", "list", "report", "reports"),
 )
 
 

@@ -13,6 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from hephaestus_celery import clock
+from hephaestus_celery.core.builtin import Done
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.lifecycle import Status
 from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundError, StorageError
@@ -25,9 +26,11 @@ from hephaestus_celery.storage.base import (
     Complete,
     Delivery,
     DeliveryReport,
+    DueEntry,
     Fail,
     Lease,
     NewRun,
+    Outstanding,
     Query,
     Refusal,
     Refused,
@@ -146,6 +149,7 @@ class RedisStorage:
                 scope=run.scope,
                 tags=list(run.tags),
                 firsts=firsts,
+                lanes={first.step: first.lane for first in run.firsts if first.lane is not None} or None,
                 dispatch_timeout=self._dispatch_timeout,
                 not_after=not_after,
             ),
@@ -169,7 +173,10 @@ class RedisStorage:
                 limit=request.limit,
                 holder=request.holder,
                 worker=request.worker,
+                lane=request.lane,
+                token=request.token,
                 lease=self._lease,
+                dispatch_timeout=self._dispatch_timeout,
                 partial=None if request.ancestors is None else True,
             ),
             *(request.ancestors or ()),
@@ -247,6 +254,34 @@ class RedisStorage:
             ),
         )
         return documents.read_tick(reply)
+
+    def resend(
+        self, partition: int, lost: Mapping[Outstanding, str | None], *, lane: str, operation: str, worker: str
+    ) -> Sequence[DueEntry]:
+        rows = [
+            [message.run_id, message.dispatch.step, message.dispatch.attempt, message.dispatch.token, goes or ""]
+            for message, goes in lost.items()
+        ]
+        reply = self._call_partition(
+            "resend",
+            self.keys.partition(partition),
+            documents.parameters(
+                messages=rows, op=operation, lane=lane, worker=worker, dispatch_timeout=self._dispatch_timeout
+            ),
+        )
+        return documents.read_entries(reply)
+
+    def outstanding(self, lane: str) -> int:
+        with self._reached():
+            return sum(self._client.zcard(f"{prefix}lane:{lane}") for prefix in self.keys.all_partitions())
+
+    def report(self, worker: str, holdings: str | None, *, lifetime: int) -> None:
+        self._call_partition(
+            "report", self.keys.partition(0), documents.parameters(lifetime=lifetime), worker, holdings or ""
+        )
+
+    def reports(self) -> Sequence[str]:
+        return [report.decode() for report in self._call_partition("reports", self.keys.partition(0), "{}")]
 
     def resign(self, *, owner: str) -> None:
         for prefix in self.keys.all_partitions():
@@ -379,6 +414,7 @@ class RedisStorage:
                 expected=commit.expected,
                 configs=len(commit.configs),
                 parcels=parcels or None,
+                **_lanes(commit),
                 dispatch_timeout=self._dispatch_timeout,
                 retention=self._retention,
             ),
@@ -459,10 +495,10 @@ class RedisStorage:
         except RedisError as error:
             raise StorageError(explain(error)) from error
 
-    def _call_partition(self, script: str, prefix: str, parameters: str) -> list[Any]:
+    def _call_partition(self, script: str, prefix: str, parameters: str, *data: str) -> Any:
         # The keys only tell a cluster which node is meant; those of a run are of no use here.
         with self._reached():
-            return self._scripts.call(self._line, script, [f"{prefix}due"] * 5, [prefix, parameters])
+            return self._scripts.call(self._line, script, [f"{prefix}due"] * 5, [prefix, parameters, *data])
 
     @contextmanager
     def _reached(self) -> Generator[None, None, None]:
@@ -474,6 +510,14 @@ class RedisStorage:
 
 def _listen(listener: Any, patience: float) -> bool:
     return listener.get_message(timeout=patience) is not None
+
+
+def _lanes(commit: Complete) -> dict[str, object]:
+    # Mostly all are one, which is said once.
+    lanes = commit.lanes
+    common = next(iter(lanes.values()), None) if lanes.keys() >= commit.settlement.rows.keys() - {Done.key} else None
+    others = {key: lane for key, lane in lanes.items() if lane != common}
+    return {"lane": common, "lanes": others or None}
 
 
 def _microseconds(duration: timedelta) -> int:

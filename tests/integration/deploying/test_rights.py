@@ -17,6 +17,7 @@ from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.store import RedisStorage
 
 OUTSIDE_SCRIPTS = {
+    "zcard",
     *("evalsha", "eval", "time", "hget", "lrange", "get", "del", "subscribe", "unsubscribe"),
     *("ping", "select", "client|setinfo"),  # the client's own: health checks, databases, its name
 }
@@ -95,6 +96,12 @@ def every_operation(stand, storage):
     failed.claim("a")
     failed.fail("a")
     cancelled.cancel()
+    lost = stand.start(instance_id="order::l", lane="0:work")
+    assert storage.outstanding("0:work") == 1
+    assert [entry.kind for entry in lost.resend("a")] == ["redispatch"]
+    lost.cancel()
+    storage.report("w1", "{}", lifetime=60_000_000)
+    assert list(storage.reports()) == ["{}"]
     other = storage.separate()
     assert other.await_due(timeout=0) is True
     other.close()

@@ -8,12 +8,12 @@ local TURNED_AWAY = 1000000 -- microseconds until a message that went to the wro
 -- The message went to a worker that can't execute it: another is sent soon, each time twice as late, never later than
 -- it would have been anyway.
 local function turn_away(step, status)
-  local unclaimed = step and not is_final(status) and step.a == p.attempt and not step.b and not step.f
-    and (step.s == 'active' or step.r)
+  local unclaimed = step and not is_final(status) and step.a == p.attempt and awaits_claim(step)
   if not unclaimed then return end
   local at = now()
   local soon = at + TURNED_AWAY * 2 ^ math.min(step.d - 1, 9)
   local set = redis.call('ZSCORE', due, p.run_id .. '|' .. p.step)
+  if not set and step.k then set = late_at(step, tonumber(step.t or queued(step))) end
   if set and soon < tonumber(set) then set_soon(p.step, soon, at) end
 end
 
@@ -44,6 +44,11 @@ if not again then
   local reserved = (first and 2 or 0) + ((resumed or p.step == 'done') and 0 or 1)
   if first then set_status('pending', 'running') end
   step.f, step.c, step.h, step.u, step.l = p.fence, text(at), p.holder, p.worker, nil
+  -- Up to where its lane was claimed. An older copy of the message says nothing of what was sent since.
+  leave_lane(p.step, step)
+  step.k = p.lane or step.k
+  local mark = (not p.token or p.token == step.d) and step.t or queued(step)
+  if step.k and mark then redis.call('ZADD', prefix .. 'marks', 'GT', mark, step.k) end
   step.i, step.j = first or nil, core[4] + 1
   if p.limit and not resumed then step.l = text(at + p.limit) end
   write({ 'seq', core[4] + reserved, 's:' .. p.step, cjson.encode(step), unpack(first and { 'adv', 1 } or {}) })

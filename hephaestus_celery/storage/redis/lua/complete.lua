@@ -68,8 +68,9 @@ while edges[first] do
       if key == 'done' then
         done = true
       else
-        set('s:' .. key, cjson.encode({ s = 'active', a = 1, m = p.attempts[key], d = 1, q = text(at) }))
-        set_timer(key, at + p.dispatch_timeout)
+        local started = { s = 'active', a = 1, m = p.attempts[key], d = 1, q = text(at), k = p.lanes and p.lanes[key] or p.lane }
+        set('s:' .. key, cjson.encode(started))
+        sent(key, started, at)
       end
     end
   end

@@ -24,8 +24,9 @@ local moment = text(at)
 local fields = { 'id', p.id, 'name', p.name, 'family', p.family, 'version', p.version,
   'h', ARGV[3], 'i', ARGV[4], 'st', 'pending', 't0', moment, 'seq', 0, 'adv', 0, 'app', 0, 'act', #p.firsts, 'wai', 0 }
 for i, first in ipairs(p.firsts) do
+  first.k = p.lanes and p.lanes[first[1]]
   fields[#fields + 1] = 's:' .. first[1]
-  fields[#fields + 1] = cjson.encode({ s = 'active', a = 1, m = first[2], d = 1, q = moment })
+  fields[#fields + 1] = cjson.encode({ s = 'active', a = 1, m = first[2], d = 1, q = moment, k = first.k })
   if ARGV[4 + i] ~= '' then
     fields[#fields + 1] = 'c:' .. first[1]
     fields[#fields + 1] = '0|' .. ARGV[4 + i]
@@ -44,7 +45,7 @@ redis.call('ZADD', prefix .. 'index:id:' .. p.id, moment, p.run_id)
 for _, tag in ipairs(p.tags) do
   redis.call('ZADD', prefix .. 'index:tag:' .. tag, moment, p.run_id)
 end
-for _, first in ipairs(p.firsts) do set_timer(first[1], at + p.dispatch_timeout) end
+for _, first in ipairs(p.firsts) do sent(first[1], first, at) end
 local posted = true
 for _, first in ipairs(p.firsts) do
   posted = first[3] and post(KEYS[5 + first[3]], ARGV[4 + #p.firsts + first[4]]) and posted

@@ -48,7 +48,7 @@ if facts.v == 'accepted' then
   step.r = { e = step.x[p.name], s = 'external', at = text(at) }
   set_step(key, step)
   redis.call('HSET', run, 'd:' .. key, ARGV[3])
-  set_timer(key, at + p.dispatch_timeout)
+  sent(key, step, at, true)
   facts.attempt, facts.token = step.a, step.d
 else
   local number = redis.call('HINCRBY', run, 'en', 1)

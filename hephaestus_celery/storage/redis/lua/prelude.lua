@@ -179,6 +179,63 @@ local function clear_timer(key)
   redis.call('ZREM', due, p.run_id .. '|' .. key)
 end
 
+-- Lanes (core/lanes.py): what waits in a queue, by when it was sent. `lanes` says when each is looked at, `marks` up to where
+-- it was claimed, `looks` what the last look has seen. A step whose lane is not known has a timer instead.
+local function lane_key(lane)
+  return prefix .. 'lane:' .. lane
+end
+
+-- A message for a step is on its way. `timed`: the step may have an entry in the due set, which means nothing any more.
+local function sent(key, step, at, timed)
+  if not step.k then return set_timer(key, at + p.dispatch_timeout) end
+  if timed then clear_timer(key) end
+  redis.call('ZADD', lane_key(step.k), text(at), p.run_id .. '|' .. key)
+  redis.call('ZADD', prefix .. 'lanes', 'NX', text(at + p.dispatch_timeout), step.k)
+end
+
+local function leave_lane(key, step)
+  if step.k then redis.call('ZREM', lane_key(step.k), p.run_id .. '|' .. key) end
+end
+
+-- Whether a message of the step is on its way, which nobody has claimed.
+local function awaits_claim(step)
+  return not step.f and not step.b and (step.s == 'active' or (step.s == 'waiting' and step.r))
+end
+
+-- When the last message of a step counts as late: each further one for the same attempt is given twice as much time, up to
+-- eight times, give or take a quarter: at even intervals a broker may give it to the same worker each time, which may not
+-- know the workflow.
+local function late_at(step, at)
+  local factor = 1
+  if step.n then factor = math.min(2 ^ step.n, 8) * (0.75 + (at % 1009) / 1009 / 2) end
+  return at + math.floor(p.dispatch_timeout * factor)
+end
+
+-- The last message of a step, or who was applying its event, is lost: another is sent. Gives the number of that event.
+local function send_again(key, step, at, reason)
+  step.f, step.d, step.n = nil, step.d + 1, (step.n or 0) + 1
+  if step.k then
+    step.t = text(at)
+    sent(key, step, at, true)
+  else
+    set_timer(key, late_at(step, at))
+  end
+  local sequence = redis.call('HINCRBY', run, 'seq', 1)
+  remember(sequence, '', nil, nil, text(at), cjson.encode({
+    kind = 'rescue', step = key, attempt = step.a, reason = reason, worker = p.worker,
+  }))
+  return sequence
+end
+
+-- What its teller is to know of a rescue that cost no attempt; the rest of the run may be large.
+local function rescue(kind, key, step, sequence)
+  local core = redis.call('HMGET', run, 'name', 'version', 'h', 'st', 't0')
+  return {
+    kind = kind, run = p.run_id, name = core[1], version = core[2], step = key, attempt = step.a, token = step.d,
+    seq = sequence, header = core[3], status = core[4], started = core[5], start = read_start(), state = cjson.encode(step),
+  }
+end
+
 -- A worker commits with the fence that its claim was given. Anything else is late or foreign and changes nothing; a
 -- commit after the run's end is kept in the history as discarded, and its event gets a number.
 local function refused(status, step, at)
@@ -214,7 +271,10 @@ local function finish(before, status, at)
   redis.call('HDEL', prefix .. 'active:' .. redis.call('HGET', run, 'id'), p.run_id)
   local steps = all_steps()
   for _, step in ipairs(steps) do
-    if step[2].s == 'active' or step[2].s == 'waiting' then clear_timer(step[1]) end
+    if step[2].s == 'active' or step[2].s == 'waiting' then
+      clear_timer(step[1])
+      if awaits_claim(step[2]) then leave_lane(step[1], step[2]) end
+    end
   end
   local lasting = { run, start, history }
   for _, field in ipairs(redis.call('HKEYS', run)) do

@@ -18,7 +18,7 @@ local sequence = redis.call('HINCRBY', run, 'seq', 1)
 remember(sequence, 'retrying', queued(step), step.c, text(at), ARGV[3])
 local due_at = at + p.delay
 step.a, step.d, step.f, step.l, step.h, step.b = step.a + 1, step.d + 1, nil, nil, nil, 1
-step.q, step.n = text(due_at), nil
+step.q, step.n, step.t = text(due_at), nil, nil
 set_step(p.step, step)
 set_soon(p.step, due_at, at)
 return { answer(p.step, p.op, {

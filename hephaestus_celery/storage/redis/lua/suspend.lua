@@ -30,7 +30,7 @@ end
 local sequence = redis.call('HINCRBY', run, 'seq', 1)
 remember(sequence, 'waiting', step.q, step.c, text(at), ARGV[3])
 step.s, step.f, step.l, step.w, step.x, step.d = 'waiting', nil, nil, text(at), p.accepts, step.d + 1
-step.n = nil
+step.n, step.t = nil, nil
 
 -- The number of the first event that is kept in each slot.
 local function first_of_each()
@@ -64,7 +64,7 @@ if not step.r and redis.call('HDEL', run, 'e:' .. p.step .. '||timeout') == 1 th
 end
 set_step(p.step, step)
 if step.r then
-  set_timer(p.step, at + p.dispatch_timeout)
+  sent(p.step, step, at, true)
 elseif p.timeout then
   set_soon(p.step, at + p.timeout, at)
 else

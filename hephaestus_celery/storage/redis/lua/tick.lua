@@ -1,10 +1,11 @@
 -- What has come due in this partition is done, or handed to the caller where it takes Python. One caller at a time: the
 -- holder of the scheduler key, which runs out by itself when the holder is gone. Closes the race of a timer with
 -- whatever else happens to its step: what an entry means is read from the step's state in the same moment.
---   reply: {held ('1' or '0'), microseconds until the next entry or '', more ('1' or '0'), entries, troubles}
+--   reply: {held ('1' or '0'), microseconds until the next entry or '', more ('1' or '0'), entries, troubles, reports}, a
+--   report being what waits in a lane and may be lost
 local seat = prefix .. 'scheduler'
 local holder = redis.call('GET', seat)
-if holder and holder ~= p.owner then return { '0', '', '0', '[]', '[]' } end
+if holder and holder ~= p.owner then return { '0', '', '0', '[]', '[]', '[]' } end
 redis.call('SET', seat, p.owner, 'PX', p.ttl)
 
 local PUT_OFF = 60000000 -- microseconds until an entry whose run can't be read is looked at again
@@ -37,23 +38,6 @@ local function hand_over(kind, core, key, step, sequence)
   }
 end
 
-local function rescued(key, step, at, reason)
-  local sequence = redis.call('HINCRBY', run, 'seq', 1)
-  remember(sequence, '', nil, nil, text(at), cjson.encode({
-    kind = 'rescue', step = key, attempt = step.a, reason = reason, worker = p.worker,
-  }))
-  return sequence
-end
-
--- The first message is given time; each further one for the same attempt twice as much, up to eight times, give or take
--- a quarter: at even intervals a broker may give it to the same worker each time, which may not know the workflow.
-local function again(key, step, at)
-  step.d = step.d + 1
-  step.n = (step.n or 0) + 1
-  local jitter = 0.75 + (at % 1009) / 1009 / 2
-  set_timer(key, at + math.floor(p.dispatch_timeout * math.min(2 ^ step.n, 8) * jitter))
-end
-
 -- A timer that was set for a step beside its own; whether the step is to be given the event now. One for a step that
 -- does not wait yet is kept until it does.
 local function fires(key, step, live, member, reference)
@@ -79,7 +63,7 @@ local function come_due(key, at, member, reference)
   if waits and not step.r then
     step.r = { e = 'timeout', s = 'timeout', at = text(at) }
     set_step(key, step)
-    set_timer(key, at + p.dispatch_timeout)
+    sent(key, step, at, true)
     hand_over('timeout', core, key, step)
   elseif not waits and step.f and not p.seize then
     set_timer(key, at + p.lease) -- the store was away: its workers get the time to give a sign of life
@@ -91,17 +75,16 @@ local function come_due(key, at, member, reference)
     }))
     hand_over(kind, core, key, step, sequence)
   elseif step.b then
-    step.b = nil
+    step.b, step.t = nil, step.k and text(at) or nil
     set_step(key, step)
-    set_timer(key, at + p.dispatch_timeout)
+    sent(key, step, at, true)
     hand_over('retry', core, key, step)
   else
     local kind = step.f and 'reapply' or 'redispatch'
     local reason = step.f and 'who applied its event is gone' or 'its message was not claimed'
-    step.f = nil
-    again(key, step, at)
+    local sequence = send_again(key, step, at, reason)
     set_step(key, step)
-    hand_over(kind, core, key, step, rescued(key, step, at, reason))
+    entries[#entries + 1] = rescue(kind, key, step, sequence)
   end
 end
 
@@ -124,6 +107,79 @@ local function attend(member, at)
   trouble(member, reason)
 end
 
+-- A look at a lane. What is not claimed there may be lost where the lane has come past it (up to the mark that an earlier
+-- look has seen: workers have had the time to report what they hold), or where nobody claims from it; the caller knows
+-- more. Looked through in pieces, whatever their number; where much was sent later than the mark and the mark moves,
+-- nothing is touched.
+local PIECE, LANES = 50, 2
+
+local function outstanding(member, passed)
+  local run_id, key = string.match(member, '^([^|]+)|(.*)$')
+  at_run(run_id)
+  local core = redis.call('HMGET', run, 'st', 'name', 'version', 's:' .. key)
+  local step = core[4] and cjson.decode(core[4])
+  if not step or not core[1] or is_final(core[1]) or not awaits_claim(step) then return nil end
+  return { run = run_id, name = core[2], version = core[3], step = key, attempt = step.a, token = step.d, passed = passed },
+    late_at(step, tonumber(step.t or queued(step)))
+end
+
+local function look_through(lane, seen, at)
+  local key, found, kept = lane_key(lane), {}, 0
+  local piece = redis.call('ZRANGE', key, seen.c, seen.c + PIECE - 1, 'WITHSCORES')
+  for i = 1, #piece, 2 do
+    local member, score = piece[i], tonumber(piece[i + 1])
+    if score + p.dispatch_timeout > at then return found, false end
+    local well, entry, late = pcall(outstanding, member, seen.o ~= nil and score <= tonumber(seen.o))
+    if not well then trouble(member, entry) end
+    if well and entry then
+      kept = kept + 1
+      if late <= at then found[#found + 1] = entry end
+    else
+      redis.call('ZREM', key, member) -- claimed by a worker of before there were lanes, or its run is gone
+    end
+  end
+  seen.c = seen.c + kept
+  return found, #piece == 2 * PIECE
+end
+
+local reports = {}
+
+local function look(lane, at)
+  local first = redis.call('ZRANGE', lane_key(lane), 0, 0, 'WITHSCORES')[2]
+  if not first then
+    redis.call('ZREM', prefix .. 'lanes', lane)
+    redis.call('ZREM', prefix .. 'marks', lane)
+    redis.call('HDEL', prefix .. 'looks', lane)
+    return
+  end
+  local seen = cjson.decode(redis.call('HGET', prefix .. 'looks', lane) or '{"r":0,"c":0}')
+  local mark = redis.call('ZSCORE', prefix .. 'marks', lane)
+  local moves = mark and mark ~= seen.l
+  seen.l = mark or nil
+  -- o: the mark as it was at least half a dispatch timeout ago; m: as it was at t, to be that
+  if not seen.t or at - tonumber(seen.t) >= p.dispatch_timeout / 2 then
+    seen.o, seen.m, seen.t = seen.m, mark or nil, text(at)
+  end
+  local half, next_look = p.dispatch_timeout / 2, nil
+  local found, more = {}, false
+  if tonumber(first) + p.dispatch_timeout > at then
+    seen.r, seen.c, next_look = 0, 0, tonumber(first) + p.dispatch_timeout
+  elseif moves and not (seen.o and tonumber(first) <= tonumber(seen.o)) then
+    seen.r, seen.c, next_look = 0, 0, at + half
+  else
+    found, more = look_through(lane, seen, at)
+    if more then
+      next_look = at + math.min(half / 10, 1000000)
+    else
+      next_look = at + half * 2 ^ seen.r
+      seen.r, seen.c = math.min(seen.r + 1, 2), 0
+    end
+  end
+  redis.call('HSET', prefix .. 'looks', lane, cjson.encode(seen))
+  redis.call('ZADD', prefix .. 'lanes', text(math.floor(next_look)), lane)
+  if #found > 0 then reports[#reports + 1] = { lane = lane, moves = moves and true or false, outstanding = found } end
+end
+
 local at = now()
 local head = redis.call('ZRANGE', due, 0, p.limit - 1, 'WITHSCORES')
 local position = 1
@@ -134,12 +190,20 @@ while head[position] and tonumber(head[position + 1]) <= at do
   position = position + 2
 end
 if position > 1 then head = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES') end
-local following, more = '', '0'
-if head[1] then
-  following = text(math.max(0, head[2] - at))
-  if tonumber(head[2]) <= at then more = '1' end
+local lanes = redis.call('ZRANGE', prefix .. 'lanes', 0, LANES - 1, 'WITHSCORES')
+position = 1
+while lanes[position] and tonumber(lanes[position + 1]) <= at do
+  look(lanes[position], at)
+  position = position + 2
 end
-return {
-  '1', following, more,
-  #entries > 0 and cjson.encode(entries) or '[]', #troubles > 0 and cjson.encode(troubles) or '[]',
-}
+if position > 1 then lanes = redis.call('ZRANGE', prefix .. 'lanes', 0, 0, 'WITHSCORES') end
+local following, more = '', '0'
+local soonest = math.min(head[2] and tonumber(head[2]) or math.huge, lanes[2] and tonumber(lanes[2]) or math.huge)
+if soonest < math.huge then
+  following = text(math.max(0, soonest - at))
+  if soonest <= at then more = '1' end
+end
+local function list(values)
+  return #values > 0 and cjson.encode(values) or '[]'
+end
+return { '1', following, more, list(entries), list(troubles), list(reports) }

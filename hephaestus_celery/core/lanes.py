@@ -1,0 +1,39 @@
+"""Lanes: where messages wait, and how one that was lost is told from those that only wait.
+
+A lane is a queue and a priority: what was sent there is taken in the order of sending, but for what workers hold that have
+taken it ahead. So a message is not lost for being old. It may be when one that was sent later was claimed (the lane has
+come past it), or when its queue is empty; and it is when then no living worker holds it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A queue and a priority; ``str`` of it names the lane in the store."""
+
+    queue: str
+    priority: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.priority}:{self.queue}"
+
+    @classmethod
+    def parse(cls, name: str) -> Lane:
+        """The lane of this name."""
+        priority, _, queue = name.partition(":")
+        return cls(queue, int(priority))
+
+
+def patience(*, sent: int, resends: int, timeout: int) -> int:
+    """Microseconds that a message sent at ``sent`` is given before it is looked for.
+
+    The first is given ``timeout``, each further one twice as much, up to eight times, give or take a quarter: at even
+    intervals a broker may give it to the same worker each time, which may not know the workflow.
+    """
+    if resends == 0:
+        return timeout
+    jitter = 0.75 + (sent % 1009) / 1009 / 2
+    return int(timeout * min(2**resends, 8) * jitter)

@@ -1,0 +1,11 @@
+-- A worker says what it holds; who gives no sign of life is forgotten.
+--   ARGV[3] name of the worker   ARGV[4] what it holds, or '' where it leaves   p.lifetime
+--   reply: 1
+local workers = prefix .. 'workers'
+if ARGV[4] == '' then
+  redis.call('HDEL', workers, ARGV[3])
+else
+  redis.call('HSET', workers, ARGV[3], text(now() + p.lifetime) .. '|' .. ARGV[4])
+  redis.call('PEXPIRE', workers, 3600000)
+end
+return 1

@@ -1,0 +1,12 @@
+-- What living workers hold.   reply: {report...}
+local workers, at, found = prefix .. 'workers', now(), {}
+local held = redis.call('HGETALL', workers)
+for i = 1, #held, 2 do
+  local ends, report = string.match(held[i + 1], '^(%d+)|(.*)$')
+  if ends and tonumber(ends) > at then
+    found[#found + 1] = report
+  else
+    redis.call('HDEL', workers, held[i])
+  end
+end
+return found

@@ -1,0 +1,31 @@
+-- These messages are lost, as their lanes and the workers say: others are sent. Closes the race with a claim: a step that has
+-- moved on since is left alone. Asked again, it answers for what it has done before like the first time.
+--   p.messages: {run id, step, attempt, token, lane or ''}...   p.op, p.lane (which was looked through)
+--   reply: entries, as of tick.lua
+local entries = {}
+local at = now()
+for _, message in ipairs(p.messages) do
+  at_run(message[1])
+  local key = message[2]
+  local status = redis.call('HGET', run, 'st')
+  local step = status and not is_final(status) and get_step(key)
+  if step and step.a == message[3] and awaits_claim(step) then
+    if step.d == message[4] then
+      leave_lane(key, step)
+      if message[5] ~= '' then step.k = message[5] end
+      step.z = send_again(key, step, at, 'its message was not claimed')
+      step.y = p.op
+      set_step(key, step)
+      entries[#entries + 1] = rescue('redispatch', key, step, step.z)
+    elseif step.y == p.op then
+      entries[#entries + 1] = rescue('redispatch', key, step, step.z)
+    end
+  end
+end
+local held = #entries > 0 and redis.call('HGET', prefix .. 'looks', p.lane)
+if held then
+  local seen = cjson.decode(held)
+  seen.r = 0
+  redis.call('HSET', prefix .. 'looks', p.lane, cjson.encode(seen))
+end
+return #entries > 0 and cjson.encode(entries) or '[]'

@@ -33,6 +33,11 @@ class Message:
     time_limit: float | None = None
 
     @property
+    def task_name(self) -> str:
+        """How Celery names the step's task."""
+        return f"{self.workflow}.{self.step}"
+
+    @property
     def task_id(self) -> str:
         """Names this message, and no other, ever; at most 255 bytes, as AMQP wants it."""
         return f"{self.run_id}:{_brief(self.step)}:{self.attempt}.{self.token}"

@@ -67,6 +67,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hephaestus_celery")
 
 
+MOST_ROWS = 100_000
+"""Rows of settlements that a process remembers: 20 to 30 MB."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Move:
     """What follows from an event of a step, whatever the run: see the fields of these names of ``Complete``."""
@@ -88,6 +92,7 @@ class Driver:
         self._executor = runner
         self._keeper = LeaseKeeper(storage, lease=settings.lease)
         self._moves: WeakKeyDictionary[type[Workflow], dict[tuple[str, str], _Move]] = WeakKeyDictionary()
+        self._kept_rows = 0
 
     def release(self, job: Job) -> None:
         """Keep the lease of a job no longer: its attempt is over, or given up. Again is the same as once."""
@@ -309,7 +314,13 @@ class Driver:
         known = self._moves.setdefault(workflow, {})
         move = known.get((step.key, event))
         if move is None:
-            move = known[step.key, event] = self._move(workflow, step, targets)
+            move = self._move(workflow, step, targets)
+            if self._kept_rows + len(move.settlement.rows) > MOST_ROWS:
+                self._moves.clear()
+                self._kept_rows = 0
+                known = self._moves.setdefault(workflow, {})
+            known[step.key, event] = move
+            self._kept_rows += len(move.settlement.rows)
         return move
 
     def _move(self, workflow: type[Workflow], step: type[Step], targets: tuple[Target, ...]) -> _Move:

@@ -233,3 +233,37 @@ def test_a_repeated_commit_sends_nothing_again(redis_storage, drive, namespace):
     first, again = redis_storage.commit(commit), redis_storage.commit(commit)
     assert redis_storage._client.llen(letters) == 1
     assert (list(first.dispatches), list(again.dispatches)) == ([], [])
+
+
+def counted(sealer):
+    """The names of the steps of which a specimen was prepared."""
+    prepared, prepare = [], sealer._prepare
+    sealer._prepare = lambda message: prepared.append(message.step) or prepare(message)
+    return prepared
+
+
+def test_steps_that_are_routed_alike_share_a_template(application, redis_url, waiting, namespace):
+    app = application(task_routes={"linear.x*": {"queue": f"{namespace}-x"}})
+    sealer = Sealer(app, store=redis_url, default_queue=None)
+    prepared = counted(sealer)
+    hints = [replace(HINT, step=f"{letter}{number}") for number in range(50) for letter in "ax"]
+    sealed = [sealer.seal(hint, parent=None) for hint in hints]
+    assert prepared == ["a0", "a0", "x0", "x0", "a1", "x1"]
+    for hint in reversed(hints):
+        sent(app, hint)
+    for queue in (namespace, f"{namespace}-x"):
+        texts = [json.loads(parcel.text) for parcel in sealed if parcel.list == queue]
+        assert [without_tag(message) for message in texts] == [without_tag(message) for message in waiting(queue)]
+
+
+def test_what_depends_on_the_name_of_the_task_is_seen_at_the_second_one(application, redis_url):
+    class Naming(Celery):
+        def send_task(self, name, *args, **options):
+            return super().send_task(name, *args, headers={"team": name}, **options)
+
+    app = Naming("sealing", broker=redis_url, set_as_current=False)
+    sealer = Sealer(app, store=redis_url, default_queue=None)
+    assert sealer.seal(HINT, parent=None) is not None
+    for step in "bcd":
+        assert sealer.seal(replace(HINT, step=step), parent=None) is None
+    app.close()

@@ -125,18 +125,11 @@ def argsrepr(message: Message) -> str:
 
 def send_one(app: Celery, producer: Any, message: Message, default_queue: str | None) -> None:
     """Publish one message by this producer."""
-    name = f"{message.workflow}.{message.step}"
     # With the application's annotations and defaults. Celery looks there itself since 5.7, but not before the
     # application is finalized, as one that only starts runs may not be.
-    task: Any = cast("Any", app).tasks.get(name)
-    chosen: dict[str, Any] = {
-        "queue": message.queue or getattr(task, "queue", None) or default_queue,
-        "priority": getattr(task, "priority", None) if message.priority is None else message.priority,
-        "soft_time_limit": message.time_limit,
-        "time_limit": None if message.time_limit is None else message.time_limit + HARD_MARGIN,
-    }
+    task: Any = cast("Any", app).tasks.get(message.task_name)
     app.send_task(
-        name,
+        message.task_name,
         args=[message.run_id, message.step, message.attempt, message.token],
         task_id=message.task_id,
         producer=producer,
@@ -146,5 +139,16 @@ def send_one(app: Celery, producer: Any, message: Message, default_queue: str | 
         retry=False,
         argsrepr=argsrepr(message),
         kwargsrepr="{}",
-        **{option: value for option, value in chosen.items() if value is not None},
+        **options_of(message, task, default_queue),
     )
+
+
+def options_of(message: Message, task: Any, default_queue: str | None) -> dict[str, Any]:
+    """How a message is sent, as far as its step or the task that is registered for it say so."""
+    chosen: dict[str, Any] = {
+        "queue": message.queue or getattr(task, "queue", None) or default_queue,
+        "priority": getattr(task, "priority", None) if message.priority is None else message.priority,
+        "soft_time_limit": message.time_limit,
+        "time_limit": None if message.time_limit is None else message.time_limit + HARD_MARGIN,
+    }
+    return {option: value for option, value in chosen.items() if value is not None}

@@ -14,8 +14,9 @@ from functools import partial
 import pytest
 from defining import a_step, define, problems_of
 
-from hephaestus_celery import DefinitionError, Done
+from hephaestus_celery import DefinitionError, Done, LocalRunner, MemoryStorage, Settings
 from hephaestus_celery.core.engine import plan, settle
+from hephaestus_celery.runners.driver import MOST_ROWS, Driver
 from hephaestus_celery.runners.messages import messages, versions_with
 
 FEW, MANY = 300, 3000
@@ -55,7 +56,17 @@ def layers(count):
     return rows[0], {**table, **{(step, "ok"): Done for step in rows[-1]}}
 
 
-SHAPES = [chain, wide, roots, diamonds, layers]
+def detours(count):
+    """Each step may go on at once or by way of another; both meet again."""
+    first, *others = [a_step(f"S{number}", "on", "around", own=1) for number in range(count // 2)]
+    table = {}
+    for number, (step, target) in enumerate(zip([first, *others], [*others, Done], strict=True)):
+        by_way_of = a_step(f"T{number}", "ok", own=1)
+        table |= {(step, "on"): target, (step, "around"): by_way_of, (by_way_of, "ok"): target}
+    return first, table
+
+
+SHAPES = [chain, wide, roots, diamonds, layers, detours]
 
 
 def calls_of(function):
@@ -102,6 +113,28 @@ def test_the_work_for_a_definition_grows_with_its_edges(shape):
     assert many_used < 1.2 * few_used, (
         f"using takes {few_used:.0f} calls an edge of {FEW}, and {many_used:.0f} of {MANY}"
     )
+
+
+def test_the_settlement_of_a_choice_ends_where_its_branches_meet():
+    initial, transitions = detours(MANY)
+    graph = define(initial_step=initial, transitions=transitions).graph
+    settlements = [plan(graph, step, targets) for (step, _), targets in graph.table.items()]
+    assert max(len(settlement.rows) for settlement in settlements) == 2
+
+
+def test_a_process_remembers_a_bounded_number_of_settlements():
+    made = [a_step(f"S{number}", "ok", "stop") for number in range(500)]
+    ends = {(step, "stop"): Done for step in made}
+    flow = define(
+        initial_step=made[0],
+        transitions={**ends, **dict(zip([(s, "ok") for s in made], [*made[1:], Done], strict=True))},
+    )
+    runner = LocalRunner()
+    driver = Driver(storage=MemoryStorage(), settings=Settings(), runner=runner)
+    for (step, event), targets in flow.graph.table.items():
+        assert driver._known_move(flow, step, event, targets) is driver._known_move(flow, step, event, targets)
+    assert sum(len(move.settlement.rows) for move in driver._moves[flow].values()) <= MOST_ROWS
+    runner.close()
 
 
 @pytest.mark.parametrize("shape", SHAPES)

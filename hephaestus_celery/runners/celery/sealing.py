@@ -155,7 +155,7 @@ class Sealer:
         task = app.tasks.get(message.task_name)
         chosen = options_of(message, task, self._default_queue)
         routed = app.amqp.router.route(dict(chosen), message.task_name, (), {}, task)
-        own = {} if task is None else task._get_exec_options()  # noqa: SLF001 - what send_task looks at, since Celery 5.7
+        own: dict[str, Any] = {} if task is None else task._get_exec_options()  # noqa: SLF001 - what send_task looks at, since Celery 5.7
         return (os.getpid(), *(_frozen(options) for options in (chosen, routed, own)))
 
     def _is_right(self, template: _Template, message: Message) -> bool:

@@ -280,6 +280,7 @@ def test_a_first_version_that_is_not_found_under_the_umbrellas_name_is_told_once
 @pytest.mark.parametrize("name", ["shop.parcel", "shop.parcel_v1"])
 def test_a_first_version_that_says_its_name_is_no_news(name, caplog):
     with Hephaestus():
+        caplog.clear()  # it may have told of what other tests have defined
         versions = {1: a_member("V1", version=1, name=name), 2: a_member("V2", version=2)}
         umbrella(name="shop.parcel", versions=versions)
         umbrella(name="shop.later", versions={2: a_member("V2", version=2)})

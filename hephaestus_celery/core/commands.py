@@ -28,7 +28,7 @@ class DispatchStep:
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Put the step's one entry in the due set to ``at`` (microseconds since the epoch)."""
+    """Put the step's one entry in the due set to ``at`` (microseconds on the steady clock of the store)."""
 
     step: str
     kind: TimerKind

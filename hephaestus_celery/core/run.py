@@ -56,9 +56,10 @@ class EarlyEvent:
 class StepState:
     """Where one step stands. ``fence`` is set while a worker holds the step; only its bearer may commit.
 
-    ``holder`` names the task that has it, ``worker`` the worker that had it last. ``deadline`` is the end of its time limit. ``resting``: the last attempt
+    ``holder`` names the task that has it, ``worker`` the worker that had it last. ``deadline`` is the end of its time limit, on
+    the steady clock that timers go by. ``resting``: the last attempt
     failed, and the next one is not due yet. ``lane`` is where its message went, or the last one came from; None where that
-    is not known. ``sent_at`` is when the last message was sent, where that is later than ``queued_at``; ``resends`` counts
+    is not known. ``sent_at`` is when the last message was sent, on the steady clock, where that says something else than ``queued_at``; ``resends`` counts
     those that took the place of a lost one.
     """
 
@@ -166,22 +167,43 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """``now`` and the deadlines that transitions set, all in microseconds."""
+    """``now`` and the deadlines that transitions set, all in microseconds.
+
+    ``now`` is what users are told, and may step. What comes due goes by ``steady``, a clock of the store that goes on
+    evenly whatever is done to the other; the same as ``now`` where nothing was.
+    """
 
     now: int
     dispatch_timeout: int
     lease: int
+    steady: int | None = None
+
+    @property
+    def moment(self) -> int:
+        """Now, on the clock that timers go by."""
+        return self.now if self.steady is None else self.steady
+
+    @property
+    def apart(self) -> int | None:
+        """Now on that clock, where it says something else than ``now``."""
+        return None if self.moment == self.now else self.moment
 
     def lease_end(self, deadline: int | None) -> int:
         """When the next sign of life is due: at the end of the lease, or of the time limit where that comes first."""
-        end = self.now + self.lease
+        end = self.moment + self.lease
         return end if deadline is None else min(end, deadline)
 
 
 def create(*, initials: Mapping[str, int], times: Times, lanes: Mapping[str, str] = EMPTY_LANES) -> Decision:
     """A new run: its first steps, which come with their ``max_attempts``, are to be dispatched, to these ``lanes``."""
     steps = {
-        key: StepState(status=StepStatus.ACTIVE, max_attempts=attempts, queued_at=times.now, lane=lanes.get(key))
+        key: StepState(
+            status=StepStatus.ACTIVE,
+            max_attempts=attempts,
+            queued_at=times.now,
+            lane=lanes.get(key),
+            sent_at=times.apart,
+        )
         for key, attempts in initials.items()
     }
     state = RunState(status=Status.PENDING, steps=steps)
@@ -218,11 +240,11 @@ def claim(
         return Decision(verdict=Verdict.TAKEN, state=state)
     first = state.status is Status.PENDING
     reserved = (2 if first else 0) + (0 if resumed or launch else 1)
-    deadline = None if limit is None or resumed else times.now + limit
+    deadline = None if limit is None or resumed else times.moment + limit
     taken = replace(step, fence=fence, claimed_at=times.now, deadline=deadline, holder=holder, worker=worker)
     taken = replace(taken, lane=lane or step.lane)
     # An older copy of its message says nothing of what was sent since.
-    sent = step.sent if token in (None, step.dispatch) else replace(step, sent_at=None).sent
+    sent = step.sent if token in (None, step.dispatch) else replace(step, sent_at=None).sent - times.now + times.moment
     after = replace(
         _with_step(state, key, taken),
         status=Status.RUNNING if first else state.status,
@@ -251,7 +273,7 @@ def seize(state: RunState, key: str, *, attempt: int, fence: str, times: Times) 
         return Decision(verdict=Verdict.STALE, state=state)
     taken = replace(step, fence=fence, holder=None)
     after = replace(_with_step(state, key, taken), sequence=state.sequence + 1)
-    return _decided(state, after, 1, commands=(SetTimer(key, TimerKind.LEASE, times.now + times.lease),))
+    return _decided(state, after, 1, commands=(SetTimer(key, TimerKind.LEASE, times.moment + times.lease),))
 
 
 def complete(
@@ -288,7 +310,11 @@ def complete(
     reserved = (0 if launch else 3) + (4 if done else 0) + (1 if stuck else 0)
     started = {
         target: StepState(
-            status=StepStatus.ACTIVE, max_attempts=attempts[target], queued_at=times.now, lane=lanes.get(target)
+            status=StepStatus.ACTIVE,
+            max_attempts=attempts[target],
+            queued_at=times.now,
+            lane=lanes.get(target),
+            sent_at=times.apart,
         )
         for target in settled.activated
         if target != DONE
@@ -349,10 +375,11 @@ def suspend(
     commands: tuple[Command, ...] = (ClearTimer(key),)
     if event is not None:
         source = "timeout" if early is None else "external"
-        waiting = replace(waiting, resume=PendingResume(event=event, source=source, at=times.now))
+        resume = PendingResume(event=event, source=source, at=times.now)
+        waiting = replace(waiting, resume=resume, sent_at=times.apart)
         commands = (*_queue(key, waiting, times),)
     elif timeout is not None:
-        commands = (SetTimer(key, TimerKind.TIMEOUT, times.now + timeout),)
+        commands = (SetTimer(key, TimerKind.TIMEOUT, times.moment + timeout),)
     after = replace(
         _with_step(state, key, waiting),
         early=tuple(kept for kept in state.early if kept is not early),
@@ -389,7 +416,7 @@ def retry(state: RunState, key: str, *, fence: str, delay: int, times: Times) ->
     again = replace(step, attempt=step.attempt + 1, dispatch=step.dispatch + 1, fence=None, resting=True)
     again = replace(again, queued_at=times.now + delay, deadline=None, holder=None, sent_at=None, resends=0)
     after = replace(_with_step(state, key, again), sequence=state.sequence + 1)
-    return _decided(state, after, 1, commands=(SetTimer(key, TimerKind.BACKOFF, times.now + delay),))
+    return _decided(state, after, 1, commands=(SetTimer(key, TimerKind.BACKOFF, times.moment + delay),))
 
 
 class Due(StrEnum):
@@ -411,12 +438,13 @@ def due(state: RunState, key: str, *, fence: str, times: Times) -> tuple[Due, De
     if step is None or state.status.final or step.status not in (StepStatus.ACTIVE, StepStatus.WAITING):
         return Due.NOTHING, unchanged
     if step.status is StepStatus.ACTIVE and step.fence is not None:
-        overran = step.deadline is not None and step.deadline <= times.now
+        overran = step.deadline is not None and step.deadline <= times.moment
         decision = seize(state, key, attempt=step.attempt, fence=fence, times=times)
         return (Due.OVERRAN if overran else Due.LAPSED), decision
     again = _again(step, times)
     if step.status is StepStatus.WAITING and step.resume is None:
-        resumed = replace(step, resume=PendingResume(event="timeout", source="timeout", at=times.now))
+        resume = PendingResume(event="timeout", source="timeout", at=times.now)
+        resumed = replace(step, resume=resume, sent_at=times.apart)
         return Due.TIMEOUT, _sent(state, key, resumed, times, told=False)
     if step.fence is not None:
         return Due.REAPPLY, _sent(state, key, replace(again, fence=None), times, told=True)
@@ -439,7 +467,7 @@ def deliver(state: RunState, key: str, *, name: str, source: str, times: Times) 
     """An event reaches a waiting step, which accepts it; a worker is to apply it."""
     step = state.steps[key]
     resume = PendingResume(event=step.accepts[name], source=source, at=times.now)
-    resumed = replace(step, resume=resume)
+    resumed = replace(step, resume=resume, sent_at=times.apart)
     after = _with_step(state, key, resumed)
     return Decision(verdict=Verdict.APPLIED, state=after, commands=_queue(key, resumed, times))
 
@@ -486,8 +514,8 @@ def _find_early(state: RunState, key: str, accepts: Mapping[str, str]) -> EarlyE
 def _queue(key: str, step: StepState, times: Times) -> tuple[Command, ...]:
     dispatch = DispatchStep(key, step.attempt, step.dispatch)
     if step.lane is not None:
-        return ClearTimer(key), EnterLane(key, step.lane, times.now), dispatch
-    return SetTimer(key, TimerKind.DISPATCH, times.now + times.dispatch_timeout), dispatch
+        return ClearTimer(key), EnterLane(key, step.lane, times.moment), dispatch
+    return SetTimer(key, TimerKind.DISPATCH, times.moment + times.dispatch_timeout), dispatch
 
 
 def _again(step: StepState, times: Times) -> StepState:
@@ -496,7 +524,7 @@ def _again(step: StepState, times: Times) -> StepState:
 
 
 def _sent_at(step: StepState, times: Times) -> int | None:
-    return None if step.lane is None else times.now
+    return None if step.lane is None else times.moment
 
 
 def _sent(state: RunState, key: str, step: StepState, times: Times, *, told: bool) -> Decision:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hephaestus_celery")
 
 IDLE_SECONDS = 2.0
-"""How long the holder of the seat sleeps at most, and how often it gives a sign of life; see the seat's lifetime."""
+"""How long the holder of the seat sleeps at most, and how often it gives a sign of life. With a short lease it sleeps less:
+it has to notice when the store is silent, in which time no worker can give a sign of life either."""
 LOOK_SECONDS = 1.0
 """How often the others look whether the seat is free."""
 SLICE_SECONDS = 0.25
@@ -101,7 +102,8 @@ class Scheduler:
     def _round(self, storage: Storage) -> tuple[float, bool]:
         # A tick of each partition; gives the seconds until the next, and whether this is the scheduler of any.
         ticks = [self._partition(storage, number) for number in range(storage.partitions)]
-        return min(map(_pause, ticks)), any(tick.held for tick in ticks)
+        idle = min(IDLE_SECONDS, self._driver().settings.lease.total_seconds() / 6)
+        return min(_pause(tick, idle) for tick in ticks), any(tick.held for tick in ticks)
 
     def _partition(self, storage: Storage, number: int) -> Tick:
         seize = clock.monotonic_ns() >= self._calm_since
@@ -161,7 +163,7 @@ class Scheduler:
             storage.close()
 
 
-def _pause(tick: Tick) -> float:
+def _pause(tick: Tick, idle: float = IDLE_SECONDS) -> float:
     if not tick.held:
         return LOOK_SECONDS
-    return IDLE_SECONDS if tick.next_in is None else max(0.0, min(IDLE_SECONDS, tick.next_in / 1e6))
+    return idle if tick.next_in is None else max(0.0, min(idle, tick.next_in / 1e6))

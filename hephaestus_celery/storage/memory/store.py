@@ -57,6 +57,7 @@ from hephaestus_celery.storage.memory.record import (
 )
 
 _NEVER = 1 << 62
+_STEP = 500_000  # microseconds that a clock may differ before it counts as set
 
 
 class MemoryStorage:
@@ -83,9 +84,22 @@ class MemoryStorage:
         self._lanes = Lanes(timeout=self._dispatch_timeout)
         self._reports: dict[str, tuple[int, str]] = {}
         self._lease = lease // timedelta(microseconds=1)
+        self._ahead, self._offset = self.now() - clock.elapsed_ns() // 1000, 0
 
     def now(self) -> int:
         return clock.system_time_ns() // 1000
+
+    def _steady(self) -> int:
+        return self._moments()[1]
+
+    def _moments(self) -> tuple[int, int]:
+        # Now, and now on the clock that timers go by: where the wall clock was set, that one goes on.
+        now = self.now()
+        ahead = now - clock.elapsed_ns() // 1000
+        if abs(ahead - self._ahead) > _STEP:
+            self._offset -= ahead - self._ahead
+        self._ahead = ahead
+        return now, now + self._offset
 
     def create(self, run: NewRun) -> Sequence[DispatchStep]:
         with self._changed:
@@ -185,7 +199,7 @@ class MemoryStorage:
             record = self._runs.get(run_id)
             if record is None or record.state.status.final:
                 return False
-            self._due[run_id, f"{step}|{reference}"] = self.now() + delay
+            self._due[run_id, f"{step}|{reference}"] = self._steady() + delay
             self._changed.notify_all()
             return True
 
@@ -198,7 +212,7 @@ class MemoryStorage:
         del partition, owner, seize  # one process, whose threads give no sign of life only when they are gone
         entries: list[DueEntry] = []
         with self._changed:
-            now = self.now()
+            now = self._steady()
             for (run_id, member), at in sorted(self._due.items(), key=lambda item: item[1]):
                 if at > now:
                     break
@@ -208,7 +222,7 @@ class MemoryStorage:
                     entries.append(entry)
             lanes = self._lanes.look(now, self._awaited)
             self._known = self._soonest()
-            left = None if self._known == _NEVER else max(0, self._known - self.now())
+            left = None if self._known == _NEVER else max(0, self._known - self._steady())
             return Tick(held=True, next_in=left, entries=entries, lanes=lanes)
 
     def resend(
@@ -227,11 +241,11 @@ class MemoryStorage:
         with self._changed:
             self._reports.pop(worker, None)
             if holdings is not None:
-                self._reports[worker] = (self.now() + lifetime, holdings)
+                self._reports[worker] = (self._steady() + lifetime, holdings)
 
     def reports(self) -> Sequence[str]:
         with self._changed:
-            return [holdings for ends, holdings in self._reports.values() if ends > self.now()]
+            return [holdings for ends, holdings in self._reports.values() if ends > self._steady()]
 
     def resign(self, *, owner: str) -> None:
         """Nobody else would take over."""
@@ -335,7 +349,8 @@ class MemoryStorage:
         """Nothing to let go of: the runs stay readable."""
 
     def _times(self) -> Times:
-        return Times(now=self.now(), dispatch_timeout=self._dispatch_timeout, lease=self._lease)
+        now, steady = self._moments()
+        return Times(now=now, dispatch_timeout=self._dispatch_timeout, lease=self._lease, steady=steady)
 
     def _holder(self, run: NewRun) -> str | None:
         if run.scope == "none":
@@ -378,7 +393,7 @@ class MemoryStorage:
         if not step.awaits_claim:
             return
         member = record.new.run_id, request.step
-        soon = self.now() + TURNED_AWAY * 2 ** min(step.dispatch - 1, 9)
+        soon = self._steady() + TURNED_AWAY * 2 ** min(step.dispatch - 1, 9)
         if step.lane is not None:
             late = step.sent + patience(sent=step.sent, resends=step.resends, timeout=self._dispatch_timeout)
             if soon >= late:

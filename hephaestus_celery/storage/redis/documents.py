@@ -39,6 +39,14 @@ def whole(number: int) -> int | str:
     return number if abs(number) < _EXACT else str(number)
 
 
+def timed(parameters: str, *, now: int, offset: int, patience: int, punctual: bool) -> str:
+    """The same with what the caller knows of the time: see ``steady`` in ``prelude.lua``."""
+    kept = f',"offset":{offset}' if offset else ""
+    asked = ',"punctual":true' if punctual else ""
+    others = "" if parameters == "{}" else f"{parameters[1:-1]},"
+    return f'{{{others}"now":{now},"patience":{patience}{kept}{asked}}}'
+
+
 def settlement_rows(settlement: Settlement) -> dict[str, list[int | str]]:
     """The rows of a settlement as ``complete.lua`` takes them."""
     return {key: [row.predecessors, *row.successors] for key, row in settlement.rows.items()}
@@ -218,10 +226,10 @@ def read_cancellation(reply: Sequence[bytes]) -> Cancellation:
 
 
 def read_tick(reply: Sequence[bytes]) -> Tick:
-    """What has come due."""
-    held, following, more, entries, troubles, *lanes = reply
+    """What has come due, for who has the seat."""
+    following, more, entries, troubles, *lanes = reply[3:]
     return Tick(
-        held=held == b"1",
+        held=True,
         next_in=_number(following.decode()),
         more=more == b"1",
         entries=read_entries(entries),

@@ -109,10 +109,11 @@ CATALOGUE: tuple[KeyKind, ...] = (
         meaning="what each worker holds of messages that nobody has claimed; in the first partition",
     ),
     KeyKind(
-        pattern="scheduler",
-        type="string",
-        lifetime="3 seconds, renewed",
-        meaning="who has the scheduler's seat of the partition",
+        pattern="seat",
+        type="hash",
+        lifetime="none: one per partition, of a few bytes; without it the clock of what is due would be forgotten",
+        meaning="who is the scheduler of the partition, how far it has come, what it was handed last, and by how much the "
+        "clock that all due things go by is beside the server's",
     ),
     KeyKind(
         pattern="index:status:<status>",

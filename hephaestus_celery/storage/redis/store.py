@@ -46,12 +46,17 @@ from hephaestus_celery.storage.redis.keys import Keys, indexes
 from hephaestus_celery.storage.redis.line import Line
 from hephaestus_celery.storage.redis.refusals import explain
 from hephaestus_celery.storage.redis.scripts import Scripts
-from hephaestus_celery.storage.redis.server_clock import ServerClock
+from hephaestus_celery.storage.redis.seat import Seat
+from hephaestus_celery.storage.redis.steady_clock import Reading, SteadyClock
 
 _RECHECK = 1.0  # seconds after which a waiter looks for itself: a published message may be lost
 _TICK = 200  # entries of the due set that one script call does
-_SEAT_MILLISECONDS = 3000  # after which a scheduler that gives no sign of life has lost its seat
 _PLACES = {"db", "host", "path", "port", "unix_socket_path"}
+_HASTY = 250_000  # microseconds that a tick is given at least
+# What is not to happen when whoever asked has given up. Commits are not among them: a step was executed, and its result
+# counts whenever it comes.
+_PUNCTUAL = {"create", "claim", "renew", "seize", "deliver", "cancel", "schedule", "unschedule", "resign", "resend"}
+_TIMELESS = {"load", "candidates", "list"}
 _BUDGET = 5000  # runs that one script call of a listing looks at
 
 
@@ -92,7 +97,8 @@ class RedisStorage:
         self._client: Redis = connect(url, timeout=timeout, options=options or {})
         self._line = Line(self._client)
         self._scripts = Scripts()
-        self._clock = ServerClock(self.now)
+        self._clocks: dict[str, SteadyClock] = {}
+        self._seats: dict[tuple[str, str], Seat] = {}
         self._patience = _microseconds(timeout)
         self._dispatch_timeout = _microseconds(dispatch_timeout)
         self._lease = _microseconds(lease)
@@ -109,26 +115,6 @@ class RedisStorage:
         return seconds * 1_000_000 + micros
 
     def create(self, run: NewRun) -> Sequence[DispatchStep]:
-        reply = self._create(run)
-        if reply == b"late":  # nothing was stored; the server's clock may have been set
-            self._clock.forget()
-            reply = self._create(run)
-        match reply:
-            case b"posted":
-                return ()
-            case b"ok":
-                return [DispatchStep(first.step, 1, 1) for first in run.firsts]
-            case [bytes() as holder]:
-                raise AlreadyRunningError(
-                    f"{run.instance_id} is running already (run {holder.decode()}; scope {run.scope!r} of {run.family}); "
-                    "wait for its end, cancel it, or start another id"
-                )
-            case _:  # late again
-                raise StorageError("the state store took the start too late, and stored nothing; start again")
-
-    def _create(self, run: NewRun) -> bytes | list[bytes]:
-        # Who gives up after the time limit must find nothing stored by a server that only was silent.
-        not_after = self._clock.now() + self._patience
         parcels = [first.parcel for first in run.firsts if first.parcel is not None]
         lists = sorted({parcel.list for parcel in parcels})
         firsts: list[list[object]] = []
@@ -137,7 +123,7 @@ class RedisStorage:
                 [] if first.parcel is None else [lists.index(first.parcel.list) + 1, parcels.index(first.parcel) + 1]
             )
             firsts.append([first.step, documents.whole(first.max_attempts), *place])
-        return self._call(
+        reply = self._call(
             "create",
             run.run_id,
             documents.parameters(
@@ -151,7 +137,6 @@ class RedisStorage:
                 firsts=firsts,
                 lanes={first.step: first.lane for first in run.firsts if first.lane is not None} or None,
                 dispatch_timeout=self._dispatch_timeout,
-                not_after=not_after,
             ),
             run.header,
             run.initial,
@@ -159,6 +144,17 @@ class RedisStorage:
             *(parcel.text for parcel in parcels),
             lists=lists,
         )
+        match reply:
+            case b"posted":
+                return ()
+            case b"ok":
+                return [DispatchStep(first.step, 1, 1) for first in run.firsts]
+            case _:
+                [holder] = cast("list[bytes]", reply)
+                raise AlreadyRunningError(
+                    f"{run.instance_id} is running already (run {holder.decode()}; scope {run.scope!r} of {run.family}); "
+                    "wait for its end, cancel it, or start another id"
+                )
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:
         reply = self._call(
@@ -239,21 +235,48 @@ class RedisStorage:
         return bool(self._call("unschedule", run_id, parameters))
 
     def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
-        reply = self._call_partition(
-            "tick",
-            self.keys.partition(partition),
-            documents.parameters(
+        prefix = self.keys.partition(partition)
+        seat = self._seats.setdefault((prefix, owner), Seat())
+        try:
+            operation, reply = self._tick(prefix, seat, owner=owner, worker=worker, seize=seize)
+        except StorageError:
+            seat.lose_sight()
+            raise
+        if reply[0] == b"other":
+            seat.see(reply[1].decode())
+            return Tick(held=False)
+        seat.have(operation)
+        self._clock(prefix).learn(steady=int(reply[1]), offset=int(reply[2]))
+        return documents.read_tick(reply)
+
+    def _tick(self, prefix: str, seat: Seat, *, owner: str, worker: str, seize: bool) -> tuple[str, list[bytes]]:
+        # Where attempts may be taken from their workers, what comes a little late is not done either: the store was
+        # silent in between, and they could not give a sign of life.
+        patience = min(self._patience, max(self._lease // 6, _HASTY)) if seize else self._patience
+        steady = self._clock(prefix)
+        for stepped in (False, True):
+            operation = secrets.token_hex(8)
+            parameters = documents.parameters(
                 owner=owner,
                 worker=worker,
+                op=operation,
+                acknowledged=seat.acknowledged,
+                evict=seat.stands_still,
+                stepped=stepped or None,
                 seize=seize or None,
                 fence=secrets.token_hex(8),
-                ttl=_SEAT_MILLISECONDS,
                 limit=_TICK,
                 lease=self._lease,
                 dispatch_timeout=self._dispatch_timeout,
-            ),
-        )
-        return documents.read_tick(reply)
+            )
+            reply = self._call_partition("tick", prefix, parameters, patience=patience)
+            if reply[0] != b"late":
+                return operation, reply
+            with self._reached():
+                steady.look()
+            if not steady.astray:
+                break
+        raise StorageError("the state store was silent for a while, and took too late what the scheduler asked of it")
 
     def resend(
         self, partition: int, lost: Mapping[Outstanding, str | None], *, lane: str, operation: str, worker: str
@@ -490,15 +513,50 @@ class RedisStorage:
     def _call(self, script: str, run_id: str, parameters: str, *data: str, lists: Sequence[str] = ()) -> Any:
         # The lists of a broker are keys of the script: a user who may not touch them is refused before anything is done.
         keys = self.keys.of_run(run_id)
-        try:
-            return self._scripts.call(self._line, script, [*keys.names, *lists], [keys.prefix, parameters, *data])
-        except RedisError as error:
-            raise StorageError(explain(error)) from error
+        return self._ask(script, keys.prefix, [*keys.names, *lists], parameters, *data)
 
-    def _call_partition(self, script: str, prefix: str, parameters: str, *data: str) -> Any:
+    def _call_partition(
+        self, script: str, prefix: str, parameters: str, *data: str, patience: int | None = None
+    ) -> Any:
         # The keys only tell a cluster which node is meant; those of a run are of no use here.
+        return self._ask(script, prefix, [f"{prefix}due"] * 5, parameters, *data, patience=patience)
+
+    def _ask(
+        self, script: str, prefix: str, keys: list[str], parameters: str, *data: str, patience: int | None = None
+    ) -> Any:
         with self._reached():
-            return self._scripts.call(self._line, script, [f"{prefix}due"] * 5, [prefix, parameters, *data])
+            if script in _TIMELESS:
+                return self._scripts.call(self._line, script, keys, [prefix, parameters, *data])
+            steady = self._clock(prefix)
+            for _ in range(2):
+                now, offset = steady.now()
+                timed = documents.timed(
+                    parameters,
+                    now=now,
+                    offset=offset,
+                    patience=patience or self._patience,
+                    punctual=script in _PUNCTUAL,
+                )
+                reply = self._scripts.call(self._line, script, keys, [prefix, timed, *data])
+                if reply != b"late":
+                    return reply
+                steady.look()  # nothing was done; the server's clock may have been set
+        raise StorageError("the state store took the call too late, and did nothing; try again")
+
+    def _clock(self, prefix: str) -> SteadyClock:
+        if prefix not in self._clocks:
+            self._clocks[prefix] = SteadyClock(lambda: self._read_clock(prefix))
+        return self._clocks[prefix]
+
+    def _read_clock(self, prefix: str) -> Reading:
+        client: Any = self._client  # untyped in redis-py
+        with client.pipeline(transaction=False) as pipeline:
+            pipeline.hmget(f"{prefix}seat", "offset", "beat")
+            pipeline.time()
+            (offset, beat), (seconds, micros) = pipeline.execute()
+        return Reading(
+            time=seconds * 1_000_000 + micros, offset=int(offset or 0), beat=None if beat is None else int(beat)
+        )
 
     @contextmanager
     def _reached(self) -> Generator[None, None, None]:

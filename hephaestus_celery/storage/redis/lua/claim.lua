@@ -14,7 +14,7 @@ local function turn_away(step, status)
   local soon = at + TURNED_AWAY * 2 ^ math.min(step.d - 1, 9)
   local set = redis.call('ZSCORE', due, p.run_id .. '|' .. p.step)
   if not set and step.k then set = late_at(step, tonumber(step.t or queued(step))) end
-  if set and soon < tonumber(set) then set_soon(p.step, soon, at) end
+  if set and soon - at + steady() < tonumber(set) then set_soon(p.step, soon, at) end
 end
 
 local core = redis.call('HMGET', run, 'st', 'version', 'name', 'seq', 's:' .. p.step)
@@ -47,10 +47,10 @@ if not again then
   -- Up to where its lane was claimed. An older copy of the message says nothing of what was sent since.
   leave_lane(p.step, step)
   step.k = p.lane or step.k
-  local mark = (not p.token or p.token == step.d) and step.t or queued(step)
-  if step.k and mark then redis.call('ZADD', prefix .. 'marks', 'GT', mark, step.k) end
+  local mark = (not p.token or p.token == step.d) and step.t or text(tonumber(queued(step)) - at + steady())
+  if step.k then redis.call('ZADD', prefix .. 'marks', 'GT', mark, step.k) end
   step.i, step.j = first or nil, core[4] + 1
-  if p.limit and not resumed then step.l = text(at + p.limit) end
+  if p.limit and not resumed then step.l = text(steady() + p.limit) end
   write({ 'seq', core[4] + reserved, 's:' .. p.step, cjson.encode(step), unpack(first and { 'adv', 1 } or {}) })
   if step.l then set_soon(p.step, lease_end(at, p.lease, step), at)
   else set_timer(p.step, at + p.lease) end

@@ -68,7 +68,7 @@ while edges[first] do
       if key == 'done' then
         done = true
       else
-        local started = { s = 'active', a = 1, m = p.attempts[key], d = 1, q = text(at), k = p.lanes and p.lanes[key] or p.lane }
+        local started = { s = 'active', a = 1, m = p.attempts[key], d = 1, q = text(at), k = p.lanes and p.lanes[key] or p.lane, t = sent_at(at) }
         set('s:' .. key, cjson.encode(started))
         sent(key, started, at)
       end

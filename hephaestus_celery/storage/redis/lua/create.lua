@@ -3,10 +3,9 @@
 --   ARGV[3] header   ARGV[4] initial context   ARGV[5...] for each of p.firsts its config, or ''; then their messages
 --   p.firsts: {key, most attempts, number of its list among KEYS[6...], number of its message}..., the last two only where
 --   the broker is this server
---   reply: 'ok', 'posted' when all messages were sent too, 'late' when who asked has given up by now, or {run id of the holder}
+--   reply: 'ok', 'posted' when all messages were sent too, or {run id of the holder}
 if redis.call('EXISTS', run) == 1 then return 'ok' end
 local at = now()
-if p.not_after and at > p.not_after then return 'late' end
 
 local active = prefix .. 'active:' .. p.id
 local holders = redis.call('HGETALL', active)
@@ -24,9 +23,9 @@ local moment = text(at)
 local fields = { 'id', p.id, 'name', p.name, 'family', p.family, 'version', p.version,
   'h', ARGV[3], 'i', ARGV[4], 'st', 'pending', 't0', moment, 'seq', 0, 'adv', 0, 'app', 0, 'act', #p.firsts, 'wai', 0 }
 for i, first in ipairs(p.firsts) do
-  first.k = p.lanes and p.lanes[first[1]]
+  first.k, first.t = p.lanes and p.lanes[first[1]], sent_at(at)
   fields[#fields + 1] = 's:' .. first[1]
-  fields[#fields + 1] = cjson.encode({ s = 'active', a = 1, m = first[2], d = 1, q = moment, k = first.k })
+  fields[#fields + 1] = cjson.encode({ s = 'active', a = 1, m = first[2], d = 1, q = moment, k = first.k, t = first.t })
   if ARGV[4 + i] ~= '' then
     fields[#fields + 1] = 'c:' .. first[1]
     fields[#fields + 1] = '0|' .. ARGV[4 + i]

@@ -45,7 +45,7 @@ if facts.v == 'accepted' then
   local key = waiting[1]
   local step = get_step(key)
   local at = now()
-  step.r = { e = step.x[p.name], s = 'external', at = text(at) }
+  step.r, step.t = { e = step.x[p.name], s = 'external', at = text(at) }, sent_at(at)
   set_step(key, step)
   redis.call('HSET', run, 'd:' .. key, ARGV[3])
   sent(key, step, at, true)

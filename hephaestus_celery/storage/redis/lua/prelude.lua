@@ -10,9 +10,36 @@ local PRUNE_MARGIN = 60000 -- milliseconds
 local prefix = ARGV[1]
 local p = cjson.decode(ARGV[2])
 
+-- Now as users are told it: it may step. Asked for once a script.
+local wall
 local function now()
-  local time = redis.call('TIME')
-  return time[1] * 1000000 + time[2]
+  if not wall then
+    local time = redis.call('TIME')
+    wall = time[1] * 1000000 + time[2]
+  end
+  return wall
+end
+
+-- Now on the clock that everything in the due set goes by: this server's, and an offset that takes back whatever its
+-- steps did (see tick.lua). A caller brings what that clock says by its own reckoning (p.now, never ahead) and the offset
+-- that it knows (p.offset): where the two part, this clock has been set, and nobody has taken it back yet; or the call
+-- was under way for long. Either way no timer may be set by more than p.patience beside it.
+local STEP = 500000 -- microseconds that clocks may differ
+local steady_now
+local function steady()
+  if not steady_now then
+    steady_now = now() + (p.offset or 0)
+    if p.now and steady_now < p.now - STEP then steady_now = p.now end
+    if p.now and steady_now > p.now + p.patience then steady_now = p.now + p.patience end
+  end
+  return steady_now
+end
+
+-- Who asked has given up by now, and may have done something else since: what comes too late is not done. (Nor what comes
+-- too early: then the clock has been set, and the caller is to look at it first.)
+if p.punctual then
+  local ahead = now() + (p.offset or 0) - p.now
+  if ahead > p.patience or ahead < -STEP then return 'late' end
 end
 
 -- Go over to another run of the same partition, in scripts that see many.
@@ -147,9 +174,10 @@ local function queued(step)
   return step.r and step.r.at or step.q
 end
 
--- The step's one entry in the due set; what it means when it comes due follows from the step's state.
+-- The step's one entry in the due set, for a time on the clock of now(); what it means when it comes due follows from the
+-- step's state.
 local function set_timer(key, at)
-  redis.call('ZADD', due, text(at), p.run_id .. '|' .. key)
+  redis.call('ZADD', due, text(at - now() + steady()), p.run_id .. '|' .. key)
 end
 
 -- A timer that may come due before the scheduler would look again by itself: it is woken.
@@ -158,9 +186,10 @@ local function set_soon(key, at, since)
   if at - since < 3000000 then redis.call('PUBLISH', prefix .. 'wake', '1') end
 end
 
--- When the next sign of life of a worker is due: at the end of its lease, or of the step's time limit if that is sooner.
+-- When the next sign of life of a worker is due: at the end of its lease, or of the step's time limit if that is sooner
+-- (step.l, which goes by steady()).
 local function lease_end(at, lease, step)
-  local limit = step.l and tonumber(step.l)
+  local limit = step.l and tonumber(step.l) - steady() + at
   if limit and limit < at + lease then return limit end
   return at + lease
 end
@@ -185,12 +214,19 @@ local function lane_key(lane)
   return prefix .. 'lane:' .. lane
 end
 
--- A message for a step is on its way. `timed`: the step may have an entry in the due set, which means nothing any more.
+-- When a message was sent, as lanes have it: by the steady clock. None where that says the same as the other.
+local function sent_at(at)
+  local moment = at - now() + steady()
+  return moment ~= at and text(moment) or nil
+end
+
+-- A message for a step is on its way: since step.t, where that is set. `timed`: the step may have an entry in the due set, which means nothing any more.
 local function sent(key, step, at, timed)
   if not step.k then return set_timer(key, at + p.dispatch_timeout) end
   if timed then clear_timer(key) end
-  redis.call('ZADD', lane_key(step.k), text(at), p.run_id .. '|' .. key)
-  redis.call('ZADD', prefix .. 'lanes', 'NX', text(at + p.dispatch_timeout), step.k)
+  local since = step.t and tonumber(step.t) or at
+  redis.call('ZADD', lane_key(step.k), text(since), p.run_id .. '|' .. key)
+  redis.call('ZADD', prefix .. 'lanes', 'NX', text(since + p.dispatch_timeout), step.k)
 end
 
 local function leave_lane(key, step)
@@ -215,7 +251,7 @@ end
 local function send_again(key, step, at, reason)
   step.f, step.d, step.n = nil, step.d + 1, (step.n or 0) + 1
   if step.k then
-    step.t = text(at)
+    step.t = text(at - now() + steady())
     sent(key, step, at, true)
   else
     set_timer(key, late_at(step, at))
@@ -286,7 +322,7 @@ local function finish(before, status, at)
   end
   redis.call('PEXPIRE', answers, ANSWERS_LIFETIME)
   if p.retention > 0 then
-    redis.call('ZADD', due, text(at + p.retention), p.run_id .. '|')
+    redis.call('ZADD', due, text(steady() + p.retention), p.run_id .. '|')
     for _, key in ipairs(lasting) do
       -- The scheduler prunes it in time; where no scheduler runs, it still goes.
       redis.call('PEXPIRE', key, text(math.ceil(p.retention / 1000) + PRUNE_MARGIN))

@@ -5,7 +5,7 @@ local workers = prefix .. 'workers'
 if ARGV[4] == '' then
   redis.call('HDEL', workers, ARGV[3])
 else
-  redis.call('HSET', workers, ARGV[3], text(now() + p.lifetime) .. '|' .. ARGV[4])
+  redis.call('HSET', workers, ARGV[3], text(steady() + p.lifetime) .. '|' .. ARGV[4])
   redis.call('PEXPIRE', workers, 3600000)
 end
 return 1

@@ -1,5 +1,5 @@
 -- What living workers hold.   reply: {report...}
-local workers, at, found = prefix .. 'workers', now(), {}
+local workers, at, found = prefix .. 'workers', steady(), {}
 local held = redis.call('HGETALL', workers)
 for i = 1, #held, 2 do
   local ends, report = string.match(held[i + 1], '^(%d+)|(.*)$')

@@ -62,6 +62,7 @@ end
 if not step.r and redis.call('HDEL', run, 'e:' .. p.step .. '||timeout') == 1 then
   step.r = { e = 'timeout', s = 'timeout', at = text(at) }
 end
+if step.r then step.t = sent_at(at) end
 set_step(p.step, step)
 if step.r then
   sent(p.step, step, at, true)

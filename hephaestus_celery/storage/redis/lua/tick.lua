@@ -1,15 +1,47 @@
--- What has come due in this partition is done, or handed to the caller where it takes Python. One caller at a time: the
--- holder of the scheduler key, which runs out by itself when the holder is gone. Closes the race of a timer with
--- whatever else happens to its step: what an entry means is read from the step's state in the same moment.
---   reply: {held ('1' or '0'), microseconds until the next entry or '', more ('1' or '0'), entries, troubles, reports}, a
---   report being what waits in a lane and may be lost
-local seat = prefix .. 'scheduler'
-local holder = redis.call('GET', seat)
-if holder and holder ~= p.owner then return { '0', '', '0', '[]', '[]', '[]' } end
-redis.call('SET', seat, p.owner, 'PX', p.ttl)
+-- What has come due in this partition is done, or handed to the caller where it takes Python. One caller at a time: who
+-- has the seat, until it resigns or another has seen it stand still. Closes the race of a timer with whatever else happens
+-- to its step: what an entry means is read from the step's state in the same moment.
+--   p.acknowledged: the operation whose entries the caller has had. Those of any other were handed to nobody, the reply
+--   being lost, or to one that is gone: they are handed over again.
+--   p.evict: the beat at which the caller has seen the seat stand still   p.stepped: it has made sure that the clock was set
+--   reply: {verdict ('held', 'other', 'late'), beat of the seat, offset, microseconds until the next entry or '', more ('1'
+--   or '0'), entries, troubles, reports}, a report being what waits in a lane and may be lost
+-- The seat is a hash: owner; beat, as far as it has come on the steady clock; offset of that clock; handed, the operation
+-- that handed something over, entries and reports.
+local seat = prefix .. 'seat'
+local held = redis.call('HMGET', seat, 'owner', 'beat', 'offset', 'handed')
+local owner, beat, handed = held[1], held[2] or '', held[4] or ''
+if owner and owner ~= p.owner and p.evict ~= beat then return { 'other', beat } end
+
+-- The clock first: before anything is looked at that goes by it. It went back, or the caller knows that it went forward:
+-- taken back. It is further than the caller can tell from a call that was under way for long: nothing is done.
+local offset = tonumber(held[3] or '0')
+local at = now()
+local ahead = at + offset - p.now
+if ahead < -STEP or (p.stepped and ahead > STEP) then
+  offset = offset - ahead
+elseif ahead > p.patience then
+  return { 'late', beat }
+end
+steady_now = at + offset
+beat = text(steady_now)
 
 local PUT_OFF = 60000000 -- microseconds until an entry whose run can't be read is looked at again
-local entries, troubles = {}, {}
+local entries, troubles, reports = {}, {}, {}
+
+-- What was handed over, and nobody has had; unless it has been done, or has come to nothing, since.
+local function hand_over_again()
+  local before = redis.call('HMGET', seat, 'entries', 'reports')
+  for _, entry in ipairs(cjson.decode(before[1] or '[]')) do
+    at_run(entry.run)
+    local status = redis.call('HGET', run, 'st')
+    local step = status and not is_final(status) and get_step(entry.step)
+    if step and step.a == entry.attempt and step.d == entry.token and step.f == entry.fence then
+      entries[#entries + 1] = entry
+    end
+  end
+  for _, report in ipairs(cjson.decode(before[2] or '[]')) do reports[#reports + 1] = report end
+end
 
 local function trouble(member, reason)
   local told = type(reason) == 'table' and reason.err or tostring(reason)
@@ -61,21 +93,21 @@ local function come_due(key, at, member, reference)
   end
   if not (core[2] and tonumber(core[3]) and step.a and step.d) then error('its run is incomplete', 0) end
   if waits and not step.r then
-    step.r = { e = 'timeout', s = 'timeout', at = text(at) }
+    step.r, step.t = { e = 'timeout', s = 'timeout', at = text(at) }, sent_at(at)
     set_step(key, step)
     sent(key, step, at, true)
     hand_over('timeout', core, key, step)
   elseif not waits and step.f and not p.seize then
     set_timer(key, at + p.lease) -- the store was away: its workers get the time to give a sign of life
   elseif not waits and step.f then
-    local kind = step.l and tonumber(step.l) <= at and 'overran' or 'lapsed'
+    local kind = step.l and tonumber(step.l) <= steady() and 'overran' or 'lapsed'
     local reason = kind == 'overran' and 'its time limit is over' or 'its worker gave no sign of life'
     local sequence = seize(key, step, p.fence .. #entries, at, p.lease, cjson.encode({
       kind = 'rescue', step = key, attempt = step.a, reason = reason, worker = p.worker,
     }))
     hand_over(kind, core, key, step, sequence)
   elseif step.b then
-    step.b, step.t = nil, step.k and text(at) or nil
+    step.b, step.t = nil, step.k and text(steady()) or nil
     set_step(key, step)
     sent(key, step, at, true)
     hand_over('retry', core, key, step)
@@ -103,7 +135,7 @@ local function attend(member, at)
     well, reason = pcall(come_due, key, at, member, reference ~= '' and reference or nil)
   end
   if well then return end
-  if key ~= '' then redis.call('ZADD', due, text(at + PUT_OFF), member) end
+  if key ~= '' then redis.call('ZADD', due, text(steady() + PUT_OFF), member) end
   trouble(member, reason)
 end
 
@@ -142,8 +174,6 @@ local function look_through(lane, seen, at)
   return found, #piece == 2 * PIECE
 end
 
-local reports = {}
-
 local function look(lane, at)
   local first = redis.call('ZRANGE', lane_key(lane), 0, 0, 'WITHSCORES')[2]
   if not first then
@@ -180,30 +210,39 @@ local function look(lane, at)
   if #found > 0 then reports[#reports + 1] = { lane = lane, moves = moves and true or false, outstanding = found } end
 end
 
-local at = now()
-local head = redis.call('ZRANGE', due, 0, p.limit - 1, 'WITHSCORES')
+if handed ~= '' and handed ~= p.acknowledged then hand_over_again() end
+
+local head = redis.call('ZRANGE', due, 0, math.max(0, p.limit - #entries - 1), 'WITHSCORES')
 local position = 1
-while head[position] and tonumber(head[position + 1]) <= at do
+while head[position] and tonumber(head[position + 1]) <= steady() do
   -- Asked again: an entry before it may have been about the same step, and have moved it.
   local score = redis.call('ZSCORE', due, head[position])
-  if score and tonumber(score) <= at then attend(head[position], at) end
+  if score and tonumber(score) <= steady() then attend(head[position], at) end
   position = position + 2
 end
 if position > 1 then head = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES') end
 local lanes = redis.call('ZRANGE', prefix .. 'lanes', 0, LANES - 1, 'WITHSCORES')
 position = 1
-while lanes[position] and tonumber(lanes[position + 1]) <= at do
-  look(lanes[position], at)
+while lanes[position] and tonumber(lanes[position + 1]) <= steady() do
+  look(lanes[position], steady())
   position = position + 2
 end
 if position > 1 then lanes = redis.call('ZRANGE', prefix .. 'lanes', 0, 0, 'WITHSCORES') end
 local following, more = '', '0'
 local soonest = math.min(head[2] and tonumber(head[2]) or math.huge, lanes[2] and tonumber(lanes[2]) or math.huge)
 if soonest < math.huge then
-  following = text(math.max(0, soonest - at))
-  if soonest <= at then more = '1' end
+  following = text(math.max(0, soonest - steady()))
+  if soonest <= steady() then more = '1' end
 end
 local function list(values)
   return #values > 0 and cjson.encode(values) or '[]'
 end
-return { '1', following, more, list(entries), list(troubles), list(reports) }
+
+local kept = { 'owner', p.owner, 'beat', beat, 'offset', text(offset) }
+if #entries + #reports > 0 then
+  for _, value in ipairs({ 'handed', p.op, 'entries', list(entries), 'reports', list(reports) }) do kept[#kept + 1] = value end
+elseif handed ~= '' then
+  for _, value in ipairs({ 'handed', '', 'entries', '[]', 'reports', '[]' }) do kept[#kept + 1] = value end
+end
+redis.call('HSET', seat, unpack(kept))
+return { 'held', beat, text(offset), following, more, list(entries), list(troubles), list(reports) }

@@ -1,0 +1,96 @@
+"""The clock that everything due goes by, as a process knows it: it goes on evenly, whatever is done to the server's.
+
+It is the server's ``TIME`` and an offset that is kept in the partition. Whoever has the scheduler's seat takes a step of
+``TIME`` back into the offset, and can tell one by its own monotonic clock; so can every process, and holds to its own
+reckoning until that has happened: what it sets in between is not set by a clock that is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hephaestus_celery import clock
+
+STEP = 500_000
+"""Microseconds that two clocks may differ before one counts as set; as in ``prelude.lua``."""
+SEAT_SECONDS = 3.0
+"""After which a scheduler that has not moved counts as gone."""
+_FRESH = 60_000_000  # microseconds that a reading is good for: clocks drift
+_ASTRAY_FRESH = 500_000  # the same while the server's clock does not agree with ours
+_PATIENCE = 10_000_000  # microseconds after which nobody will take a step back any more: no scheduler runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the server says: its time, the offset, and how far the steady clock was when the scheduler last looked."""
+
+    time: int
+    offset: int
+    beat: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    at: int  # on this process's own clock
+    steady: int
+    offset: int
+    astray_since: int | None = None
+
+
+class SteadyClock:
+    """Follows the steady clock of a partition by this process's own; asks ``read`` once a minute.
+
+    A forked process goes on with what its parent knew: the clock of a machine is one for all its processes.
+    """
+
+    def __init__(self, read: Callable[[], Reading]) -> None:
+        self._read = read
+        self._known: _Known | None = None
+
+    def now(self) -> tuple[int, int]:
+        """The steady clock (behind by one round trip at most, never ahead), and the offset of the server's from it.
+
+        Raises what ``read`` raises.
+        """
+        known = self._known
+        if known is None or _own() - known.at > (_FRESH if known.astray_since is None else _ASTRAY_FRESH):
+            known = self.look()
+        return known.steady + _own() - known.at, known.offset
+
+    @property
+    def astray(self) -> bool:
+        """Whether the server's clock was found to have been set, and nobody has taken that back yet."""
+        known = self._known
+        return known is not None and known.astray_since is not None
+
+    def learn(self, *, steady: int, offset: int) -> None:
+        """What a scheduler's look has just brought."""
+        self._known = _Known(_own(), steady, offset)
+
+    def look(self) -> _Known:
+        """Ask the server, and believe it unless its clock has been set."""
+        before, known = _own(), self._known
+        reading = self._read()
+        after = _own()
+        steady = reading.time + reading.offset
+        if self._believable(known, steady, after=after, slack=STEP + after - before, beat=reading.beat):
+            self._known = _Known(after, steady, reading.offset)
+        else:
+            mine = max(reading.beat or 0, steady) if known is None else known.steady + after - known.at
+            since = after if known is None or known.astray_since is None else known.astray_since
+            self._known = _Known(after, mine, mine - reading.time, since)
+        return self._known
+
+    def _believable(self, known: _Known | None, steady: int, *, after: int, slack: int, beat: int | None) -> bool:
+        if beat is not None and 0 <= steady - beat + STEP <= SEAT_SECONDS * 1e6 + STEP:
+            return True  # a scheduler has just seen to it
+        if known is None:
+            return beat is None or steady >= beat
+        if known.astray_since is not None and after - known.astray_since > _PATIENCE:
+            return True
+        return abs(steady - known.steady - after + known.at) <= slack
+
+
+def _own() -> int:
+    return clock.elapsed_ns() // 1000

@@ -240,7 +240,7 @@ class Hephaestus:
         )
         if cancelled is None:
             raise NotCancellableError(f"{id} has ended already; only an active run can be cancelled")
-        instance = codec.decode_instance(cancelled.run)
+        instance = codec.decode_instance(cancelled.run, reader=parts.storage)
         telemetry.workflow_cancel(instance, {"sequence": cancelled.sequence, "reason": reason})
         parts.runner.revoke(_messages(instance, cancelled.claimed))
 
@@ -249,10 +249,11 @@ class Hephaestus:
 
         ``InstanceNotFoundError`` when there is none, ``AmbiguousInstanceError`` when several are active.
         """
-        run = self._resolved().storage.load(self._run_id(id, workflow))
+        storage = self._resolved().storage
+        run = storage.load(self._run_id(id, workflow))
         if run is None:
             raise InstanceNotFoundError(f"no instance {id}; it was never started, or its retention is over")
-        return codec.decode_instance(run)
+        return codec.decode_instance(run, reader=storage)
 
     def wait(self, id: str, timeout: float | timedelta | None = None) -> Instance:
         """Wait for the end of a run, at most ``timeout`` (seconds or timedelta), and give its instance.
@@ -286,9 +287,14 @@ class Hephaestus:
         Filters: ``status``, ``status_in``, ``workflow`` (a class or its name; an umbrella means all its versions),
         ``version``, ``workflow_family``, ``id``, ``tag``, ``started_after``, ``started_before`` (aware datetimes),
         ``limit`` (default 100), ``cursor``. ``TypeError`` for an unknown filter, ``ValueError`` for a bad value.
+
+        A listing carries no contexts, results, metadata or failures: looking at one of them reads it then, by run id, and
+        keeps it; ``InstanceNotFoundError`` where the run is gone by then.
         """
-        runs, cursor = list_runs(self._resolved().storage, read_query(filters))
-        return Page(instances=tuple(codec.decode_instance(run) for _, run in runs), next_cursor=cursor)
+        storage = self._resolved().storage
+        runs, cursor = list_runs(storage, read_query(filters))
+        instances = [codec.decode_summary(summary, run_id=run_id, reader=storage) for run_id, summary in runs]
+        return Page(instances=tuple(instances), next_cursor=cursor)
 
     @property
     def storage(self) -> Storage:

@@ -3,25 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from hephaestus_celery.core.history import HistoryEntry
 from hephaestus_celery.core.instance import Instance
+from hephaestus_celery.core.registry import RUNTIMES
 from hephaestus_celery.core.step import Step
 
 if TYPE_CHECKING:
     from hephaestus_celery.app import Hephaestus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class InstanceHandle:
-    """One run that was started; stays with this run when its id is started again."""
+    """One run that was started; stays with this run when its id is started again.
+
+    It can be pickled: where it is read it belongs to the one ``Hephaestus`` of that process (the one entered with
+    ``with`` first, of several the one with the same name); it looks for it when it is first used, and
+    ``ConfigurationError`` says what it did not find. Handles of one run are equal.
+    """
 
     id: str
     run_id: str
-    hephaestus: Hephaestus
+    hephaestus: Hephaestus = field(repr=False, compare=False)
+
+    def __getattr__(self, name: str) -> Any:
+        # Python comes here for what was not set yet: the runtime of a handle that was pickled.
+        if name != "hephaestus" or "_name" not in self.__dict__:
+            raise AttributeError(f"a handle has no {name!r}")
+        found = RUNTIMES.called(self.__dict__["_name"], by=f"the handle of {self.id}")
+        return self.__dict__.setdefault("hephaestus", found)
+
+    def __getstate__(self) -> dict[str, str]:
+        name = self.hephaestus.name if "hephaestus" in self.__dict__ else self.__dict__["_name"]
+        return {"id": self.id, "run_id": self.run_id, "_name": name}
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
 
     def get(self) -> Instance:
         """The run as it stands."""

@@ -10,7 +10,7 @@ from hephaestus_celery.core.workflow import Workflow
 from hephaestus_celery.exceptions import AmbiguousInstanceError, InstanceNotFoundError
 from hephaestus_celery.queries import read_query
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.base import Query, Storage, StoredRun
+from hephaestus_celery.storage.base import Query, RunSummary, Storage
 
 
 def find_run(storage: Storage, id: object, *, workflow: type[Workflow] | None) -> str:
@@ -42,11 +42,11 @@ def find_run(storage: Storage, id: object, *, workflow: type[Workflow] | None) -
     return chosen
 
 
-def list_runs(storage: Storage, query: Query) -> tuple[Sequence[tuple[str, StoredRun]], str | None]:
+def list_runs(storage: Storage, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
     """A page of runs; the id may be that of a run."""
     if not is_run_id(query.id):
         return storage.list_runs(query)
-    run = storage.load(str(query.id))
+    run = storage.load(str(query.id), steps=())
     if run is None:
         return [], None
     # Found again by its own id and moment, so that the store checks the other filters.
@@ -61,7 +61,7 @@ def list_runs(storage: Storage, query: Query) -> tuple[Sequence[tuple[str, Store
 
 
 def _belongs(storage: Storage, run_id: str, workflow: type[Workflow]) -> bool:
-    run = storage.load(run_id)
+    run = storage.load(run_id, steps=())
     if run is None:
         return False
     instance = codec.decode_instance(run)
@@ -81,5 +81,5 @@ def _newest(storage: Storage, id: str, workflow: type[Workflow]) -> str | None:
 
 
 def _version(storage: Storage, run_id: str) -> int | None:
-    run = storage.load(run_id)
+    run = storage.load(run_id, steps=())
     return None if run is None else codec.decode_instance(run).workflow_version

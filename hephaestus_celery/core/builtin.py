@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging  # only for Debug, whose work it is to log
 from collections.abc import Mapping
 from datetime import timedelta
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery.core.step import Async, Ok, Result, Step, StepConfig, is_name
@@ -55,7 +54,7 @@ class Wait(Step):
     def restored_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
         if config.get("unit") != _MICROSECOND:
             return config
-        return MappingProxyType({"duration": timedelta(microseconds=config["duration"])})
+        return {"duration": timedelta(microseconds=config["duration"])}
 
     @classmethod
     def check_config(cls, config: StepConfig) -> list[str]:

@@ -12,46 +12,40 @@ import math
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from hephaestus_celery.core.deferred import Deferred
 from hephaestus_celery.core.wording import named, shortened
 from hephaestus_celery.exceptions import DataError
 
+if TYPE_CHECKING:
+    from hephaestus_celery.core.step import Step
+
 MAX_DEPTH = 64
 MAX_DIGITS = 4300  # the length up to which Python turns text into an int by default
-EMPTY: Mapping[str, Any] = MappingProxyType({})
 _LARGEST = 10**MAX_DIGITS - 1
 _SMALLEST = -_LARGEST
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What a run knows: ``initial`` as given at start, ``steps`` by step key: the mapping that each step gave."""
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Context(Deferred):
+    """What a run knows: ``initial`` as given at start, ``steps`` by step key: the mapping that each step gave.
 
-    initial: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
-    steps: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
-    _sources: Mapping[str, Callable[[], Mapping[str, Any]]] = field(
-        default_factory=dict[str, Callable[[], Mapping[str, Any]]], init=False, repr=False, compare=False
-    )
+    Both are plain dicts and copies: whatever is done to them changes no run. Of a run with much data, they are read from
+    the store when they are first looked into.
+    """
 
-    @classmethod
-    def read_from(
-        cls, *, initial: Callable[[], Mapping[str, Any]], steps: Callable[[], Mapping[str, Mapping[str, Any]]]
-    ) -> Context:
-        """A context whose mappings are made when they are first asked for: most steps read little of a large one."""
-        context = cls.__new__(cls)
-        object.__setattr__(context, "_sources", {"initial": initial, "steps": steps})
-        return context
+    initial: dict[str, Any] = field(default_factory=dict[str, Any])
+    steps: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
 
-    def __getattr__(self, name: str) -> Mapping[str, Any]:
-        # Python comes here for what was not set yet.
-        source = None if name == "_sources" else self._sources.get(name)
-        if source is None:
-            raise AttributeError(f"a Context has no {name!r}")
-        value = source()
-        object.__setattr__(self, name, value)
-        return value
+    def result(self, step: type[Step] | str) -> dict[str, Any]:
+        """What one step gave, without reading what the others did; ``KeyError`` where it has not completed."""
+        key = step if isinstance(step, str) else step.key
+        read: Callable[[str], dict[str, Any]] | None = self.__dict__.get("_result")
+        try:
+            return self.steps[key] if read is None or "steps" in self.__dict__ else read(key)
+        except KeyError:
+            raise KeyError(f"step {key!r} had not completed, so there is no result of it") from None
 
 
 def check_mapping(value: object, path: str) -> dict[str, Any]:

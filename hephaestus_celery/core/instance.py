@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from hephaestus_celery.core.context import EMPTY, Context
+from hephaestus_celery.core.context import Context
+from hephaestus_celery.core.deferred import Deferred
 from hephaestus_celery.core.lifecycle import Status, StepStatus
+from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.core.run import StepState
 from hephaestus_celery.core.step import Step
 from hephaestus_celery.exceptions import DefinitionError
@@ -31,13 +32,17 @@ class Failure:
 
 
 # Without slots: with them Python 3.11 answers with a TypeError where a property of a frozen class is assigned to.
-@dataclass(frozen=True, kw_only=True)
-class Instance:
-    """A snapshot of a run; it does not change when the run goes on.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Instance(Deferred):
+    """A snapshot of a run; it does not change when the run goes on, and whatever is done to its dicts changes no run.
 
     What names steps by class (``workflow``, ``active_steps``, ``step_configs`` ...) needs the workflow to be defined in
     this process and raises ``DefinitionError`` naming the instance and the workflow where it is not. Times are aware
     UTC datetimes on the clock of the store; ``telemetry_start_time`` is that clock in nanoseconds, None when unknown.
+
+    Of a listed instance, and of one with much data, what is large is read from the store when it is first looked at, and
+    kept: ``InstanceNotFoundError`` where the run is gone by then, ``StorageError`` where the store is. Pickles and copies
+    hold all of it; in another process they find the workflow's class by its name.
     """
 
     id: str
@@ -47,22 +52,33 @@ class Instance:
     workflow_family: str
     status: Status
     context: Context = field(default_factory=Context)
-    runtime_metadata: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
-    telemetry_metadata: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    runtime_metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    telemetry_metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     telemetry_start_time: int | None = None
     started_at: datetime
     finished_at: datetime | None = None
-    failure: Failure | None = None
-    cancel_reason: str | None = None
+    failure: Failure | None = field(default_factory=lambda: None)  # not a plain default: see Deferred
+    cancel_reason: str | None = field(default_factory=lambda: None)
     tags: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
-    step_states: Mapping[str, StepState] = field(default_factory=lambda: MappingProxyType(dict[str, StepState]()))
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    step_states: dict[str, StepState] = field(default_factory=dict[str, StepState])
     """Where each step stands, by key; steps that nothing has reached yet are not there."""
-    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """The configs that started steps were given, by key, as they are stored."""
     failed_key: str | None = None
     definition: type[Workflow] | None = field(default=None, repr=False)
     """The workflow class, or None where this process does not define it."""
+
+    def apart(self, **changes: Any) -> Self:
+        """The same instance with ``changes``; its dicts are others than those of this one, where they are read from a store."""
+        return super().apart(**{"context": self.context.apart(), **changes})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "definition"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        definition = WORKFLOWS.find(state["workflow_name"], state["workflow_version"])
+        self.__dict__.update(state, definition=definition)
 
     @property
     def workflow(self) -> type[Workflow]:
@@ -75,10 +91,10 @@ class Instance:
         return self.definition
 
     @property
-    def step_configs(self) -> Mapping[StepClass, Mapping[str, Any]]:
+    def step_configs(self) -> dict[StepClass, Mapping[str, Any]]:
         """The configs of the steps that were started with one."""
         steps = {key: self._step(key) for key in self.configs}
-        return MappingProxyType({step: step.restored_config(self.configs[key]) for key, step in steps.items()})
+        return {step: step.restored_config(self.configs[key]) for key, step in steps.items()}
 
     @property
     def active_steps(self) -> frozenset[StepClass]:

@@ -182,21 +182,41 @@ class RuntimeRegistry:
             return entered
         return self.sole(workflow) if workflow.hephaestus is None else workflow.hephaestus
 
+    def called(self, name: str, *, by: str) -> Runtime:
+        """The runtime that a value from another process means: the entered one, else the one of this process.
+
+        Of several it is the one with this name. ``ConfigurationError`` for none, or where the name does not tell; ``by``
+        is who asks.
+        """
+        entered = self.entered()
+        if entered is not None:
+            return entered
+        named = [runtime for runtime in self._runtimes if runtime.name == name]
+        if len(self._runtimes) > 1 and len(named) != 1:
+            names = ", ".join(runtime.name for runtime in self._runtimes)
+            raise ConfigurationError(
+                f"{by} was made by the Hephaestus {name!r} of another process, and finds several in this one ({names}), "
+                "not one of that name; give them names, close the others, or enter one: with Hephaestus():"
+            )
+        return self._one(named or self._runtimes, by)
+
     def sole(self, workflow: WorkflowClass) -> Runtime:
         """The one runtime of the process; ``ConfigurationError`` for none or several."""
-        known = self._runtimes
+        return self._one(self._runtimes, workflow.__qualname__)
+
+    def _one(self, known: Sequence[Runtime], asking: str) -> Runtime:
         match len(known):
             case 1:
                 return known[0]
             case 0:
                 raise ConfigurationError(
-                    f"{workflow.__qualname__} finds no Hephaestus in this process; create one, Hephaestus(app), "
+                    f"{asking} finds no Hephaestus in this process; create one, Hephaestus(app), "
                     "in a module that is imported here"
                 )
             case _:
                 names = ", ".join(runtime.name for runtime in known)
                 raise ConfigurationError(
-                    f"{workflow.__qualname__} finds several Hephaestus in this process ({names}); say which one it "
+                    f"{asking} finds several Hephaestus in this process ({names}); say which one it "
                     f"belongs to with the class attribute `hephaestus`, close the others, or enter one: with Hephaestus():"
                 )
 

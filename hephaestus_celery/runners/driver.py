@@ -15,14 +15,13 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from hephaestus_celery import clock
 from hephaestus_celery.core.builtin import Done
 from hephaestus_celery.core.commands import DispatchStep
-from hephaestus_celery.core.context import EMPTY, Context, check_mapping
+from hephaestus_celery.core.context import check_mapping
 from hephaestus_celery.core.engine import Settlement, plan
 from hephaestus_celery.core.graph import Target
 from hephaestus_celery.core.identity import new_run_id
@@ -36,7 +35,8 @@ from hephaestus_celery.runners.base import Message, Runner
 from hephaestus_celery.runners.failures import Failed, failed, lost, stuck, type_name
 from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.keeper import LeaseKeeper
-from hephaestus_celery.runners.messages import LIMIT_MARGIN, limit, limit_of, messages, past_of, versions_with
+from hephaestus_celery.runners.messages import LIMIT_MARGIN, limit, limit_of, messages, predecessors_of, versions_with
+from hephaestus_celery.runners.patience import PatientReader
 from hephaestus_celery.runners.stories import Scene, Story
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import (
@@ -90,6 +90,7 @@ class Driver:
         self.settings = settings
         self.runner = type(runner)
         self._executor = runner
+        self._reader = PatientReader(storage, lease=settings.lease)
         self._keeper = LeaseKeeper(storage, lease=settings.lease)
         self._moves: WeakKeyDictionary[type[Workflow], dict[tuple[str, str], _Move]] = WeakKeyDictionary()
         self._kept_rows = 0
@@ -154,7 +155,7 @@ class Driver:
             attempt=attempt,
             fence=fence,
             versions=versions,
-            ancestors=past_of(workflow, versions, step),
+            predecessors=predecessors_of(workflow, versions, step),
             limit=limit_of(workflow, versions, step, margin=margin),
             holder=worker.task_id,
             worker=worker.hostname,
@@ -174,7 +175,7 @@ class Driver:
         return Job(scene=scene, claim=claim, fence=fence, worker=worker, began=began)
 
     def _scene(self, run: StoredRun, step: str, worker: Worker) -> Scene:
-        instance = codec.decode_instance(run)
+        instance = codec.decode_instance(run, reader=self._reader)
         return Scene(
             instance=instance, step=instance.workflow.graph.by_key[step], runner=self.runner, worker=worker.fields
         )
@@ -201,7 +202,7 @@ class Driver:
         scene, worker = job.scene, job.worker
         answer = call(
             scene.step,
-            scene.instance,
+            scene.instance.apart(),  # whatever the step does to it, what is told and decided is of the run
             job.config,
             limit=self.settings.max_payload,
             exits=worker.exits,
@@ -250,10 +251,9 @@ class Driver:
     def _complete(self, job: Job, answer: Completed, duration: int) -> Outcome:
         scene, ticked = job.scene, clock.monotonic_ns()
         run = job.claim.run
-        context = scene.instance.context
         while True:
             try:
-                targets = self._targets(job, answer, context)
+                targets = self._targets(job, answer, run)
             except BaseException as error:  # noqa: BLE001 - a route is the user's code; its failure is the step's
                 return self._fail(job, self._failed(job, error), duration)
             if (scene.step, answer.event) in scene.instance.workflow.graph.dynamic:
@@ -264,7 +264,6 @@ class Driver:
             if commitment.verdict is not Verdict.CONFLICT or commitment.run is None:
                 break
             run = commitment.run
-            context = codec.decode_instance(run).context
         tick = max(0, clock.monotonic_ns() - ticked)
         return _outcome(
             job,
@@ -273,13 +272,14 @@ class Driver:
             tell=lambda: stories.completed(scene, job.claim, answer, commitment, duration=duration, tick=tick),
         )
 
-    def _targets(self, job: Job, answer: Completed, context: Context) -> tuple[Target, ...]:
+    def _targets(self, job: Job, answer: Completed, run: StoredRun) -> tuple[Target, ...]:
         workflow, step = job.scene.instance.workflow, job.scene.step
         if job.launches_done:
             return ()
+        context = job.scene.instance.context
         if (step, answer.event) in workflow.graph.dynamic:
-            mine = EMPTY if answer.result is None else codec.decode(answer.result)
-            context = replace(context, steps=MappingProxyType({**context.steps, step.key: mine}))
+            run_id, given = job.scene.instance.run_id, (step.key, answer.result)
+            context = codec.decode_context(run, run_id=run_id, reader=self._reader, given=given)
         return workflow.targets(step, answer.event, context)
 
     def _completion(self, job: Job, answer: Completed, targets: tuple[Target, ...], *, expected: int) -> Complete:
@@ -404,10 +404,10 @@ class Driver:
     def _rescued(
         self, run_id: str, step: str, *, fence: str | None, number: int, reason: str, worker: Worker
     ) -> Outcome:
-        run = self.storage.load(run_id)
+        run = self.storage.load(run_id, steps=[step])
         if run is None:
             return Outcome(label="gone")
-        instance = codec.decode_instance(run)
+        instance = codec.decode_instance(run, reader=self.storage)
         step_class = None if instance.definition is None else instance.definition.graph.by_key.get(step)
         if step_class is None:
             return self._rescued_unknown(run, run_id, step, fence=fence, reason=reason, worker=worker)

@@ -13,6 +13,7 @@ from hephaestus_celery.runners import stories
 from hephaestus_celery.runners.answers import Answer
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.stories import Scene, Story
+from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import Claim, Lease
 
 
@@ -53,8 +54,8 @@ class Job:
 
     def config(self) -> StepConfig:
         """The config of the step as it was given; raises what the step makes of one that it can't restore."""
-        stored = self.scene.instance.configs.get(self.scene.step.key)
-        return None if stored is None else self.scene.step.restored_config(stored)
+        stored = self.claim.run.configs.get(self.scene.step.key)
+        return None if stored is None else self.scene.step.restored_config(codec.decode(stored))
 
     @property
     def launches_done(self) -> bool:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 LIMIT_MARGIN = 2.0
 """Seconds beyond a step's time limit that a process gets to end the attempt itself, where its pool tells it to."""
 
-WIDE = 128
-"""A step beside which more steps than this may run is handed what lies in its past, and not all that is known of the run."""
-
 
 def messages(name: str, version: int, run_id: str, dispatches: Sequence[DispatchStep]) -> list[Message]:
     """The messages for steps of a run of the workflow with this name and version."""
@@ -91,21 +88,11 @@ def parse(args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[str, st
             return None
 
 
-def past_of(workflow: str, versions: Sequence[int], step: str) -> Sequence[str] | None:
-    """The steps whose results a claim asks for; None for all.
-
-    The step's past alone is asked for where the run can be on one version only, and much may run beside the step. A step
-    with a computed transition gets all.
-    """
-    if len(versions) != 1:
-        return None
-    definition = WORKFLOWS.find(workflow, versions[0])
-    graph = None if definition is None else definition.graph
-    if graph is None or len(graph.by_key) <= WIDE:
-        return None
-    step_class = graph.by_key.get(step)
-    if step_class is None or graph.beside(step_class) <= WIDE:
-        return None
-    if any(source is step_class for source, _ in graph.dynamic):
-        return None
-    return graph.ancestors(step_class)
+def predecessors_of(workflow: str, versions: Sequence[int], step: str) -> Sequence[str]:
+    """The steps from which an edge leads to this one, in any of the versions: it most likely looks at what they gave."""
+    found: dict[str, None] = {}
+    for version in versions:
+        definition = WORKFLOWS.find(workflow, version)
+        if definition is not None and step in definition.graph.by_key:
+            found.update((source.key, None) for source in definition.graph.predecessors(definition.graph.by_key[step]))
+    return list(found)

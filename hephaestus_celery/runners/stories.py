@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -274,8 +274,7 @@ def _done(scene: Scene, commitment: Commitment, number: int) -> Story:
 
 def _ended(scene: Scene, commitment: Commitment) -> Instance:
     finished = commitment.finished_at
-    return replace(
-        scene.instance,
+    return scene.instance.apart(
         status=commitment.status_after,
         telemetry_start_time=codec.read_start(commitment.start),
         finished_at=None if finished is None else codec.moment(finished),

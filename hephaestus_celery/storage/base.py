@@ -61,14 +61,22 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
-    """All that is stored of a run, but for its history. JSON texts stay texts; ``start`` is what the start key holds."""
+    """What is stored of a run, but for its history. JSON texts stay texts; ``start`` is what the start key holds.
+
+    It is as of one moment: ``sequence`` is the last event number given out by then, and a step whose ``order`` is larger
+    completed later. Of a large run not all is here: ``lacks_steps`` where states of steps, ``lacks_data`` where results,
+    metadata or configs are left out, and ``initial`` is None where the initial context is; see :class:`Reader`.
+    """
 
     header: str
-    initial: str
+    initial: str | None
     status: Status
     started_at: int
     finished_at: int | None = None
     start: str | None = None
+    sequence: int
+    lacks_steps: bool = False
+    lacks_data: bool = False
     steps: Mapping[str, StepState] = field(default_factory=dict[str, StepState])
     results: Mapping[str, str] = field(default_factory=dict[str, str])
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -80,6 +88,54 @@ class StoredRun:
     applied: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """What a listing gives of a run: no data. ``steps`` is None where there are many; JSON texts stay texts."""
+
+    id: str
+    name: str
+    family: str
+    version: int
+    tags: Sequence[str]
+    status: Status
+    started_at: int
+    finished_at: int | None = None
+    start: str | None = None
+    failed_step: str | None = None
+    steps: Mapping[str, StepState] | None = None
+
+
+class DataKind(StrEnum):
+    """The data of steps, by the prefix of its fields."""
+
+    RESULT = "r"
+    METADATA = "m"
+    CONFIG = "c"
+
+
+class Reader(Protocol):
+    """Reads what did not come with a run, in bounded calls. ``InstanceNotFoundError`` when the run is not there any more."""
+
+    def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
+        """A run as it stands; None for an unknown one.
+
+        All states of its steps are there, or, with ``steps``, surely those of these. Data is there where it is small.
+        """
+        ...
+
+    def read_initial(self, run_id: str) -> str:
+        """The initial context."""
+        ...
+
+    def read_states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]:
+        """Where the steps of a run stand, or some of them: each as of one moment, not all as of the same."""
+        ...
+
+    def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
+        """The data of one kind that these steps have, by step."""
+        ...
+
+
 TURNED_AWAY = 1_000_000
 """Microseconds until a first message that went to the wrong worker is sent again; each further one twice as late."""
 
@@ -89,9 +145,10 @@ class ClaimRequest:
     """A worker asks for an attempt. ``fence`` is new for each request; ``versions`` are those the worker knows.
 
     A worker that does not know the run's is turned away, and its message is sent again soon: see :data:`TURNED_AWAY`.
-    ``ancestors`` limits what is loaded to these steps' results; None loads all. ``limit`` is the step's time limit in
-    microseconds, ``holder`` names the task that asks, ``worker`` the worker that executes it. ``lane`` is where the
-    message came from, ``token`` which of the attempt's messages it was; None where that is not known.
+    Of a run with much data, or many steps, the claim brings what these ``predecessors`` gave, as long as that is little;
+    ``limit`` is the step's time limit in microseconds, ``holder`` names the task that asks, ``worker`` the worker that
+    executes it. ``lane`` is where the message came from, ``token`` which of the attempt's messages it was; None where that is
+    not known.
     """
 
     run_id: str
@@ -99,7 +156,7 @@ class ClaimRequest:
     attempt: int
     fence: str
     versions: Sequence[int]
-    ancestors: Sequence[str] | None = None
+    predecessors: Sequence[str] = ()
     limit: int | None = None
     holder: str | None = None
     worker: str | None = None
@@ -388,7 +445,7 @@ class Query:
     cursor: str | None = None
 
 
-class Storage(Protocol):
+class Storage(Reader, Protocol):
     """Keeps instances. Raises ``StorageError`` within seconds when it is out of reach."""
 
     @property
@@ -484,10 +541,6 @@ class Storage(Protocol):
         """End a run; None when it has ended already. ``InstanceNotFoundError`` for an unknown one."""
         ...
 
-    def load(self, run_id: str) -> StoredRun | None:
-        """A run as it stands."""
-        ...
-
     def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
         """The runs of an instance id, of one workflow family or of all."""
         ...
@@ -496,7 +549,7 @@ class Storage(Protocol):
         """A run's history, in the order of its commits."""
         ...
 
-    def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, StoredRun]], str | None]:
+    def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
         """A page of runs with their run ids, and the cursor of the next page; None after the last."""
         ...
 

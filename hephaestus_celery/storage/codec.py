@@ -13,17 +13,15 @@ import json
 import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-from hephaestus_celery.core.context import EMPTY, Context, check_mapping
+from hephaestus_celery.core.context import Context, check_mapping
 from hephaestus_celery.core.history import HistoryEntry
 from hephaestus_celery.core.instance import Failure, Instance
-from hephaestus_celery.core.lazy import LazyMapping
 from hephaestus_celery.core.registry import WORKFLOWS
-from hephaestus_celery.core.run import StepState
-from hephaestus_celery.exceptions import DataError, StorageError
-from hephaestus_celery.storage.base import StoredEntry, StoredRun
+from hephaestus_celery.exceptions import DataError, InstanceNotFoundError, StorageError
+from hephaestus_celery.storage.base import Reader, RunSummary, StoredEntry, StoredRun
+from hephaestus_celery.storage.snapshot import Snapshot, in_order
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.workflow import Workflow
@@ -89,35 +87,99 @@ def encode_header(
     )
 
 
-def decode_instance(run: StoredRun) -> Instance:
-    """The instance that a stored run describes; ``StorageError`` for a document of a newer schema."""
+def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance:
+    """The instance that a stored run describes; ``StorageError`` for a document of a newer schema.
+
+    ``reader`` is asked for what did not come with the run, when that is first looked at.
+    """
     header = decode(run.header)
     if header["schema"] > SCHEMA:
         raise StorageError(
             f"run {header['run_id']} was written by a newer hephaestus-celery (schema {header['schema']}, this one "
             f"reads up to {SCHEMA}); upgrade this process"
         )
-    return Instance(
+    snapshot = Snapshot(run, run_id=header["run_id"], reader=reader)
+    makers: dict[str, Callable[[], Any]] = {
+        "runtime_metadata": lambda: _merged(snapshot),
+        "telemetry_metadata": lambda: decode(run.header)["telemetry"],
+        "metadata": lambda: decode(run.header)["metadata"],
+        "step_states": lambda: dict(snapshot.states),
+        "configs": lambda: {key: decode(text) for key, text in snapshot.configs().items()},
+    }
+    steps = frozenset({"step_states"} if run.lacks_steps else ())
+    return Instance.deferred(
+        makers,
+        far=steps | frozenset({"runtime_metadata", "configs"} if run.lacks_data else ()),
         id=header["id"],
         run_id=header["run_id"],
         workflow_name=header["name"],
         workflow_version=header["version"],
         workflow_family=header["family"],
         status=run.status,
-        context=Context.read_from(initial=partial(_read_only, run.initial), steps=partial(_results, run)),
-        runtime_metadata=_merged(run),
-        telemetry_metadata=MappingProxyType(header["telemetry"]),
+        context=decode_context(run, run_id=header["run_id"], reader=reader),
         telemetry_start_time=read_start(run.start),
         started_at=moment(run.started_at),
         finished_at=None if run.finished_at is None else moment(run.finished_at),
         failure=None if run.failure is None else Failure(**decode(run.failure)),
         cancel_reason=run.cancel_reason,
         tags=tuple(header["tags"]),
-        metadata=MappingProxyType(header["metadata"]),
-        step_states=LazyMapping(partial(_ordered, run)),
-        configs=MappingProxyType({key: _read_only(text) for key, text in run.configs.items()}),
         failed_key=run.failed_step,
         definition=WORKFLOWS.find(header["name"], header["version"]),
+    )
+
+
+def decode_context(
+    run: StoredRun, *, run_id: str, reader: Reader | None, given: tuple[str, str | None] | None = None
+) -> Context:
+    """What a stored run knows; ``given``: and what this step has just given."""
+    snapshot = Snapshot(run, run_id=run_id, reader=reader)
+    own = dict([] if given is None else [given])
+
+    def steps() -> dict[str, Any]:
+        return {key: _mapping(text) for key, text in {**snapshot.results(), **own}.items()}
+
+    def result(step: str) -> dict[str, Any]:
+        return _mapping(own[step] if step in own else snapshot.result(step))
+
+    far = [*(["initial"] if run.initial is None else []), *(["steps"] if run.lacks_data or run.lacks_steps else [])]
+    makers = {"initial": lambda: decode(snapshot.initial), "steps": steps}
+    return Context.deferred(makers, far=frozenset(far), _result=result)
+
+
+def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Instance:
+    """The instance that a row of a listing describes; what the row does not say is read when it is looked at, and kept."""
+    read: list[Instance] = []
+
+    def whole() -> Instance:
+        if not read:
+            run = reader.load(run_id)
+            if run is None:
+                raise InstanceNotFoundError(f"no run {run_id} of {summary.id} any more; its retention is over")
+            read.append(decode_instance(run, reader=reader))
+        return read[0]
+
+    far = ["context", "runtime_metadata", "telemetry_metadata", "metadata", "configs", "failure", "cancel_reason"]
+    known: dict[str, Any] = {}
+    if summary.steps is None:
+        far.append("step_states")
+    else:
+        known["step_states"] = in_order(summary.steps)
+    return Instance.deferred(
+        {name: partial(_of, whole, name) for name in far},
+        far=frozenset(far),
+        id=summary.id,
+        run_id=run_id,
+        workflow_name=summary.name,
+        workflow_version=summary.version,
+        workflow_family=summary.family,
+        status=summary.status,
+        telemetry_start_time=read_start(summary.start),
+        started_at=moment(summary.started_at),
+        finished_at=None if summary.finished_at is None else moment(summary.finished_at),
+        tags=tuple(summary.tags),
+        failed_key=summary.failed_step,
+        definition=WORKFLOWS.find(summary.name, summary.version),
+        **known,
     )
 
 
@@ -138,36 +200,20 @@ def microseconds(moment: dt.datetime) -> int:
     return (moment - _EPOCH) // dt.timedelta(microseconds=1)
 
 
-def _results(run: StoredRun) -> Mapping[str, Mapping[str, Any]]:
-    return MappingProxyType(
-        {
-            key: _read_only(run.results[key]) if key in run.results else EMPTY
-            for key, state in _ordered(run).items()
-            if state.order is not None
-        }
-    )
+def _of(whole: Callable[[], Instance], name: str) -> Any:
+    return getattr(whole(), name)
 
 
-def _merged(run: StoredRun) -> Mapping[str, Any]:
-    if not run.metadata:
-        return EMPTY
+def _mapping(text: str | None) -> dict[str, Any]:
+    return {} if text is None else cast("dict[str, Any]", decode(text))
+
+
+def _merged(snapshot: Snapshot) -> dict[str, Any]:
+    # In the order of the commits: that is what "later keys win" means.
     merged: dict[str, Any] = {}
-    for key in _ordered(run):
-        if key in run.metadata:
-            merged.update(decode(run.metadata[key]))
-    return MappingProxyType(merged)
-
-
-def _ordered(run: StoredRun) -> dict[str, StepState]:
-    # Completed steps in the order of their commits: that is what "later keys win" means.
-    unfinished = 1 << 62
-    return dict(
-        sorted(run.steps.items(), key=lambda item: (unfinished if item[1].order is None else item[1].order, item[0]))
-    )
-
-
-def _read_only(text: str) -> Mapping[str, Any]:
-    return MappingProxyType(cast("dict[str, Any]", decode(text)))
+    for text in snapshot.metadata().values():
+        merged.update(decode(text))
+    return merged
 
 
 def _tagged(item: object) -> dict[str, str]:

@@ -83,7 +83,7 @@ def test_a_claim_of_a_step_with_ancestors_brings_theirs_and_its_own_config(stand
     run.step("a", result='{"a":1}')
     run.step("b", result='{"b":1}', metadata='{"m":1}')
     run.step("c", result='{"c":1}')
-    found = run.claim("d", ancestors=["a", "b"]).run
+    found = run.claim("d", predecessors=["a", "b"]).run
     assert found.results["a"] == '{"a":1}'
     assert (found.results["b"], found.metadata["b"], found.configs["d"]) == ('{"b":1}', '{"m":1}', '{"k": 1}')
     assert found.steps["d"].status is StepStatus.ACTIVE
@@ -92,7 +92,7 @@ def test_a_claim_of_a_step_with_ancestors_brings_theirs_and_its_own_config(stand
 def test_a_claim_with_very_many_ancestors_is_answered(stand):
     run = stand.start()
     run.step("a", result='{"a":1}')
-    found = run.claim("b", ancestors=[*(f"step{number}" for number in range(5000)), "a"]).run
+    found = run.claim("b", predecessors=[*(f"step{number}" for number in range(5000)), "a"]).run
     assert found.results == {"a": '{"a":1}'}
 
 

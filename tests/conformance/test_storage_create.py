@@ -10,7 +10,7 @@ import pytest
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import AlreadyRunningError
-from hephaestus_celery.storage.base import FirstStep
+from hephaestus_celery.storage.base import DataKind, FirstStep
 
 
 def test_a_created_run_is_pending(stand):
@@ -279,4 +279,5 @@ def test_a_run_with_several_first_steps_waits_when_all_of_them_do(stand):
 def test_a_thousand_steps_may_come_first(stand):
     keys = [f"a{number}" for number in range(1000)]
     run = stand.start({(key, "ok"): ["done"] for key in keys}, config='{"n":1}')
-    assert (run.load().active, len(run.load().configs), len(run.due())) == (1000, 1000, 1000)
+    configs = run.storage.read_data(run.id, DataKind.CONFIG, keys)
+    assert (run.load().active, len(configs), len(run.due())) == (1000, 1000, 1000)

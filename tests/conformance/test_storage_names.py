@@ -52,7 +52,7 @@ def test_a_key_goes_through_every_operation_as_it_is(stand, storage, key):
     assert run.deliver(key[:100], step=key).outcome is Delivered.ACCEPTED
     assert run.claim(key, 2).data == '{"x":1}'
     assert set(run.complete(key, key[:100], result='{"r":1}').activated) == {second, "b"}
-    claim = run.claim(second, ancestors=[key])
+    claim = run.claim(second, predecessors=[key])
     assert (claim.run.results, claim.run.configs[second]) == ({key: '{"r":1}'}, '{"n": 1}')
     run.complete(second)
     ended = run.step("b")

@@ -31,7 +31,7 @@ def whole_story(stand):
     first.wait_at("a")
     first.step("a", result='{"n":1}')
     first.step("b")
-    second.claim("a", ancestors=[])
+    second.claim("a", predecessors=[])
     second.fail("a")
     third.wait_at("a")
     third.deliver("go")

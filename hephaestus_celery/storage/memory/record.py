@@ -13,6 +13,7 @@ from hephaestus_celery.storage.base import (
     NewRun,
     Query,
     Retry,
+    RunSummary,
     StoredEntry,
     StoredRun,
     Suspend,
@@ -60,6 +61,7 @@ def stored(record: Record) -> StoredRun:
         started_at=record.started_at,
         finished_at=state.finished_at,
         start=record.start,
+        sequence=state.sequence,
         steps=dict(state.steps),
         results=dict(record.results),
         metadata=dict(record.metadata),
@@ -69,6 +71,24 @@ def stored(record: Record) -> StoredRun:
         cancel_reason=record.cancel_reason,
         active=state.count(StepStatus.ACTIVE),
         applied=state.applied,
+    )
+
+
+def summary(record: Record) -> RunSummary:
+    """The run as a listing gives it."""
+    new, state = record.new, record.state
+    return RunSummary(
+        id=new.instance_id,
+        name=new.name,
+        family=new.family,
+        version=new.version,
+        tags=new.tags,
+        status=state.status,
+        started_at=record.started_at,
+        finished_at=state.finished_at,
+        start=record.start,
+        failed_step=state.failed_step,
+        steps=dict(state.steps),
     )
 
 

@@ -6,6 +6,7 @@ import bisect
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from hephaestus_celery import clock
@@ -26,6 +27,7 @@ from hephaestus_celery.storage.base import (
     ClaimRequest,
     Commitment,
     Complete,
+    DataKind,
     Delivery,
     DeliveryReport,
     DueEntry,
@@ -38,6 +40,7 @@ from hephaestus_celery.storage.base import (
     Refused,
     RescuedRun,
     Retry,
+    RunSummary,
     StoredEntry,
     StoredRun,
     Suspend,
@@ -54,6 +57,7 @@ from hephaestus_celery.storage.memory.record import (
     record_data,
     remember,
     stored,
+    summary,
 )
 
 _NEVER = 1 << 62
@@ -149,7 +153,7 @@ class MemoryStorage:
             self._carry_out(record, decision)
             step = decision.state.steps[request.step]
             return Claim(
-                run=stored(record),
+                run=replace(stored(record), sequence=before.sequence),
                 first=decision.state.advances > before.advances,
                 sequence=decision.sequence,
                 queued_at=step.queued_at or 0,
@@ -304,10 +308,30 @@ class MemoryStorage:
             self._carry_out(record, decision)
             return Cancellation(sequence=decision.sequence, run=stored(record), claimed=claimed(decision.state))
 
-    def load(self, run_id: str) -> StoredRun | None:
+    def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
+        del steps  # here nothing is left out
         with self._changed:
             record = self._runs.get(run_id)
             return None if record is None else stored(record)
+
+    def read_initial(self, run_id: str) -> str:
+        with self._changed:
+            return self._known_run(run_id).new.initial
+
+    def read_states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]:
+        with self._changed:
+            states = self._known_run(run_id).state.steps
+            return dict(states) if steps is None else {step: states[step] for step in steps if step in states}
+
+    def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
+        with self._changed:
+            record = self._known_run(run_id)
+            held = {
+                DataKind.RESULT: record.results,
+                DataKind.METADATA: record.metadata,
+                DataKind.CONFIG: {step: text for step, (_, text) in record.configs.items()},
+            }[kind]
+            return {step: held[step] for step in steps if step in held}
 
     def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
         def of_family(run_id: str) -> bool:
@@ -323,9 +347,9 @@ class MemoryStorage:
             record = self._runs.get(run_id)
             return [] if record is None else list(record.history)
 
-    def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, StoredRun]], str | None]:
+    def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
         with self._changed:
-            found: list[tuple[str, StoredRun]] = []
+            found: list[tuple[str, RunSummary]] = []
             below = read_cursor(query.cursor)
             for position in reversed(self._order):
                 record = self._runs[position[1]]
@@ -334,7 +358,7 @@ class MemoryStorage:
                 if len(found) == query.limit:
                     last = found[-1]
                     return found, f"{last[1].started_at}:{last[0]}"
-                found.append((position[1], stored(record)))
+                found.append((position[1], summary(record)))
             return found, None
 
     def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
@@ -347,6 +371,12 @@ class MemoryStorage:
 
     def close(self) -> None:
         """Nothing to let go of: the runs stay readable."""
+
+    def _known_run(self, run_id: str) -> Record:
+        record = self._runs.get(run_id)
+        if record is None:
+            raise InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")
+        return record
 
     def _times(self) -> Times:
         now, steady = self._moments()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from hephaestus_celery.core.commands import DispatchStep
@@ -20,6 +21,7 @@ from hephaestus_celery.storage.base import (
     LaneReport,
     Outstanding,
     RescuedRun,
+    RunSummary,
     StoredEntry,
     StoredRun,
     Tick,
@@ -68,21 +70,56 @@ def _read_run(values: Sequence[str], start: str) -> StoredRun:
     finished, reason = core.get("t1"), core.get("cr")
     return StoredRun(
         header=core["h"],
-        initial=core["i"],
+        initial=core.get("i"),
         status=Status(core["st"]),
         started_at=int(core["t0"]),
         finished_at=None if finished is None else int(finished),
         start=start or None,
+        sequence=int(core["seq"]),
+        lacks_steps="s" in core.get("lk", ""),
+        lacks_data="d" in core.get("lk", ""),
         steps=_Steps(kinds["s"]),
         results=kinds["r"],
         metadata=kinds["m"],
-        configs={key: text.partition("|")[2] for key, text in kinds["c"].items()},
+        configs={key: read_config(text) for key, text in kinds["c"].items()},
         failed_step=core.get("fs"),
         failure=core.get("f"),
         cancel_reason=None if reason is None else json.loads(reason),
         active=int(core["act"]),
         applied=int(core["app"]),
     )
+
+
+def read_summary(fields: bytes, *, start: bytes) -> RunSummary:
+    """A row of a listing."""
+    texts = _unpacked(fields)
+    found = dict(zip(texts[::2], texts[1::2], strict=True))
+    finished = found.get("t1")
+    return RunSummary(
+        id=found["id"],
+        name=found["name"],
+        family=found["family"],
+        version=int(found["version"]),
+        tags=json.loads(found.get("tags", "[]")),
+        status=Status(found["st"]),
+        started_at=int(found["t0"]),
+        finished_at=None if finished is None else int(finished),
+        start=start.decode() or None,
+        failed_step=found.get("fs"),
+        steps=read_states({name[2:]: text for name, text in found.items() if name.startswith("s:")})
+        if "all" in found
+        else None,
+    )
+
+
+def read_states(texts: Mapping[str, str]) -> Mapping[str, StepState]:
+    """The states of steps, by key; each is read when it is asked for."""
+    return _Steps(texts)
+
+
+def read_config(text: str) -> str:
+    """The config of a step, which is stored behind the rank of who gave it."""
+    return text.partition("|")[2]
 
 
 def _read_step(found: Mapping[str, Any]) -> StepState:
@@ -149,7 +186,7 @@ def read_claim(reply: bytes, *, step: str) -> Claim:
     found = cast("_Steps", run.steps).document(step)
     state = run.steps[step]
     return Claim(
-        run=run,
+        run=replace(run, sequence=found["j"] - 1),  # asked again, the claim still is of that moment
         first=found.get("i", False),
         sequence=found["j"],
         queued_at=int(found["q"]),
@@ -211,9 +248,8 @@ def read_delivery(reply: Sequence[bytes]) -> DeliveryReport:
     )
 
 
-def read_cancellation(reply: Sequence[bytes]) -> Cancellation:
+def read_cancellation(reply: Sequence[bytes], *, run: StoredRun) -> Cancellation:
     """A run that was cancelled."""
-    run = read_run(reply[3], start=reply[2])
     return Cancellation(
         sequence=json.loads(reply[1])["seq"],
         run=run,

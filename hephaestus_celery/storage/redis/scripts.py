@@ -13,7 +13,7 @@ from hephaestus_celery.storage.redis.line import Line
 NAMES = (
     *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
     *("deliver", "cancel", "schedule", "unschedule", "tick", "resend", "resign"),
-    *("load", "candidates", "list", "report", "reports"),
+    *("load", "data", "candidates", "list", "report", "reports"),
 )
 
 

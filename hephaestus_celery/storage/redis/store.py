@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from hephaestus_celery import clock
 from hephaestus_celery.core.builtin import Done
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.lifecycle import Status
+from hephaestus_celery.core.run import StepState
 from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundError, StorageError
 from hephaestus_celery.storage.base import (
     Cancellation,
@@ -24,6 +26,7 @@ from hephaestus_celery.storage.base import (
     ClaimRequest,
     Commitment,
     Complete,
+    DataKind,
     Delivery,
     DeliveryReport,
     DueEntry,
@@ -35,6 +38,7 @@ from hephaestus_celery.storage.base import (
     Refusal,
     Refused,
     Retry,
+    RunSummary,
     StoredEntry,
     StoredRun,
     Suspend,
@@ -56,8 +60,13 @@ _HASTY = 250_000  # microseconds that a tick is given at least
 # What is not to happen when whoever asked has given up. Commits are not among them: a step was executed, and its result
 # counts whenever it comes.
 _PUNCTUAL = {"create", "claim", "renew", "seize", "deliver", "cancel", "schedule", "unschedule", "resign", "resend"}
-_TIMELESS = {"load", "candidates", "list"}
-_BUDGET = 5000  # runs that one script call of a listing looks at
+_TIMELESS = {"load", "data", "candidates", "list"}
+_BUDGET = 100  # runs that one script call of a listing looks at
+_ROWS = 50  # and how many of them it gives
+_MOST_CARRIED = 1000  # predecessors whose results a claim looks for
+_MOST_NAMES = 500  # steps that one call is asked about
+_PAGE = 200  # entries of a history that are read at once
+_LOOKS = 5  # attempts to read the states of many steps while none of them moves
 
 
 class RedisStorage:
@@ -173,9 +182,8 @@ class RedisStorage:
                 token=request.token,
                 lease=self._lease,
                 dispatch_timeout=self._dispatch_timeout,
-                partial=None if request.ancestors is None else True,
             ),
-            *(request.ancestors or ()),
+            *request.predecessors[:_MOST_CARRIED],
         )
         if isinstance(reply, list):
             reason, detail = cast("list[bytes]", reply)
@@ -350,11 +358,90 @@ class RedisStorage:
         )
         if reply[0] == b"unknown_run":
             raise InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")
-        return None if reply[0] == b"stale" else documents.read_cancellation(reply)
+        if reply[0] == b"stale":
+            return None
+        run = documents.read_run(reply[3], start=reply[2])
+        if run.lacks_steps:
+            run = replace(run, steps=self.read_states(run_id), lacks_steps=False)  # they don't move any more
+        return documents.read_cancellation(reply, run=run)
 
-    def load(self, run_id: str) -> StoredRun | None:
-        reply = self._call("load", run_id, documents.parameters(run_id=run_id))
+    def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
+        """The states of many steps are read in slices, again where the run moved meanwhile.
+
+        In a run that never rests, a state may be newer than the rest, but for completions: these are known by their number.
+        """
+        for look in range(_LOOKS):
+            run = self._load(run_id, steps or ())
+            if run is None or steps is not None or not run.lacks_steps:
+                return run
+            states = self._scan_states(run_id)
+            if look == _LOOKS - 1 or self._sequence(run_id) in (run.sequence, None):
+                return replace(run, steps=states, lacks_steps=False)
+        raise AssertionError  # the last look gives what it has seen
+
+    def _load(self, run_id: str, steps: Sequence[str]) -> StoredRun | None:
+        reply = self._call("load", run_id, documents.parameters(run_id=run_id), *steps[:_MOST_CARRIED])
         return documents.read_run(reply[1], start=reply[0]) if reply else None
+
+    def read_initial(self, run_id: str) -> str:
+        [text] = self._fields(run_id, ["i"])
+        if text is None:
+            raise _gone(run_id)
+        return text
+
+    def read_states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]:
+        if steps is None:
+            states = self._scan_states(run_id)
+            if not states:
+                raise _gone(run_id)
+            return states
+        texts: dict[str, str] = {}
+        for start in range(0, len(steps), _MOST_NAMES):
+            asked = steps[start : start + _MOST_NAMES]
+            status, *found = self._fields(run_id, ["st", *(f"s:{step}" for step in asked)])
+            if status is None:
+                raise _gone(run_id)
+            texts.update((step, text) for step, text in zip(asked, found, strict=True) if text is not None)
+        return documents.read_states(texts)
+
+    def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        position = 0
+        while position < len(steps):
+            asked = steps[position : position + _MOST_NAMES]
+            reply: list[bytes] | None = self._call(
+                "data", run_id, documents.parameters(run_id=run_id, kind=kind.value), *asked
+            )
+            if reply is None:
+                raise _gone(run_id)
+            position += len(reply)
+            found.update((step, text.decode()) for step, text in zip(asked, reply, strict=False) if text)
+        if kind is DataKind.CONFIG:
+            return {step: documents.read_config(text) for step, text in found.items()}
+        return found
+
+    def _scan_states(self, run_id: str) -> Mapping[str, StepState]:
+        texts: dict[str, str] = {}
+        cursor = "0"
+        while True:
+            with self._reached():
+                following, page = self._line.call(
+                    "HSCAN", self.keys.of_run(run_id).run, cursor, "MATCH", "s:*", "COUNT", _MOST_NAMES
+                )
+            names = (name.decode()[2:] for name in page[::2])
+            texts.update(zip(names, (text.decode() for text in page[1::2]), strict=True))
+            cursor = following.decode()
+            if cursor == "0":
+                return documents.read_states(texts)
+
+    def _sequence(self, run_id: str) -> int | None:
+        [sequence] = self._fields(run_id, ["seq"])
+        return None if sequence is None else int(sequence)
+
+    def _fields(self, run_id: str, names: Sequence[str]) -> list[str | None]:
+        with self._reached():
+            values = self._line.call("HMGET", self.keys.of_run(run_id).run, *names)
+        return [None if value is None else value.decode() for value in values]
 
     def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
         prefix = self.keys.of_instance(instance_id)
@@ -364,15 +451,20 @@ class RedisStorage:
         return Candidates(active=[run_id.decode() for run_id in active], newest=newest.decode() or None)
 
     def history(self, run_id: str) -> Sequence[StoredEntry]:
-        with self._reached():
-            lines = cast("list[bytes]", self._client.lrange(self.keys.of_run(run_id).history, 0, -1))
-        return [documents.read_entry(line) for line in lines]
+        found: list[StoredEntry] = []
+        while True:  # nothing is ever put in between, or taken out
+            with self._reached():
+                key, start = self.keys.of_run(run_id).history, len(found)
+                lines = cast("list[bytes]", self._client.lrange(key, start, start + _PAGE - 1))
+            found.extend(documents.read_entry(line) for line in lines)
+            if len(lines) < _PAGE:
+                return found
 
-    def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, StoredRun]], str | None]:
+    def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
         """With several partitions, the pages of all of them are merged by start."""
         if query.id is not None:
             return self._list_partition(self.keys.of_instance(query.id), query)
-        found: list[tuple[str, StoredRun]] = []
+        found: list[tuple[str, RunSummary]] = []
         more = False
         for prefix in self.keys.all_partitions():
             runs, cursor = self._list_partition(prefix, query)
@@ -477,8 +569,8 @@ class RedisStorage:
             commit.entry,
         )
 
-    def _list_partition(self, prefix: str, query: Query) -> tuple[list[tuple[str, StoredRun]], str | None]:
-        found: list[tuple[str, StoredRun]] = []
+    def _list_partition(self, prefix: str, query: Query) -> tuple[list[tuple[str, RunSummary]], str | None]:
+        found: list[tuple[str, RunSummary]] = []
         position, next_cursor = query.cursor, None
         while True:
             score, _, below = (position or "").partition(":")
@@ -498,17 +590,19 @@ class RedisStorage:
                     min="-inf" if query.started_after is None else f"({query.started_after}",
                     max=score or ("+inf" if query.started_before is None else f"({query.started_before}"),
                     below=below,
-                    limit=query.limit - len(found),
+                    limit=min(_ROWS, query.limit - len(found)),
                     budget=_BUDGET,
                 ),
             )
             position, more = reply[0].decode() or None, reply[1] == b"more"
-            found.extend((row[0].decode(), documents.read_run(row[2], start=row[1])) for row in reply[2:])
+            found.extend((row[0].decode(), documents.read_summary(row[2], start=row[1])) for row in reply[2:])
             if len(found) == query.limit:
                 # The page is full, but the script may have stopped to look before it knew whether another one follows.
                 next_cursor = next_cursor or position
-            if more or position is None:
-                return found, next_cursor if more else None
+                if more:
+                    return found, next_cursor
+            if position is None:
+                return found, None
 
     def _call(self, script: str, run_id: str, parameters: str, *data: str, lists: Sequence[str] = ()) -> Any:
         # The lists of a broker are keys of the script: a user who may not touch them is refused before anything is done.
@@ -576,6 +670,10 @@ def _lanes(commit: Complete) -> dict[str, object]:
     common = next(iter(lanes.values()), None) if lanes.keys() >= commit.settlement.rows.keys() - {Done.key} else None
     others = {key: lane for key, lane in lanes.items() if lane != common}
     return {"lane": common, "lanes": others or None}
+
+
+def _gone(run_id: str) -> InstanceNotFoundError:
+    return InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")
 
 
 def _microseconds(duration: timedelta) -> int:

@@ -12,13 +12,13 @@ from stage import Stage
 
 from hephaestus_celery.core.lifecycle import Status
 from hephaestus_celery.exceptions import AlreadyRunningError, StorageError
-from hephaestus_celery.storage.base import Query
+from hephaestus_celery.storage.base import DataKind, Query
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.store import RedisStorage
 
 OUTSIDE_SCRIPTS = {
     "zcard",
-    *("evalsha", "eval", "time", "hget", "lrange", "get", "del", "subscribe", "unsubscribe"),
+    *("evalsha", "eval", "time", "hget", "hmget", "hscan", "lrange", "get", "del", "subscribe", "unsubscribe"),
     *("ping", "select", "client|setinfo"),  # the client's own: health checks, databases, its name
 }
 OF_A_BROKER = {"lpush"}  # where the broker's user and the store's are one
@@ -70,15 +70,22 @@ def refused(admin):
 
 def every_operation(stand, storage):
     """Each operation of the port."""
-    edges = {("a", "ok"): ["b", "c"], ("b", "ok"): ["d"], ("c", "ok"): ["d"], ("d", "ok"): ["done"]}
+    edges = {
+        ("a", "ok"): ["b", "c", "e"],
+        ("e", "ok"): ["d"],
+        ("b", "ok"): ["d"],
+        ("c", "ok"): ["d"],
+        ("d", "ok"): ["done"],
+    }
     run = stand.start(edges, tags=("fast",))
     with pytest.raises(AlreadyRunningError):
         stand.start()
     run.step("a", result='{"n":1}')
+    run.step("e", result='"' + "x" * 100_000 + '"')
     run.claim("b", holder="task")
     run.retry("b")
     assert [entry.kind for entry in stand.entries()] == ["retry"]
-    run.claim("b", 2, holder="task", ancestors=["a"])
+    run.claim("b", 2, holder="task", predecessors=["a"])
     assert run.renew("b")
     assert run.seize("b", 2, holder="task")
     run.complete("b")
@@ -86,7 +93,7 @@ def every_operation(stand, storage):
     run.suspend("c", timeout=60_000_000)
     run.schedule("c", delay=60_000_000)
     assert run.unschedule("c")
-    run.deliver()
+    run.deliver(data='"' + "x" * 2000 + '"')
     run.step("c")
     waited = threading.Thread(target=storage.wait_finished, args=(run.id,), kwargs={"timeout": 20})
     waited.start()
@@ -109,6 +116,9 @@ def every_operation(stand, storage):
     assert len(storage.list_runs(Query(tag="fast"))[0]) == 1
     assert storage.candidates("order::a", family=None).newest == run.id
     assert run.history()
+    assert storage.read_initial(run.id)
+    assert storage.read_data(run.id, DataKind.RESULT, ["a"]) == {"a": '{"n":1}'}
+    assert len(storage.read_states(run.id)) == len(storage.read_states(run.id, ["a", "b", "c", "d", "e", "done"])) == 6
     return [each.load().status for each in (run, failed, cancelled)]
 
 

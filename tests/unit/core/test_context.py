@@ -244,7 +244,8 @@ def deferred(read):
     def source(name, value):
         return lambda: read.append(name) or value
 
-    return Context.read_from(initial=source("initial", {"n": 3}), steps=source("steps", {"a": {}}))
+    makers = {"initial": source("initial", {"n": 3}), "steps": source("steps", {"a": {}})}
+    return Context.deferred(makers, far=frozenset({"steps"}))
 
 
 def test_what_is_read_from_a_store_is_read_when_it_is_asked_for_and_once():
@@ -258,8 +259,15 @@ def test_what_is_read_from_a_store_is_read_when_it_is_asked_for_and_once():
 def test_a_context_that_is_read_later_equals_and_shows_like_any_other():
     plain = Context(initial={"n": 3}, steps={"a": {}})
     assert deferred([]) == plain
-    assert repr(deferred([])) == repr(plain)
+    looked_at = deferred([])
+    _ = looked_at.steps
+    assert repr(looked_at) == repr(plain)
     assert replace(deferred([]), steps={}) == Context(initial={"n": 3})
+
+
+def test_to_show_a_context_asks_no_store():
+    read = []
+    assert (repr(deferred(read)), read) == ("Context(initial={'n': 3}, steps=...)", ["initial"])
 
 
 def test_a_context_that_is_read_later_is_frozen_and_has_nothing_else():

@@ -7,13 +7,14 @@ import sys
 from datetime import timedelta
 
 import pytest
-from defining import A, B, a_step, define
+from defining import A, B, C, a_step, define
 
 from hephaestus_celery import Done
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.identity import new_run_id
-from hephaestus_celery.runners.messages import LIMIT_MARGIN, WIDE, left_to_others, limit_of, messages, parse, past_of
+from hephaestus_celery.runners.messages import LIMIT_MARGIN, left_to_others, limit_of, messages, parse, predecessors_of
 
+D = a_step("D", "ok")
 RUN = new_run_id(milliseconds=1_700_000_000_000, instance_id="orderid::a1", random_bits=5)
 
 
@@ -132,38 +133,21 @@ def test_what_is_not_known_here_has_no_time_limit(name, versions, step):
     assert limit_of(name, versions, step, margin=0) is None
 
 
-def fan_out(name, width):
-    branches = [a_step(f"S{number}", "ok") for number in range(width)]
-    define(
-        name=name,
-        initial_step=A,
-        transitions={(A, "ok"): branches, **{(branch, "ok"): B for branch in branches}, (B, "ok"): Done},
-    )
+def test_a_step_asks_for_what_its_predecessors_gave(name):
+    define(name=name, initial_step=A, transitions={(A, "ok"): [B, C], (B, "ok"): D, (C, "ok"): D, (D, "ok"): Done})
+    assert [predecessors_of(name, [1], step) for step in ("a", "b", "d")] == [[], ["a"], ["b", "c"]]
 
 
-@pytest.mark.parametrize(("width", "past"), [(WIDE + 2, ("a",)), (WIDE + 1, None)])
-def test_a_step_asks_for_its_past_where_much_may_run_beside_it(name, width, past):
-    fan_out(name, width)
-    assert past_of(name, [1], "s3") == past
+def test_where_the_version_is_not_sure_a_step_asks_for_its_predecessors_in_all(name):
+    define(name=name, initial_step=A, transitions={(A, "ok"): B, (B, "ok"): Done})
+    define(name=name, version=2, initial_step=A, transitions={(A, "ok"): C, (C, "ok"): B, (B, "ok"): Done})
+    assert predecessors_of(name, [1, 2], "b") == ["a", "c"]
 
 
-@pytest.mark.parametrize("step", ["a", "b"])
-def test_a_step_that_runs_alone_asks_for_all_whatever_the_width(name, step):
-    fan_out(name, WIDE + 2)
-    assert past_of(name, [1], step) is None
-
-
-def test_a_step_of_a_long_workflow_asks_for_all(name):
-    steps = [a_step(f"S{number}", "ok") for number in range(2 * WIDE)]
-    table = {(first, "ok"): second for first, second in zip(steps, [*steps[1:], Done], strict=True)}
-    define(name=name, initial_step=steps[0], transitions=table)
-    assert past_of(name, [1], steps[-1].key) is None
-
-
-@pytest.mark.parametrize(("versions", "step"), [([], "s3"), ([1, 2], "s3"), ([2], "s3"), ([1], "unheard")])
-def test_where_the_version_or_the_step_is_not_sure_all_is_asked_for(name, versions, step):
-    fan_out(name, WIDE + 2)
-    assert past_of(name, versions, step) is None
+@pytest.mark.parametrize(("versions", "step"), [([], "b"), ([2], "b"), ([1], "unheard")])
+def test_of_what_is_not_known_here_nothing_is_asked_for(name, versions, step):
+    define(name=name, initial_step=A, transitions={(A, "ok"): B, (B, "ok"): Done})
+    assert predecessors_of(name, versions, step) == []
 
 
 def test_steps_of_one_dispatch_are_messages_in_its_order(name):

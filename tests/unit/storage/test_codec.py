@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import json
+import pickle
 import uuid
+from copy import copy, deepcopy
+from dataclasses import asdict, replace
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 import pytest
-from defining import define, sound
+from defining import A, define, sound
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -148,7 +151,13 @@ def stored(flow):
 
     def make(**fields):
         header = codec.encode_header(id="orderid::a1", run_id=RUN_ID, workflow=flow, telemetry={"trace": "t"})
-        values = {"header": header, "initial": '{"items":3}', "status": Status.RUNNING, "started_at": 1_500_000}
+        values = {
+            "header": header,
+            "initial": '{"items":3}',
+            "status": Status.RUNNING,
+            "started_at": 1_500_000,
+            "sequence": 99,
+        }
         return StoredRun(**{**values, **fields})
 
     return make
@@ -213,10 +222,76 @@ def test_the_initial_context_is_read(read):
     assert read().context.initial == {"items": 3}
 
 
-@pytest.mark.parametrize("part", ["initial", "steps"])
-def test_the_context_is_read_only(read, part):
-    with pytest.raises(TypeError, match="does not support item assignment"):
-        getattr(read().context, part)["x"] = {}
+USES = {
+    "json.dumps": lambda instance: (
+        json.loads(json.dumps(instance.context.initial)),
+        json.loads(json.dumps(instance.context.steps)),
+    ),
+    "deepcopy": lambda instance: (deepcopy(instance).context.initial, deepcopy(instance.context).steps),
+    "copy": lambda instance: (copy(instance).context.initial, copy(instance.context).steps),
+    "pickle": lambda instance: (
+        pickle.loads(pickle.dumps(instance)).context.initial,
+        pickle.loads(pickle.dumps(instance.context)).steps,
+    ),
+    "asdict": lambda instance: (asdict(instance)["context"]["initial"], asdict(instance)["context"]["steps"]),
+    "replace": lambda instance: (replace(instance, id="x").context.initial, replace(instance, id="x").context.steps),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_context_is_plain_whatever_is_done_with_it(read, use):
+    instance = read(
+        steps={"a": completed(3)}, results={"a": '{"n":[1]}'}, metadata={"a": '{"m":1}'}, configs={"a": "{}"}
+    )
+    initial, steps = USES[use](instance)
+    assert (type(initial), initial) == (dict, {"items": 3})
+    assert (type(steps), steps) == (dict, {"a": {"n": [1]}})
+
+
+def test_a_pickled_instance_is_what_it_was_and_knows_its_workflow(read, flow):
+    instance = read(steps={"a": completed(3)}, metadata={"a": '{"m":1}'}, configs={"a": '{"limit":3}'})
+    again = pickle.loads(pickle.dumps(instance))
+    assert again == instance
+    assert (again.workflow, again.runtime_metadata, again.configs) == (flow, {"m": 1}, {"a": {"limit": 3}})
+
+
+@pytest.mark.parametrize(
+    "field", ["context", "runtime_metadata", "telemetry_metadata", "metadata", "step_states", "configs"]
+)
+def test_nothing_that_is_done_to_an_instance_is_seen_by_one_apart_from_it(read, field):
+    run = {"steps": {"a": completed(3)}, "results": {"a": '{"n":[1]}'}, "metadata": {"a": '{"m":1}'}}
+    instance, untouched = read(**run, configs={"a": '{"k":1}'}), read(**run, configs={"a": '{"k":1}'})
+    _ = instance.telemetry_metadata, instance.context.initial  # has been looked at before
+    handed = instance.apart()
+    handed.context.initial["items"] = 9
+    handed.context.steps["a"]["n"].append(2)
+    for name in ("runtime_metadata", "telemetry_metadata", "metadata", "step_states", "configs"):
+        getattr(handed, name).clear()
+    assert getattr(instance, field) == getattr(untouched, field)
+
+
+def test_one_result_is_read_by_step_or_by_key(read):
+    context = read(steps={"a": completed(3), "b": completed(4)}, results={"a": '{"weight":9}'}).context
+    assert (context.result(A), context.result("a"), context.result("b")) == ({"weight": 9}, {"weight": 9}, {})
+    context.result("a")["weight"] = 1
+    assert (context.result("a"), context.steps["a"]) == ({"weight": 9}, {"weight": 9})
+
+
+@pytest.mark.parametrize("looked", [False, True])
+@pytest.mark.parametrize("state", [None, StepState(status=StepStatus.ACTIVE), completed(5)])
+def test_a_step_that_had_not_completed_by_then_has_no_result(read, state, looked):
+    context = read(steps={} if state is None else {"a": state}, results={"a": "{}"}, sequence=4).context
+    if looked:
+        assert context.steps == {}
+    with pytest.raises(KeyError, match="step 'a' had not completed"):
+        context.result(A)
+
+
+def test_a_step_that_completed_later_counts_as_active(read, flow):
+    steps = {"a": completed(3), "b": completed(5)}
+    instance = read(steps=steps, metadata={"b": '{"m":1}'}, sequence=4)
+    assert (instance.step_states["b"].status, instance.step_states["b"].event) == (StepStatus.ACTIVE, None)
+    assert (list(instance.context.steps), instance.runtime_metadata) == (["a"], {})
 
 
 def test_a_completed_step_has_its_result(read):

@@ -1,6 +1,6 @@
 -- End a run at once. Steps that are being executed go on; their commits will be discarded.
 --   ARGV[3] history entry   ARGV[4] reason as JSON, or ''
---   reply: {verdict} or {'applied', facts, start, the run's fields, packed}
+--   reply: {verdict} or {'applied', facts, start, the run's fields (see carried), packed}
 local status = redis.call('HGET', run, 'st')
 if not status then return { 'unknown_run' } end
 local facts = answered('|cancel', p.op)
@@ -13,4 +13,5 @@ if not facts then
   finish(status, 'cancelled', at)
   facts = answer('|cancel', p.op, { seq = sequence })
 end
-return { 'applied', facts, read_start(), packed(redis.call('HGETALL', run)) }
+local size = redis.call('HMGET', run, 'sz', 'il')
+return { 'applied', facts, read_start(), packed(carried(size[1], size[2], {})) }

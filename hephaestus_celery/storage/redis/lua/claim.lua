@@ -1,7 +1,7 @@
 -- A worker takes an attempt of a step, or an event delivered to a waiting one. Closes the race of two copies of one
 -- message: the second finds the claim taken. The first claim of a run makes it running.
---   ARGV[3...] keys of the steps whose results are loaded, if p.partial; else the whole run is
---   reply: {reason, detail} of a refusal; else the run's fields, its start and the event's data or '', packed. Which event
+--   ARGV[3...] keys of the steps whose results come with the claim of a run that is not small
+--   reply: {reason, detail} of a refusal; else the run's fields (see carried), its start and the event's data or '', packed. Which event
 --   numbers the claim was given, and all else that its bearer tells, stands in the step's state.
 local TURNED_AWAY = 1000000 -- microseconds until a message that went to the wrong worker is sent again, at first
 
@@ -17,7 +17,7 @@ local function turn_away(step, status)
   if set and soon - at + steady() < tonumber(set) then set_soon(p.step, soon, at) end
 end
 
-local core = redis.call('HMGET', run, 'st', 'version', 'name', 'seq', 's:' .. p.step)
+local core = redis.call('HMGET', run, 'st', 'version', 'name', 'seq', 's:' .. p.step, 'sz', 'il')
 local status = core[1]
 if not status then return { 'unknown_run', '' } end
 
@@ -56,30 +56,9 @@ if not again then
   else set_timer(p.step, at + p.lease) end
 end
 
-local function given(fields)
-  fields[#fields + 1] = read_start()
-  fields[#fields + 1] = resumed and redis.call('HGET', run, 'd:' .. p.step) or ''
-  return packed(fields)
-end
-
-if not p.partial then return given(redis.call('HGETALL', run)) end
-local names = { 'h', 'i', 'st', 't0', 'act', 'app', 's:' .. p.step, 'c:' .. p.step }
-for i = 3, #ARGV do
-  names[#names + 1] = 's:' .. ARGV[i]
-  names[#names + 1] = 'r:' .. ARGV[i]
-  names[#names + 1] = 'm:' .. ARGV[i]
-end
-local fields = {}
--- In slices: unpack() has a limited stack.
-for from = 1, #names, 1000 do
-  local to = math.min(from + 999, #names)
-  local values = redis.call('HMGET', run, unpack(names, from, to))
-  for i = from, to do
-    local value = values[i - from + 1]
-    if value then
-      fields[#fields + 1] = names[i]
-      fields[#fields + 1] = value
-    end
-  end
-end
-return given(fields)
+local steps = { p.step }
+for i = 3, #ARGV do steps[#steps + 1] = ARGV[i] end
+local fields = carried(core[6], core[7], steps, step.i)
+fields[#fields + 1] = read_start()
+fields[#fields + 1] = resumed and redis.call('HGET', run, 'd:' .. p.step) or ''
+return packed(fields)

@@ -5,7 +5,7 @@
 --   ARGV[7...] key, config: of p.configs taken targets that are given one; then the messages of p.parcels, which says
 --   for each step: the number of its list among KEYS[6...], the number of its message
 --   reply: {facts}, {facts, start, ending} of the commit that ended the run, or, when a computed transition was decided on an
---   older context, {facts, start, the run's fields, packed}. The facts are kept until a minute after the end of the run, so
+--   older context, {facts, start, the run's fields (see carried), packed}. The facts are kept until a minute after the end of the run, so
 --   they are short: what they don't say is as it mostly is. `v` applied, `before` and `after` running, `activated` the taken
 --   targets, `active` none; `posted` is true where it is all of them. The ending is what the run itself says.
 local function same(one, other)
@@ -16,7 +16,7 @@ local function same(one, other)
   return true
 end
 
-local core = redis.call('HMGET', run, 'st', 'app', 'adv', 'act', 'wai', 'seq', 's:' .. p.step)
+local core = redis.call('HMGET', run, 'st', 'app', 'adv', 'act', 'wai', 'seq', 's:' .. p.step, 'sz', 'il')
 local status, active, waiting = core[1], tonumber(core[4]), tonumber(core[5])
 local step = core[7] and cjson.decode(core[7])
 -- Who holds the claim has not been answered yet.
@@ -33,10 +33,11 @@ if refusal then
   return { answer(p.step, p.op, refusal) }
 end
 if p.expected and p.expected ~= tonumber(core[2]) then
-  return { cjson.encode({ v = 'conflict' }), read_start(), packed(redis.call('HGETALL', run)) }
+  return { cjson.encode({ v = 'conflict' }), read_start(), packed(carried(core[8], core[9], {})) }
 end
 
 local fields = {} -- what is written in the end, names and values
+local bytes = #ARGV[5] + #ARGV[6]
 local function set(name, value)
   fields[#fields + 1] = name
   fields[#fields + 1] = value
@@ -46,7 +47,10 @@ end
 for i = 7, 5 + 2 * p.configs, 2 do
   local field = 'c:' .. ARGV[i]
   local held = redis.call('HGET', run, field)
-  if not held or tonumber(string.match(held, '^(%d+)|')) > p.rank then set(field, p.rank .. '|' .. ARGV[i + 1]) end
+  if not held or tonumber(string.match(held, '^(%d+)|')) > p.rank then
+    set(field, p.rank .. '|' .. ARGV[i + 1])
+    bytes = bytes + #ARGV[i + 1]
+  end
 end
 
 local launch = p.step == 'done'
@@ -88,6 +92,7 @@ set('act', active)
 set('wai', waiting)
 set('app', core[2] + 1)
 set('adv', advance)
+if core[8] and bytes > 0 then set('sz', core[8] + bytes) end
 if ARGV[5] ~= '' then set('r:' .. p.step, ARGV[5]) end
 if ARGV[6] ~= '' then set('m:' .. p.step, ARGV[6]) end
 set('s:' .. p.step, cjson.encode({ s = 'completed', a = step.a, m = step.m, e = p.event, o = sequence }))

@@ -22,6 +22,7 @@ end
 local moment = text(at)
 local fields = { 'id', p.id, 'name', p.name, 'family', p.family, 'version', p.version,
   'h', ARGV[3], 'i', ARGV[4], 'st', 'pending', 't0', moment, 'seq', 0, 'adv', 0, 'app', 0, 'act', #p.firsts, 'wai', 0 }
+local bytes = 0
 for i, first in ipairs(p.firsts) do
   first.k, first.t = p.lanes and p.lanes[first[1]], sent_at(at)
   fields[#fields + 1] = 's:' .. first[1]
@@ -29,7 +30,14 @@ for i, first in ipairs(p.firsts) do
   if ARGV[4 + i] ~= '' then
     fields[#fields + 1] = 'c:' .. first[1]
     fields[#fields + 1] = '0|' .. ARGV[4 + i]
+    bytes = bytes + #ARGV[4 + i]
   end
+end
+fields[#fields + 1] = 'sz'
+fields[#fields + 1] = bytes
+if #ARGV[4] > SMALL then
+  fields[#fields + 1] = 'il'
+  fields[#fields + 1] = 1
 end
 if #p.tags > 0 then
   fields[#fields + 1] = 'tags'

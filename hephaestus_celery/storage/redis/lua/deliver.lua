@@ -48,6 +48,7 @@ if facts.v == 'accepted' then
   step.r, step.t = { e = step.x[p.name], s = 'external', at = text(at) }, sent_at(at)
   set_step(key, step)
   redis.call('HSET', run, 'd:' .. key, ARGV[3])
+  count_data(#ARGV[3])
   sent(key, step, at, true)
   facts.attempt, facts.token = step.a, step.d
 else

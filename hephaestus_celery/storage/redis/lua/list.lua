@@ -1,7 +1,10 @@
 -- A page of runs, newest first. Walks the indexes in p.indexes together (one, or one for each status that is wanted),
 -- checks what the index does not say, and stops after p.limit runs or p.budget looks.
 --   reply: {position to go on from, or '' after the last, 'more' if more are known to match, rows...}, a row being
---   {run id, start, its fields, packed}
+--   {run id, start, its fields without data, packed}; the states of its steps among them where they are few and short
+local FIELDS = { 'st', 'name', 'family', 'version', 'id', 't0', 't1', 'fs', 'tags' }
+local SHORT, FEW_STEPS = 1024, 100 -- bytes of the states of one run; fields
+local CHUNK = 50
 local found, looks = {}, 0
 local top, below = p.max, p.below -- go on below this score, and at this score below this run id
 
@@ -31,7 +34,7 @@ end
 
 local function matches(candidate)
   local key = prefix .. 'run:' .. candidate[2]
-  local core = redis.call('HMGET', key, 'st', 'name', 'family', 'version', 'id')
+  local core = redis.call('HMGET', key, unpack(FIELDS))
   if not core[1] then
     redis.call('ZREM', candidate[3], candidate[2]) -- its retention is over
     return false
@@ -41,15 +44,45 @@ local function matches(candidate)
   if p.family and p.family ~= core[3] then return false end
   if p.version and p.version ~= core[4] then return false end
   if p.id and p.id ~= core[5] then return false end
-  return not p.tag or redis.call('ZSCORE', prefix .. 'index:tag:' .. p.tag, candidate[2])
+  if p.tag and not redis.call('ZSCORE', prefix .. 'index:tag:' .. p.tag, candidate[2]) then return false end
+  candidate.core = core
+  return true
+end
+
+local function add_states(fields)
+  if redis.call('HLEN', run) > FEW_STEPS then return end
+  local names, length = {}, 0
+  for _, field in ipairs(redis.call('HKEYS', run)) do
+    if string.sub(field, 1, 2) == 's:' then names[#names + 1] = field end
+  end
+  local states = redis.call('HMGET', run, unpack(names))
+  for i, name in ipairs(names) do length = length + #name + #states[i] end
+  if length > SHORT then return end
+  fields[#fields + 1], fields[#fields + 2] = 'all', '1'
+  for i, name in ipairs(names) do
+    fields[#fields + 1] = name
+    fields[#fields + 1] = states[i]
+  end
+end
+
+local function row(candidate)
+  at_run(candidate[2])
+  local fields = {}
+  for i, name in ipairs(FIELDS) do
+    if candidate.core[i] then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = candidate.core[i]
+    end
+  end
+  add_states(fields)
+  return { candidate[2], read_start(), packed(fields) }
 end
 
 local more = true
 while more and #found < p.limit + 1 and looks < p.budget do
-  local chunk = 100
-  local candidates = next_candidates(chunk)
-  more = #candidates >= chunk
-  for i = 1, math.min(chunk, #candidates) do
+  local candidates = next_candidates(CHUNK)
+  more = #candidates >= CHUNK
+  for i = 1, math.min(CHUNK, #candidates) do
     looks = looks + 1
     local candidate = candidates[i]
     if matches(candidate) then
@@ -67,8 +100,5 @@ if #found > p.limit then
 elseif more then
   reply[1] = top .. ':' .. below
 end
-for _, candidate in ipairs(found) do
-  at_run(candidate[2])
-  reply[#reply + 1] = { candidate[2], read_start(), packed(redis.call('HGETALL', run)) }
-end
+for _, candidate in ipairs(found) do reply[#reply + 1] = row(candidate) end
 return reply

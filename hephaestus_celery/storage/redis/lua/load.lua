@@ -1,4 +1,8 @@
--- A run as it stands, in one moment.   reply: {} or {start, fields, packed}
-local fields = redis.call('HGETALL', run)
-if #fields == 0 then return {} end
-return { read_start(), packed(fields) }
+-- A run as it stands, in one moment: what one reply may carry of it.
+--   ARGV[3...] keys of the steps that are asked for, in a run of many
+--   reply: {} or {start, fields (see carried), packed}
+local core = redis.call('HMGET', run, 'st', 'sz', 'il')
+if not core[1] then return {} end
+local steps = {}
+for i = 3, #ARGV do steps[#steps + 1] = ARGV[i] end
+return { read_start(), packed(carried(core[2], core[3], steps)) }

@@ -45,7 +45,9 @@ end
 
 local function take(hash, field, name)
   step.r = { e = p.accepts[name], s = 'external', at = text(at) }
-  redis.call('HSET', run, 'd:' .. p.step, redis.call('HGET', hash, field))
+  local data = redis.call('HGET', hash, field)
+  redis.call('HSET', run, 'd:' .. p.step, data)
+  count_data(#data)
   redis.call('HDEL', hash, field)
 end
 

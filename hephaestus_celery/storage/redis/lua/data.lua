@@ -1,0 +1,13 @@
+-- Data of steps: of one kind, p.kind, in the order in which it is asked for; as much as one reply carries, at least one.
+--   ARGV[3...] keys of the steps
+--   reply: {text or ''...}, or false for an unknown run
+local MOST = 1048576 -- bytes
+if redis.call('EXISTS', run) == 0 then return false end
+local reply, total = {}, 0
+for i = 3, #ARGV do
+  local field = p.kind .. ':' .. ARGV[i]
+  total = total + redis.call('HSTRLEN', run, field)
+  if i > 3 and total > MOST then break end
+  reply[#reply + 1] = redis.call('HGET', run, field) or ''
+end
+return reply

@@ -1,0 +1,93 @@
+"""What is stored of a run as of one moment: what did not come with it is read from the store when it is asked for.
+
+A result never changes once its step has completed, and each completion has its number: so what is read later still is of
+that moment. Steps that completed since are left out; they count as active here, as they must have been, or were to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+from hephaestus_celery.core.lifecycle import StepStatus
+from hephaestus_celery.core.run import StepState
+from hephaestus_celery.storage.base import DataKind, Reader, StoredRun
+
+_UNFINISHED = 1 << 62
+
+
+def in_order(states: Mapping[str, StepState]) -> dict[str, StepState]:
+    """Completed steps in the order of their completion, then the others by name."""
+    return dict(
+        sorted(states.items(), key=lambda item: (_UNFINISHED if item[1].order is None else item[1].order, item[0]))
+    )
+
+
+class Snapshot:
+    """A stored run, completed by ``reader``; JSON texts stay texts. Everything is read once, and kept."""
+
+    def __init__(self, run: StoredRun, *, run_id: str, reader: Reader | None) -> None:
+        self._run = run
+        self._run_id = run_id
+        self._reader = reader
+        self._read: dict[str, str] = {}
+
+    @cached_property
+    def initial(self) -> str:
+        """The initial context."""
+        return self._run.initial if self._run.initial is not None else self._asked.read_initial(self._run_id)
+
+    @cached_property
+    def states(self) -> dict[str, StepState]:
+        """Where the steps stood; completed ones in the order of their completion, then the others."""
+        found = self._run.steps
+        if self._run.lacks_steps:
+            found = {**self._asked.read_states(self._run_id), **found}
+        return in_order({key: self._as_of(state) for key, state in found.items()})
+
+    def results(self) -> dict[str, str | None]:
+        """What each completed step gave, in the order of their completion; None where it gave nothing."""
+        completed = [key for key, state in self.states.items() if state.order is not None]
+        texts = self._data(DataKind.RESULT, {**self._run.results, **self._read}, completed)
+        return {key: texts.get(key) for key in completed}
+
+    def result(self, step: str) -> str | None:
+        """What one step gave, or None; ``KeyError`` when it had not completed."""
+        state = self._run.steps.get(step)
+        if state is None and self._run.lacks_steps:
+            state = self._asked.read_states(self._run_id, [step]).get(step)
+        if state is None or self._as_of(state).order is None:
+            raise KeyError(step)
+        if step not in self._read:
+            self._read.update(self._data(DataKind.RESULT, self._run.results, [step]))
+        return self._read.get(step)
+
+    def metadata(self) -> dict[str, str]:
+        """The metadata that completed steps gave, in the order of their completion."""
+        if not (self._run.metadata or self._run.lacks_data):
+            return {}
+        completed = [key for key, state in self.states.items() if state.order is not None]
+        texts = self._data(DataKind.METADATA, self._run.metadata, completed)
+        return {key: texts[key] for key in completed if key in texts}
+
+    def configs(self) -> Mapping[str, str]:
+        """The configs that steps were given."""
+        held = self._run.configs
+        return self._data(DataKind.CONFIG, held, list(self.states)) if self._run.lacks_data else held
+
+    @property
+    def _asked(self) -> Reader:
+        if self._reader is None:
+            raise ValueError(f"run {self._run_id} was read without all that it has, and there is nobody to ask")
+        return self._reader
+
+    def _data(self, kind: DataKind, held: Mapping[str, str], steps: Sequence[str]) -> dict[str, str]:
+        missing = [step for step in steps if step not in held] if self._run.lacks_data else []
+        read: Mapping[str, str] = self._asked.read_data(self._run_id, kind, missing) if missing else {}
+        return {**{step: held[step] for step in steps if step in held}, **read}
+
+    def _as_of(self, state: StepState) -> StepState:
+        if state.order is None or state.order <= self._run.sequence:
+            return state
+        return replace(state, status=StepStatus.ACTIVE, event=None, order=None)

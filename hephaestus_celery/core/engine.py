@@ -16,7 +16,7 @@ holds both to this module.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
@@ -122,14 +122,16 @@ class _Open:
         return self._known[step]
 
 
-def settle(arrivals: Mapping[str, Arrivals], settlement: Settlement) -> Settled:
+def settle(arrivals: Mapping[str, Arrivals], settlement: Settlement, *, met: Container[str] = ()) -> Settled:
     """Apply a settlement to the counts of a run; to be called once per completed step.
 
-    A step can be reached here only by its last predecessor, so it is started or skipped exactly once.
+    A step can be reached here only by its last predecessor, so it is started or skipped exactly once. Where the definition
+    was changed under the run, its predecessors may be fewer than had come by then: steps that the run has ``met``, that is
+    started or skipped, stay as they are.
     """
     counts = dict(arrivals)
-    activated: list[str] = []
-    skipped: list[str] = []
+    activated: dict[str, None] = {}
+    skipped: dict[str, None] = {}
     edges = deque([*((key, True) for key in settlement.taken), *((key, False) for key in settlement.dead)])
     while edges:
         key, taken = edges.popleft()
@@ -137,11 +139,11 @@ def settle(arrivals: Mapping[str, Arrivals], settlement: Settlement) -> Settled:
         before = counts.get(key, Arrivals())
         now = Arrivals(before.settled + 1, before.taken + taken)
         counts[key] = now
-        if now.settled < row.predecessors:
+        if now.settled < row.predecessors or key in met or key in activated or key in skipped:
             continue
         if now.taken:
-            activated.append(key)
+            activated[key] = None
         else:
-            skipped.append(key)
+            skipped[key] = None
             edges.extend((successor, False) for successor in row.successors)
     return Settled(arrivals=counts, activated=tuple(activated), skipped=tuple(skipped))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -114,10 +114,6 @@ class Graph:
             found[source].append(event)
         return {step: tuple(events) for step, events in found.items()}
 
-    @cached_property
-    def _beside(self) -> dict[StepClass, int]:
-        return {}
-
     def predecessors(self, step: StepClass) -> tuple[StepClass, ...]:
         """The steps that have an edge into ``step``; ``KeyError`` for a step that is not in the graph."""
         return self._predecessors[step]
@@ -125,21 +121,6 @@ class Graph:
     def successors(self, step: StepClass) -> tuple[StepClass, ...]:
         """The steps that ``step`` has an edge to."""
         return self._successors[step]
-
-    def ancestors(self, step: StepClass) -> tuple[str, ...]:
-        """The keys of all steps that can come before ``step``, in topological order; found anew by each call.
-
-        Those of all steps together would take the square of their number.
-        """
-        found = {before.key for before in _reached(step, self._predecessors)}
-        return tuple(sorted(found, key=self._rank.__getitem__))
-
-    def beside(self, step: StepClass) -> int:
-        """How many steps come neither before nor after ``step``: whether they have ended when it begins is chance."""
-        if step not in self._beside:
-            related = len(_reached(step, self._predecessors)) + len(_reached(step, self._successors))
-            self._beside[step] = len(self.by_key) - 1 - related
-        return self._beside[step]
 
     def events(self, step: StepClass) -> tuple[str, ...]:
         """The events of ``step`` that have a transition, in the order of declaration."""
@@ -152,15 +133,3 @@ class Graph:
     def rank(self, key: str) -> int:
         """The place of a step in ``topological_order``."""
         return self._rank[key]
-
-
-def _reached(step: StepClass, neighbours: Mapping[StepClass, Sequence[StepClass]]) -> set[StepClass]:
-    """All that can be come to from ``step`` by steps to neighbours."""
-    found: set[StepClass] = set()
-    pending = [step]
-    while pending:
-        for other in neighbours[pending.pop()]:
-            if other not in found:
-                found.add(other)
-                pending.append(other)
-    return found

@@ -303,7 +303,7 @@ def complete(
     if expected is not None and expected != state.applied:
         return Decision(verdict=Verdict.CONFLICT, state=state)
     launch = key == DONE
-    settled = settle(state.arrivals, settlement)
+    settled = settle(state.arrivals, settlement, met=state.steps)
     done = launch or DONE in settled.activated
     others = state.count(StepStatus.ACTIVE) + state.count(StepStatus.WAITING) - 1
     stuck = not done and not settled.activated and others == 0

@@ -17,6 +17,8 @@ from hephaestus_celery.core.step import check_events, check_step, is_same_name
 from hephaestus_celery.core.wording import listed
 from hephaestus_celery.exceptions import DataError
 
+MOST_PREDECESSORS = 0xFFFF
+"""How many settled predecessors the store can count."""
 _TOLD_CYCLES, _SHOWN_OF_A_CYCLE = 20, 50
 
 
@@ -32,6 +34,7 @@ def check_graph(draft: Draft) -> None:
     if not doubled:  # else what leads where is not what was meant
         _check_sources(eventful, wanted, draft)
         _check_cycles(draft)
+        _check_width(draft)
         _check_reach(steps, draft)
 
 
@@ -169,6 +172,19 @@ def _cycle_through(step: StepClass, successors: Mapping[StepClass, Sequence[Step
                 came_from[target] = source
                 pending.append(target)
     return []
+
+
+def _check_width(draft: Draft) -> None:
+    before: dict[StepClass, set[StepClass]] = {}
+    for (source, _), targets in draft.table.items():
+        for target in targets:
+            before.setdefault(target.step, set()).add(source)
+    for step, sources in before.items():
+        if len(sources) > MOST_PREDECESSORS:
+            draft.report(
+                f"{step.__name__} has {len(sources):,} predecessors; a step can join {MOST_PREDECESSORS:,} at most: give "
+                "it some that each join a part of them"
+            )
 
 
 def _check_reach(steps: Iterable[StepClass], draft: Draft) -> None:

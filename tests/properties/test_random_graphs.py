@@ -40,13 +40,6 @@ def test_the_edges_are_the_transitions(transitions):
     assert edges == [(source, event, target) for (source, event), targets in transitions.items() for target in targets]
 
 
-@given(transition_tables())
-def test_ancestors_are_all_that_can_come_before(transitions):
-    graph = workflow_of(transitions).graph
-    found = {key: set(graph.ancestors(step)) for key, step in graph.by_key.items()}
-    assert found == {key: ancestors(transitions, key) for key in graph.by_key}
-
-
 @given(transition_tables(), st.data())
 def test_a_step_without_any_transition_is_refused(transitions, data):
     step = data.draw(st.sampled_from(sorted({source for source, _ in transitions})))
@@ -60,7 +53,9 @@ def test_a_step_without_any_transition_is_refused(transitions, data):
 def test_an_edge_back_is_refused_as_a_cycle(transitions, data):
     flow = workflow_of(transitions)
     source, event = data.draw(st.sampled_from(list(flow.transitions)))
-    back = data.draw(st.sampled_from([source, *(flow.graph.by_key[key] for key in flow.graph.ancestors(source))]))
+    back = data.draw(
+        st.sampled_from([source, *(flow.graph.by_key[key] for key in sorted(ancestors(transitions, source.key)))])
+    )
     bent = {**flow.transitions, (source, event): [*flow.transitions[source, event], back]}
     with pytest.raises(DefinitionError, match="a cycle: "):
         type("Bent", (flow,), {"transitions": bent})

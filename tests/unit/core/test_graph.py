@@ -71,20 +71,6 @@ def test_the_rank_is_the_place_in_topological_order(diamond):
     assert ranks == [0, 1, 2, 3]
 
 
-def test_ancestors_are_all_steps_before_in_order():
-    flow = define(initial_step=A, transitions={(A, "ok"): [Done, B], (B, "ok"): C, (C, "ok"): Done})
-    assert flow.graph.ancestors(C) == ("a", "b")
-
-
-def test_a_parallel_branch_is_no_ancestor(diamond):
-    assert diamond.graph.ancestors(B) == ("a",)
-
-
-@pytest.mark.parametrize(("step", "others"), [(A, 0), (B, 1), (C, 1), (Done, 0)])
-def test_beside_a_step_are_those_neither_before_nor_after_it(diamond, step, others):
-    assert diamond.graph.beside(step) == others
-
-
 def test_configs_lists_what_a_definition_gives_a_step():
     flow = define(
         initial_step=(A, {"n": 0}),

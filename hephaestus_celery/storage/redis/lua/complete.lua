@@ -16,7 +16,10 @@ local function same(one, other)
   return true
 end
 
-local core = redis.call('HMGET', run, 'st', 'app', 'adv', 'act', 'wai', 'seq', 's:' .. p.step, 'sz', 'il')
+local names = { 'st', 'app', 'adv', 'act', 'wai', 'seq', 's:' .. p.step, 'sz', 'il' }
+local fixed, asked = #names, math.min(#p.taken, 900) -- unpack() has a limited stack
+for i = 1, asked do names[fixed + i] = 's:' .. p.taken[i] end
+local core = redis.call('HMGET', run, unpack(names))
 local status, active, waiting = core[1], tonumber(core[4]), tonumber(core[5])
 local step = core[7] and cjson.decode(core[7])
 -- Who holds the claim has not been answered yet.
@@ -53,6 +56,15 @@ for i = 7, 5 + 2 * p.configs, 2 do
   end
 end
 
+-- A step begins, or is skipped, once in a run, whatever its predecessors have become: in a definition that was changed under
+-- the run they may be fewer than had come by then.
+local met = {}
+for i = 1, asked do met[p.taken[i]] = core[fixed + i] ~= false end
+local function is_met(key)
+  if met[key] == nil then met[key] = redis.call('HEXISTS', run, 's:' .. key) == 1 end
+  return met[key]
+end
+
 local launch = p.step == 'done'
 local activated, done = {}, launch
 local edges, first = {}, 1
@@ -62,8 +74,12 @@ while edges[first] do
   local key, arrival = edges[first][1], edges[first][2]
   first = first + 1
   local row = p.rows[key] -- number of predecessors, then the keys of successors
-  local count = row[1] == 1 and arrival or redis.call('HINCRBY', run, 'p:' .. key, arrival)
-  if count % 65536 >= row[1] then
+  local count
+  if row[1] > 1 then count = redis.call('HINCRBY', run, 'p:' .. key, arrival)
+  elseif arrival > 1 then count = arrival
+  else count = arrival + (redis.call('HGET', run, 'p:' .. key) or 0) end -- of several predecessors that it had once
+  if count % 65536 >= row[1] and not is_met(key) then
+    met[key] = true
     if count < 65536 then
       set('s:' .. key, '{"s":"skipped","a":0}')
       for i = 2, #row do edges[#edges + 1] = { row[i], 1 } end

@@ -59,7 +59,9 @@ class Settings:
     )
     dispatch_timeout: timedelta = field(
         default=timedelta(seconds=30),
-        metadata={"effect": "How long a step's message may stay unclaimed before it counts as lost."},
+        metadata={
+            "effect": "How long a step's message may stay unclaimed before it is looked for. It counts as lost, and is sent again, only when its queue has come past it or is empty, and no worker holds it."
+        },
     )
     transactional_dispatch: bool = field(
         default=True,

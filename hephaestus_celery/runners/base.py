@@ -74,6 +74,15 @@ class Runner(Protocol):
         """
         ...
 
+    @property
+    def lanes_are_fixed(self) -> bool:
+        """Whether all messages of a step of a workflow go to one lane."""
+        ...
+
+    def lane(self, message: Message) -> str | None:
+        """Where a message goes, see :mod:`hephaestus_celery.core.lanes`; None where that can't be known."""
+        ...
+
     def revoke(self, messages: Sequence[Message]) -> None:
         """Tell those who execute these attempts that nobody waits for them any more; best effort."""
         ...

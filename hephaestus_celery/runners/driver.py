@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -50,9 +50,11 @@ from hephaestus_celery.storage.base import (
     FirstStep,
     Lease,
     NewRun,
+    Outstanding,
     Parcel,
     Refusal,
     Refused,
+    RescuedRun,
     Retry,
     Storage,
     StoredRun,
@@ -80,6 +82,7 @@ class _Move:
     configs: Mapping[str, str]
     rank: int
     stuck: str
+    lanes: Mapping[str, str]
 
 
 class Driver:
@@ -130,6 +133,7 @@ class Driver:
                     config=self._encoded_config(initial),
                     max_attempts=workflow.retry_policy(initial.step, self.settings.default_retry).max_attempts,
                     parcel=self._executor.seal(hint, parent=None),
+                    lane=self._executor.lane(hint),
                 )
                 for initial, hint in zip(initials, hints, strict=True)
             ],
@@ -137,9 +141,18 @@ class Driver:
         return run_id, hints if self.storage.create(new) else []
 
     def claim(
-        self, workflow: str, run_id: str, step: str, attempt: int, *, worker: Worker, fence: str | None = None
+        self,
+        workflow: str,
+        run_id: str,
+        step: str,
+        attempt: int,
+        *,
+        worker: Worker,
+        fence: str | None = None,
+        lane: str | None = None,
+        token: int | None = None,
     ) -> Job | Refusal:
-        """Claim what a message hints at.
+        """Claim what a message hints at, which came from ``lane``.
 
         Who asks again after a ``StorageError`` does so with the same ``fence``: the store may have given the claim
         without its answer coming through, and gives that answer again. The lease of a job is kept from now on, until
@@ -159,6 +172,8 @@ class Driver:
             limit=limit_of(workflow, versions, step, margin=margin),
             holder=worker.task_id,
             worker=worker.hostname,
+            lane=lane,
+            token=token,
         )
         claim = self.storage.claim(request)
         if isinstance(claim, Refusal):
@@ -205,7 +220,6 @@ class Driver:
             scene.instance.apart(),  # whatever the step does to it, what is told and decided is of the run
             job.config,
             limit=self.settings.max_payload,
-            seconds_left=limit(scene.step),
             exits=worker.exits,
             signs=worker.signs,
         )
@@ -307,6 +321,9 @@ class Driver:
             done_entry=_done_entry(job) if Done.key in (step.key, *move.settlement.rows) else "",
             stuck=move.stuck,
             parcels=self._parcels(job, targets),
+            lanes=move.lanes
+            if self._executor.lanes_are_fixed
+            else self._lanes(workflow, job.scene.instance.run_id, move.attempts),
             expected=expected if computed else None,
         )
 
@@ -336,6 +353,7 @@ class Driver:
             configs={key: config for key, config in configs.items() if config is not None},
             rank=workflow.graph.rank(step.key),
             stuck="" if settlement.starts_one else codec.encode(stuck(step.key).failure),
+            lanes=self._lanes(workflow, "", settlement.rows) if self._executor.lanes_are_fixed else {},
         )
 
     def _parcels(self, job: Job, targets: tuple[Target, ...]) -> dict[str, Parcel]:
@@ -366,6 +384,17 @@ class Driver:
             tell=lambda: stories.suspended(job.scene, job.claim, commitment, duration=duration),
         )
 
+    def _lanes(self, workflow: type[Workflow], run_id: str, keys: Iterable[str]) -> dict[str, str]:
+        # Where the messages of all steps go that may be started.
+        starts = [DispatchStep(key, 1, 1) for key in keys if key != Done.key]
+        hints = messages(workflow.name, workflow.version, run_id, starts)
+        lanes = {hint.step: self._executor.lane(hint) for hint in hints}
+        return {key: lane for key, lane in lanes.items() if lane is not None}
+
+    def lane_of(self, message: Outstanding) -> str | None:
+        """Where a message goes that takes the place of a lost one."""
+        return self._executor.lane(messages(message.name, message.version, message.run_id, [message.dispatch])[0])
+
     def due_message(self, entry: DueEntry) -> Message:
         """The message for a step whose time has come."""
         return messages(entry.name, entry.version, entry.run_id, [entry.dispatch])[0]
@@ -374,6 +403,8 @@ class Driver:
         """Tell a rescue that the store has recorded, and fail the attempt where one was lost."""
         reason = RESCUE_REASONS[entry.kind]
         lost = entry.kind in (Due.LAPSED, Due.OVERRAN)
+        if entry.run is not None and not lost:
+            return self._rescued_message(entry, entry.run, reason=reason, worker=worker)
         return self._rescued(
             entry.run_id,
             entry.dispatch.step,
@@ -382,6 +413,28 @@ class Driver:
             reason=reason,
             worker=worker,
         )
+
+    def _rescued_message(self, entry: DueEntry, rescued: RescuedRun, *, reason: str, worker: Worker) -> Outcome:
+        # What the store has given is enough to tell it: the run may be large, and a backlog of such.
+        step = entry.dispatch.step
+        run = StoredRun(
+            header=rescued.header,
+            initial=None,
+            status=rescued.status,
+            started_at=rescued.started_at,
+            start=rescued.start,
+            sequence=entry.sequence,
+            steps={step: rescued.step},
+            lacks_data=True,
+            lacks_steps=True,
+        )
+        instance = codec.decode_instance(run, reader=self.storage)
+        step_class = None if instance.definition is None else instance.definition.graph.by_key.get(step)
+        if step_class is None:
+            return Outcome(label="unknown")
+        scene = Scene(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
+        told = stories.rescued(scene, entry.sequence, attempt=entry.dispatch.attempt, reason=reason)
+        return Outcome(label="rescued", story=told)
 
     def lose(self, run_id: str, step: str, attempt: int, *, reason: str, worker: Worker) -> Outcome | None:
         """Fail an attempt whose task has ended without a commit; None when that task does not hold it (any more)."""

@@ -8,17 +8,21 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from hephaestus_celery.core.lanes import Lane
 from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.driver import Driver
+from hephaestus_celery.runners.fleet import Holdings, attempt_of
 from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.messages import left_to_others
 from hephaestus_celery.runners.scheduler import Scheduler
-from hephaestus_celery.storage.base import Parcel, Refusal, Refused
+from hephaestus_celery.storage.base import Parcel, Refusal, Refused, Storage
 
 logger = logging.getLogger("hephaestus_celery")
 
 THREADS = 64
+_QUEUE = "local"
+_LANE = str(Lane(_QUEUE))
 
 
 class LocalRunner:
@@ -38,6 +42,7 @@ class LocalRunner:
         self._told = threading.Condition()
         self._telling: Counter[str] = Counter()
         self._noted: set[str] = set()
+        self._waiting: Counter[str] = Counter()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="hephaestus")
 
     def bind(self, driver: Callable[[], Driver]) -> None:
@@ -48,9 +53,10 @@ class LocalRunner:
             if self._closed:
                 return
             if self._scheduler is None and self._driver is not None:
-                self._scheduler = Scheduler(self._driver, dispatch=self.dispatch, worker=Worker())
+                self._scheduler = Scheduler(self._driver, dispatch=self.dispatch, worker=Worker(), fleet=_Threads(self))
                 self._scheduler.start()
             for message in messages:
+                self._waiting[attempt_of(message.task_id)] += 1
                 try:
                     self._pool.submit(self._handle, message)
                 except RuntimeError as error:  # the system gives no more threads; those that are there take it later
@@ -58,6 +64,11 @@ class LocalRunner:
 
     def seal(self, message: Message, *, parent: str | None) -> Parcel | None:
         """There is no broker."""
+
+    lanes_are_fixed = True
+
+    def lane(self, message: Message) -> str | None:
+        return _LANE
 
     def revoke(self, messages: Sequence[Message]) -> None:
         """A thread can't be told; its result will be discarded."""
@@ -91,7 +102,18 @@ class LocalRunner:
         if self._driver is None:
             raise ConfigurationError("a LocalRunner works for a Hephaestus: Hephaestus(runner=LocalRunner())")
         driver = self._driver()
-        job = driver.claim(message.workflow, message.run_id, message.step, message.attempt, worker=Worker())
+        try:
+            job = driver.claim(
+                message.workflow,
+                message.run_id,
+                message.step,
+                message.attempt,
+                worker=Worker(),
+                lane=_LANE,
+                token=message.token,
+            )
+        finally:
+            self._begun(message)
         if isinstance(job, Refusal):
             if job.reason is Refused.UNKNOWN_VERSION and job.detail not in self._noted:
                 self._noted.add(job.detail)
@@ -104,6 +126,18 @@ class LocalRunner:
         finally:
             driver.release(job)
         self.dispatch(outcome.messages)
+
+    def holdings(self) -> Holdings:
+        """What waits for a thread."""
+        with self._lock:
+            return Holdings(queues=frozenset([_QUEUE]), messages=frozenset(self._waiting))
+
+    def _begun(self, message: Message) -> None:
+        with self._lock:
+            attempt = attempt_of(message.task_id)
+            self._waiting[attempt] -= 1
+            if self._waiting[attempt] <= 0:
+                del self._waiting[attempt]
 
     def _commit(self, driver: Driver, job: Job, executed: Executed) -> Outcome:
         # Who waits for the end of a run waits until it is told: see settle().
@@ -119,3 +153,18 @@ class LocalRunner:
                 self._telling[run_id] -= 1
                 self._telling += Counter()  # drops what is zero
                 self._told.notify_all()
+
+
+class _Threads:
+    """The fleet of a local runner: itself. What waits for a thread of it is not lost, however long."""
+
+    def __init__(self, runner: LocalRunner) -> None:
+        self._runner = runner
+
+    def holdings(self, storage: Storage) -> Sequence[Holdings]:
+        """All that waits."""
+        return [self._runner.holdings()]
+
+    def length(self, lane: Lane) -> int | None:
+        """What does not wait for a thread waits nowhere."""
+        return 0

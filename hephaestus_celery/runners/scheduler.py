@@ -17,6 +17,8 @@ from hephaestus_celery import clock
 from hephaestus_celery.core.run import Due
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.base import Message
+from hephaestus_celery.runners.fleet import Fleet, UnknownFleet
+from hephaestus_celery.runners.lane_watch import LaneWatch
 from hephaestus_celery.storage.base import DueEntry, Storage, Tick
 
 if TYPE_CHECKING:
@@ -36,12 +38,21 @@ SLICE_SECONDS = 0.25
 class Scheduler:
     """A thread that does what is due; ``dispatch`` sends messages, ``worker`` is who tells the events.
 
+    ``fleet`` is what is known of the workers; None: nothing, so that every message that is late is sent again.
+
     It has connections of its own, so that no lock is shared with a process that forks while it runs.
     """
 
     def __init__(
-        self, driver: Callable[[], Driver], *, dispatch: Callable[[Sequence[Message]], None], worker: Worker
+        self,
+        driver: Callable[[], Driver],
+        *,
+        dispatch: Callable[[Sequence[Message]], None],
+        worker: Worker,
+        fleet: Fleet | None = None,
     ) -> None:
+        self._fleet = fleet or UnknownFleet()
+        self._watches: dict[int, LaneWatch] = {}
         self._driver = driver
         self._dispatch = dispatch
         self._worker = worker
@@ -103,7 +114,8 @@ class Scheduler:
         # A tick of each partition; gives the seconds until the next, and whether this is the scheduler of any.
         ticks = [self._partition(storage, number) for number in range(storage.partitions)]
         idle = min(IDLE_SECONDS, self._driver().settings.lease.total_seconds() / 6)
-        return min(_pause(tick, idle) for tick in ticks), any(tick.held for tick in ticks)
+        pauses = [*(_pause(tick, idle) for tick in ticks), *(watch.next_in() for watch in self._watches.values())]
+        return min(pause for pause in pauses if pause is not None), any(tick.held for tick in ticks)
 
     def _partition(self, storage: Storage, number: int) -> Tick:
         seize = clock.monotonic_ns() >= self._calm_since
@@ -113,8 +125,33 @@ class Scheduler:
             for trouble in tick.troubles:
                 logger.error("an entry of the due set can't be read: %s", trouble)
             self._handle(tick.entries)
+            self._look_after(storage, number, tick)
             if not tick.more or self._stopping.is_set():
                 return tick
+
+    def _look_after(self, storage: Storage, number: int, tick: Tick) -> None:
+        # What waits in lanes: what of it is lost is sent again.
+        if not tick.held:
+            self._watches.pop(number, None)
+            return
+        driver = self._driver()
+        watch = self._watches.get(number)
+        if watch is None:
+            timeout = driver.settings.dispatch_timeout
+            watch = self._watches[number] = LaneWatch(self._fleet, dispatch_timeout=timeout)
+        if clock.monotonic_ns() < self._calm_since:
+            return  # workers could not report what they hold; they are looked at again
+        for report in (*tick.lanes, *watch.doubts()):
+            lost = watch.lost(report, storage)
+            if lost:
+                entries = storage.resend(
+                    number,
+                    {message: driver.lane_of(message) for message in lost},
+                    lane=report.lane,
+                    operation=secrets.token_hex(8),
+                    worker=self._worker.hostname or "",
+                )
+                self._handle(entries)
 
     def _note_seat(self, number: int, tick: Tick) -> None:
         if self._seats.get(number) is tick.held:

@@ -70,7 +70,8 @@ def test_a_step_asks_little_of_the_server(stage, server):
     assert seen.inside["LPUSH"] == steps  # the store sends all messages ...
     assert seen.asked["LPUSH"] == 0  # ... and nobody else does
     assert 2 * steps <= seen.asked["EVALSHA"] <= 2.2 * steps
-    assert sum(seen.inside.values()) / steps < 18
+    # Three of them keep what waits in each queue, so that a backlog can be told from a loss (docs/decisions/0006).
+    assert sum(seen.inside.values()) / steps < 21
 
 
 def test_a_step_moves_few_bytes(stage, server):

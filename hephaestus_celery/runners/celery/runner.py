@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
@@ -22,11 +22,13 @@ from hephaestus_celery.runners.celery import signals as receivers
 from hephaestus_celery.runners.celery.advice import advise
 from hephaestus_celery.runners.celery.consumer import consumer_step
 from hephaestus_celery.runners.celery.dispatch import revoke, send
-from hephaestus_celery.runners.celery.pool import PoolWatch, draw_soon
+from hephaestus_celery.runners.celery.fleet import CeleryFleet, LaneFinder, Reporter, lane_of
+from hephaestus_celery.runners.celery.pool import PoolWatch
 from hephaestus_celery.runners.celery.sealing import Sealer
 from hephaestus_celery.runners.celery.task import StepTask, register
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.jobs import Worker
+from hephaestus_celery.runners.lane_watch import report_interval
 from hephaestus_celery.runners.messages import left_to_others, parse
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.base import Parcel, Refusal, Refused
@@ -65,6 +67,8 @@ class CeleryRunner:
         self._step = consumer_step(self._uid, begin=self._on_consumer, end=self._on_consumer_end)
         cast("Any", app).steps["consumer"].add(self._step)
         self._sealer: Sealer | None = None
+        self._lanes: LaneFinder | None = None
+        self._reporter: Reporter | None = None
         self._solo = False
         for signal, receiver in self._worker_signals():
             signal.connect(receiver, weak=False, dispatch_uid=self._uid)
@@ -101,6 +105,22 @@ class CeleryRunner:
             self._sealer = Sealer(self.app, store=store, default_queue=driver.settings.default_queue)
         return self._sealer.seal(message, parent=parent)
 
+    @property
+    def lanes_are_fixed(self) -> bool:
+        return self._lane_finder().are_fixed
+
+    def lane(self, message: Message) -> str | None:
+        return self._lane_finder().find(message)
+
+    def lane_of(self, delivery: Mapping[str, Any]) -> str | None:
+        """The lane that a message came from, by its ``delivery_info``."""
+        return lane_of(self.app, delivery)
+
+    def _lane_finder(self) -> LaneFinder:
+        if self._lanes is None:
+            self._lanes = LaneFinder(self.app, default_queue=self.driver.settings.default_queue)
+        return self._lanes
+
     def revoke(self, messages: Sequence[Message]) -> None:
         revoke(self.app, messages)
 
@@ -116,7 +136,8 @@ class CeleryRunner:
 
     def scheduler(self, *, hostname: str) -> Scheduler:
         """A scheduler for the runs of this application, to be started or run."""
-        return Scheduler(lambda: self.driver, dispatch=self.dispatch, worker=Worker(hostname=hostname))
+        worker, fleet = Worker(hostname=hostname), CeleryFleet(self.app)
+        return Scheduler(lambda: self.driver, dispatch=self.dispatch, worker=worker, fleet=fleet)
 
     def lose(self, task_id: str, args: Any, *, reason: str) -> None:
         """Fail the attempt of a task that ended without a commit; the lease would show it too, later."""
@@ -170,12 +191,19 @@ class CeleryRunner:
         # Not in worker_init: the pool's first processes are forked by now. Again after each loss of the connection.
         self._initialise(consumer.controller)
         self._watch.start(consumer)
-        draw_soon(consumer)
         self._solo = isinstance(consumer.pool, SoloPool)
         if self._scheduler is None:
             advise(self.app, consumer)
             self._scheduler = self.scheduler(hostname=self._hostname)
             self._scheduler.start()
+            self._reporter = Reporter(
+                lambda: self.driver.storage,
+                app=self.app,
+                consumer=consumer,
+                name=f"{self._hostname} {os.getpid()}",
+                interval=report_interval(self.driver.settings.dispatch_timeout),
+            )
+            self._reporter.start()
 
     def _on_consumer_end(self) -> None:
         self._watch.stop()
@@ -204,6 +232,9 @@ class CeleryRunner:
             self.note_unknown(refusal.detail, key)
 
     def _stop_scheduler(self) -> None:
+        if self._reporter is not None:
+            self._reporter.stop()
+            self._reporter = None
         if self._scheduler is not None:
             self._scheduler.stop()
             self._scheduler = None

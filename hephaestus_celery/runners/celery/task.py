@@ -80,13 +80,16 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
                 request.kwargs,
             )
             return
-        run_id, step, attempt, _ = hint
+        run_id, step, attempt, token = hint
         worker = Worker(hostname=request.hostname, task_id=request.id, exits=EXITS, signs=SIGNS)
         fence: str | None = getattr(request, FENCE, None)
         if fence is None:
             fence = secrets.token_hex(8)
             setattr(request, FENCE, fence)
-        claimed = self.runner.driver.claim(self.workflow_name, run_id, step, attempt, worker=worker, fence=fence)
+        lane = self.runner.lane_of(request.delivery_info or {})
+        claimed = self.runner.driver.claim(
+            self.workflow_name, run_id, step, attempt, worker=worker, fence=fence, lane=lane, token=token
+        )
         if isinstance(claimed, Refusal):
             setattr(request, REFUSAL, claimed.reason.value)
             self._note(claimed, run_id, step)

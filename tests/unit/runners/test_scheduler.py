@@ -165,6 +165,34 @@ def test_a_message_that_can_not_be_sent_is_sent_later(make_driver, start, schedu
     assert "a router's" in caplog.text
 
 
+class Unread(MemoryStorage):
+    """A memory that notes which runs are read."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.loaded = []
+
+    def load(self, run_id):
+        self.loaded.append(run_id)
+        return super().load(run_id)
+
+
+def test_the_rescue_of_a_message_is_told_without_its_run(make_driver, start, schedule):
+    soon = timedelta(milliseconds=1)
+    storage = Unread(lease=timedelta(hours=1), dispatch_timeout=soon)
+    driver = make_driver(storage, lease=HOUR, dispatch_timeout=0.001)
+    message = start(driver)
+    with EventCapture() as events:
+        running = schedule(driver)
+        running.wait(2)  # the first was told by then
+        running.scheduler.stop()
+    [first, *_] = events.of(("hephaestus", "step", "rescue"))
+    assert (first.metadata["instance_id"], first.metadata["step_key"]) == ("orderid::a1", "a")
+    assert first.metadata["reason"] == RESCUE_REASONS[Due.REDISPATCH]
+    assert storage.loaded == []
+    assert driver.storage.history(message.run_id)[0].sequence == first.metadata["sequence"]
+
+
 def test_a_run_that_can_not_be_rescued_stops_no_other(make_driver, start, schedule, caplog):
     driver = make_driver(lease=0.001, dispatch_timeout=HOUR)
     broken, sound = (start(driver, value) for value in ("a1", "a2"))

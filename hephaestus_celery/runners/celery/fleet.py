@@ -1,0 +1,216 @@
+"""Queues and workers of an application: where a message goes, where it came from, how much waits, who holds what."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from celery import Celery
+from celery.app.routes import MapRoute
+from celery.worker import state
+from celery.worker.request import Request
+from kombu.exceptions import OperationalError
+
+from hephaestus_celery import clock
+from hephaestus_celery.core.lanes import Lane
+from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.runners.base import Message
+from hephaestus_celery.runners.celery.dispatch import argsrepr, connect, options_of
+from hephaestus_celery.runners.celery.task import StepTask
+from hephaestus_celery.runners.fleet import BrokerAwayError, Holdings, attempt_of
+from hephaestus_celery.runners.lane_watch import all_holdings
+from hephaestus_celery.storage.base import Storage
+
+logger = logging.getLogger("hephaestus_celery")
+
+MOST_LISTED = 500
+"""Messages that a worker lists in a report; of the tasks of others it says only that there are many."""
+_REPORTS = 3  # that may be missed before a worker counts as gone
+_IDLE = 10.0  # seconds, at least, until a report is repeated that says that nothing is held: such a worker may be gone unnoticed
+
+
+class LaneFinder:
+    """Tells the lane that a message goes to, as the application's routing says it; None where that is not a queue's."""
+
+    def __init__(self, app: Celery, *, default_queue: str | None) -> None:
+        self._app = app
+        self._default_queue = default_queue
+        self._known: dict[tuple[object, ...], str | None] = {}
+        self.are_fixed = all(isinstance(route, MapRoute) for route in cast("Any", app.amqp.router).routes)
+
+    def find(self, message: Message) -> str | None:
+        """The lane of a message; routers that are functions are asked each time."""
+        kind = message.workflow, message.step, message.queue, message.priority
+        if not self.are_fixed:
+            return self._ask(message)
+        if kind not in self._known:
+            self._known[kind] = self._ask(message)
+        return self._known[kind]
+
+    def _ask(self, message: Message) -> str | None:
+        arguments = [message.run_id, message.step, message.attempt, message.token]
+        task: Any = cast("Any", self._app).tasks.get(message.task_name)
+        chosen = options_of(message, task, self._default_queue)
+        try:
+            options = cast("Any", self._app.amqp.router).route(chosen, message.task_name, arguments, {})
+            queue, priority = options.get("queue"), options.get("priority")
+            if queue is None:
+                return lane_of(self._app, {**options, "priority": priority})
+            return str(Lane(str(getattr(queue, "name", queue)), int(priority or 0)))
+        except Exception:  # routers are the user's code; what is wrong is told when the message is sent
+            logger.debug("it is not known where %s goes", argsrepr(message), exc_info=True)
+            return None
+
+
+def lane_of(app: Celery, delivery: Mapping[str, Any]) -> str | None:
+    """The lane that a message came from, by its ``delivery_info``; None where that does not name one queue."""
+    exchange, key, priority = delivery.get("exchange"), delivery.get("routing_key"), delivery.get("priority")
+    if not isinstance(key, str):
+        return None
+    if exchange:
+        queues: Mapping[str, Any] = cast("Any", app.amqp.queues)
+        found = [name for name, queue in list(queues.items()) if _is_bound(queue, exchange, key)]
+        if len(found) != 1:
+            return None
+        key = found[0]
+    return str(Lane(key, priority if isinstance(priority, int) else 0))
+
+
+def _is_bound(queue: Any, exchange: str, key: str) -> bool:
+    return queue.exchange is not None and queue.exchange.name == exchange and queue.routing_key == key
+
+
+class CeleryFleet:
+    """The workers of an application, as they report, and its broker."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def holdings(self, storage: Storage) -> Sequence[Holdings]:
+        """What each living worker holds."""
+        return all_holdings(storage)
+
+    def length(self, lane: Lane) -> int | None:
+        """How many messages wait in the queue, on Redis those of the priority alone."""
+        with self._app.connection_for_read() as connection:
+            transport = connection.transport
+            try:
+                connect(connection)
+                channel: Any = connection.default_channel
+                if transport.driver_type == "redis":
+                    listed = channel._q_for_pri(lane.queue, lane.priority)  # noqa: SLF001 - kombu tells it in no other way
+                    return channel.client.llen(listed)
+                return channel.queue_declare(lane.queue, passive=True).message_count
+            except transport.channel_errors:
+                return 0  # there is no such queue
+            except (OperationalError, OSError, *transport.connection_errors) as error:
+                raise BrokerAwayError(str(error)) from error
+
+
+class Reporter:
+    """A thread of a worker's main process that says what the worker holds, every ``interval`` seconds.
+
+    Apart from the scheduler's: that may be kept by a broker that is away, and a worker that is silent counts as gone.
+    """
+
+    def __init__(
+        self, storage: Callable[[], Storage], *, app: Celery, consumer: Any, name: str, interval: float
+    ) -> None:
+        self._storage = storage
+        self._app, self._consumer = app, consumer
+        self._name = name
+        self._interval = interval
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="hephaestus-reports", daemon=True)
+        self._said: Holdings | None = None
+        self._said_at = 0.0
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it; the worker counts as gone."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(5)
+
+    def _run(self) -> None:
+        storage: Storage | None = None
+        while True:
+            gone = self._stopping.is_set()
+            try:
+                storage = storage or self._storage().separate()
+                if gone:
+                    storage.report(self._name, None, lifetime=0)
+                else:
+                    self._say(storage, holdings_of(self._app, self._consumer))
+            except StorageError as error:
+                logger.debug("what this worker holds can't be reported: %s", error)
+            except Exception:  # what is looked into here is Celery's own
+                logger.exception("what this worker holds can't be told")
+            if gone:
+                break
+            self._stopping.wait(self._interval)
+        if storage is not None:
+            storage.close()
+
+    def _say(self, storage: Storage, holdings: Holdings) -> None:
+        now = clock.monotonic_ns() / 1e9
+        idle = not (holdings.messages or holdings.many)
+        interval = max(_IDLE, 10 * self._interval) if idle else self._interval
+        if idle and holdings == self._said and now - self._said_at < interval:
+            return
+        storage.report(self._name, holdings.encode(), lifetime=int(_REPORTS * interval * 1e6))
+        self._said, self._said_at = holdings, now
+
+
+def holdings_of(app: Celery, consumer: Any) -> Holdings:
+    """What a worker has taken of messages of ours and not begun with; safe beside the threads that change it."""
+    messages: set[str] = set()
+    many: set[str] = set()
+    counts: Counter[str] = Counter()
+
+    def note(request: Any, number: int = 1) -> None:
+        lane = lane_of(app, request.delivery_info or {})
+        if lane is not None:
+            counts[lane] += number
+
+    for request in _requests(consumer):
+        if not isinstance(request.task, StepTask):
+            continue
+        if len(messages) < MOST_LISTED:
+            messages.add(attempt_of(request.id))
+        else:
+            many.add(request.name)
+        if request not in state.active_requests:
+            note(request)
+    # With a rate limit a worker takes all that there is, and keeps it: tens of thousands, maybe.
+    for name, bucket in list(consumer.task_buckets.items()):
+        waiting = list(bucket.contents) if bucket is not None else []
+        if not waiting or not isinstance(app.tasks.get(name), StepTask):
+            continue
+        if len(waiting) + len(messages) <= MOST_LISTED:
+            messages.update(attempt_of(request.id) for request, _ in waiting)
+        else:
+            many.add(name)
+        note(waiting[0][0], len(waiting))
+    queues: Any = app.amqp.queues
+    return Holdings(
+        queues=frozenset(list(queues.consume_from)),
+        messages=frozenset(messages),
+        many=frozenset(many),
+        counts=dict(counts),
+    )
+
+
+def _requests(consumer: Any) -> Iterator[Any]:
+    # list() of a dictionary's values is one step for other threads.
+    yield from list(state.requests.values())
+    for waiting in list(getattr(getattr(consumer.timer, "schedule", None), "queue", ())):
+        arguments = getattr(waiting.entry, "args", None) or (None,)
+        if isinstance(arguments[0], Request):
+            yield arguments[0]

@@ -1,0 +1,85 @@
+"""A backlog is not a loss: what waits is never sent again for waiting, and what is lost in the middle of it is found."""
+
+from __future__ import annotations
+
+import flows
+import pytest
+from stage import Stage, eventually
+
+EACH = 30
+BACKLOG = (flows.Linear, flows.One, flows.Nine, flows.Handover)
+"""Two queues and three priorities."""
+RATE_LIMITED = {"task_annotations": {"linear.a": {"rate_limit": "10/s"}}}
+
+
+@pytest.fixture
+def settings():
+    """Celery settings of the stage, other than its own."""
+    return {}
+
+
+@pytest.fixture
+def stage(broker_url, redis_url, namespace, tmp_path, settings):
+    """A stage whose messages are late after three tenths of a second."""
+    stage = Stage(
+        broker=broker_url,
+        state=redis_url,
+        namespace=namespace,
+        folder=tmp_path,
+        dispatch_timeout=0.3,
+        celery={"task_queue_max_priority": 10, **settings},
+    )
+    stage.drop_messages("express")
+    yield stage
+    stage.close()
+    print(stage.logs()[-6000:])
+
+
+def ended(stage, handles):
+    """The runs, when all of them have ended."""
+
+    def all_ended():
+        return len(stage.events("workflow.stop")) >= len(handles)
+
+    eventually(all_ended, timeout=60, what=f"{len(handles)} runs ended")
+    return [handle.get() for handle in handles]
+
+
+def sent_again(stage):
+    """The rescues that were told of messages."""
+    return [event for event in stage.events("step.rescue") if "not claimed" in event["metadata"]["reason"]]
+
+
+@pytest.mark.parametrize("settings", [{}, RATE_LIMITED], ids=["plain", "rate-limited"])
+def test_what_waits_is_never_sent_again(stage):
+    stage.start_workers(1, pool="solo", options=["-Q", "another"])  # it has the scheduler, and looks at what is late
+    handles = [
+        stage.hephaestus.start_instance(workflow, {"value": number}, id=f"i{number}")
+        for number in range(EACH)
+        for workflow in BACKLOG
+    ]
+    eventually(lambda: "no worker reports that it takes from it" in stage.logs(), what="the backlog was looked at")
+    for prefetch in ("1", "64"):
+        stage.start_workers(
+            1, concurrency=1, options=["-Q", f"{stage.namespace},express", "--prefetch-multiplier", prefetch]
+        )
+    assert {instance.status for instance in ended(stage, handles)} == {"completed"}
+    assert sent_again(stage) == []
+    assert stage.waiting_messages() == 0
+
+
+def test_what_a_killed_worker_had_taken_from_a_backlog_is_found_and_nothing_else_is_sent_again(stage, broker):
+    gate = stage.folder / "gate"
+    handles = [
+        stage.hephaestus.start_instance(flows.Gated, {"gate": str(gate)}, id=f"i{number}") for number in range(40)
+    ]
+    [victim] = stage.start_workers(1, concurrency=1, options=["--prefetch-multiplier", "8"])
+    eventually(stage.executions, what="the worker has begun")
+    eventually(lambda: stage.waiting_messages() <= 40 - 8, what="the worker has taken what it may")
+    taken = 40 - stage.waiting_messages()
+    victim.kill()
+    gate.touch()
+    stage.start_workers(1, concurrency=1)
+    assert {instance.status for instance in ended(stage, handles)} == {"completed"}
+    # RabbitMQ itself gives back what a worker had taken that is gone; the one that was begun is a lost attempt.
+    assert len(sent_again(stage)) == (taken - 1 if broker == "redis" else 0)

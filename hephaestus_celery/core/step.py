@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FunctionType
@@ -94,8 +94,11 @@ class Step:
         if "key" not in cls.__dict__:
             cls.key = snake_case(cls.__name__)
 
-    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result:
-        """Do the work and answer with :class:`Ok`, :class:`Async` or :class:`Error`; raising is failing."""
+    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result | Awaitable[Result]:
+        """Do the work and answer with :class:`Ok`, :class:`Async` or :class:`Error`; raising is failing.
+
+        An ``async def`` runs on the one event loop of its process, beside others, and is cancelled when its time is over.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no execute")
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.retry import seconds
 from hephaestus_celery.core.step import Async, Error, Ok, Step, StepConfig
 from hephaestus_celery.exceptions import StepFailedError
+from hephaestus_celery.runners import loops
 from hephaestus_celery.runners.failures import Failed, failed, shown
 from hephaestus_celery.storage import codec
 
@@ -42,18 +42,19 @@ def call(
     config: Callable[[], StepConfig],
     *,
     limit: int,
+    seconds_left: float | None = None,
     exits: tuple[type[BaseException], ...] = (),
     signs: tuple[type[BaseException], ...] = (),
 ) -> Answer:
     """Run ``step.execute`` to its end. Never raises what the step raises: raising is failing.
 
-    ``config`` gives the step's, as it was given to it; ``limit`` is the size that one value may have; ``exits`` and
-    ``signs`` are exceptions of the runner's: see :func:`~hephaestus_celery.runners.failures.failed`.
+    ``config`` gives the step's, as it was given to it; ``limit`` is the size that one value may have; ``seconds_left`` is
+    what an ``async def`` may take before it is cancelled; ``exits`` and ``signs`` are exceptions of the runner's: see :func:`~hephaestus_celery.runners.failures.failed`.
     """
     try:
         answer: object = step().execute(instance, config(), instance.context)
         if inspect.isawaitable(answer):
-            answer = asyncio.run(_awaited(answer))
+            answer = loops.run(answer, seconds=seconds_left)
     except BaseException as error:  # noqa: BLE001 - a step may raise anything, and all of it is a failed attempt
         return failed(error, exits=exits, signs=signs)
     try:
@@ -62,10 +63,6 @@ def call(
         return replace(failed(error), retry=False)
     except BaseException as error:  # noqa: BLE001 - mappings of the user's own may raise anything too
         return failed(error, exits=exits, signs=signs)
-
-
-async def _awaited(answer: Any) -> object:
-    return await answer
 
 
 def _checked(step: type[Step], answer: object, *, limit: int) -> Answer:

@@ -220,6 +220,7 @@ class Driver:
             scene.instance.apart(),  # whatever the step does to it, what is told and decided is of the run
             job.config,
             limit=self.settings.max_payload,
+            seconds_left=limit(scene.step),
             exits=worker.exits,
             signs=worker.signs,
         )

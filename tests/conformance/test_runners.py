@@ -11,7 +11,7 @@ from hephaestus_celery import Hephaestus
 from hephaestus_celery.telemetry.labels import reason_label
 from hephaestus_celery.testing import EventCapture
 
-RUNNERS = ["local", "celery-solo", "celery-prefork", "celery-threads"]
+RUNNERS = ["local", "celery-solo", "celery-prefork", "celery-threads", "celery-gevent", "celery-eventlet"]
 
 
 class LocalStage:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import os
 import signal
 import threading
-from datetime import UTC, datetime
+import time
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import recorder
@@ -519,3 +522,100 @@ class Track(Workflow):
     unique = Unique("track")
     versions = {1: TrackV1, 2: TrackV2}
     current = 2
+
+
+TASK: ContextVar[str] = ContextVar("task", default="none")
+"""The task that is being executed, as a receiver of the application's has it."""
+KEPT: dict[str, asyncio.Future[str]] = {}
+MEETINGS: dict[str, asyncio.Barrier] = {}
+
+
+class Meet(Recorded):
+    """Waits for another on the loop that it runs on, and keeps something for a later step that is bound to that loop."""
+
+    async def execute(self, instance, config, context):
+        recorder.note("executed", run_id=instance.run_id, step=self.key, value=None)
+        if context.initial["meet"]:
+            await asyncio.wait_for(MEETINGS.setdefault(instance.run_id, asyncio.Barrier(2)).wait(), 20)
+        loop = asyncio.get_running_loop()
+        KEPT[instance.run_id] = loop.create_future()
+        loop.call_later(0.05, KEPT[instance.run_id].set_result, "kept")
+        native = await asyncio.to_thread(threading.get_ident)
+        return Ok("done", {"task": TASK.get(), "elsewhere": native != threading.get_ident()})
+
+
+LEFT_MEET, RIGHT_MEET = Meet.named("left_meet"), Meet.named("right_meet")
+
+
+class MeetAgain(Recorded):
+    async def execute(self, instance, config, context):
+        return Ok("done", {"kept": await KEPT.pop(instance.run_id)})
+
+
+class Nested(FlakyStep):
+    """Fails twice; then it runs a loop of its own, as any code may."""
+
+    async def inner(self):
+        await asyncio.sleep(0)
+        return "nested"
+
+    def answer(self, instance, config, context):
+        super().answer(instance, config, context)
+        return Ok("done", {"inner": asyncio.run(self.inner())}) if instance.step_states[self.key].attempt == 3 else None
+
+
+class Voyage(Workflow):
+    """What a pool must be able to do: async steps at once and one after the other, sync ones, retries, waits."""
+
+    name = "voyage"
+    unique = Unique("voyage")
+    initial_step = A
+    transitions = {
+        (A, "done"): [LEFT_MEET, RIGHT_MEET],
+        (LEFT_MEET, "done"): MeetAgain,
+        (RIGHT_MEET, "done"): MeetAgain,
+        (MeetAgain, "done"): Nested,
+        (Nested, "done"): Ask,
+        (Ask, "approved"): (Wait, {"duration": timedelta(milliseconds=50)}),
+        (Ask, "declined"): Done,
+        (Wait, "timeout"): B,
+        (B, "done"): Done,
+    }
+
+
+class Dawdle(Recorded):
+    """Takes a minute, and says when it is told to stop."""
+
+    time_limit = 0.5
+    retry = RetryPolicy(max_attempts=1)
+
+    async def execute(self, instance, config, context):
+        try:
+            await asyncio.sleep(60)
+        finally:
+            recorder.note("stopped", run_id=instance.run_id)
+        return Ok("done")
+
+
+class Dawdles(Workflow):
+    name = "dawdles"
+    unique = Unique("dawdles")
+    initial_step = Dawdle
+    transitions = {(Dawdle, "done"): Done}
+
+
+class Compute(Recorded):
+    """Computes, and gives way to nothing."""
+
+    def answer(self, instance, config, context):
+        end = time.monotonic() + context.initial["seconds"]
+        while time.monotonic() < end:
+            pass
+        return Ok("done")
+
+
+class Computes(Workflow):
+    name = "computes"
+    unique = Unique("computes")
+    initial_step = Compute
+    transitions = {(Compute, "done"): Done}

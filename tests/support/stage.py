@@ -242,6 +242,10 @@ class Stage:
         """Each time that a step's body ran."""
         return recorder.read(self.folder, "executed")
 
+    def notes(self, kind: str) -> list[dict[str, Any]]:
+        """What steps noted of this kind."""
+        return recorder.read(self.folder, kind)
+
     def deliveries(self) -> list[dict[str, Any]]:
         """Each task's message that a worker took, where ``HEPHAESTUS_TEST_DELIVERIES`` is switched on."""
         return recorder.read(self.folder, "delivered")

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-import flows  # noqa: F401 - defines the workflows
+import flows
 import odd  # noqa: F401 - defines more of them
 import recorder
 from celery import Celery, signals
@@ -49,6 +49,11 @@ def broken_handler(*_: Any) -> None:
     raise RuntimeError("this handler is broken")
 
 
+def note_task(task_id: str = "", **_: Any) -> None:
+    """What an application keeps in a context variable while a task is executed."""
+    flows.TASK.set(task_id)
+
+
 def slow_receiver(sender: Any = None, **_: Any) -> None:
     """A receiver, or a handler, that takes its time before step a."""
     if getattr(sender, "name", "linear.a") == "linear.a":
@@ -65,6 +70,7 @@ app = make_app()
 hephaestus = Hephaestus(app)
 if os.environ.get("HEPHAESTUS_TEST_ROLE") == "worker":
     telemetry.attach_many("recorder", [*telemetry.events(), *telemetry.extension_events()], recorder.on_event)
+signals.task_prerun.connect(note_task, weak=False)
 if os.environ.get("HEPHAESTUS_TEST_TWICE"):
     signals.before_task_publish.connect(publish_twice, weak=False)
 if os.environ.get("HEPHAESTUS_TEST_DELIVERIES"):

@@ -23,7 +23,7 @@ from hephaestus_celery.runners.celery.advice import advise
 from hephaestus_celery.runners.celery.consumer import consumer_step
 from hephaestus_celery.runners.celery.dispatch import revoke, send
 from hephaestus_celery.runners.celery.fleet import CeleryFleet, LaneFinder, Reporter, lane_of
-from hephaestus_celery.runners.celery.pool import PoolWatch
+from hephaestus_celery.runners.celery.pool import PoolWatch, draw_soon
 from hephaestus_celery.runners.celery.sealing import Sealer
 from hephaestus_celery.runners.celery.task import StepTask, register
 from hephaestus_celery.runners.driver import Driver
@@ -191,6 +191,7 @@ class CeleryRunner:
         # Not in worker_init: the pool's first processes are forked by now. Again after each loss of the connection.
         self._initialise(consumer.controller)
         self._watch.start(consumer)
+        draw_soon(consumer)
         self._solo = isinstance(consumer.pool, SoloPool)
         if self._scheduler is None:
             advise(self.app, consumer)

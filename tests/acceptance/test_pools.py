@@ -1,0 +1,76 @@
+"""Every pool of Celery's does what a workflow needs: sync and async steps, retries, waits, time limits, leases, rescues."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import flows
+import pytest
+from stage import Stage, eventually
+
+LEASE = 1.0
+POOLS = ["prefork", "threads", "solo", "gevent", "eventlet"]
+SIDE_BY_SIDE = {"threads", "gevent", "eventlet"}
+pytestmark = pytest.mark.only_on("redis", why="pools know of no broker")
+
+
+@pytest.fixture
+def stage(broker_url, redis_url, namespace, tmp_path):
+    stage = Stage(
+        broker=broker_url, state=redis_url, namespace=namespace, folder=tmp_path, lease=LEASE, dispatch_timeout=5.0
+    )
+    yield stage
+    stage.close()
+    print(stage.logs()[-6000:])
+
+
+def executions(stage, step):
+    return [record for record in stage.executions() if record["step"] == step]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_pool_does_what_a_workflow_needs(stage, pool):
+    side_by_side = pool in SIDE_BY_SIDE
+    stage.start_workers(1, pool=pool, concurrency=4 if side_by_side else 1)
+    hephaestus = stage.hephaestus
+    # One after the other: greenlets that run loops of their own at the same time get into each other's way in any task.
+    for value in ("v1", "v2"):
+        handle = hephaestus.start_instance(flows.Voyage, {"meet": side_by_side, "value": 1}, id=value)
+        eventually(lambda handle=handle: handle.get().status == "waiting", what=f"{handle.id} waits")
+        handle.resume("approved")
+        instance = handle.wait(30)
+        assert instance.status == "completed"
+        results = instance.context.steps
+        for key in ("left_meet", "right_meet"):
+            assert results[key] == {"task": f"{handle.run_id}:{key}:1.1", "elsewhere": True}
+        assert (results["meet_again"], results["nested"]) == ({"kept": "kept"}, {"inner": "nested"})
+        outcomes = [entry.outcome for entry in handle.history() if entry.step == "nested"]
+        assert outcomes == ["retrying", "retrying", "completed"]
+        assert all(entry.kind != "rescue" for entry in handle.history())
+
+    # A step that computes keeps its lease, and a step that dawdles is told when its time is over.
+    computing = hephaestus.start_instance(flows.Computes, {"seconds": 2.5 * LEASE, "value": 1}, id="c1")
+    assert computing.wait(30).status == "completed"
+    assert [entry.kind for entry in computing.history()] == ["attempt", "attempt"]
+    dawdling = hephaestus.start_instance(flows.Dawdles, {"value": 1}, id="d1")
+    instance = dawdling.wait(30)
+    assert (instance.status, instance.failure.kind) == ("failed", "exit")
+    eventually(lambda: stage.notes("stopped"), what="the step that dawdles is cancelled")
+    assert hephaestus.start_instance(flows.Linear, {"value": 1}, id="after").wait(30).status == "completed"
+
+
+@pytest.mark.parametrize("pool", ["gevent", "eventlet"])
+def test_what_a_killed_worker_of_greenlets_had_is_done_by_another(stage, pool):
+    stage.start_workers(2, pool=pool, concurrency=2)
+    gate = {"gate": str(stage.folder / "gate")}
+    handles = [stage.hephaestus.start_instance(flows.Gated, gate, id=f"x{number}") for number in range(3)]
+    overran = stage.hephaestus.start_instance(flows.Overruns, {"gate": str(stage.folder / "none")}, id="o1").wait(30)
+    assert (overran.status, overran.failure.kind) == ("failed", "exit")
+    first = eventually(lambda: len(executions(stage, "gate")) == 3 and executions(stage, "gate")[0], what="executed")
+    os.kill(first["pid"], signal.SIGKILL)
+    (stage.folder / "gate").touch()
+    assert [handle.wait(30).status for handle in handles] == ["completed"] * 3
+    assert any(entry.kind == "rescue" for handle in handles for entry in handle.history())
+    assert {record["pid"] for record in executions(stage, "b")} != {first["pid"]}
+    (stage.folder / "none").touch()  # nobody could tell it to stop

@@ -335,7 +335,7 @@ class HandRun:
         client: Redis = self.storage._client
         entries = client.zrange(self.storage.keys.of_run(self.id).names[3], 0, -1, withscores=True)
         parts = [(member.decode().partition("|"), int(score)) for member, score in entries]
-        return {key: at for (run_id, _, key), at in parts if run_id == self.id and key}
+        return {key: at for (run_id, _, key), at in parts if run_id == self.id and key and key[0] != "|"}
 
     def lanes(self) -> dict[str, str]:
         """The lane of each step of this run that waits in one."""

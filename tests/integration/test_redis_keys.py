@@ -102,7 +102,7 @@ def test_a_finished_run_is_kept_for_its_retention(redis_url, namespace, drive, r
     # The scheduler prunes it in time; the lifetime of the keys is a little longer, for where none runs.
     assert all(3600 - 10 < client.ttl(name) <= 3600 + 60 for name in own.names[:3])
     at = run.load().finished_at
-    assert client.zscore(own.names[3], f"{run.id}|") == at + 3_600_000_000
+    assert client.zscore(own.names[3], f'{run.id}||["order::a","shop.Order"]') == at + 3_600_000_000
     storage.close()
 
 
@@ -112,7 +112,12 @@ def test_without_a_retention_a_finished_run_is_kept_for_ever(redis_url, namespac
     run.cancel()
     own = storage.keys.of_run(run.id)
     assert [client.ttl(name) for name in own.names[:3]] == [-1] * 3
-    assert client.exists(own.names[3]) == 0
+    assert [member.decode() for member in client.zrange(own.names[3], 0, -1)] == [
+        f'{run.id}||["order::a","shop.Order"]'
+    ]
+    client.zadd(own.names[3], {f'{run.id}||["order::a","shop.Order"]': 1})
+    drive(storage).tick()
+    assert run.load() is not None  # it is only looked whether it is still there
     storage.close()
 
 
@@ -234,3 +239,76 @@ def test_a_start_in_the_future_is_given_as_it_is(stand, redis_storage, client):
 
 def test_the_page_on_keys_is_what_the_catalogue_says():
     assert PAGE.read_text(encoding="utf-8") == keys.render()
+
+
+# Runs that are gone before a scheduler looks: expired while no worker ran, or evicted by a server that is full
+
+
+def busy_life(run, stage):
+    """Lead a run up to a stage, with everything that it can have on the way."""
+    if stage == "created":
+        return
+    run.deliver("go", keep=True)
+    run.schedule("b", delay=60_000_000)
+    run.claim("a", limit=60_000_000)
+    if stage in ("completed", "failed"):
+        run.complete("a") if stage == "completed" else run.fail("a")
+    if stage == "completed":
+        run.step("b")
+    if stage == "cancelled":
+        run.cancel()
+    if stage == "waiting":
+        run.suspend("a", accepts={"stop": "ok"}, timeout=60_000_000)
+    if stage == "resumed":
+        run.suspend("a", accepts={"stop": "ok"})
+        run.deliver("stop")
+    if stage == "resting":
+        run.retry("a", delay=60_000_000)
+
+
+STAGES = ("created", "claimed", "waiting", "resumed", "resting", "completed", "failed", "cancelled")
+
+
+@pytest.mark.parametrize("all_of_it", [True, False], ids=["all its keys", "its hash alone"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_that_is_gone_leaves_nothing_for_ever(stand, redis_storage, client, namespace, stage, all_of_it):
+    lane = {"lane": "3:fast"} if stage == "created" else {}
+    run = stand.start(tags=("fast", "a|b"), **lane)
+    busy_life(run, stage)
+    own = redis_storage.keys.of_run(run.id)
+    client.delete(*([*own.names[:3], own.names[4]] if all_of_it else own.names[:1]))
+    past = 1
+    for name in found(client, namespace):
+        if kind_of(name, namespace).pattern in ("due", "lanes") or "lane:" in name:
+            client.zadd(name, {member: past for member, _ in client.zscan_iter(name)})
+    for _ in range(3):
+        stand.tick()
+        for name in found(client, namespace):
+            if kind_of(name, namespace).pattern == "lanes":
+                client.zadd(name, {member: past for member, _ in client.zscan_iter(name)})
+    lasting = [name for name in found(client, namespace) if client.ttl(name) == -1]
+    assert {kind_of(name, namespace).pattern for name in lasting} <= {"seat"}
+    assert run.id not in str(client.hgetall(f"{namespace}:{{0}}:seat"))
+
+
+def test_a_run_that_is_still_there_is_looked_at_again_later(stand, redis_storage, client):
+    run = stand.start(tags=("fast",))
+    due = redis_storage.keys.of_run(run.id).names[3]
+    [entry] = [member for member, _ in client.zscan_iter(due) if b"||" in member]
+    before = redis_storage.now()
+    client.zadd(due, {entry: 1})
+    assert list(stand.tick().troubles) == []
+    assert client.zscore(due, entry) >= before + 86_400_000_000
+    assert run.load().status is Status.PENDING
+
+
+def test_the_index_of_an_id_has_a_lifetime_when_none_of_its_runs_is_active(stand, client, namespace):
+    name = f"{namespace}:{{0}}:index:id:order::a"
+    first, second = stand.start(scope="none"), stand.start(scope="none")
+    assert client.ttl(name) == -1
+    first.cancel()
+    assert client.ttl(name) == -1
+    second.cancel()
+    assert client.ttl(name) > 0
+    stand.start(scope="none")
+    assert client.ttl(name) == -1

@@ -76,7 +76,8 @@ CATALOGUE: tuple[KeyKind, ...] = (
         pattern="due",
         type="sorted set",
         lifetime="none: one per partition; an entry goes when its step moves on or its run is pruned",
-        meaning="what must happen by when, per step: the next attempt sent, a sign of life given, a wait over",
+        meaning="what must happen by when, per step: the next attempt sent, a sign of life given, a wait over; and per run: "
+        "pruned, or looked at once a day whether it is still there, with all that pruning needs",
     ),
     KeyKind(
         pattern="lane:<priority>:<queue>",
@@ -136,7 +137,7 @@ CATALOGUE: tuple[KeyKind, ...] = (
     KeyKind(
         pattern="index:id:<id>",
         type="sorted set",
-        lifetime="none: goes with its last entry; entries of pruned runs are dropped",
+        lifetime="`hephaestus_retention` after the end of the last active run of the id",
         meaning="runs of an instance id, by their start",
     ),
     KeyKind(

@@ -49,6 +49,8 @@ redis.call('HSET', active, p.run_id, cjson.encode({ scope = p.scope, family = p.
 redis.call('ZADD', prefix .. 'index:status:pending', moment, p.run_id)
 redis.call('ZADD', prefix .. 'index:family:' .. p.family, moment, p.run_id)
 redis.call('ZADD', prefix .. 'index:id:' .. p.id, moment, p.run_id)
+redis.call('PERSIST', prefix .. 'index:id:' .. p.id) -- until the last active run of the id has ended
+watch(p.id, p.family, p.tags, WATCH)
 for _, tag in ipairs(p.tags) do
   redis.call('ZADD', prefix .. 'index:tag:' .. tag, moment, p.run_id)
 end

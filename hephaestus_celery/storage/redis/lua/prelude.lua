@@ -351,11 +351,27 @@ local function ending(steps)
   return cjson.encode({ t1 = redis.call('HGET', run, 't1'), completed = completed })
 end
 
+-- The entry of a run itself in the due set, from its beginning on: when it is due, the run is pruned if its retention is
+-- over, or if it is gone, expired or evicted by then; else it is looked at again later. So it says all that pruning needs.
+local WATCH = 86400000000 -- microseconds
+local function watch(id, family, tags, delay)
+  local entry = { id, family }
+  for _, tag in ipairs(tags) do entry[#entry + 1] = tag end
+  redis.call('ZADD', due, text(steady() + delay), p.run_id .. '||' .. cjson.encode(entry))
+end
+
+-- How long a key is kept after the end of a run. The scheduler prunes it in time; where no scheduler runs, it still goes.
+local function expire(key)
+  redis.call('PEXPIRE', key, text(math.ceil(p.retention / 1000) + PRUNE_MARGIN))
+end
+
 -- The end of a run: its id is free, its timers are gone, its retention begins, those who wait are told. Gives its steps.
 local function finish(before, status, at)
   set_status(before, status)
   redis.call('HSET', run, 't1', text(at), 'act', 0, 'wai', 0)
-  redis.call('HDEL', prefix .. 'active:' .. redis.call('HGET', run, 'id'), p.run_id)
+  local about = redis.call('HMGET', run, 'id', 'family', 'tags')
+  local active = prefix .. 'active:' .. about[1]
+  redis.call('HDEL', active, p.run_id)
   local steps = all_steps()
   for _, step in ipairs(steps) do
     if step[2].s == 'active' or step[2].s == 'waiting' then
@@ -372,12 +388,10 @@ local function finish(before, status, at)
     if field == 'ek' then lasting[#lasting + 1] = taken_events() end
   end
   redis.call('PEXPIRE', answers, ANSWERS_LIFETIME)
+  watch(about[1], about[2], about[3] and cjson.decode(about[3]) or {}, p.retention > 0 and p.retention or WATCH)
   if p.retention > 0 then
-    redis.call('ZADD', due, text(steady() + p.retention), p.run_id .. '|')
-    for _, key in ipairs(lasting) do
-      -- The scheduler prunes it in time; where no scheduler runs, it still goes.
-      redis.call('PEXPIRE', key, text(math.ceil(p.retention / 1000) + PRUNE_MARGIN))
-    end
+    if redis.call('EXISTS', active) == 0 then lasting[#lasting + 1] = prefix .. 'index:id:' .. about[1] end
+    for _, key in ipairs(lasting) do expire(key) end
   end
   redis.call('PUBLISH', prefix .. 'finished:' .. p.run_id, status)
   return steps

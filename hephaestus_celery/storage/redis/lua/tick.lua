@@ -48,19 +48,34 @@ local function trouble(member, reason)
   troubles[#troubles + 1] = string.gsub(member .. ': ' .. told, '[^\32-\126]', '?')
 end
 
-local function prune(run_id, member)
+local STATUSES = { 'pending', 'running', 'waiting', 'completed', 'failed', 'cancelled' }
+
+-- A run whose retention is over, or that is gone. What its keys would say is in the entry too (see watch); entries of
+-- before that are empty.
+local function prune(run_id, member, about)
   local core = redis.call('HMGET', run, 'tags', 'st', 'family', 'id')
-  redis.call('ZREM', due, member)
-  if core[2] and not is_final(core[2]) then error('its run has not ended', 0) end
-  if core[2] then
-    for _, index in ipairs({ 'status:' .. core[2], 'family:' .. core[3], 'id:' .. core[4] }) do
-      redis.call('ZREM', prefix .. 'index:' .. index, run_id)
-    end
-    for _, tag in ipairs(core[1] and cjson.decode(core[1]) or {}) do
-      redis.call('ZREM', prefix .. 'index:tag:' .. tag, run_id)
+  local id, family, tags = core[4], core[3], core[1] and cjson.decode(core[1]) or {}
+  if about then
+    local kept = cjson.decode(about)
+    id, family, tags = kept[1], kept[2], { unpack(kept, 3) }
+    if core[2] and (not is_final(core[2]) or redis.call('PTTL', run) == -1) then
+      redis.call('ZADD', due, text(steady() + WATCH), member)
+      return
     end
   end
-  redis.call('DEL', run, start, history, answers, early_events(), taken_events())
+  redis.call('ZREM', due, member)
+  if core[2] and not is_final(core[2]) then error('its run has not ended', 0) end
+  if id then
+    for _, status in ipairs(core[2] and { core[2] } or STATUSES) do
+      redis.call('ZREM', prefix .. 'index:status:' .. status, run_id)
+    end
+    redis.call('ZREM', prefix .. 'index:family:' .. family, run_id)
+    redis.call('ZREM', prefix .. 'index:id:' .. id, run_id)
+    redis.call('HDEL', prefix .. 'active:' .. id, run_id)
+    for _, tag in ipairs(tags) do redis.call('ZREM', prefix .. 'index:tag:' .. tag, run_id) end
+  end
+  -- Freed by a thread of the server: of a long run that takes longer than a script may.
+  redis.call('UNLINK', run, start, history, answers, early_events(), taken_events())
 end
 
 local function hand_over(kind, core, key, step, sequence)
@@ -130,7 +145,7 @@ local function attend(member, at)
   at_run(run_id)
   local well, reason
   if key == '' then
-    well, reason = pcall(prune, run_id, member)
+    well, reason = pcall(prune, run_id, member, reference ~= '' and reference or nil)
   else
     well, reason = pcall(come_due, key, at, member, reference ~= '' and reference or nil)
   end

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
+from zoneinfo import ZoneInfo
 
 from hephaestus_celery.core.deferred import Deferred
 from hephaestus_celery.core.wording import named, shortened
@@ -104,6 +105,7 @@ def _scalar(value: object, path: str) -> Any:  # noqa: PLR0911 - one return per 
         case uuid.UUID() if type(value) is uuid.UUID:
             return value
         case dt.datetime() if type(value) is dt.datetime and _carries_zone(value):
+            _check_local(value, path)
             return value
         case dt.date() if type(value) is dt.date:
             return value
@@ -132,6 +134,20 @@ def _float(value: float, path: str) -> float:
 def _carries_zone(value: dt.datetime | dt.time) -> bool:
     # A time zone without a fixed offset (a ZoneInfo on a bare time) has nothing that isoformat could write.
     return value.tzinfo is None or value.utcoffset() is not None
+
+
+def _check_local(value: dt.datetime, path: str) -> None:
+    # A local time that is twice (or never) in its zone equals no time of another zone, whatever that says: it is read
+    # back equal only in the very zone, which must have a name that finds it again.
+    zone = value.tzinfo
+    if zone is None or value.utcoffset() == value.replace(fold=1 - value.fold).utcoffset():
+        return
+    if isinstance(zone, ZoneInfo) and zone.key and ZoneInfo(zone.key) is zone:
+        return
+    raise DataError(
+        f"{path} can't be carried: {named(value)} is there twice, or not at all, in its time zone, and would not be read "
+        "back equal; give it a zone of zoneinfo, ZoneInfo('Europe/Berlin'), or convert it to UTC"
+    )
 
 
 def _check_depth(path: str, depth: int) -> None:

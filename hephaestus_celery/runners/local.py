@@ -14,7 +14,7 @@ from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.fleet import Holdings, attempt_of
 from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
-from hephaestus_celery.runners.messages import left_to_others
+from hephaestus_celery.runners.messages import left_to_newer, left_to_others
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.base import Parcel, Refusal, Refused, Storage
 
@@ -115,6 +115,9 @@ class LocalRunner:
         finally:
             self._begun(message)
         if isinstance(job, Refusal):
+            if job.reason is Refused.NEWER_SCHEMA and job.detail not in self._noted:
+                self._noted.add(job.detail)
+                logger.warning("%s", left_to_newer(job.detail))
             if job.reason is Refused.UNKNOWN_VERSION and job.detail not in self._noted:
                 self._noted.add(job.detail)
                 logger.warning("%s", left_to_others(job.detail, message.step))

@@ -11,6 +11,7 @@ from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.core.retry import seconds
 from hephaestus_celery.core.step import is_key
 from hephaestus_celery.runners.base import Message
+from hephaestus_celery.storage.base import SCHEMA
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.graph import StepClass
@@ -43,6 +44,14 @@ def versions_with(workflow: str, step: str) -> list[int]:
     """The versions of a workflow that this process knows, those in which it has the step."""
     known = {version: WORKFLOWS.find(workflow, version) for version in WORKFLOWS.versions(workflow)}
     return [version for version, found in known.items() if found is not None and step in found.graph.by_key]
+
+
+def left_to_newer(schema: str) -> str:
+    """What a worker says, once, of runs that it can't read; ``schema`` is the ``detail`` of a ``NEWER_SCHEMA``."""
+    return (
+        f"there are runs that a newer hephaestus-celery has written (schema {schema}, this worker reads up to {SCHEMA}); "
+        "their steps are left to workers of that. Upgrade this one"
+    )
 
 
 def left_to_others(detail: str, step: str) -> str:

@@ -18,6 +18,18 @@ from hephaestus_celery.core.engine import Settlement
 from hephaestus_celery.core.identity import Scope
 from hephaestus_celery.core.lifecycle import Status
 from hephaestus_celery.core.run import Due, PendingResume, StepState, Verdict
+from hephaestus_celery.exceptions import StorageError
+
+SCHEMA = 1
+"""How runs are stored, from 1 up. A run bears the number that it was written with: who knows only older ones leaves it alone."""
+
+
+def written_by_newer(run: str, schema: int) -> StorageError:
+    """The error of who was asked for a run that it can't read."""
+    return StorageError(
+        f"run {run} was written by a newer hephaestus-celery (schema {schema}, this one reads up to {SCHEMA}); upgrade "
+        "this process"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +69,7 @@ class NewRun:
     header: str
     initial: str
     firsts: Sequence[FirstStep]
+    schema: int = SCHEMA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +161,7 @@ class ClaimRequest:
     Of a run with much data, or many steps, the claim brings what these ``predecessors`` gave, as long as that is little;
     ``limit`` is the step's time limit in microseconds, ``holder`` names the task that asks, ``worker`` the worker that
     executes it. ``lane`` is where the message came from, ``token`` which of the attempt's messages it was; None where that is
-    not known.
+    not known. ``schema`` is the newest that the worker can read: of a run that is newer, too, it is turned away.
     """
 
     run_id: str
@@ -162,6 +175,7 @@ class ClaimRequest:
     worker: str | None = None
     lane: str | None = None
     token: int | None = None
+    schema: int = SCHEMA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +201,7 @@ class Refused(StrEnum):
 
     UNKNOWN_RUN = "unknown_run"
     UNKNOWN_VERSION = "unknown_version"
+    NEWER_SCHEMA = "newer_schema"
     STALE = "stale"
     TAKEN = "taken"
     UNREADABLE = "unreadable"  # it was given, and failed: nothing can be made of what is stored
@@ -194,7 +209,10 @@ class Refused(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A claim that was not given; ``detail`` names the workflow and version for ``UNKNOWN_VERSION``."""
+    """A claim that was not given.
+
+    ``detail`` names the workflow and version for ``UNKNOWN_VERSION``, the run's schema for ``NEWER_SCHEMA``.
+    """
 
     reason: Refused
     detail: str = ""

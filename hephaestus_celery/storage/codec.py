@@ -1,7 +1,8 @@
 """Values as JSON text and back: ``decode(encode(x)) == x`` for all that :mod:`hephaestus_celery.core.context` lets in.
 
 Dates and their kin are written as ``{"$type": name, "value": text}``; a mapping of the user's that has the key
-``$type`` itself is wrapped the same way. Documents carry the version of their schema: an older one is upgraded when it
+``$type`` itself is wrapped the same way. A datetime of a zone of ``zoneinfo`` bears its key and is read back in it, also in
+an hour that is there twice (``fold``); where the zone is not known, or has changed since, with the offset it had. Documents carry the version of their schema: an older one is upgraded when it
 is read, a newer one is refused.
 """
 
@@ -14,30 +15,30 @@ import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hephaestus_celery.core.context import Context, check_mapping
 from hephaestus_celery.core.history import HistoryEntry
 from hephaestus_celery.core.instance import Failure, Instance
 from hephaestus_celery.core.registry import WORKFLOWS
-from hephaestus_celery.exceptions import DataError, InstanceNotFoundError, StorageError
-from hephaestus_celery.storage.base import Reader, RunSummary, StoredEntry, StoredRun
+from hephaestus_celery.exceptions import DataError, InstanceNotFoundError
+from hephaestus_celery.storage.base import SCHEMA, Reader, RunSummary, StoredEntry, StoredRun, written_by_newer
 from hephaestus_celery.storage.snapshot import Snapshot, in_order
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.workflow import Workflow
 
-SCHEMA = 1
 _MOST_DIGITS = 19  # of nanoseconds since the epoch, for centuries
 TAG = "$type"
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _READERS: Mapping[str, Callable[[Any], Any]] = {
-    "datetime": dt.datetime.fromisoformat,
-    "date": dt.date.fromisoformat,
-    "time": dt.time.fromisoformat,
-    "decimal": decimal.Decimal,
-    "uuid": uuid.UUID,
-    "mapping": dict,
+    "datetime": lambda item: _in_zone(dt.datetime.fromisoformat(item["value"]), item),
+    "date": lambda item: dt.date.fromisoformat(item["value"]),
+    "time": lambda item: dt.time.fromisoformat(item["value"]).replace(fold=item.get("fold", 0)),
+    "decimal": lambda item: decimal.Decimal(item["value"]),
+    "uuid": lambda item: uuid.UUID(item["value"]),
+    "mapping": lambda item: dict(item["value"]),
 }
 
 
@@ -94,10 +95,7 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
     """
     header = decode(run.header)
     if header["schema"] > SCHEMA:
-        raise StorageError(
-            f"run {header['run_id']} was written by a newer hephaestus-celery (schema {header['schema']}, this one "
-            f"reads up to {SCHEMA}); upgrade this process"
-        )
+        raise written_by_newer(header["run_id"], header["schema"])
     snapshot = Snapshot(run, run_id=header["run_id"], reader=reader)
     makers: dict[str, Callable[[], Any]] = {
         "runtime_metadata": lambda: _merged(snapshot),
@@ -216,14 +214,31 @@ def _merged(snapshot: Snapshot) -> dict[str, Any]:
     return merged
 
 
-def _tagged(item: object) -> dict[str, str]:
+def _in_zone(moment: dt.datetime, item: Mapping[str, Any]) -> dt.datetime:
+    fold = item.get("fold", 0)
+    if "zone" not in item:
+        return moment.replace(fold=fold)
+    try:
+        local = moment.replace(tzinfo=ZoneInfo(item["zone"]), fold=fold)
+    except (ZoneInfoNotFoundError, ValueError):
+        return moment
+    return local if local.utcoffset() == moment.utcoffset() else moment
+
+
+def _tagged(item: object) -> dict[str, object]:
     match item:
         case dt.datetime():
-            return {TAG: "datetime", "value": item.isoformat()}
+            zone = item.tzinfo.key if isinstance(item.tzinfo, ZoneInfo) and item.tzinfo.key else None
+            return {
+                TAG: "datetime",
+                "value": item.isoformat(),
+                **({"zone": zone} if zone else {}),
+                **({"fold": 1} if item.fold else {}),
+            }
         case dt.date():
             return {TAG: "date", "value": item.isoformat()}
         case dt.time():
-            return {TAG: "time", "value": item.isoformat()}
+            return {TAG: "time", "value": item.isoformat(), **({"fold": 1} if item.fold else {})}
         case decimal.Decimal():
             return {TAG: "decimal", "value": str(item)}
         case uuid.UUID():
@@ -254,7 +269,7 @@ def _escaped(value: Any) -> Any:
 
 def _untag(item: dict[str, Any]) -> Any:
     name = item.get(TAG)
-    return item if name is None else _READERS[name](item["value"])
+    return item if name is None else _READERS[name](item)
 
 
 def encode_entry(

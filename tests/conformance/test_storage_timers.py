@@ -530,7 +530,8 @@ def test_with_nothing_due_there_is_nothing_to_wait_for(stand):
     run = stand.start()
     run.wait_at("a")
     tick = stand.tick()
-    assert (tick.held, tick.next_in, tick.more, list(tick.entries)) == (True, None, False, [])
+    assert (tick.held, tick.more, list(tick.entries)) == (True, False, [])
+    assert tick.next_in is None or tick.next_in > 23 * HOUR  # a store that may lose runs looks once a day
 
 
 def test_a_tick_that_has_done_something_still_tells_what_comes_next(stand):

@@ -271,11 +271,11 @@ STAGES = ("created", "claimed", "waiting", "resumed", "resting", "completed", "f
 
 @pytest.mark.parametrize("all_of_it", [True, False], ids=["all its keys", "its hash alone"])
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_run_that_is_gone_leaves_nothing_for_ever(stand, redis_storage, client, namespace, stage, all_of_it):
+def test_a_run_that_is_gone_leaves_nothing_for_ever(stand, client, namespace, stage, all_of_it):
     lane = {"lane": "3:fast"} if stage == "created" else {}
     run = stand.start(tags=("fast", "a|b"), **lane)
     busy_life(run, stage)
-    own = redis_storage.keys.of_run(run.id)
+    own = stand.storage.keys.of_run(run.id)
     client.delete(*([*own.names[:3], own.names[4]] if all_of_it else own.names[:1]))
     past = 1
     for name in found(client, namespace):

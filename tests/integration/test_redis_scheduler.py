@@ -93,6 +93,13 @@ def test_a_seat_that_stands_still_is_taken_over(stand):
     assert stand.tick(owner="first").held is False
 
 
+def test_who_can_read_newer_runs_takes_the_seat_at_once(stand, client, seat):
+    stand.tick(owner="first")
+    client.hset(seat, "schema", 0)  # the first is older
+    assert stand.tick(owner="second").held is True
+    assert stand.tick(owner="first").held is False
+
+
 def test_who_resigns_leaves_the_seat_at_once(stand, redis_storage):
     stand.tick(owner="first")
     redis_storage.resign(owner="first")

@@ -29,7 +29,7 @@ from hephaestus_celery.runners.celery.task import StepTask, register
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.jobs import Worker
 from hephaestus_celery.runners.lane_watch import report_interval
-from hephaestus_celery.runners.messages import left_to_others, parse
+from hephaestus_celery.runners.messages import left_to_newer, left_to_others, parse
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.base import Parcel, Refusal, Refused
 
@@ -180,6 +180,12 @@ class CeleryRunner:
             self._noted.add(workflow)
             logger.warning("%s", left_to_others(workflow, step))
 
+    def note_newer(self, schema: str) -> None:
+        """Log, once per schema, that this worker leaves runs that are newer than itself to others."""
+        if schema not in self._noted:
+            self._noted.add(schema)
+            logger.warning("%s", left_to_newer(schema))
+
     def _worker_signals(self) -> list[tuple[Any, Callable[..., None]]]:
         return [
             (signals.worker_init, self._on_worker_init),
@@ -231,6 +237,8 @@ class CeleryRunner:
             return  # the next message of that task says so
         if isinstance(refusal, Refusal) and refusal.reason is Refused.UNKNOWN_VERSION:
             self.note_unknown(refusal.detail, key)
+        elif isinstance(refusal, Refusal) and refusal.reason is Refused.NEWER_SCHEMA:
+            self.note_newer(refusal.detail)
 
     def _stop_scheduler(self) -> None:
         if self._reporter is not None:

@@ -180,6 +180,8 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
                 )
             case Refused.UNKNOWN_VERSION:
                 self.runner.note_unknown(refusal.detail, step)
+            case Refused.NEWER_SCHEMA:
+                self.runner.note_newer(refusal.detail)
             case Refused.UNREADABLE:
                 pass  # the driver has said so
             case Refused.STALE | Refused.TAKEN:

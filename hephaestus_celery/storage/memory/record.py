@@ -8,6 +8,7 @@ from hephaestus_celery.core import run as transitions
 from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.core.run import Decision, RunState, Times, Verdict
 from hephaestus_celery.storage.base import (
+    SCHEMA,
     Complete,
     Fail,
     NewRun,
@@ -17,6 +18,7 @@ from hephaestus_celery.storage.base import (
     StoredEntry,
     StoredRun,
     Suspend,
+    written_by_newer,
 )
 
 
@@ -52,7 +54,8 @@ def decide(state: RunState, commit: Complete | Suspend | Retry | Fail, times: Ti
 
 
 def stored(record: Record) -> StoredRun:
-    """The run as the port gives it."""
+    """The run as the port gives it; ``StorageError`` for one that is newer than this code."""
+    _check_schema(record)
     state = record.state
     return StoredRun(
         header=record.new.header,
@@ -75,7 +78,8 @@ def stored(record: Record) -> StoredRun:
 
 
 def summary(record: Record) -> RunSummary:
-    """The run as a listing gives it."""
+    """The run as a listing gives it; ``StorageError`` for one that is newer than this code."""
+    _check_schema(record)
     new, state = record.new, record.state
     return RunSummary(
         id=new.instance_id,
@@ -90,6 +94,11 @@ def summary(record: Record) -> RunSummary:
         failed_step=state.failed_step,
         steps=dict(state.steps),
     )
+
+
+def _check_schema(record: Record) -> None:
+    if record.new.schema > SCHEMA:
+        raise written_by_newer(record.new.run_id, record.new.schema)
 
 
 def remember(record: Record, commit: Complete | Suspend | Retry | Fail, decision: Decision, now: int) -> None:

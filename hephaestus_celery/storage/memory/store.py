@@ -20,6 +20,7 @@ from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundEr
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import (
     RESCUE_REASONS,
+    SCHEMA,
     TURNED_AWAY,
     Cancellation,
     Candidates,
@@ -61,6 +62,7 @@ from hephaestus_celery.storage.memory.record import (
 )
 
 _NEVER = 1 << 62
+_LEFT = 5_000_000  # microseconds until what only newer code can do is looked at again
 _STEP = 500_000  # microseconds that a clock may differ before it counts as set
 
 
@@ -131,6 +133,9 @@ class MemoryStorage:
             record = self._runs.get(request.run_id)
             if record is None:
                 return Refusal(reason=Refused.UNKNOWN_RUN)
+            if record.new.schema > request.schema:
+                self._turn_away(record, request)
+                return Refusal(reason=Refused.NEWER_SCHEMA, detail=str(record.new.schema))
             if record.new.version not in request.versions:
                 self._turn_away(record, request)
                 return Refusal(reason=Refused.UNKNOWN_VERSION, detail=f"{record.new.name} version {record.new.version}")
@@ -299,6 +304,7 @@ class MemoryStorage:
             record = self._runs.get(run_id)
             if record is None:
                 raise InstanceNotFoundError(f"no run {run_id}")
+            stored(record)  # raises for one that is newer, which must not be changed
             times = self._times()
             decision = transitions.cancel(record.state, times=times)
             if decision.verdict is Verdict.STALE:
@@ -442,6 +448,9 @@ class MemoryStorage:
     def _come_due(self, run_id: str, member: str, worker: str) -> DueEntry | None:
         record = self._runs.get(run_id)
         key, _, reference = member.partition("|")
+        if record is not None and record.new.schema > SCHEMA:
+            self._due[run_id, member] = self._steady() + _LEFT
+            return None
         if record is None or reference:
             del self._due[run_id, member]
         if record is None:

@@ -12,6 +12,7 @@ from hephaestus_celery.core.engine import Settlement
 from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.core.run import Due, PendingResume, StepState, Verdict
 from hephaestus_celery.storage.base import (
+    SCHEMA,
     Cancellation,
     Claim,
     Commitment,
@@ -25,6 +26,7 @@ from hephaestus_celery.storage.base import (
     StoredEntry,
     StoredRun,
     Tick,
+    written_by_newer,
 )
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # json.dumps makes an encoder a call
@@ -54,12 +56,15 @@ def settlement_rows(settlement: Settlement) -> dict[str, list[int | str]]:
     return {key: [row.predecessors, *row.successors] for key, row in settlement.rows.items()}
 
 
-def read_run(fields: bytes, *, start: bytes) -> StoredRun:
-    """A run from its hash, as scripts pack it: see ``packed`` in ``prelude.lua``."""
-    return _read_run(_unpacked(fields), start.decode())
+def read_run(fields: bytes, *, start: bytes, run_id: str = "") -> StoredRun:
+    """A run from its hash, as scripts pack it: see ``packed`` in ``prelude.lua``.
+
+    ``StorageError``, naming the ``run_id``, for one that is newer than this code.
+    """
+    return _read_run(_unpacked(fields), start.decode(), run_id)
 
 
-def _read_run(values: Sequence[str], start: str) -> StoredRun:
+def _read_run(values: Sequence[str], start: str, run_id: str = "") -> StoredRun:
     kinds: dict[str, dict[str, str]] = {"s": {}, "r": {}, "m": {}, "c": {}}
     core: dict[str, str] = {}
     for name, value in zip(values[::2], values[1::2], strict=True):
@@ -67,6 +72,7 @@ def _read_run(values: Sequence[str], start: str) -> StoredRun:
             core[name] = value
         elif (found := kinds.get(name[0])) is not None:
             found[name[2:]] = value
+    _check_schema(core, run_id)
     finished, reason = core.get("t1"), core.get("cr")
     return StoredRun(
         header=core["h"],
@@ -90,10 +96,17 @@ def _read_run(values: Sequence[str], start: str) -> StoredRun:
     )
 
 
-def read_summary(fields: bytes, *, start: bytes) -> RunSummary:
-    """A row of a listing."""
+def _check_schema(core: Mapping[str, str], run_id: str) -> None:
+    schema = int(core.get("schema", "1"))
+    if schema > SCHEMA:
+        raise written_by_newer(run_id or core.get("id", ""), schema)
+
+
+def read_summary(fields: bytes, *, start: bytes, run_id: str) -> RunSummary:
+    """A row of a listing; ``StorageError``, naming the ``run_id``, for a run that is newer than this code."""
     texts = _unpacked(fields)
     found = dict(zip(texts[::2], texts[1::2], strict=True))
+    _check_schema(found, run_id)
     finished = found.get("t1")
     return RunSummary(
         id=found["id"],

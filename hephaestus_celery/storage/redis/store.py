@@ -20,6 +20,7 @@ from hephaestus_celery.core.lifecycle import Status
 from hephaestus_celery.core.run import StepState
 from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundError, StorageError
 from hephaestus_celery.storage.base import (
+    SCHEMA,
     Cancellation,
     Candidates,
     Claim,
@@ -43,6 +44,7 @@ from hephaestus_celery.storage.base import (
     StoredRun,
     Suspend,
     Tick,
+    written_by_newer,
 )
 from hephaestus_celery.storage.redis import documents
 from hephaestus_celery.storage.redis.connection import connect
@@ -144,6 +146,7 @@ class RedisStorage:
                 scope=run.scope,
                 tags=list(run.tags),
                 firsts=firsts,
+                schema=run.schema,
                 lanes={first.step: first.lane for first in run.firsts if first.lane is not None} or None,
                 dispatch_timeout=self._dispatch_timeout,
             ),
@@ -174,6 +177,7 @@ class RedisStorage:
                 step=request.step,
                 attempt=request.attempt,
                 fence=request.fence,
+                schema=request.schema,
                 versions=[str(version) for version in request.versions],
                 limit=request.limit,
                 holder=request.holder,
@@ -268,6 +272,7 @@ class RedisStorage:
                 owner=owner,
                 worker=worker,
                 op=operation,
+                schema=SCHEMA,
                 acknowledged=seat.acknowledged,
                 evict=seat.stands_still,
                 stepped=stepped or None,
@@ -297,7 +302,12 @@ class RedisStorage:
             "resend",
             self.keys.partition(partition),
             documents.parameters(
-                messages=rows, op=operation, lane=lane, worker=worker, dispatch_timeout=self._dispatch_timeout
+                messages=rows,
+                op=operation,
+                schema=SCHEMA,
+                lane=lane,
+                worker=worker,
+                dispatch_timeout=self._dispatch_timeout,
             ),
         )
         return documents.read_entries(reply)
@@ -352,12 +362,14 @@ class RedisStorage:
         reply = self._call(
             "cancel",
             run_id,
-            documents.parameters(run_id=run_id, op=operation, retention=self._retention),
+            documents.parameters(run_id=run_id, op=operation, schema=SCHEMA, retention=self._retention),
             entry,
             "" if reason is None else json.dumps(reason),
         )
         if reply[0] == b"unknown_run":
             raise InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")
+        if reply[0] == b"newer_schema":
+            raise written_by_newer(run_id, int(reply[1]))
         if reply[0] == b"stale":
             return None
         run = documents.read_run(reply[3], start=reply[2])
@@ -381,7 +393,7 @@ class RedisStorage:
 
     def _load(self, run_id: str, steps: Sequence[str]) -> StoredRun | None:
         reply = self._call("load", run_id, documents.parameters(run_id=run_id), *steps[:_MOST_CARRIED])
-        return documents.read_run(reply[1], start=reply[0]) if reply else None
+        return documents.read_run(reply[1], start=reply[0], run_id=run_id) if reply else None
 
     def read_initial(self, run_id: str) -> str:
         [text] = self._fields(run_id, ["i"])
@@ -595,7 +607,10 @@ class RedisStorage:
                 ),
             )
             position, more = reply[0].decode() or None, reply[1] == b"more"
-            found.extend((row[0].decode(), documents.read_summary(row[2], start=row[1])) for row in reply[2:])
+            found.extend(
+                (row[0].decode(), documents.read_summary(row[2], start=row[1], run_id=row[0].decode()))
+                for row in reply[2:]
+            )
             if len(found) == query.limit:
                 # The page is full, but the script may have stopped to look before it knew whether another one follows.
                 next_cursor = next_cursor or position

@@ -80,6 +80,63 @@ CARRIED = [
 ]
 
 
+# Local hours that are there twice, or not at all
+TURNS = [
+    ("Europe/Berlin", "2026-10-25T02:30"),
+    ("Europe/Berlin", "2026-03-29T02:30"),
+    ("America/New_York", "2026-11-01T01:30"),
+    ("Australia/Lord_Howe", "2026-04-05T01:45"),
+    ("Africa/Casablanca", "2026-02-15T02:30"),
+    ("Pacific/Apia", "2011-12-30T12:00"),
+    ("Europe/Dublin", "1971-10-31T02:30"),
+    ("Pacific/Chatham", "2026-04-05T03:00"),
+]
+
+
+@st.composite
+def turning_times(draw):
+    """Times near a turn of their zone, before and after it."""
+    zone, turn = draw(st.sampled_from(TURNS))
+    moment = dt.datetime.fromisoformat(turn) + dt.timedelta(
+        minutes=draw(st.integers(-180, 180)), microseconds=draw(st.integers(0, 999_999))
+    )
+    return moment.replace(tzinfo=ZoneInfo(zone), fold=draw(st.integers(0, 1)))
+
+
+@given(turning_times() | st.datetimes(timezones=st.timezones()) | st.datetimes() | st.times())
+def test_a_time_is_read_back_equal_in_its_zone_whatever_hour_it_is(moment):
+    assert check_value(moment, "context") == moment
+    read = codec.decode(codec.encode({"at": moment}))["at"]
+    assert read == moment
+    assert (read.tzinfo, read.fold, read.isoformat()) == (moment.tzinfo, moment.fold, moment.isoformat())
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+def test_a_local_time_of_an_hour_that_is_there_twice_is_refused_where_its_zone_has_no_name_to_find_it_by(fold):
+    zone = ZoneInfo.no_cache("Europe/Berlin")
+    twice = dt.datetime(2026, 10, 25, 2, 30, tzinfo=zone, fold=fold)
+    with pytest.raises(DataError, match=r"^context.at\[0\] can't be carried: .* is there twice, or not at all"):
+        check_value({"at": [twice]}, "context")
+    once = dt.datetime(2026, 10, 26, 2, 30, tzinfo=zone)
+    assert codec.decode(codec.encode(check_value(once, "context"))) == once
+
+
+def test_a_time_of_a_zone_that_is_not_known_here_is_read_with_its_offset():
+    text = codec.encode(dt.datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1))
+    elsewhere = codec.decode(text.replace("Europe/Berlin", "Mars/Olympus"))
+    assert elsewhere == dt.datetime(2026, 10, 25, 1, 30, tzinfo=dt.UTC)
+
+
+def test_a_time_of_a_zone_whose_rules_have_changed_is_read_as_the_moment_that_it_was():
+    written = '{"$type":"datetime","value":"2026-07-01T12:00:00+05:00","zone":"Europe/Berlin"}'
+    assert codec.decode(written) == dt.datetime(2026, 7, 1, 7, tzinfo=dt.UTC)
+
+
+def test_a_time_that_was_written_before_zones_were_is_read():
+    written = '{"$type":"datetime","value":"2026-07-01T12:00:00+02:00"}'
+    assert codec.decode(written) == dt.datetime(2026, 7, 1, 10, tzinfo=dt.UTC)
+
+
 def names(value):
     return repr(value)[:40].encode("ascii", "replace").decode()
 

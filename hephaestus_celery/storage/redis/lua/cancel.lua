@@ -1,8 +1,10 @@
 -- End a run at once. Steps that are being executed go on; their commits will be discarded.
 --   ARGV[3] history entry   ARGV[4] reason as JSON, or ''
---   reply: {verdict} or {'applied', facts, start, the run's fields (see carried), packed}
-local status = redis.call('HGET', run, 'st')
+--   reply: {verdict}, {'newer_schema', its number} or {'applied', facts, start, the run's fields (see carried), packed}
+local core = redis.call('HMGET', run, 'st', 'schema')
+local status = core[1]
 if not status then return { 'unknown_run' } end
+if is_newer(core[2]) then return { 'newer_schema', core[2] } end
 local facts = answered('|cancel', p.op)
 if not facts then
   if is_final(status) then return { 'stale' } end

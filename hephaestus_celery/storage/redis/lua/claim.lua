@@ -17,13 +17,17 @@ local function turn_away(step, status)
   if set and soon - at + steady() < tonumber(set) then set_soon(p.step, soon, at) end
 end
 
-local core = redis.call('HMGET', run, 'st', 'version', 'name', 'seq', 's:' .. p.step, 'sz', 'il')
+local core = redis.call('HMGET', run, 'st', 'version', 'name', 'seq', 's:' .. p.step, 'sz', 'il', 'schema')
 local status = core[1]
 if not status then return { 'unknown_run', '' } end
 
 local known = false
 for _, version in ipairs(p.versions) do
   if version == core[2] then known = true end
+end
+if is_newer(core[8]) then
+  pcall(function() turn_away(cjson.decode(core[5]), status) end) -- so far as it can be read
+  return { 'newer_schema', core[8] }
 end
 local step = core[5] and cjson.decode(core[5])
 if not known then

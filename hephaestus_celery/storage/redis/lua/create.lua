@@ -21,7 +21,8 @@ end
 
 local moment = text(at)
 local fields = { 'id', p.id, 'name', p.name, 'family', p.family, 'version', p.version,
-  'h', ARGV[3], 'i', ARGV[4], 'st', 'pending', 't0', moment, 'seq', 0, 'adv', 0, 'app', 0, 'act', #p.firsts, 'wai', 0 }
+  'h', ARGV[3], 'i', ARGV[4], 'schema', p.schema,
+  'st', 'pending', 't0', moment, 'seq', 0, 'adv', 0, 'app', 0, 'act', #p.firsts, 'wai', 0 }
 local bytes = 0
 for i, first in ipairs(p.firsts) do
   first.k, first.t = p.lanes and p.lanes[first[1]], sent_at(at)

@@ -42,6 +42,11 @@ if p.punctual then
   if ahead > p.patience or ahead < -STEP then return 'late' end
 end
 
+-- Whether a run was written by a newer version than the caller's: whose states it can't read, and leaves alone.
+local function is_newer(schema)
+  return schema and tonumber(schema) > p.schema
+end
+
 -- Go over to another run of the same partition, in scripts that see many.
 local function at_run(run_id)
   run, start, history = prefix .. 'run:' .. run_id, prefix .. 'start:' .. run_id, prefix .. 'history:' .. run_id
@@ -84,7 +89,7 @@ local function carried(size, large, steps, initial)
   local few = redis.call('HLEN', run) <= FEW
   local small = size and tonumber(size) <= SMALL
   if few and small and (initial or not large) then return redis.call('HGETALL', run) end
-  local names = { 'h', 'st', 't0', 't1', 'act', 'app', 'seq', 'fs', 'f', 'cr' }
+  local names = { 'h', 'schema', 'st', 't0', 't1', 'act', 'app', 'seq', 'fs', 'f', 'cr' }
   if initial or not large then names[#names + 1] = 'i' end
   if few then
     for _, field in ipairs(redis.call('HKEYS', run)) do

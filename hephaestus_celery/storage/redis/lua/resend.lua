@@ -7,8 +7,8 @@ local at = now()
 for _, message in ipairs(p.messages) do
   at_run(message[1])
   local key = message[2]
-  local status = redis.call('HGET', run, 'st')
-  local step = status and not is_final(status) and get_step(key)
+  local core = redis.call('HMGET', run, 'st', 'schema')
+  local step = core[1] and not is_final(core[1]) and not is_newer(core[2]) and get_step(key)
   if step and step.a == message[3] and awaits_claim(step) then
     if step.d == message[4] then
       leave_lane(key, step)

@@ -6,12 +6,12 @@
 --   p.evict: the beat at which the caller has seen the seat stand still   p.stepped: it has made sure that the clock was set
 --   reply: {verdict ('held', 'other', 'late'), beat of the seat, offset, microseconds until the next entry or '', more ('1'
 --   or '0'), entries, troubles, reports}, a report being what waits in a lane and may be lost
--- The seat is a hash: owner; beat, as far as it has come on the steady clock; offset of that clock; handed, the operation
+-- The seat is a hash: owner; schema, the newest that the owner can read: who can read newer ones takes the seat; beat, as far as it has come on the steady clock; offset of that clock; handed, the operation
 -- that handed something over, entries and reports.
 local seat = prefix .. 'seat'
-local held = redis.call('HMGET', seat, 'owner', 'beat', 'offset', 'handed')
+local held = redis.call('HMGET', seat, 'owner', 'beat', 'offset', 'handed', 'schema')
 local owner, beat, handed = held[1], held[2] or '', held[4] or ''
-if owner and owner ~= p.owner and p.evict ~= beat then return { 'other', beat } end
+if owner and owner ~= p.owner and p.evict ~= beat and p.schema <= tonumber(held[5] or '1') then return { 'other', beat } end
 
 -- The clock first: before anything is looked at that goes by it. It went back, or the caller knows that it went forward:
 -- taken back. It is further than the caller can tell from a call that was under way for long: nothing is done.
@@ -27,6 +27,7 @@ steady_now = at + offset
 beat = text(steady_now)
 
 local PUT_OFF = 60000000 -- microseconds until an entry whose run can't be read is looked at again
+local LEFT = 5000000 -- the same where a newer scheduler can, which takes the seat when it comes
 local entries, troubles, reports = {}, {}, {}
 
 -- What was handed over, and nobody has had; unless it has been done, or has come to nothing, since.
@@ -53,7 +54,8 @@ local STATUSES = { 'pending', 'running', 'waiting', 'completed', 'failed', 'canc
 -- A run whose retention is over, or that is gone. What its keys would say is in the entry too (see watch); entries of
 -- before that are empty.
 local function prune(run_id, member, about)
-  local core = redis.call('HMGET', run, 'tags', 'st', 'family', 'id')
+  local core = redis.call('HMGET', run, 'tags', 'st', 'family', 'id', 'schema')
+  if is_newer(core[5]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
   local id, family, tags = core[4], core[3], core[1] and cjson.decode(core[1]) or {}
   if about then
     local kept = cjson.decode(about)
@@ -97,7 +99,8 @@ local function fires(key, step, live, member, reference)
 end
 
 local function come_due(key, at, member, reference)
-  local core = redis.call('HMGET', run, 'st', 'name', 'version')
+  local core = redis.call('HMGET', run, 'st', 'name', 'version', 'schema')
+  if is_newer(core[4]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
   local live = core[1] and not is_final(core[1])
   local step = live and get_step(key)
   if reference and not fires(key, step, live, member, reference) then return end
@@ -163,7 +166,8 @@ local PIECE, LANES = 50, 2
 local function outstanding(member, passed)
   local run_id, key = string.match(member, '^([^|]+)|(.*)$')
   at_run(run_id)
-  local core = redis.call('HMGET', run, 'st', 'name', 'version', 's:' .. key)
+  local core = redis.call('HMGET', run, 'st', 'name', 'version', 's:' .. key, 'schema')
+  if is_newer(core[5]) then return {}, math.huge end -- stays where it is
   local step = core[4] and cjson.decode(core[4])
   if not step or not core[1] or is_final(core[1]) or not awaits_claim(step) then return nil end
   return { run = run_id, name = core[2], version = core[3], step = key, attempt = step.a, token = step.d, passed = passed },
@@ -253,7 +257,7 @@ local function list(values)
   return #values > 0 and cjson.encode(values) or '[]'
 end
 
-local kept = { 'owner', p.owner, 'beat', beat, 'offset', text(offset) }
+local kept = { 'owner', p.owner, 'schema', p.schema, 'beat', beat, 'offset', text(offset) }
 if #entries + #reports > 0 then
   for _, value in ipairs({ 'handed', p.op, 'entries', list(entries), 'reports', list(reports) }) do kept[#kept + 1] = value end
 elseif handed ~= '' then

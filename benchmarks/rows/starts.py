@@ -13,7 +13,7 @@ from benchmarks.contest import Contest, Measure, at_least, ratio
 from benchmarks.flows import CHAINS
 from benchmarks.stage import Stage, unique_queue
 from hephaestus_celery.storage.redis.connection import connect
-from hephaestus_celery.storage.redis.line import Line
+from hephaestus_celery.storage.redis.connections import Connections
 
 STEPS = 10
 _MESSAGE = 1200
@@ -27,7 +27,7 @@ def row(bench: Bench) -> Generator[Contest]:
         unrouted = Client(stage.url, namespace=queue, queue=queue)
         routed = Client(stage.url, namespace=queue)
         routed.app.conf.hephaestus_default_queue = queue
-        line = Line(connect(stage.url, timeout=timedelta(seconds=2), options={}))
+        direct = Connections(connect(stage.url, timeout=timedelta(seconds=2), options={}), most=1, patience=2)
         try:
             yield Contest(
                 title=f"starts of a chain of 10 steps by one client ({count} in a row)",
@@ -36,7 +36,9 @@ def row(bench: Bench) -> Generator[Contest]:
                     "ours": _pace(stage, queue, lambda: unrouted.start(CHAINS[STEPS]), count=count),
                     "chain": _pace(stage, queue, lambda: unrouted.canvas.chain(STEPS), count=count),
                     "ours, default_queue": _pace(stage, queue, lambda: routed.start(CHAINS[STEPS]), count=count),
-                    "pushing": _pace(stage, queue, lambda: line.call("LPUSH", queue, "x" * _MESSAGE), count=count),
+                    "pushing": _pace(
+                        stage, queue, lambda: direct.call("LPUSH", queue, "x" * _MESSAGE, fits=bool), count=count
+                    ),
                 },
                 lines=[
                     ratio("ours", "chain", budget=at_least(5)),
@@ -50,7 +52,7 @@ def row(bench: Bench) -> Generator[Contest]:
                 ],
             )
         finally:
-            line.close()
+            direct.close()
             unrouted.close()
             routed.close()
 

@@ -349,4 +349,11 @@ def _number(text: str | None) -> int | None:
 
 
 def _unpacked(packed: bytes) -> list[str]:
-    return packed.decode().split("\x1f")
+    head, _, body = packed.partition(b"\n")
+    texts: list[str] = []
+    start = 0
+    for length in head.partition(b" ")[2].split(b","):
+        end = start + int(length or 0)
+        texts.append(body[start:end].decode())
+        start = end
+    return texts

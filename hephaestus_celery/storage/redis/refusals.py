@@ -22,6 +22,14 @@ class NoPrimaryError(RedisError):
     """No Sentinel names a primary that is up."""
 
 
+class AllInUseError(RedisError):
+    """Every connection that this process may have is lent, and none came back in time."""
+
+
+class UnexpectedReplyError(RedisError):
+    """The server gave an answer to something else than what was asked."""
+
+
 _UNREACHED = "check hephaestus_state_backend and that the server is up"
 
 _BY_CODE = {
@@ -74,12 +82,9 @@ def explain(error: RedisError) -> str:
     code = code_of(error)
     if code is not None:
         return f"the state store refused ({told}); {_BY_CODE[code]}"
-    if isinstance(error, NoPrimaryError):
-        return (
-            f"the state store is out of reach: {error}. A failover takes some seconds; otherwise check the Sentinels that "
-            "hephaestus_state_backend names, and master_name and sentinel_kwargs (their own password and certificates) "
-            "in hephaestus_state_options"
-        )
+    own = _own(error)
+    if own is not None:
+        return own
     if isinstance(error, ResponseError):
         return f"the state store refused ({told})"
     if _CERTIFICATE.search(str(error)):
@@ -88,3 +93,20 @@ def explain(error: RedisError) -> str:
             "hephaestus_state_options name (ssl_ca_certs, ssl_certfile, ssl_keyfile), and what they are for"
         )
     return f"the state store did not answer ({told}); {_UNREACHED}"
+
+
+def _own(error: RedisError) -> str | None:
+    if isinstance(error, NoPrimaryError):
+        return (
+            f"the state store is out of reach: {error}. A failover takes some seconds; otherwise check the Sentinels that "
+            "hephaestus_state_backend names, and master_name and sentinel_kwargs (their own password and certificates) "
+            "in hephaestus_state_options"
+        )
+    if isinstance(error, AllInUseError):
+        return (
+            f"the state store was not asked: {error}, and none came back within hephaestus_state_timeout. Either it answers "
+            "slowly, or this process makes more calls at a time; max_connections in hephaestus_state_options allows more"
+        )
+    if isinstance(error, UnexpectedReplyError):
+        return f"the state store can't be understood: {error}; that connection is closed"
+    return None

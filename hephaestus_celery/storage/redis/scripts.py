@@ -3,18 +3,79 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Callable, Mapping
 from importlib import resources
-from typing import Any
+from typing import Any, TypeGuard
 
 from redis.exceptions import NoScriptError
 
-from hephaestus_celery.storage.redis.line import Line
+from hephaestus_celery.storage.redis.connections import Connections
 
 NAMES = (
     *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
     *("deliver", "cancel", "schedule", "unschedule", "tick", "resend", "resign"),
     *("load", "data", "candidates", "list", "report", "reports"),
 )
+
+
+def is_number(reply: Any) -> bool:
+    """A number."""
+    return type(reply) is int
+
+
+def is_texts(reply: Any) -> bool:
+    """A list of texts."""
+    return _is_list(reply) and all(type(part) is bytes for part in reply)
+
+
+def is_values(reply: Any) -> bool:
+    """A list of texts, None in the place of what there is not."""
+    return _is_list(reply) and all(part is None or type(part) is bytes for part in reply)
+
+
+def _is_numbers(reply: Any) -> bool:
+    return _is_list(reply) and all(type(part) is int for part in reply)
+
+
+def _is_word_or_texts(reply: Any) -> bool:
+    return type(reply) is bytes or is_texts(reply)
+
+
+def _is_texts_or_none(reply: Any) -> bool:
+    return reply is None or is_texts(reply)
+
+
+def _is_word(reply: Any) -> bool:
+    return type(reply) is bytes
+
+
+def _is_page(reply: Any) -> bool:
+    return _is_list(reply) and len(reply) > 1 and is_texts(reply[:2]) and all(is_texts(row) for row in reply[2:])
+
+
+def _is_list(reply: Any) -> TypeGuard[list[Any]]:
+    return type(reply) is list
+
+
+def _is_of(run_id: str, reply: Any) -> bool:
+    """Whether a run that comes packed, alone or as the last part of an answer, is this one."""
+    packed: Any = reply[-1] if _is_list(reply) and reply else reply
+    named = type(packed) is bytes and _PACKED.match(packed)
+    return not named or named[1] == run_id.encode()
+
+
+_PACKED = re.compile(rb"([0-9a-f]{8}-[0-9a-f-]{27}) [0-9,]*\n")
+
+_FORMS: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("schedule", "unschedule", "resign", "report"), is_number),
+    **dict.fromkeys(("create", "claim"), _is_word_or_texts),
+    "renew": _is_numbers,
+    "resend": _is_word,
+    "data": _is_texts_or_none,
+    "list": _is_page,
+}
+"""What each script answers with, if not with ``late``; those that are not named, with a list of texts."""
 
 
 class Scripts:
@@ -26,9 +87,19 @@ class Scripts:
         self.sources = {name: prelude + (folder / f"{name}.lua").read_text(encoding="utf-8") for name in NAMES}
         self._hashes = {name: hashlib.sha1(source.encode()).hexdigest() for name, source in self.sources.items()}  # noqa: S324 - Redis names scripts so
 
-    def call(self, line: Line, name: str, keys: list[str], args: list[str]) -> Any:
-        """Run a script; every script answers a repeat of its operation with its first answer."""
+    def call(
+        self, connections: Connections, name: str, keys: list[str], args: list[str], *, run_id: str | None = None
+    ) -> Any:
+        """Run a script; every script answers a repeat of its operation with its first answer.
+
+        With ``run_id`` a run that is given with the answer must be that one.
+        """
+        form = _FORMS.get(name, is_texts)
+
+        def fits(reply: Any) -> bool:
+            return (form(reply) and (run_id is None or _is_of(run_id, reply))) or reply == b"late"
+
         try:
-            return line.call("EVALSHA", self._hashes[name], len(keys), *keys, *args)
+            return connections.call("EVALSHA", self._hashes[name], len(keys), *keys, *args, fits=fits)
         except NoScriptError:
-            return line.call("EVAL", self.sources[name], len(keys), *keys, *args)
+            return connections.call("EVAL", self.sources[name], len(keys), *keys, *args, fits=fits)

@@ -13,7 +13,6 @@ from typing import Any, cast
 from redis import Redis
 from redis.exceptions import RedisError
 
-from hephaestus_celery import clock
 from hephaestus_celery.core.builtin import Done
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.lifecycle import Status
@@ -48,14 +47,14 @@ from hephaestus_celery.storage.base import (
 )
 from hephaestus_celery.storage.redis import documents
 from hephaestus_celery.storage.redis.connection import connect
+from hephaestus_celery.storage.redis.connections import MOST, Connections
+from hephaestus_celery.storage.redis.endings import Endings
 from hephaestus_celery.storage.redis.keys import Keys, indexes
-from hephaestus_celery.storage.redis.line import Line
 from hephaestus_celery.storage.redis.refusals import explain
-from hephaestus_celery.storage.redis.scripts import Scripts
+from hephaestus_celery.storage.redis.scripts import Scripts, is_number, is_texts, is_values
 from hephaestus_celery.storage.redis.seat import Seat
 from hephaestus_celery.storage.redis.steady_clock import Reading, SteadyClock
 
-_RECHECK = 1.0  # seconds after which a waiter looks for itself: a published message may be lost
 _TICK = 200  # entries of the due set that one script call does
 _PLACES = {"db", "host", "path", "port", "unix_socket_path"}
 _HASTY = 250_000  # microseconds that a tick is given at least
@@ -106,7 +105,12 @@ class RedisStorage:
         self.partitions = partitions
         self._bell: Any = None
         self._client: Redis = connect(url, timeout=timeout, options=options or {})
-        self._line = Line(self._client)
+        self._connections = Connections(
+            self._client, most=int((options or {}).get("max_connections", MOST)), patience=timeout.total_seconds()
+        )
+        self._endings = Endings(
+            self._client, ended=self._ended, channel=lambda run_id: self.keys.of_run(run_id).finished
+        )
         self._scripts = Scripts()
         self._clocks: dict[str, SteadyClock] = {}
         self._seats: dict[tuple[str, str], Seat] = {}
@@ -122,8 +126,8 @@ class RedisStorage:
 
     def now(self) -> int:
         with self._reached():
-            seconds, micros = self._client.time()  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
-        return seconds * 1_000_000 + micros
+            seconds, micros = self._connections.call("TIME", fits=is_texts)
+        return int(seconds) * 1_000_000 + int(micros)
 
     def create(self, run: NewRun) -> Sequence[DispatchStep]:
         parcels = [first.parcel for first in run.firsts if first.parcel is not None]
@@ -314,7 +318,8 @@ class RedisStorage:
 
     def outstanding(self, lane: str) -> int:
         with self._reached():
-            return sum(self._client.zcard(f"{prefix}lane:{lane}") for prefix in self.keys.all_partitions())
+            lanes = [("ZCARD", f"{prefix}lane:{lane}") for prefix in self.keys.all_partitions()]
+            return sum(self._connections.call_many(lanes, fits=is_number))
 
     def report(self, worker: str, holdings: str | None, *, lifetime: int) -> None:
         self._call_partition(
@@ -437,8 +442,9 @@ class RedisStorage:
         cursor = "0"
         while True:
             with self._reached():
-                following, page = self._line.call(
-                    "HSCAN", self.keys.of_run(run_id).run, cursor, "MATCH", "s:*", "COUNT", _MOST_NAMES
+                key = self.keys.of_run(run_id).run
+                following, page = self._connections.call(
+                    "HSCAN", key, cursor, "MATCH", "s:*", "COUNT", _MOST_NAMES, fits=_is_scan
                 )
             names = (name.decode()[2:] for name in page[::2])
             texts.update(zip(names, (text.decode() for text in page[1::2]), strict=True))
@@ -452,7 +458,7 @@ class RedisStorage:
 
     def _fields(self, run_id: str, names: Sequence[str]) -> list[str | None]:
         with self._reached():
-            values = self._line.call("HMGET", self.keys.of_run(run_id).run, *names)
+            values = self._connections.call("HMGET", self.keys.of_run(run_id).run, *names, fits=is_values)
         return [None if value is None else value.decode() for value in values]
 
     def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
@@ -467,7 +473,7 @@ class RedisStorage:
         while True:  # nothing is ever put in between, or taken out
             with self._reached():
                 key, start = self.keys.of_run(run_id).history, len(found)
-                lines = cast("list[bytes]", self._client.lrange(key, start, start + _PAGE - 1))
+                lines = self._connections.call("LRANGE", key, start, start + _PAGE - 1, fits=is_texts)
             found.extend(documents.read_entry(line) for line in lines)
             if len(lines) < _PAGE:
                 return found
@@ -488,24 +494,21 @@ class RedisStorage:
         return page, f"{page[-1][1].started_at}:{page[-1][0]}" if more and page else None
 
     def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
-        deadline = None if timeout is None else clock.monotonic_ns() + int(timeout * 1e9)
-        with self._reached(), self._client.pubsub(ignore_subscribe_messages=True) as listener:  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
-            listener.subscribe(self.keys.of_run(run_id).finished)
-            while True:
-                status = cast("bytes | None", self._client.hget(self.keys.of_run(run_id).run, "st"))
-                if status is None or Status(status.decode()).final:
-                    return True
-                left = _RECHECK if deadline is None else (deadline - clock.monotonic_ns()) / 1e9
-                patience = min(_RECHECK, left)
-                if patience <= 0:
-                    return False
-                _listen(listener, patience)
+        with self._reached():
+            return self._endings.wait(run_id, timeout=timeout)
+
+    def _ended(self, run_ids: Sequence[str]) -> list[bool]:
+        found = self._connections.call_many(
+            [("HMGET", self.keys.of_run(run_id).run, "st") for run_id in run_ids], fits=is_values
+        )
+        return [status is None or Status(status.decode()).final for [status] in found]
 
     def close(self) -> None:
         if self._bell is not None:
             self._bell.close()
             self._bell = None
-        self._line.close()
+        self._endings.close()
+        self._connections.close()
         self._client.close()
 
     def _hung_bell(self) -> Any:
@@ -622,7 +625,7 @@ class RedisStorage:
     def _call(self, script: str, run_id: str, parameters: str, *data: str, lists: Sequence[str] = ()) -> Any:
         # The lists of a broker are keys of the script: a user who may not touch them is refused before anything is done.
         keys = self.keys.of_run(run_id)
-        return self._ask(script, keys.prefix, [*keys.names, *lists], parameters, *data)
+        return self._ask(script, keys.prefix, [*keys.names, *lists], parameters, *data, run_id=run_id)
 
     def _call_partition(
         self, script: str, prefix: str, parameters: str, *data: str, patience: int | None = None
@@ -631,11 +634,18 @@ class RedisStorage:
         return self._ask(script, prefix, [f"{prefix}due"] * 5, parameters, *data, patience=patience)
 
     def _ask(
-        self, script: str, prefix: str, keys: list[str], parameters: str, *data: str, patience: int | None = None
+        self,
+        script: str,
+        prefix: str,
+        keys: list[str],
+        parameters: str,
+        *data: str,
+        patience: int | None = None,
+        run_id: str | None = None,
     ) -> Any:
         with self._reached():
             if script in _TIMELESS:
-                return self._scripts.call(self._line, script, keys, [prefix, parameters, *data])
+                return self._scripts.call(self._connections, script, keys, [prefix, parameters, *data], run_id=run_id)
             steady = self._clock(prefix)
             for _ in range(2):
                 now, offset = steady.now()
@@ -646,7 +656,7 @@ class RedisStorage:
                     patience=patience or self._patience,
                     punctual=script in _PUNCTUAL,
                 )
-                reply = self._scripts.call(self._line, script, keys, [prefix, timed, *data])
+                reply = self._scripts.call(self._connections, script, keys, [prefix, timed, *data], run_id=run_id)
                 if reply != b"late":
                     return reply
                 steady.look()  # nothing was done; the server's clock may have been set
@@ -658,13 +668,13 @@ class RedisStorage:
         return self._clocks[prefix]
 
     def _read_clock(self, prefix: str) -> Reading:
-        client: Any = self._client  # untyped in redis-py
-        with client.pipeline(transaction=False) as pipeline:
-            pipeline.hmget(f"{prefix}seat", "offset", "beat")
-            pipeline.time()
-            (offset, beat), (seconds, micros) = pipeline.execute()
+        (offset, beat), (seconds, micros) = self._connections.call_many(
+            [("HMGET", f"{prefix}seat", "offset", "beat"), ("TIME",)], fits=is_values
+        )
         return Reading(
-            time=seconds * 1_000_000 + micros, offset=int(offset or 0), beat=None if beat is None else int(beat)
+            time=int(seconds) * 1_000_000 + int(micros),
+            offset=int(offset or 0),
+            beat=None if beat is None else int(beat),
         )
 
     @contextmanager
@@ -673,6 +683,14 @@ class RedisStorage:
             yield
         except RedisError as error:
             raise StorageError(explain(error)) from error
+
+
+def _is_scan(reply: Any) -> bool:
+    match reply:
+        case [bytes(), page]:
+            return is_texts(page)
+        case _:
+            return False
 
 
 def _listen(listener: Any, patience: float) -> bool:

@@ -72,10 +72,15 @@ local function read_start()
   return ''
 end
 
--- A flat list as one string: a reply of many small ones costs its reader far more. Neither names nor JSON hold the
--- character between them, the unit separator.
+-- A flat list as one string: a reply of many small ones costs its reader far more. On its first line the run that it is
+-- of, and how long each value is; so nothing that a value holds can be taken for the end of one.
 local function packed(values)
-  return table.concat(values, '\31')
+  local lengths = {}
+  for i, value in ipairs(values) do
+    values[i] = tostring(value)
+    lengths[i] = #values[i]
+  end
+  return (p.run_id or '') .. ' ' .. table.concat(lengths, ',') .. '\n' .. table.concat(values)
 end
 
 -- What one reply carries of a run, so that no script takes long: data of SMALL bytes, the fields of FEW steps. `sz` counts

@@ -1,0 +1,156 @@
+"""Many waits of one process: one connection, one thread, and every end is heard of."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from stage import eventually
+
+from hephaestus_celery.embedded import EmbeddedServer
+from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.storage.redis.store import RedisStorage
+
+WAITS = 300
+
+
+@pytest.fixture
+def named_storage(redis_url, namespace):
+    """A storage whose connections bear its namespace as their name."""
+    storage = RedisStorage(redis_url, namespace=namespace, options={"client_name": namespace})
+    yield storage
+    storage.close()
+
+
+def connections_of(client, namespace):
+    return [each for each in client.client_list() if each["name"] == namespace]
+
+
+def listening(storage):
+    listener = storage._endings._listener
+    return listener is not None and len(listener._waiters)
+
+
+def test_hundreds_of_waits_share_one_connection_and_one_thread_and_all_end(drive, named_storage, client, namespace):
+    stand = drive(named_storage)
+    runs = [stand.start(instance_id=f"order::{number}") for number in range(WAITS)]
+    threads = threading.active_count()
+    with ThreadPoolExecutor(WAITS) as pool:
+        waits = [pool.submit(named_storage.wait_finished, run.id, timeout=60) for run in runs]
+        eventually(lambda: listening(named_storage) == WAITS, what="all wait")
+        subscribed = [each for each in connections_of(client, namespace) if int(each["sub"]) > 0]
+        assert len(subscribed) == 1
+        assert len([thread for thread in threading.enumerate() if thread.name == "hephaestus-waits"]) == 1
+        eventually(lambda: connections_of(client, namespace)[0], what="the server names them")
+        for run in runs:
+            run.cancel()
+        assert all(wait.result(30) for wait in waits)
+    assert threading.active_count() <= threads + 1
+
+
+def test_the_subscription_ends_when_nobody_waits(drive, named_storage, client, namespace):
+    run = drive(named_storage).start()
+    assert named_storage.wait_finished(run.id, timeout=0.05) is False
+    named_storage.close()
+    eventually(lambda: not connections_of(client, namespace), what="the connection is closed")
+    run.cancel()
+    assert named_storage.wait_finished(run.id, timeout=5) is True
+
+
+def test_two_waits_for_one_run_both_end(drive, named_storage):
+    run = drive(named_storage).start()
+    with ThreadPoolExecutor(3) as pool:
+        short = pool.submit(named_storage.wait_finished, run.id, timeout=0.2)
+        waits = [pool.submit(named_storage.wait_finished, run.id, timeout=30) for _ in range(2)]
+        assert short.result(10) is False
+        run.cancel()
+        assert [wait.result(10) for wait in waits] == [True, True]
+
+
+def test_a_wait_is_not_longer_than_it_may_be(drive, named_storage):
+    run = drive(named_storage).start()
+    began = time.monotonic()
+    assert named_storage.wait_finished(run.id, timeout=0.3) is False
+    assert 0.3 <= time.monotonic() - began < 2
+
+
+def test_an_end_is_heard_of_though_its_message_was_lost(drive, named_storage, client, namespace):
+    run = drive(named_storage).start()
+    with ThreadPoolExecutor(1) as pool:
+        wait = pool.submit(named_storage.wait_finished, run.id, timeout=30)
+        eventually(lambda: any(int(each["sub"]) for each in connections_of(client, namespace)), what="it listens")
+        client.hset(named_storage.keys.of_run(run.id).run, "st", "cancelled")  # and nobody publishes anything
+        assert wait.result(10) is True
+
+
+def test_a_connection_that_breaks_is_made_again_and_no_end_is_missed(drive, named_storage, client, namespace):
+    stand = drive(named_storage)
+    runs = [stand.start(instance_id=f"order::{number}") for number in range(20)]
+    with ThreadPoolExecutor(20) as pool:
+        waits = [pool.submit(named_storage.wait_finished, run.id, timeout=60) for run in runs]
+        for run in runs:
+            for each in connections_of(client, namespace):
+                client.client_kill_filter(_id=each["id"])
+            run.cancel()
+        assert all(wait.result(30) for wait in waits)
+
+
+def test_waits_are_told_when_the_server_is_gone_and_go_on_when_it_is_back(namespace, drive):
+    with EmbeddedServer() as server:
+        storage = RedisStorage(server.url, namespace=namespace, timeout=timedelta(seconds=0.5))
+        run = drive(storage).start()
+        with ThreadPoolExecutor(10) as pool:
+            waits = [pool.submit(storage.wait_finished, run.id, timeout=60) for _ in range(10)]
+            eventually(lambda: listening(storage), what="they wait")
+            os.kill(server._process.pid, signal.SIGSTOP)
+            for wait in waits:
+                with pytest.raises(StorageError):
+                    wait.result(20)
+            os.kill(server._process.pid, signal.SIGCONT)
+            eventually(lambda: reachable(storage), what="the server answers again")
+            wait = pool.submit(storage.wait_finished, run.id, timeout=60)
+            eventually(lambda: listening(storage), what="it waits")
+            run.cancel()
+            assert wait.result(20) is True
+        storage.close()
+
+
+def reachable(storage):
+    try:
+        return storage.now() > 0
+    except StorageError:
+        return False
+
+
+def test_an_interrupt_ends_a_wait_at_once(drive, named_storage):
+    run = drive(named_storage).start()
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    began = time.monotonic()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(KeyboardInterrupt):
+            named_storage.wait_finished(run.id, timeout=30)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - began < 5
+    assert listening(named_storage) == 0
+
+
+def test_a_forked_process_waits_on_a_connection_of_its_own(drive, named_storage):
+    stand = drive(named_storage)
+    mine, its = (stand.start(instance_id=f"order::{name}") for name in "ab")
+    with ThreadPoolExecutor(1) as pool:
+        wait = pool.submit(named_storage.wait_finished, mine.id, timeout=30)
+        eventually(lambda: listening(named_storage), what="the parent waits")
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if named_storage.wait_finished(its.id, timeout=20) else 1)
+        its.cancel()
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        mine.cancel()
+        assert wait.result(20) is True

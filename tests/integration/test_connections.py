@@ -157,8 +157,8 @@ def test_an_answer_to_something_else_is_refused_and_its_connection_closed(connec
 
 def test_an_answer_of_another_form_is_a_storage_error(redis_storage, monkeypatch):
     scripts = redis_storage._scripts
-    for kept in (scripts._hashes, scripts.sources):
-        monkeypatch.setitem(kept, "load", kept["report"])  # as if another's answer came
+    monkeypatch.setitem(scripts._hashes, "load", "0" * 40)
+    monkeypatch.setitem(scripts.sources, "load", "return 5")  # as if another's answer came
     with pytest.raises(StorageError, match="can't be understood: it answered something else than was asked"):
         redis_storage.load("01a225cd-52a0-77bb-a030-02c52f939482")
 

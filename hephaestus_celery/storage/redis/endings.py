@@ -7,7 +7,9 @@ look raises.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,29 +24,36 @@ from hephaestus_celery.storage.redis.connections import pack
 _LOOK = 1.0  # seconds between two looks, where few are waited for
 _LOOK_EACH = 0.005  # seconds more for each run: a thousand of them are looked at every five seconds
 _LINGER = 5.0  # seconds for which the connection is kept when nobody waits any more
-# What a connection raises that breaks; ValueError and AttributeError where redis-py has closed it for another thread, which
-# could not send on it, while this one reads.
-_BROKEN = (RedisError, OSError, ValueError, AttributeError)
 _SLICE = 500  # runs that one round trip looks at
 
 
 class _Waiter:
     """One wait. ``event`` is set at its end: the run has ended, or ``error`` says why that can't be known."""
 
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
+    def __init__(self, run_id: str, channel: str) -> None:
+        self.run_id, self.channel = run_id, channel
         # Made with the wait: gevent and eventlet may have put another kind in its place since this module was imported.
         self.event = threading.Event()
         self.error: RedisError | None = None
 
 
 class Endings:
-    """Tells when runs end. ``ended`` says for each of some runs whether it has; ``channel`` is where its end is published."""
+    """Tells when runs end.
+
+    ``ended`` says for each of some runs whether it has, ``channel`` is where its end is published; ``ring`` publishes on
+    ``bell``, a channel of this process, when the thread is to look for what has changed here.
+    """
 
     def __init__(
-        self, client: Redis, *, ended: Callable[[Sequence[str]], list[bool]], channel: Callable[[str], str]
+        self,
+        client: Redis,
+        *,
+        ended: Callable[[Sequence[str]], list[bool]],
+        channel: Callable[[str], str],
+        ring: Callable[[str], None],
+        bell: str,
     ) -> None:
-        self._pool: Any = client.connection_pool
+        self._make = lambda: _Listener(client.connection_pool, ended, ring, f"{bell}{secrets.token_hex(8)}")
         self._ended, self._channel = ended, channel
         self._guard = (os.getpid(), threading.RLock())
         self._listener: _Listener | None = None
@@ -54,9 +63,10 @@ class Endings:
         deadline = None if timeout is None else clock.monotonic_ns() + int(timeout * 1e9)
         if self._ended([run_id])[0]:
             return True
-        waiter = _Waiter(run_id)
+        waiter = _Waiter(run_id, self._channel(run_id))
         listener = self._listen_for(waiter)
         try:
+            listener.ring()
             left = None if deadline is None else max(0.0, (deadline - clock.monotonic_ns()) / 1e9)
             if not waiter.event.wait(left):
                 return False
@@ -70,7 +80,8 @@ class Endings:
         """Let go of the connection, once nobody waits any more."""
         listener = self._listener
         if listener is not None and listener.pid == os.getpid():
-            listener.dismiss()
+            with contextlib.suppress(RedisError):  # then it ends by itself
+                listener.dismiss()
 
     def _listen_for(self, waiter: _Waiter) -> _Listener:
         # A forked process has its parent's listener without its thread, and a lock that may be held for ever.
@@ -78,77 +89,70 @@ class Endings:
             self._guard, self._listener = (os.getpid(), threading.RLock()), None
         with self._guard[1]:
             if self._listener is None or not self._listener.add(waiter):
-                self._listener = _Listener(self._pool, self._ended, self._channel)
+                self._listener = self._make()
                 self._listener.add(waiter)
             return self._listener
 
 
 class _Listener:
-    """A thread that reads one connection; any thread may send on it."""
+    """A thread that has one connection to itself; others leave with it what they wait for, and ring its bell."""
 
-    def __init__(self, pool: Any, ended: Callable[[Sequence[str]], list[bool]], channel: Callable[[str], str]) -> None:
+    def __init__(
+        self, pool: Any, ended: Callable[[Sequence[str]], list[bool]], ring: Callable[[str], None], bell: str
+    ) -> None:
         self.pid = os.getpid()
-        self._pool, self._ended, self._channel = pool, ended, channel
+        self._pool, self._ended, self._ring, self._bell = pool, ended, ring, bell
         self._lock = threading.RLock()
         self._waiters: dict[str, list[_Waiter]] = {}  # by channel
-        self._connection: Any = None
-        self._heard = True  # since the last look
         self._until: int | None = None  # when it ends, while nobody waits
         self._over = False
         self._thread: threading.Thread | None = None
+        # Of the thread alone:
+        self._connection: Any = None
+        self._subscribed: set[str] = set()
+        self._heard = True  # anything at all since the last look
 
     def add(self, waiter: _Waiter) -> bool:
         """Wait for the end of a run; False when this listener has ended."""
-        channel = self._channel(waiter.run_id)
         with self._lock:
             if self._over:
                 return False
             self._until = None
-            known = channel in self._waiters
-            self._waiters.setdefault(channel, []).append(waiter)
+            self._waiters.setdefault(waiter.channel, []).append(waiter)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="hephaestus-waits", daemon=True)
                 self._thread.start()
-            elif not known:
-                self._send("SUBSCRIBE", channel)
         return True
+
+    def ring(self) -> None:
+        """Have the thread look for what is new; one that does not listen yet looks when it begins to."""
+        self._ring(self._bell)
 
     def forget(self, waiter: _Waiter) -> None:
         """A wait is over."""
-        channel = self._channel(waiter.run_id)
         with self._lock:
-            others = [other for other in self._waiters.get(channel, ()) if other is not waiter]
+            others = [other for other in self._waiters.get(waiter.channel, ()) if other is not waiter]
             if others:
-                self._waiters[channel] = others
+                self._waiters[waiter.channel] = others
                 return
-            if self._waiters.pop(channel, None) is not None:
-                self._send("UNSUBSCRIBE", channel)
+            self._waiters.pop(waiter.channel, None)
             if not self._waiters and self._until is None:
                 self._until = clock.monotonic_ns() + int(_LINGER * 1e9)
 
     def dismiss(self) -> None:
         """End soon, if nobody waits."""
         with self._lock:
-            if not self._waiters:
-                self._until = 0
-                self._send("PING")  # its answer wakes the thread
-
-    def _send(self, *command: str) -> None:
-        # Under the lock. A connection that is broken is the reader's to notice: it opens another, which hears everything.
-        if self._connection is not None:
-            try:
-                self._connection.send_packed_command([pack(command)], check_health=False)
-            except RedisError:
-                self._heard = False
+            if self._waiters:
+                return
+            self._until = 0
+        self.ring()
 
     def _run(self) -> None:
         look_at = clock.monotonic_ns()
         while not self._has_ended():
-            now = clock.monotonic_ns()
             try:
-                if self._connection is None:
-                    self._open()
-                fresh = self._heard_within(max(0.0, (look_at - now) / 1e9))
+                self._subscribe()
+                fresh = self._read(max(0.0, (look_at - clock.monotonic_ns()) / 1e9))
                 if clock.monotonic_ns() >= look_at:
                     look_at = self._look()
                 elif fresh:
@@ -163,20 +167,25 @@ class _Listener:
             self._over = self._until is not None and not self._waiters and clock.monotonic_ns() >= self._until
             return self._over
 
-    def _open(self) -> None:
-        # The protocol in which what is published comes like any other answer.
-        connection = self._pool.connection_class(**{**self._pool.connection_kwargs, "protocol": 2})
-        connection.connect()
+    def _subscribe(self) -> None:
+        """Hear what is waited for, and no more."""
         with self._lock:
-            self._connection, self._heard = connection, True
-            if self._waiters:
-                self._send("SUBSCRIBE", *self._waiters)
+            wanted = {self._bell, *self._waiters}
+        if self._connection is None:
+            # The protocol in which what is published comes like any other answer.
+            connection = self._pool.connection_class(**{**self._pool.connection_kwargs, "protocol": 2})
+            connection.connect()
+            self._connection, self._subscribed, self._heard = connection, set(), True
+        for command, channels in (
+            ("SUBSCRIBE", wanted - self._subscribed),
+            ("UNSUBSCRIBE", self._subscribed - wanted),
+        ):
+            if channels:
+                self._send(command, *channels)
+        self._subscribed = wanted
 
-    def _heard_within(self, patience: float) -> list[str]:
-        try:
-            return self._read(patience)
-        except _BROKEN as error:
-            raise LostConnectionError(str(error)) from error
+    def _send(self, *command: str) -> None:
+        self._connection.send_packed_command([pack(command)], check_health=False)
 
     def _read(self, patience: float) -> list[str]:
         """What has come within so many seconds; gives the channels on which everything is heard from now on."""
@@ -195,13 +204,12 @@ class _Listener:
 
     def _look(self) -> int:
         """Ask for the runs that are waited for, and for a sign of life on this connection; gives when to look again."""
-        with self._lock:
-            silent = not self._heard
-            channels = list(self._waiters)
-            self._heard = False
-            self._send("PING")
-        if silent:
+        if not self._heard:
             raise LostConnectionError("nothing was heard on the connection that ends of runs are told on")
+        self._heard = False
+        self._send("PING")
+        with self._lock:
+            channels = list(self._waiters)
         self._tell(channels)
         return clock.monotonic_ns() + int((_LOOK + _LOOK_EACH * len(channels)) * 1e9)
 
@@ -234,7 +242,6 @@ class _Listener:
         clock.sleep(0.05)
 
     def _hang_up(self) -> None:
-        with self._lock:
-            connection, self._connection = self._connection, None
+        connection, self._connection = self._connection, None
         if connection is not None:
             connection.disconnect()

@@ -147,6 +147,12 @@ CATALOGUE: tuple[KeyKind, ...] = (
         meaning="wakes the scheduler of the partition",
     ),
     KeyKind(
+        pattern="waits:<process>",
+        type="channel",
+        lifetime="no key: published by a process for itself, when it begins to wait for the end of a run",
+        meaning="wakes the thread that listens for all ends that the process waits for",
+    ),
+    KeyKind(
         pattern="finished:<run_id>",
         type="channel",
         lifetime="no key: published once, when the run ends",

@@ -109,7 +109,11 @@ class RedisStorage:
             self._client, most=int((options or {}).get("max_connections", MOST)), patience=timeout.total_seconds()
         )
         self._endings = Endings(
-            self._client, ended=self._ended, channel=lambda run_id: self.keys.of_run(run_id).finished
+            self._client,
+            ended=self._ended,
+            channel=lambda run_id: self.keys.of_run(run_id).finished,
+            ring=lambda bell: self._connections.call("PUBLISH", bell, "1", fits=is_number),
+            bell=f"{self.keys.partition(0)}waits:",
         )
         self._scripts = Scripts()
         self._clocks: dict[str, SteadyClock] = {}

@@ -30,7 +30,8 @@ class Settings:
     state_options: Mapping[str, Any] | None = field(
         default=None,
         metadata={
-            "effect": "Further keyword arguments for the client of the state store; with `sentinel://` it needs `master_name`."
+            "effect": "Further keyword arguments for the client of the state store; with `sentinel://` it needs `master_name`. "
+            "`max_connections` (50) is how many calls a process makes at a time, each on a connection; further ones wait."
         },
     )
     state_timeout: timedelta = field(

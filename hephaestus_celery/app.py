@@ -119,7 +119,7 @@ class Hephaestus:
         context that can't be carried, ``ValueError`` for a bad id or version, ``StorageError``.
         """
         if not _is_workflow(workflow):
-            raise ValueError(f"start needs a workflow class, not {workflow!r}")
+            raise ValueError(f"start needs a workflow class, not {shown(workflow)}")
         options = {"id": id, "context": context or {}, "telemetry_metadata": telemetry_metadata or {}}
         chosen = versioning.resolve(workflow, version=version, options=options)
         if getattr(chosen, "unique", None) is None:
@@ -199,7 +199,7 @@ class Hephaestus:
             raise DataError("step must be a step class or its key, not None")
         length = seconds(delay, name="delay")
         if length < 0:
-            raise ValueError(f"delay must not be negative: {delay!r}")
+            raise ValueError(f"delay must not be negative: {shown(delay)}")
         instance = self.get(id)
         if not can_time_out(instance, key):
             raise NotWaitingError(f"{instance.id} has no step {key!r} that 'timeout' leads on from")
@@ -229,7 +229,7 @@ class Hephaestus:
         when the run has ended already.
         """
         if reason is not None and not isinstance(reason, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DataError(f"reason must be a string or None, not {reason!r}")
+            raise DataError(f"reason must be a string or None, not {shown(reason)}")
         parts = self._resolved()
         run_id = self._run_id(id, workflow)
         cancelled = parts.storage.cancel(

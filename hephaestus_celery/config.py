@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from hephaestus_celery.core.retry import DEFAULT_RETRY, RetryPolicy, seconds
 from hephaestus_celery.core.spelling import misspelt, nearest
+from hephaestus_celery.core.wording import shown
 from hephaestus_celery.exceptions import ConfigurationError
 
 PREFIX = "hephaestus_"
@@ -124,7 +125,7 @@ UNSET: Any = object()
 
 
 def _refuse(name: str, wanted: str, value: object) -> ConfigurationError:
-    return ConfigurationError(f"{name} must be {wanted}, not {value!r}")
+    return ConfigurationError(f"{name} must be {wanted}, not {shown(value)}")
 
 
 def _duration(name: str, value: object) -> timedelta:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_TOLD = 100  # problems of one definition
+
 
 class HephaestusError(Exception):
     """Root of every error that this package raises on purpose (identity errors are plain ``ValueError``)."""
 
 
 class DefinitionError(HephaestusError):
-    """A workflow or step is not well defined. ``problems`` lists every problem found, one sentence each."""
+    """A workflow or step is not well defined. ``problems`` lists every problem found, one sentence each.
+
+    The message has the first hundred of them.
+    """
 
     def __init__(self, subject: str, problems: Iterable[str]) -> None:
         self.subject = subject
         self.problems = tuple(problems)
-        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        lines = "".join(f"\n  - {problem}" for problem in self.problems[:_TOLD])
+        if len(self.problems) > _TOLD:
+            lines += f"\n  and {len(self.problems) - _TOLD:,} more, which are in the problems of this error"
         super().__init__(f"{subject} is not well defined:{lines}")
 
     def __reduce__(self) -> tuple[type[DefinitionError], tuple[str, tuple[str, ...]]]:

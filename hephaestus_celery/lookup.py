@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hephaestus_celery.core.identity import is_run_id
+from hephaestus_celery.core.wording import listed, named, shortened
 from hephaestus_celery.core.workflow import Workflow
 from hephaestus_celery.exceptions import AmbiguousInstanceError, InstanceNotFoundError
 from hephaestus_celery.queries import read_query
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import Query, RunSummary, Storage
+
+_SHOWN = 300  # characters of an id: all of one that may be
 
 
 def find_run(storage: Storage, id: object, *, workflow: type[Workflow] | None) -> str:
@@ -20,7 +23,7 @@ def find_run(storage: Storage, id: object, *, workflow: type[Workflow] | None) -
     a UUID too. ``InstanceNotFoundError`` when there is none, ``AmbiguousInstanceError`` when several are active.
     """
     if not isinstance(id, str):
-        raise ValueError(f"an instance id must be a string, not {id!r} ({type(id).__name__})")
+        raise ValueError(f"an instance id must be a string, not {named(id)}")
     if is_run_id(id):
         if workflow is None or _belongs(storage, id, workflow):
             return id
@@ -34,11 +37,13 @@ def find_run(storage: Storage, id: object, *, workflow: type[Workflow] | None) -
         active = [run_id for run_id in active if _version(storage, run_id) == workflow.version]
     if len(active) > 1:
         raise AmbiguousInstanceError(
-            f"{id} names {len(active)} active runs ({', '.join(active)}); use a run id, or workflow=..."
+            f"{shortened(id, limit=_SHOWN)} names {len(active)} active runs ({listed(active)}); use a run id, or workflow=..."
         )
     chosen = active[0] if active else newest
     if chosen is None:
-        raise InstanceNotFoundError(f"no instance {id}; it was never started, or its retention is over")
+        raise InstanceNotFoundError(
+            f"no instance {shortened(id, limit=_SHOWN)}; it was never started, or its retention is over"
+        )
     return chosen
 
 

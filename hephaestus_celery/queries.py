@@ -38,7 +38,7 @@ def read_query(filters: Mapping[str, Any]) -> Query:
     statuses: frozenset[Status] = frozenset(Status)
     for name, value in filters.items():
         if name not in _READERS:
-            raise TypeError(f"list has no filter {name!r}; filters are {', '.join(_READERS)}")
+            raise TypeError(f"list has no filter {shown(name)}; filters are {', '.join(_READERS)}")
         if value is None:
             continue
         read = _READERS[name](name, value)

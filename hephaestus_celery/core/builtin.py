@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery.core.step import Async, Ok, Result, Step, StepConfig, is_name
+from hephaestus_celery.core.wording import shown
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.context import Context
@@ -85,13 +86,13 @@ class WaitForEvent(Step):
         if not is_name(config.get("event_name")):
             problems.append(
                 "config needs an event_name (a string of 1 to 100 characters without white space or |), "
-                f"not {config.get('event_name')!r}"
+                f"not {shown(config.get('event_name'))}"
             )
         timeout = config.get("timeout_ms")
         if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0):
-            problems.append(f"timeout_ms must be a number of milliseconds (an int, not negative), not {timeout!r}")
+            problems.append(f"timeout_ms must be a number of milliseconds (an int, not negative), not {shown(timeout)}")
         elif timeout is not None and timeout > timedelta.max // timedelta(milliseconds=1):
-            problems.append(f"timeout_ms is too long: {timeout!r}")
+            problems.append(f"timeout_ms is too long: {shown(timeout)}")
         problems.extend(_unknown(config, {"event_name", "timeout_ms"}))
         return problems
 
@@ -130,27 +131,29 @@ def wait_duration(config: StepConfig) -> timedelta:
     duration, unit = config["duration"], config.get("unit")
     if isinstance(duration, timedelta):
         if unit is not None:
-            raise ValueError(f"a duration that is a timedelta takes no unit ({unit!r})")
+            raise ValueError(f"a duration that is a timedelta takes no unit ({shown(unit)})")
         result = duration
     else:
         result = _from_units(duration, unit)
     if result < timedelta(0):
-        raise ValueError(f"duration must not be negative: {duration!r}")
+        raise ValueError(f"duration must not be negative: {shown(duration)}")
     return result
 
 
 def _from_units(duration: object, unit: object) -> timedelta:
     if isinstance(duration, bool) or not isinstance(duration, int):
-        raise ValueError(f"duration must be an int or a timedelta, not {duration!r}")
+        raise ValueError(f"duration must be an int or a timedelta, not {shown(duration)}")
     if not isinstance(unit, str) or unit not in UNITS:
-        raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {unit!r}")
+        raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {shown(unit)}")
     try:
         return duration * UNITS[unit]
     except OverflowError:
-        raise ValueError(f"duration is too long: {duration!r} {unit}s") from None
+        raise ValueError(f"duration is too long: {shown(duration)} {unit}s") from None
 
 
 def _unknown(config: Mapping[str, Any], known: set[str]) -> list[str]:
     return [
-        f"config has the unknown key {key!r} (known: {', '.join(sorted(known))})" for key in config if key not in known
+        f"config has the unknown key {shown(key)} (known: {', '.join(sorted(known))})"
+        for key in config
+        if key not in known
     ]

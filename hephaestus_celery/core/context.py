@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from hephaestus_celery.core.step import Step
 
 MAX_DEPTH = 64
+LONGEST_PATH = 200
+"""Characters of a path that a message shows."""
 MAX_DIGITS = 4300  # the length up to which Python turns text into an int by default
 _LARGEST = 10**MAX_DIGITS - 1
 _SMALLEST = -_LARGEST
@@ -52,7 +54,7 @@ class Context(Deferred):
 def check_mapping(value: object, path: str) -> dict[str, Any]:
     """A plain copy of ``value``, a mapping with string keys and values that can be carried; else :class:`DataError`."""
     if not isinstance(value, Mapping):
-        raise DataError(f"{path} must be a mapping with string keys, not {named(value)}")
+        raise DataError(f"{_place(path)} must be a mapping with string keys, not {named(value)}")
     return _mapping(cast("Mapping[object, object]", value), path, 0)
 
 
@@ -81,7 +83,7 @@ def _mapping(value: Mapping[object, object], path: str, depth: int) -> dict[str,
     result: dict[str, Any] = {}
     for key, item in value.items():
         if not isinstance(key, str):
-            raise DataError(f"{path} has the key {named(key)}; keys must be strings")
+            raise DataError(f"{_place(path)} has the key {named(key)}; keys must be strings")
         name = str.__str__(key)  # of a member of a str enum its value, which it equals
         result[name] = _value(item, f"{path}.{name}", depth + 1)
     return result
@@ -112,22 +114,22 @@ def _scalar(value: object, path: str) -> Any:  # noqa: PLR0911 - one return per 
         case dt.time() if type(value) is dt.time and _carries_zone(value):
             return value
         case tuple():
-            raise DataError(f"{path} is a tuple, which would be read back as a list; pass a list")
+            raise DataError(f"{_place(path)} is a tuple, which would be read back as a list; pass a list")
         case _:
             raise DataError(
-                f"{path} can't be carried: {named(value)}; allowed is JSON plus datetime, date, time, Decimal and UUID"
+                f"{_place(path)} can't be carried: {named(value)}; allowed is JSON plus datetime, date, time, Decimal and UUID"
             )
 
 
 def _int(value: int, path: str) -> int:
     if not _SMALLEST <= value <= _LARGEST:
-        raise DataError(f"{path} can't be carried: an int of more than {MAX_DIGITS} digits")
+        raise DataError(f"{_place(path)} can't be carried: an int of more than {MAX_DIGITS} digits")
     return value
 
 
 def _float(value: float, path: str) -> float:
     if not math.isfinite(value):
-        raise DataError(f"{path} can't be carried: {value!r} is no JSON number")
+        raise DataError(f"{_place(path)} can't be carried: {value!r} is no JSON number")
     return value
 
 
@@ -152,4 +154,8 @@ def _check_local(value: dt.datetime, path: str) -> None:
 
 def _check_depth(path: str, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise DataError(f"{shortened(path)} is nested deeper than {MAX_DEPTH} levels (or contains itself)")
+        raise DataError(f"{_place(path)} is nested deeper than {MAX_DEPTH} levels (or contains itself)")
+
+
+def _place(path: str) -> str:
+    return shortened(path, limit=LONGEST_PATH)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from hephaestus_celery.core.graph import Graph
 
+MOST_EDGES, MOST_TEXT = 500, 50_000
+"""What Mermaid draws unless it is told otherwise (``maxEdges``, ``maxTextSize``)."""
+
 
 def to_mermaid(graph: Graph) -> str:
-    """A Mermaid flowchart: nodes in topological order, dotted arrows where a ``@route`` chooses."""
+    """A Mermaid flowchart: nodes in topological order, dotted arrows where a ``@route`` chooses.
+
+    One that is beyond what Mermaid draws by default says so in a comment on its first line.
+    """
     names = {step.key: f"s{rank}" for rank, step in enumerate(graph.topological_order)}
     lines = ["flowchart TD"]
     for step in graph.topological_order:
@@ -16,7 +22,14 @@ def to_mermaid(graph: Graph) -> str:
         arrow = "-." if edge.dynamic else "--"
         end = ".->" if edge.dynamic else "-->"
         lines.append(f"    {names[edge.source.key]} {arrow} {_quoted(edge.event)} {end} {names[edge.target.key]}")
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    edges = len(graph.edges)
+    if edges <= MOST_EDGES and len(text) <= MOST_TEXT:
+        return text
+    return (
+        f"%% {edges:,} edges in {len(text):,} characters: Mermaid draws {MOST_EDGES:,} in {MOST_TEXT:,} unless its "
+        f"configuration has a larger maxEdges and maxTextSize; to_text() has no limit\n{text}"
+    )
 
 
 def to_text(graph: Graph) -> str:

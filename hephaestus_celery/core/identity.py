@@ -38,7 +38,9 @@ class Unique:
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             raise ValueError(f"the key of Unique must match [a-z0-9][a-z0-9_-]* in full, not {shown(key)}")
         if self.scope not in get_args(Scope):
-            raise ValueError(f"the scope of Unique must be one of {', '.join(get_args(Scope))}, not {self.scope!r}")
+            raise ValueError(
+                f"the scope of Unique must be one of {', '.join(get_args(Scope))}, not {shown(self.scope)}"
+            )
 
     def instance_id(self, value: object, *, suffix: str) -> str:
         """``key::value``, with ``::suffix`` (8 hex digits) where the scope is ``none``.

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, get_args
 
+from hephaestus_celery.core.wording import shown
+
 LONGEST = 1e15
 """Seconds; no duration is longer (and NaN is none)."""
 Backoff = Literal["exponential", "linear", "constant"]
@@ -28,12 +30,12 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         attempts: object = self.max_attempts
         if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-            raise ValueError(f"max_attempts must be a positive int, not {attempts!r}")
+            raise ValueError(f"max_attempts must be a positive int, not {shown(attempts)}")
         if self.backoff not in get_args(Backoff):
-            raise ValueError(f"backoff must be one of {', '.join(get_args(Backoff))}, not {self.backoff!r}")
+            raise ValueError(f"backoff must be one of {', '.join(get_args(Backoff))}, not {shown(self.backoff)}")
         for name in ("base", "max_backoff"):
             if seconds(getattr(self, name), name=name) < 0:
-                raise ValueError(f"{name} must not be negative: {getattr(self, name)!r}")
+                raise ValueError(f"{name} must not be negative: {shown(getattr(self, name))}")
 
     def delay(self, attempt: int, *, chance: float) -> float:
         """Seconds to rest after the failed attempt number ``attempt`` (from 1); ``chance`` is in [0, 1)."""
@@ -54,7 +56,7 @@ def seconds(value: object, *, name: str) -> float:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -LONGEST < value < LONGEST:
-        raise ValueError(f"{name} must be seconds or a timedelta, not {value!r}")
+        raise ValueError(f"{name} must be seconds or a timedelta, not {shown(value)}")
     return float(value)
 
 

@@ -14,7 +14,7 @@ from hephaestus_celery.core.context import check_mapping
 from hephaestus_celery.core.draft import Draft
 from hephaestus_celery.core.graph import StepClass, Target
 from hephaestus_celery.core.step import check_events, check_step, is_same_name
-from hephaestus_celery.core.wording import listed
+from hephaestus_celery.core.wording import listed, shown
 from hephaestus_celery.exceptions import DataError
 
 MOST_PREDECESSORS = 0xFFFF
@@ -57,7 +57,7 @@ def _check_keys(steps: Iterable[StepClass], draft: Draft) -> set[StepClass]:
             )
         else:
             draft.report(
-                f"{holder.__name__} and {step.__name__} have one key, {step.key!r}; "
+                f"{holder.__name__} and {step.__name__} have one key, {shown(step.key)}; "
                 f"use {step.__name__}.named('another_key')"
             )
     return doubled

@@ -196,14 +196,14 @@ def check_events(step: type[Step]) -> list[str]:
     """What is wrong with the events that the step declares, a sentence each."""
     events: object = step.events
     if not isinstance(events, (tuple, list)):
-        return [f"step {step.__name__}: events must be a tuple or list of names, not {events!r}"]
+        return [f"step {step.__name__}: events must be a tuple or list of names, not {shown(events)}"]
     problems = [
-        f"step {step.__name__}: {event!r} can't name an event (a string of 1 to 100 characters without white space or |)"
+        f"step {step.__name__}: {shown(event)} can't name an event (a string of 1 to 100 characters without white space or |)"
         for event in events
         if not is_name(event)
     ]
     if not problems and len(set(events)) < len(events):
-        problems.append(f"step {step.__name__}: events has a name twice: {events!r}")
+        problems.append(f"step {step.__name__}: events has a name twice: {shown(events)}")
     return problems
 
 
@@ -225,17 +225,19 @@ def _check_options(step: type[Step]) -> list[str]:
     problems: list[str] = []
     retry: object = step.retry
     if retry is not None and not isinstance(retry, RetryPolicy):
-        problems.append(f"step {step.__name__}: retry must be a RetryPolicy or None, not {retry!r}")
+        problems.append(f"step {step.__name__}: retry must be a RetryPolicy or None, not {shown(retry)}")
     if step.time_limit is not None:
         try:
             if seconds(step.time_limit, name="time_limit") <= 0:
-                problems.append(f"step {step.__name__}: time_limit must be more than nothing, not {step.time_limit!r}")
+                problems.append(
+                    f"step {step.__name__}: time_limit must be more than nothing, not {shown(step.time_limit)}"
+                )
         except ValueError as error:
             problems.append(f"step {step.__name__}: {error}")
     queue: object = step.queue
     if queue is not None and not (isinstance(queue, str) and queue):
-        problems.append(f"step {step.__name__}: queue must be the name of a queue or None, not {queue!r}")
+        problems.append(f"step {step.__name__}: queue must be the name of a queue or None, not {shown(queue)}")
     priority: object = step.priority
     if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int)):
-        problems.append(f"step {step.__name__}: priority must be an int or None, not {priority!r}")
+        problems.append(f"step {step.__name__}: priority must be an int or None, not {shown(priority)}")
     return problems

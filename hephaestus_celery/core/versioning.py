@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 from hephaestus_celery.core import validation
 from hephaestus_celery.core.identity import Unique
 from hephaestus_celery.core.registry import WORKFLOWS
+from hephaestus_celery.core.wording import listed, shown
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.workflow import Workflow
@@ -36,7 +37,7 @@ def check_umbrella(umbrella: WorkflowClass) -> list[str]:
         problems.append("unique is missing: declare unique = Unique('key')")
     versions: object = own["versions"]
     if not isinstance(versions, Mapping):
-        return [*problems, f"versions must be a mapping of version numbers to workflows, not {versions!r}"]
+        return [*problems, f"versions must be a mapping of version numbers to workflows, not {shown(versions)}"]
     if not versions:
         return [*problems, "versions is empty: an umbrella needs one workflow at least"]
     for key, member in umbrella.versions.items():
@@ -46,8 +47,8 @@ def check_umbrella(umbrella: WorkflowClass) -> list[str]:
         problems.append("versions names a workflow twice")
     current: object = getattr(umbrella, "current", None)
     if isinstance(current, bool) or not isinstance(current, int) or current not in umbrella.versions:
-        known = ", ".join(str(key) for key in umbrella.versions)
-        problems.append(f"current is {current!r}, which is none of the versions ({known})")
+        known = listed([str(key) for key in umbrella.versions])
+        problems.append(f"current is {shown(current)}, which is none of the versions ({known})")
     return problems
 
 
@@ -56,21 +57,21 @@ def _check_member(umbrella: WorkflowClass, key: object, member: object) -> list[
 
     problems: list[str] = []
     if isinstance(key, bool) or not isinstance(key, int) or key < 1:
-        problems.append(f"versions has the key {key!r}; version numbers are positive ints")
+        problems.append(f"versions has the key {shown(key)}; version numbers are positive ints")
     if not (isinstance(member, type) and issubclass(member, Workflow)):
-        return [*problems, f"version {key!r} is {member!r}, which is no workflow"]
+        return [*problems, f"version {shown(key)} is {shown(cast('object', member))}, which is no workflow"]
     if member.versions:
-        problems.append(f"version {key!r}, {member.__qualname__}, is an umbrella itself")
+        problems.append(f"version {shown(key)}, {member.__qualname__}, is an umbrella itself")
     own = member.__dict__.get("version")
     if own is not None and own != key:
-        problems.append(f"version {key!r}, {member.__qualname__}, says of itself that it is version {own!r}")
+        problems.append(f"version {shown(key)}, {member.__qualname__}, says of itself that it is version {shown(own)}")
     unique: object = getattr(member, "unique", None)
     if unique is not None and unique != getattr(umbrella, "unique", None):
         problems.append(
-            f"version {key!r}, {member.__qualname__}, has a unique of its own, {unique!r}; it inherits the umbrella's"
+            f"version {shown(key)}, {member.__qualname__}, has a unique of its own, {shown(unique)}; it inherits the umbrella's"
         )
     if member.family not in (member.name, umbrella.name):
-        problems.append(f"version {key!r}, {member.__qualname__}, belongs to {member.family} already")
+        problems.append(f"version {shown(key)}, {member.__qualname__}, belongs to {member.family} already")
     return problems
 
 
@@ -117,6 +118,6 @@ def resolve(workflow: WorkflowClass, *, version: int | None, options: Mapping[st
         wanted = workflow.current if workflow.versions else workflow.version
     if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted not in known:
         raise ValueError(
-            f"{workflow.__qualname__} has no version {wanted!r}; known: {', '.join(str(key) for key in sorted(known))}"
+            f"{workflow.__qualname__} has no version {shown(wanted)}; known: {listed([str(key) for key in sorted(known)])}"
         )
     return known[wanted]

@@ -14,6 +14,7 @@ from hephaestus_celery.core.graph import Graph, StepClass, Target
 from hephaestus_celery.core.identity import Unique, is_run_id
 from hephaestus_celery.core.registry import RUNTIMES, WORKFLOWS, Runtime
 from hephaestus_celery.core.retry import RetryPolicy
+from hephaestus_celery.core.wording import shown
 from hephaestus_celery.exceptions import ConfigurationError, DefinitionError
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Workflow:
         declared = cls.graph.table.get((source, event))
         if declared is None:
             raise validation.RouteError(
-                f"step {source.key} ({source.__name__}) gave the event {event!r}, which has no transition"
+                f"step {source.key} ({source.__name__}) gave the event {shown(event)}, which has no transition"
             )
         method = cls._routes.get((source, event))
         if method is None:
@@ -198,7 +199,7 @@ class Workflow:
             return value  # an instance id taken whole
         if cls.unique.scope == "none":
             raise ConfigurationError(
-                f"{cls.__qualname__}.{call} can't tell which run {value!r} means: its scope is 'none', every start has "
+                f"{cls.__qualname__}.{call} can't tell which run {shown(value)} means: its scope is 'none', every start has "
                 f"an id of its own. Use the handle that start gave, or its run_id"
             )
         return cls.unique.instance_id(value, suffix="")

@@ -11,10 +11,13 @@ from hephaestus_celery.core.context import check_mapping
 from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.retry import seconds
 from hephaestus_celery.core.step import Async, Error, Ok, Step, StepConfig
+from hephaestus_celery.core.wording import listed, named
 from hephaestus_celery.exceptions import StepFailedError
 from hephaestus_celery.runners import loops
 from hephaestus_celery.runners.failures import Failed, failed, shown
 from hephaestus_celery.storage import codec
+
+_SHOWN = 200  # characters of an answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,14 +84,18 @@ def _checked(step: type[Step], answer: object, *, limit: int) -> Answer:
                 text=None,
             )
         case _:
-            raise TypeError(f"{called(step)} answered with {answer!r}; it must return Ok, Async or Error")
+            raise TypeError(
+                f"{called(step)} answered with {named(answer, limit=_SHOWN)}; it must return Ok, Async or Error"
+            )
 
 
 def _check_ok(step: type[Step], answer: Ok, *, limit: int) -> Completed:
     event: object = answer.event
     if event not in tuple(step.events):
-        declared = ", ".join(repr(name) for name in step.events)
-        raise ValueError(f"{called(step)} gave the event {event!r}, which it does not declare ({declared})")
+        declared = listed([repr(name) for name in step.events])
+        raise ValueError(
+            f"{called(step)} gave the event {named(event, limit=_SHOWN)}, which it does not declare ({declared})"
+        )
     return Completed(
         event=answer.event,
         result=_encoded(answer.context, f"{called(step)}: context", limit=limit),
@@ -104,7 +111,7 @@ def _check_async(step: type[Step], answer: Async) -> Suspended:
     except ValueError as error:
         raise TypeError(f"{called(step)} answered with Async: {error}") from None
     if length < 0:
-        raise ValueError(f"{called(step)} answered with Async(timeout={answer.timeout!r}), which is negative")
+        raise ValueError(f"{called(step)} answered with Async(timeout={named(answer.timeout)}), which is negative")
     if "timeout" not in step.events:
         raise ValueError(f"{called(step)} answered with Async(timeout=...), but does not declare the event 'timeout'")
     return Suspended(timeout=round(length * 1_000_000))

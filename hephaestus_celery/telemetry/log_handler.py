@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
+from hephaestus_celery.core.wording import listed
 from hephaestus_celery.telemetry import dispatcher
 from hephaestus_celery.telemetry.catalogue import names
 from hephaestus_celery.telemetry.dispatcher import EventName
@@ -155,7 +156,7 @@ def _step_rescue(_measurements: dict[str, Any], metadata: dict[str, Any]) -> str
 
 
 def _workflow_transition(_measurements: dict[str, Any], metadata: dict[str, Any]) -> str:
-    targets = ", ".join(label(target) for target in metadata.get("targets", ())) or "nothing new"
+    targets = listed([label(target) for target in metadata.get("targets", ())]) or "nothing new"
     return f"step {label(metadata.get('from_step'))} gave {label(metadata.get('event'))}, which starts {targets}"
 
 

@@ -71,7 +71,7 @@ def test_events_that_are_no_tuple_or_list_are_a_problem(events):
 @pytest.mark.parametrize("event", ["", "a b", "a|b", "a\n", "x" * 101, 5, None, "\x00"])
 def test_an_event_that_is_no_name_is_a_problem(event):
     assert problems_of_step(a_step("Odd", "ok", event)) == (
-        f"step Odd: {event!r} can't name an event (a string of 1 to 100 characters without white space or |)",
+        f"step Odd: {shown(event)} can't name an event (a string of 1 to 100 characters without white space or |)",
     )
 
 

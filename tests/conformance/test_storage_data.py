@@ -142,3 +142,34 @@ def test_data_that_steps_have_not_is_not_there(stand, storage):
     assert storage.read_data(run.id, DataKind.RESULT, ["a", "b", "unheard"]) == {"a": '{"n":1}'}
     assert storage.read_data(run.id, DataKind.METADATA, ["a"]) == {}
     assert list(storage.read_states(run.id, ["b", "unheard"])) == ["b"]
+
+
+def test_an_event_finds_the_one_step_that_waits_for_it(fan):
+    last = fan.branches[-1]
+    assert fan.deliver("go").outcome == "not_waiting"
+    fan.claim(last)
+    assert (fan.deliver("go").outcome, list(fan.deliver("go").executing)) == ("not_waiting", [last])
+    fan.suspend(last)
+    assert fan.deliver("other").outcome == "not_waiting"
+    assert fan.deliver("go", step="join").outcome == "not_waiting"
+    report = fan.deliver("go", '{"late":1}')
+    assert (report.outcome, list(report.steps)) == ("accepted", [last])
+    assert fan.claim(last).data == '{"late":1}'
+
+
+@pytest.mark.parametrize("end", ["complete", "fail", "cancel"])
+def test_the_end_of_a_run_tells_what_had_completed_and_leaves_nothing_due(fan, stand, end):
+    last = fan.branches[-1]
+    fan.claim(last)
+    if end == "complete":
+        fan.complete(last)
+        ended = fan.step("join")
+        assert list(ended.completed) == ["a", *fan.branches, "join", "done"]
+    elif end == "fail":
+        assert list(fan.fail(last).completed) == ["a", *fan.branches[:-1]]
+    else:
+        assert fan.cancel().run.status == "cancelled"
+    while stand.tick().more:
+        pass
+    assert fan.due() == {}
+    assert fan.load().active == 0

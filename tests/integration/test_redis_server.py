@@ -207,6 +207,7 @@ def test_the_scripts_use_only_what_redis_6_2_knows():
             "HSTRLEN",
             "HLEN",
             "HMGET",
+            "HSCAN",
             "HSET",
             "LPUSH",
             "PEXPIRE",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -210,8 +210,13 @@ def read_claim(reply: bytes, *, step: str) -> Claim:
     )
 
 
-def read_commitment(reply: Sequence[bytes], *, step: str, taken: Sequence[str] = ()) -> Commitment:
-    """What a commit did; ``taken`` are the targets that it was to activate. What facts leave out: ``complete.lua``."""
+def read_commitment(
+    reply: Sequence[bytes], *, step: str, taken: Sequence[str] = (), states: Callable[[], Mapping[str, StepState]]
+) -> Commitment:
+    """What a commit did; ``taken`` are the targets that it was to activate. What facts leave out: ``complete.lua``.
+
+    ``states`` is asked where a run of many steps has ended, in which none completes any more.
+    """
     told, *more = reply
     facts = json.loads(told)
     start, rest = more or (b"", b"")
@@ -237,10 +242,20 @@ def read_commitment(reply: Sequence[bytes], *, step: str, taken: Sequence[str] =
         if resumed
         else [DispatchStep(key, 1, 1) for key in activated if key not in sent],
         resumed=resumed,
-        completed=list(ending.get("completed", ())),
+        completed=_completed(states()) if ending.get("many") else list(ending.get("completed", ())),
         finished_at=_number(ending.get("t1")),
         start=start.decode() or None,
     )
+
+
+def _completed(states: Mapping[str, StepState]) -> list[str]:
+    orders = {key: state.order for key, state in states.items() if state.order is not None}
+    return sorted(orders, key=orders.__getitem__)
+
+
+def is_too_wide(reply: Sequence[bytes]) -> bool:
+    """Whether a delivery was sent back: the caller is to say among which steps the run is to be looked through."""
+    return json.loads(reply[0])["v"] == "many"
 
 
 def read_delivery(reply: Sequence[bytes]) -> DeliveryReport:

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from hephaestus_celery.core.builtin import Done
 from hephaestus_celery.core.commands import DispatchStep
-from hephaestus_celery.core.lifecycle import Status
+from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.core.run import StepState
 from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundError, StorageError
 from hephaestus_celery.storage.base import (
@@ -66,6 +66,7 @@ _BUDGET = 100  # runs that one script call of a listing looks at
 _ROWS = 50  # and how many of them it gives
 _MOST_CARRIED = 1000  # predecessors whose results a claim looks for
 _MOST_NAMES = 500  # steps that one call is asked about
+_MOST_WAITING = 100  # steps of a large run that may be what an event is for
 _PAGE = 200  # entries of a history that are read at once
 _LOOKS = 5  # attempts to read the states of many steps while none of them moves
 
@@ -225,7 +226,9 @@ class RedisStorage:
                     commit.failure,
                 )
         taken = commit.settlement.taken if isinstance(commit, Complete) else ()
-        return documents.read_commitment(reply, step=commit.step, taken=taken)
+        return documents.read_commitment(
+            reply, step=commit.step, taken=taken, states=lambda: self._scan_states(commit.run_id)
+        )
 
     def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
         by_prefix: dict[str, list[int]] = {}
@@ -351,6 +354,16 @@ class RedisStorage:
         return RedisStorage(**self._arguments)
 
     def deliver(self, delivery: Delivery) -> DeliveryReport:
+        report = self._deliver(delivery, among=None)
+        if report is None:  # the run has many steps, and the store does not look at all of them in one call
+            states = self._scan_states(delivery.run_id).items()
+            waiting = [key for key, state in states if state.can_wait and delivery.name in state.accepts]
+            executing = [key for key, state in states if state.status is StepStatus.ACTIVE and state.fence]
+            report = self._deliver(delivery, among=[*waiting[:_MOST_WAITING], *executing[:_MOST_WAITING]])
+        assert report is not None  # noqa: S101 - it was told where to look
+        return report
+
+    def _deliver(self, delivery: Delivery, *, among: Sequence[str] | None) -> DeliveryReport | None:
         reply = self._call(
             "deliver",
             delivery.run_id,
@@ -359,13 +372,14 @@ class RedisStorage:
                 op=delivery.operation,
                 name=delivery.name,
                 only=delivery.step,
+                among=among,
                 keep=delivery.keep or None,
                 key=delivery.key,
                 dispatch_timeout=self._dispatch_timeout,
             ),
             delivery.data,
         )
-        return documents.read_delivery(reply)
+        return None if documents.is_too_wide(reply) else documents.read_delivery(reply)
 
     def cancel(self, run_id: str, *, operation: str, reason: str | None, entry: str) -> Cancellation | None:
         reply = self._call(

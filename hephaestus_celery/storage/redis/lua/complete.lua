@@ -130,8 +130,9 @@ elseif stuck then
 else
   after = (active > 0 or waiting == 0) and 'running' or 'waiting'
 end
-local ended = is_final(after) and finish(status, after, at)
+local ended = is_final(after)
 if ended then
+  finish(status, after, at)
   active = 0
 else
   set_status(status, after)
@@ -151,5 +152,5 @@ if p.parcels then
   end
   if #posted > 0 then reply.posted = #posted == meant or posted end
 end
-facts = answer(p.step, p.op, reply, ended ~= false)
-return ended and { facts, read_start(), ending(ended) } or { facts }
+facts = answer(p.step, p.op, reply, ended)
+return ended and { facts, read_start(), ending() } or { facts }

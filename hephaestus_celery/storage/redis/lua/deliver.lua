@@ -15,16 +15,28 @@ if p.key and redis.call('SISMEMBER', taken_events(), p.key) == 1 then
   return { cjson.encode({ v = 'repeated', status = status }) }
 end
 
+-- The steps that may wait for it, as {key, state}: of many, those that the caller has found (p.among); nil where it is to find them.
+local function candidates()
+  local keys = p.only and { p.only } or p.among
+  if not keys then return redis.call('HLEN', run) <= FEW and all_steps() or nil end
+  local found = {}
+  for _, key in ipairs(keys) do
+    local step = get_step(key)
+    if step then found[#found + 1] = { key, step } end
+  end
+  return found
+end
+
 local waiting, executing = {}, {}
 if not is_final(status) then
-  for _, found in ipairs(all_steps()) do
+  local asked = candidates()
+  if not asked then return { cjson.encode({ v = 'many' }) } end
+  for _, found in ipairs(asked) do
     local key, step = found[1], found[2]
-    if not p.only or p.only == key then
-      if step.s == 'waiting' and not step.r and step.x[p.name] then
-        waiting[#waiting + 1] = key
-      elseif step.s == 'active' and step.f then
-        executing[#executing + 1] = key
-      end
+    if step.s == 'waiting' and not step.r and step.x[p.name] then
+      waiting[#waiting + 1] = key
+    elseif step.s == 'active' and step.f then
+      executing[#executing + 1] = key
     end
   end
 end

@@ -348,17 +348,37 @@ local function refused(status, step, at)
   return { v = 'discarded', seq = sequence, before = status, after = status }
 end
 
--- What an ended run says of its end: when it was, and which steps had completed, in the order of their completion.
-local function ending(steps)
+-- What is kept of a step beside its state goes with the run's end: its timers, its place in a lane, counts and data of events
+-- that nobody will apply.
+local SWEEP = '\1sweep' -- no key of a step: names an entry of the due set for what a large run's end has left to be cleared away
+
+local function clear_away(field, value)
+  local kind, name = string.sub(field, 1, 2), string.sub(field, 3)
+  if kind == 's:' and not string.find(value, '"s":"[cs]') then
+    local step = cjson.decode(value)
+    if step.s == 'active' or step.s == 'waiting' then
+      clear_timer(name)
+      if awaits_claim(step) then leave_lane(name, step) end
+    end
+  end
+  if kind == 't:' then clear_timer(value .. '|' .. name) end
+  if kind == 'p:' or kind == 'e:' or kind == 'd:' or kind == 't:' then redis.call('HDEL', run, field) end
+end
+
+-- What an ended run says of its end: when it was, and which steps had completed, in the order of their completion; of a run of
+-- many steps only that they are many.
+local function ending()
+  local t1 = redis.call('HGET', run, 't1')
+  if redis.call('HLEN', run) > FEW then return cjson.encode({ t1 = t1, many = true }) end
   local completed, order = {}, {}
-  for _, step in ipairs(steps or all_steps()) do
+  for _, step in ipairs(all_steps()) do
     if step[2].s == 'completed' then
       completed[#completed + 1] = step[1]
       order[step[1]] = step[2].o
     end
   end
   table.sort(completed, function(a, b) return order[a] < order[b] end)
-  return cjson.encode({ t1 = redis.call('HGET', run, 't1'), completed = completed })
+  return cjson.encode({ t1 = t1, completed = completed })
 end
 
 -- The entry of a run itself in the due set, from its beginning on: when it is due, the run is pruned if its retention is
@@ -375,28 +395,26 @@ local function expire(key)
   redis.call('PEXPIRE', key, text(math.ceil(p.retention / 1000) + PRUNE_MARGIN))
 end
 
--- The end of a run: its id is free, its timers are gone, its retention begins, those who wait are told. Gives its steps.
+-- The end of a run: its id is free, its timers are gone, its retention begins, those who wait are told. What belongs to many
+-- steps is cleared away in slices, by whoever has the scheduler's seat: until then it means nothing, since the run has ended.
 local function finish(before, status, at)
   set_status(before, status)
   redis.call('HSET', run, 't1', text(at), 'act', 0, 'wai', 0)
-  local about = redis.call('HMGET', run, 'id', 'family', 'tags')
+  local about = redis.call('HMGET', run, 'id', 'family', 'tags', 'en', 'ek')
   local active = prefix .. 'active:' .. about[1]
   redis.call('HDEL', active, p.run_id)
-  local steps = all_steps()
-  for _, step in ipairs(steps) do
-    if step[2].s == 'active' or step[2].s == 'waiting' then
-      clear_timer(step[1])
-      if awaits_claim(step[2]) then leave_lane(step[1], step[2]) end
+  if redis.call('HLEN', run) <= FEW then
+    for _, step in ipairs(redis.call('HKEYS', run)) do
+      local kind = string.sub(step, 1, 2)
+      if kind == 's:' or kind == 't:' then clear_away(step, redis.call('HGET', run, step))
+      else clear_away(step) end
     end
+  else
+    set_soon(SWEEP, at, at)
   end
   local lasting = { run, start, history }
-  for _, field in ipairs(redis.call('HKEYS', run)) do
-    local kind = string.sub(field, 1, 2)
-    if kind == 't:' then clear_timer(redis.call('HGET', run, field) .. '|' .. string.sub(field, 3)) end
-    if kind == 'p:' or kind == 'e:' or kind == 'd:' or kind == 't:' then redis.call('HDEL', run, field) end
-    if field == 'en' then redis.call('DEL', early_events()) end
-    if field == 'ek' then lasting[#lasting + 1] = taken_events() end
-  end
+  if about[4] then redis.call('DEL', early_events()) end
+  if about[5] then lasting[#lasting + 1] = taken_events() end
   redis.call('PEXPIRE', answers, ANSWERS_LIFETIME)
   watch(about[1], about[2], about[3] and cjson.decode(about[3]) or {}, p.retention > 0 and p.retention or WATCH)
   if p.retention > 0 then
@@ -404,5 +422,4 @@ local function finish(before, status, at)
     for _, key in ipairs(lasting) do expire(key) end
   end
   redis.call('PUBLISH', prefix .. 'finished:' .. p.run_id, status)
-  return steps
 end

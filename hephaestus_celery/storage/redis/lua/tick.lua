@@ -139,6 +139,21 @@ local function come_due(key, at, member, reference)
 end
 
 -- An entry that can't be read stops no other: it is told, and looked at again later, or dropped if it names no run.
+-- A slice of what the end of a large run has left; the entry stays until all is cleared away.
+local SLICE = 100
+
+local function sweep(member)
+  local cursor = redis.call('HGET', run, 'sw') or '0'
+  local page = redis.call('HSCAN', run, cursor, 'COUNT', SLICE)
+  for i = 1, #page[2], 2 do clear_away(page[2][i], page[2][i + 1]) end
+  if page[1] == '0' then
+    redis.call('HDEL', run, 'sw')
+    redis.call('ZREM', due, member)
+  else
+    redis.call('HSET', run, 'sw', page[1])
+  end
+end
+
 local function attend(member, at)
   local run_id, key, reference = string.match(member, '^([^|]+)|([^|]*)|?(.*)$')
   if not run_id then
@@ -149,6 +164,8 @@ local function attend(member, at)
   local well, reason
   if key == '' then
     well, reason = pcall(prune, run_id, member, reference ~= '' and reference or nil)
+  elseif key == SWEEP then
+    well, reason = pcall(sweep, member)
   else
     well, reason = pcall(come_due, key, at, member, reference ~= '' and reference or nil)
   end

@@ -1,0 +1,183 @@
+"""Architecture 7: no single script or command takes the server longer than 5 ms, however large or wide a run is.
+
+The server's own figures, of its slow log; of each script the best of a few rounds, since the machine does other things too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+
+import pytest
+from redis import Redis
+
+from hephaestus_celery.storage import codec
+from hephaestus_celery.storage.base import Query
+from hephaestus_celery.storage.redis.scripts import Scripts
+from hephaestus_celery.storage.redis.store import RedisStorage
+
+ROUNDS = 3
+LONGEST = 5000  # microseconds
+WIDE = 5000
+OURS = {"SLOWLOG", "CONFIG", "FLUSHALL", "SCRIPT"}  # the test's own commands
+
+
+@pytest.fixture
+def server(private_server):
+    with Redis(unix_socket_path=str(private_server.socket_path), socket_timeout=30) as client:
+        client.config_set("slowlog-log-slower-than", -1)
+        client.config_set("slowlog-max-len", 200_000)
+        yield client
+        client.config_set("slowlog-log-slower-than", 10_000)
+
+
+def name_of(words, names):
+    """The script, or the command."""
+    name = words[0].decode()
+    return names.get(words[1].decode(), name) if name == "EVALSHA" else name
+
+
+@pytest.fixture
+def longest(server, private_server, namespace, drive):
+    """``longest(shape, prepare)``: what takes too long in ``shape(run, storage)``, and how many microseconds.
+
+    The rounds do the same things in the same order, so that the same call has a figure in each.
+    """
+    scripts = Scripts()
+    names = {digest: name for name, digest in scripts._hashes.items()}
+
+    def one_round(number, shape, prepare):
+        server.flushall()
+        storage = RedisStorage(private_server.url, namespace=f"{namespace}{number}")
+        try:
+            run = prepare(drive(storage))
+            server.config_set("slowlog-log-slower-than", 0)
+            shape(run, storage)
+            server.config_set("slowlog-log-slower-than", -1)
+            told = server.slowlog_get(200_000)
+            server.slowlog_reset()
+        finally:
+            storage.close()
+        found = defaultdict(list)
+        for entry in reversed(told):
+            found[name_of(entry["command"].split(), names)].append(entry["duration"])
+        return found
+
+    def measure(shape, prepare):
+        for source in scripts.sources.values():
+            server.script_load(source)
+        rounds = [one_round(number, shape, prepare) for number in range(ROUNDS)]
+        best = {
+            name: max(map(min, zip(*(found[name] for found in rounds), strict=False)), default=0) for name in rounds[0]
+        }
+        print(shape.__name__, best)
+        return {name: took for name, took in best.items() if took > LONGEST and name not in OURS}
+
+    return measure
+
+
+def fan(stand, width=WIDE, **options):
+    branches = [f"b{number}" for number in range(width)]
+    edges = {("a", "ok"): branches, **{(branch, "ok"): ["join"] for branch in branches}, ("join", "ok"): ["done"]}
+    run = stand.start(edges, **options)
+    run.branches = branches
+    return run
+
+
+def fanned(stand):
+    run = fan(stand)
+    run.step("a")
+    return run
+
+
+def test_a_join_of_a_hundred_megabytes(longest):
+    def prepare(stand):
+        run = fan(stand, 1000)
+        run.step("a")
+        for branch in run.branches:
+            run.step(branch, result=json.dumps("x" * 100_000))
+        return run
+
+    def join(run, storage):
+        claim = run.claim("join", predecessors=run.branches)
+        context = codec.decode_instance(claim.run, reader=storage).context
+        assert len(context.result("b7")) == 100_000
+        assert len(context.steps) == 1001
+        run.complete("join")
+        instance = codec.decode_instance(run.load(), reader=storage)
+        assert (instance.status, len(instance.context.steps)) == ("completed", 1003)
+        assert len(run.history()) == 1003
+
+    assert longest(join, prepare) == {}
+
+
+def test_runs_of_megabytes_are_listed(longest):
+    def prepare(stand):
+        for number in range(100):
+            run = stand.start(
+                {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}, instance_id=f"order::{number}"
+            )
+            for step in ("a", "b", "c"):
+                run.step(step, result=json.dumps("x" * 1_500_000))
+        return stand
+
+    def listed(_, storage):
+        assert len(storage.list_runs(Query())[0]) == 100
+
+    assert longest(listed, prepare) == {}
+
+
+def test_thousands_of_runs_are_looked_through(longest):
+    def prepare(stand):
+        for number in range(3000):
+            stand.start(instance_id=f"order::{number}")
+        return stand
+
+    def sought(_, storage):
+        assert storage.list_runs(Query(version=2)) == ([], None)
+
+    assert longest(sought, prepare) == {}
+
+
+def test_a_step_of_thousands(longest):
+    def step(run, storage):
+        run.claim("b7", predecessors=["a"])
+        run.complete("b7")
+        instance = codec.decode_instance(run.load(), reader=storage)
+        assert len(instance.step_states) == WIDE + 1
+
+    assert longest(step, fanned) == {}
+
+
+@pytest.mark.parametrize("how", ["fail", "cancel"])
+def test_the_end_of_a_run_of_thousands(longest, how):
+    def end(run, storage):
+        run.claim("b7")
+        run.claim("b9")
+        if how == "fail":
+            assert run.fail("b7").completed == ["a"]
+        else:
+            assert {dispatch.step for dispatch in run.cancel().claimed} == {"b7", "b9"}
+        assert run.load().status.final
+        assert len(run.due()) > 1
+        while storage.tick(0, owner="me", worker="w", seize=True).more:
+            pass
+        assert run.due() == {}
+
+    assert longest(end, fanned) == {}
+
+
+def test_an_event_for_one_of_thousands(longest):
+    def delivered(run, storage):
+        run.wait_at("b7")
+        assert run.deliver().outcome == "accepted"
+
+    assert longest(delivered, fanned) == {}
+
+
+def test_what_is_due_of_thousands(longest):
+    def due(run, storage):
+        for _ in range(3):
+            storage.tick(0, owner="me", worker="w", seize=True)
+
+    assert longest(due, fanned) == {}

@@ -472,4 +472,10 @@ def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _messages(instance: Instance, dispatches: Sequence[DispatchStep]) -> builtins.list[Message]:
-    return messages(instance.workflow_name, instance.workflow_version, instance.run_id, dispatches)
+    return messages(
+        instance.workflow_name,
+        instance.workflow_version,
+        instance.run_id,
+        dispatches,
+        headers=instance.message_headers,
+    )

@@ -65,6 +65,8 @@ class Instance(Deferred):
     """Where each step stands, by key; steps that nothing has reached yet are not there."""
     configs: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """The configs that started steps were given, by key, as they are stored."""
+    message_headers: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What the application added to the message with which the run was started: all of its messages repeat it."""
     failed_key: str | None = None
     definition: type[Workflow] | None = field(default=None, repr=False)
     """The workflow class, or None where this process does not define it."""

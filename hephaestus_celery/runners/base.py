@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hephaestus_celery.storage.base import Parcel
 
@@ -14,13 +15,16 @@ if TYPE_CHECKING:
 
 _BRIEF = 80  # bytes of a step's key in the id of a task
 
+NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """A hint that a step wants a worker: lost, late or doubled, it changes nothing but the time that passes.
 
     ``workflow`` and ``step`` are its name and key; ``token`` counts the messages that were sent for the step. ``queue``,
-    ``priority`` and ``time_limit`` (seconds) are the step's own, where the sender knows it.
+    ``priority`` and ``time_limit`` (seconds) are the step's own, where the sender knows it. ``headers`` are the run's, which
+    it carries whoever sends it; ``prepared`` is what :meth:`Runner.prepare` has made of it, for that runner alone.
     """
 
     run_id: str
@@ -31,6 +35,8 @@ class Message:
     queue: str | None = None
     priority: int | None = None
     time_limit: float | None = None
+    headers: Mapping[str, Any] = field(default_factory=lambda: NO_HEADERS)
+    prepared: object = None
 
     @property
     def task_name(self) -> str:
@@ -65,6 +71,13 @@ class Runner(Protocol):
 
     def dispatch(self, messages: Sequence[Message]) -> None:
         """Send messages. One that can't be sent is not an error: the store knows what is to be done."""
+        ...
+
+    def prepare(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
+        """The first messages of a run that is about to be stored, and the headers that all of its messages are to repeat.
+
+        Called where the run is started, in the surroundings of who starts it; raises what the application raises there.
+        """
         ...
 
     def seal(self, message: Message, *, parent: str | None) -> Parcel | None:

@@ -63,6 +63,7 @@ from hephaestus_celery.storage.base import (
 
 if TYPE_CHECKING:
     from hephaestus_celery.config import Settings
+    from hephaestus_celery.core.instance import Instance
     from hephaestus_celery.core.workflow import Workflow
 
 
@@ -116,6 +117,7 @@ class Driver:
         initials = workflow.graph.initials
         starts = [DispatchStep(initial.step.key, 1, 1) for initial in initials]
         hints = messages(workflow.name, workflow.version, run_id, starts)
+        hints, headers = self._executor.prepare(hints)
         new = NewRun(
             operation=run_id,
             run_id=run_id,
@@ -137,6 +139,7 @@ class Driver:
                 )
                 for initial, hint in zip(initials, hints, strict=True)
             ],
+            message_headers=codec.encode(dict(headers)) if headers else None,
         )
         return run_id, hints if self.storage.create(new) else []
 
@@ -360,7 +363,7 @@ class Driver:
     def _parcels(self, job: Job, targets: tuple[Target, ...]) -> dict[str, Parcel]:
         instance = job.scene.instance
         starts = [DispatchStep(target.step.key, 1, 1) for target in targets if target.step is not Done]
-        hints = messages(instance.workflow_name, instance.workflow_version, instance.run_id, starts)
+        hints = _messages(instance, starts)
         sealed = {hint.step: self._executor.seal(hint, parent=job.worker.task_id) for hint in hints}
         return {key: parcel for key, parcel in sealed.items() if parcel is not None}
 
@@ -398,7 +401,8 @@ class Driver:
 
     def due_message(self, entry: DueEntry) -> Message:
         """The message for a step whose time has come."""
-        return messages(entry.name, entry.version, entry.run_id, [entry.dispatch])[0]
+        headers = codec.read_headers(entry.message_headers)
+        return messages(entry.name, entry.version, entry.run_id, [entry.dispatch], headers=headers)[0]
 
     def rescue(self, entry: DueEntry, *, worker: Worker) -> Outcome:
         """Tell a rescue that the store has recorded, and fail the attempt where one was lost."""
@@ -618,7 +622,7 @@ def _outcome(
     sent: list[Message] = []
     try:
         story = tell()
-        sent = messages(instance.workflow_name, instance.workflow_version, instance.run_id, commitment.dispatches)
+        sent = _messages(instance, commitment.dispatches)
     except Exception:
         logger.exception("[%s] what step %s has committed can't be told", instance.id, job.scene.step.key)
     return Outcome(label=label, story=story, messages=sent, error=error, retry_in=retry_in)
@@ -644,3 +648,13 @@ def _is_over(step: type[Step], elapsed: int) -> bool:
 
 def _non_empty(text: str | None) -> str | None:
     return None if text in (None, "{}") else text
+
+
+def _messages(instance: Instance, dispatches: Sequence[DispatchStep]) -> list[Message]:
+    return messages(
+        instance.workflow_name,
+        instance.workflow_version,
+        instance.run_id,
+        dispatches,
+        headers=instance.message_headers,
+    )

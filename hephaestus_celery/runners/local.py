@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from hephaestus_celery.core.lanes import Lane
 from hephaestus_celery.exceptions import ConfigurationError
-from hephaestus_celery.runners.base import Message
+from hephaestus_celery.runners.base import NO_HEADERS, Message
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.fleet import Holdings, attempt_of
 from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
@@ -61,6 +62,10 @@ class LocalRunner:
                     self._pool.submit(self._handle, message)
                 except RuntimeError as error:  # the system gives no more threads; those that are there take it later
                     logger.warning("[%s] step %s waits for a thread: %s", message.run_id, message.step, error)
+
+    def prepare(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
+        """Nothing is added here."""
+        return messages, NO_HEADERS
 
     def seal(self, message: Message, *, parent: str | None) -> Parcel | None:
         """There is no broker."""

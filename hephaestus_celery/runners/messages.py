@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.identity import is_run_id
 from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.core.retry import seconds
 from hephaestus_celery.core.step import is_key
-from hephaestus_celery.runners.base import Message
+from hephaestus_celery.runners.base import NO_HEADERS, Message
 from hephaestus_celery.storage.base import SCHEMA
 
 if TYPE_CHECKING:
@@ -20,8 +20,15 @@ LIMIT_MARGIN = 2.0
 """Seconds beyond a step's time limit that a process gets to end the attempt itself, where its pool tells it to."""
 
 
-def messages(name: str, version: int, run_id: str, dispatches: Sequence[DispatchStep]) -> list[Message]:
-    """The messages for steps of a run of the workflow with this name and version."""
+def messages(
+    name: str,
+    version: int,
+    run_id: str,
+    dispatches: Sequence[DispatchStep],
+    *,
+    headers: Mapping[str, Any] = NO_HEADERS,
+) -> list[Message]:
+    """The messages for steps of a run of the workflow with this name and version; ``headers`` are the run's."""
     definition = WORKFLOWS.find(name, version)
     known = {} if definition is None else definition.graph.by_key
     steps = [known.get(dispatch.step) for dispatch in dispatches]
@@ -35,6 +42,7 @@ def messages(name: str, version: int, run_id: str, dispatches: Sequence[Dispatch
             queue=step and step.queue,
             priority=step and step.priority,
             time_limit=step and limit(step),
+            headers=headers,
         )
         for dispatch, step in zip(dispatches, steps, strict=True)
     ]

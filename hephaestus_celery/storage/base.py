@@ -56,7 +56,10 @@ class FirstStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run to be created; ``header`` and ``initial`` are JSON texts. All of ``firsts`` start at once."""
+    """A run to be created; ``header`` and ``initial`` are JSON texts. All of ``firsts`` start at once.
+
+    ``message_headers`` is the JSON text of what every message of the run repeats, None where that is nothing.
+    """
 
     operation: str
     run_id: str
@@ -70,6 +73,7 @@ class NewRun:
     initial: str
     firsts: Sequence[FirstStep]
     schema: int = SCHEMA
+    message_headers: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,7 @@ class StoredRun:
     failed_step: str | None = None
     failure: str | None = None
     cancel_reason: str | None = None
+    message_headers: str | None = None
     active: int = 0
     applied: int = 0
 
@@ -377,7 +382,7 @@ class DueEntry:
 
     ``dispatch`` is to be sent; for ``LAPSED`` and ``OVERRAN`` the attempt is to be failed, with ``fence``. ``sequence``
     is the number reserved for telling a rescue, 0 where nothing is to be told; ``run`` is what is to be told of one that
-    cost no attempt.
+    cost no attempt. ``message_headers`` are the run's.
     """
 
     kind: Due
@@ -388,6 +393,7 @@ class DueEntry:
     fence: str | None = None
     sequence: int = 0
     run: RescuedRun | None = None
+    message_headers: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,6 +101,7 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
         "runtime_metadata": lambda: _merged(snapshot),
         "telemetry_metadata": lambda: decode(run.header)["telemetry"],
         "metadata": lambda: decode(run.header)["metadata"],
+        "message_headers": lambda: read_headers(run.message_headers),
         "step_states": lambda: dict(snapshot.states),
         "configs": lambda: {key: decode(text) for key, text in snapshot.configs().items()},
     }
@@ -157,6 +158,7 @@ def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Insta
         return read[0]
 
     far = ["context", "runtime_metadata", "telemetry_metadata", "metadata", "configs", "failure", "cancel_reason"]
+    far.append("message_headers")
     known: dict[str, Any] = {}
     if summary.steps is None:
         far.append("step_states")
@@ -179,6 +181,11 @@ def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Insta
         definition=WORKFLOWS.find(summary.name, summary.version),
         **known,
     )
+
+
+def read_headers(text: str | None) -> dict[str, Any]:
+    """What every message of a run repeats, as it is stored with it."""
+    return {} if text is None else decode(text)
 
 
 def read_start(text: str | None) -> int | None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import flows
 import pytest
 from celery import Celery, signals
+from kombu.transport.redis import Channel
 
 from hephaestus_celery import Hephaestus, StorageError, clock
 from hephaestus_celery.core.identity import new_run_id
@@ -256,14 +257,16 @@ def test_steps_that_are_routed_alike_share_a_template(application, redis_url, wa
         assert [without_tag(message) for message in texts] == [without_tag(message) for message in waiting(queue)]
 
 
-def test_what_depends_on_the_name_of_the_task_is_seen_at_the_second_one(application, redis_url):
-    class Naming(Celery):
-        def send_task(self, name, *args, **options):
-            return super().send_task(name, *args, headers={"team": name}, **options)
+def test_what_depends_on_the_name_of_the_task_is_seen_at_the_second_one(application, redis_url, monkeypatch):
+    prepare = Channel.prepare_message
 
-    app = Naming("sealing", broker=redis_url, set_as_current=False)
+    def prepare_named(channel, *arguments):
+        arguments[4]["team"] = arguments[4]["task"]
+        return prepare(channel, *arguments)
+
+    app = application()
+    monkeypatch.setattr(Channel, "prepare_message", prepare_named)
     sealer = Sealer(app, store=redis_url, default_queue=None)
     assert sealer.seal(HINT, parent=None) is not None
     for step in "bcd":
         assert sealer.seal(replace(HINT, step=step), parent=None) is None
-    app.close()

@@ -44,7 +44,7 @@ class WorkerProcess:
         self.log = stage.folder / f"{name}.log"
         self.again = lambda name: WorkerProcess(stage, name, pool=pool, concurrency=concurrency, options=options)
         command = [
-            *(sys.executable, "-m", "celery", "-A", "worker_app", "worker", "--loglevel", "INFO"),
+            *(sys.executable, "-m", "celery", "-A", stage.application, "worker", "--loglevel", "INFO"),
             *("--hostname", f"{name}@test", "--pool", pool, "--concurrency", str(concurrency)),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
             *options,
@@ -95,19 +95,23 @@ class Stage:
         namespace: str,
         folder: Path,
         celery: Mapping[str, Any] | None = None,
+        application: str = "worker_app",
+        make: type[Celery] = Celery,
         **settings: Any,
     ) -> None:
         """``settings`` are hephaestus settings without their prefix, for the client and the workers alike.
 
-        So are those of ``celery``, as they are; JSON carries both.
+        So are those of ``celery``, as they are; JSON carries both. ``application`` is the module of the workers', and
+        ``make`` makes the client's.
         """
         self.settings = {**(celery or {}), **{f"hephaestus_{name}": value for name, value in settings.items()}}
         self.broker, self.state, self.namespace, self.folder = broker, state, namespace, folder
+        self.application = application
         self.switches: dict[str, str] = {}
         # Killed workers leave temporary folders behind; these go with the stage.
         self._scratch = tempfile.TemporaryDirectory(prefix="hc-", ignore_cleanup_errors=True)
         self.workers: list[WorkerProcess] = []
-        self.app = Celery("acceptance", broker=broker)
+        self.app = make("acceptance", broker=broker)
         self.app.conf.update(
             hephaestus_namespace=namespace,
             hephaestus_state_backend=state,

@@ -15,9 +15,9 @@ from celery import Celery, signals
 from hephaestus_celery import Hephaestus, telemetry
 
 
-def make_app() -> Celery:
+def make_app(kind: type[Celery] = Celery) -> Celery:
     """An application from the test's environment."""
-    app = Celery("acceptance", broker=os.environ["HEPHAESTUS_TEST_BROKER"])
+    app = kind("acceptance", broker=os.environ["HEPHAESTUS_TEST_BROKER"])
     app.conf.update(
         broker_connection_retry_on_startup=True,
         hephaestus_namespace=os.environ["HEPHAESTUS_TEST_NAMESPACE"],

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any
 
 from celery import Celery
 from celery.exceptions import QueueNotFound
 from kombu.exceptions import OperationalError
 
 from hephaestus_celery.runners.base import Message
+from hephaestus_celery.runners.celery.plain import find_task
+from hephaestus_celery.runners.celery.surroundings import Prepared, carried_options, carrying
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -124,23 +126,36 @@ def argsrepr(message: Message) -> str:
 
 
 def send_one(app: Celery, producer: Any, message: Message, default_queue: str | None) -> None:
-    """Publish one message by this producer."""
-    # With the application's annotations and defaults. Celery looks there itself since 5.7, but not before the
-    # application is finalized, as one that only starts runs may not be.
-    task: Any = cast("Any", app).tasks.get(message.task_name)
-    app.send_task(
-        message.task_name,
-        args=[message.run_id, message.step, message.attempt, message.token],
-        task_id=message.task_id,
-        producer=producer,
-        ignore_result=True,
-        add_to_parent=False,
-        root_id=message.run_id,
-        retry=False,
-        argsrepr=argsrepr(message),
-        kwargsrepr="{}",
+    """Publish one message by this producer, as the application sends any task."""
+    if isinstance(message.prepared, Prepared):
+        message.prepared.publish(producer)
+        return
+    with carrying(producer, message):
+        call_task(app, producer, message, default_queue)
+
+
+def call_task(app: Celery, producer: Any, message: Message, default_queue: str | None) -> None:
+    """Call the task of a message's step, for whatever the application has put in the way of that."""
+    task = find_task(app, message.task_name)
+    options: dict[str, Any] = {
+        "args": [message.run_id, message.step, message.attempt, message.token],
+        "task_id": message.task_id,
+        "producer": producer,
+        "ignore_result": True,
+        "add_to_parent": False,
+        "root_id": message.run_id,
+        "retry": False,
+        "argsrepr": argsrepr(message),
+        "kwargsrepr": "{}",
+        **carried_options(message),
         **options_of(message, task, default_queue),
-    )
+    }
+    # By the task where this process has it: its class may be the application's own, and its annotations count. Before
+    # Celery 5.7 `send_task` does not look at them.
+    if task is None:
+        app.send_task(message.task_name, **options)
+    else:
+        task.apply_async(**options)
 
 
 def options_of(message: Message, task: Any, default_queue: str | None) -> dict[str, Any]:

@@ -17,14 +17,16 @@ from kombu.exceptions import KombuError
 from hephaestus_celery import telemetry
 from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
-from hephaestus_celery.runners.base import Message
+from hephaestus_celery.runners.base import NO_HEADERS, Message
 from hephaestus_celery.runners.celery import signals as receivers
 from hephaestus_celery.runners.celery.advice import advise
 from hephaestus_celery.runners.celery.consumer import consumer_step
-from hephaestus_celery.runners.celery.dispatch import revoke, send
+from hephaestus_celery.runners.celery.dispatch import call_task, revoke, send
 from hephaestus_celery.runners.celery.fleet import CeleryFleet, LaneFinder, Reporter, lane_of
+from hephaestus_celery.runners.celery.plain import is_plain
 from hephaestus_celery.runners.celery.pool import PoolWatch, draw_soon
 from hephaestus_celery.runners.celery.sealing import Sealer
+from hephaestus_celery.runners.celery.surroundings import Surroundings
 from hephaestus_celery.runners.celery.task import StepTask, register
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.jobs import Worker
@@ -69,6 +71,7 @@ class CeleryRunner:
         self._sealer: Sealer | None = None
         self._lanes: LaneFinder | None = None
         self._reporter: Reporter | None = None
+        self._surroundings = Surroundings(app, self._call)
         self._solo = False
         for signal, receiver in self._worker_signals():
             signal.connect(receiver, weak=False, dispatch_uid=self._uid)
@@ -95,6 +98,11 @@ class CeleryRunner:
 
     def dispatch(self, messages: Sequence[Message]) -> None:
         send(self.app, messages, default_queue=self.driver.settings.default_queue)
+
+    def prepare(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
+        if is_plain(self.app, [message.task_name for message in messages]):
+            return messages, NO_HEADERS
+        return self._surroundings.prepare(messages)
 
     def seal(self, message: Message, *, parent: str | None) -> Parcel | None:
         if parent is not None and not self._is_sequential():
@@ -174,6 +182,18 @@ class CeleryRunner:
             return
         outcome.tell()
 
+    def send_again(self, args: Any) -> None:
+        """Have the message of an attempt sent again soon: this one is not executed, and costs the attempt nothing."""
+        hint = parse(args or (), {})
+        if hint is None:
+            return
+        try:
+            self.driver.decline(*hint[:3])
+        except StorageError as error:
+            logger.warning(
+                "step %s of run %s: its message expired, and the store is away (%s)", hint[1], hint[0], error
+            )
+
     def note_unknown(self, workflow: str, step: str) -> None:
         """Log, once per workflow and version, that this worker leaves steps of it to others."""
         if workflow not in self._noted:
@@ -239,6 +259,9 @@ class CeleryRunner:
             self.note_unknown(refusal.detail, key)
         elif isinstance(refusal, Refusal) and refusal.reason is Refused.NEWER_SCHEMA:
             self.note_newer(refusal.detail)
+
+    def _call(self, producer: Any, message: Message) -> None:
+        call_task(self.app, producer, message, self.driver.settings.default_queue)
 
     def _stop_scheduler(self) -> None:
         if self._reporter is not None:

@@ -4,10 +4,13 @@ That is possible where broker and state store are one Redis: then there is no mo
 no round trip for them. What a message looks like is kombu's and Celery's business. So the first two messages of a step in
 a process are prepared by them as ever, down to the command that would send it, which is not executed; the first one
 becomes a template. Only when the template, filled in for the second one, gives exactly what kombu has made of it, is it
-used. Whatever makes messages differ in a way not known here (a router, another serializer, a compression, a later wire
-format) makes that comparison fail, and the messages of that step are sent after the commit, as with any other broker.
-Steps that are routed alike share a template, once it has given a message of a second one of them too: a fan-out of ten
-thousand steps needs three specimens, not twenty thousand.
+used. Whatever makes messages differ in a way not known here (another serializer, a compression, a later wire format)
+makes that comparison fail, and the messages of that step are sent after the commit, as with any other broker. Steps that
+are routed alike share a template, once it has given a message of a second one of them too: a fan-out of ten thousand steps
+needs three specimens, not twenty thousand.
+
+A template knows nothing of who sends what. So it is used only where nothing but Celery has a say in its messages (see
+:mod:`hephaestus_celery.runners.celery.plain`, asked for each of them), and for runs that were started in such a process.
 """
 
 from __future__ import annotations
@@ -21,15 +24,16 @@ import secrets
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from celery import Celery, signals
-from celery.app.routes import MapRoute
+from celery import Celery
 
 from hephaestus_celery.runners.base import Message
-from hephaestus_celery.runners.celery.dispatch import argsrepr, connect, options_of, send_one, unreachable
+from hephaestus_celery.runners.celery.dispatch import argsrepr, call_task, connect, options_of, unreachable
+from hephaestus_celery.runners.celery.plain import find_task, is_plain, is_plain_producer
 from hephaestus_celery.storage.base import Parcel
 
 logger = logging.getLogger("hephaestus_celery")
@@ -103,14 +107,14 @@ class Sealer:
     def __init__(self, app: Celery, *, store: str | None, default_queue: str | None) -> None:
         self._app = app
         self._default_queue = default_queue
-        self._possible = _is_broker(app, store) and _is_plain(app)
+        self._possible = _is_broker(app, store) and _is_uniform(app)
         self._templates: dict[tuple[object, ...], _Template | None] = {}
         self._shapes: dict[tuple[object, ...], _Shape] = {}
         self._lock = threading.Lock()
 
     def seal(self, message: Message, *, parent: str | None) -> Parcel | None:
         """The message as it stands on the broker's list; ``parent`` is the id of the task that causes it."""
-        if not self._possible or _observed():
+        if not self._possible or message.headers or not is_plain(self._app, [message.task_name]):
             return None
         template = self._template(message)
         if template is None:
@@ -152,7 +156,7 @@ class Sealer:
     def _kind(self, message: Message) -> tuple[object, ...]:
         """What the messages of steps have in common that are routed alike."""
         app: Any = self._app
-        task = app.tasks.get(message.task_name)
+        task = find_task(app, message.task_name)
         chosen = options_of(message, task, self._default_queue)
         routed = app.amqp.router.route(dict(chosen), message.task_name, (), {}, task)
         own: dict[str, Any] = {} if task is None else task._get_exec_options()  # noqa: SLF001 - what send_task looks at, since Celery 5.7
@@ -171,7 +175,8 @@ class Sealer:
         first, second = (
             replace(message, run_id=run_id, attempt=attempt, token=token) for run_id, attempt, token in _SPECIMENS
         )
-        prepared = [self._prepare(specimen) for specimen in (first, second)]
+        # One without any surroundings and one in the caller's: what looks at those makes a difference.
+        prepared = [Context().run(self._prepare, first), self._prepare(second)]
         if None in prepared:
             return None
         [(queue, text), (other_queue, other)] = cast("list[tuple[str, str]]", prepared)
@@ -190,9 +195,9 @@ class Sealer:
         with self._app.producer_or_acquire() as producer:
             connect(producer.connection)
             with _recorded(producer, recorder) as possible:
-                if not possible:
+                if not possible or not is_plain_producer(producer):
                     return None
-                send_one(self._app, producer, message, self._default_queue)
+                call_task(self._app, producer, message, self._default_queue)
         match recorder.commands:
             case [("lpush", (str() as queue, str() as text))]:
                 return queue, text
@@ -276,21 +281,12 @@ def _is_filled(template: _Template, text: str, message: Message) -> bool:
     return json.loads(template.fill(message, parent=parent, tag=tag)) == wanted
 
 
-def _observed() -> bool:
-    # Whoever listens to these may change each message, and is told of each message: Celery's way, one by one.
-    return bool(
-        signals.before_task_publish.receivers or signals.after_task_publish.receivers or signals.task_sent.receivers
-    )
-
-
-def _is_plain(app: Celery) -> bool:
-    """Whether the messages of a task are all alike but for what they say."""
+def _is_uniform(app: Celery) -> bool:
+    """Whether the settings let the messages of a task be all alike but for what they say."""
     conf = app.conf
     if conf.task_send_sent_event or conf.task_inherit_parent_priority:
         return False
-    if not _HARMLESS.issuperset(conf.broker_transport_options):
-        return False
-    return all(isinstance(route, MapRoute) for route in cast("Any", app.amqp.router).routes)
+    return _HARMLESS.issuperset(conf.broker_transport_options)
 
 
 def _is_broker(app: Celery, store: str | None) -> bool:

@@ -10,13 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from celery import signals
-from celery.app.task import Context
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
-from hephaestus_celery.runners.celery.task import OUTCOME, StepTask
-from hephaestus_celery.runners.jobs import Outcome
+from hephaestus_celery.runners.celery.task import StepTask
 
-_TOLD = "hephaestus_told"
 _UID = "hephaestus_celery.{}"
 
 
@@ -43,13 +40,9 @@ def on_prerun(sender: Any = None, **_: Any) -> None:
 
 
 def on_ended(sender: Any = None, **_: Any) -> None:
-    """Tell what the task's body has committed."""
-    if not isinstance(sender, StepTask):
-        return
-    request: Context = sender.request
-    outcome: Outcome | None = getattr(request, OUTCOME, None)
-    if outcome is not None and _once(request, _TOLD):
-        outcome.tell()
+    """Tell what the task's body has committed, and send what follows."""
+    if isinstance(sender, StepTask):
+        sender.follow()
 
 
 def on_postrun(sender: Any = None, retval: Any = None, **_: Any) -> None:
@@ -68,18 +61,16 @@ def on_lost(sender: Any = None, task_id: str = "", exception: Any = None, args: 
         sender.runner.lose(task_id, args, reason="its time limit is over")
 
 
-def on_revoked(sender: Any = None, request: Any = None, terminated: Any = None, **_: Any) -> None:
-    """In a worker's main process: somebody revoked the task of an attempt, before or while it was executed."""
+def on_revoked(sender: Any = None, request: Any = None, terminated: Any = None, expired: Any = None, **_: Any) -> None:
+    """In a worker's main process: somebody revoked the task of an attempt, before or while it was executed.
+
+    A message that has expired says nothing of its step: Celery calls it revoked, too.
+    """
     if not isinstance(sender, StepTask) or request is None:
         return
     if terminated:
         sender.runner.lose(request.id, request.args, reason="its task was terminated")
+    elif expired:
+        sender.runner.send_again(request.args)
     else:
         sender.runner.forgo(sender, request.id, request.args, reason="its task was revoked")
-
-
-def _once(request: Context, mark: str) -> bool:
-    if getattr(request, mark, False):
-        return False
-    setattr(request, mark, True)
-    return True

@@ -37,6 +37,7 @@ logger = logging.getLogger("hephaestus_celery")
 # What a message led to, kept on the request: the receivers of the task's signals read it.
 JOB, OUTCOME, REFUSAL = "hephaestus_job", "hephaestus_outcome", "hephaestus_refusal"
 FENCE, ANNOUNCED, GIVEN_UP = "hephaestus_fence", "hephaestus_announced", "hephaestus_given_up"
+FOLLOWED = "hephaestus_followed"
 
 EXITS = (SoftTimeLimitExceeded,)
 """How a pool tells a step to stop."""
@@ -47,7 +48,9 @@ SIGNS = (TaskPredicate, WorkerLostError, TimeLimitExceeded, Terminated)
 class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in the stubs only
     """One step of one workflow. Its message says which run, step and attempt; all else is in the store.
 
-    Late acknowledgement, and no result kept: the broker need not be believed, since the claim decides who executes.
+    Late acknowledgement, and no result kept: the broker need not be believed, since the claim decides who executes. The
+    application's own class of tasks stands behind this one: of what Celery calls of a task, only :meth:`run` is taken, so
+    that its hooks and its ``__call__`` are called, and annotations may replace any of them.
     """
 
     abstract = True
@@ -59,6 +62,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
     ignore_result = True
     store_errors_even_if_ignored = False
     track_started = False
+    autoretry_for = ()  # Celery would wrap the body and publish retries of its own
     workflow_name: str
     runner: CeleryRunner
 
@@ -96,8 +100,40 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         else:
             setattr(request, JOB, claimed)
 
-    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Go on with the claim that ``task_prerun`` has made; without one the message is a duplicate and ends here.
+    def announce(self) -> None:
+        """Tell what the claim has committed, once per request."""
+        job: Job | None = getattr(self.request, JOB, None)
+        if job is not None and not getattr(self.request, ANNOUNCED, False):
+            setattr(self.request, ANNOUNCED, True)
+            job.announce()
+
+    def run(self, *args: Any, **kwargs: Any) -> str:
+        """Execute and commit. A failed attempt is raised after it was committed, for Celery's monitors to see.
+
+        Called again for the same request, as a ``__call__`` may that tries again by itself, it gives the same answer.
+        """
+        outcome: Outcome | None = getattr(self.request, OUTCOME, None)
+        if outcome is None:
+            outcome = self._execute(self._claimed())
+            setattr(self.request, OUTCOME, outcome)
+        if outcome.retry_in is not None:
+            # Nothing is published: the store's timer sends the next attempt. Monitors see the task retried.
+            raise Retry(exc=outcome.error, when=cast("Any", outcome.retry_in))
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.label
+
+    def follow(self) -> None:
+        """Tell what was committed and send what follows from it, once per request, in that order."""
+        outcome: Outcome | None = getattr(self.request, OUTCOME, None)
+        if outcome is None or getattr(self.request, FOLLOWED, False):
+            return
+        setattr(self.request, FOLLOWED, True)
+        outcome.tell()
+        self.runner.dispatch(outcome.messages)
+
+    def _claimed(self) -> Job:
+        """The claim that ``task_prerun`` has made; without one the message is a duplicate and ends here.
 
         The receiver of ``task_prerun`` may have failed, and Celery swallows that: then the claim is made here, for as
         long as a lease lasts. A store that was frozen may have given it to the call that got no answer, and to give
@@ -116,39 +152,26 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         refusal = getattr(self.request, REFUSAL, None)
         if refusal is not None:
             raise Ignore(refusal)
+        return getattr(self.request, JOB)
 
-    def announce(self) -> None:
-        """Tell what the claim has committed, once per request."""
-        job: Job | None = getattr(self.request, JOB, None)
-        if job is not None and not getattr(self.request, ANNOUNCED, False):
-            setattr(self.request, ANNOUNCED, True)
-            job.announce()
-
-    def run(self, *args: Any, **kwargs: Any) -> str:
-        """Execute and commit. A failed attempt is raised after it was committed, for Celery's monitors to see."""
-        job: Job = getattr(self.request, JOB)
+    def _execute(self, job: Job) -> Outcome:
         driver: Driver = self.runner.driver
         executed = driver.execute(job)
         try:
-            outcome = driver.commit(job, executed)
+            return driver.commit(job, executed)
         except StorageError:
             setattr(self.request, GIVEN_UP, True)
             raise
         finally:
             driver.release(job)
-        setattr(self.request, OUTCOME, outcome)
-        if outcome.retry_in is not None:
-            # Nothing is published: the store's timer sends the next attempt. Monitors see the task retried.
-            raise Retry(exc=outcome.error, when=cast("Any", outcome.retry_in))
-        if outcome.error is not None:
-            raise outcome.error
-        return outcome.label
 
     def conclude(self, error: object) -> None:
-        """Fail an attempt that was claimed and whose task has ended without an outcome, as by a hook of the application's.
+        """Leave nothing open, however the task has ended.
 
-        ``error`` is what the task ended with, if that is known.
+        An attempt that was claimed and has no outcome, as where a hook of the application's has failed, is failed;
+        ``error`` is what the task ended with, if that is known. An outcome that Celery has not reported is told now.
         """
+        self.follow()
         job: Job | None = getattr(self.request, JOB, None)
         if job is None or getattr(self.request, OUTCOME, None) is not None:
             return
@@ -161,14 +184,6 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
             logger.warning("[%s] %s, and the store is away (%s); its lease will show it", self.name, error, away)
         finally:
             driver.release(job)
-
-    def after_return(  # noqa: PLR0917 - Celery's signature
-        self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
-    ) -> None:
-        """Send what follows: after the receivers of ``task_success`` have told what led to it."""
-        outcome: Outcome | None = getattr(self.request, OUTCOME, None)
-        if outcome is not None:
-            self.runner.dispatch(outcome.messages)
 
     def _note(self, refusal: Refusal, run_id: str, step: str) -> None:
         match refusal.reason:
@@ -196,7 +211,7 @@ def register(app: Celery, runner: CeleryRunner, workflow: type[Workflow]) -> Non
     for step in workflow.graph.topological_order:
         if step is Done and workflow.graph.initial.step is not Done:
             continue
-        task = _task_class(runner, workflow, step)()
+        task = _task_class(app, runner, workflow, step)()
         if isinstance(app.tasks.get(task.name), StepTask):
             del app.tasks[task.name]
         app.register_task(task)
@@ -207,7 +222,7 @@ def task_name(workflow: type[Workflow], step: StepClass) -> str:
     return f"{workflow.name}.{step.key}"
 
 
-def _task_class(runner: CeleryRunner, workflow: type[Workflow], step: StepClass) -> type[StepTask]:
+def _task_class(app: Celery, runner: CeleryRunner, workflow: type[Workflow], step: StepClass) -> type[StepTask]:
     options: dict[str, Any] = {
         "name": task_name(workflow, step),
         "runner": runner,
@@ -221,4 +236,4 @@ def _task_class(runner: CeleryRunner, workflow: type[Workflow], step: StepClass)
     if soft is not None:
         options["soft_time_limit"] = soft
         options["time_limit"] = soft + HARD_MARGIN
-    return type(f"{step.__name__}Task", (StepTask,), options)
+    return type(f"{step.__name__}Task", (StepTask, cast("Any", app).Task), options)

@@ -72,6 +72,7 @@ def stored(record: Record) -> StoredRun:
         failed_step=state.failed_step,
         failure=record.failure,
         cancel_reason=record.cancel_reason,
+        message_headers=record.new.message_headers,
         active=state.count(StepStatus.ACTIVE),
         applied=state.applied,
     )

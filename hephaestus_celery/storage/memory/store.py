@@ -488,6 +488,7 @@ class MemoryStorage:
             fence=step.fence,
             sequence=decision.sequence if decision.reserved else 0,
             run=rescued if kind in (Due.REDISPATCH, Due.REAPPLY) else None,
+            message_headers=record.new.message_headers,
         )
 
     def _awaited(self, member: Member) -> tuple[str, int, StepState] | None:

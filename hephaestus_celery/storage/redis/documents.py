@@ -91,6 +91,7 @@ def _read_run(values: Sequence[str], start: str, run_id: str = "") -> StoredRun:
         failed_step=core.get("fs"),
         failure=core.get("f"),
         cancel_reason=None if reason is None else json.loads(reason),
+        message_headers=core.get("mh"),
         active=int(core["act"]),
         applied=int(core["app"]),
     )
@@ -314,6 +315,7 @@ def read_entries(text: bytes) -> list[DueEntry]:
             fence=found.get("fence"),
             sequence=found["seq"],
             run=_read_rescued(found) if "header" in found else None,
+            message_headers=found.get("headers"),
         )
         for found in json.loads(text)
     ]

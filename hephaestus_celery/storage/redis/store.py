@@ -158,6 +158,7 @@ class RedisStorage:
                 schema=run.schema,
                 lanes={first.step: first.lane for first in run.firsts if first.lane is not None} or None,
                 dispatch_timeout=self._dispatch_timeout,
+                headers=run.message_headers,
             ),
             run.header,
             run.initial,

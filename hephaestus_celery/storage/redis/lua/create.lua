@@ -40,6 +40,10 @@ if #ARGV[4] > SMALL then
   fields[#fields + 1] = 'il'
   fields[#fields + 1] = 1
 end
+if p.headers then
+  fields[#fields + 1] = 'mh'
+  fields[#fields + 1] = p.headers
+end
 if #p.tags > 0 then
   fields[#fields + 1] = 'tags'
   fields[#fields + 1] = cjson.encode(p.tags)

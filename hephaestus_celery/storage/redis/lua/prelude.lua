@@ -94,7 +94,7 @@ local function carried(size, large, steps, initial)
   local few = redis.call('HLEN', run) <= FEW
   local small = size and tonumber(size) <= SMALL
   if few and small and (initial or not large) then return redis.call('HGETALL', run) end
-  local names = { 'h', 'schema', 'st', 't0', 't1', 'act', 'app', 'seq', 'fs', 'f', 'cr' }
+  local names = { 'h', 'schema', 'st', 't0', 't1', 'act', 'app', 'seq', 'fs', 'f', 'cr', 'mh' }
   if initial or not large then names[#names + 1] = 'i' end
   if few then
     for _, field in ipairs(redis.call('HKEYS', run)) do
@@ -326,10 +326,11 @@ end
 
 -- What its teller is to know of a rescue that cost no attempt; the rest of the run may be large.
 local function rescue(kind, key, step, sequence)
-  local core = redis.call('HMGET', run, 'name', 'version', 'h', 'st', 't0')
+  local core = redis.call('HMGET', run, 'name', 'version', 'h', 'st', 't0', 'mh')
   return {
     kind = kind, run = p.run_id, name = core[1], version = core[2], step = key, attempt = step.a, token = step.d,
     seq = sequence, header = core[3], status = core[4], started = core[5], start = read_start(), state = cjson.encode(step),
+    headers = core[6] or nil,
   }
 end
 

@@ -83,7 +83,7 @@ end
 local function hand_over(kind, core, key, step, sequence)
   entries[#entries + 1] = {
     kind = kind, run = p.run_id, name = core[2], version = core[3], step = key,
-    attempt = step.a, token = step.d, fence = step.f, seq = sequence or 0,
+    attempt = step.a, token = step.d, fence = step.f, seq = sequence or 0, headers = core[5] or nil,
   }
 end
 
@@ -99,7 +99,7 @@ local function fires(key, step, live, member, reference)
 end
 
 local function come_due(key, at, member, reference)
-  local core = redis.call('HMGET', run, 'st', 'name', 'version', 'schema')
+  local core = redis.call('HMGET', run, 'st', 'name', 'version', 'schema', 'mh')
   if is_newer(core[4]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
   local live = core[1] and not is_final(core[1])
   local step = live and get_step(key)

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
 from hephaestus_celery import clock, telemetry
+from hephaestus_celery.cancelling import end_tasks
 from hephaestus_celery.config import Settings
 from hephaestus_celery.core import versioning
+from hephaestus_celery.core.cancelling import CancelReport
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.context import check_mapping
 from hephaestus_celery.core.history import HistoryEntry
@@ -222,11 +224,15 @@ class Hephaestus:
             case _:
                 raise ValueError(f"{shown(reference)} is no reference of a timer; schedule_resume gives one")
 
-    def cancel(self, id: str, reason: str | None = None, *, workflow: type[Workflow] | None = None) -> None:
+    def cancel(
+        self, id: str, reason: str | None = None, *, terminate: bool = False, workflow: type[Workflow] | None = None
+    ) -> CancelReport:
         """End a run: later results are dropped, no new step starts, its id is free at once.
 
-        Steps that are being executed are told (Celery's revoke) and their results discarded. ``NotCancellableError``
-        when the run has ended already.
+        Steps that nobody has begun with are not begun. A step that is being executed goes on, and its result is discarded;
+        it learns of it by asking ``context.cancelled()``. With ``terminate`` it is interrupted where its pool can do so:
+        in prefork pools, by Celery's ``SoftTimeLimitExceeded``. The report names the steps that were being executed, and
+        those that were interrupted; of the others a warning is logged. ``NotCancellableError`` when the run has ended already.
         """
         if reason is not None and not isinstance(reason, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DataError(f"reason must be a string or None, not {shown(reason)}")
@@ -242,7 +248,7 @@ class Hephaestus:
             raise NotCancellableError(f"{id} has ended already; only an active run can be cancelled")
         instance = codec.decode_instance(cancelled.run, reader=parts.storage)
         telemetry.workflow_cancel(instance, {"sequence": cancelled.sequence, "reason": reason})
-        parts.runner.revoke(_messages(instance, cancelled.claimed))
+        return end_tasks(parts.runner, instance, cancelled, terminate=terminate)
 
     def get(self, id: str, *, workflow: type[Workflow] | None = None) -> Instance:
         """The active run of an instance id, else its newest; or the run with this run id.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+from hephaestus_celery.core.cancelling import CancelReport
 from hephaestus_celery.core.history import HistoryEntry
 from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.registry import RUNTIMES
@@ -66,9 +67,9 @@ class InstanceHandle:
         """Deliver an event; see :meth:`Hephaestus.resume`."""
         self.hephaestus.resume(self.run_id, event, data, step=step, keep_early=keep_early, key=key)
 
-    def cancel(self, reason: str | None = None) -> None:
+    def cancel(self, reason: str | None = None, *, terminate: bool = False) -> CancelReport:
         """End the run; see :meth:`Hephaestus.cancel`."""
-        self.hephaestus.cancel(self.run_id, reason)
+        return self.hephaestus.cancel(self.run_id, reason, terminate=terminate)
 
     def history(self) -> list[HistoryEntry]:
         """What happened so far; see :meth:`Hephaestus.history`."""

@@ -50,6 +50,15 @@ class Context(Deferred):
         except KeyError:
             raise KeyError(f"step {key!r} had not completed, so there is no result of it") from None
 
+    def cancelled(self) -> bool:
+        """Whether nobody waits for this attempt any more: its run was cancelled, has failed or ended without it.
+
+        For a step that takes long, to stop early. It asks the store, at most once a second, and says what it knew where that
+        is away; once True it stays True. Outside the attempt that it was given to, a context says False.
+        """
+        asked: Callable[[], bool] | None = self.__dict__.get("_cancelled")
+        return asked is not None and asked()
+
 
 def check_mapping(value: object, path: str) -> dict[str, Any]:
     """A plain copy of ``value``, a mapping with string keys and values that can be carried; else :class:`DataError`."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hephaestus_celery.exceptions import ConfigurationError, DefinitionError
 
 if TYPE_CHECKING:
+    from hephaestus_celery.core.cancelling import CancelReport
     from hephaestus_celery.core.instance import Instance
     from hephaestus_celery.core.workflow import Workflow
 
@@ -53,7 +54,9 @@ class Runtime(Protocol):
 
     def get(self, id: str, *, workflow: WorkflowClass | None = None) -> Instance: ...
 
-    def cancel(self, id: str, reason: str | None = None, *, workflow: WorkflowClass | None = None) -> None: ...
+    def cancel(
+        self, id: str, reason: str | None = None, *, terminate: bool = False, workflow: WorkflowClass | None = None
+    ) -> CancelReport: ...
 
     def list(self, **filters: Any) -> Any: ...
 

@@ -9,6 +9,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from hephaestus_celery.core import validation, versioning
+from hephaestus_celery.core.cancelling import CancelReport
 from hephaestus_celery.core.diagram import to_mermaid, to_text
 from hephaestus_celery.core.graph import Graph, StepClass, Target
 from hephaestus_celery.core.identity import Unique, is_run_id
@@ -163,9 +164,9 @@ class Workflow:
         return cls._runtime().get(cls._id(value, "get"), workflow=cls)
 
     @classmethod
-    def cancel(cls, value: str, reason: str | None = None) -> None:
+    def cancel(cls, value: str, reason: str | None = None, *, terminate: bool = False) -> CancelReport:
         """End a run; see ``Hephaestus.cancel``."""
-        cls._runtime().cancel(cls._id(value, "cancel"), reason, workflow=cls)
+        return cls._runtime().cancel(cls._id(value, "cancel"), reason, terminate=terminate, workflow=cls)
 
     @classmethod
     def list(cls, **filters: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -96,8 +96,12 @@ class Runner(Protocol):
         """Where a message goes, see :mod:`hephaestus_celery.core.lanes`; None where that can't be known."""
         ...
 
-    def revoke(self, messages: Sequence[Message]) -> None:
-        """Tell those who execute these attempts that nobody waits for them any more; best effort."""
+    def revoke(self, task_ids: Sequence[str]) -> None:
+        """Tell workers that nobody waits for these tasks, so that they don't begin with them; best effort."""
+        ...
+
+    def interrupt(self, holders: Mapping[str, str]) -> Collection[str]:
+        """Interrupt what these tasks execute, each on the worker that is named; gives those that were interrupted."""
         ...
 
     def settle(self, run_id: str) -> None:

@@ -37,6 +37,7 @@ from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.keeper import LeaseKeeper
 from hephaestus_celery.runners.messages import LIMIT_MARGIN, limit, limit_of, messages, predecessors_of, versions_with
 from hephaestus_celery.runners.patience import PatientReader
+from hephaestus_celery.runners.signs import Waited
 from hephaestus_celery.runners.stories import Scene, Story
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import (
@@ -68,6 +69,9 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger("hephaestus_celery")
+
+STRAY_SECONDS = 0.5
+"""How long an attempt that was interrupted within its time waits for who has done so to tell the store."""
 
 
 MOST_ROWS = 100_000
@@ -204,13 +208,22 @@ class Driver:
         return self.storage.claim(request)
 
     def execute(self, job: Job) -> Executed:
-        """Run the step of a job to its end; a delivered event is an answer already. Never raises."""
-        began = clock.monotonic_ns()
-        try:
-            answer = self._answer(job, began)
-        except BaseException as error:  # noqa: BLE001 - the runner's way to stop a step may strike anywhere
-            answer = self._failed(job, error)
-        return Executed(answer=answer, duration=max(0, clock.monotonic_ns() - began))
+        """Run the step of a job to its end; a delivered event is an answer already. Never raises.
+
+        Where it was interrupted by what was meant for another attempt, it is run again.
+        """
+        while True:
+            began = clock.monotonic_ns()
+            try:
+                answer = self._answer(job, began)
+            except BaseException as error:  # noqa: BLE001 - the runner's way to stop a step may strike anywhere
+                answer = self._failed(job, error)
+            duration = max(0, clock.monotonic_ns() - began)
+            try:
+                if not isinstance(answer, Failed) or not self._is_stray(job, answer.reason):
+                    return Executed(answer=answer, duration=duration)
+            except job.worker.exits:
+                pass  # and once more
 
     def _answer(self, job: Job, began: int) -> Answer:
         if job.claim.resume is not None:
@@ -218,9 +231,12 @@ class Driver:
         if job.launches_done:
             return Completed(event="done", result=None, metadata=None)
         scene, worker = job.scene, job.worker
+        context = scene.instance.context.apart(_cancelled=Waited(self.storage, job.lease).is_over)
         answer = call(
             scene.step,
-            scene.instance.apart(),  # whatever the step does to it, what is told and decided is of the run
+            scene.instance.apart(
+                context=context
+            ),  # whatever the step does to it, what is told and decided is of the run
             job.config,
             limit=self.settings.max_payload,
             seconds_left=limit(scene.step),
@@ -228,6 +244,31 @@ class Driver:
             signs=worker.signs,
         )
         return self._in_time(job, answer, job.began if self._executor.ends_attempts else began)
+
+    def _is_stray(self, job: Job, error: object) -> bool:
+        # An interruption that was meant for another attempt, which this process had before: this one is within its time,
+        # and still waited for. Whoever revokes its task says so to the store a moment later.
+        if not job.worker.was_struck(error, seconds=(clock.monotonic_ns() - job.began) / 1e9):
+            return False
+        deadline = clock.monotonic_ns() + int(self.settings.lease.total_seconds() * 1e9)
+        waited = Waited(self.storage, job.lease)
+        for pause in (0.0, STRAY_SECONDS):
+            clock.sleep(pause)
+            while True:
+                try:
+                    if not waited.ask():
+                        return False
+                    break
+                except StorageError:
+                    if clock.monotonic_ns() > deadline:
+                        return False
+                    clock.sleep(0.2)
+        logger.warning(
+            "[%s] step %s was interrupted by what was meant for another attempt, and runs again",
+            job.scene.instance.id,
+            job.scene.step.key,
+        )
+        return True
 
     def _in_time(self, job: Job, answer: Answer, since: int) -> Answer:
         # Whatever a step made of being told to stop, or did in a thread that can't be told: it took too long.
@@ -274,6 +315,8 @@ class Driver:
             try:
                 targets = self._targets(job, answer, run)
             except BaseException as error:  # noqa: BLE001 - a route is the user's code; its failure is the step's
+                if self._is_stray(job, error):
+                    continue
                 return self._fail(job, self._failed(job, error), duration)
             if (scene.step, answer.event) in scene.instance.workflow.graph.dynamic:
                 late = self._in_time(job, answer, job.began)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from hephaestus_celery.core.builtin import Done
 from hephaestus_celery.core.step import StepConfig
@@ -29,6 +29,17 @@ class Worker:
     task_id: str | None = None
     exits: tuple[type[BaseException], ...] = ()
     signs: tuple[type[BaseException], ...] = ()
+    interrupts: Callable[[BaseException], bool] | None = None
+    """Whether an exception is one that the runner has put into what was being executed."""
+    limit: float | None = None
+    """Seconds after which the runner does so, None where it does not."""
+
+    def was_struck(self, error: object, *, seconds: float) -> bool:
+        """Whether an attempt that began so many seconds ago was interrupted although its time was not over."""
+        if self.interrupts is None or not issubclass(type(error), BaseException):
+            return False
+        in_time = self.limit is None or seconds < self.limit
+        return in_time and self.interrupts(cast("BaseException", error))
 
     @property
     def fields(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -75,8 +75,12 @@ class LocalRunner:
     def lane(self, message: Message) -> str | None:
         return _LANE
 
-    def revoke(self, messages: Sequence[Message]) -> None:
-        """A thread can't be told; its result will be discarded."""
+    def revoke(self, task_ids: Sequence[str]) -> None:
+        """Nothing is executed by a message's id here."""
+
+    def interrupt(self, holders: Mapping[str, str]) -> Collection[str]:
+        """A thread can't be interrupted; its result will be discarded."""
+        return ()
 
     def settle(self, run_id: str) -> None:
         """Return once the events of what has been committed are told: who waited for a run finds its telemetry whole."""

@@ -16,7 +16,7 @@ from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.delivery import Delivered
 from hephaestus_celery.core.engine import Settlement
 from hephaestus_celery.core.identity import Scope
-from hephaestus_celery.core.lifecycle import Status
+from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.core.run import Due, PendingResume, StepState, Verdict
 from hephaestus_celery.exceptions import StorageError
 
@@ -340,11 +340,26 @@ class DeliveryReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancellation:
-    """A cancelled run: ``claimed`` lists the steps that workers are executing, for their tasks to be told."""
+    """A cancelled run. ``run`` has its steps as they stood."""
 
     sequence: int
     run: StoredRun
-    claimed: Sequence[DispatchStep] = ()
+
+    @property
+    def held(self) -> Mapping[str, tuple[str | None, str | None]]:
+        """The steps that were being executed, or whose event was being applied: the task and the worker that had each."""
+        return {key: (step.holder, step.worker) for key, step in self.run.steps.items() if self._wants(step, held=True)}
+
+    @property
+    def sent(self) -> Sequence[DispatchStep]:
+        """The last message of each step that nobody had begun with."""
+        unclaimed = [(key, step) for key, step in self.run.steps.items() if self._wants(step, held=False)]
+        return [DispatchStep(key, step.attempt, step.dispatch) for key, step in unclaimed if not step.resting]
+
+    @staticmethod
+    def _wants(step: StepState, *, held: bool) -> bool:
+        wanted = step.status is StepStatus.ACTIVE or (step.status is StepStatus.WAITING and step.resume is not None)
+        return wanted and (step.fence is not None) is held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,7 +109,7 @@ def test_a_cancelled_run_tells_who_executes_it(fan):
     last = fan.branches[-1]
     fan.claim(last)
     cancelled = fan.cancel()
-    assert [dispatch.step for dispatch in cancelled.claimed] == [last]
+    assert list(cancelled.held) == [last]
     assert cancelled.run.status == "cancelled"
 
 

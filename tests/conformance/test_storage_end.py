@@ -82,13 +82,32 @@ def test_any_reason_is_kept(stand, reason):
 
 
 def test_a_cancellation_lists_the_steps_being_executed(forked):
-    assert list(forked.cancel().claimed) == [DispatchStep("b", 1, 1)]
+    assert list(forked.cancel().held) == ["b"]
+
+
+def test_a_cancellation_tells_whose_task_holds_a_step_and_what_nobody_has_begun_with(stand):
+    run = stand.start({("a", "ok"): ["b", "c", "d"], **{(key, "ok"): ["done"] for key in "bcd"}})
+    run.step("a")
+    run.claim("b", holder="task-of-b")
+    run.wait_at("c")
+    run.deliver()
+    cancelled = run.cancel()
+    assert {key: task for key, (task, _) in cancelled.held.items()} == {"b": "task-of-b"}
+    assert set(cancelled.sent) == {DispatchStep("c", 1, 2), DispatchStep("d", 1, 1)}
+
+
+def test_a_step_between_attempts_has_no_message(stand):
+    run = stand.start()
+    run.claim("a")
+    run.retry("a", delay=60_000_000)
+    cancelled = run.cancel()
+    assert (dict(cancelled.held), list(cancelled.sent)) == ({}, [])
 
 
 def test_a_waiting_step_is_not_being_executed(stand):
     run = stand.start()
     run.wait_at("a")
-    assert list(run.cancel().claimed) == []
+    assert not run.cancel().held
 
 
 def test_nothing_is_active_or_due_after_a_cancellation(forked):

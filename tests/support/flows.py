@@ -619,3 +619,51 @@ class Computes(Workflow):
     unique = Unique("computes")
     initial_step = Compute
     transitions = {(Compute, "done"): Done}
+
+
+class Enquire(Recorded):
+    """Goes on for a minute, unless it learns that nobody waits for it."""
+
+    def answer(self, instance, config, context):
+        recorder.note("enquired", run_id=instance.run_id, cancelled=context.cancelled())
+        end = time.monotonic() + 60
+        while not context.cancelled() and time.monotonic() < end:
+            time.sleep(0.01)
+        recorder.note("learned", run_id=instance.run_id, cancelled=context.cancelled())
+        return Ok("done")
+
+
+class Enquires(Workflow):
+    name = "enquires"
+    unique = Unique("enquires")
+    initial_step = Enquire
+    transitions = {(Enquire, "done"): Done}
+
+
+class EnquireAsync(Recorded):
+    async def execute(self, instance, config, context):
+        recorder.note("enquired", run_id=instance.run_id, cancelled=context.cancelled())
+        while not context.cancelled():  # noqa: ASYNC110 - that is how a step learns it
+            await asyncio.sleep(0.01)
+        recorder.note("learned", run_id=instance.run_id, cancelled=True)
+        return Ok("done")
+
+
+class Fork(Recorded): ...
+
+
+class Fatal(Recorded):
+    retry = RetryPolicy(max_attempts=1)
+
+    def answer(self, instance, config, context):
+        recorder.wait_for_gate(context.initial["gate"])
+        raise RuntimeError("it broke")
+
+
+class FailsBesideEnquiry(Workflow):
+    """A branch fails the run while another one asks."""
+
+    name = "fails_beside_enquiry"
+    unique = Unique("beside")
+    initial_step = Fork
+    transitions = {(Fork, "done"): [EnquireAsync, Fatal], (EnquireAsync, "done"): Done, (Fatal, "done"): Done}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,6 +17,10 @@ from hephaestus_celery.runners.celery.surroundings import Prepared, carried_opti
 
 logger = logging.getLogger("hephaestus_celery")
 
+INTERRUPT = "hephaestus_interrupt"
+"""The remote control command of our workers that interrupts what they execute."""
+INTERRUPT_SECONDS = 2.0
+"""How long the answers of workers are waited for."""
 HARD_MARGIN = 1.0
 """Seconds after a step's time limit at which a pool that can ends its process, should the step go on regardless."""
 
@@ -65,23 +69,45 @@ def _send(app: Celery, messages: Sequence[Message], default_queue: str | None) -
         _reach(producer.connection, publish, revived=producer)
 
 
-def revoke(app: Celery, messages: Sequence[Message]) -> None:
-    """Tell workers that nobody waits for these attempts any more; best effort."""
-    if not messages:
-        return
+def revoke(app: Celery, task_ids: Sequence[str]) -> None:
+    """Tell workers that nobody waits for these tasks any more; best effort."""
 
-    def publish() -> None:
-        app.control.revoke([message.task_id for message in messages], connection=connection)
+    def publish(connection: Any) -> None:
+        app.control.revoke(list(task_ids), connection=connection)
 
+    if task_ids:
+        _control(app, publish, f"{len(task_ids)} step(s) were not revoked")
+
+
+def interrupt(app: Celery, holders: Mapping[str, str]) -> Collection[str]:
+    """Interrupt these tasks on the workers that execute them; gives those of which a worker says that it did."""
+    workers = sorted(set(holders.values()))
+    answers: list[dict[str, dict[str, Any]]] = []
+
+    def publish(connection: Any) -> None:
+        told = app.control.broadcast(
+            INTERRUPT,
+            arguments={"task_ids": list(holders)},
+            destination=workers,
+            connection=connection,
+            reply=True,
+            timeout=INTERRUPT_SECONDS,
+            limit=len(workers),
+        )
+        answers.extend(told or [])
+
+    if holders:
+        _control(app, publish, f"{len(holders)} step(s) were not interrupted")
+    told = [answer.get("ok", ()) for answers_of_one in answers for answer in answers_of_one.values()]
+    return {task_id for task_ids in told for task_id in task_ids}
+
+
+def _control(app: Celery, publish: Callable[[Any], None], otherwise: str) -> None:
     try:
         with app.connection_or_acquire() as connection:
-            _reach(connection, publish, revived=connection)
+            _reach(connection, lambda: publish(connection), revived=connection)
     except unreachable(app) as error:
-        logger.warning(
-            "the broker is out of reach (%s); %d step(s) being executed were not told of their run's end",
-            error,
-            len(messages),
-        )
+        logger.warning("the broker is out of reach (%s); %s", error, otherwise)
 
 
 def _reach(connection: Any, publish: Callable[[], None], *, revived: Any) -> None:

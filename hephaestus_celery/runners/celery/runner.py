@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
@@ -21,7 +21,7 @@ from hephaestus_celery.runners.base import NO_HEADERS, Message
 from hephaestus_celery.runners.celery import signals as receivers
 from hephaestus_celery.runners.celery.advice import advise
 from hephaestus_celery.runners.celery.consumer import consumer_step
-from hephaestus_celery.runners.celery.dispatch import call_task, revoke, send
+from hephaestus_celery.runners.celery.dispatch import call_task, interrupt, revoke, send
 from hephaestus_celery.runners.celery.fleet import CeleryFleet, LaneFinder, Reporter, lane_of
 from hephaestus_celery.runners.celery.plain import is_plain
 from hephaestus_celery.runners.celery.pool import PoolWatch, draw_soon
@@ -129,8 +129,11 @@ class CeleryRunner:
             self._lanes = LaneFinder(self.app, default_queue=self.driver.settings.default_queue)
         return self._lanes
 
-    def revoke(self, messages: Sequence[Message]) -> None:
-        revoke(self.app, messages)
+    def revoke(self, task_ids: Sequence[str]) -> None:
+        revoke(self.app, task_ids)
+
+    def interrupt(self, holders: Mapping[str, str]) -> Collection[str]:
+        return interrupt(self.app, holders)
 
     def settle(self, run_id: str) -> None:
         """Workers tell in their own processes; there is nothing to wait for here."""
@@ -296,6 +299,9 @@ class CeleryRunner:
         # Once for each worker; one of celery.contrib.testing sends no worker_init.
         if worker in self._initialised:
             return
+        from hephaestus_celery.runners.celery import interrupting  # what only workers need
+
+        interrupting.register()
         self._initialised.add(worker)
         self._hostname = getattr(worker, "hostname", None) or socket.gethostname()
         driver = self.driver

@@ -7,6 +7,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, cast
 
 from billiard.exceptions import Terminated
+from billiard.pool import soft_timeout_sighandler
 from celery import Celery, Task
 from celery.exceptions import (
     Ignore,
@@ -85,7 +86,14 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
             )
             return
         run_id, step, attempt, token = hint
-        worker = Worker(hostname=request.hostname, task_id=request.id, exits=EXITS, signs=SIGNS)
+        worker = Worker(
+            hostname=request.hostname,
+            task_id=request.id,
+            exits=EXITS,
+            signs=SIGNS,
+            interrupts=is_interrupt,
+            limit=self._limit(),
+        )
         fence: str | None = getattr(request, FENCE, None)
         if fence is None:
             fence = secrets.token_hex(8)
@@ -185,6 +193,12 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         finally:
             driver.release(job)
 
+    def _limit(self) -> float | None:
+        # When the pool tells what it executes to stop: after the limit of the message, the task, or the application.
+        request: Any = self.request
+        _, soft = request.timelimit or (None, None)
+        return soft or self.soft_time_limit
+
     def _note(self, refusal: Refusal, run_id: str, step: str) -> None:
         match refusal.reason:
             case Refused.UNKNOWN_RUN:
@@ -201,6 +215,18 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
                 pass  # the driver has said so
             case Refused.STALE | Refused.TAKEN:
                 logger.debug("run %s step %s: a late or doubled message (%s)", run_id, step, refusal.reason)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an exception was raised by the signal of the pool, and not by whoever was executed."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return (
+        issubclass(type(error), EXITS)
+        and traceback is not None
+        and traceback.tb_frame.f_code is soft_timeout_sighandler.__code__
+    )
 
 
 def register(app: Celery, runner: CeleryRunner, workflow: type[Workflow]) -> None:

@@ -312,7 +312,7 @@ class MemoryStorage:
             record.cancel_reason = reason
             record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
             self._carry_out(record, decision)
-            return Cancellation(sequence=decision.sequence, run=stored(record), claimed=claimed(decision.state))
+            return Cancellation(sequence=decision.sequence, run=stored(record))
 
     def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
         del steps  # here nothing is left out

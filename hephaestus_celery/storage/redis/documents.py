@@ -282,11 +282,6 @@ def read_cancellation(reply: Sequence[bytes], *, run: StoredRun) -> Cancellation
     return Cancellation(
         sequence=json.loads(reply[1])["seq"],
         run=run,
-        claimed=[
-            DispatchStep(key, step.attempt, step.dispatch)
-            for key, step in run.steps.items()
-            if step.fence is not None and step.status is StepStatus.ACTIVE
-        ],
     )
 
 

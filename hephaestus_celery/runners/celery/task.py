@@ -219,14 +219,12 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
 
 def is_interrupt(error: BaseException) -> bool:
     """Whether an exception was raised by the signal of the pool, and not by whoever was executed."""
+    if not issubclass(type(error), EXITS):  # any other may do anything when it is looked at
+        return False
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
-    return (
-        issubclass(type(error), EXITS)
-        and traceback is not None
-        and traceback.tb_frame.f_code is soft_timeout_sighandler.__code__
-    )
+    return traceback is not None and traceback.tb_frame.f_code is soft_timeout_sighandler.__code__
 
 
 def register(app: Celery, runner: CeleryRunner, workflow: type[Workflow]) -> None:

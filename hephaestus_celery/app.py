@@ -9,7 +9,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
@@ -49,7 +49,7 @@ from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.local import LocalRunner
 from hephaestus_celery.runners.messages import messages
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.base import Delivered, Delivery, DeliveryReport, Storage
+from hephaestus_celery.storage.base import Delivered, Delivery, DeliveryReport, Durations, Storage
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.telemetry.catalogue import RESERVED_METADATA
 from hephaestus_celery.waiting import can_still_wait, can_time_out, declares, not_waiting, too_many, whereabouts
@@ -387,8 +387,12 @@ class Hephaestus:
                     settings = state_backend(self.app, settings)
                     storage = _redis(settings)
         if storage is None:
-            storage = MemoryStorage(dispatch_timeout=settings.dispatch_timeout, lease=settings.lease)
+            storage = MemoryStorage()
         runner = runner or LocalRunner()
+        held = storage.adopt(
+            Durations(lease=settings.lease, dispatch_timeout=settings.dispatch_timeout, retention=settings.retention)
+        )
+        settings = replace(settings, lease=held.lease, dispatch_timeout=held.dispatch_timeout, retention=held.retention)
         driver = Driver(storage=storage, settings=settings, runner=runner)
         if runner is not self._celery_runner:
             runner.bind(lambda: driver)
@@ -442,9 +446,6 @@ def _redis(settings: Settings) -> Storage:
         partitions=settings.partitions,
         timeout=settings.state_timeout,
         options=settings.options,
-        dispatch_timeout=settings.dispatch_timeout,
-        lease=settings.lease,
-        retention=settings.retention,
     )
 
 

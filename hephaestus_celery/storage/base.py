@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -484,6 +485,18 @@ class Query:
     cursor: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durations:
+    """How long a claim holds without a sign of life, how long a message may wait, how long an ended run is kept.
+
+    ``retention`` is None where runs are kept for ever.
+    """
+
+    lease: timedelta = timedelta(seconds=30)
+    dispatch_timeout: timedelta = timedelta(seconds=30)
+    retention: timedelta | None = timedelta(days=7)
+
+
 class Storage(Reader, Protocol):
     """Keeps instances. Raises ``StorageError`` within seconds when it is out of reach."""
 
@@ -495,6 +508,14 @@ class Storage(Reader, Protocol):
     @property
     def partitions(self) -> int:
         """How many due sets there are."""
+        ...
+
+    def adopt(self, durations: Durations) -> Durations:
+        """Take those durations that it was not given itself when it was made.
+
+        Gives what holds from now on, for whoever uses the store: there is one lease, not one of the store's and another of
+        those who renew it. Called by a runtime before all else; of several runtimes of one storage the first one's hold.
+        """
         ...
 
     def now(self) -> int:

@@ -32,6 +32,7 @@ from hephaestus_celery.storage.base import (
     Delivery,
     DeliveryReport,
     DueEntry,
+    Durations,
     Fail,
     Lease,
     NewRun,
@@ -76,9 +77,7 @@ class MemoryStorage:
     name = "memory"
     partitions = 1
 
-    def __init__(
-        self, *, dispatch_timeout: timedelta = timedelta(seconds=30), lease: timedelta = timedelta(seconds=30)
-    ) -> None:
+    def __init__(self, *, dispatch_timeout: timedelta | None = None, lease: timedelta | None = None) -> None:
         self._changed = threading.Condition()
         self._runs: dict[str, Record] = {}
         self._order: list[tuple[int, str]] = []
@@ -86,11 +85,23 @@ class MemoryStorage:
         self._active: dict[str, list[str]] = {}
         self._due: dict[tuple[str, str], int] = {}
         self._known = _NEVER
-        self._dispatch_timeout = dispatch_timeout // timedelta(microseconds=1)
-        self._lanes = Lanes(timeout=self._dispatch_timeout)
+        self._given = {"dispatch_timeout": dispatch_timeout, "lease": lease}
+        self._durations = self._hold(Durations())
+        self._adopted = False
         self._reports: dict[str, tuple[int, str]] = {}
-        self._lease = lease // timedelta(microseconds=1)
         self._ahead, self._offset = self.now() - clock.elapsed_ns() // 1000, 0
+
+    def adopt(self, durations: Durations) -> Durations:
+        if not self._adopted:
+            self._durations, self._adopted = self._hold(durations), True
+        return self._durations
+
+    def _hold(self, durations: Durations) -> Durations:
+        held = replace(durations, **{name: value for name, value in self._given.items() if value is not None})
+        self._dispatch_timeout = held.dispatch_timeout // timedelta(microseconds=1)
+        self._lease = held.lease // timedelta(microseconds=1)
+        self._lanes = Lanes(timeout=self._dispatch_timeout)
+        return held
 
     def now(self) -> int:
         return clock.system_time_ns() // 1000

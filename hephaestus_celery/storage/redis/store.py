@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -30,6 +30,7 @@ from hephaestus_celery.storage.base import (
     Delivery,
     DeliveryReport,
     DueEntry,
+    Durations,
     Fail,
     Lease,
     NewRun,
@@ -75,7 +76,8 @@ class RedisStorage:
     """Keeps instances in Redis >= 6.2 or Valkey.
 
     Has connections of its own, which are opened when they are first used and anew in a forked process. Every call
-    raises ``StorageError`` within a few seconds when the server is out of reach.
+    raises ``StorageError`` within a few seconds when the server is out of reach. ``dispatch_timeout``, ``lease`` and
+    ``retention`` hold for the runtime that uses it as well; what is not given here is what that runtime's settings say.
     """
 
     name = "redis"
@@ -88,9 +90,9 @@ class RedisStorage:
         partitions: int = 1,
         timeout: timedelta = timedelta(seconds=2),
         options: Mapping[str, Any] | None = None,
-        dispatch_timeout: timedelta = timedelta(seconds=30),
-        lease: timedelta = timedelta(seconds=30),
-        retention: timedelta | None = timedelta(days=7),
+        dispatch_timeout: timedelta | None = None,
+        lease: timedelta | None = None,
+        retention: timedelta | Literal["default"] | None = "default",
     ) -> None:
         self._arguments: dict[str, Any] = {
             "url": url,
@@ -120,14 +122,29 @@ class RedisStorage:
         self._clocks: dict[str, SteadyClock] = {}
         self._seats: dict[tuple[str, str], Seat] = {}
         self._patience = _microseconds(timeout)
-        self._dispatch_timeout = _microseconds(dispatch_timeout)
-        self._lease = _microseconds(lease)
-        self._retention = 0 if retention is None else _microseconds(retention)
+        self._durations = self._hold(Durations())
+        self._adopted = False
 
     @property
     def url(self) -> str | None:
         """Where it keeps the state, None where options say more than the URL."""
         return None if _PLACES & set(self._arguments["options"] or ()) else self._arguments["url"]
+
+    def adopt(self, durations: Durations) -> Durations:
+        if not self._adopted:
+            self._durations, self._adopted = self._hold(durations), True
+        return self._durations
+
+    def _hold(self, durations: Durations) -> Durations:
+        given = {name: self._arguments[name] for name in ("dispatch_timeout", "lease")}
+        kept = {name: value for name, value in given.items() if value is not None}
+        if self._arguments["retention"] != "default":
+            kept["retention"] = self._arguments["retention"]
+        held = replace(durations, **kept)
+        self._dispatch_timeout = _microseconds(held.dispatch_timeout)
+        self._lease = _microseconds(held.lease)
+        self._retention = 0 if held.retention is None else _microseconds(held.retention)
+        return held
 
     def now(self) -> int:
         with self._reached():
@@ -352,7 +369,15 @@ class RedisStorage:
             return heard
 
     def separate(self) -> RedisStorage:
-        return RedisStorage(**self._arguments)
+        held = self._durations
+        return RedisStorage(
+            **{
+                **self._arguments,
+                "dispatch_timeout": held.dispatch_timeout,
+                "lease": held.lease,
+                "retention": held.retention,
+            }
+        )
 
     def deliver(self, delivery: Delivery) -> DeliveryReport:
         report = self._deliver(delivery, among=None)

@@ -12,12 +12,13 @@ from hephaestus_celery.core.retry import DEFAULT_RETRY, RetryPolicy, seconds
 from hephaestus_celery.core.spelling import misspelt, nearest
 from hephaestus_celery.core.wording import shown
 from hephaestus_celery.exceptions import ConfigurationError
+from hephaestus_celery.hiding import hidden, hidden_options
 
 PREFIX = "hephaestus_"
 _NAMESPACE = re.compile(r"[\w.-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Settings:
     """What can be set. Durations are seconds or timedeltas where they are given, and timedeltas here."""
 
@@ -86,6 +87,13 @@ class Settings:
         },
     )
 
+    def __repr__(self) -> str:
+        """All of it but users, passwords and the like: settings are printed and logged."""
+        shown = {each.name: getattr(self, each.name) for each in fields(self)}
+        shown["state_backend"] = self.state_backend and hidden(self.state_backend)
+        shown["state_options"] = self.state_options and hidden_options(self.state_options)
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
     @property
     def options(self) -> Mapping[str, Any]:
         """``state_options``, empty when not set."""
@@ -125,7 +133,7 @@ UNSET: Any = object()
 
 
 def _refuse(name: str, wanted: str, value: object) -> ConfigurationError:
-    return ConfigurationError(f"{name} must be {wanted}, not {shown(value)}")
+    return ConfigurationError(f"{name} must be {wanted}, not {hidden(shown(value))}")
 
 
 def _duration(name: str, value: object) -> timedelta:

@@ -9,6 +9,7 @@ from celery import Celery
 
 from hephaestus_celery.config import UNSET, Settings, read_settings, unknown_settings
 from hephaestus_celery.exceptions import ConfigurationError
+from hephaestus_celery.hiding import hidden
 from hephaestus_celery.storage.redis.connection import is_redis_url
 
 
@@ -42,7 +43,7 @@ def state_backend(app: Celery, settings: Settings) -> Settings:
     if settings.state_backend is not None:
         if not is_redis_url(settings.state_backend):
             raise ConfigurationError(
-                f"hephaestus_state_backend must be the URL of a Redis or Valkey, not {settings.state_backend!r}"
+                f"hephaestus_state_backend must be the URL of a Redis or Valkey, not {hidden(settings.state_backend)!r}"
             )
         return settings
     # broker_read_url is what workers use; with several brokers the first one counts.

@@ -17,6 +17,7 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from hephaestus_celery.exceptions import ConfigurationError
+from hephaestus_celery.hiding import hidden
 from hephaestus_celery.storage.redis.refusals import NoPrimaryError
 
 # Seconds; 0 is never. redis-py 5 calls itself without end where a server refuses the check while it connects.
@@ -36,15 +37,31 @@ def connect(url: str, *, timeout: timedelta, options: Mapping[str, Any]) -> Redi
     Takes the URLs that Celery takes for Redis. Raises ``ConfigurationError`` for any other.
     """
     arguments: dict[str, Any] = {**_patience(timeout), "health_check_interval": _HEALTH_CHECK, **options}
+    _check_user(url)
     try:
         client = _client(url, arguments)
         _try_arguments(client)
     except (ValueError, TypeError, RedisError) as error:
         raise ConfigurationError(
-            f"hephaestus_state_backend or hephaestus_state_options can't be used: {error}. The backend must be a URL with "
-            f"one of {', '.join(SCHEMES)}; the options are what redis-py takes"
+            f"hephaestus_state_backend or hephaestus_state_options can't be used: {hidden(error)}. The backend must be a "
+            f"URL with one of {', '.join(SCHEMES)}; the options are what redis-py takes"
         ) from error
     return client
+
+
+def _check_user(url: str) -> None:
+    # What stands unescaped in a password ends it, for whoever takes the URL apart: the rest would be an address, or be
+    # printed as a bad one.
+    scheme, _, rest = url.partition("://")
+    if scheme.startswith(("unix", "socket", "redis+socket")):
+        return
+    for part in rest.split(";"):
+        user, at, _ = part.rpartition("@")
+        if at and re.search(r"[/?#@]", user):
+            raise ConfigurationError(
+                f"hephaestus_state_backend {hidden(url)!r} can't be taken apart: in a user or a password write / as %2F, "
+                "# as %23, ? as %3F, @ as %40, : as %3A and % as %25 (urllib.parse.quote(password, safe='') does)"
+            )
 
 
 def _client(url: str, arguments: dict[str, Any]) -> Redis:

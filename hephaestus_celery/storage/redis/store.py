@@ -370,14 +370,9 @@ class RedisStorage:
 
     def separate(self) -> RedisStorage:
         held = self._durations
-        return RedisStorage(
-            **{
-                **self._arguments,
-                "dispatch_timeout": held.dispatch_timeout,
-                "lease": held.lease,
-                "retention": held.retention,
-            }
-        )
+        arguments = dict(self._arguments)
+        arguments.update(dispatch_timeout=held.dispatch_timeout, lease=held.lease, retention=held.retention)
+        return RedisStorage(**arguments)
 
     def deliver(self, delivery: Delivery) -> DeliveryReport:
         report = self._deliver(delivery, among=None)

@@ -181,3 +181,19 @@ def test_what_is_due_of_thousands(longest):
             storage.tick(0, owner="me", worker="w", seize=True)
 
     assert longest(due, fanned) == {}
+
+
+def test_a_listing_moves_no_results(server, private_server, namespace, drive):
+    storage = RedisStorage(private_server.url, namespace=namespace)
+    stand = drive(storage)
+    for number in range(100):
+        run = stand.start(instance_id=f"order::{number}", initial=json.dumps({"text": "x" * 10_000}))
+        for step in ("a", "b"):
+            run.step(step, result=json.dumps("x" * 100_000), metadata='{"m":1}')
+    before = server.info("stats")["total_net_output_bytes"]
+    found, _ = storage.list_runs(Query())
+    moved = server.info("stats")["total_net_output_bytes"] - before
+    storage.close()
+    assert len(found) == 100
+    assert all(summary.steps is not None for _, summary in found)
+    assert moved <= 200_000

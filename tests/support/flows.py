@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import recorder
+from celery import shared_task
 
 from hephaestus_celery import (
     Async,
@@ -81,6 +82,41 @@ class Wide(Workflow):
         (A, "done"): BRANCHES,
         **{(branch, "done"): D for branch in BRANCHES},
         (D, "done"): Done,
+    }
+
+
+@shared_task
+def counted(initial):
+    """A plain task of the application's, which a step hands its context to."""
+    recorder.note("counted", initial=initial)
+
+
+class Load(Recorded):
+    def answer(self, instance, config, context):
+        return Ok("done", {"name": self.key, "text": "x" * context.initial["size"]})
+
+
+class Gather(Recorded):
+    """Looks at one result, hands the initial context to a task, and then looks at all."""
+
+    def answer(self, instance, config, context):
+        one = context.result(LOADS[7])["text"]
+        counted.delay(context.initial)
+        context.initial.clear()
+        return Ok("done", {"one": len(one), "all": sum(len(found.get("text", "")) for found in context.steps.values())})
+
+
+LOADS = [Load.named(f"load_{number}") for number in range(30)]
+
+
+class Heavy(Workflow):
+    name = "heavy"
+    unique = Unique("heavy")
+    initial_step = A
+    transitions = {
+        (A, "done"): LOADS,
+        **{(load, "done"): Gather for load in LOADS},
+        (Gather, "done"): Done,
     }
 
 

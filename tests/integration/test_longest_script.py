@@ -149,6 +149,17 @@ def test_a_step_of_thousands(longest):
     assert longest(step, fanned) == {}
 
 
+def test_a_fan_out_of_a_thousand_and_its_steps(longest):
+    def fan_out(run, storage):
+        run.step("a")
+        run.claim("b7", predecessors=["a"])
+        run.complete("b7")
+        instance = codec.decode_instance(run.load(), reader=storage)
+        assert len(instance.step_states) == 1001
+
+    assert longest(fan_out, lambda stand: fan(stand, 1000)) == {}
+
+
 @pytest.mark.parametrize("how", ["fail", "cancel"])
 def test_the_end_of_a_run_of_thousands(longest, how):
     def end(run, storage):

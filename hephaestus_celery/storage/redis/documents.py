@@ -52,8 +52,15 @@ def timed(parameters: str, *, now: int, offset: int, patience: int, punctual: bo
 
 
 def settlement_rows(settlement: Settlement) -> dict[str, list[int | str]]:
-    """The rows of a settlement as ``complete.lua`` takes them."""
-    return {key: [row.predecessors, *row.successors] for key, row in settlement.rows.items()}
+    """The rows of a settlement as ``complete.lua`` takes them: those that say more than that there is one predecessor."""
+    rows = settlement.rows.items()
+    return {key: [row.predecessors, *row.successors] for key, row in rows if row.predecessors != 1 or row.successors}
+
+
+def attempts(numbers: Mapping[str, int]) -> dict[str, object]:
+    """How often steps may be attempted, as ``complete.lua`` takes it: the same for most."""
+    most = next(iter(numbers.values()), 1)
+    return {"most": whole(most), "attempts": {key: whole(number) for key, number in numbers.items() if number != most}}
 
 
 def read_run(fields: bytes, *, start: bytes, run_id: str = "") -> StoredRun:

@@ -68,6 +68,7 @@ _ROWS = 50  # and how many of them it gives
 _MOST_CARRIED = 1000  # predecessors whose results a claim looks for
 _MOST_NAMES = 500  # steps that one call is asked about
 _MOST_WAITING = 100  # steps of a large run that may be what an event is for
+_MOST_LEASES = 100  # that one call renews
 _PAGE = 200  # entries of a history that are read at once
 _LOOKS = 5  # attempts to read the states of many steps while none of them moves
 
@@ -253,7 +254,12 @@ class RedisStorage:
         for position, lease in enumerate(leases):
             by_prefix.setdefault(self.keys.of_run(lease.run_id).prefix, []).append(position)
         held = [False] * len(leases)
-        for prefix, positions in by_prefix.items():
+        slices = (
+            (prefix, positions[start : start + _MOST_LEASES])
+            for prefix, positions in by_prefix.items()
+            for start in range(0, len(positions), _MOST_LEASES)
+        )
+        for prefix, positions in slices:
             rows = [[leases[i].run_id, leases[i].step, leases[i].fence] for i in positions]
             reply = self._call_partition("renew", prefix, documents.parameters(leases=rows, lease=self._lease))
             for position, answer in zip(positions, reply, strict=True):
@@ -577,7 +583,7 @@ class RedisStorage:
                 taken=list(commit.settlement.taken),
                 dead=list(commit.settlement.dead),
                 rows=documents.settlement_rows(commit.settlement),
-                attempts={key: documents.whole(number) for key, number in commit.attempts.items()},
+                **documents.attempts(commit.attempts),
                 rank=commit.rank,
                 stuck=commit.stuck or None,
                 expected=commit.expected,

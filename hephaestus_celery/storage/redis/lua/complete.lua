@@ -60,9 +60,32 @@ end
 -- the run they may be fewer than had come by then.
 local met = {}
 for i = 1, asked do met[p.taken[i]] = core[fixed + i] ~= false end
+for from = asked + 1, #p.taken, 900 do
+  local more, to = {}, math.min(from + 899, #p.taken)
+  for i = from, to do more[#more + 1] = 's:' .. p.taken[i] end
+  for i, value in ipairs(redis.call('HMGET', run, unpack(more))) do met[p.taken[from + i - 1]] = value ~= false end
+end
 local function is_met(key)
   if met[key] == nil then met[key] = redis.call('HEXISTS', run, 's:' .. key) == 1 end
   return met[key]
+end
+
+-- Steps that start are many at once where a step fans out, and mostly alike: one state is written for all of a lane and a
+-- number of attempts, and those of a lane are queued together.
+local alike, queues = {}, {}
+local function begin(key)
+  local lane = p.lanes and p.lanes[key] or p.lane
+  local attempts = p.attempts[key] or p.most
+  local of_lane = alike[lane or '']
+  if not of_lane then
+    of_lane = {}
+    alike[lane or ''], queues[lane or ''] = of_lane, {}
+  end
+  if not of_lane[attempts] then
+    of_lane[attempts] = cjson.encode({ s = 'active', a = 1, m = attempts, d = 1, q = text(at), k = lane, t = sent_at(at) })
+  end
+  set('s:' .. key, of_lane[attempts])
+  table.insert(queues[lane or ''], key)
 end
 
 local launch = p.step == 'done'
@@ -73,7 +96,7 @@ for _, key in ipairs(p.dead) do edges[#edges + 1] = { key, 1 } end
 while edges[first] do
   local key, arrival = edges[first][1], edges[first][2]
   first = first + 1
-  local row = p.rows[key] -- number of predecessors, then the keys of successors
+  local row = p.rows[key] or { 1 } -- number of predecessors, then the keys of successors
   local count
   if row[1] > 1 then count = redis.call('HINCRBY', run, 'p:' .. key, arrival)
   elseif arrival > 1 then count = arrival
@@ -88,13 +111,13 @@ while edges[first] do
       if key == 'done' then
         done = true
       else
-        local started = { s = 'active', a = 1, m = p.attempts[key], d = 1, q = text(at), k = p.lanes and p.lanes[key] or p.lane, t = sent_at(at) }
-        set('s:' .. key, cjson.encode(started))
-        sent(key, started, at)
+        begin(key)
       end
     end
   end
 end
+
+for lane, keys in pairs(queues) do all_sent(keys, lane ~= '' and lane or nil, at) end
 
 -- Nothing left to do without Done is a failure: no sound graph comes to that, one changed under a run may.
 local stuck = not done and #activated == 0 and active + waiting == 1

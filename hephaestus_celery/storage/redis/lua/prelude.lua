@@ -290,6 +290,22 @@ local function sent(key, step, at, timed)
   redis.call('ZADD', prefix .. 'lanes', 'NX', text(since + p.dispatch_timeout), step.k)
 end
 
+-- The same for many steps that have just started.
+local function all_sent(keys, lane, at)
+  local since = at - now() + steady()
+  local set, score = due, text(since + p.dispatch_timeout)
+  if lane then set, score = lane_key(lane), text(since) end
+  for from = 1, #keys, 500 do -- in slices: unpack() has a limited stack
+    local entries = {}
+    for i = from, math.min(from + 499, #keys) do
+      entries[#entries + 1] = score
+      entries[#entries + 1] = p.run_id .. '|' .. keys[i]
+    end
+    redis.call('ZADD', set, unpack(entries))
+  end
+  if lane then redis.call('ZADD', prefix .. 'lanes', 'NX', text(since + p.dispatch_timeout), lane) end
+end
+
 local function leave_lane(key, step)
   if step.k then redis.call('ZREM', lane_key(step.k), p.run_id .. '|' .. key) end
 end

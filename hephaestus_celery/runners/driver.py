@@ -313,7 +313,7 @@ class Driver:
         run = job.claim.run
         while True:
             try:
-                targets = self._targets(job, answer, run)
+                targets, settled = self._targets(job, answer, run)
             except BaseException as error:  # noqa: BLE001 - a route is the user's code; its failure is the step's
                 if self._is_stray(job, error):
                     continue
@@ -322,7 +322,9 @@ class Driver:
                 late = self._in_time(job, answer, job.began)
                 if isinstance(late, Failed):
                     return self._fail(job, late, duration)
-            commitment = self.storage.commit(self._completion(job, answer, targets, expected=run.applied))
+            expected = None if settled else run.applied
+            commitment = self.storage.commit(self._completion(job, answer, targets, expected=expected))
+            # A conflict means that another step has completed meanwhile: there are no more of them than steps.
             if commitment.verdict is not Verdict.CONFLICT or commitment.run is None:
                 break
             run = commitment.run
@@ -334,17 +336,33 @@ class Driver:
             tell=lambda: stories.completed(scene, job.claim, answer, commitment, duration=duration, tick=tick),
         )
 
-    def _targets(self, job: Job, answer: Completed, run: StoredRun) -> tuple[Target, ...]:
+    def _targets(self, job: Job, answer: Completed, run: StoredRun) -> tuple[tuple[Target, ...], bool]:
+        # Where the event leads to, and whether that is so whatever else of the run completes meanwhile: a declared
+        # transition, or a route that has looked at nothing but what was given and what can't change any more.
         workflow, step = job.scene.instance.workflow, job.scene.step
         if job.launches_done:
-            return ()
-        context = job.scene.instance.context
-        if (step, answer.event) in workflow.graph.dynamic:
-            run_id, given = job.scene.instance.run_id, (step.key, answer.result)
-            context = codec.decode_context(run, run_id=run_id, reader=self._reader, given=given)
-        return workflow.targets(step, answer.event, context)
+            return (), True
+        if (step, answer.event) not in workflow.graph.dynamic:
+            return workflow.targets(step, answer.event, job.scene.instance.context), True
+        run_id, given = job.scene.instance.run_id, (step.key, answer.result)
+        context = codec.decode_context(run, run_id=run_id, reader=self._reader, given=given)
+        read: Callable[[str], dict[str, Any]] = context.__dict__["_result"]
+        missed: list[str] = []
 
-    def _completion(self, job: Job, answer: Completed, targets: tuple[Target, ...], *, expected: int) -> Complete:
+        def result(key: str) -> dict[str, Any]:
+            try:
+                return read(key)
+            except KeyError:
+                missed.append(key)
+                raise
+
+        context = context.apart(_result=result)
+        targets = workflow.targets(step, answer.event, context)
+        return targets, "steps" not in context.__dict__ and not missed
+
+    def _completion(
+        self, job: Job, answer: Completed, targets: tuple[Target, ...], *, expected: int | None
+    ) -> Complete:
         workflow, step = job.scene.instance.workflow, job.scene.step
         computed = (step, answer.event) in workflow.graph.dynamic
         move = (
@@ -371,7 +389,7 @@ class Driver:
             lanes=move.lanes
             if self._executor.lanes_are_fixed
             else self._lanes(workflow, job.scene.instance.run_id, move.attempts),
-            expected=expected if computed else None,
+            expected=expected,
         )
 
     def _known_move(self, workflow: type[Workflow], step: type[Step], event: str, targets: tuple[Target, ...]) -> _Move:

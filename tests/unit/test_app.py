@@ -746,3 +746,35 @@ def test_a_step_that_was_taken_out_of_a_workflow_is_told_as_that(caplog):
         flow(initial_step=Start, transitions={(Start, "go"): Done})
         handle.resume("yes")
         eventually(lambda: "workflow shop.Shrinking version 1 has no step 'ask'" in caplog.text)
+
+
+class Unheard(Step):
+    events = ("ok",)
+    retry = RetryPolicy(max_attempts=5, base=0.01)
+
+    def execute(self, instance, config, context):
+        return Ok("unheard") if context.initial.get("breaks") else Ok("ok")
+
+
+class Astray(Workflow):
+    """Its route names a target that it did not declare."""
+
+    unique = Unique("astray")
+    initial_step = Unheard
+    transitions = {(Start, "go"): Done}
+
+    @route(Unheard, "ok", targets=[Start])
+    def lead(self, context):
+        return Done
+
+
+@pytest.mark.parametrize(
+    ("breaks", "reason"),
+    [(True, "ValueError: step unheard"), (False, "RouteError: route lead gave Done, which is none of its targets")],
+)
+def test_what_no_further_attempt_can_mend_fails_at_once(breaks, reason):
+    with Hephaestus() as hephaestus:
+        handle = hephaestus.start_instance(Astray, {"breaks": breaks}, id="x1")
+        assert handle.wait(timeout=30).status == "failed"
+        [attempt] = handle.history()
+    assert (attempt.attempt, attempt.outcome, reason in attempt.reason) == (1, "failed", True)

@@ -25,6 +25,7 @@ from hephaestus_celery.core.history import HistoryEntry
 from hephaestus_celery.core.identity import is_run_id
 from hephaestus_celery.core.incoming import check_event_key, check_step_key, is_timer
 from hephaestus_celery.core.instance import Instance
+from hephaestus_celery.core.place import MAIN
 from hephaestus_celery.core.registry import RUNTIMES, WORKFLOWS
 from hephaestus_celery.core.retry import seconds
 from hephaestus_celery.core.step import Step, is_key, is_name
@@ -76,10 +77,11 @@ class _Parts:
 class Hephaestus:
     """Runs workflows: on the workers of a Celery application, or without one in this process.
 
-    With ``app``, its settings (``hephaestus_...``) are checked at once, and read again when they are first used; steps
-    run on its workers and their state is kept in Redis. Without ``app``, or with one whose ``task_always_eager`` is
-    set, steps run on threads here and the state is in memory. ``storage`` and ``runner`` replace either part. ``name``
-    is how errors and telemetry name this runtime. ``ConfigurationError`` says what is missing.
+    With ``app`` (or a proxy of one), steps run on its workers and their state is kept in Redis. Its settings
+    (``hephaestus_...``) are read when they are first needed, by the first call or when a worker starts, which ends where
+    one is wrong; those that the application has loaded by now are checked at once. Without ``app``, or with one whose
+    ``task_always_eager`` is set, steps run on threads here and the state is in memory. ``storage`` and ``runner`` replace
+    either part. ``name`` is how errors and telemetry name this runtime. ``ConfigurationError`` says what is missing.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class Hephaestus:
         runner: Runner | type[Runner] | None = None,
         name: str | None = None,
     ) -> None:
-        self.app = app
+        self.app = app = None if app is None else _real(app)
         self.name = name or (f"hephaestus:{app.main}" if app is not None else "hephaestus")
         self._given_storage: Storage | None = storage() if isinstance(storage, type) else storage
         self._given_runner: Runner | None = runner() if isinstance(runner, type) else runner
@@ -135,6 +137,8 @@ class Hephaestus:
         if self._closed:
             raise ConfigurationError(f"{self!r} is closed, and starts nothing any more; make a new one")
         parts = self._resolved()
+        if parts.runner is self._celery_runner:
+            self._check_found(chosen)
         run_id, messages = parts.driver.create(chosen, id=instance_id, context=initial, telemetry=metadata)
         parts.runner.dispatch(messages)
         return InstanceHandle(id=instance_id, run_id=run_id, hephaestus=self)
@@ -342,13 +346,24 @@ class Hephaestus:
         return f"<Hephaestus {self.name!r}>"
 
     def _attach(self, app: Celery) -> None:
-        from hephaestus_celery.runners.celery import CeleryRunner, is_eager, settings_of, state_backend
+        from hephaestus_celery.runners.celery import CeleryRunner, check_given
 
-        settings = settings_of(app)
-        if self._given_storage is None and not is_eager(app):
-            state_backend(app, settings)
+        check_given(app)
         self._celery_runner = CeleryRunner(app, name=self.name, owns=self._owns)
         self._celery_runner.bind(lambda: self._resolved().driver)
+
+    def _check_found(self, workflow: type[Workflow]) -> None:
+        """Refuse a workflow that no worker of the application would know: its runs would wait for ever."""
+        if not self._owns(workflow):
+            raise ConfigurationError(
+                f"{workflow.__qualname__} belongs to {workflow.hephaestus!r} (its attribute `hephaestus`), and workers of "
+                f"{self!r} do not have its steps; start it there, or take the attribute away"
+            )
+        if workflow in versioning.UNNAMED and workflow.name.startswith(f"{MAIN}."):
+            raise ConfigurationError(
+                f"{workflow.__qualname__} is defined in {MAIN}, in no file that a worker could import; put it in a module "
+                f"that workers import, or give it a name = ... and define it under that name there"
+            )
 
     def _owns(self, workflow: type[Workflow]) -> bool:
         return workflow.hephaestus is None or workflow.hephaestus is self
@@ -435,6 +450,12 @@ class Hephaestus:
 
     def _run_id(self, id: object, workflow: type[Workflow] | None) -> str:
         return find_run(self._resolved().storage, id, workflow=workflow)
+
+
+def _real(app: Celery) -> Celery:
+    from hephaestus_celery.runners.celery import real_app
+
+    return real_app(app)
 
 
 def _redis(settings: Settings) -> Storage:

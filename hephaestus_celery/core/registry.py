@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hephaestus_celery.core.place import place_of
 from hephaestus_celery.exceptions import ConfigurationError, DefinitionError
 
 if TYPE_CHECKING:
@@ -78,10 +79,10 @@ class WorkflowRegistry:
         key = (workflow.name, workflow.version)
         with self._lock:
             holder = self._workflows.get(key)
-            if holder is not None and _place(holder) != _place(workflow) and "<locals>" not in _place(holder):
+            if holder is not None and place_of(holder) != place_of(workflow) and "<locals>" not in place_of(holder):
                 raise DefinitionError(
-                    _place(workflow),
-                    [f"{_place(holder)} has the name {workflow.name!r} in version {workflow.version} already"],
+                    place_of(workflow),
+                    [f"{place_of(holder)} has the name {workflow.name!r} in version {workflow.version} already"],
                 )
             self._workflows[key] = workflow
             listeners = tuple(self._listeners)
@@ -231,10 +232,6 @@ def _without_last(runtimes: Sequence[Runtime], runtime: Runtime) -> list[Runtime
             del kept[position]
             break
     return kept
-
-
-def _place(workflow: WorkflowClass) -> str:
-    return f"{workflow.__module__}.{workflow.__qualname__}"
 
 
 WORKFLOWS = WorkflowRegistry()

@@ -13,6 +13,7 @@ from hephaestus_celery.core.cancelling import CancelReport
 from hephaestus_celery.core.diagram import to_mermaid, to_text
 from hephaestus_celery.core.graph import Graph, StepClass, Target
 from hephaestus_celery.core.identity import Unique, is_run_id
+from hephaestus_celery.core.place import place_of
 from hephaestus_celery.core.registry import RUNTIMES, WORKFLOWS, Runtime
 from hephaestus_celery.core.retry import RetryPolicy
 from hephaestus_celery.core.wording import shown
@@ -84,7 +85,7 @@ class Workflow:
             return
         if "name" not in cls.__dict__:
             versioning.UNNAMED.add(cls)
-            cls.name = f"{cls.__module__}.{cls.__qualname__}"
+            cls.name = place_of(cls)
         cls.family = cls.name
         cls._routes = {}
         if "versions" in cls.__dict__:

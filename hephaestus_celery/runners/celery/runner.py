@@ -292,8 +292,13 @@ class CeleryRunner:
             register(self.app, self, workflow)
 
     def _on_worker_init(self, sender: Any = None, **_: Any) -> None:
-        if getattr(sender, "app", None) is self.app:
+        if getattr(sender, "app", None) is not self.app:
+            return
+        try:
             self._initialise(sender)
+        except ConfigurationError as error:
+            # Celery would log what a receiver raises, and go on with a worker that can execute no step.
+            raise SystemExit(f"hephaestus-celery: {error}") from error
 
     def _initialise(self, worker: Any) -> None:
         # Once for each worker; one of celery.contrib.testing sends no worker_init.

@@ -34,6 +34,7 @@ from celery import Celery
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.celery.dispatch import argsrepr, call_task, connect, options_of, unreachable
 from hephaestus_celery.runners.celery.plain import find_task, is_plain, is_plain_producer
+from hephaestus_celery.runners.celery.settings import broker_urls
 from hephaestus_celery.storage.base import Parcel
 
 logger = logging.getLogger("hephaestus_celery")
@@ -291,7 +292,7 @@ def _is_uniform(app: Celery) -> bool:
 
 def _is_broker(app: Celery, store: str | None) -> bool:
     """Whether broker and store are the same database of the same server, as their URLs say."""
-    urls = {app.conf.broker_url, app.conf.broker_read_url, app.conf.broker_write_url} - {None}
+    urls = broker_urls(app)
     place = None if store is None else _place(store)
     return place is not None and all(isinstance(url, str) and _place(url) == place for url in urls)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -15,11 +16,40 @@ from hephaestus_celery.storage.redis.connection import is_redis_url
 
 def settings_of(app: Celery) -> Settings:
     """The application's settings; ``ConfigurationError`` names a bad one."""
+    return _settings_in(cast("Any", app).conf)
 
+
+def _settings_in(held: Mapping[str, Any]) -> Settings:
     def get(name: str) -> Any:
-        return app.conf.get(name, UNSET)
+        # As Celery's own were once named; an application that reads them with a namespace has both.
+        return held.get(name, held.get(name.upper(), UNSET))
 
     return read_settings(get)
+
+
+def real_app(app: Any) -> Celery:
+    """The application behind a proxy (``celery.current_app``, and what else stands for an object); itself where it is none."""
+    while hasattr(cast("Any", type(app)), "_get_current_object"):
+        try:
+            app = app._get_current_object()  # noqa: SLF001 - what proxies of Celery and werkzeug are asked with
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"Hephaestus was given a proxy that stands for no application yet ({error}); create the application "
+                "first, or give it itself"
+            ) from error
+    return app
+
+
+def broker_urls(app: Celery) -> set[str | None]:
+    """All URLs of the application's broker: of each connection the one that is tried first, and those after it."""
+    conf = app.conf
+    found: set[str | None] = set()
+    for candidate in (conf.broker_url, conf.broker_read_url, conf.broker_write_url):
+        if isinstance(candidate, (list, tuple)):
+            found.update(str(url) for url in cast("list[object]", candidate))
+        else:
+            found.add(candidate)
+    return found - {None}
 
 
 def misspelt_settings(app: Celery) -> list[str]:
@@ -28,6 +58,16 @@ def misspelt_settings(app: Celery) -> list[str]:
     prefix = (conf.prefix or "").lower()
     names = {str(name) for name in conf}
     return unknown_settings(name[len(prefix) :] if name.lower().startswith(prefix) else name for name in names)
+
+
+def check_given(app: Celery) -> None:
+    """Check what the application has been given by now; ``ConfigurationError`` names a bad setting.
+
+    It is not made to load its configuration: a factory, or Django, may not be ready for that. What is missing may come
+    later.
+    """
+    unsettled: Any = app  # the stubs lack half of it
+    _check_backend(_settings_in(unsettled.conf if unsettled.configured else vars(app)["_preconf"]))
 
 
 def is_eager(app: Celery) -> bool:
@@ -41,10 +81,7 @@ def state_backend(app: Celery, settings: Settings) -> Settings:
     Raises ``ConfigurationError`` saying what to set when none is.
     """
     if settings.state_backend is not None:
-        if not is_redis_url(settings.state_backend):
-            raise ConfigurationError(
-                f"hephaestus_state_backend must be the URL of a Redis or Valkey, not {hidden(settings.state_backend)!r}"
-            )
+        _check_backend(settings)
         return settings
     # broker_read_url is what workers use; with several brokers the first one counts.
     for candidate in (app.conf.result_backend, app.conf.broker_read_url, app.conf.broker_url):
@@ -55,6 +92,13 @@ def state_backend(app: Celery, settings: Settings) -> Settings:
         "no place for the state: neither the result backend nor the broker is a Redis or Valkey. Set "
         "hephaestus_state_backend in the Celery configuration, such as 'redis://localhost:6379/1'"
     )
+
+
+def _check_backend(settings: Settings) -> None:
+    if settings.state_backend is not None and not is_redis_url(settings.state_backend):
+        raise ConfigurationError(
+            f"hephaestus_state_backend must be the URL of a Redis or Valkey, not {hidden(settings.state_backend)!r}"
+        )
 
 
 def _urls(candidate: object) -> list[str]:

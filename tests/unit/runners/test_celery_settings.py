@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import flows  # noqa: F401 - defines workflows
 import pytest
 from celery import Celery
+from celery.local import Proxy
+from defining import define, sound
 
 from hephaestus_celery import ConfigurationError, Hephaestus, LocalRunner, MemoryStorage, RetryPolicy
 from hephaestus_celery.runners.celery import CeleryRunner, settings_of, state_backend
+from hephaestus_celery.runners.celery.sealing import Sealer
 
 REDIS = "redis://localhost:6379/0"
 
@@ -77,8 +81,8 @@ def test_a_sentinel_inherits_the_name_of_its_master():
 @pytest.mark.parametrize("broker", ["amqp://localhost//", "memory://", "sqs://"])
 def test_without_a_redis_the_error_says_what_to_set(broker):
     app = Celery("shop", broker=broker, set_as_current=False)
-    with pytest.raises(ConfigurationError, match="hephaestus_state_backend"):
-        Hephaestus(app)
+    with Hephaestus(app) as hephaestus, pytest.raises(ConfigurationError, match="hephaestus_state_backend"):
+        hephaestus.get("order::1")
     app.close()
 
 
@@ -123,3 +127,103 @@ def test_settings_may_be_changed_until_they_are_first_used(app):
 def test_the_application_is_not_finalized_by_its_runtime(app):
     with Hephaestus(app):
         assert not app.finalized
+
+
+@pytest.mark.parametrize("kind", [list, tuple], ids=["list", "tuple"])
+@pytest.mark.parametrize("name", ["broker_url", "broker_read_url", "broker_write_url"])
+def test_a_broker_may_be_a_list(kind, name):
+    app = Celery("shop", set_as_current=False)
+    app.conf.update({"broker_url": REDIS, name: kind([REDIS])})
+    assert state_backend(app, settings_of(app)).state_backend == REDIS
+    assert Sealer(app, store=REDIS, default_queue=None)._possible
+    app.conf.update({name: kind([REDIS, "redis://second:6379/0"])})
+    assert state_backend(app, settings_of(app)).state_backend == REDIS
+    assert not Sealer(app, store=REDIS, default_queue=None)._possible
+    app.close()
+
+
+class LocalProxy:
+    """As werkzeug's: a name for an object that is there later."""
+
+    def __init__(self, find):
+        object.__setattr__(self, "find", find)
+
+    def _get_current_object(self):
+        return object.__getattribute__(self, "find")()
+
+    def __getattr__(self, name):
+        return getattr(self._get_current_object(), name)
+
+
+@pytest.mark.parametrize("proxy", [Proxy, LocalProxy])
+def test_a_proxy_stands_for_its_application(app, proxy):
+    with Hephaestus(proxy(lambda: app)) as hephaestus:
+        assert hephaestus.app is hephaestus.runner.app is app
+
+
+def test_a_proxy_of_nothing_is_refused():
+    def find():
+        raise RuntimeError("working outside of a context")
+
+    with pytest.raises(ConfigurationError, match="stands for no application yet"):
+        Hephaestus(LocalProxy(find))
+
+
+class Old:
+    HEPHAESTUS_NAMESPACE = "old"
+    HEPHAESTUS_STATE_BACKEND = REDIS
+    BROKER_URL = "memory://"
+
+
+class Prefixed:
+    CELERY_HEPHAESTUS_NAMESPACE = "old"
+    CELERY_HEPHAESTUS_STATE_BACKEND = REDIS
+    CELERY_BROKER_URL = "memory://"
+
+
+class Mixed:
+    HEPHAESTUS_NAMESPACE = "old"
+    HEPHAESTUS_STATE_BACKEND = REDIS
+    CELERY_BROKER_URL = "memory://"
+
+
+@pytest.mark.parametrize(("given", "prefix"), [(Old, None), (Prefixed, "CELERY"), (Mixed, "CELERY")])
+def test_settings_have_the_names_that_the_application_gives_them(given, prefix):
+    app = Celery("shop", set_as_current=False)
+    with Hephaestus(app) as hephaestus:  # before its settings: none is read yet
+        app.config_from_object(given, namespace=prefix)
+        assert (hephaestus.settings.namespace, hephaestus.settings.state_backend) == ("old", REDIS)
+    app.close()
+
+
+def test_a_runtime_that_is_made_loads_no_configuration():
+    app = Celery("shop", set_as_current=False)
+    app.config_from_object("settings_that_are_not_there_yet")
+    with Hephaestus(app):
+        assert not app.configured
+    app.close()
+
+
+def test_each_application_of_a_factory_has_its_own_tasks():
+    def create_app(namespace):
+        app = Celery("shop", set_as_current=False)
+        runtime = Hephaestus(app, name=namespace)
+        app.conf.update(broker_url=REDIS, hephaestus_namespace=namespace)
+        return app, runtime
+
+    made = [create_app("one"), create_app("two")]
+    for app, runtime in made:
+        task = app.tasks["linear.a"]
+        assert (task.app, task.runner, runtime.settings.namespace) == (app, runtime.runner, runtime.name)
+    for app, runtime in made:
+        runtime.close()
+        app.close()
+
+
+def test_a_workflow_of_another_runtime_is_refused_and_not_stored_for_ever(app):
+    with Hephaestus(app, name="one") as one, Hephaestus(app, name="two") as two:
+        flow = define(**sound(hephaestus=two))
+        with pytest.raises(ConfigurationError, match="belongs to <Hephaestus 'two'>"):
+            one.start_instance(flow, id="1")
+    with Hephaestus() as local:  # executes whatever it is given
+        assert local.start_instance(flow, id="1").wait(10).status == "completed"

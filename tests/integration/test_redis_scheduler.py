@@ -430,3 +430,36 @@ def test_the_reasons_in_the_history_are_those_of_the_events(stand_with, client, 
     client.zadd(due, {f"{run.id}|a": 1})
     stand.entries(1)
     assert json.loads(run.history()[-1].detail)["worker"] == "w1"
+
+
+def test_what_a_worker_of_before_there_were_lanes_has_claimed_is_dropped_from_its_lane(stand_with):
+    stand = stand_with(dispatch_timeout=SOON)
+    claimed, ended, waiting = (stand.start(instance_id=f"order::l{number}", lane="0:work") for number in range(3))
+    claimed.claim("a")
+    ended.cancel()
+    client, prefix = stand.storage._client, stand.storage.keys.of_run(waiting.id).prefix
+    stale = {f"{run.id}|a": 1 for run in (claimed, ended)} | {"no run of ours|a": 1, "nothing": 1}
+    client.zadd(f"{prefix}lane:0:work", stale)
+    found = []
+    while not found:
+        found = [message.run_id for report in stand.tick().lanes for message in report.outstanding]
+    assert found == [waiting.id]
+    assert client.zrange(f"{prefix}lane:0:work", 0, -1) == [f"{waiting.id}|a".encode()]
+
+
+def test_a_look_at_a_long_backlog_touches_only_a_piece_of_it(private_server, namespace, drive, counted):
+    storage = RedisStorage(private_server.url, namespace=namespace, dispatch_timeout=SOON)
+    stand = drive(storage)
+    runs = [stand.start(instance_id=f"order::m{number}", lane="0:work") for number in range(300)]
+    assert runs[-1].lanes() == {"a": "0:work"}
+    reports = []
+
+    def look():
+        reports[:] = stand.tick().lanes
+
+    used = {}
+    while not reports:
+        used = counted(look)
+    storage.close()
+    assert sum(len(report.outstanding) for report in reports) <= 50
+    assert sum(used.values()) < 100  # one for each, and those of a tick

@@ -179,6 +179,10 @@ def holdings_of(app: Celery, consumer: Any) -> Holdings:
         if lane is not None:
             counts[lane] += number
 
+    # The buckets first: what leaves them goes to the requests, and would else be seen in neither.
+    buckets = [
+        (name, list(bucket.contents)) for name, bucket in list(consumer.task_buckets.items()) if bucket is not None
+    ]
     for request in _requests(consumer):
         if not isinstance(request.task, StepTask):
             continue
@@ -189,8 +193,7 @@ def holdings_of(app: Celery, consumer: Any) -> Holdings:
         if request not in state.active_requests:
             note(request)
     # With a rate limit a worker takes all that there is, and keeps it: tens of thousands, maybe.
-    for name, bucket in list(consumer.task_buckets.items()):
-        waiting = list(bucket.contents) if bucket is not None else []
+    for name, waiting in buckets:
         if not waiting or not isinstance(app.tasks.get(name), StepTask):
             continue
         if len(waiting) + len(messages) <= MOST_LISTED:

@@ -464,3 +464,44 @@ def test_a_computed_transition_repeated_with_other_targets_gets_its_first_answer
     assert (list(first.activated), [dispatch.step for dispatch in first.dispatches]) == (["b"], ["b"])
     # Decided anew on an older context, after the answer to the first call was lost.
     assert redis_storage.commit(run.completion("a", "other", expected=applied)) == first
+
+
+# What a tick has handed over
+
+
+def something_of_each(stand, client):
+    """A timeout, a retry and a lost worker, all due."""
+    waits, rests, holds = (stand.start(instance_id=f"order::{name}") for name in ("waits", "rests", "holds"))
+    waits.wait_at("a", timeout=0)
+    rests.claim("a")
+    rests.retry("a")
+    holds.claim("a")
+    client.zadd(stand.storage.keys.of_run(holds.id).names[3], {f"{run.id}|a": 1 for run in (waits, rests, holds)})
+    return {waits.id: "timeout", rests.id: "retry", holds.id: "lapsed"}, holds, waits
+
+
+def kinds(tick):
+    return {entry.run_id: entry.kind.value for entry in tick.entries}
+
+
+def test_what_a_tick_handed_over_in_a_lost_answer_is_handed_over_again(stand, client, lossy, proxy):
+    lossy.tick(0, owner="owner", worker="w1", seize=False)
+    wanted, holds, _ = something_of_each(stand, client)
+    proxy.losing.set()
+    tick = lossy.tick(0, owner="owner", worker="w1", seize=True)
+    assert proxy.lost.is_set()
+    assert kinds(tick) == wanted
+    [seized] = [entry for entry in tick.entries if entry.run_id == holds.id]
+    assert holds.load().steps["a"].fence == seized.fence
+    assert [entry.sequence for entry in holds.history()] == [seized.sequence]  # it was taken once
+    assert kinds(lossy.tick(0, owner="owner", worker="w1", seize=True)) == {}
+
+
+def test_what_was_handed_to_a_scheduler_that_is_gone_is_handed_to_the_next(stand, redis_storage, client):
+    wanted, _, waits = something_of_each(stand, client)
+    assert kinds(stand.tick(owner="first")) == wanted
+    waits.claim("a")  # its message came through
+    redis_storage.resign(owner="first")
+    tick = redis_storage.tick(0, owner="second", worker="w2", seize=True)
+    assert kinds(tick) == {run: kind for run, kind in wanted.items() if run != waits.id}
+    assert kinds(redis_storage.tick(0, owner="second", worker="w2", seize=True)) == {}

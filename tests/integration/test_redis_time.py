@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
+import threading
 import time
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 from settable import SettableServer
 
 from hephaestus_celery.core.run import Due, Verdict
-from hephaestus_celery.exceptions import ConfigurationError
+from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.storage.redis.store import RedisStorage
 
 LEASE = timedelta(seconds=3)
@@ -132,3 +135,126 @@ def test_times_that_users_see_are_those_of_the_server(house, settable):
     settable.set_clock(0)
     run.cancel()
     assert run.load().finished_at < seen.started_at
+
+
+# What is executed late: the server was frozen, and whoever asked has given up
+
+HASTE = timedelta(seconds=0.4)
+HOUR = 3600 * SECOND
+
+
+def waiting(stand, name):
+    run = stand.start(instance_id=f"order::{name}")
+    run.wait_at("a")
+    return run
+
+
+def held(stand, name):
+    run = stand.start(instance_id=f"order::{name}")
+    run.claim("a", holder="task")
+    return run
+
+
+def lapsed(stand, name):
+    run = held(stand, name)
+    stand.storage._client.zadd(stand.storage.keys.of_run(run.id).names[3], {f"{run.id}|a": 1})
+    return run
+
+
+def timed(stand, name):
+    run = waiting(stand, name)
+    run.schedule("a", delay=HOUR)
+    return run
+
+
+LATE_CALLS = {
+    "create": (
+        lambda stand, name: stand.prepare(instance_id=f"order::{name}"),
+        lambda run: run.storage.create(run.new),
+    ),
+    "claim": (lambda stand, name: stand.start(instance_id=f"order::{name}"), lambda run: run.claim("a")),
+    "renew": (held, lambda run: run.renew("a")),
+    "seize": (held, lambda run: run.seize("a", holder="task")),
+    "deliver": (waiting, lambda run: run.deliver("go")),
+    "keep": (held, lambda run: run.deliver("go", keep=True)),
+    "cancel": (waiting, lambda run: run.cancel()),
+    "schedule": (waiting, lambda run: run.schedule("a", delay=HOUR)),
+    "unschedule": (timed, lambda run: run.unschedule("a")),
+    "tick": (lapsed, lambda run: run.storage.tick(0, owner="first", worker="w1", seize=True)),
+}
+
+
+@contextmanager
+def frozen(server):
+    """The server does nothing while the block runs, and then all that has come."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+        time.sleep(HASTE.total_seconds())  # whoever asked has given up by now
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def hasty(private_server, namespace):
+    """``hasty()``: a storage that gives up soon, on a server that knows the scripts."""
+    made = []
+
+    def make():
+        made.append(RedisStorage(private_server.url, namespace=namespace, timeout=HASTE))
+        for source in made[-1]._scripts.sources.values():
+            made[-1]._client.script_load(source)
+        return made[-1]
+
+    yield make
+    for storage in made:
+        storage.close()
+
+
+def stored(runs):
+    return {call: (run.load(), list(run.history()), run.due()) for call, run in runs.items()}
+
+
+def test_what_a_frozen_server_gets_too_late_is_not_done(private_server, hasty, drive):
+    calm = drive(hasty())
+    calm.tick(owner="first", seize=False)
+    runs = {call: prepare(calm, call) for call, (prepare, _) in LATE_CALLS.items()}
+    theirs = {call: type(run)(hasty(), run.graph, run.new) for call, run in runs.items()}
+    warm, go, outcomes = threading.Barrier(len(LATE_CALLS) + 1), threading.Event(), {}
+
+    def ask(call):
+        run = theirs[call]
+        run.renew("b")  # its connection is open, and it knows the clock
+        warm.wait(20)
+        go.wait(20)
+        try:
+            outcomes[call] = LATE_CALLS[call][1](run)
+        except StorageError:
+            outcomes[call] = "given up"
+
+    for call, run in runs.items():
+        theirs[call].fences.update(run.fences)
+    threads = [threading.Thread(target=ask, args=(call,)) for call in LATE_CALLS]
+    for thread in threads:
+        thread.start()
+    warm.wait(20)
+    before = stored(runs)
+    with frozen(private_server):
+        go.set()
+        for thread in threads:
+            thread.join(20)
+    for _ in range(3):
+        calm.storage.now()  # the server has read all that had come
+    assert outcomes == dict.fromkeys(LATE_CALLS, "given up")
+    assert stored(runs) == before
+
+
+def test_a_commit_counts_however_late_it_comes(private_server, hasty, drive):
+    stand = drive(hasty())
+    run = held(stand, "late")
+    with frozen(private_server), pytest.raises(StorageError):
+        run.complete("a")
+    for _ in range(3):
+        stand.storage.now()
+    assert run.load().steps["b"].status == "active"
+    assert run.complete("a").verdict is Verdict.APPLIED

@@ -71,7 +71,9 @@ def test_a_step_asks_little_of_the_server(stage, server):
     assert seen.asked["LPUSH"] == 0  # ... and nobody else does
     assert 2 * steps <= seen.asked["EVALSHA"] <= 2.2 * steps
     # Three of them keep what waits in each queue, so that a backlog can be told from a loss (docs/decisions/0006).
-    assert sum(seen.inside.values()) / steps < 21
+    assert (
+        sum(seen.inside.values()) / steps < 22
+    )  # 0.4 of them for the entry that outlives a run, and the lifetime of its id
 
 
 def test_a_step_moves_few_bytes(stage, server):

@@ -56,7 +56,7 @@ from hephaestus_celery.storage.redis.scripts import Scripts, is_number, is_texts
 from hephaestus_celery.storage.redis.seat import Seat
 from hephaestus_celery.storage.redis.steady_clock import Reading, SteadyClock
 
-_TICK = 200  # entries of the due set that one script call does
+_TICK = 100  # entries of the due set that one script call does: in some milliseconds
 _PLACES = {"db", "host", "path", "port", "unix_socket_path"}
 _HASTY = 250_000  # microseconds that a tick is given at least
 # What is not to happen when whoever asked has given up. Commits are not among them: a step was executed, and its result

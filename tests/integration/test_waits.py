@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -154,3 +156,74 @@ def test_a_forked_process_waits_on_a_connection_of_its_own(drive, named_storage)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         mine.cancel()
         assert wait.result(20) is True
+
+
+def test_a_listener_that_could_not_start_or_broke_lets_nobody_wait_for_ever(drive, named_storage, client, monkeypatch):
+    stand = drive(named_storage)
+    run, odd = (stand.start(instance_id=f"order::{name}") for name in "ab")
+
+    def no_more_threads(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more_threads)
+        with pytest.raises(RuntimeError):
+            named_storage.wait_finished(run.id, timeout=5)
+    with ThreadPoolExecutor(2) as pool, monkeypatch.context() as patch:
+        patch.setattr(threading, "excepthook", lambda _: None)  # what breaks it is told there, and not of interest here
+        waits = [pool.submit(named_storage.wait_finished, each.id, timeout=60) for each in (run, odd)]
+        eventually(lambda: listening(named_storage) == 2, what="both wait, so a thread was started")
+        client.hset(named_storage.keys.of_run(odd.id).run, "st", "a status of a later release")
+        for wait in waits:
+            with pytest.raises(StorageError, match="ends of runs"):
+                wait.result(20)
+    with ThreadPoolExecutor(1) as pool:
+        wait = pool.submit(named_storage.wait_finished, run.id, timeout=60)
+        eventually(lambda: listening(named_storage) == 1, what="the next wait has another thread")
+        run.cancel()
+        assert wait.result(20) is True
+
+
+GREEN_WAITS = """
+import sys, uuid
+from hephaestus_celery.storage.redis import RedisStorage
+
+def make():
+    made = RedisStorage(sys.argv[1], namespace="green", options={"client_name": "green"})
+    for run in runs:
+        made._connections.call("HSET", made.keys.of_run(run).run, "st", "running", fits=lambda _: True)
+    made.wait_finished(runs[0], timeout=0.05)
+    return made
+
+runs = [str(uuid.uuid4()) for _ in range(100)]
+late = make() if sys.argv[3] == "late" else None
+if sys.argv[2] == "gevent":
+    from gevent import monkey, sleep, spawn
+    monkey.patch_all()
+else:
+    from eventlet import monkey_patch, sleep, spawn
+    monkey_patch()
+made = late or make()
+waits = [spawn(made.wait_finished, run, timeout=20) for run in runs]
+while len(made._endings._listener._waiters) < len(runs):
+    sleep(0.01)
+for run in runs:
+    made._connections.call("HSET", made.keys.of_run(run).run, "st", "completed", fits=lambda _: True)
+    made._connections.call("PUBLISH", made.keys.of_run(run).finished, "completed", fits=lambda _: True)
+print(sum(wait.get() if sys.argv[2] == "gevent" else wait.wait() for wait in waits))
+"""
+
+
+@pytest.mark.parametrize("when", ["early", "late"])
+@pytest.mark.parametrize("kind", ["gevent", "eventlet"])
+def test_greenlets_wait_whenever_the_library_was_patched(kind, when, private_server):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", GREEN_WAITS, private_server.url, kind, when],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout.strip()) == (0, "100"), ran.stderr

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -73,40 +74,49 @@ class Connections:
 class _Lent:
     """A connection, for whoever has taken it; opened when it is first used."""
 
-    __slots__ = ("_connection", "_stock", "away")
+    __slots__ = ("_connection", "_stock")
 
     def __init__(self, stock: _Stock) -> None:
-        self._stock = stock
+        self._stock = weakref.ref(stock)
         self._connection: Any = None
-        self.away = False
 
     def __del__(self) -> None:
-        # A signal may strike between the taking and the giving back: then another stands in its place.
-        if self.away:
-            self._stock.replace()
+        # A signal may strike at any point between the taking and the giving back: then another stands in its place.
+        stock = self._stock()
+        if stock is not None:
+            stock.replace()
 
     def exchange(self, packed: bytes, replies: int, fits: Callable[[Any], bool]) -> list[Any]:
         """Send commands and read their answers.
 
-        Whatever ends this early, a time limit or a signal, the connection is closed: an answer that nobody has read
-        would be taken for that of the next command.
+        Whatever ends this early, a time limit or a signal, the connection is not used again: an answer that nobody has read
+        would be taken for that of the next command. So it is let go of first, and kept when all is read.
         """
+        connection, self._connection = self._connection, None
         try:
-            connection = self._connection
             if connection is None:
-                connection = self._stock.make()
-                connection.connect()  # sending would connect too, but without asking a Sentinel where to
-                self._connection = connection
+                connection = self._open()
             connection.send_packed_command([packed])
-            return _checked([_answer(connection) for _ in range(replies)], fits)
+            answers = _checked([_answer(connection) for _ in range(replies)], fits)
         except ResponseError as error:  # this was the answer
+            self._connection = connection
             if code_of(error) == "READONLY":
                 # It was the primary until a failover: by now its name may lead to the new one.
                 self.hang_up()
             raise
         except BaseException:
-            self.hang_up()
+            if connection is not None:
+                connection.disconnect()
             raise
+        self._connection = connection
+        return answers
+
+    def _open(self) -> Any:
+        stock = self._stock()
+        assert stock is not None  # noqa: S101 - whoever calls has taken this from it
+        connection = stock.make()
+        connection.connect()  # sending would connect too, but without asking a Sentinel where to
+        return connection
 
     def broken(self, _: Exception) -> None:
         """What redis-py calls before it tries again."""
@@ -154,11 +164,9 @@ class _Stock:
     def take(self, patience: float) -> _Lent:
         """A connection that nobody else has."""
         try:
-            lent = self._free.pop()
+            return self._free.pop()
         except IndexError:
-            lent = self._wait(clock.monotonic_ns() + int(patience * 1e9))
-        lent.away = True
-        return lent
+            return self._wait(clock.monotonic_ns() + int(patience * 1e9))
 
     def replace(self) -> None:
         """Put a new one in the place of one that is gone."""
@@ -170,7 +178,6 @@ class _Stock:
         """Put a connection back."""
         if self._closed:
             lent.hang_up()
-        lent.away = False
         self._free.append(lent)
         self._wake_one()
 

@@ -7,6 +7,7 @@ look raises.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import secrets
@@ -88,10 +89,17 @@ class Endings:
         if self._guard[0] != os.getpid():
             self._guard, self._listener = (os.getpid(), threading.RLock()), None
         with self._guard[1]:
-            if self._listener is None or not self._listener.add(waiter):
-                self._listener = self._make()
-                self._listener.add(waiter)
-            return self._listener
+            # One of real threads can't wake greenlets: gevent or eventlet may have come since it was made.
+            listener = self._listener
+            if listener is None or listener.kind is not _kind_of_threads() or not listener.add(waiter):
+                listener = self._listener = self._make()
+                listener.add(waiter)
+            return listener
+
+
+def _kind_of_threads() -> object:
+    # gevent and eventlet put their own in its place.
+    return _thread.allocate_lock
 
 
 class _Listener:
@@ -100,7 +108,7 @@ class _Listener:
     def __init__(
         self, pool: Any, ended: Callable[[Sequence[str]], list[bool]], ring: Callable[[str], None], bell: str
     ) -> None:
-        self.pid = os.getpid()
+        self.pid, self.kind = os.getpid(), _kind_of_threads()
         self._pool, self._ended, self._ring, self._bell = pool, ended, ring, bell
         self._lock = threading.RLock()
         self._waiters: dict[str, list[_Waiter]] = {}  # by channel
@@ -119,9 +127,14 @@ class _Listener:
                 return False
             self._until = None
             self._waiters.setdefault(waiter.channel, []).append(waiter)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="hephaestus-waits", daemon=True)
-                self._thread.start()
+            started = self._thread is not None
+        if not started:
+            # Starting may fail, or be interrupted: then the next one who waits starts it.
+            try:
+                threading.Thread(target=self._run, name="hephaestus-waits", daemon=True).start()
+            except BaseException:
+                self.forget(waiter)
+                raise
         return True
 
     def ring(self) -> None:
@@ -148,6 +161,21 @@ class _Listener:
         self.ring()
 
     def _run(self) -> None:
+        with self._lock:
+            if self._over or self._thread is not None:
+                return  # several began to wait at once
+            self._thread = threading.current_thread()
+        try:
+            self._listen()
+        finally:
+            # Whatever ended it, nobody waits for a thread that is gone: the next wait has another.
+            self._hang_up()
+            with self._lock:
+                self._over, channels = True, list(self._waiters)
+            for channel in channels:
+                self._wake(channel, LostConnectionError("the thread that hears of ends of runs has ended"))
+
+    def _listen(self) -> None:
         look_at = clock.monotonic_ns()
         while not self._has_ended():
             try:
@@ -160,7 +188,6 @@ class _Listener:
             except RedisError:
                 self._hang_up()
                 self._survive()
-        self._hang_up()
 
     def _has_ended(self) -> bool:
         with self._lock:

@@ -17,6 +17,7 @@ from redis.exceptions import ResponseError
 from stage import eventually
 
 from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.storage.redis import connections as connections_module
 from hephaestus_celery.storage.redis import documents
 from hephaestus_celery.storage.redis.connection import connect
 from hephaestus_celery.storage.redis.connections import Connections
@@ -81,7 +82,7 @@ def test_what_strikes_in_a_call_leaves_no_answer_to_the_next_and_takes_no_connec
 
     before = signal.signal(signal.SIGALRM, strike)
     try:
-        while struck < 5000:
+        while struck < 1000:
             number += 1
             try:
                 signal.setitimer(signal.ITIMER_REAL, 0.000001 + (number % 200) * 0.000001)
@@ -100,6 +101,44 @@ def test_what_strikes_in_a_call_leaves_no_answer_to_the_next_and_takes_no_connec
         slow = [pool.submit(lambda: (barrier.wait(10), blocked(line, 0.1))) for _ in range(6)]
         assert [each.result(10)[1] for each in slow] == [None] * 6
     assert opened(client) <= 6
+
+
+def test_wherever_in_a_call_it_is_struck_no_connection_is_lost(connections):
+    line = connections(most=1)
+    echo(line, "open")
+
+    class Struck(BaseException):
+        pass
+
+    def striking_at(place):
+        left = place
+
+        def trace(frame, event, _):
+            nonlocal left
+            if frame.f_code.co_filename != connections_module.__file__:
+                return None
+            frame.f_trace_opcodes = True
+            left -= event == "opcode"
+            if event == "opcode" and left == 0:
+                raise Struck
+            return trace
+
+        return trace
+
+    before, struck = sys.gettrace(), 0
+    while True:
+        sys.settrace(striking_at(struck + 1))
+        try:
+            answered = echo(line, f"call {struck}")
+        except Struck:
+            struck += 1
+        else:
+            break
+        finally:
+            sys.settrace(before)
+        assert echo(line, "after") == "after"
+    assert answered == f"call {struck}"
+    assert struck > 100
 
 
 def blocked(line, seconds):

@@ -113,8 +113,8 @@ class Scheduler:
     def _round(self, storage: Storage) -> tuple[float, bool]:
         # A tick of each partition; gives the seconds until the next, and whether this is the scheduler of any.
         ticks = [self._partition(storage, number) for number in range(storage.partitions)]
-        idle = min(IDLE_SECONDS, self._driver().settings.lease.total_seconds() / 6)
-        pauses = [*(_pause(tick, idle) for tick in ticks), *(watch.next_in() for watch in self._watches.values())]
+        lease = self._driver().settings.lease.total_seconds()
+        pauses = [*(_pause(tick, lease) for tick in ticks), *(watch.next_in() for watch in self._watches.values())]
         return min(pause for pause in pauses if pause is not None), any(tick.held for tick in ticks)
 
     def _partition(self, storage: Storage, number: int) -> Tick:
@@ -200,7 +200,11 @@ class Scheduler:
             storage.close()
 
 
-def _pause(tick: Tick, idle: float = IDLE_SECONDS) -> float:
+def _pause(tick: Tick, lease: float) -> float:
     if not tick.held:
         return LOOK_SECONDS
-    return idle if tick.next_in is None else max(0.0, min(idle, tick.next_in / 1e6))
+    if tick.next_in is None:
+        return IDLE_SECONDS
+    due = max(0.0, tick.next_in / 1e6)
+    # While attempts are being executed, a store that falls silent is to be noticed well before their leases are over.
+    return min(IDLE_SECONDS, due, lease / 6) if due <= lease else min(IDLE_SECONDS, due)

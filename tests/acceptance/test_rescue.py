@@ -270,5 +270,7 @@ def test_an_idle_worker_costs_little(stage):
     handle = stage.hephaestus.start_instance(flows.Payment, {"value": 1}, id="x1")
     eventually(lambda: handle.get().status == "waiting")
     client = stage.hephaestus.storage._client
+    prefix = stage.hephaestus.storage.keys.partition(0)
+    eventually(lambda: not client.exists(f"{prefix}lanes"), what="the last look at the queue of the message is done")
     monitored = stage.state_commands(client, seconds=6)
     assert monitored <= 6 * 3, f"{monitored} commands in 6 s"

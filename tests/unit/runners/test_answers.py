@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from ids import shown
 
 from hephaestus_celery import Async, Error, NonRetryableError, Ok, Step
 from hephaestus_celery.core.context import Context
@@ -145,27 +146,27 @@ def test_a_failure_may_forbid_further_attempts():
 @pytest.mark.parametrize(
     ("error", "kind"),
     [(ValueError("x"), "error"), (SystemExit(1), "exit"), (Revoked("x"), "exit"), (KeyboardInterrupt(), "throw")],
-    ids=repr,
+    ids=shown,
 )
 def test_the_kind_of_a_failure_follows_from_what_was_raised(error, kind):
     answer = run(None, execute=raising(error), exits=(Revoked,))
     assert (answer.kind, isinstance(answer.error, Exception)) == (kind, True)
 
 
-@pytest.mark.parametrize("answer", [None, "ok", {"event": "ok"}, 1, Ok], ids=repr)
+@pytest.mark.parametrize("answer", [None, "ok", {"event": "ok"}, 1, Ok], ids=shown)
 def test_anything_else_is_a_failed_attempt_that_names_the_step_and_the_value(answer):
     message = run(answer).message
     assert ("charge" in message, repr(answer) in message) == (True, True)
 
 
-@pytest.mark.parametrize("event", ["unheard", "OK", "", None, 1, ["ok"]], ids=repr)
+@pytest.mark.parametrize("event", ["unheard", "OK", "", None, 1, ["ok"]], ids=shown)
 def test_an_event_that_the_step_does_not_declare_is_a_failed_attempt(event):
     answer = run(Ok(event))
     assert (type(answer), "charge" in answer.message, repr(event) in answer.message) == (Failed, True, True)
 
 
 @pytest.mark.parametrize("field", ["context", "metadata"])
-@pytest.mark.parametrize("value", [[1], {1: 2}, {"a": object()}, "text", {"a": {"b": {1, 2}}}], ids=repr)
+@pytest.mark.parametrize("value", [[1], {1: 2}, {"a": object()}, "text", {"a": {"b": {1, 2}}}], ids=shown)
 def test_updates_that_can_not_be_carried_are_a_failed_attempt(field, value):
     answer = run(Ok("ok", **{field: value}))
     assert (type(answer), f"step charge (Charge): {field}" in answer.message) == (Failed, True)
@@ -180,7 +181,7 @@ def test_updates_that_are_too_large_are_a_failed_attempt():
     "answer",
     [None, "ok", 1, {"event": "ok"}, Ok("unheard"), Ok(["ok"]), Ok("ok", [1]), Ok("ok", {"a": object()}),
      Ok("ok", metadata={"a": (1,)}), Ok("ok", {"a": "x" * 2000}), Async(timeout="soon"), Async(timeout=-1)],
-    ids=repr,
+    ids=shown,
 )  # fmt: skip
 def test_an_answer_that_breaks_the_contract_is_not_tried_again(answer):
     assert run(answer, events=("ok", "timeout")).retry is False

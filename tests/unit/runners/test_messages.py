@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from defining import A, B, C, a_step, define
+from ids import shown
 
 from hephaestus_celery import Done
 from hephaestus_celery.core.commands import DispatchStep
@@ -56,7 +57,7 @@ def test_a_message_may_come_as_a_tuple():
         [RUN, ["charge"], 1, 1],
         [{"run": RUN}],
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_what_is_no_message_of_ours_is_recognised(args):
     assert parse(args, {}) is None

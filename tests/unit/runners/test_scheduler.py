@@ -313,7 +313,7 @@ def test_more_that_is_due_is_asked_for_at_once(make_driver, schedule):
 )
 def test_a_scheduler_rests_until_the_next_entry_but_never_long(monkeypatch, tick, seconds):
     monkeypatch.setattr("hephaestus_celery.runners.scheduler.LOOK_SECONDS", LOOK_SECONDS)
-    assert _pause(tick) == seconds
+    assert _pause(tick, 30.0) == seconds
 
 
 def test_the_seat_outlives_the_longest_rest():

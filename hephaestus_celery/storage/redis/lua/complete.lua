@@ -154,8 +154,9 @@ else
   after = (active > 0 or waiting == 0) and 'running' or 'waiting'
 end
 local ended = is_final(after)
+local t1, states
 if ended then
-  finish(status, after, at)
+  t1, states = finish(status, after, at)
   active = 0
 else
   set_status(status, after)
@@ -176,4 +177,4 @@ if p.parcels then
   if #posted > 0 then reply.posted = #posted == meant or posted end
 end
 facts = answer(p.step, p.op, reply, ended)
-return ended and { facts, read_start(), ending() } or { facts }
+return ended and { facts, read_start(), ending(t1, states) } or { facts }

@@ -18,8 +18,14 @@ end
 -- The steps that may wait for it, as {key, state}: of many, those that the caller has found (p.among); nil where it is to find them.
 local function candidates()
   local keys = p.only and { p.only } or p.among
-  if not keys then return redis.call('HLEN', run) <= FEW and all_steps() or nil end
   local found = {}
+  if not keys then
+    if redis.call('HLEN', run) > FEW then return nil end
+    for _, field in ipairs(fields_of({ ['s:'] = true })) do
+      found[#found + 1] = { string.sub(field[1], 3), cjson.decode(field[2]) }
+    end
+    return found
+  end
   for _, key in ipairs(keys) do
     local step = get_step(key)
     if step then found[#found + 1] = { key, step } end

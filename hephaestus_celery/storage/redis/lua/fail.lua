@@ -20,7 +20,7 @@ set_step(p.step, step)
 clear_timer(p.step)
 redis.call('HSET', run, 'fs', p.step, 'f', ARGV[4])
 remember(sequence, 'failed', queued(step), step.c, text(at), ARGV[3])
-finish(status, 'failed', at)
+local t1, states = finish(status, 'failed', at)
 facts = { seq = sequence, adv = tonumber(core[2]), after = 'failed' }
 if status ~= 'running' then facts.before = status end
-return { answer(p.step, p.op, facts, true), read_start(), ending() }
+return { answer(p.step, p.op, facts, true), read_start(), ending(t1, states) }

@@ -154,19 +154,20 @@ local function is_final(status)
   return status == 'completed' or status == 'failed' or status == 'cancelled'
 end
 
--- The states of all steps, as {key, state} in no order. By name: the rest of the hash (contexts, results) may be large.
-local function all_steps()
-  local names, steps = {}, {}
+-- Fields of the run by the beginning of their names, as {name, value} in no order. By name: the rest of the hash (contexts,
+-- results) may be large.
+local function fields_of(kinds)
+  local names, found = {}, {}
   for _, field in ipairs(redis.call('HKEYS', run)) do
-    if string.sub(field, 1, 2) == 's:' then names[#names + 1] = field end
+    if kinds[string.sub(field, 1, 2)] then names[#names + 1] = field end
   end
   for from = 1, #names, 1000 do -- in slices: unpack() has a limited stack
     local to = math.min(from + 999, #names)
-    for i, state in ipairs(redis.call('HMGET', run, unpack(names, from, to))) do
-      steps[#steps + 1] = { string.sub(names[from + i - 1], 3), cjson.decode(state) }
+    for i, value in ipairs(redis.call('HMGET', run, unpack(names, from, to))) do
+      found[#found + 1] = { names[from + i - 1], value }
     end
   end
-  return steps
+  return found
 end
 
 -- The answer given to this operation before, if it is the slot's last one: a client asks again when a reply was lost.
@@ -383,15 +384,19 @@ local function clear_away(field, value)
 end
 
 -- What an ended run says of its end: when it was, and which steps had completed, in the order of their completion; of a run of
--- many steps only that they are many.
-local function ending()
-  local t1 = redis.call('HGET', run, 't1')
-  if redis.call('HLEN', run) > FEW then return cjson.encode({ t1 = t1, many = true }) end
+-- many steps only that they are many. `at` and `fields`: what finish() knows of that.
+local function ending(at, fields)
+  local t1 = at or redis.call('HGET', run, 't1')
+  if not fields then
+    if redis.call('HLEN', run) > FEW then return cjson.encode({ t1 = t1, many = true }) end
+    fields = fields_of({ ['s:'] = true })
+  end
   local completed, order = {}, {}
-  for _, step in ipairs(all_steps()) do
-    if step[2].s == 'completed' then
-      completed[#completed + 1] = step[1]
-      order[step[1]] = step[2].o
+  for _, field in ipairs(fields) do
+    if string.find(field[2], '"s":"completed"', 1, true) then
+      local key = string.sub(field[1], 3)
+      completed[#completed + 1] = key
+      order[key] = cjson.decode(field[2]).o
     end
   end
   table.sort(completed, function(a, b) return order[a] < order[b] end)
@@ -414,17 +419,19 @@ end
 
 -- The end of a run: its id is free, its timers are gone, its retention begins, those who wait are told. What belongs to many
 -- steps is cleared away in slices, by whoever has the scheduler's seat: until then it means nothing, since the run has ended.
+-- Gives what ending() asks for.
 local function finish(before, status, at)
   set_status(before, status)
   redis.call('HSET', run, 't1', text(at), 'act', 0, 'wai', 0)
   local about = redis.call('HMGET', run, 'id', 'family', 'tags', 'en', 'ek')
   local active = prefix .. 'active:' .. about[1]
   redis.call('HDEL', active, p.run_id)
+  local fields
   if redis.call('HLEN', run) <= FEW then
-    for _, step in ipairs(redis.call('HKEYS', run)) do
-      local kind = string.sub(step, 1, 2)
-      if kind == 's:' or kind == 't:' then clear_away(step, redis.call('HGET', run, step))
-      else clear_away(step) end
+    fields = {}
+    for _, field in ipairs(fields_of({ ['s:'] = true, ['t:'] = true, ['p:'] = true, ['e:'] = true, ['d:'] = true })) do
+      clear_away(field[1], field[2])
+      if string.sub(field[1], 1, 2) == 's:' then fields[#fields + 1] = field end
     end
   else
     set_soon(SWEEP, at, at)
@@ -439,4 +446,5 @@ local function finish(before, status, at)
     for _, key in ipairs(lasting) do expire(key) end
   end
   redis.call('PUBLISH', prefix .. 'finished:' .. p.run_id, status)
+  return fields and text(at), fields
 end

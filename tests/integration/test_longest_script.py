@@ -168,7 +168,7 @@ def test_the_end_of_a_run_of_thousands(longest, how):
         if how == "fail":
             assert run.fail("b7").completed == ["a"]
         else:
-            assert {dispatch.step for dispatch in run.cancel().claimed} == {"b7", "b9"}
+            assert set(run.cancel().held) == {"b7", "b9"}
         assert run.load().status.final
         assert len(run.due()) > 1
         while storage.tick(0, owner="me", worker="w", seize=True).more:

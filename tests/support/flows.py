@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import recorder
-from celery import shared_task
+from celery import current_app
 
 from hephaestus_celery import (
     Async,
@@ -85,12 +85,6 @@ class Wide(Workflow):
     }
 
 
-@shared_task
-def counted(initial):
-    """A plain task of the application's, which a step hands its context to."""
-    recorder.note("counted", initial=initial)
-
-
 class Load(Recorded):
     def answer(self, instance, config, context):
         return Ok("done", {"name": self.key, "text": "x" * context.initial["size"]})
@@ -101,7 +95,7 @@ class Gather(Recorded):
 
     def answer(self, instance, config, context):
         one = context.result(LOADS[7])["text"]
-        counted.delay(context.initial)
+        current_app.send_task("counted", [context.initial])  # a plain task of the application's
         context.initial.clear()
         return Ok("done", {"one": len(one), "all": sum(len(found.get("text", "")) for found in context.steps.values())})
 

@@ -68,6 +68,14 @@ def slow_handler(_event: Any, _measurements: Any, metadata: Any, _config: Any) -
 
 app = make_app()
 hephaestus = Hephaestus(app)
+
+
+@app.task(name="counted", shared=False)
+def counted(initial: Any) -> None:
+    """A plain task, which a step hands its context to."""
+    recorder.note("counted", initial=initial)
+
+
 if os.environ.get("HEPHAESTUS_TEST_ROLE") == "worker":
     telemetry.attach_many("recorder", [*telemetry.events(), *telemetry.extension_events()], recorder.on_event)
 signals.task_prerun.connect(note_task, weak=False)

@@ -73,7 +73,17 @@ class DataError(HephaestusError, ValueError):
 
 
 class StorageError(HephaestusError):
-    """The state store is out of reach, or answered something that it never should."""
+    """The state store is out of reach, or answered something that it never should.
+
+    ``stored`` is False where a start has surely stored nothing, and None where that can't be known (and of other calls):
+    the run may be there. ``transient``: the store is away, or takes nothing at this time, and the same call may succeed
+    later; what it refuses for its own sake it refuses again.
+    """
+
+    def __init__(self, *args: object, stored: bool | None = None, transient: bool = True) -> None:
+        super().__init__(*args)
+        self.stored = stored
+        self.transient = transient
 
 
 class WaitTimeoutError(HephaestusError, TimeoutError):

@@ -211,11 +211,13 @@ class HandRun:
         holder: str | None = None,
         lane: str | None = None,
         token: int | None = None,
+        workflow: str | None = None,
     ) -> Any:
         fence = fence or f"fence{next(self._numbers)}"
         claim = self.storage.claim(
             ClaimRequest(
                 run_id=self.id,
+                workflow=workflow or self.new.name,
                 step=step,
                 attempt=attempt,
                 fence=fence,

@@ -7,6 +7,7 @@ besides. What is refused is a ``DataError`` that shows it in a few characters.
 from __future__ import annotations
 
 import re
+from typing import TypeGuard
 
 from hephaestus_celery.core.step import Step, is_key
 from hephaestus_celery.core.wording import named
@@ -15,6 +16,9 @@ from hephaestus_celery.exceptions import DataError
 _TIMER = re.compile(r"[0-9a-f]{16}")
 LONGEST_EVENT_KEY = 200
 """Characters that the key of an event may have."""
+LONGEST_TASK_ID = 255
+"""Characters of the id of a task, and of the name of a worker."""
+_LARGEST_COUNT = 10**14
 
 
 def check_step_key(step: type[Step] | str | None) -> str | None:
@@ -31,9 +35,33 @@ def is_timer(reference: str) -> bool:
     return _TIMER.fullmatch(reference) is not None
 
 
+def is_count(number: object) -> bool:
+    """Whether this counts attempts or messages: an int of at least 1 that no run comes to the end of."""
+    return type(number) is int and 0 < number < _LARGEST_COUNT
+
+
+def is_task_id(text: object) -> TypeGuard[str]:
+    """Whether this names a task: 1 to 255 printable characters."""
+    return _is_line(text, LONGEST_TASK_ID)
+
+
+def is_queue(text: object) -> TypeGuard[str]:
+    """Whether this names a queue: 1 to 255 printable characters."""
+    return _is_line(text, LONGEST_TASK_ID)
+
+
+def find_worker(text: object) -> str | None:
+    """The name of a worker, in so far as it can be one: none of a message's making, and nothing that can't be stored."""
+    return text if _is_line(text, LONGEST_TASK_ID) else None
+
+
+def _is_line(text: object, longest: int) -> TypeGuard[str]:
+    return isinstance(text, str) and 0 < len(text) <= longest and text.isprintable()
+
+
 def check_event_key(key: object) -> None:
     """The key of an event: 1 to 200 printable characters, or None."""
     if key is None:
         return
-    if not (isinstance(key, str) and 0 < len(key) <= LONGEST_EVENT_KEY and key.isprintable()):
+    if not _is_line(key, LONGEST_EVENT_KEY):
         raise DataError(f"key must be a string of 1 to {LONGEST_EVENT_KEY} printable characters, not {named(key)}")

@@ -171,6 +171,7 @@ class Driver:
         fence = fence or secrets.token_hex(8)
         request = ClaimRequest(
             run_id=run_id,
+            workflow=workflow,
             step=step,
             attempt=attempt,
             fence=fence,
@@ -202,9 +203,10 @@ class Driver:
             instance=instance, step=instance.workflow.graph.by_key[step], runner=self.runner, worker=worker.fields
         )
 
-    def decline(self, run_id: str, step: str, attempt: int) -> Claim | Refusal:
+    def decline(self, workflow: str, run_id: str, step: str, attempt: int) -> Claim | Refusal:
         """Turn a message away that this process has no code for; another is sent soon, for a worker that has."""
-        request = ClaimRequest(run_id=run_id, step=step, attempt=attempt, fence=secrets.token_hex(8), versions=())
+        fence = secrets.token_hex(8)
+        request = ClaimRequest(run_id=run_id, workflow=workflow, step=step, attempt=attempt, fence=fence, versions=())
         return self.storage.claim(request)
 
     def execute(self, job: Job) -> Executed:
@@ -283,17 +285,20 @@ class Driver:
         """Decide what follows from an answer and commit it, whole or not at all; what can't be committed has failed.
 
         What was executed is not given up while the store is out of reach: the commit is tried again (it is the same
-        operation) until the lease is spent; then ``StorageError``.
+        operation) until the lease is spent; then ``StorageError``. What the store refuses for its own sake has failed.
         """
         deadline = clock.monotonic_ns() + int(self.settings.lease.total_seconds() * 1e9)
         answer = executed.answer
         while True:
             try:
                 return self._commit(job, answer, executed.duration)
-            except StorageError:
-                if clock.monotonic_ns() > deadline:
+            except StorageError as error:
+                if not error.transient and not isinstance(answer, Failed):
+                    answer = _reduced(answer, self._failed(job, error))
+                elif not error.transient or clock.monotonic_ns() > deadline:
                     raise
-                clock.sleep(0.2)
+                else:
+                    clock.sleep(0.2)
             except job.worker.exits:
                 continue  # it struck after the step had ended; the same commit again gives its first answer
             except Exception as error:  # noqa: BLE001 - a config, a policy, a value: none of it may go on for ever

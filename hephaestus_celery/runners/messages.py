@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.identity import is_run_id
+from hephaestus_celery.core.incoming import is_count
 from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.core.retry import seconds
 from hephaestus_celery.core.step import is_key
@@ -95,11 +96,11 @@ def limit(step: StepClass) -> float | None:
     return None if step.time_limit is None else seconds(step.time_limit, name="time_limit")
 
 
-def parse(args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[str, str, int, int] | None:
+def parse(args: object, kwargs: object) -> tuple[str, str, int, int] | None:
     """What a message carries: run id, step key, attempt, token; None for anything that is no message of ours."""
-    match (tuple(args), dict(kwargs)):
-        case ((str() as run_id, str() as step, int() as attempt, int() as token), {**rest}) if not rest:
-            known = is_run_id(run_id) and is_key(step) and attempt > 0 and token > 0
+    match args:
+        case (str() as run_id, str() as step, int() as attempt, int() as token) if not kwargs:
+            known = is_run_id(run_id) and is_key(step) and is_count(attempt) and is_count(token)
             return (run_id, step, attempt, token) if known else None
         case _:
             return None

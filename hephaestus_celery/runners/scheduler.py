@@ -87,6 +87,10 @@ class Scheduler:
                 away = False
                 self._rest(storage, pause, listen=held)
             except StorageError as error:
+                if not error.transient:
+                    logger.error("the state store refuses what the scheduler asks of it: %s", error)  # noqa: TRY400 - its text says it
+                    self._stopping.wait(LOOK_SECONDS)
+                    continue
                 if not away:
                     logger.warning("the scheduler waits for the state store: %s", error)
                 away = True

@@ -163,6 +163,7 @@ TURNED_AWAY = 1_000_000
 class ClaimRequest:
     """A worker asks for an attempt. ``fence`` is new for each request; ``versions`` are those the worker knows.
 
+    ``workflow`` is the name of the one that the message was for: a run of another is not touched.
     A worker that does not know the run's is turned away, and its message is sent again soon: see :data:`TURNED_AWAY`.
     Of a run with much data, or many steps, the claim brings what these ``predecessors`` gave, as long as that is little;
     ``limit`` is the step's time limit in microseconds, ``holder`` names the task that asks, ``worker`` the worker that
@@ -171,6 +172,7 @@ class ClaimRequest:
     """
 
     run_id: str
+    workflow: str
     step: str
     attempt: int
     fence: str
@@ -206,6 +208,7 @@ class Refused(StrEnum):
     """Why a claim was not given."""
 
     UNKNOWN_RUN = "unknown_run"
+    FOREIGN = "foreign"  # the run is of another workflow than the message
     UNKNOWN_VERSION = "unknown_version"
     NEWER_SCHEMA = "newer_schema"
     STALE = "stale"
@@ -217,7 +220,8 @@ class Refused(StrEnum):
 class Refusal:
     """A claim that was not given.
 
-    ``detail`` names the workflow and version for ``UNKNOWN_VERSION``, the run's schema for ``NEWER_SCHEMA``.
+    ``detail`` names the run's workflow for ``FOREIGN``, with its version for ``UNKNOWN_VERSION``, and the run's schema for
+    ``NEWER_SCHEMA``.
     """
 
     reason: Refused

@@ -65,6 +65,45 @@ def test_a_message_that_is_garbage_is_logged_once_and_dropped(stage, pool):
     assert len(stage.executions()) == 2
 
 
+ODD_IDS = [float("nan"), float("inf"), 10**400, 5, True, "\ud800", "a\x1fb", "x" * 10_000]
+ODD_HEADERS = {
+    "hephaestus_progress": {"job": 1},
+    "hephaestus_job": "x",
+    "hephaestus_fence": float("nan"),
+    "hephaestus_refusal": "no",
+    "hephaestus_outcome": "x",
+}
+
+
+@pytest.mark.only_on("redis", why="the claim knows of no broker")
+def test_a_message_can_not_do_more_than_hint_whatever_it_says(stage):
+    handle = stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="x1")
+    stage.drop_messages(at_least=1)
+    run_id = handle.run_id
+
+    def send(name, args, task_id, **options):
+        stage.app.send_task(name, args=args, task_id=task_id, queue=stage.namespace, **options)
+
+    for task_id in ODD_IDS:
+        send("linear.a", [run_id, "a", 1, 1], task_id)
+    for number, attempt in enumerate((True, 1.0, 2**70, float("inf"), "1", -1)):
+        send("linear.a", [run_id, "a", attempt, 1], f"attempt-{number}")
+    send("linear.b", [run_id, "a", 1, 1], "another step")
+    send("diamond.a", [run_id, "a", 1, 1], "another workflow")
+    stage.start_workers(concurrency=1)
+    eventually(lambda: "which is of workflow linear; dropped, and the run was not touched" in stage.logs())
+    instance = handle.get()
+    assert (instance.status, instance.step_states["a"].fence, handle.history()) == ("pending", None, [])
+    send("linear.a", [run_id, "a", 1, 1], "a true hint", headers=ODD_HEADERS)
+    assert handle.wait(30).status == "completed"
+    assert [(entry.kind, entry.outcome) for entry in handle.history() if entry.step == "a"] == [
+        ("attempt", "completed")
+    ]
+    assert stage.logs().count("none of hephaestus-celery's and is dropped") == len(ODD_IDS) + 6 + 1
+    ours = [line for line in stage.logs().splitlines() if "is dropped" in line]
+    assert max(map(len, ours)) < 1000
+
+
 @pytest.mark.only_on("redis", why="it ends as the garbage above does")
 def test_a_message_for_an_unknown_run_is_logged_once_and_dropped(stage):
     stage.start_workers()

@@ -15,6 +15,7 @@ from celery.worker.request import Request
 from kombu.exceptions import OperationalError
 
 from hephaestus_celery import clock
+from hephaestus_celery.core.incoming import is_queue, is_task_id
 from hephaestus_celery.core.lanes import Lane
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.base import Message
@@ -65,10 +66,16 @@ class LaneFinder:
             return None
 
 
-def lane_of(app: Celery, delivery: Mapping[str, Any]) -> str | None:
+_HIGHEST = 255  # the largest priority that a broker knows
+
+
+def lane_of(app: Celery, delivery: object) -> str | None:
     """The lane that a message came from, by its ``delivery_info``; None where that does not name one queue."""
-    exchange, key, priority = delivery.get("exchange"), delivery.get("routing_key"), delivery.get("priority")
-    if not isinstance(key, str):
+    if not isinstance(delivery, Mapping):
+        return None
+    said = cast("Mapping[str, Any]", delivery)
+    exchange, key, priority = said.get("exchange"), said.get("routing_key"), said.get("priority")
+    if not is_queue(key):
         return None
     if exchange:
         queues: Mapping[str, Any] = cast("Any", app.amqp.queues)
@@ -76,7 +83,7 @@ def lane_of(app: Celery, delivery: Mapping[str, Any]) -> str | None:
         if len(found) != 1:
             return None
         key = found[0]
-    return str(Lane(key, priority if isinstance(priority, int) else 0))
+    return str(Lane(key, priority if type(priority) is int and 0 <= priority <= _HIGHEST else 0))
 
 
 def _is_bound(queue: Any, exchange: str, key: str) -> bool:
@@ -187,7 +194,7 @@ def holdings_of(app: Celery, consumer: Any) -> Holdings:
         if not isinstance(request.task, StepTask):
             continue
         if len(messages) < MOST_LISTED:
-            messages.add(attempt_of(request.id))
+            messages.add(attempt_of(request.id) if is_task_id(request.id) else "")
         else:
             many.add(request.name)
         if request not in state.active_requests:

@@ -15,6 +15,7 @@ from celery.concurrency.solo import TaskPool as SoloPool
 from kombu.exceptions import KombuError
 
 from hephaestus_celery import telemetry
+from hephaestus_celery.core.incoming import find_worker, is_task_id
 from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.runners.base import NO_HEADERS, Message
@@ -120,7 +121,7 @@ class CeleryRunner:
     def lane(self, message: Message) -> str | None:
         return self._lane_finder().find(message)
 
-    def lane_of(self, delivery: Mapping[str, Any]) -> str | None:
+    def lane_of(self, delivery: object) -> str | None:
         """The lane that a message came from, by its ``delivery_info``."""
         return lane_of(self.app, delivery)
 
@@ -153,7 +154,7 @@ class CeleryRunner:
     def lose(self, task_id: str, args: Any, *, reason: str) -> None:
         """Fail the attempt of a task that ended without a commit; the lease would show it too, later."""
         hint = parse(args or (), {})
-        if hint is None:
+        if hint is None or not is_task_id(task_id):
             return
         run_id, step, attempt, _ = hint
         worker = Worker(hostname=self._hostname, task_id=task_id)
@@ -170,7 +171,7 @@ class CeleryRunner:
     def forgo(self, task: StepTask, task_id: str, args: Any, *, reason: str) -> None:
         """Fail an attempt whose task was revoked before it was executed."""
         hint = parse(args or (), {})
-        if hint is None:
+        if hint is None or hint[1] != task.step_key or not is_task_id(task_id):
             return
         run_id, step, attempt, _ = hint
         worker = Worker(hostname=self._hostname, task_id=task_id)
@@ -185,13 +186,13 @@ class CeleryRunner:
             return
         outcome.tell()
 
-    def send_again(self, args: Any) -> None:
+    def send_again(self, task: StepTask, args: Any) -> None:
         """Have the message of an attempt sent again soon: this one is not executed, and costs the attempt nothing."""
         hint = parse(args or (), {})
-        if hint is None:
+        if hint is None or hint[1] != task.step_key:
             return
         try:
-            self.driver.decline(*hint[:3])
+            self.driver.decline(task.workflow_name, *hint[:3])
         except StorageError as error:
             logger.warning(
                 "step %s of run %s: its message expired, and the store is away (%s)", hint[1], hint[0], error
@@ -255,7 +256,7 @@ class CeleryRunner:
             return
         run_id, key, attempt = hint[:3]
         try:
-            refusal = self.driver.decline(run_id, key, attempt)
+            refusal = self.driver.decline(name.removesuffix(f".{key}"), run_id, key, attempt)
         except StorageError:
             return  # the next message of that task says so
         if isinstance(refusal, Refusal) and refusal.reason is Refused.UNKNOWN_VERSION:
@@ -308,7 +309,7 @@ class CeleryRunner:
 
         interrupting.register()
         self._initialised.add(worker)
-        self._hostname = getattr(worker, "hostname", None) or socket.gethostname()
+        self._hostname = find_worker(getattr(worker, "hostname", None)) or socket.gethostname()
         driver = self.driver
         telemetry.runner_init(
             {

@@ -71,6 +71,6 @@ def on_revoked(sender: Any = None, request: Any = None, terminated: Any = None, 
     if terminated:
         sender.runner.lose(request.id, request.args, reason="its task was terminated")
     elif expired:
-        sender.runner.send_again(request.args)
+        sender.runner.send_again(sender, request.args)
     else:
         sender.runner.forgo(sender, request.id, request.args, reason="its task was revoked")

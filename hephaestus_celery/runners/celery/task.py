@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from billiard.exceptions import Terminated
@@ -21,6 +22,8 @@ from celery.exceptions import (
 
 from hephaestus_celery import clock
 from hephaestus_celery.core.builtin import Done
+from hephaestus_celery.core.incoming import find_worker, is_task_id
+from hephaestus_celery.core.wording import shown
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.celery.dispatch import HARD_MARGIN
 from hephaestus_celery.runners.driver import Driver
@@ -35,11 +38,33 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hephaestus_celery")
 
-# What a message led to, kept on the request: the receivers of the task's signals read it.
-JOB, OUTCOME, REFUSAL = "hephaestus_job", "hephaestus_outcome", "hephaestus_refusal"
-FENCE, ANNOUNCED, GIVEN_UP = "hephaestus_fence", "hephaestus_announced", "hephaestus_given_up"
-FOLLOWED = "hephaestus_followed"
 
+@dataclass(slots=True)
+class Progress:
+    """What a message has led to so far, kept on its request: the receivers of the task's signals read it.
+
+    ``given_up``: the store was away for so long that what was executed could not be committed.
+    """
+
+    fence: str
+    job: Job | None = None
+    refusal: str | None = None
+    outcome: Outcome | None = None
+    announced: bool = False
+    followed: bool = False
+    given_up: bool = False
+
+
+def progress_of(request: Any) -> Progress:
+    """The progress of a request. Celery makes attributes of a message's headers, whatever they say: only our own counts."""
+    found = getattr(request, _PROGRESS, None)
+    if not isinstance(found, Progress):
+        found = Progress(secrets.token_hex(8))
+        setattr(request, _PROGRESS, found)
+    return found
+
+
+_PROGRESS = "hephaestus_progress"
 EXITS = (SoftTimeLimitExceeded,)
 """How a pool tells a step to stop."""
 SIGNS = (TaskPredicate, WorkerLostError, TimeLimitExceeded, Terminated)
@@ -65,6 +90,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
     track_started = False
     autoretry_for = ()  # Celery would wrap the body and publish retries of its own
     workflow_name: str
+    step_key: str
     runner: CeleryRunner
 
     def claim(self) -> None:
@@ -73,57 +99,67 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         Asked again after that, it goes on with the same claim.
         """
         request: Any = self.request
-        if getattr(request, JOB, None) is not None or getattr(request, REFUSAL, None) is not None:
+        progress = progress_of(request)
+        if progress.job is not None or progress.refusal is not None:
             return
         hint = parse(request.args or (), request.kwargs or {})
-        if hint is None:
-            setattr(request, REFUSAL, "garbage")
+        if hint is None or hint[1] != self.step_key or not is_task_id(request.id):
+            progress.refusal = "garbage"
             logger.error(
-                "task %s was sent a message that is none of hephaestus-celery's and is dropped: args %.200r kwargs %.200r",
+                "task %s was sent a message that is none of hephaestus-celery's and is dropped: id %s args %s kwargs %s",
                 self.name,
-                request.args,
-                request.kwargs,
+                *(shown(part, limit=200) for part in (request.id, request.args, request.kwargs)),
             )
             return
         run_id, step, attempt, token = hint
         worker = Worker(
-            hostname=request.hostname,
+            hostname=find_worker(request.hostname),
             task_id=request.id,
             exits=EXITS,
             signs=SIGNS,
             interrupts=is_interrupt,
             limit=self._limit(),
         )
-        fence: str | None = getattr(request, FENCE, None)
-        if fence is None:
-            fence = secrets.token_hex(8)
-            setattr(request, FENCE, fence)
-        lane = self.runner.lane_of(request.delivery_info or {})
-        claimed = self.runner.driver.claim(
-            self.workflow_name, run_id, step, attempt, worker=worker, fence=fence, lane=lane, token=token
-        )
+        lane = self.runner.lane_of(request.delivery_info)
+        try:
+            claimed = self.runner.driver.claim(
+                self.workflow_name,
+                run_id,
+                step,
+                attempt,
+                worker=worker,
+                fence=progress.fence,
+                lane=lane,
+                token=token,
+            )
+        except StorageError as error:
+            if error.transient:
+                raise
+            # It would refuse that again: this process is for other messages. What is due of the run stays so.
+            logger.exception("[%s] step %s can't be claimed; another message is sent for it later", run_id, step)
+            claimed = Refusal(reason=Refused.UNREADABLE)
         if isinstance(claimed, Refusal):
-            setattr(request, REFUSAL, claimed.reason.value)
+            progress.refusal = claimed.reason.value
             self._note(claimed, run_id, step)
         else:
-            setattr(request, JOB, claimed)
+            progress.job = claimed
 
     def announce(self) -> None:
         """Tell what the claim has committed, once per request."""
-        job: Job | None = getattr(self.request, JOB, None)
-        if job is not None and not getattr(self.request, ANNOUNCED, False):
-            setattr(self.request, ANNOUNCED, True)
-            job.announce()
+        progress = progress_of(self.request)
+        if progress.job is not None and not progress.announced:
+            progress.announced = True
+            progress.job.announce()
 
     def run(self, *args: Any, **kwargs: Any) -> str:
         """Execute and commit. A failed attempt is raised after it was committed, for Celery's monitors to see.
 
         Called again for the same request, as a ``__call__`` may that tries again by itself, it gives the same answer.
         """
-        outcome: Outcome | None = getattr(self.request, OUTCOME, None)
+        progress = progress_of(self.request)
+        outcome = progress.outcome
         if outcome is None:
-            outcome = self._execute(self._claimed())
-            setattr(self.request, OUTCOME, outcome)
+            outcome = progress.outcome = self._execute(self._claimed())
         if outcome.retry_in is not None:
             # Nothing is published: the store's timer sends the next attempt. Monitors see the task retried.
             raise Retry(exc=outcome.error, when=cast("Any", outcome.retry_in))
@@ -133,10 +169,11 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
 
     def follow(self) -> None:
         """Tell what was committed and send what follows from it, once per request, in that order."""
-        outcome: Outcome | None = getattr(self.request, OUTCOME, None)
-        if outcome is None or getattr(self.request, FOLLOWED, False):
+        progress = progress_of(self.request)
+        outcome = progress.outcome
+        if outcome is None or progress.followed:
             return
-        setattr(self.request, FOLLOWED, True)
+        progress.followed = True
         outcome.tell()
         self.runner.dispatch(outcome.messages)
 
@@ -157,10 +194,10 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
                     raise Reject(str(error), requeue=True) from error
                 clock.sleep(0.2)
         self.announce()
-        refusal = getattr(self.request, REFUSAL, None)
-        if refusal is not None:
-            raise Ignore(refusal)
-        return getattr(self.request, JOB)
+        progress = progress_of(self.request)
+        if progress.refusal is not None:
+            raise Ignore(progress.refusal)
+        return cast("Job", progress.job)
 
     def _execute(self, job: Job) -> Outcome:
         driver: Driver = self.runner.driver
@@ -168,7 +205,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         try:
             return driver.commit(job, executed)
         except StorageError:
-            setattr(self.request, GIVEN_UP, True)
+            progress_of(self.request).given_up = True
             raise
         finally:
             driver.release(job)
@@ -180,12 +217,13 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         ``error`` is what the task ended with, if that is known. An outcome that Celery has not reported is told now.
         """
         self.follow()
-        job: Job | None = getattr(self.request, JOB, None)
-        if job is None or getattr(self.request, OUTCOME, None) is not None:
+        progress = progress_of(self.request)
+        job = progress.job
+        if job is None or progress.outcome is not None:
             return
         driver = self.runner.driver
         try:
-            if not getattr(self.request, GIVEN_UP, False):
+            if not progress.given_up:
                 reason = error if isinstance(error, BaseException) else "its task ended before it was executed"
                 driver.forgo(job, reason=reason).tell()
         except StorageError as away:
@@ -206,6 +244,13 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
                     "task %s was sent for run %s, which the store does not know (pruned, or another store); dropped",
                     self.name,
                     run_id,
+                )
+            case Refused.FOREIGN:
+                logger.error(
+                    "task %s was sent for run %s, which is of workflow %s; dropped, and the run was not touched",
+                    self.name,
+                    run_id,
+                    refusal.detail,
                 )
             case Refused.UNKNOWN_VERSION:
                 self.runner.note_unknown(refusal.detail, step)
@@ -251,6 +296,7 @@ def _task_class(app: Celery, runner: CeleryRunner, workflow: type[Workflow], ste
         "name": task_name(workflow, step),
         "runner": runner,
         "workflow_name": workflow.name,
+        "step_key": step.key,
         "__doc__": step.__doc__,
         "__module__": step.__module__,
     }

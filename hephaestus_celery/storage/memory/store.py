@@ -144,6 +144,8 @@ class MemoryStorage:
             record = self._runs.get(request.run_id)
             if record is None:
                 return Refusal(reason=Refused.UNKNOWN_RUN)
+            if record.new.name != request.workflow:
+                return Refusal(reason=Refused.FOREIGN, detail=record.new.name)
             if record.new.schema > request.schema:
                 self._turn_away(record, request)
                 return Refusal(reason=Refused.NEWER_SCHEMA, detail=str(record.new.schema))

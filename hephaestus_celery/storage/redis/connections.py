@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from hephaestus_celery import clock
 from hephaestus_celery.storage.redis.refusals import AllInUseError, UnexpectedReplyError, code_of
@@ -43,7 +43,8 @@ class Connections:
     def call(self, *command: str | int, fits: Callable[[Any], bool]) -> Any:
         """Send a command, and give what the server answers; tried again, as the client would, when the connection breaks.
 
-        Raises ``UnexpectedReplyError`` for an answer that does not fit, and ``AllInUseError``.
+        Raises ``UnexpectedReplyError`` for an answer that does not fit, and ``AllInUseError``. Every error says in ``sent``
+        how often the command may have reached the server.
         """
         [reply] = self.call_many([command], fits=fits)
         return reply
@@ -53,8 +54,12 @@ class Connections:
         packed = b"".join(map(pack, commands))
         stock = self._own_stock()
         lent = stock.take(self._patience)
+        lent.sent = 0
         try:
             return self._retry.call_with_retry(lambda: lent.exchange(packed, len(commands), fits), lent.broken)
+        except RedisError as error:
+            vars(error)["sent"] = lent.sent
+            raise
         finally:
             stock.give(lent)
 
@@ -74,11 +79,12 @@ class Connections:
 class _Lent:
     """A connection, for whoever has taken it; opened when it is first used."""
 
-    __slots__ = ("_connection", "_stock")
+    __slots__ = ("_connection", "_stock", "sent")
 
     def __init__(self, stock: _Stock) -> None:
         self._stock = weakref.ref(stock)
         self._connection: Any = None
+        self.sent = 0
 
     def __del__(self) -> None:
         # A signal may strike at any point between the taking and the giving back: then another stands in its place.
@@ -96,6 +102,7 @@ class _Lent:
         try:
             if connection is None:
                 connection = self._open()
+            self.sent += 1
             connection.send_packed_command([packed])
             answers = _checked([_answer(connection) for _ in range(replies)], fits)
         except ResponseError as error:  # this was the answer

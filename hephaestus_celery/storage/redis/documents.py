@@ -11,6 +11,8 @@ from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.engine import Settlement
 from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.core.run import Due, PendingResume, StepState, Verdict
+from hephaestus_celery.core.wording import shortened
+from hephaestus_celery.exceptions import DataError
 from hephaestus_celery.storage.base import (
     SCHEMA,
     Cancellation,
@@ -29,13 +31,17 @@ from hephaestus_celery.storage.base import (
     written_by_newer,
 )
 
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # json.dumps makes an encoder a call
+# json.dumps makes an encoder a call. What is no JSON, or no text that UTF-8 can carry, shows when it is written or sent.
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False, ensure_ascii=False).encode
 _EXACT = 10**14
 
 
 def parameters(**values: object) -> str:
     """The JSON object that a script takes; what is None is left out, since Lua has no null."""
-    return _encode({key: value for key, value in values.items() if value is not None})
+    try:
+        return _encode({key: value for key, value in values.items() if value is not None})
+    except (ValueError, TypeError) as error:
+        raise DataError(f"the store can't be asked for that: {shortened(str(error), limit=200)}") from error
 
 
 def whole(number: int) -> int | str:

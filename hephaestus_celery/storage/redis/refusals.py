@@ -16,6 +16,7 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import DataError as RefusedHereError
 
 
 class NoPrimaryError(RedisError):
@@ -25,11 +26,15 @@ class NoPrimaryError(RedisError):
 class AllInUseError(RedisError):
     """Every connection that this process may have is lent, and none came back in time."""
 
+    sent = 0
+
 
 class UnexpectedReplyError(RedisError):
     """The server gave an answer to something else than what was asked."""
 
 
+NOTHING_DONE = "nothing was done: bad"
+"""What scripts say of parameters that they refuse; see ``demand`` in ``prelude.lua``."""
 _UNREACHED = "check hephaestus_state_backend and that the server is up"
 
 _BY_CODE = {
@@ -63,6 +68,26 @@ _CODE = re.compile(rf"(?<![A-Z])({'|'.join(_BY_CODE)}) ")
 _RIGHTS = re.compile(r"ACL failure in script|The user executing the script can't")
 # A file that is not there is no news of a server at host:port, but of a certificate that was to be shown to it.
 _CERTIFICATE = re.compile(r"\[SSL|_ssl\.c|:\d+\. (No such file|Permission denied|Is a directory)")
+
+
+def is_transient(error: RedisError) -> bool:
+    """Whether the same call may succeed later.
+
+    So it is with a server that is away, and with what it refuses for the state that it is in, whatever is asked: those are
+    the codes that are known here. Any other answer (``ERR``, ``WRONGTYPE``) is about what was asked.
+    """
+    return not isinstance(error, (ResponseError, RefusedHereError)) or code_of(error) is not None
+
+
+def was_not_done(error: RedisError) -> bool:
+    """Whether a script has surely not been done: it was never sent (see ``Connections.call``), or the one answer refuses it.
+
+    A right that is missing may show in the middle of it, and so may a key that holds something else than it should.
+    """
+    sent: int = getattr(error, "sent", 1)
+    if sent != 1 or not isinstance(error, ResponseError):
+        return sent == 0
+    return NOTHING_DONE in str(error) or code_of(error) not in (None, "NOPERM")
 
 
 def code_of(error: RedisError) -> str | None:

@@ -17,7 +17,8 @@ from hephaestus_celery.core.builtin import Done
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.core.run import StepState
-from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundError, StorageError
+from hephaestus_celery.core.wording import shown
+from hephaestus_celery.exceptions import AlreadyRunningError, DataError, InstanceNotFoundError, StorageError
 from hephaestus_celery.storage.base import (
     SCHEMA,
     Cancellation,
@@ -51,7 +52,7 @@ from hephaestus_celery.storage.redis.connection import connect
 from hephaestus_celery.storage.redis.connections import MOST, Connections
 from hephaestus_celery.storage.redis.endings import Endings
 from hephaestus_celery.storage.redis.keys import Keys, indexes
-from hephaestus_celery.storage.redis.refusals import explain
+from hephaestus_celery.storage.redis.refusals import explain, is_transient, was_not_done
 from hephaestus_celery.storage.redis.scripts import Scripts, is_number, is_texts, is_values
 from hephaestus_celery.storage.redis.seat import Seat
 from hephaestus_celery.storage.redis.steady_clock import Reading, SteadyClock
@@ -153,6 +154,15 @@ class RedisStorage:
         return int(seconds) * 1_000_000 + int(micros)
 
     def create(self, run: NewRun) -> Sequence[DispatchStep]:
+        try:
+            return self._create(run)
+        except StorageError as error:
+            # Without a cause it was the script that refused it: what comes too late is not done.
+            if not isinstance(error.__cause__, RedisError) or was_not_done(error.__cause__):
+                error.stored = False
+            raise
+
+    def _create(self, run: NewRun) -> Sequence[DispatchStep]:
         parcels = [first.parcel for first in run.firsts if first.parcel is not None]
         lists = sorted({parcel.list for parcel in parcels})
         firsts: list[list[object]] = []
@@ -202,6 +212,7 @@ class RedisStorage:
             request.run_id,
             documents.parameters(
                 run_id=request.run_id,
+                workflow=request.workflow,
                 step=request.step,
                 attempt=request.attempt,
                 fence=request.fence,
@@ -693,7 +704,8 @@ class RedisStorage:
                 return self._scripts.call(self._connections, script, keys, [prefix, parameters, *data], run_id=run_id)
             steady = self._clock(prefix)
             for _ in range(2):
-                now, offset = steady.now()
+                with _unsent():
+                    now, offset = steady.now()
                 timed = documents.timed(
                     parameters,
                     now=now,
@@ -727,7 +739,21 @@ class RedisStorage:
         try:
             yield
         except RedisError as error:
-            raise StorageError(explain(error)) from error
+            raise StorageError(explain(error), transient=is_transient(error)) from error
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"the store can't be asked for that: {shown(error.object)} holds a lone surrogate"
+            ) from error
+
+
+@contextmanager
+def _unsent() -> Generator[None, None, None]:
+    # What fails here has kept a call from being sent; see ``Connections.call``.
+    try:
+        yield
+    except RedisError as error:
+        vars(error)["sent"] = 0
+        raise
 
 
 def _is_scan(reply: Any) -> bool:

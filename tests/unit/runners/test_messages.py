@@ -56,6 +56,17 @@ def test_a_message_may_come_as_a_tuple():
         [None, "charge", 1, 1],
         [RUN, ["charge"], 1, 1],
         [{"run": RUN}],
+        [RUN, "charge", True, 1],
+        [RUN, "charge", 1, True],
+        [RUN, "charge", 2**70, 1],
+        [RUN, "charge", float("inf"), 1],
+        [RUN, "charge", float("nan"), 1],
+        [RUN, "cha\x1frge", 1, 1],
+        [RUN, "\ud800", 1, 1],
+        5,
+        RUN,
+        None,
+        {RUN: "charge"},
     ],
     ids=shown,
 )
@@ -64,7 +75,8 @@ def test_what_is_no_message_of_ours_is_recognised(args):
 
 
 def test_a_message_of_ours_has_no_keyword_arguments():
-    assert parse([RUN, "charge", 1, 1], {"run_id": RUN}) is None
+    for kwargs in ({"run_id": RUN}, 5, "x", [1]):
+        assert parse([RUN, "charge", 1, 1], kwargs) is None
 
 
 def test_a_message_names_its_step_with_its_queue_and_priority(name):

@@ -3,6 +3,11 @@
 --   ARGV[3...] keys of the steps whose results come with the claim of a run that is not small
 --   reply: {reason, detail} of a refusal; else the run's fields (see carried), its start and the event's data or '', packed. Which event
 --   numbers the claim was given, and all else that its bearer tells, stands in the step's state.
+demand({
+  run_id = 'name', step = 'name', attempt = 'number', fence = 'string', versions = 'table', workflow = 'string',
+  schema = 'number', limit = 'number?', holder = 'string?', worker = 'string?', lease = 'number', lane = 'string?',
+  token = 'number?', dispatch_timeout = 'number',
+})
 local TURNED_AWAY = 1000000 -- microseconds until a message that went to the wrong worker is sent again, at first
 
 -- The message went to a worker that can't execute it: another is sent soon, each time twice as late, never later than
@@ -20,6 +25,8 @@ end
 local core = redis.call('HMGET', run, 'st', 'version', 'name', 'seq', 's:' .. p.step, 'sz', 'il', 'schema')
 local status = core[1]
 if not status then return { 'unknown_run', '' } end
+
+if core[3] ~= p.workflow then return { 'foreign', core[3] } end -- no message of ours says so
 
 local known = false
 for _, version in ipairs(p.versions) do

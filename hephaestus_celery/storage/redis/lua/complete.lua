@@ -8,6 +8,17 @@
 --   older context, {facts, start, the run's fields (see carried), packed}. The facts are kept until a minute after the end of the run, so
 --   they are short: what they don't say is as it mostly is. `v` applied, `before` and `after` running, `activated` the taken
 --   targets, `active` none; `posted` is true where it is all of them. The ending is what the run itself says.
+demand({
+  run_id = 'name', op = 'string', step = 'name', fence = 'string', event = 'string', taken = 'table', dead = 'table',
+  rows = 'table', attempts = 'table', rank = 'number', stuck = 'string?', expected = 'number?', configs = 'number',
+  parcels = 'table?', lane = 'string?', lanes = 'table?', dispatch_timeout = 'number', retention = 'number',
+}, 6)
+demand({}, 6 + 2 * p.configs)
+for _, keys in ipairs({ p.taken, p.dead }) do
+  for _, key in ipairs(keys) do
+    if type(p.rows[key]) ~= 'table' then error('nothing was done: bad rows', 0) end
+  end
+end
 local function same(one, other)
   if #one ~= #other then return false end
   for i, value in ipairs(one) do

@@ -4,6 +4,15 @@
 --   p.firsts: {key, most attempts, number of its list among KEYS[6...], number of its message}..., the last two only where
 --   the broker is this server
 --   reply: 'ok', 'posted' when all messages were sent too, or {run id of the holder}
+demand({
+  run_id = 'name', id = 'name', name = 'string', family = 'string', version = 'string', scope = 'string', tags = 'table',
+  firsts = 'table', schema = 'number', lanes = 'table?', dispatch_timeout = 'number',
+}, 4)
+for _, first in ipairs(p.firsts) do
+  if type(first) ~= 'table' or type(first[1]) ~= 'string' then error('nothing was done: bad firsts', 0) end
+end
+if #p.firsts == 0 then error('nothing was done: bad firsts', 0) end
+demand({}, 4 + #p.firsts)
 if redis.call('EXISTS', run) == 1 then return 'ok' end
 local at = now()
 

@@ -3,6 +3,10 @@
 -- Mirrors core/delivery.py.
 --   ARGV[3] data of the event
 --   reply: {facts}
+demand({
+  run_id = 'name', op = 'string', name = 'string', only = 'name?', keep = 'boolean?', key = 'string?',
+  dispatch_timeout = 'number',
+}, 3)
 local MOST_KEPT, MOST_KEYS = 100, 10000
 
 local core = redis.call('HMGET', run, 'st', 'en')

@@ -10,6 +10,31 @@ local PRUNE_MARGIN = 60000 -- milliseconds
 local prefix = ARGV[1]
 local p = cjson.decode(ARGV[2])
 
+-- What a script is given is checked before it writes anything: an error in the middle would leave half of it done.
+-- `kinds` says what each parameter is: 'string', 'name' (a string that can stand in the name of a key or an entry),
+-- 'number' (a whole one), 'table' or 'boolean', with '?' where it may be left out. `arguments`: how many there are at least.
+local function demand(kinds, arguments)
+  local function refuse(name)
+    error('nothing was done: bad ' .. name, 0)
+  end
+  for name, value in pairs(p) do
+    local kind = type(value)
+    if kind == 'userdata' or (kind == 'number' and not (math.abs(value) < 2 ^ 53 and value % 1 == 0)) then refuse(name) end
+  end
+  -- What every script is told of the time, or none of it.
+  kinds.now, kinds.offset, kinds.punctual, kinds.patience = 'number?', 'number?', 'boolean?', p.now and 'number' or 'number?'
+  for name, kind in pairs(kinds) do
+    local value, wanted = p[name], string.match(kind, '^%l+')
+    if value ~= nil or wanted == kind then
+      if type(value) ~= (wanted == 'name' and 'string' or wanted) then refuse(name) end
+      if wanted == 'name' and (value == '' or string.find(value, '[%c|]')) then refuse(name) end
+    end
+  end
+  for i = 3, arguments or 2 do
+    if not ARGV[i] then refuse('argument ' .. i) end
+  end
+end
+
 -- Now as users are told it: it may step. Asked for once a script.
 local wall
 local function now()

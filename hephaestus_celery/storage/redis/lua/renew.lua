@@ -1,11 +1,25 @@
 -- A sign of life of those who hold steps of this partition.
 --   p.leases: {run id, step, fence}...
 --   reply: 1 or 0 for each: whether it is still held
+demand({ leases = 'table', lease = 'number' })
+for _, lease in ipairs(p.leases) do
+  if type(lease) ~= 'table' or #lease ~= 3 then error('nothing was done: bad leases', 0) end
+end
+
+-- A step that can't be read is not held any more, and keeps no other from its sign of life.
+local function readable_step(key)
+  local well, found = pcall(get_step, key)
+  if well then return found end
+  local told = type(found) == 'table' and found.err or tostring(found)
+  if not string.find(told, 'WRONGTYPE') and not string.find(told, 'Expected') then error(found, 0) end
+  return nil
+end
+
 local reply = {}
 local at = now()
 for i, lease in ipairs(p.leases) do
   at_run(lease[1])
-  local step = get_step(lease[2])
+  local step = readable_step(lease[2])
   reply[i] = 0
   if step and step.f == lease[3] and not is_final(redis.call('HGET', run, 'st')) then
     set_timer(lease[2], lease_end(at, p.lease, step))

@@ -2,6 +2,10 @@
 -- moved on since is left alone. Asked again, it answers for what it has done before like the first time.
 --   p.messages: {run id, step, attempt, token, lane or ''}...   p.op, p.lane (which was looked through)
 --   reply: entries, as of tick.lua
+demand({ messages = 'table', op = 'string', lane = 'string', worker = 'string', dispatch_timeout = 'number', schema = 'number' })
+for _, message in ipairs(p.messages) do
+  if type(message) ~= 'table' or #message ~= 5 then error('nothing was done: bad messages', 0) end
+end
 local entries = {}
 local at = now()
 for _, message in ipairs(p.messages) do

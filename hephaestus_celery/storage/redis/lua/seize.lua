@@ -2,6 +2,9 @@
 -- fence then fails the attempt, and the old one can't commit any more.
 --   ARGV[3] history entry
 --   reply: {verdict, sequence}
+demand({
+  run_id = 'name', step = 'name', attempt = 'number', holder = 'string', fence = 'string', lease = 'number',
+}, 3)
 local status = redis.call('HGET', run, 'st')
 local step = status and get_step(p.step)
 if step and step.f == p.fence then return { 'applied', tostring(step.z) } end -- this call again

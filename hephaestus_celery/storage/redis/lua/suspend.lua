@@ -2,6 +2,10 @@
 -- between the step's answer and this commit.
 --   ARGV[3] history entry
 --   reply: {facts}
+demand({
+  run_id = 'name', op = 'string', step = 'name', fence = 'string', accepts = 'table', names = 'table', timeout = 'number?',
+  dispatch_timeout = 'number',
+}, 3)
 local facts = answered(p.step, p.op)
 if facts then return { facts } end
 

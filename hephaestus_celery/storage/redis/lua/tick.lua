@@ -8,6 +8,11 @@
 --   or '0'), entries, troubles, reports}, a report being what waits in a lane and may be lost
 -- The seat is a hash: owner; schema, the newest that the owner can read: who can read newer ones takes the seat; beat, as far as it has come on the steady clock; offset of that clock; handed, the operation
 -- that handed something over, entries and reports.
+demand({
+  owner = 'string', worker = 'string', op = 'string', acknowledged = 'string?', evict = 'string?', stepped = 'boolean?',
+  seize = 'boolean?', fence = 'string', limit = 'number', lease = 'number', dispatch_timeout = 'number', now = 'number',
+  patience = 'number', schema = 'number',
+})
 local seat = prefix .. 'seat'
 local held = redis.call('HMGET', seat, 'owner', 'beat', 'offset', 'handed', 'schema')
 local owner, beat, handed = held[1], held[2] or '', held[4] or ''

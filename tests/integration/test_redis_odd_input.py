@@ -1,0 +1,176 @@
+"""Scripts that are given what nobody should give them: refused before anything is changed, or done whole."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.exceptions import ResponseError
+
+from hephaestus_celery.exceptions import DataError, StorageError
+from hephaestus_celery.storage.base import Lease
+
+RAW = {
+    "NaN": "NaN",
+    "an infinite number": "1e400",
+    "a number of 400 digits": "9" * 400,
+    "a large number": str(2**70),
+    "a fraction": "0.5",
+    "a negative number": "-1",
+    "true": "true",
+    "null": "null",
+    "a list": "[1]",
+    "an object": '{"a":[]}',
+    "an empty list": "[]",
+    "an empty text": '""',
+    "a text with a bar": '"a|b"',
+    "a text with a separator": '"a\\u001fb"',
+    "a text with a nul": '"a\\u0000b"',
+    "a lone surrogate": '"\\ud800"',
+}
+"""JSON of values that no caller of ours sends; `None`: the parameter is left out."""
+
+
+def dumped(client, namespace):
+    """All that is stored; hashes and sets are in no order."""
+    readers = {
+        b"hash": client.hgetall,
+        b"set": client.smembers,
+        b"string": client.get,
+        b"list": lambda key: client.lrange(key, 0, -1),
+        b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+    }
+    return {key: readers[client.type(key)](key) for key in client.scan_iter(f"{namespace}:*", count=1000)}
+
+
+def prepare(stand, script):
+    """A run for which a script has something to do, and the call that makes it do it."""
+    storage = stand.storage
+    edges = {("a", "ok"): ["b", "c"], ("b", "ok"): ["d"], ("c", "ok"): ["d"], ("d", "ok"): ["done"]}
+    run = stand.prepare(edges, tags=("fast",)) if script == "create" else stand.start(edges, tags=("fast",))
+    if script in ("complete", "suspend", "retry", "fail", "renew"):
+        run.claim("a", fence="mine")
+    if script == "seize":
+        run.claim("a", fence="mine", holder="task")
+    if script in ("deliver", "unschedule"):
+        run.wait_at("a")
+        run.schedule("a", delay=3_600_000_000)
+    calls = {
+        "create": lambda: storage.create(run.new),
+        "claim": lambda: run.claim("a", holder="task", limit=1_000_000),
+        "complete": lambda: run.complete("a", result='{"n":1}'),
+        "suspend": lambda: run.suspend("a", timeout=1_000_000),
+        "retry": lambda: run.retry("a", delay=1_000_000),
+        "fail": lambda: run.fail("a"),
+        "renew": lambda: storage.renew([Lease(run_id=run.id, step="a", fence="mine")]),
+        "seize": lambda: run.seize("a", holder="task"),
+        "deliver": lambda: run.deliver("go", step="a", key="evt_1"),
+        "cancel": lambda: run.cancel("enough"),
+        "schedule": lambda: run.schedule("a", delay=1_000_000),
+        "unschedule": lambda: run.unschedule("a"),
+        "tick": lambda: storage.tick(0, owner="owner", worker="w1", seize=True),
+        "resign": lambda: storage.resign(owner="owner"),
+    }
+    return run, calls[script]
+
+
+SCRIPTS = [
+    *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
+    *("deliver", "cancel", "schedule", "unschedule", "tick", "resign"),
+]
+
+
+def call_of(storage, call):
+    """What a call gives to its script: keys and arguments; the script itself is not run."""
+    noted = []
+
+    def note(connections, name, keys, args, **_):
+        noted.append((name, keys, args))
+        raise StopIteration
+
+    real, storage._scripts.call = storage._scripts.call, note
+    try:
+        with pytest.raises(StopIteration):
+            call()
+    finally:
+        storage._scripts.call = real
+    return noted[0]
+
+
+def with_raw(parameters, name, raw):
+    """A JSON object in which one value is replaced by a piece of JSON, or left out."""
+    rest = {key: value for key, value in json.loads(parameters).items() if key != name}
+    text = json.dumps(rest)
+    return text if raw is None else f"{text[:-1]}{', ' if rest else ''}{json.dumps(name)}: {raw}}}"
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(data=st.data())
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_is_done_whole_or_changes_nothing_whatever_it_is_given(stand, client, namespace, script, data):
+    for key in list(client.scan_iter(f"{namespace}:*", count=1000)):
+        client.delete(key)
+    run, call = prepare(stand, script)
+    redis_storage = stand.storage
+    name, keys, args = call_of(redis_storage, call)
+    prefix, parameters, *rest = args
+    field = data.draw(st.sampled_from(list(json.loads(parameters))), label="parameter")
+    raw = data.draw(st.sampled_from([None, *RAW.values()]), label="value")
+    rest = rest[: data.draw(st.integers(0, len(rest)), label="arguments")] if data.draw(st.booleans()) else rest
+    before = dumped(client, namespace)
+    try:
+        redis_storage._scripts.call(
+            redis_storage._connections, name, keys, [prefix, with_raw(parameters, field, raw), *rest]
+        )
+    except ResponseError:
+        assert dumped(client, namespace) == before
+    else:
+        if client.exists(redis_storage.keys.of_run(run.id).run):  # what was taken can be read, and goes on to its end
+            run.load()
+            run.history()
+            assert run.cancel() or run.load().status.final
+
+
+def test_a_message_under_another_workflow_touches_nothing_of_a_run(stand, client, namespace):
+    run = stand.start()
+    before = dumped(client, namespace)
+    for versions in ((1,), ()):
+        assert run.claim("a", workflow="shop.Other", versions=versions).reason == "foreign"
+    assert dumped(client, namespace) == before
+
+
+def test_a_lease_that_can_not_be_read_keeps_no_other_from_its_sign_of_life(stand, client):
+    broken, other, run = (stand.start(instance_id=f"order::{number}") for number in range(3))
+    for each in (broken, other, run):
+        each.claim("a")
+    client.hset(stand.storage.keys.of_run(broken.id).run, "s:a", "no JSON")
+    client.delete(stand.storage.keys.of_run(other.id).run)
+    client.set(stand.storage.keys.of_run(other.id).run, "no hash")
+    leases = [Lease(run_id=each.id, step="a", fence=each.fences["a"]) for each in (broken, other, run)]
+    assert list(stand.storage.renew(leases)) == [False, False, True]
+
+
+def test_what_is_refused_for_its_own_sake_is_no_outage(stand, client, redis_storage):
+    run = stand.start()
+    run.claim("a")
+    client.hset(redis_storage.keys.of_run(run.id).run, "s:a", "no JSON")
+    for call in (lambda: run.claim("a"), lambda: run.complete("a"), lambda: run.deliver("go")):
+        with pytest.raises(StorageError) as caught:
+            call()
+        assert caught.value.transient is False
+
+
+@pytest.mark.parametrize("holder", [float("nan"), float("inf"), "\ud800", 10**400, True, None, ["task"]], ids=repr)
+def test_a_claim_with_an_odd_holder_is_refused_before_anything_is_changed_or_given(stand, client, namespace, holder):
+    run = stand.start()
+    before = dumped(client, namespace)
+    try:
+        claim = run.claim("a", holder=holder)
+    except (DataError, StorageError):
+        assert dumped(client, namespace) == before
+        claim = run.claim("a", holder="task")
+    assert claim.first

@@ -16,7 +16,8 @@ demand({
 demand({}, 6 + 2 * p.configs)
 for _, keys in ipairs({ p.taken, p.dead }) do
   for _, key in ipairs(keys) do
-    if type(p.rows[key]) ~= 'table' then error('nothing was done: bad rows', 0) end
+    local row = p.rows[key]
+    if type(key) ~= 'string' or (row and type(row) ~= 'table') then error('nothing was done: bad rows', 0) end
   end
 end
 local function same(one, other)

@@ -73,7 +73,7 @@ def follow(show: Show, handles: Sequence[InstanceHandle]) -> list[Instance]:
                 _approve(show, instance)
                 approved.add(instance.run_id)
         if all(instance.status.final for instance in instances):
-            return instances
+            return [handle.get() for handle in handles]  # whole: they are looked at when the server is gone
         show.progress.show(f"{len(instances)} runs: {report.tally(instances)}")
         now = [instance.step_states for instance in instances]
         if now != before:

@@ -10,6 +10,7 @@ import secrets
 import pytest
 
 from hephaestus_celery import ConfigurationError, Done, Hephaestus, Ok, Step, Unique, Workflow
+from hephaestus_celery.core.registry import RUNTIMES
 
 
 class Spoil(Step):
@@ -95,6 +96,8 @@ def test_of_several_runtimes_a_pickled_handle_belongs_to_the_one_of_its_name(fin
 
 def test_a_pickled_handle_says_what_it_does_not_find(finished, hephaestus):
     text = pickle.dumps(finished)
+    for left_open in RUNTIMES.all():  # by whatever other tests
+        RUNTIMES.discard(left_open)
     hephaestus.close()
     handle = pickle.loads(text)
     with pytest.raises(ConfigurationError, match="the handle of spoiling::a1 finds no Hephaestus in this process"):

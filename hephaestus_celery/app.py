@@ -120,7 +120,8 @@ class Hephaestus:
         ``id`` is the value of the instance id, ``key::value`` (given whole it is taken too). Of several starts of one
         id at the same time exactly one succeeds. A start whose state is stored is accepted, even when the broker can't
         be reached at that moment; a start that raises has stored nothing: ``AlreadyRunningError``, ``DataError`` for a
-        context that can't be carried, ``ValueError`` for a bad id or version, ``StorageError``.
+        context that can't be carried, ``ValueError`` for a bad id or version. After a ``StorageError`` its ``stored`` is
+        False where that is sure, and None where it can't be known: look with ``get`` before starting again.
         """
         if not _is_workflow(workflow):
             raise ValueError(f"start needs a workflow class, not {shown(workflow)}")

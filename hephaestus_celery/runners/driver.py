@@ -285,10 +285,12 @@ class Driver:
         """Decide what follows from an answer and commit it, whole or not at all; what can't be committed has failed.
 
         What was executed is not given up while the store is out of reach: the commit is tried again (it is the same
-        operation) until the lease is spent; then ``StorageError``. What the store refuses for its own sake has failed.
+        operation) until the lease is spent; then ``StorageError``. What the store refuses for its own sake has failed. A
+        failure that can't be committed either, in however few words, is raised: then the lease ends the attempt.
         """
         deadline = clock.monotonic_ns() + int(self.settings.lease.total_seconds() * 1e9)
         answer = executed.answer
+        reduced = 0
         while True:
             try:
                 return self._commit(job, answer, executed.duration)
@@ -301,7 +303,10 @@ class Driver:
                     clock.sleep(0.2)
             except job.worker.exits:
                 continue  # it struck after the step had ended; the same commit again gives its first answer
-            except Exception as error:  # noqa: BLE001 - a config, a policy, a value: none of it may go on for ever
+            except Exception as error:  # a config, a policy, a value: none of it may go on for ever
+                reduced += 1
+                if reduced > _FEWEST_WORDS:
+                    raise
                 answer = _reduced(answer, self._failed(job, error))
 
     def _commit(self, job: Job, answer: Answer, duration: int) -> Outcome:
@@ -658,6 +663,7 @@ class Driver:
         return codec.encode_limited(config, f"{target.step.key}: config", limit=self.settings.max_payload)
 
 
+_FEWEST_WORDS = 2  # times that an answer is told in less: as the failure that it is, then as a plain one
 _LONGEST_REST = 1e9  # seconds; a date that is further away has no name
 
 

@@ -1,0 +1,32 @@
+"""What can't be committed ends all the same: no process is held for ever by an answer that nobody takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from hephaestus_celery.runners.jobs import Worker
+from hephaestus_celery.storage.memory import MemoryStorage
+
+
+class Refusing(MemoryStorage):
+    """Takes no commit, for a reason that no call can mend."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def commit(self, commit):
+        self.asked.append(type(commit).__name__)
+        raise TypeError("no such commit")
+
+
+def test_a_failure_that_can_not_be_committed_either_is_raised(make_driver, start):
+    storage = Refusing()
+    driver = make_driver(storage)
+    message = start(driver)
+    job = driver.claim(message.workflow, message.run_id, message.step, 1, worker=Worker(hostname="h", task_id="t"))
+    executed = driver.execute(job)
+    with pytest.raises(TypeError, match="no such commit"):
+        driver.commit(job, executed)
+    assert len(storage.asked) == 3
+    driver.release(job)

@@ -241,6 +241,7 @@ class Hephaestus:
         """
         if reason is not None and not isinstance(reason, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DataError(f"reason must be a string or None, not {shown(reason)}")
+        codec.encode_limited(reason, "reason", limit=self.settings.max_payload)
         parts = self._resolved()
         run_id = self._run_id(id, workflow)
         cancelled = parts.storage.cancel(

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hephaestus_celery.core.identity import is_run_id
-from hephaestus_celery.core.wording import listed, named, shortened
+from hephaestus_celery.core.incoming import LONGEST_ID, is_asked_for
+from hephaestus_celery.core.wording import listed, named, shortened, shown
 from hephaestus_celery.core.workflow import Workflow
 from hephaestus_celery.exceptions import AmbiguousInstanceError, InstanceNotFoundError
 from hephaestus_celery.queries import read_query
@@ -24,6 +25,8 @@ def find_run(storage: Storage, id: object, *, workflow: type[Workflow] | None) -
     """
     if not isinstance(id, str):
         raise ValueError(f"an instance id must be a string, not {named(id)}")
+    if not is_asked_for(id):
+        raise ValueError(f"an instance id has 1 to {LONGEST_ID} printable characters: {shown(id)} is none")
     if is_run_id(id):
         if workflow is None or _belongs(storage, id, workflow):
             return id

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeGuard, cast
 
+from hephaestus_celery.core.incoming import LONGEST_ID, is_asked_for
 from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.lifecycle import Status
 from hephaestus_celery.core.wording import shown
@@ -66,7 +67,7 @@ def _as_status(name: str, value: object) -> Status:
 
 
 def _workflow(name: str, value: object) -> dict[str, Any]:
-    if isinstance(value, str) and value:
+    if is_asked_for(value):
         return {"name": value}
     if not _is_defined(value):
         raise ValueError(f"{name} must be a workflow class or its name, not {shown(value)}")
@@ -93,6 +94,10 @@ def _text(name: str, value: object) -> dict[str, Any]:
 def _string(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{name} must be a non-empty string, not {shown(value)}")
+    if not is_asked_for(value):
+        raise ValueError(
+            f"{name} has at most {LONGEST_ID} characters, all of them printable: {shown(value)} can't be one"
+        )
     return value
 
 

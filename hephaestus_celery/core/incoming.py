@@ -18,6 +18,8 @@ LONGEST_EVENT_KEY = 200
 """Characters that the key of an event may have."""
 LONGEST_TASK_ID = 255
 """Characters of the id of a task, and of the name of a worker."""
+LONGEST_ID = 1000
+"""Characters of an id that is asked for, and of the name of a workflow or a tag: more than any has that is there."""
 _LARGEST_COUNT = 10**14
 
 
@@ -48,6 +50,11 @@ def is_task_id(text: object) -> TypeGuard[str]:
 def is_queue(text: object) -> TypeGuard[str]:
     """Whether this names a queue: 1 to 255 printable characters."""
     return _is_line(text, LONGEST_TASK_ID)
+
+
+def is_asked_for(text: object) -> TypeGuard[str]:
+    """Whether this may be the id of an instance, the name of a workflow, or a tag: 1 to 1000 printable characters."""
+    return _is_line(text, LONGEST_ID)
 
 
 def find_worker(text: object) -> str | None:

@@ -38,6 +38,8 @@ OPTIONS = frozenset(
 )
 
 _KNOWN = OPTIONS | {"graph", "family"}  # the latter two are set here, on a workflow that is subclassed
+LONGEST_NAME = 500
+"""Characters of the name of a workflow, and of a tag."""
 _METHODS = frozenset(["version_for"])
 
 
@@ -113,6 +115,8 @@ def _check_options(workflow: type[Workflow], draft: Draft) -> None:
     name: object = workflow.name
     if not isinstance(name, str) or not name or not name.isprintable() or " " in name or "|" in name:
         draft.report(f"name must be a non-empty printable string without white space or |, not {shown(name)}")
+    elif len(name) > LONGEST_NAME:
+        draft.report(f"name has at most {LONGEST_NAME} characters, and not {len(name)}: {shown(name)}")
 
 
 def _check_unique(workflow: type[Workflow], draft: Draft) -> None:
@@ -172,3 +176,5 @@ def _check_tags(workflow: type[Workflow], draft: Draft) -> None:
     for tag in cast("Iterable[object]", tags):
         if not isinstance(tag, str) or not tag or not tag.isprintable():
             draft.report(f"tags has {shown(tag)}; tags are non-empty printable strings")
+        elif len(tag) > LONGEST_NAME:
+            draft.report(f"tags has {shown(tag)}; a tag has at most {LONGEST_NAME} characters")

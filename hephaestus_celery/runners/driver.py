@@ -121,6 +121,7 @@ class Driver:
         initials = workflow.graph.initials
         starts = [DispatchStep(initial.step.key, 1, 1) for initial in initials]
         hints = messages(workflow.name, workflow.version, run_id, starts)
+        codec.encode_limited(telemetry, "telemetry_metadata", limit=self.settings.max_payload)
         hints, headers = self._executor.prepare(hints)
         new = NewRun(
             operation=run_id,

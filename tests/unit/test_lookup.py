@@ -6,7 +6,18 @@ from datetime import timedelta
 
 import pytest
 
-from hephaestus_celery import Async, Done, Hephaestus, InstanceNotFoundError, MemoryStorage, Ok, Step, Unique, Workflow
+from hephaestus_celery import (
+    Async,
+    DataError,
+    Done,
+    Hephaestus,
+    InstanceNotFoundError,
+    MemoryStorage,
+    Ok,
+    Step,
+    Unique,
+    Workflow,
+)
 
 VERSION_7 = "01a2041a-b77c-7053-80cd-fe09e0e24f0e"
 
@@ -134,3 +145,39 @@ def test_the_listing_of_a_workflow_takes_the_value_alone(hephaestus):
     for name in ("a1", "lookup::a1", handle.run_id):
         assert [instance.run_id for instance in Asking.list(id=name)] == [handle.run_id]
     assert len(Asking.list(id="b2")) == len(Going.list(id="a1")) == 0
+
+
+ODD_IDS = ["", "\ud800", "lookup::\ud800", "a\x00b", "a\nb", "lookup::" + "x" * 100_000]
+CALLS = {
+    "get": lambda hephaestus, odd: hephaestus.get(odd),
+    "wait": lambda hephaestus, odd: hephaestus.wait(odd, 0),
+    "history": lambda hephaestus, odd: hephaestus.history(odd),
+    "cancel": lambda hephaestus, odd: hephaestus.cancel(odd),
+    "resume": lambda hephaestus, odd: hephaestus.resume(odd, "go"),
+    "schedule_resume": lambda hephaestus, odd: hephaestus.schedule_resume(odd, Ask, 1),
+    "list by id": lambda hephaestus, odd: hephaestus.list(id=odd),
+    "list by tag": lambda hephaestus, odd: hephaestus.list(tag=odd),
+    "list by family": lambda hephaestus, odd: hephaestus.list(workflow_family=odd),
+    "list by workflow": lambda hephaestus, odd: hephaestus.list(workflow=odd),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_IDS, ids=[repr(odd)[:20] for odd in ODD_IDS])
+@pytest.mark.parametrize("call", CALLS)
+def test_what_can_be_no_id_is_refused_in_a_text_that_can_be_printed(hephaestus, call, odd):
+    with pytest.raises(ValueError, match=r".") as refused:
+        CALLS[call](hephaestus, odd)
+    assert type(refused.value) is ValueError
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 500
+
+
+def test_a_reason_and_metadata_of_a_start_have_the_size_of_any_value(hephaestus):
+    with pytest.raises(DataError, match=r"telemetry_metadata has 2,000,0.. bytes as JSON"):
+        Asking.start("large", telemetry_metadata={"note": "x" * 2_000_000})
+    handle = Asking.start("large")
+    with pytest.raises(DataError, match=r"reason has 2,000,0.. bytes as JSON"):
+        handle.cancel("x" * 2_000_000)
+    assert not handle.get().status.final
+    handle.cancel("a reason with \ud800, \x00 and \u2028")
+    assert handle.get().cancel_reason == "a reason with \ud800, \x00 and \u2028"

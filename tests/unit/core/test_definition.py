@@ -562,3 +562,11 @@ def test_the_workflows_retry_comes_before_the_setting():
 def test_the_setting_is_the_last_resort_for_a_retry():
     policy = RetryPolicy(max_attempts=4)
     assert define(**sound()).retry_policy(A, policy) is policy
+
+
+def test_a_tag_and_a_name_have_an_end():
+    long = "x" * 501
+    assert problems_of(**sound(tags=["y" * 500, long]))[0].endswith("a tag has at most 500 characters")
+    [problem] = problems_of(**sound(name=long))
+    assert problem.startswith("name has at most 500 characters, and not 501: 'xxx")
+    assert len(problem) < 500

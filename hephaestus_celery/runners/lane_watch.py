@@ -25,6 +25,7 @@ logger = logging.getLogger("hephaestus_celery")
 
 FEW = 10
 """How many of those that are passed are sent again at a time where nothing is visibly missing."""
+_SETTLED = 1.0  # seconds, at least, in which a worker that is busy gets to say what it has taken
 _GROWTH = 64  # dispatch timeouts that a growing interval comes to at most
 
 
@@ -57,6 +58,7 @@ class _Known:
     few: _Pace = field(default_factory=_Pace)
     probe: _Pace = field(default_factory=_Pace)
     doubt: tuple[float, LaneReport] | None = None
+    still: bool = False  # at the last look nothing had moved, and something was missing
     unattended: bool = False
 
 
@@ -66,7 +68,7 @@ class LaneWatch:
     def __init__(self, fleet: Fleet, *, dispatch_timeout: timedelta) -> None:
         self._fleet = fleet
         self._timeout = dispatch_timeout.total_seconds()
-        self._settled_in = 2 * report_interval(dispatch_timeout)
+        self._settled_in = max(_SETTLED, 2 * report_interval(dispatch_timeout))
         self._known: dict[str, _Known] = {}
 
     def lost(self, report: LaneReport, storage: Storage) -> Sequence[Outstanding]:
@@ -105,7 +107,9 @@ class LaneWatch:
             few = FEW if missing < len(passed) and known.few.is_due(now, first=self._timeout) else 0
             return passed[: max(missing, few)]
         self._note_unattended(known, lane, length, unattended=not attended and not report.moves)
-        probes = attended and not report.moves and missing != 0 and known.probe.is_due(now, first=self._timeout)
+        # Twice in a row: a worker may just have taken some, and not have said so.
+        still, known.still = known.still, attended and not report.moves and missing != 0
+        probes = still and known.still and known.probe.is_due(now, first=self._timeout)
         return free[:1] if probes else ()
 
     def _of_empty(

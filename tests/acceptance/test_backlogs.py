@@ -64,8 +64,7 @@ def test_what_waits_is_never_sent_again(stage):
             1, concurrency=1, options=["-Q", f"{stage.namespace},express", "--prefetch-multiplier", prefetch]
         )
     assert {instance.status for instance in ended(stage, handles)} == {"completed"}
-    # One may be sent again to learn whether the queue moves, where nothing of ours came out of it for long.
-    assert len(sent_again(stage)) <= sum(len(handle.history()) for handle in handles) // 100
+    assert sent_again(stage) == []
     assert stage.waiting_messages() == 0
 
 

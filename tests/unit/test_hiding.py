@@ -62,7 +62,7 @@ def test_an_error_about_a_url_and_its_traceback_show_no_password(name):
     with pytest.raises(ConfigurationError) as raised:
         resolve(app)
     shown = "".join(traceback.format_exception(raised.value))
-    assert SECRET not in shown.replace(repr(URLS[name]), "")
+    assert SECRET not in shown
     assert SECRET not in str(raised.value)
 
 

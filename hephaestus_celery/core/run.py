@@ -429,6 +429,7 @@ class Due(StrEnum):
     REAPPLY = "reapply"  # who was applying an event is gone: its message is sent again
     LAPSED = "lapsed"  # nothing was heard of an attempt: it is taken from its worker, and has failed
     OVERRAN = "overran"  # an attempt took longer than its time limit: the same
+    SETTLE = "settle"  # what follows a step of very many edges is still to be started: who did so is gone
 
 
 def due(state: RunState, key: str, *, fence: str, times: Times) -> tuple[Due, Decision]:

@@ -478,6 +478,8 @@ class Driver:
 
     def rescue(self, entry: DueEntry, *, worker: Worker) -> Outcome:
         """Tell a rescue that the store has recorded, and fail the attempt where one was lost."""
+        if entry.kind is Due.SETTLE:
+            return self._settle(entry, worker)
         reason = RESCUE_REASONS[entry.kind]
         lost = entry.kind in (Due.LAPSED, Due.OVERRAN)
         if entry.run is not None and not lost:
@@ -490,6 +492,19 @@ class Driver:
             reason=reason,
             worker=worker,
         )
+
+    def _settle(self, entry: DueEntry, worker: Worker) -> Outcome:
+        # Go on with what follows a step, or with the start of a run, where whoever did so is gone.
+        source = entry.dispatch.step
+        commitment = self.storage.settle(entry.run_id, source)
+        headers = codec.read_headers(entry.message_headers)
+        sent = messages(entry.name, entry.version, entry.run_id, commitment.dispatches, headers=headers)
+        story: Story = ()
+        if commitment.ending is not None:
+            run = self.storage.load(entry.run_id, steps=[source])
+            if run is not None:
+                story = stories.ended(self._scene(run, source, worker), commitment)
+        return Outcome(label="settled", story=story, messages=sent)
 
     def _rescued_message(self, entry: DueEntry, rescued: RescuedRun, *, reason: str, worker: Worker) -> Outcome:
         # What the store has given is enough to tell it: the run may be large, and a backlog of such.

@@ -33,6 +33,7 @@ it has to notice when the store is silent, in which time no worker can give a si
 LOOK_SECONDS = 1.0
 """How often the others look whether the seat is free."""
 SLICE_SECONDS = 0.25
+_NO_MESSAGE = {Due.LAPSED, Due.OVERRAN, Due.SETTLE}
 
 
 class Scheduler:
@@ -170,9 +171,9 @@ class Scheduler:
 
     def _handle(self, entries: Sequence[DueEntry]) -> None:
         driver = self._driver()
-        self._dispatch([driver.due_message(entry) for entry in entries if entry.kind not in (Due.LAPSED, Due.OVERRAN)])
+        self._dispatch([driver.due_message(entry) for entry in entries if entry.kind not in _NO_MESSAGE])
         for entry in entries:
-            if entry.sequence == 0:
+            if entry.sequence == 0 and entry.kind is not Due.SETTLE:
                 continue
             try:
                 outcome = driver.rescue(entry, worker=self._worker)

@@ -120,12 +120,17 @@ def completed(
         if claim.resume is None
         else _step_resume(scene, claim, number)
     )
-    story = [first, *_advanced(scene, answer, targets, commitment, tick)]
+    return [first, *_advanced(scene, answer, targets, commitment, tick), *ended(scene, commitment, number + 3)]
+
+
+def ended(scene: Scene, commitment: Commitment, number: int = 0) -> Story:
+    """What follows a step has ended the run; nothing where it has not. Told from this number on, or the commitment's own."""
+    number = commitment.ending or number
     if commitment.status_after is Status.COMPLETED:
-        story.extend(_done(scene, commitment, number + 3))
+        return _done(scene, commitment, number)
     if commitment.status_after is Status.FAILED:
-        story.append(_ended_in_failure(scene, stuck(scene.step.key), commitment, number + 3))
-    return story
+        return (_ended_in_failure(scene, stuck(scene.step.key), commitment, number),)
+    return ()
 
 
 def suspended(scene: Scene, claim: Claim, commitment: Commitment, *, duration: int) -> Story:

@@ -294,8 +294,9 @@ class Commitment:
 
     ``dispatches`` are the messages that are to be sent: those of parcels were, together with the commit. ``resumed``: an
     event that came early is to be applied now. ``completed`` (keys in the order of their completion),
-    ``finished_at`` and ``start`` are given when the run has ended by this commit. With ``CONFLICT`` nothing happened,
-    and ``run`` is the newer state to decide on.
+    ``finished_at`` and ``start`` are given when the run has ended by this commit; ``ending`` is the number of the first event
+    that tells the end, where it does not follow the others. With ``CONFLICT`` nothing happened, and ``run`` is the newer
+    state to decide on.
     """
 
     verdict: Verdict
@@ -310,6 +311,7 @@ class Commitment:
     completed: Sequence[str] = ()
     finished_at: int | None = None
     start: str | None = None
+    ending: int | None = None
     run: StoredRun | None = None
 
 
@@ -400,7 +402,8 @@ class RescuedRun:
 class DueEntry:
     """Something that came due and wants more than the store can do.
 
-    ``dispatch`` is to be sent; for ``LAPSED`` and ``OVERRAN`` the attempt is to be failed, with ``fence``. ``sequence``
+    ``dispatch`` is to be sent; for ``LAPSED`` and ``OVERRAN`` the attempt is to be failed, with ``fence``; for ``SETTLE`` what
+    follows the step is to be settled. ``sequence``
     is the number reserved for telling a rescue, 0 where nothing is to be told; ``run`` is what is to be told of one that
     cost no attempt. ``message_headers`` are the run's.
     """
@@ -539,6 +542,14 @@ class Storage(Reader, Protocol):
 
     def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
         """Apply what a claimed step answered."""
+        ...
+
+    def settle(self, run_id: str, step: str) -> Commitment:
+        """Go on with what follows a step whose commit was not carried out to its end, see ``Due.SETTLE``; ``""``: a start.
+
+        Gives what that has come to, of which nothing was told or sent; ``STALE`` when nothing is left of it. It comes due
+        again at once while there is more.
+        """
         ...
 
     def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:

@@ -13,6 +13,7 @@ import pytest
 from hephaestus_celery.core.lifecycle import StepStatus
 from hephaestus_celery.core.run import Due
 from hephaestus_celery.storage.memory import MemoryStorage
+from hephaestus_celery.storage.redis import settling
 
 MOMENTS = {
     "start",
@@ -236,8 +237,18 @@ class Story:
         return self.chance.choice([event for source, event in graph.table if source.key == key] or ["done"])
 
 
+def in_slices(monkeypatch):
+    """As if two edges were more than one script may settle, and every fan-out wide."""
+    monkeypatch.setattr(settling, "AT_ONCE", 0)
+    monkeypatch.setattr(settling, "LAID_BY", 3)
+    monkeypatch.setattr(settling, "SLICE", 2)
+
+
+@pytest.mark.parametrize("slices", [False, True], ids=["whole", "slices"])
 @pytest.mark.parametrize("seed", range(60))
-def test_both_storages_tell_one_story(drive, redis_storage, seed):
+def test_both_storages_tell_one_story(drive, redis_storage, monkeypatch, seed, slices):
+    if slices:
+        in_slices(monkeypatch)
     chance = random.Random(seed)
     run = drive(MemoryStorage()).start(
         random_edges(chance), config=chance.choice([None, '{"n":0}']), lane=chance.choice(LANES)
@@ -263,7 +274,7 @@ def test_the_stories_reach_every_end_and_every_verdict(drive):
         ticked |= story.ticked
     assert seen >= {"completed", "failed", "cancelled", "applied", "conflict", "discarded", "stale", "taken"}
     assert seen >= {"accepted", "kept", "repeated", "ambiguous", "not_waiting", "resumed"}
-    assert ticked == {kind.value for kind in Due if kind not in (Due.NOTHING, Due.OVERRAN)}
+    assert ticked == {kind.value for kind in Due if kind not in (Due.NOTHING, Due.OVERRAN, Due.SETTLE)}
 
 
 def run_twin(run):

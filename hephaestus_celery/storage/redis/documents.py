@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from hephaestus_celery.core.commands import DispatchStep
-from hephaestus_celery.core.engine import Settlement
+from hephaestus_celery.core.engine import Row, Settlement
 from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.core.run import Due, PendingResume, StepState, Verdict
 from hephaestus_celery.core.wording import shortened
@@ -61,6 +61,11 @@ def settlement_rows(settlement: Settlement) -> dict[str, list[int | str]]:
     """The rows of a settlement as ``complete.lua`` takes them: those that say more than that there is one predecessor."""
     rows = settlement.rows.items()
     return {key: [row.predecessors, *row.successors] for key, row in rows if row.predecessors != 1 or row.successors}
+
+
+def settling_row(row: Row, *, attempts: int, lane: str | None) -> str:
+    """One row as ``settle.lua`` takes it, with what is to be known of a step that starts."""
+    return _encode([row.predecessors, whole(attempts), lane or "", *row.successors])
 
 
 def attempts(numbers: Mapping[str, int]) -> dict[str, object]:
@@ -260,6 +265,25 @@ def read_commitment(
         finished_at=_number(ending.get("t1")),
         start=start.decode() or None,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """Which edges were settled: so many from this ``position`` on, and how many are ``left``."""
+
+    position: int
+    settled: int
+    left: int
+
+
+def read_slice(reply: Sequence[bytes], *, states: Callable[[], Mapping[str, StepState]]) -> tuple[Commitment, Slice | None]:
+    """What the settling of a slice has come to: see ``settle.lua``."""
+    facts = json.loads(reply[0])
+    commitment = read_commitment(reply, step="", states=states)
+    if commitment.verdict is not Verdict.APPLIED:
+        return commitment, None
+    place = Slice(position=facts["position"], settled=facts["settled"], left=facts["left"])
+    return replace(commitment, ending=facts.get("ending")), place
 
 
 def _completed(states: Mapping[str, StepState]) -> list[str]:

@@ -67,6 +67,18 @@ CATALOGUE: tuple[KeyKind, ...] = (
         meaning="the keys of the events that the run has taken (`resume(..., key=...)`), at most 10,000",
     ),
     KeyKind(
+        pattern="edges:<run_id>:<number>",
+        type="list",
+        lifetime="ten minutes until its step is committed; then until all of it is settled, some milliseconds later, or the run ends",
+        meaning="what follows a step of more than 500 edges, which are settled in slices",
+    ),
+    KeyKind(
+        pattern="rows:<run_id>:<number>",
+        type="hash",
+        lifetime="the same",
+        meaning="what is to be known of the steps that these edges lead to",
+    ),
+    KeyKind(
         pattern="active:<id>",
         type="hash",
         lifetime="goes with the last active run of the id",

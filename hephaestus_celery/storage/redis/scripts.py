@@ -15,8 +15,9 @@ from hephaestus_celery.storage.redis.connections import Connections
 NAMES = (
     *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
     *("deliver", "cancel", "schedule", "unschedule", "tick", "resend", "resign"),
-    *("load", "data", "candidates", "list", "report", "reports"),
+    *("load", "data", "candidates", "list", "report", "reports", "stage", "settle"),
 )
+_SETTLING = {"create", "complete", "settle"}
 
 
 def is_number(reply: Any) -> bool:
@@ -68,7 +69,7 @@ def _is_of(run_id: str, reply: Any) -> bool:
 _PACKED = re.compile(rb"([0-9a-f]{8}-[0-9a-f-]{27}) [0-9,]*\n")
 
 _FORMS: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("schedule", "unschedule", "resign", "report"), is_number),
+    **dict.fromkeys(("schedule", "unschedule", "resign", "report", "stage"), is_number),
     **dict.fromkeys(("create", "claim"), _is_word_or_texts),
     "renew": _is_numbers,
     "resend": _is_word,
@@ -84,7 +85,11 @@ class Scripts:
     def __init__(self) -> None:
         folder = resources.files("hephaestus_celery.storage.redis") / "lua"
         prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
-        self.sources = {name: prelude + (folder / f"{name}.lua").read_text(encoding="utf-8") for name in NAMES}
+        settling = (folder / "settling.lua").read_text(encoding="utf-8")
+        self.sources = {
+            name: prelude + (settling if name in _SETTLING else "") + (folder / f"{name}.lua").read_text(encoding="utf-8")
+            for name in NAMES
+        }
         self._hashes = {name: hashlib.sha1(source.encode()).hexdigest() for name, source in self.sources.items()}  # noqa: S324 - Redis names scripts so
 
     def call(

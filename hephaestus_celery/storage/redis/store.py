@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -15,8 +15,9 @@ from redis.exceptions import RedisError
 
 from hephaestus_celery.core.builtin import Done
 from hephaestus_celery.core.commands import DispatchStep
+from hephaestus_celery.core.engine import Settlement
 from hephaestus_celery.core.lifecycle import Status, StepStatus
-from hephaestus_celery.core.run import StepState
+from hephaestus_celery.core.run import StepState, Verdict
 from hephaestus_celery.core.wording import shown
 from hephaestus_celery.exceptions import AlreadyRunningError, DataError, InstanceNotFoundError, StorageError
 from hephaestus_celery.storage.base import (
@@ -36,6 +37,7 @@ from hephaestus_celery.storage.base import (
     Lease,
     NewRun,
     Outstanding,
+    Parcel,
     Query,
     Refusal,
     Refused,
@@ -55,6 +57,7 @@ from hephaestus_celery.storage.redis.keys import Keys, indexes
 from hephaestus_celery.storage.redis.refusals import explain, is_transient, was_not_done
 from hephaestus_celery.storage.redis.scripts import Scripts, is_number, is_texts, is_values
 from hephaestus_celery.storage.redis.seat import Seat
+from hephaestus_celery.storage.redis.settling import SLICE, Edges, Progress
 from hephaestus_celery.storage.redis.steady_clock import Reading, SteadyClock
 
 _TICK = 100  # entries of the due set that one script call does: in some milliseconds
@@ -63,7 +66,7 @@ _HASTY = 250_000  # microseconds that a tick is given at least
 # What is not to happen when whoever asked has given up. Commits are not among them: a step was executed, and its result
 # counts whenever it comes.
 _PUNCTUAL = {"create", "claim", "renew", "seize", "deliver", "cancel", "schedule", "unschedule", "resign", "resend"}
-_TIMELESS = {"load", "data", "candidates", "list"}
+_TIMELESS = {"load", "data", "candidates", "list", "stage"}
 _BUDGET = 100  # runs that one script call of a listing looks at
 _ROWS = 50  # and how many of them it gives
 _MOST_CARRIED = 1000  # predecessors whose results a claim looks for
@@ -163,6 +166,19 @@ class RedisStorage:
             raise
 
     def _create(self, run: NewRun) -> Sequence[DispatchStep]:
+        edges = Edges.of_start(run)
+        if edges is None:
+            return self._created(run)
+        self._created(replace(run, firsts=()), settling=edges.lay_by(self._call, fence=None))
+        progress = Progress(edges)
+        try:
+            progress.settle(self._settling(edges, run.operation))
+        except StorageError as error:
+            error.stored = True  # the scheduler goes on with it
+            raise
+        return progress.dispatches
+
+    def _created(self, run: NewRun, *, settling: str | None = None) -> Sequence[DispatchStep]:
         parcels = [first.parcel for first in run.firsts if first.parcel is not None]
         lists = sorted({parcel.list for parcel in parcels})
         firsts: list[list[object]] = []
@@ -187,6 +203,7 @@ class RedisStorage:
                 lanes={first.step: first.lane for first in run.firsts if first.lane is not None} or None,
                 dispatch_timeout=self._dispatch_timeout,
                 headers=run.message_headers,
+                settling=settling,
             ),
             run.header,
             run.initial,
@@ -236,7 +253,7 @@ class RedisStorage:
     def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
         match commit:
             case Complete():
-                reply = self._complete(commit)
+                return self._complete(commit)
             case Suspend():
                 reply = self._suspend(commit)
             case Retry():
@@ -255,10 +272,7 @@ class RedisStorage:
                     commit.entry,
                     commit.failure,
                 )
-        taken = commit.settlement.taken if isinstance(commit, Complete) else ()
-        return documents.read_commitment(
-            reply, step=commit.step, taken=taken, states=lambda: self._scan_states(commit.run_id)
-        )
+        return documents.read_commitment(reply, step=commit.step, states=lambda: self._scan_states(commit.run_id))
 
     def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
         by_prefix: dict[str, list[int]] = {}
@@ -574,15 +588,53 @@ class RedisStorage:
             bell.get_message(timeout=1.0)  # the server has it: nothing is missed from here on
         return bell
 
-    def _complete(self, commit: Complete) -> list[bytes]:
+    def _complete(self, commit: Complete) -> Commitment:
+        edges = Edges.of_commit(commit)
+        if edges is None:
+            return self._completed(commit)
+        bare = replace(commit, settlement=_NOTHING, attempts={}, configs={}, parcels={}, lanes={})
+        settling = edges.lay_by(self._call, fence=commit.fence)
+        commitment = self._completed(bare, settling=settling)
+        if commitment.verdict is not Verdict.APPLIED:
+            return commitment
+        progress = Progress(edges)
+        progress.settle(self._settling(edges, commit.operation))
+        return progress.end(commitment)
+
+    def settle(self, run_id: str, step: str) -> Commitment:
+        nothing = Edges(run_id=run_id, source=step, taken=(), rows={}, attempts={}, lanes={})
+        commitment, _ = self._settling(nothing, secrets.token_hex(8), at_once=True)("", {})
+        return commitment
+
+    def _settling(
+        self, edges: Edges, operation: str, *, at_once: bool = False
+    ) -> Callable[[str, Mapping[str, Parcel]], tuple[Commitment, documents.Slice | None]]:
+        def ask(number: str, parcels: Mapping[str, Parcel]) -> tuple[Commitment, documents.Slice | None]:
+            lists, places = _places(parcels)
+            reply = self._call(
+                "settle",
+                edges.run_id,
+                documents.parameters(
+                    run_id=edges.run_id,
+                    op=f"{operation}{number}",
+                    source=edges.source,
+                    limit=SLICE,
+                    at_once=at_once or None,
+                    parcels=places or None,
+                    dispatch_timeout=self._dispatch_timeout,
+                    retention=self._retention,
+                ),
+                *(parcel.text for parcel in parcels.values()),
+                lists=lists,
+            )
+            return documents.read_slice(reply, states=lambda: self._scan_states(edges.run_id))
+
+        return ask
+
+    def _completed(self, commit: Complete, *, settling: str | None = None) -> Commitment:
         configs = [part for item in commit.configs.items() for part in item]
-        lists = sorted({parcel.list for parcel in commit.parcels.values()})
-        # By key of the step: where its message goes among the keys, and where it stands behind the configs.
-        parcels = {
-            key: [lists.index(parcel.list) + 1, position]
-            for position, (key, parcel) in enumerate(commit.parcels.items(), 1)
-        }
-        return self._call(
+        lists, parcels = _places(commit.parcels)
+        reply = self._call(
             "complete",
             commit.run_id,
             documents.parameters(
@@ -603,6 +655,7 @@ class RedisStorage:
                 **_lanes(commit),
                 dispatch_timeout=self._dispatch_timeout,
                 retention=self._retention,
+                settling=settling,
             ),
             commit.entry,
             commit.done_entry,
@@ -611,6 +664,12 @@ class RedisStorage:
             *configs,
             *(parcel.text for parcel in commit.parcels.values()),
             lists=lists,
+        )
+        return documents.read_commitment(
+            reply,
+            step=commit.step,
+            taken=commit.settlement.taken,
+            states=lambda: self._scan_states(commit.run_id),
         )
 
     def _retry(self, commit: Retry) -> list[bytes]:
@@ -766,6 +825,16 @@ def _is_scan(reply: Any) -> bool:
 
 def _listen(listener: Any, patience: float) -> bool:
     return listener.get_message(timeout=patience) is not None
+
+
+_NOTHING = Settlement(taken=(), dead=(), rows={})
+
+
+def _places(parcels: Mapping[str, Parcel]) -> tuple[list[str], dict[str, list[int]]]:
+    # The lists of messages, and by key of a step the number of its list and of its message.
+    lists = sorted({parcel.list for parcel in parcels.values()})
+    numbered = enumerate(parcels.items(), 1)
+    return lists, {key: [lists.index(parcel.list) + 1, position] for position, (key, parcel) in numbered}
 
 
 def _lanes(commit: Complete) -> dict[str, object]:

@@ -3,17 +3,19 @@
 --   ARGV[3] header   ARGV[4] initial context   ARGV[5...] for each of p.firsts its config, or ''; then their messages
 --   p.firsts: {key, most attempts, number of its list among KEYS[6...], number of its message}..., the last two only where
 --   the broker is this server
+--   p.settling: instead of p.firsts, where these are very many: see settling.lua
 --   reply: 'ok', 'posted' when all messages were sent too, or {run id of the holder}
 demand({
   run_id = 'name', id = 'name', name = 'string', family = 'string', version = 'string', scope = 'string', tags = 'table',
-  firsts = 'table', schema = 'number', lanes = 'table?', dispatch_timeout = 'number',
+  firsts = 'table', schema = 'number', lanes = 'table?', dispatch_timeout = 'number', settling = 'name?',
 }, 4)
 for _, first in ipairs(p.firsts) do
   if type(first) ~= 'table' or type(first[1]) ~= 'string' then error('nothing was done: bad firsts', 0) end
 end
-if #p.firsts == 0 then error('nothing was done: bad firsts', 0) end
+if #p.firsts == 0 and not p.settling then error('nothing was done: bad firsts', 0) end
 demand({}, 4 + #p.firsts)
 if redis.call('EXISTS', run) == 1 then return 'ok' end
+if p.settling then check_staged(p.settling) end
 local at = now()
 
 local active = prefix .. 'active:' .. p.id
@@ -29,9 +31,9 @@ for i = 1, #holders, 2 do
 end
 
 local moment = text(at)
-local fields = { 'id', p.id, 'name', p.name, 'family', p.family, 'version', p.version,
+fields = { 'id', p.id, 'name', p.name, 'family', p.family, 'version', p.version,
   'h', ARGV[3], 'i', ARGV[4], 'schema', p.schema,
-  'st', 'pending', 't0', moment, 'seq', 0, 'adv', 0, 'app', 0, 'act', #p.firsts, 'wai', 0 }
+  'st', 'pending', 't0', moment, 'seq', 0, 'adv', 0, 'app', 0, 'act', #p.firsts + (p.settling and 1 or 0), 'wai', 0 }
 local bytes = 0
 for i, first in ipairs(p.firsts) do
   first.k, first.t = p.lanes and p.lanes[first[1]], sent_at(at)
@@ -57,6 +59,7 @@ if #p.tags > 0 then
   fields[#fields + 1] = 'tags'
   fields[#fields + 1] = cjson.encode(p.tags)
 end
+if p.settling then begin_settling('', p.settling, {}) end
 write(fields)
 redis.call('SET', start, moment .. '000')
 redis.call('HSET', active, p.run_id, cjson.encode({ scope = p.scope, family = p.family, version = p.version }))

@@ -394,6 +394,14 @@ end
 -- What is kept of a step beside its state goes with the run's end: its timers, its place in a lane, counts and data of events
 -- that nobody will apply.
 local SWEEP = '\1sweep' -- no key of a step: names an entry of the due set for what a large run's end has left to be cleared away
+local SETTLE = '\1settle' -- the same for edges that are still to be settled, see settling.lua
+
+-- The edges of a step of very many, to be settled in slices (list of '1' for a taken one or '0' for a dead one, and the key of
+-- its target), and of each target how many predecessors it has, how often it may be attempted, its lane or '', and the keys of its successors
+-- (hash; and the configs of '|' and a key).
+local function staged(id)
+  return { prefix .. 'edges:' .. p.run_id .. ':' .. id, prefix .. 'rows:' .. p.run_id .. ':' .. id }
+end
 
 local function clear_away(field, value)
   local kind, name = string.sub(field, 1, 2), string.sub(field, 3)
@@ -405,7 +413,12 @@ local function clear_away(field, value)
     end
   end
   if kind == 't:' then clear_timer(value .. '|' .. name) end
-  if kind == 'p:' or kind == 'e:' or kind == 'd:' or kind == 't:' then redis.call('HDEL', run, field) end
+  if kind == 'g:' then
+    local id = cjson.decode(value).id
+    clear_timer(SETTLE .. '|' .. name .. '|' .. id)
+    redis.call('UNLINK', unpack(staged(id)))
+  end
+  if kind == 'p:' or kind == 'e:' or kind == 'd:' or kind == 't:' or kind == 'g:' then redis.call('HDEL', run, field) end
 end
 
 -- What an ended run says of its end: when it was, and which steps had completed, in the order of their completion; of a run of
@@ -454,7 +467,7 @@ local function finish(before, status, at)
   local fields
   if redis.call('HLEN', run) <= FEW then
     fields = {}
-    for _, field in ipairs(fields_of({ ['s:'] = true, ['t:'] = true, ['p:'] = true, ['e:'] = true, ['d:'] = true })) do
+    for _, field in ipairs(fields_of({ ['s:'] = true, ['t:'] = true, ['p:'] = true, ['e:'] = true, ['d:'] = true, ['g:'] = true })) do
       clear_away(field[1], field[2])
       if string.sub(field[1], 1, 2) == 's:' then fields[#fields + 1] = field end
     end

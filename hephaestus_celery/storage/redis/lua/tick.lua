@@ -159,6 +159,21 @@ local function sweep(member)
   end
 end
 
+-- Edges of a step, or first steps of a run, that are still to be settled: who did so has not been heard of for a while. It
+-- is handed over; the entry stays until all is settled, and says all that is needed to take them away where the run is gone.
+local function settle_on(member, reference)
+  local source, id = string.match(reference, '^([^|]*)|(.+)$')
+  local core = redis.call('HMGET', run, 'st', 'name', 'version', 'schema', 'mh', 'g:' .. source)
+  if is_newer(core[4]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
+  if not core[1] or is_final(core[1]) or not core[6] or cjson.decode(core[6]).id ~= id then
+    redis.call('ZREM', due, member)
+    redis.call('UNLINK', unpack(staged(id)))
+    return
+  end
+  redis.call('ZADD', due, text(steady() + LEFT), member)
+  hand_over('settle', core, source, { a = 1, d = 0 })
+end
+
 local function attend(member, at)
   local run_id, key, reference = string.match(member, '^([^|]+)|([^|]*)|?(.*)$')
   if not run_id then
@@ -171,6 +186,8 @@ local function attend(member, at)
     well, reason = pcall(prune, run_id, member, reference ~= '' and reference or nil)
   elseif key == SWEEP then
     well, reason = pcall(sweep, member)
+  elseif key == SETTLE then
+    well, reason = pcall(settle_on, member, reference)
   else
     well, reason = pcall(come_due, key, at, member, reference ~= '' and reference or nil)
   end

@@ -1,0 +1,100 @@
+-- Settle a slice of the edges of a step that has completed, and start what can start: see settling.lua. Closes the races of
+-- who has committed it with a scheduler that takes over, and of a crash between any two slices.
+--   p.source: the step, '' where a run begins with these   p.at_once: the caller goes on when it is handed it again
+--   ARGV[3...] the messages of p.parcels
+--   reply: {facts}, or {facts, start, ending} where the run has ended by it. `v` stale: nothing is left to settle here;
+--   `settled` edges now, from `position` on, `left` still; `ending` the number of the first event that tells the end; else see
+--   complete.lua
+demand({
+  run_id = 'name', op = 'string', source = 'string', limit = 'number', at_once = 'boolean?', parcels = 'table?',
+  dispatch_timeout = 'number', retention = 'number',
+})
+local slot = '|settle|' .. p.source
+local facts = answered(slot, p.op)
+if facts then return string.find(facts, '"ending"') and { facts, read_start(), ending() } or { facts } end
+
+local core = redis.call('HMGET', run, 'st', 'act', 'wai', 'seq', 'adv', 'sz', 'g:' .. p.source)
+local status, active, waiting = core[1], tonumber(core[2]), tonumber(core[3])
+local about = core[7] and cjson.decode(core[7])
+if not about or is_final(status) then return { '{"v":"stale"}' } end
+
+-- What each edge leads to, before anything is written.
+local places = staged(about.id)
+local edges = redis.call('LRANGE', places[1], 0, p.limit - 1)
+local keys, names = {}, {}
+for i, edge in ipairs(edges) do keys[i] = string.sub(edge, 2) end
+for _, key in ipairs(keys) do names[#names + 1] = key end
+for _, key in ipairs(keys) do names[#names + 1] = '|' .. key end
+local found = #names > 0 and redis.call('HMGET', places[2], unpack(names)) or {}
+local rows = {}
+for i in ipairs(keys) do
+  if not found[i] then error('nothing was done: what follows the step is gone; evicted?', 0) end
+  rows[i] = cjson.decode(found[i])
+end
+
+local at = now()
+local bytes = 0
+look_up(keys, 1)
+local activated, further = {}, {}
+for i, key in ipairs(keys) do
+  local row, config = rows[i], found[#keys + i]
+  if config then bytes = bytes + give(key, tonumber(string.match(config, '^%d+')), string.match(config, '^%d+|(.*)$')) end
+  local what = arrive(key, string.sub(edges[i], 1, 1) == '1' and 65537 or 1, row[1])
+  if what == 'dead' then
+    for j = 4, #row do further[#further + 1] = '0' .. row[j] end
+  elseif what == 'taken' then
+    activated[#activated + 1] = key
+    if key == 'done' and p.source ~= '' then
+      about.reached = true -- the run ends when all is settled
+      set('s:done', cjson.encode({ s = 'active', a = 1, m = 1, d = 1, q = text(at) }))
+    else
+      begin(key, row[2], row[3] ~= '' and row[3] or nil, at)
+    end
+  end
+end
+queue(at)
+local position = about.n or 0
+about.n = position + #edges
+redis.call('LTRIM', places[1], #edges, -1)
+for from = 1, #further, 1000 do redis.call('RPUSH', places[1], unpack(further, from, math.min(from + 999, #further))) end
+
+local left = redis.call('LLEN', places[1])
+local entry = settling_entry(p.source, about.id)
+active = active + #activated - (left == 0 and 1 or 0)
+local stuck = left == 0 and not about.reached and active + waiting == 0
+local done = left == 0 and about.reached
+local reserved = done and 4 or stuck and 1 or 0
+set('act', active)
+if core[6] and bytes > 0 then set('sz', core[6] + bytes) end
+if reserved > 0 then set('seq', core[4] + reserved) end
+if done then reach_done(core[4] + reserved, at, about.done) end
+if stuck then set('f', about.stuck) end
+if left > 0 then set('g:' .. p.source, cjson.encode(about)) end
+write(fields)
+if left > 0 then
+  redis.call('ZADD', due, text(steady() + (p.at_once and 0 or SETTLING)), entry)
+else
+  redis.call('HDEL', run, 'g:' .. p.source)
+  redis.call('ZREM', due, entry)
+  redis.call('UNLINK', unpack(places))
+end
+
+local reply = { seq = core[4] + 1, adv = tonumber(core[5]), position = position, settled = #edges, left = left }
+if #activated > 0 then reply.activated = activated end
+local after = status
+local t1, states
+if done or stuck then
+  after = done and 'completed' or 'failed'
+  t1, states = finish(status, after, at)
+  active = 0
+  reply.ending = core[4] + 1
+elseif left == 0 and status ~= 'pending' then
+  after = (active > 0 or waiting == 0) and 'running' or 'waiting'
+  set_status(status, after)
+end
+if status ~= 'running' then reply.before = status end
+if after ~= 'running' then reply.after = after end
+if active > 0 then reply.active = active end
+if p.parcels then reply.posted = send(activated, 2) end
+facts = answer(slot, p.op, reply, reply.ending ~= nil)
+return reply.ending and { facts, read_start(), ending(t1, states) } or { facts }

@@ -56,7 +56,7 @@ def test_each_branch_has_its_attempts_and_config(stand):
     run = stand.start({**FAN, ("a", "ok"): [(branch, {"number": branch}) for branch in BRANCHES]})
     run.claim("a")
     attempts = {branch: 1 + number % 3 for number, branch in enumerate(BRANCHES)}
-    run.complete("a", attempts=dict.fromkeys(["other", "done"], 1) | attempts)
+    run.complete("a", attempts=dict.fromkeys(["other", "last", "done"], 1) | attempts)
     steps = run.load().steps
     assert {branch: steps[branch].max_attempts for branch in BRANCHES} == attempts
     claim = run.claim("b1299")

@@ -78,7 +78,7 @@ def longest(server, private_server, namespace, drive):
 
 def fan(stand, width=WIDE, **options):
     branches = [f"b{number}" for number in range(width)]
-    edges = {("a", "ok"): branches, **{(branch, "ok"): ["join"] for branch in branches}, ("join", "ok"): ["done"]}
+    edges = {("a", "ok"): branches, ("a", "no"): ["done"], **{(branch, "ok"): ["join"] for branch in branches}, ("join", "ok"): ["done"]}
     run = stand.start(edges, **options)
     run.branches = branches
     return run
@@ -149,15 +149,25 @@ def test_a_step_of_thousands(longest):
     assert longest(step, fanned) == {}
 
 
-def test_a_fan_out_of_a_thousand_and_its_steps(longest):
+@pytest.mark.parametrize("width", [500, 2 * WIDE])
+@pytest.mark.parametrize("event", ["ok", "no"])
+def test_a_step_that_thousands_follow(longest, width, event):
     def fan_out(run, storage):
-        run.step("a")
-        run.claim("b7", predecessors=["a"])
-        run.complete("b7")
+        run.claim("a")
+        assert run.complete("a", event, lanes={key: "0:celery" for key in run.branches}).activated
         instance = codec.decode_instance(run.load(), reader=storage)
-        assert len(instance.step_states) == 1001
+        assert len(instance.step_states) > width
 
-    assert longest(fan_out, lambda stand: fan(stand, 1000)) == {}
+    assert longest(fan_out, lambda stand: fan(stand, width)) == {}
+
+
+def test_a_run_that_begins_with_thousands(longest):
+    branches = [f"b{number}" for number in range(2 * WIDE)]
+
+    def begin(run, storage):
+        assert len(storage.create(run.new)) == 2 * WIDE
+
+    assert longest(begin, lambda stand: stand.prepare({(branch, "ok"): ["done"] for branch in branches})) == {}
 
 
 @pytest.mark.parametrize("how", ["fail", "cancel"])

@@ -403,6 +403,11 @@ local function staged(id)
   return { prefix .. 'edges:' .. p.run_id .. ':' .. id, prefix .. 'rows:' .. p.run_id .. ':' .. id }
 end
 
+-- Nothing is done where what was laid by is gone.
+local function check_staged(id)
+  if redis.call('EXISTS', unpack(staged(id))) < 2 then error('nothing was done: what follows the step is gone (evicted?)', 0) end
+end
+
 local function clear_away(field, value)
   local kind, name = string.sub(field, 1, 2), string.sub(field, 3)
   if kind == 's:' and not string.find(value, '"s":"[cs]') then

@@ -19,6 +19,7 @@ local about = core[7] and cjson.decode(core[7])
 if not about or is_final(status) then return { '{"v":"stale"}' } end
 
 -- What each edge leads to, before anything is written.
+check_staged(about.id)
 local places = staged(about.id)
 local edges = redis.call('LRANGE', places[1], 0, p.limit - 1)
 local keys, names = {}, {}
@@ -28,7 +29,7 @@ for _, key in ipairs(keys) do names[#names + 1] = '|' .. key end
 local found = #names > 0 and redis.call('HMGET', places[2], unpack(names)) or {}
 local rows = {}
 for i in ipairs(keys) do
-  if not found[i] then error('nothing was done: what follows the step is gone; evicted?', 0) end
+  if not found[i] then error('nothing was done: what follows the step is incomplete', 0) end
   rows[i] = cjson.decode(found[i])
 end
 

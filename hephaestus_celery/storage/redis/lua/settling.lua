@@ -97,8 +97,3 @@ local function begin_settling(source, id, about)
   for _, key in ipairs(staged(id)) do redis.call('PERSIST', key) end
   redis.call('ZADD', due, text(steady() + SETTLING), settling_entry(source, id))
 end
-
--- Nothing is done where what was laid by is gone.
-local function check_staged(id)
-  if redis.call('EXISTS', unpack(staged(id))) < 2 then error('nothing was done: what follows the step is gone; evicted?', 0) end
-end

@@ -170,6 +170,7 @@ local function settle_on(member, reference)
     redis.call('UNLINK', unpack(staged(id)))
     return
   end
+  check_staged(id)
   redis.call('ZADD', due, text(steady() + LEFT), member)
   hand_over('settle', core, source, { a = 1, d = 0 })
 end

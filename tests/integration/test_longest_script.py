@@ -78,7 +78,12 @@ def longest(server, private_server, namespace, drive):
 
 def fan(stand, width=WIDE, **options):
     branches = [f"b{number}" for number in range(width)]
-    edges = {("a", "ok"): branches, ("a", "no"): ["done"], **{(branch, "ok"): ["join"] for branch in branches}, ("join", "ok"): ["done"]}
+    edges = {
+        ("a", "ok"): branches,
+        ("a", "no"): ["done"],
+        **{(branch, "ok"): ["join"] for branch in branches},
+        ("join", "ok"): ["done"],
+    }
     run = stand.start(edges, **options)
     run.branches = branches
     return run
@@ -154,7 +159,7 @@ def test_a_step_of_thousands(longest):
 def test_a_step_that_thousands_follow(longest, width, event):
     def fan_out(run, storage):
         run.claim("a")
-        assert run.complete("a", event, lanes={key: "0:celery" for key in run.branches}).activated
+        assert run.complete("a", event, lanes=dict.fromkeys(run.branches, "0:celery")).activated
         instance = codec.decode_instance(run.load(), reader=storage)
         assert len(instance.step_states) > width
 

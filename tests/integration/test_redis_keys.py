@@ -13,6 +13,7 @@ from hephaestus_celery.core.run import Verdict
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import Query
 from hephaestus_celery.storage.redis import keys
+from hephaestus_celery.storage.redis.settling import Edges
 from hephaestus_celery.storage.redis.store import RedisStorage
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "keys.md"
@@ -54,6 +55,10 @@ def full_life(stand):
             end(run, how)
     claimed, waiting = (stand.start(instance_id=f"order::lane{number}", lane="0:work") for number in range(2))
     claimed.claim("a")
+    wide = stand.start({("a", "ok"): [f"b{number}" for number in range(600)]}, instance_id="order::wide")
+    wide.claim("a")
+    completion = wide.completion("a")
+    Edges.of_commit(completion).lay_by(stand.storage._call, fence=completion.fence)
     storage = stand.storage
     storage.report("w1", "{}", lifetime=60_000_000)
     storage._client.zadd(f"{storage.keys.of_run(waiting.id).prefix}lanes", {"0:work": 1})

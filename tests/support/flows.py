@@ -85,6 +85,31 @@ class Wide(Workflow):
     }
 
 
+THRONG = [Recorded.named(f"one_{number}") for number in range(700)]
+
+
+class Vast(Workflow):
+    """So many branches that they are started in slices."""
+
+    name = "vast"
+    unique = Unique("vast")
+    initial_step = A
+    transitions = {
+        (A, "done"): THRONG,
+        **{(one, "done"): D for one in THRONG},
+        (D, "done"): Done,
+    }
+
+
+class Crowd(Workflow):
+    """Begins with so many."""
+
+    name = "crowd"
+    unique = Unique("crowd")
+    initial_step = THRONG
+    transitions = {**{(one, "done"): D for one in THRONG}, (D, "done"): Done}
+
+
 class Load(Recorded):
     def answer(self, instance, config, context):
         return Ok("done", {"name": self.key, "text": "x" * context.initial["size"]})

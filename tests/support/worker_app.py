@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import flows
@@ -13,6 +15,7 @@ import recorder
 from celery import Celery, signals
 
 from hephaestus_celery import Hephaestus, telemetry
+from hephaestus_celery.storage.redis.scripts import Scripts
 
 
 def make_app(kind: type[Celery] = Celery) -> Celery:
@@ -66,6 +69,21 @@ def slow_handler(_event: Any, _measurements: Any, metadata: Any, _config: Any) -
         slow_receiver()
 
 
+def cut_off() -> None:
+    """Let the first process that settles many edges die in the middle of it."""
+    call, slices, folder = Scripts.call, [0], Path(os.environ[recorder.FOLDER])
+
+    def until_cut(self: Scripts, connections: Any, name: str, *args: Any, **options: Any) -> Any:
+        if name == "settle":
+            slices[0] += 1
+            if slices[0] == 2 and not (folder / "cut").exists():
+                (folder / "cut").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return call(self, connections, name, *args, **options)
+
+    Scripts.call = until_cut  # type: ignore[method-assign]
+
+
 app = make_app()
 hephaestus = Hephaestus(app)
 
@@ -88,3 +106,5 @@ if os.environ.get("HEPHAESTUS_TEST_SLOW_START"):
     telemetry.attach("slow", telemetry.step_start_event(), slow_handler)
 if os.environ.get("HEPHAESTUS_TEST_BROKEN_HANDLER"):
     telemetry.attach("broken", telemetry.step_stop_event(), broken_handler)
+if os.environ.get("HEPHAESTUS_TEST_CUT"):
+    cut_off()

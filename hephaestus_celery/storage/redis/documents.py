@@ -276,7 +276,9 @@ class Slice:
     left: int
 
 
-def read_slice(reply: Sequence[bytes], *, states: Callable[[], Mapping[str, StepState]]) -> tuple[Commitment, Slice | None]:
+def read_slice(
+    reply: Sequence[bytes], *, states: Callable[[], Mapping[str, StepState]]
+) -> tuple[Commitment, Slice | None]:
     """What the settling of a slice has come to: see ``settle.lua``."""
     facts = json.loads(reply[0])
     commitment = read_commitment(reply, step="", states=states)

@@ -87,7 +87,9 @@ class Scripts:
         prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
         settling = (folder / "settling.lua").read_text(encoding="utf-8")
         self.sources = {
-            name: prelude + (settling if name in _SETTLING else "") + (folder / f"{name}.lua").read_text(encoding="utf-8")
+            name: prelude
+            + (settling if name in _SETTLING else "")
+            + (folder / f"{name}.lua").read_text(encoding="utf-8")
             for name in NAMES
         }
         self._hashes = {name: hashlib.sha1(source.encode()).hexdigest() for name, source in self.sources.items()}  # noqa: S324 - Redis names scripts so

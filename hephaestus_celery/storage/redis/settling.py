@@ -131,13 +131,12 @@ class Progress:
     dispatches: list[DispatchStep] = field(default_factory=list[DispatchStep])
     last: Commitment | None = None
 
-    def add(self, slice: Commitment, position: int, settled: int) -> None:
-        """A slice was settled, which began with the edge of this position."""
-        self._miss(position)
-        self.activated.extend(slice.activated)
-        self.dispatches.extend(slice.dispatches)
-        self.position = position + settled
-        self.last = slice
+    def _add(self, settled: Commitment, place: documents.Slice) -> None:
+        self._miss(place.position)
+        self.activated.extend(settled.activated)
+        self.dispatches.extend(settled.dispatches)
+        self.position = place.position + place.settled
+        self.last = settled
 
     def end(self, commitment: Commitment) -> Commitment:
         """The whole: what the commit itself has said, and all that followed."""
@@ -163,11 +162,11 @@ class Progress:
     def settle(self, ask: Callable[[str, Mapping[str, Parcel]], tuple[Commitment, documents.Slice | None]]) -> None:
         """Settle slice after slice by ``ask``, which is given the number of the slice and the messages that it may send."""
         for number in count():
-            slice, place = ask(str(number), self.edges.next_parcels(self.position))
-            if slice.verdict is not Verdict.APPLIED or place is None:
+            settled, place = ask(str(number), self.edges.next_parcels(self.position))
+            if settled.verdict is not Verdict.APPLIED or place is None:
                 self._miss(None)  # the rest was settled by others, or the run has ended
                 return
-            self.add(slice, place.position, place.settled)
+            self._add(settled, place)
             if not place.left:
                 return
 

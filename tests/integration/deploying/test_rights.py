@@ -103,6 +103,10 @@ def every_operation(stand, storage):
     failed.claim("a")
     failed.fail("a")
     cancelled.cancel()
+    wide = stand.start({("a", "ok"): [f"b{number}" for number in range(600)]}, instance_id="order::w")
+    wide.step("a")
+    assert storage.settle(wide.id, "a").verdict == "stale"
+    wide.cancel()
     lost = stand.start(instance_id="order::l", lane="0:work")
     assert storage.outstanding("0:work") == 1
     assert [entry.kind for entry in lost.resend("a")] == ["redispatch"]

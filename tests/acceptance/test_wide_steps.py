@@ -1,0 +1,73 @@
+"""A step of hundreds of branches, which are started in slices, on real workers that die in the middle of it."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+
+import flows
+import pytest
+from stage import Stage, eventually
+
+EVERY = {one.key: 1 for one in flows.THRONG}
+
+
+@pytest.fixture
+def stage(broker_url, redis_url, namespace, tmp_path):
+    """Messages that are lost count as such after a second."""
+    stage = Stage(broker=broker_url, state=redis_url, namespace=namespace, folder=tmp_path, dispatch_timeout=1.0)
+    yield stage
+    stage.close()
+    print(stage.logs()[-6000:])
+
+
+def executed(stage):
+    """How often each step's body ran."""
+    return Counter(entry["step"] for entry in stage.executions())
+
+
+def test_each_branch_runs_once_although_who_starts_them_is_killed(stage, broker):
+    stage.switches["HEPHAESTUS_TEST_CUT"] = "1"
+    stage.start_workers(1)
+    handle = stage.hephaestus.start_instance(flows.Vast, {}, id="vast")
+    instance = stage.outcome(handle)
+    assert instance.status == "completed", instance.failure
+    assert (stage.folder / "cut").exists()
+    assert executed(stage) == {**EVERY, "a": 1, "d": 1}
+    assert len(instance.context.steps) == len(EVERY) + 3
+    told = stage.told(handle.run_id)
+    assert [event["event"] for event in told[-3:]] == ["step.stop", "workflow.transition", "workflow.stop"]
+    assert Counter(event["event"] for event in told)["step.start"] == len(EVERY) + 3
+    # What was sent with the first slice has come; where the store does not send, its messages died with the process.
+    rescued = {event["metadata"]["step_key"] for event in told if event["event"] == "step.rescue"}
+    assert len(rescued) == (0 if broker == "redis" else 250)
+
+
+@pytest.mark.only_on("rabbitmq", "where the broker is the store's server, they are sent with what makes them due")
+def test_a_start_of_hundreds_is_gone_on_with_when_who_started_is_killed(stage):
+    stage.switches["HEPHAESTUS_TEST_CUT"] = "1"
+    code = "import flows, worker_app; worker_app.hephaestus.start_instance(flows.Crowd, {}, id='crowd')"
+    client = stage.script(code)
+    _, errors = client.communicate(timeout=60)
+    assert client.returncode == -signal.SIGKILL, errors
+    [listed] = stage.hephaestus.list(id="crowd::crowd")
+    assert listed.status == "pending"
+    stage.start_workers(1)
+    instance = stage.hephaestus.wait("crowd::crowd", 60)
+    assert instance.status == "completed", instance.failure
+    assert executed(stage) == {**EVERY, "d": 1}
+
+
+@pytest.mark.only_on("redis", "what the events say does not depend on it")
+def test_the_events_of_a_step_name_all_that_it_started(stage):
+    stage.start_workers(1)
+    handle = stage.hephaestus.start_instance(flows.Vast, {}, id="whole")
+    assert stage.outcome(handle).status == "completed"
+    told = stage.told(handle.run_id)
+    [stop] = [event for event in told if event["event"] == "step.stop" and event["metadata"]["step_key"] == "a"]
+    assert stop["metadata"]["transitions_to"] == [one.key for one in flows.THRONG]
+    advances = [event["measurements"] for event in told if event["event"] == "engine.advance"]
+    assert max(advance["active_steps_count"] for advance in advances) > 600
+    numbers = [event["metadata"]["sequence"] for event in told]
+    assert numbers == list(range(1, len(numbers) + 1))
+    eventually(lambda: not stage.waiting_messages(), what="no message is left")

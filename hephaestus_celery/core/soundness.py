@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from hephaestus_celery.core.builtin import Done, Wait
+from hephaestus_celery.core.builtin import Done, Wait, WaitForEvent
 from hephaestus_celery.core.context import check_mapping
 from hephaestus_celery.core.draft import Draft
 from hephaestus_celery.core.graph import StepClass, Target
@@ -123,7 +123,15 @@ def _check_cycles(draft: Draft) -> None:
             names = [step.__name__ for step in cycle[:-1]]
             if len(names) > _SHOWN_OF_A_CYCLE:
                 names[_SHOWN_OF_A_CYCLE:] = [f"({len(names) - _SHOWN_OF_A_CYCLE} more)"]
-            draft.report(f"a cycle: {' -> '.join([*names, cycle[-1].__name__])}")
+            draft.report(f"a cycle: {' -> '.join([*names, cycle[-1].__name__])}{_second_wait(cycle)}")
+
+
+def _second_wait(cycle: Sequence[StepClass]) -> str:
+    # Two waits, one after the other, are no cycle to whoever wrote them: it is the same class that stands there twice.
+    wait = next((step for step in cycle if issubclass(step, (Wait, WaitForEvent))), None)
+    if wait is None:
+        return ""
+    return f"; a second {wait.__name__} of the workflow needs a key of its own: {wait.__name__}.named('another_key')"
 
 
 def _suspects(successors: Mapping[StepClass, Sequence[StepClass]]) -> list[StepClass]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from datetime import timedelta
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hephaestus_celery.core.calling import spelled, takes
 from hephaestus_celery.core.retry import RetryPolicy, seconds
 from hephaestus_celery.core.spelling import misspelt
 from hephaestus_celery.core.wording import shown
@@ -167,7 +169,7 @@ def is_step(value: object) -> bool:
 
 def check_step(step: type[Step]) -> list[str]:
     """What is wrong with the step's own declarations, a sentence each."""
-    return [*check_events(step), *_check_key(step), *_check_options(step), *check_spelling(step)]
+    return [*check_events(step), *_check_key(step), *_check_options(step), *_check_calls(step), *check_spelling(step)]
 
 
 def check_spelling(step: type[Step]) -> list[str]:
@@ -219,6 +221,22 @@ def _is_word(value: object, longest: int) -> bool:
     if not isinstance(value, str) or not 0 < len(value) <= longest:
         return False
     return _NAME.fullmatch(value) is not None and value.isprintable()
+
+
+def _check_calls(step: type[Step]) -> list[str]:
+    """What would raise each time that the step is executed, whatever it does; anything but plain functions is believed."""
+    problems: list[str] = []
+    execute = inspect.getattr_static(step, "execute")
+    if isinstance(execute, FunctionType) and not takes(execute, 4):
+        wanted = "execute(self, instance, config, context)"
+        problems.append(f"step {step.__name__}: {spelled(execute)} must be {wanted}")
+    make = inspect.getattr_static(step, "__init__")
+    if isinstance(make, FunctionType) and not takes(make, 1):
+        problems.append(
+            f"step {step.__name__}: {spelled(make)} wants arguments, and steps are made without any; what a step needs "
+            "comes with its config or the context"
+        )
+    return problems
 
 
 def _check_options(step: type[Step]) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import TYPE_CHECKING, cast
 
+from hephaestus_celery.core.calling import spelled, takes
 from hephaestus_celery.core.context import check_mapping
 from hephaestus_celery.core.draft import Draft, Pair, as_target, label, read_initials, read_route, read_transitions
 from hephaestus_celery.core.graph import Graph, StepClass, Target
@@ -61,6 +62,7 @@ def check(workflow: type[Workflow], routes: Mapping[str, Route]) -> Checked:
     read_transitions(workflow, draft)
     for name, noted in routes.items():
         read_route(name, noted, draft)
+        _check_route(workflow, name, draft)
     check_graph(draft)
     if draft.problems:
         return Checked(graph=None, problems=tuple(draft.problems), routes={})
@@ -126,6 +128,12 @@ def _check_unique(workflow: type[Workflow], draft: Draft) -> None:
             draft.report("unique is missing: declare unique = Unique('key')")
     elif not isinstance(unique, Unique):
         draft.report(f"unique must be a Unique('key'), not {shown(unique)}")
+
+
+def _check_route(workflow: type[Workflow], name: str, draft: Draft) -> None:
+    method = inspect.getattr_static(workflow, name)
+    if isinstance(method, FunctionType) and not (takes(method, 1) or takes(method, 2)):
+        draft.report(f"route {name}: {spelled(method)} must be {name}(context)")
 
 
 def _is_member_to_be(workflow: type[Workflow]) -> bool:

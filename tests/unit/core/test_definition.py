@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from types import MappingProxyType
 from typing import ClassVar
@@ -9,7 +10,7 @@ from typing import ClassVar
 import pytest
 from defining import A, B, C, a_step, define, problems_of, sound
 
-from hephaestus_celery import DefinitionError, Done, RetryPolicy, Step, Unique, Workflow
+from hephaestus_celery import DefinitionError, Done, Ok, RetryPolicy, Step, Unique, WaitForEvent, Workflow
 from hephaestus_celery.core.graph import Target
 
 NO_EXECUTE = type("NoExecute", (Step,), {"events": ("ok",)})
@@ -197,6 +198,61 @@ def test_a_step_without_execute_is_told_what_it_has_instead():
         "initial_step has Charge, an unknown step: it has no execute; step Charge: excute is no option of a step; did you "
         "mean execute?"
     )
+
+
+def _wrapped(self, instance, config, context, extra): ...
+
+
+def _wrapper(*args, **kwargs): ...
+
+
+def _takes_keywords(self, instance, config, context, *, client=None, **rest): ...
+
+
+def _wants_a_keyword(self, instance, config, context, *, client): ...
+
+
+@pytest.mark.parametrize(
+    ("execute", "written"),
+    [
+        (lambda self, context: Ok("ok"), "<lambda>(self, context)"),
+        (lambda instance, config, context: Ok("ok"), "<lambda>(instance, config, context)"),
+        (_wrapped, "_wrapped(self, instance, config, context, extra)"),
+        (_wants_a_keyword, "_wants_a_keyword(self, instance, config, context, *, client)"),
+    ],
+)
+def test_an_execute_that_no_call_of_a_runner_fits_is_a_problem(execute, written):
+    step = type("Charge", (Step,), {"events": ("ok",), "execute": execute})
+    assert problems_of(**sound(initial_step=step, transitions={(step, "ok"): Done})) == (
+        f"step Charge: {written} must be execute(self, instance, config, context)",
+    )
+
+
+@pytest.mark.parametrize(
+    "execute",
+    [
+        lambda self, *rest: Ok("ok"),
+        lambda self, instance, config, context, more=1: Ok("ok"),
+        _takes_keywords,
+        functools.wraps(_wrapped)(_wrapper),
+        staticmethod(lambda instance, config, context: Ok("ok")),
+        functools.partialmethod(_wrapped, extra=1),
+    ],
+)
+def test_an_execute_may_be_anything_that_the_call_fits(execute):
+    step = type("Charge", (Step,), {"events": ("ok",), "execute": execute})
+    assert define(**sound(initial_step=step, transitions={(step, "ok"): Done}))
+
+
+def test_a_step_that_can_not_be_made_without_arguments_is_a_problem():
+    step = a_step("Charge", "ok", __init__=lambda self, client: None)
+    [problem] = problems_of(**sound(initial_step=step, transitions={(step, "ok"): Done}))
+    assert problem == (
+        "step Charge: <lambda>(self, client) wants arguments, and steps are made without any; what a step needs comes with "
+        "its config or the context"
+    )
+    step = a_step("Charge", "ok", __init__=lambda self, client=None: None)
+    assert define(**sound(initial_step=step, transitions={(step, "ok"): Done}))
 
 
 @pytest.mark.parametrize(
@@ -453,6 +509,15 @@ def test_steps_before_and_after_a_cycle_are_not_named():
 
 def test_a_step_that_follows_itself_is_a_cycle():
     assert problems_of(initial_step=A, transitions={(A, "ok"): A}) == ("a cycle: A -> A",)
+
+
+def test_a_wait_that_stands_twice_is_told_how_it_may():
+    first, second = ((WaitForEvent, {"event_name": name}) for name in ("paid", "packed"))
+    [problem] = problems_of(initial_step=first, transitions={(WaitForEvent, "received"): second})
+    assert problem == (
+        "a cycle: WaitForEvent -> WaitForEvent; a second WaitForEvent of the workflow needs a key of its own: "
+        "WaitForEvent.named('another_key')"
+    )
 
 
 def test_two_cycles_are_both_named():

@@ -224,3 +224,12 @@ def test_each_event_may_have_a_route_of_its_own():
         no=route(choice, "no", targets=[C])(lambda context: C),
     )
     assert flow.targets(choice, "no", Context()) == (Target(C),)
+
+
+@pytest.mark.parametrize(
+    ("method", "written"), [(lambda: B, "<lambda>()"), (lambda a, b, c: B, "<lambda>(a, b, c)")], ids=["none", "three"]
+)
+def test_a_route_that_no_call_fits_is_a_problem(method, written):
+    assert problems_of(initial_step=A, transitions={(B, "ok"): Done}, choose=route(A, "ok", targets=[B])(method)) == (
+        f"route choose: {written} must be choose(context)",
+    )

@@ -1,0 +1,27 @@
+"""Whether functions that an application wrote fit the way in which they are going to be called."""
+
+from __future__ import annotations
+
+import inspect
+from types import FunctionType
+
+
+def takes(function: FunctionType, count: int) -> bool:
+    """Whether a call with ``count`` arguments by position fits.
+
+    It is read from the code object, a hundred times as quick as ``inspect.signature``: definitions have ten thousand steps.
+    A decorator's wrapper is judged by what it takes itself, not by what it wraps.
+    """
+    code = function.__code__
+    needed = code.co_argcount - len(function.__defaults__ or ())
+    if count < needed or (count > code.co_argcount and not code.co_flags & inspect.CO_VARARGS):
+        return False
+    keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    return all(name in (function.__kwdefaults__ or {}) for name in keywords)
+
+
+def spelled(function: FunctionType) -> str:
+    """A function's name and parameters, as a message shows them: ``execute(self, context)``."""
+    signature = inspect.signature(function, follow_wrapped=False)
+    bare = [one.replace(annotation=inspect.Parameter.empty) for one in signature.parameters.values()]
+    return f"{function.__name__}{inspect.Signature(bare)}"

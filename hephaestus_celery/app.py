@@ -53,7 +53,7 @@ from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import Delivered, Delivery, DeliveryReport, Durations, Storage
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.telemetry.catalogue import RESERVED_METADATA
-from hephaestus_celery.waiting import can_still_wait, can_time_out, declares, not_waiting, too_many, whereabouts
+from hephaestus_celery.waiting import can_still_wait, can_time_out, declares, not_waiting, still_going, too_many
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -251,7 +251,10 @@ class Hephaestus:
             entry=codec.encode_entry(kind="cancel", reason=reason),
         )
         if cancelled is None:
-            raise NotCancellableError(f"{id} has ended already; only an active run can be cancelled")
+            ended = self.get(run_id)
+            raise NotCancellableError(
+                f"{ended.id} has ended already ({ended.status}); only an active run can be cancelled"
+            )
         instance = codec.decode_instance(cancelled.run, reader=parts.storage)
         telemetry.workflow_cancel(instance, {"sequence": cancelled.sequence, "reason": reason})
         return end_tasks(parts.runner, instance, cancelled, terminate=terminate)
@@ -280,9 +283,7 @@ class Hephaestus:
             parts.runner.settle(run_id)
         instance = self.get(run_id)
         if not finished and not instance.status.final:
-            raise WaitTimeoutError(
-                f"{instance.id} is still {instance.status} after {length} s ({whereabouts(instance)}); it goes on"
-            )
+            raise WaitTimeoutError(still_going(instance, length))
         return instance
 
     def history(self, id: str) -> builtins.list[HistoryEntry]:

@@ -44,10 +44,18 @@ def find_run(storage: Storage, id: object, *, workflow: type[Workflow] | None) -
         )
     chosen = active[0] if active else newest
     if chosen is None:
-        raise InstanceNotFoundError(
-            f"no instance {shortened(id, limit=_SHOWN)}; it was never started, or its retention is over"
-        )
+        raise InstanceNotFoundError(_not_found(id, workflow))
     return chosen
+
+
+def _not_found(id: str, workflow: type[Workflow] | None) -> str:
+    whose = "" if workflow is None else f" of {workflow.__qualname__}"
+    told = f"no instance {shortened(id, limit=_SHOWN)}{whose}; it was never started, or its retention is over"
+    if "::" in id:
+        return told
+    return (
+        f"{told}. An id is the key of the workflow's Unique and a value, such as orderid::{shortened(id, limit=_SHOWN)}"
+    )
 
 
 def list_runs(storage: Storage, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from hephaestus_celery.core.builtin import Done
 from hephaestus_celery.core.delivery import MOST_KEPT, MOST_KEYS
 from hephaestus_celery.core.instance import Instance
-from hephaestus_celery.core.lifecycle import StepStatus
+from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.core.wording import listed
 from hephaestus_celery.storage.base import Delivered, DeliveryReport
 
@@ -90,6 +90,17 @@ def too_many(instance: Instance, event: str, report: DeliveryReport) -> str:
     )
 
 
+def still_going(instance: Instance, seconds: float | None) -> str:
+    """The message of a ``WaitTimeoutError``."""
+    told = f"{instance.id} is still {instance.status} after {seconds} s ({whereabouts(instance)}); it goes on"
+    if instance.status is not Status.PENDING:
+        return told
+    return (
+        f"{told} when a worker begins with it, which none has: see that one runs, has imported "
+        f"{instance.workflow_name}, and takes from the queue of its first step"
+    )
+
+
 def _unknown(instance: Instance, event: str, step: str | None) -> str | None:
     """That this event, or step, is none of the workflow's, with what is; None where this process can't tell."""
     definition = instance.definition
@@ -108,8 +119,12 @@ def _unknown(instance: Instance, event: str, step: str | None) -> str | None:
     )
     if not taken:
         return f"{whom} for an event, {event!r} or any other"
-    names = [f"{name!r}" for name in taken]
-    return f"{whom} for {event!r}{_nearest(event, taken)}, only for {listed(names)}"
+    # Any step may answer Async, so any of its events may come from outside: those that are surely meant to stand first.
+    now = [name for name, _ in _waited_for(instance) if name in taken]
+    likely = [*now, *(name for name, key in taken.items() if name not in steps[key].events)]
+    ordered = list(dict.fromkeys([*likely, *taken]))
+    hint = _nearest(event, likely) or _nearest(event, ordered)
+    return f"{whom} for {event!r}{hint}, only for {listed([repr(name) for name in ordered])}"
 
 
 def _nearest(name: str, known: Collection[str]) -> str:
@@ -133,13 +148,16 @@ def _was_given(instance: Instance, key: str, event: str) -> bool:
 
 def _accepted_now(instance: Instance) -> str:
     # What the steps that wait accept, as the store has it: known also where the workflow is not defined.
-    waiting = [
-        f"{name!r} by {key}"
+    return listed([f"{name!r} by {key}" for name, key in _waited_for(instance)])
+
+
+def _waited_for(instance: Instance) -> list[tuple[str, str]]:
+    return [
+        (name, key)
         for key, state in instance.step_states.items()
         if state.status is StepStatus.WAITING and state.resume is None
         for name in state.accepts
     ]
-    return listed(waiting)
 
 
 def whereabouts(instance: Instance) -> str:

@@ -34,7 +34,9 @@ class Deferred:
     def __getattr__(self, name: str) -> Any:
         make = self.__dict__.get("_makers", {}).get(name)
         if make is None:
-            raise AttributeError(f"a {type(self).__name__} has no {name!r}")
+            kind = type(self).__name__
+            article = "an" if kind[0] in "AEIOU" else "a"
+            raise AttributeError(f"{article} {kind} has no {name!r}", name=name, obj=self)
         return self.__dict__.setdefault(name, make())
 
     def __repr__(self) -> str:

@@ -54,6 +54,11 @@ def attach(level: Mapping[EventName, int | str] | None = None, events: Iterable[
     ``events`` names it or, without ``events``, ``level`` does. Raises ``ValueError`` for an unknown event or level, and
     ``AlreadyAttachedError`` where the log handler is attached already.
     """
+    if level is not None and not isinstance(level, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(
+            f"level names the level of single events, {{telemetry.step_start_event(): 'debug'}}, and is no {level!r}; how "
+            "much of the log is shown is set on its logger, logging.getLogger('hephaestus_celery').setLevel(...)"
+        )
     overrides = {_known(event): _checked_level(event, wanted) for event, wanted in (level or {}).items()}
     chosen = [*names.events(), *overrides] if events is None else [_known(event) for event in events]
     levels = {event: overrides.get(event, DEFAULT_LEVELS[event]) for event in chosen}

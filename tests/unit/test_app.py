@@ -9,6 +9,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from celery import Celery
 from stage import eventually
 
 from hephaestus_celery import (
@@ -173,6 +174,18 @@ def test_a_version_that_no_umbrella_has_cannot_be_started(hephaestus):
 def test_waiting_too_long_says_where_the_run_stands(question):
     with pytest.raises(WaitTimeoutError, match=r"still waiting after 0.01 s \(waiting: ask\)"):
         question.wait(0.01)
+
+
+def test_waiting_for_a_run_that_no_worker_takes_says_what_to_look_at():
+    with (
+        Hephaestus(Celery("nobody", broker="memory://", set_as_current=False), storage=MemoryStorage()),
+        pytest.raises(WaitTimeoutError) as late,
+    ):
+        Question.start("a1").wait(0.01)
+    assert str(late.value) == (
+        "question::a1 is still pending after 0.01 s (active: ask); it goes on when a worker begins with it, which none has: "
+        f"see that one runs, has imported {Question.name}, and takes from the queue of its first step"
+    )
 
 
 @pytest.mark.parametrize("timeout", [0.01, timedelta(milliseconds=10)])
@@ -404,6 +417,25 @@ def test_the_errors_of_what_the_status_of_a_run_forbids_have_one_base():
     assert issubclass(NotCancellableError, RunStateError)
 
 
+class Pack(Step):
+    events = ("packed",)
+
+    def execute(self, instance, config, context):
+        return Ok("packed")
+
+
+class Sale(Workflow):
+    unique = Unique("sale")
+    initial_step = Pack
+    transitions = {(Pack, "packed"): (WaitForEvent, {"event_name": "paid"}), (WaitForEvent, "received"): Done}
+
+
+def test_the_name_that_was_meant_is_sought_among_what_is_waited_for_first(hephaestus):
+    with pytest.raises(NotWaitingError) as refused:
+        Sale.start("a1").resume("payed", keep_early=True)
+    assert str(refused.value) == ("no step of Sale waits for 'payed' (did you mean 'paid'?), only for 'paid', 'packed'")
+
+
 @pytest.mark.parametrize(
     ("event", "options", "told"),
     [
@@ -519,8 +551,10 @@ def test_a_cancelled_run_says_why(question):
 
 def test_what_has_ended_cannot_be_cancelled(question):
     question.cancel()
-    with pytest.raises(NotCancellableError):
+    with pytest.raises(NotCancellableError, match=r"^question::a1 has ended already \(cancelled\); only an active run"):
         Question.cancel("a1")
+    with pytest.raises(NotCancellableError, match=r"^question::a1 has ended already \(cancelled\)"):
+        question.cancel()
 
 
 def test_what_was_never_started_is_not_found(hephaestus):

@@ -109,3 +109,14 @@ def test_a_pickled_handle_says_what_it_does_not_find(finished, hephaestus):
     finally:
         one.close()
         two.close()
+
+
+def test_what_a_handle_does_not_have_is_told_with_where_it_is(finished):
+    with pytest.raises(
+        AttributeError, match=r"^a handle has no 'status'; its run has, as it stands: handle.get\(\).status$"
+    ):
+        finished.status  # noqa: B018 - asking is what fails
+    with pytest.raises(AttributeError, match=r"^a handle has no 'state'$"):
+        finished.state  # noqa: B018
+    with pytest.raises(AttributeError, match=r"^an Instance has no 'state'$"):
+        finished.get().state  # noqa: B018

@@ -181,3 +181,14 @@ def test_a_reason_and_metadata_of_a_start_have_the_size_of_any_value(hephaestus)
     assert not handle.get().status.final
     handle.cancel("a reason with \ud800, \x00 and \u2028")
     assert handle.get().cancel_reason == "a reason with \ud800, \x00 and \u2028"
+
+
+def test_what_is_not_found_is_told_with_whose_it_is_not_and_how_an_id_looks(hephaestus):
+    Asking.start("a1")
+    with pytest.raises(InstanceNotFoundError, match=r"^no instance lookup::a1 of Going; it was never started"):
+        Going.get("a1")
+    with pytest.raises(
+        InstanceNotFoundError,
+        match=r"^no instance a1; .* the key of the workflow.s Unique and a value, such as orderid::a1$",
+    ):
+        hephaestus.get("a1")

@@ -37,6 +37,11 @@ def real_app(app: Any) -> Celery:
                 f"Hephaestus was given a proxy that stands for no application yet ({error}); create the application "
                 "first, or give it itself"
             ) from error
+    if not isinstance(cast("object", app), Celery):
+        raise ConfigurationError(
+            f"Hephaestus needs the Celery application, as in Hephaestus(app), not a {type(app).__name__}; without one, "
+            "Hephaestus() runs workflows in this process"
+        )
     return app
 
 

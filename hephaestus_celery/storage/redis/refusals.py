@@ -35,7 +35,7 @@ class UnexpectedReplyError(RedisError):
 
 NOTHING_DONE = "nothing was done: bad"
 """What scripts say of parameters that they refuse; see ``demand`` in ``prelude.lua``."""
-_UNREACHED = "check hephaestus_state_backend and that the server is up"
+_UNREACHED = "check that the server is up, and hephaestus_state_backend (where it is not set, the result backend or the broker is the store)"
 
 _BY_CODE = {
     "OOM": "its memory is full: give it more (maxmemory), or shorten hephaestus_retention; it takes writes again as soon "

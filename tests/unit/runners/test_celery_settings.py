@@ -92,6 +92,12 @@ def test_a_state_backend_that_is_no_redis_is_refused(app):
         Hephaestus(app)
 
 
+@pytest.mark.parametrize("given", ["redis://:secret@localhost:6379/0", object(), 5])
+def test_what_is_no_application_is_refused_and_not_shown(given):
+    with pytest.raises(ConfigurationError, match=rf"Hephaestus\(app\), not a {type(given).__name__}; without one"):
+        Hephaestus(given)
+
+
 def test_a_bad_setting_is_named(app):
     app.conf.hephaestus_partitions = 0
     with pytest.raises(ConfigurationError, match="hephaestus_partitions must be a positive int, not 0"):

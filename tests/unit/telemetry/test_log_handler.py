@@ -369,3 +369,8 @@ def test_no_field_of_ours_hides_what_a_formatter_writes_itself(log, emit, name, 
     assert shown["message"] == record.getMessage()
     fields = ("instance_id", "run_id", "workflow", "step", "hephaestus_event", "duration_ms", "telemetry_event")
     assert {field: shown[field] for field in fields} == {field: getattr(record, field) for field in fields}
+
+
+def test_a_level_for_all_events_is_refused_with_where_it_is_set():
+    with pytest.raises(ValueError, match=r"no 'debug'; how much .*getLogger\('hephaestus_celery'\)\.setLevel"):
+        log_handler.attach(level="debug")

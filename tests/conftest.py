@@ -32,6 +32,7 @@ from hephaestus_celery.storage.base import (
     NewRun,
     Outstanding,
     Retry,
+    Sent,
     Storage,
     Suspend,
 )
@@ -287,6 +288,10 @@ class HandRun:
         lost = Outstanding(run_id=self.id, name=self.new.name, version=self.new.version, dispatch=dispatch, passed=True)
         operation = operation or f"resend{next(self._numbers)}"
         return self.storage.resend(0, {lost: lane}, lane=self.lane or "", operation=operation, worker="w1")
+
+    def redirect(self, step: str, attempt: int = 1, token: int = 1, *, lane: str) -> None:
+        """Say that a message went to this lane."""
+        self.storage.redirect([Sent(run_id=self.id, dispatch=DispatchStep(step, attempt, token), lane=lane)])
 
     def schedule(self, step: str, *, reference: str = "ref", delay: int = 0) -> bool:
         return self.storage.schedule(self.id, step, reference=reference, delay=delay)

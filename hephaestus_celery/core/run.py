@@ -464,6 +464,17 @@ def resend(state: RunState, key: str, *, attempt: int, token: int, times: Times,
     return _sent(state, key, _again(replace(step, lane=lane or step.lane), times), times, told=True)
 
 
+def redirect(state: RunState, dispatch: DispatchStep, *, lane: str) -> Decision:
+    """This message of a step went to ``lane``, and not to where it was thought; ``STALE`` when the step has moved on."""
+    key = dispatch.step
+    step = state.steps.get(key)
+    waits = step is not None and step.awaits_claim and step.dispatched_as(key) == dispatch
+    if step is None or state.status.final or not waits or step.lane == lane:
+        return Decision(verdict=Verdict.STALE, state=state)
+    goes = ClearTimer(key), EnterLane(key, lane, step.sent)
+    return Decision(verdict=Verdict.APPLIED, state=_with_step(state, key, replace(step, lane=lane)), commands=goes)
+
+
 def deliver(state: RunState, key: str, *, name: str, source: str, times: Times) -> Decision:
     """An event reaches a waiting step, which accepts it; a worker is to apply it."""
     step = state.steps[key]

@@ -431,6 +431,15 @@ class Outstanding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A message that was sent, and the lane that it went to."""
+
+    run_id: str
+    dispatch: DispatchStep
+    lane: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaneReport:
     """Messages of a lane that may be lost. ``moves``: something was claimed there since the last look."""
 
@@ -581,6 +590,13 @@ class Storage(Reader, Protocol):
         """These messages of a lane are lost; others are to be sent, to the lanes given where they are known.
 
         Gives those: what has been claimed since is left alone. At most a few dozen at a time.
+        """
+        ...
+
+    def redirect(self, sent: Sequence[Sent]) -> None:
+        """These messages went to other lanes than was said of them when they became due; again is the same as once.
+
+        What has been claimed since, or is not the last message of its step, is left alone.
         """
         ...
 

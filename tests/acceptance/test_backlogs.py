@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import elsewhere
 import flows
 import pytest
 from stage import Stage, eventually
@@ -83,3 +84,38 @@ def test_what_a_killed_worker_had_taken_from_a_backlog_is_found_and_nothing_else
     assert {instance.status for instance in ended(stage, handles)} == {"completed"}
     # RabbitMQ itself gives back what a worker had taken that is gone; the one that was begun is a lost attempt.
     assert len(sent_again(stage)) == (taken - 1 if broker == "redis" else 0)
+
+
+@pytest.fixture
+def diverting_stage(broker_url, redis_url, namespace, tmp_path):
+    """A stage whose application sends its messages to other queues and priorities than it routes them to."""
+    stage = Stage(
+        broker=broker_url,
+        state=redis_url,
+        namespace=namespace,
+        folder=tmp_path,
+        dispatch_timeout=1.0,
+        celery=elsewhere.SETTINGS,
+        application="elsewhere_app",
+        make=elsewhere.Sends,
+    )
+    with elsewhere.preferring():
+        yield stage
+    stage.close()
+    print(stage.logs()[-6000:])
+
+
+@pytest.mark.only_on(
+    "redis", "RabbitMQ counts what waits in a queue whatever its priority: little is mistaken for lost there"
+)
+def test_what_waits_elsewhere_than_it_was_routed_to_is_not_sent_again(diverting_stage):
+    stage = diverting_stage
+    stage.start_workers(1, pool="solo", options=["-Q", "another"])  # it has the scheduler, and looks at what is late
+    handles = [
+        stage.hephaestus.start_instance(workflow, id=f"i{number}") for number in range(15) for workflow in elsewhere.ALL
+    ]
+    eventually(lambda: "no worker reports that it takes from it" in stage.logs(), what="the backlog was looked at")
+    queues = f"{stage.namespace},{elsewhere.QUEUE.format(stage.namespace)}"
+    stage.start_workers(1, concurrency=1, options=["-Q", queues])
+    assert {instance.status for instance in ended(stage, handles)} == {"completed"}
+    assert sent_again(stage) == []

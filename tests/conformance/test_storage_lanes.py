@@ -179,6 +179,33 @@ def test_a_message_is_sent_again_to_where_it_goes_now(stand):
     assert run.lanes() == {"a": OTHER}
 
 
+def test_a_message_that_went_elsewhere_waits_there_since_it_was_sent(stand):
+    known, unknown = start(stand), stand.start(instance_id="order::b")
+    for run in (known, unknown, known):
+        run.redirect("a", lane=OTHER)
+        assert (run.lanes(), run.due()) == ({"a": OTHER}, {})
+    assert (stand.storage.outstanding(LANE), stand.storage.outstanding(OTHER)) == (0, 2)
+    assert late(stand, {(known.id, "a"), (unknown.id, "a")})
+
+
+@pytest.mark.parametrize("moved", ["claimed", "another attempt", "another message", "cancelled", "unknown"])
+def test_what_has_moved_on_is_not_redirected(stand, moved):
+    run = start(stand)
+    attempt = token = 1
+    match moved:
+        case "claimed":
+            run.claim("a")
+        case "another attempt":
+            attempt = 2
+        case "another message":
+            token = 2
+        case "cancelled":
+            run.cancel()
+    before = run.load(), run.lanes(), run.history()
+    run.redirect("unheard" if moved == "unknown" else "a", attempt, token, lane=OTHER)
+    assert (run.load(), run.lanes(), run.history()) == before
+
+
 @pytest.mark.parametrize(("attempt", "token"), [(1, 2), (2, 1)])
 def test_another_message_than_the_last_is_not_lost(stand, attempt, token):
     run = start(stand)

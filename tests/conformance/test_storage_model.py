@@ -80,7 +80,7 @@ def history(run):
 
 
 LANES = [None, "0:one", "9:two"]
-TIMED = {"resend": 4, "retry": 4, "renew": 2, "seize": 4, "schedule": 3, "unschedule": 2, "tick": 8}
+TIMED = {"resend": 4, "redirect": 4, "retry": 4, "renew": 2, "seize": 4, "schedule": 3, "unschedule": 2, "tick": 8}
 """How often a story has to do with time."""
 
 
@@ -197,6 +197,11 @@ class Story:
                 token = step.dispatch if step and chance.random() < 0.9 else 7
                 goes = chance.choice(LANES)
                 self.tell("resend", key, step.attempt if step else 1, token, lane=goes, operation=f"resend{number}")
+            case "redirect":
+                key = chance.choice(sorted(self.twins[0].lanes()) or [anywhere])
+                step = steps.get(key)
+                token = step.dispatch if step and chance.random() < 0.9 else 7
+                self.tell("redirect", key, step.attempt if step else 1, token, lane=chance.choice(LANES[1:]))
             case "renew":
                 self.tell("renew", chance.choice(claimed or [anywhere]), fence=chance.choice([None, None, "foreign"]))
             case "seize":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -25,12 +26,16 @@ HARD_MARGIN = 1.0
 """Seconds after a step's time limit at which a pool that can ends its process, should the step go on regardless."""
 
 
-def send(app: Celery, messages: Sequence[Message], *, default_queue: str | None) -> None:
+See = Callable[[Message, Mapping[str, Any]], None]
+"""Is told where a message goes: see :func:`~hephaestus_celery.runners.celery.surroundings.carrying`."""
+
+
+def send(app: Celery, messages: Sequence[Message], *, default_queue: str | None, see: See | None = None) -> None:
     """Publish messages. What can't be sent is logged and left to the store's due set, and keeps nothing else back."""
     if not messages:
         return
     try:
-        _send(app, messages, default_queue)
+        _send(app, messages, default_queue, see)
     except Exception as error:  # noqa: BLE001 - routers are the user's code, and a run that is stored has been accepted
         if isinstance(error, unreachable(app)) and not _is_refusal(app, error):
             logger.warning(
@@ -45,7 +50,7 @@ def send(app: Celery, messages: Sequence[Message], *, default_queue: str | None)
             # One for a queue that was declared in another way, or one that a router fails at, is to be alone with that:
             # what comes due together is sent together, whatever run it is of.
             for message in messages:
-                send(app, [message], default_queue=default_queue)
+                send(app, [message], default_queue=default_queue, see=see)
 
 
 def _tell(app: Celery, message: Message, error: Exception) -> None:
@@ -58,12 +63,12 @@ def _tell(app: Celery, message: Message, error: Exception) -> None:
     )
 
 
-def _send(app: Celery, messages: Sequence[Message], default_queue: str | None) -> None:
+def _send(app: Celery, messages: Sequence[Message], default_queue: str | None, see: See | None) -> None:
     def publish() -> None:
         batch = getattr(producer, "batch", None)  # kombu >= 5.7: one round trip for all messages, where that saves any
         with batch() if batch is not None and len(messages) > 1 else nullcontext():
             for message in messages:
-                send_one(app, producer, message, default_queue)
+                send_one(app, producer, message, default_queue, see=see)
 
     with app.producer_or_acquire() as producer:
         _reach(producer.connection, publish, revived=producer)
@@ -151,12 +156,14 @@ def argsrepr(message: Message) -> str:
     return f"({message.run_id}, {message.step}, {message.attempt})"
 
 
-def send_one(app: Celery, producer: Any, message: Message, default_queue: str | None) -> None:
+def send_one(
+    app: Celery, producer: Any, message: Message, default_queue: str | None, *, see: See | None = None
+) -> None:
     """Publish one message by this producer, as the application sends any task."""
     if isinstance(message.prepared, Prepared):
         message.prepared.publish(producer)
         return
-    with carrying(producer, message):
+    with carrying(producer, message, see=None if see is None else partial(see, message)):
         call_task(app, producer, message, default_queue)
 
 

@@ -20,6 +20,7 @@ from hephaestus_celery.core.lanes import Lane
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.celery.dispatch import argsrepr, connect, options_of
+from hephaestus_celery.runners.celery.surroundings import Prepared
 from hephaestus_celery.runners.celery.task import StepTask
 from hephaestus_celery.runners.fleet import BrokerAwayError, Holdings, attempt_of
 from hephaestus_celery.runners.lane_watch import all_holdings
@@ -34,22 +35,48 @@ _IDLE = 10.0  # seconds, at least, until a report is repeated that says that not
 
 
 class LaneFinder:
-    """Tells the lane that a message goes to, as the application's routing says it; None where that is not a queue's."""
+    """Tells the lane that a message goes to, as the application's routing says it; None where that is not a queue's.
+
+    What an application puts between its routing and the broker (an ``apply_async`` or ``send_task`` of its own, a receiver
+    that is told before each message is published, the priority of the task that sends) may send it elsewhere. That shows
+    when it is sent, and the next one is thought to go there too.
+    """
 
     def __init__(self, app: Celery, *, default_queue: str | None) -> None:
         self._app = app
         self._default_queue = default_queue
         self._known: dict[tuple[object, ...], str | None] = {}
-        self.are_fixed = all(isinstance(route, MapRoute) for route in cast("Any", app.amqp.router).routes)
+        self._by_name = all(isinstance(route, MapRoute) for route in cast("Any", app.amqp.router).routes)
+        self._seen: dict[tuple[object, ...], str] = {}
+
+    @property
+    def are_fixed(self) -> bool:
+        """Whether all messages of a step have gone, and go, to one lane."""
+        return self._by_name and not self._seen
 
     def find(self, message: Message) -> str | None:
         """The lane of a message; routers that are functions are asked each time."""
-        kind = message.workflow, message.step, message.queue, message.priority
-        if not self.are_fixed:
+        if isinstance(message.prepared, Prepared):
+            return lane_of(self._app, message.prepared.place) or self._ask(message)
+        kind = _kind(message)
+        if kind in self._seen:
+            return self._seen[kind]
+        if not self._by_name:
             return self._ask(message)
         if kind not in self._known:
             self._known[kind] = self._ask(message)
         return self._known[kind]
+
+    def see(self, message: Message, place: Mapping[str, Any]) -> str | None:
+        """Where a message was sent: its lane, where that may be another than the store has been told."""
+        lane = lane_of(self._app, place)
+        if lane is None:
+            return None
+        thought = self.find(message)
+        if lane != thought:
+            self._seen[_kind(message)] = lane
+        # Of any but the first of a step, the store thinks that it goes where the last one came from.
+        return None if lane == thought and message.attempt == message.token == 1 else lane
 
     def _ask(self, message: Message) -> str | None:
         arguments = [message.run_id, message.step, message.attempt, message.token]
@@ -64,6 +91,10 @@ class LaneFinder:
         except Exception:  # routers are the user's code; what is wrong is told when the message is sent
             logger.debug("it is not known where %s goes", argsrepr(message), exc_info=True)
             return None
+
+
+def _kind(message: Message) -> tuple[object, ...]:
+    return message.workflow, message.step, message.queue, message.priority
 
 
 _HIGHEST = 255  # the largest priority that a broker knows

@@ -15,6 +15,7 @@ from celery.concurrency.solo import TaskPool as SoloPool
 from kombu.exceptions import KombuError
 
 from hephaestus_celery import telemetry
+from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.incoming import find_worker, is_task_id
 from hephaestus_celery.core.registry import WORKFLOWS
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
@@ -34,7 +35,7 @@ from hephaestus_celery.runners.jobs import Worker
 from hephaestus_celery.runners.lane_watch import report_interval
 from hephaestus_celery.runners.messages import left_to_newer, left_to_others, parse
 from hephaestus_celery.runners.scheduler import Scheduler
-from hephaestus_celery.storage.base import Parcel, Refusal, Refused
+from hephaestus_celery.storage.base import Parcel, Refusal, Refused, Sent
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.workflow import Workflow
@@ -98,7 +99,30 @@ class CeleryRunner:
         return self._driver()
 
     def dispatch(self, messages: Sequence[Message]) -> None:
-        send(self.app, messages, default_queue=self.driver.settings.default_queue)
+        if not messages:
+            return
+        default_queue = self.driver.settings.default_queue
+        if self._goes_where_it_is_routed(messages):
+            send(self.app, messages, default_queue=default_queue)
+            return
+        went: list[Sent] = []
+
+        def see(message: Message, place: Mapping[str, Any]) -> None:
+            lane = self._lane_finder().see(message, place)
+            if lane is not None:
+                dispatch = DispatchStep(message.step, message.attempt, message.token)
+                went.append(Sent(run_id=message.run_id, dispatch=dispatch, lane=lane))
+
+        send(self.app, messages, default_queue=default_queue, see=see)
+        if went:
+            try:
+                self.driver.storage.redirect(went)
+            except StorageError as error:
+                logger.debug("where %d message(s) went can't be told: %s", len(went), error)
+
+    def _goes_where_it_is_routed(self, messages: Sequence[Message]) -> bool:
+        inherits = cast("Any", self.app).conf.task_inherit_parent_priority
+        return not inherits and is_plain(self.app, [message.task_name for message in messages])
 
     def prepare(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
         if is_plain(self.app, [message.task_name for message in messages]):

@@ -33,9 +33,13 @@ _STAMPS, _STAMPED = "stamps", "stamped_headers"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A message as the application's own way of sending has made it, and whatever it publishes beside it."""
+    """A message as the application's own way of sending has made it, and whatever it publishes beside it.
+
+    ``place`` is where it goes: see :func:`carrying`.
+    """
 
     publications: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]
+    place: Mapping[str, Any]
 
     def publish(self, producer: Any) -> None:
         """Let it leave."""
@@ -61,12 +65,12 @@ class Surroundings:
         headers: dict[str, Any] | None = None
         for message in messages:
             publications = self._publications(message)
-            added = self._added(message, publications)
-            if added is None:
+            own = next((arguments for arguments, _ in publications if _headers(arguments, message) is not None), None)
+            if own is None:
                 prepared.append(message)
                 continue
-            headers = self._storable(added) if headers is None else headers
-            prepared.append(replace(message, prepared=Prepared(publications=publications)))
+            headers = self._storable(self._added(_headers(own, message) or {})) if headers is None else headers
+            prepared.append(replace(message, prepared=Prepared(publications=publications, place=_place(own))))
         return [replace(message, headers=headers or {}) for message in prepared], headers or {}
 
     def _publications(self, message: Message) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
@@ -79,14 +83,8 @@ class Surroundings:
             self._send(producer, message)
         return taken
 
-    def _added(
-        self, message: Message, publications: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]
-    ) -> dict[str, Any] | None:
-        for arguments, _ in publications:
-            found = _headers(arguments, message)
-            if found is not None:
-                return {name: value for name, value in found.items() if self._is_added(name, found)}
-        return None
+    def _added(self, headers: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in headers.items() if self._is_added(name, headers)}
 
     def _is_added(self, name: object, headers: Mapping[str, Any]) -> bool:
         if name in (_STAMPS, _STAMPED):
@@ -129,12 +127,15 @@ class Surroundings:
 
 
 @contextmanager
-def carrying(producer: Any, message: Message) -> Generator[None]:
+def carrying(
+    producer: Any, message: Message, *, see: Callable[[Mapping[str, Any]], None] | None = None
+) -> Generator[None]:
     """Lay the headers of a message's run over what is published of it in the block.
 
-    Those that the run does not have stay: what the sender's surroundings add is not less true for that.
+    Those that the run does not have stay: what the sender's surroundings add is not less true for that. ``see`` is told
+    where it goes, as the ``delivery_info`` of who gets it will say.
     """
-    if not message.headers:
+    if not message.headers and see is None:
         yield
         return
     publish = getattr(producer, _LEAVE)
@@ -143,6 +144,8 @@ def carrying(producer: Any, message: Message) -> Generator[None]:
         headers = _headers(arguments, message)
         if headers is not None:
             _lay_over(headers, message.headers)
+            if see is not None:
+                see(_place(arguments))
         return publish(*arguments, **keywords)
 
     with _leaving_by(producer, lay_over):
@@ -169,6 +172,10 @@ def _headers(arguments: tuple[Any, ...], message: Message) -> dict[str, Any] | N
     # (body, priority, content type, content encoding, headers, properties, ...): so it is called by `publish`.
     headers, properties = cast("tuple[dict[str, Any], dict[str, Any]]", arguments[4:6])
     return headers if properties.get("correlation_id") == message.task_id else None
+
+
+def _place(arguments: tuple[Any, ...]) -> Mapping[str, Any]:
+    return {"priority": arguments[1], "routing_key": arguments[6], "exchange": arguments[9]}
 
 
 def _lay_over(headers: dict[str, Any], stored: Mapping[str, Any]) -> None:

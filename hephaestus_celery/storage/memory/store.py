@@ -43,6 +43,7 @@ from hephaestus_celery.storage.base import (
     RescuedRun,
     Retry,
     RunSummary,
+    Sent,
     StoredEntry,
     StoredRun,
     Suspend,
@@ -259,6 +260,11 @@ class MemoryStorage:
         with self._changed:
             sent = [self._send_again(message, goes, worker) for message, goes in lost.items()]
             return [entry for entry in sent if entry is not None]
+
+    def redirect(self, sent: Sequence[Sent]) -> None:
+        with self._changed:
+            for each in sent:
+                self._redirect(each)
 
     def outstanding(self, lane: str) -> int:
         with self._changed:
@@ -531,6 +537,16 @@ class MemoryStorage:
             self._lanes.leave(before.lane, (message.run_id, dispatch.step))
         self._carry_out(record, decision)
         return self._due_entry(record, Due.REDISPATCH, dispatch.step, decision, worker)
+
+    def _redirect(self, sent: Sent) -> None:
+        record = self._runs.get(sent.run_id)
+        if record is None:
+            return
+        key, before = sent.dispatch.step, record.state.steps.get(sent.dispatch.step)
+        decision = transitions.redirect(record.state, sent.dispatch, lane=sent.lane)
+        if decision.verdict is Verdict.APPLIED and before is not None and before.lane is not None:
+            self._lanes.leave(before.lane, (sent.run_id, key))
+        self._carry_out(record, decision)
 
     def _fires(self, record: Record, key: str) -> bool:
         # A timer beside the step's own: kept for a step that does not wait yet, without meaning for one that has ended.

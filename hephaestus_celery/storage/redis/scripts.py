@@ -14,7 +14,7 @@ from hephaestus_celery.storage.redis.connections import Connections
 
 NAMES = (
     *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
-    *("deliver", "cancel", "schedule", "unschedule", "tick", "resend", "resign"),
+    *("deliver", "cancel", "schedule", "unschedule", "tick", "resend", "redirect", "resign"),
     *("load", "data", "candidates", "list", "report", "reports", "stage", "settle"),
 )
 _SETTLING = {"create", "complete", "settle"}
@@ -69,7 +69,7 @@ def _is_of(run_id: str, reply: Any) -> bool:
 _PACKED = re.compile(rb"([0-9a-f]{8}-[0-9a-f-]{27}) [0-9,]*\n")
 
 _FORMS: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("schedule", "unschedule", "resign", "report", "stage"), is_number),
+    **dict.fromkeys(("schedule", "unschedule", "resign", "report", "redirect", "stage"), is_number),
     **dict.fromkeys(("create", "claim"), _is_word_or_texts),
     "renew": _is_numbers,
     "resend": _is_word,

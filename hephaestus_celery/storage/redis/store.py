@@ -43,6 +43,7 @@ from hephaestus_celery.storage.base import (
     Refused,
     Retry,
     RunSummary,
+    Sent,
     StoredEntry,
     StoredRun,
     Suspend,
@@ -72,7 +73,7 @@ _ROWS = 50  # and how many of them it gives
 _MOST_CARRIED = 1000  # predecessors whose results a claim looks for
 _MOST_NAMES = 500  # steps that one call is asked about
 _MOST_WAITING = 100  # steps of a large run that may be what an event is for
-_MOST_LEASES = 100  # that one call renews
+_MOST_LEASES = 100  # that one call renews, and messages that one redirects
 _PAGE = 200  # entries of a history that are read at once
 _LOOKS = 5  # attempts to read the states of many steps while none of them moves
 
@@ -371,6 +372,20 @@ class RedisStorage:
             ),
         )
         return documents.read_entries(reply)
+
+    def redirect(self, sent: Sequence[Sent]) -> None:
+        by_prefix: dict[str, list[list[str | int]]] = {}
+        for each in sent:
+            row = [each.run_id, each.dispatch.step, each.dispatch.attempt, each.dispatch.token, each.lane]
+            by_prefix.setdefault(self.keys.of_run(each.run_id).prefix, []).append(row)
+        for prefix, rows in by_prefix.items():
+            for start in range(0, len(rows), _MOST_LEASES):
+                parameters = documents.parameters(
+                    messages=rows[start : start + _MOST_LEASES],
+                    dispatch_timeout=self._dispatch_timeout,
+                    schema=SCHEMA,
+                )
+                self._call_partition("redirect", prefix, parameters)
 
     def outstanding(self, lane: str) -> int:
         with self._reached():

@@ -110,6 +110,8 @@ def every_operation(stand, storage):
     lost = stand.start(instance_id="order::l", lane="0:work")
     assert storage.outstanding("0:work") == 1
     assert [entry.kind for entry in lost.resend("a")] == ["redispatch"]
+    lost.redirect("a", token=2, lane="0:other")
+    assert storage.outstanding("0:other") == 1
     lost.cancel()
     storage.report("w1", "{}", lifetime=60_000_000)
     assert list(storage.reports()) == ["{}"]

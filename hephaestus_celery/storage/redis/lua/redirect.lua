@@ -1,0 +1,21 @@
+-- Messages went to other lanes than was thought when they became due, as their sender has seen. Closes the race with a claim,
+-- which may have come before: a step that has moved on since is left alone. Again is the same as once.
+--   p.messages: {run id, step, attempt, token, lane}...
+--   reply: 1
+demand({ messages = 'table', dispatch_timeout = 'number', schema = 'number' })
+for _, message in ipairs(p.messages) do
+  if type(message) ~= 'table' or #message ~= 5 or message[5] == '' then error('nothing was done: bad messages', 0) end
+end
+for _, message in ipairs(p.messages) do
+  at_run(message[1])
+  local key, lane = message[2], message[5]
+  local core = redis.call('HMGET', run, 'st', 'schema')
+  local step = core[1] and not is_final(core[1]) and not is_newer(core[2]) and get_step(key)
+  if step and step.a == message[3] and step.d == message[4] and awaits_claim(step) and step.k ~= lane then
+    leave_lane(key, step)
+    step.k = lane
+    set_step(key, step)
+    sent(key, step, tonumber(queued(step)), true)
+  end
+end
+return 1

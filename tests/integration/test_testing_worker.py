@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from datetime import timedelta
 
 import pytest
@@ -63,3 +64,30 @@ def test_a_worker_of_the_testing_tools_has_a_scheduler_for_as_long_as_it_consume
             eventually(lambda: not schedulers(), what="the scheduler has ended with its worker")
     inits = [event for event in capture.events if event.event[1:] == ("runner", "init")]
     assert len(inits) == 2
+
+
+MANY = 1500
+
+
+def chain_of(count, **attributes):
+    """Steps one after the other."""
+    made = [type(f"S{number}", (Step,), {"execute": lambda *_: Ok("ok"), "events": ("ok",)}) for number in range(count)]
+    table = {(step, "ok"): after for step, after in zip(made, [*made[1:], Done], strict=True)}
+    body = {"unique": Unique("chain"), "initial_step": made[0], "transitions": table, **attributes}
+    return type("Chain", (Workflow,), body)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_worker_that_starts_makes_little_for_each_step(app, namespace):
+    sizes = []
+    for count in (2, MANY):
+        flow = chain_of(count, name=f"{namespace}.{count}")
+        with Hephaestus(app, name="testing") as hephaestus:
+            handle = hephaestus.start_instance(flow, {}, id=f"x{count}")
+            tracemalloc.start()
+            with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=30):
+                size, _ = tracemalloc.get_traced_memory()
+                tracemalloc.stop()
+                sizes.append(size)
+                eventually(lambda get=handle.get: get().completed_steps, what="its first step")
+    assert (sizes[1] - sizes[0]) / MANY < 600  # bytes; what Celery makes of each task takes seven thousand

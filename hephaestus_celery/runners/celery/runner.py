@@ -27,9 +27,10 @@ from hephaestus_celery.runners.celery.dispatch import call_task, interrupt, revo
 from hephaestus_celery.runners.celery.fleet import CeleryFleet, LaneFinder, Reporter, lane_of
 from hephaestus_celery.runners.celery.plain import is_plain
 from hephaestus_celery.runners.celery.pool import PoolWatch, draw_soon
+from hephaestus_celery.runners.celery.registering import register
 from hephaestus_celery.runners.celery.sealing import Sealer
 from hephaestus_celery.runners.celery.surroundings import Surroundings
-from hephaestus_celery.runners.celery.task import StepTask, register
+from hephaestus_celery.runners.celery.task import StepTask
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.jobs import Worker
 from hephaestus_celery.runners.lane_watch import report_interval
@@ -83,6 +84,11 @@ class CeleryRunner:
         else:
             # Registering a task finalizes an application; it does that itself when it is ready.
             app.on_after_finalize.connect(self._subscribe, weak=False)
+
+    @property
+    def hostname(self) -> str | None:
+        """The name of the worker that this process is, or belongs to; None in any other."""
+        return self._hostname or None
 
     def bind(self, driver: Callable[[], Driver]) -> None:
         self._driver = driver

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from billiard.exceptions import Terminated
 from billiard.pool import soft_timeout_sighandler
-from celery import Celery, Task
+from celery import Task
 from celery.exceptions import (
     Ignore,
     Reject,
@@ -21,19 +21,16 @@ from celery.exceptions import (
 )
 
 from hephaestus_celery import clock
-from hephaestus_celery.core.builtin import Done
 from hephaestus_celery.core.incoming import find_worker, is_task_id
 from hephaestus_celery.core.wording import shown
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.runners.celery.dispatch import HARD_MARGIN
+from hephaestus_celery.runners.celery.late import WhenReceived, WhenTraced
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.jobs import Job, Outcome, Worker
-from hephaestus_celery.runners.messages import limit, parse
+from hephaestus_celery.runners.messages import parse
 from hephaestus_celery.storage.base import Refusal, Refused
 
 if TYPE_CHECKING:
-    from hephaestus_celery.core.graph import StepClass
-    from hephaestus_celery.core.workflow import Workflow
     from hephaestus_celery.runners.celery.runner import CeleryRunner
 
 logger = logging.getLogger("hephaestus_celery")
@@ -92,6 +89,11 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
     workflow_name: str
     step_key: str
     runner: CeleryRunner
+    __trace__ = WhenTraced()
+
+    def start_strategy(self, app: Any, consumer: Any, **options: Any) -> Any:
+        """What a worker does with this task's messages, made when the first one comes."""
+        return WhenReceived(lambda: super(StepTask, self).start_strategy(app, consumer, **options))
 
     def claim(self) -> None:
         """Claim what the message hints at, once per request; ``StorageError`` when the store is out of reach.
@@ -270,40 +272,3 @@ def is_interrupt(error: BaseException) -> bool:
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     return traceback is not None and traceback.tb_frame.f_code is soft_timeout_sighandler.__code__
-
-
-def register(app: Celery, runner: CeleryRunner, workflow: type[Workflow]) -> None:
-    """Register a task for each step of a workflow on an application. ``Done`` gets one only where it comes first.
-
-    Versions of one name share their tasks. One of ours is replaced in silence; at any other Celery warns.
-    """
-    for step in workflow.graph.topological_order:
-        if step is Done and workflow.graph.initial.step is not Done:
-            continue
-        task = _task_class(app, runner, workflow, step)()
-        if isinstance(app.tasks.get(task.name), StepTask):
-            del app.tasks[task.name]
-        app.register_task(task)
-
-
-def task_name(workflow: type[Workflow], step: StepClass) -> str:
-    """How Celery names the task of a step: in routes, annotations, rate limits and monitors."""
-    return f"{workflow.name}.{step.key}"
-
-
-def _task_class(app: Celery, runner: CeleryRunner, workflow: type[Workflow], step: StepClass) -> type[StepTask]:
-    options: dict[str, Any] = {
-        "name": task_name(workflow, step),
-        "runner": runner,
-        "workflow_name": workflow.name,
-        "step_key": step.key,
-        "__doc__": step.__doc__,
-        "__module__": step.__module__,
-    }
-    # Queue, priority and time limit are named when a message is sent: as attributes of tasks Celery deprecates the first
-    # two, and the limit may be another in each version. Who sends without knowing the step leaves it to the task.
-    soft = limit(step)
-    if soft is not None:
-        options["soft_time_limit"] = soft
-        options["time_limit"] = soft + HARD_MARGIN
-    return type(f"{step.__name__}Task", (StepTask, cast("Any", app).Task), options)

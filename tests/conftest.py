@@ -271,10 +271,12 @@ class HandRun:
         [held] = self.storage.renew([lease])
         return held
 
-    def seize(self, step: str, attempt: int = 1, *, holder: str, fence: str | None = None) -> int | None:
+    def seize(
+        self, step: str, attempt: int = 1, *, holder: str, fence: str | None = None, overran: bool = False
+    ) -> int | None:
         fence = fence or f"fence{next(self._numbers)}"
         number = self.storage.seize(
-            self.id, step, attempt=attempt, holder=holder, fence=fence, entry='{"kind":"rescue"}'
+            self.id, step, attempt=attempt, holder=holder, fence=fence, entry='{"kind":"rescue"}', overran=overran
         )
         if number is not None:
             self.fences[step] = fence

@@ -34,13 +34,24 @@ DONE = Done.key
 EMPTY_LANES: Mapping[str, str] = MappingProxyType({})
 
 
+LOSSES = 2
+"""How often an event is sent again because who was applying it is gone, before that counts as a failed attempt."""
+APPLY_MARGIN = 2_000_000
+"""Microseconds beyond a step's time limit in which an event is to be applied: behind it there may be a route, which is the
+user's code. All else takes no time to speak of, and a limit that is short is not meant for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingResume:
-    """An event that was delivered to a step and that no worker has applied yet."""
+    """An event that was delivered to a step and that no worker has applied yet.
+
+    ``losses``: how often who was applying it was gone, at no cost of an attempt.
+    """
 
     event: str
     source: str  # "external" or "timeout"
     at: int
+    losses: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +238,7 @@ def claim(
 ) -> Decision:
     """A worker takes an attempt of a step, or a delivered event of a waiting one.
 
-    The first claim of a run makes it ``running``. ``limit`` is the time limit of the attempt. ``launch``: the step is ``Done`` itself, which has no ``step.start``
+    The first claim of a run makes it ``running``. ``limit`` is the time limit of the attempt; an event has :data:`APPLY_MARGIN` more. ``launch``: the step is ``Done`` itself, which has no ``step.start``
     of its own at this point. ``lane`` and ``token`` are those of the message that led to it, where they are known.
     """
     step = state.steps.get(key)
@@ -240,7 +251,7 @@ def claim(
         return Decision(verdict=Verdict.TAKEN, state=state)
     first = state.status is Status.PENDING
     reserved = (2 if first else 0) + (0 if resumed or launch else 1)
-    deadline = None if limit is None or resumed else times.moment + limit
+    deadline = None if limit is None else times.moment + limit + (APPLY_MARGIN if resumed else 0)
     taken = replace(step, fence=fence, claimed_at=times.now, deadline=deadline, holder=holder, worker=worker)
     taken = replace(taken, lane=lane or step.lane)
     # An older copy of its message says nothing of what was sent since.
@@ -265,12 +276,23 @@ def renew(state: RunState, key: str, *, fence: str, times: Times) -> Decision:
     return Decision(verdict=Verdict.APPLIED, state=state, commands=(lease,))
 
 
-def seize(state: RunState, key: str, *, attempt: int, fence: str, times: Times) -> Decision:
-    """Take a step from who held it and is gone; the bearer of the new fence then fails the attempt."""
+def seize(state: RunState, key: str, *, attempt: int, fence: str, times: Times, overran: bool = False) -> Decision:
+    """Take a step from who held it and is gone; the bearer of the new fence then fails the attempt.
+
+    From who was applying an event nothing is taken: its timer comes due at once, and says what follows. ``overran``: it was
+    ended at its time limit.
+    """
     step = state.steps.get(key)
-    held = step is not None and step.status is StepStatus.ACTIVE and step.fence is not None
-    if step is None or not held or step.attempt != attempt or state.status.final:
+    if step is None or step.fence is None or step.attempt != attempt or state.status.final:
         return Decision(verdict=Verdict.STALE, state=state)
+    if step.resume is not None:
+        over = replace(step, deadline=times.moment if overran else step.deadline)
+        hastened = (SetTimer(key, TimerKind.LEASE, times.moment),)
+        return Decision(verdict=Verdict.STALE, state=_with_step(state, key, over), commands=hastened)
+    return _taken(state, key, step, fence=fence, times=times)
+
+
+def _taken(state: RunState, key: str, step: StepState, *, fence: str, times: Times) -> Decision:
     taken = replace(step, fence=fence, holder=None)
     after = replace(_with_step(state, key, taken), sequence=state.sequence + 1)
     return _decided(state, after, 1, commands=(SetTimer(key, TimerKind.LEASE, times.moment + times.lease),))
@@ -426,29 +448,35 @@ class Due(StrEnum):
     RETRY = "retry"  # the next attempt is sent
     TIMEOUT = "timeout"  # the waiting step is given the event ``timeout``
     REDISPATCH = "redispatch"  # nobody claimed the message: it is sent again
-    REAPPLY = "reapply"  # who was applying an event is gone: its message is sent again
-    LAPSED = "lapsed"  # nothing was heard of an attempt: it is taken from its worker, and has failed
+    REAPPLY = "reapply"  # who was applying an event is gone: its message is sent again, the first times
+    LAPSED = "lapsed"  # nothing was heard of an attempt, or again of who applied its event: it is taken from its worker, and has failed
     OVERRAN = "overran"  # an attempt took longer than its time limit: the same
     SETTLE = "settle"  # what follows a step of very many edges is still to be started: who did so is gone
 
 
 def due(state: RunState, key: str, *, fence: str, times: Times) -> tuple[Due, Decision]:
-    """A step's entry in the due set has come due; an attempt that is lost is seized with ``fence``, to be failed."""
+    """A step's entry in the due set has come due; an attempt that is lost is seized with ``fence``, to be failed.
+
+    So is one whose event was lost with its worker, but not the first :data:`LOSSES` times: applying it again harms nothing,
+    and whoever sent it was told that it was accepted. It may be what ends the worker, though, by the route behind it.
+    """
     step = state.steps.get(key)
     unchanged = Decision(verdict=Verdict.STALE, state=state)
     if step is None or state.status.final or step.status not in (StepStatus.ACTIVE, StepStatus.WAITING):
         return Due.NOTHING, unchanged
-    if step.status is StepStatus.ACTIVE and step.fence is not None:
-        overran = step.deadline is not None and step.deadline <= times.moment
-        decision = seize(state, key, attempt=step.attempt, fence=fence, times=times)
-        return (Due.OVERRAN if overran else Due.LAPSED), decision
+    overran = step.deadline is not None and step.deadline <= times.moment
+    if step.fence is not None and (step.resume is None or overran or step.resume.losses >= LOSSES):
+        return (Due.OVERRAN if overran else Due.LAPSED), _taken(state, key, step, fence=fence, times=times)
     again = _again(step, times)
     if step.status is StepStatus.WAITING and step.resume is None:
         resume = PendingResume(event="timeout", source="timeout", at=times.now)
         resumed = replace(step, resume=resume, sent_at=times.apart)
         return Due.TIMEOUT, _sent(state, key, resumed, times, told=False)
-    if step.fence is not None:
-        return Due.REAPPLY, _sent(state, key, replace(again, fence=None), times, told=True)
+    if step.fence is not None and step.resume is not None:
+        resume = replace(step.resume, losses=step.resume.losses + 1)
+        return Due.REAPPLY, _sent(
+            state, key, replace(again, fence=None, deadline=None, resume=resume), times, told=True
+        )
     if step.resting:
         return Due.RETRY, _sent(
             state, key, replace(step, resting=False, sent_at=_sent_at(step, times)), times, told=False

@@ -15,6 +15,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -26,8 +27,9 @@ from hephaestus_celery.core.engine import Settlement, plan
 from hephaestus_celery.core.graph import Target
 from hephaestus_celery.core.identity import new_run_id
 from hephaestus_celery.core.retry import DEFAULT_RETRY
-from hephaestus_celery.core.run import Due, Verdict
+from hephaestus_celery.core.run import Due, StepState, Verdict
 from hephaestus_celery.core.step import Step
+from hephaestus_celery.core.wording import shown
 from hephaestus_celery.exceptions import DataError, StepFailedError, StorageError
 from hephaestus_celery.runners import stories
 from hephaestus_celery.runners.answers import Answer, Completed, Suspended, call
@@ -41,7 +43,6 @@ from hephaestus_celery.runners.signs import Waited
 from hephaestus_celery.runners.stories import Scene, Story
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import (
-    RESCUE_REASONS,
     Claim,
     ClaimRequest,
     Commitment,
@@ -60,6 +61,7 @@ from hephaestus_celery.storage.base import (
     Storage,
     StoredRun,
     Suspend,
+    rescue_reason,
 )
 
 if TYPE_CHECKING:
@@ -480,16 +482,15 @@ class Driver:
         """Tell a rescue that the store has recorded, and fail the attempt where one was lost."""
         if entry.kind is Due.SETTLE:
             return self._settle(entry, worker)
-        reason = RESCUE_REASONS[entry.kind]
         lost = entry.kind in (Due.LAPSED, Due.OVERRAN)
         if entry.run is not None and not lost:
-            return self._rescued_message(entry, entry.run, reason=reason, worker=worker)
+            return self._rescued_message(entry, entry.run, worker=worker)
         return self._rescued(
             entry.run_id,
             entry.dispatch.step,
             fence=entry.fence if lost else None,
             number=entry.sequence,
-            reason=reason,
+            reason=partial(rescue_reason, entry.kind),
             worker=worker,
         )
 
@@ -506,7 +507,7 @@ class Driver:
                 story = stories.ended(self._scene(run, source, worker), commitment)
         return Outcome(label="settled", story=story, messages=sent)
 
-    def _rescued_message(self, entry: DueEntry, rescued: RescuedRun, *, reason: str, worker: Worker) -> Outcome:
+    def _rescued_message(self, entry: DueEntry, rescued: RescuedRun, *, worker: Worker) -> Outcome:
         # What the store has given is enough to tell it: the run may be large, and a backlog of such.
         step = entry.dispatch.step
         run = StoredRun(
@@ -525,19 +526,26 @@ class Driver:
         if step_class is None:
             return Outcome(label="unknown")
         scene = Scene(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
+        reason = rescue_reason(entry.kind, rescued.step)
         told = stories.rescued(scene, entry.sequence, attempt=entry.dispatch.attempt, reason=reason)
         return Outcome(label="rescued", story=told)
 
-    def lose(self, run_id: str, step: str, attempt: int, *, reason: str, worker: Worker) -> Outcome | None:
-        """Fail an attempt whose task has ended without a commit; None when that task does not hold it (any more)."""
+    def lose(
+        self, run_id: str, step: str, attempt: int, *, reason: str, worker: Worker, overran: bool = False
+    ) -> Outcome | None:
+        """Fail an attempt whose task has ended without a commit; None when that task does not hold it (any more).
+
+        None also where it was applying an event: what follows from that is the scheduler's, which looks at it soon. ``overran``:
+        it was ended at its time limit.
+        """
         fence = secrets.token_hex(8)
         entry = codec.encode_entry(kind="rescue", step=step, attempt=attempt, reason=reason, worker=worker.hostname)
         number = self.storage.seize(
-            run_id, step, attempt=attempt, holder=worker.task_id or "", fence=fence, entry=entry
+            run_id, step, attempt=attempt, holder=worker.task_id or "", fence=fence, entry=entry, overran=overran
         )
         if number is None:
             return None
-        return self._rescued(run_id, step, fence=fence, number=number, reason=reason, worker=worker)
+        return self._rescued(run_id, step, fence=fence, number=number, reason=lambda _: reason, worker=worker)
 
     def forgo(self, job: Job, *, reason: str | BaseException) -> Outcome:
         """Fail a claimed attempt without executing it, and let go of its lease."""
@@ -548,26 +556,39 @@ class Driver:
             self.release(job)
 
     def _rescued(
-        self, run_id: str, step: str, *, fence: str | None, number: int, reason: str, worker: Worker
+        self,
+        run_id: str,
+        step: str,
+        *,
+        fence: str | None,
+        number: int,
+        reason: Callable[[StepState], str],
+        worker: Worker,
     ) -> Outcome:
         run = self.storage.load(run_id, steps=[step])
         if run is None:
             return Outcome(label="gone")
         instance = codec.decode_instance(run, reader=self.storage)
+        state = run.steps[step]
+        why = reason(state)
         step_class = None if instance.definition is None else instance.definition.graph.by_key.get(step)
         if step_class is None:
-            return self._rescued_unknown(run, run_id, step, fence=fence, reason=reason, worker=worker)
+            return self._rescued_unknown(run, run_id, step, fence=fence, reason=why, worker=worker)
         scene = Scene(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
-        told = stories.rescued(scene, number, attempt=run.steps[step].attempt, reason=reason)
+        told = stories.rescued(scene, number, attempt=state.attempt, reason=why)
         if fence is None:
             return Outcome(label="rescued", story=told)
-        state = run.steps[step]
         claim = Claim(
-            run=run, first=False, sequence=0, queued_at=state.queued_at or 0, claimed_at=state.claimed_at or 0
+            run=run,
+            first=False,
+            sequence=0,
+            queued_at=state.queued_at or 0,
+            claimed_at=state.claimed_at or 0,
+            resume=state.resume,
         )
         job = Job(scene=scene, claim=claim, fence=fence, worker=worker, began=clock.monotonic_ns())
         duration = max(0, self.storage.now() - claim.claimed_at) * 1000
-        outcome = self._fail(job, lost(f"step {step}: {reason}"), duration)
+        outcome = self._fail(job, lost(f"step {step}: {why}{_of_event(state)}"), duration)
         return replace(outcome, story=[*told, *outcome.story])
 
     def _rescued_unknown(
@@ -577,7 +598,8 @@ class Driver:
         # only the history tells of it, since there is no class to name.
         if fence is None:
             return Outcome(label="unknown")
-        self._fail_unread(run, Lease(run_id=run_id, step=step, fence=fence), lost(f"step {step}: {reason}"), worker)
+        account = f"step {step}: {reason}{_of_event(run.steps[step])}"
+        self._fail_unread(run, Lease(run_id=run_id, step=step, fence=fence), lost(account), worker)
         return Outcome(label="unknown")
 
     def _fail_unread(self, run: StoredRun, lease: Lease, answer: Failed, worker: Worker) -> None:
@@ -681,6 +703,10 @@ class Driver:
 
 _FEWEST_WORDS = 2  # times that an answer is told in less: as the failure that it is, then as a plain one
 _LONGEST_REST = 1e9  # seconds; a date that is further away has no name
+
+
+def _of_event(state: StepState) -> str:
+    return "" if state.resume is None else f" (event {shown(state.resume.event)})"
 
 
 def _done_entry(job: Job) -> str:

@@ -384,7 +384,12 @@ RESCUE_REASONS: Mapping[Due, str] = {
     Due.REDISPATCH: "its message was not claimed",
     Due.REAPPLY: "who applied its event is gone",
 }
-"""What the history and ``step.rescue`` say of each kind of rescue."""
+"""What the history and ``step.rescue`` say of each kind of rescue; see :func:`rescue_reason`."""
+
+
+def rescue_reason(kind: Due, step: StepState) -> str:
+    """The same for a step in this state: of who was applying its event nothing was heard as of any other."""
+    return RESCUE_REASONS[Due.REAPPLY if kind is Due.LAPSED and step.resume is not None else kind]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -402,8 +407,8 @@ class RescuedRun:
 class DueEntry:
     """Something that came due and wants more than the store can do.
 
-    ``dispatch`` is to be sent; for ``LAPSED`` and ``OVERRAN`` the attempt is to be failed, with ``fence``; for ``SETTLE`` what
-    follows the step is to be settled. ``sequence``
+    ``dispatch`` is to be sent; for ``LAPSED`` and ``OVERRAN`` the attempt is to be failed, with ``fence``, whether it was
+    executed or its event was being applied; for ``SETTLE`` what follows the step is to be settled. ``sequence``
     is the number reserved for telling a rescue, 0 where nothing is to be told; ``run`` is what is to be told of one that
     cost no attempt. ``message_headers`` are the run's.
     """
@@ -565,10 +570,13 @@ class Storage(Reader, Protocol):
         """Signs of life; False for a step that is not held with this fence any more."""
         ...
 
-    def seize(self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str) -> int | None:
+    def seize(
+        self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, overran: bool = False
+    ) -> int | None:
         """Take an attempt from the task that held it, with a new fence: the number of the rescue's event.
 
-        None when that task does not hold it (any more).
+        None when that task does not hold it (any more). So it is, too, where that task was applying an event: this comes due
+        at once; see :func:`hephaestus_celery.core.run.due`. ``overran``: the task was ended at its time limit.
         """
         ...
 

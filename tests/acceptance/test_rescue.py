@@ -180,6 +180,81 @@ def test_a_step_that_kills_its_worker_every_time_fails_after_its_attempts(stage)
     assert stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="after").wait(30).status == "completed"
 
 
+def sworn(stage, workflow=flows.SWORN, *, way, deaths, timeout=None):
+    """A run whose route ends its process so many times, given its event, or its timeout."""
+    initial = {"way": way, "deaths": deaths, "timeout": timeout, "gate": str(stage.folder / "gate")}
+    handle = stage.hephaestus.start_instance(workflow, initial, id="x1")
+    if timeout is None:
+        eventually(lambda: handle.get().status == "waiting", what="the step waits")
+        handle.resume("given", {"by": "ann"})
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("way", "timeout"), [("exit", None), ("kill", None), ("exit", 0.2)], ids=["exit", "kill", "exit-after-a-timeout"]
+)
+def test_a_route_that_ends_its_process_every_time_fails_after_the_attempts_of_its_step(stage, way, timeout):
+    stage.start_workers(1)
+    handle = sworn(stage, way=way, deaths=100, timeout=timeout)
+    instance = handle.wait(30)
+    event = "given" if timeout is None else "timeout"
+    assert (instance.status, instance.failed_step, instance.failure.kind) == ("failed", flows.Vow, "exit")
+    assert instance.failure.message == f"step vow: who applied its event is gone (event '{event}')"
+    routed = [note["result"] for note in stage.notes("routed")]
+    assert routed == [{} if timeout else {"by": "ann"}] * 4
+    assert [(entry.kind, entry.outcome) for entry in handle.history()] == [
+        ("attempt", "waiting"),
+        *[("rescue", None)] * 3,
+        ("attempt", "retrying"),
+        ("rescue", None),
+        ("attempt", "failed"),
+    ]
+    told = stage.told(handle.run_id, last="workflow.exception")
+    assert [event["metadata"]["kind"] for event in told if event["event"] == "step.exception"] == ["exit"] * 2
+    assert [event["metadata"]["sequence"] for event in told] == list(range(1, len(told) + 1))
+    assert stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="after").wait(30).status == "completed"
+
+
+def test_an_event_is_applied_once_although_its_appliers_were_killed(stage):
+    stage.start_workers(1)
+    handle = sworn(stage, flows.SWORN_SHORTLY, way="kill", deaths=2)  # a step with one attempt
+    instance = handle.wait(30)
+    assert (instance.status, instance.context.result(flows.ShortVow)) == ("completed", {"by": "ann"})
+    assert [(entry.kind, entry.step, entry.outcome) for entry in handle.history()] == [
+        ("attempt", "vow", "waiting"),
+        *[("rescue", "vow", None)] * 2,
+        ("resume", "vow", "completed"),
+        ("attempt", "b", "completed"),
+        ("attempt", "done", "completed"),
+    ]
+    told = [event["event"] for event in stage.told(handle.run_id)]
+    assert (told.count("step.resume"), told.count("step.exception")) == (1, 0)
+
+
+@pytest.mark.only_on("redis", why="the event is in the store")
+def test_an_event_outlives_a_worker_that_is_killed_while_it_applies_it(stage):
+    stage.start_workers(1)
+    handle = sworn(stage, way="hang", deaths=1)
+    eventually(lambda: stage.notes("routed"), what="the event is being applied")
+    stage.workers[0].kill()
+    stage.start_workers(1)
+    assert handle.wait(30).status == "completed"
+    assert [entry.kind for entry in handle.history()] == ["attempt", "rescue", "resume", "attempt", "attempt"]
+    assert len(stage.notes("routed")) == 2
+
+
+@pytest.mark.only_on("redis", why="the pool tells the step, and the store the rest")
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_route_that_never_ends_after_an_event_is_ended_by_the_time_limit(stage, pool):
+    stage.start_workers(1, pool=pool)
+    handle = sworn(stage, flows.SWORN_SHORTLY, way="hang", deaths=100)
+    instance = handle.wait(30)
+    assert (instance.status, instance.failure.kind) == ("failed", "exit")
+    assert "time limit is over" in instance.failure.message
+    assert len(stage.notes("routed")) == 1
+    open_gate(stage)
+
+
 @pytest.mark.only_on("redis", why="the timer is in the store")
 def test_a_timer_set_before_all_workers_are_stopped_fires_after_their_return(stage):
     stage.start_workers(1)
@@ -262,6 +337,20 @@ def test_a_revoked_task_is_a_failed_attempt(stage):
     first = next(entry for entry in handle.history() if entry.kind == "attempt")
     assert (first.outcome, first.attempt) == ("retrying", 1)
     assert "revoked" in first.reason
+
+
+def test_an_event_whose_message_was_revoked_is_applied_all_the_same(stage):
+    stage.start_workers(1, concurrency=1)
+    handle = stage.hephaestus.start_instance(flows.Payment, {"value": 1}, id="y1")
+    eventually(lambda: handle.get().status == "waiting", what="the step waits")
+    blocker = stage.hephaestus.start_instance(flows.Gated, {"gate": str(stage.folder / "gate")}, id="x1")
+    eventually(lambda: any(note["step"] == "gate" for note in stage.executions()), what="the worker is busy")
+    stage.app.control.revoke(f"{handle.run_id}:wait_for_event:1.2", reply=True, timeout=5, limit=1)
+    handle.resume("paid", {"amount": 90})
+    open_gate(stage)
+    assert blocker.wait(30).status == "completed"
+    assert handle.wait(30).status == "completed"
+    assert any("revoked" in (entry.reason or "") for entry in handle.history())
 
 
 @pytest.mark.only_on("redis", why="it is about the commands that the store gets")

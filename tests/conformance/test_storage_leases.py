@@ -11,7 +11,7 @@ import pytest
 
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.lifecycle import Status, StepStatus
-from hephaestus_celery.core.run import Due, Verdict
+from hephaestus_celery.core.run import APPLY_MARGIN, LOSSES, Due, Verdict
 from hephaestus_celery.storage.base import Claim, Lease, Refusal, Refused
 
 SOON = timedelta(microseconds=1)
@@ -63,13 +63,13 @@ def test_a_claimed_step_is_due_after_its_lease_or_its_limit_whichever_is_sooner(
     assert run.due() == {"a": claim.claimed_at + due}
 
 
-def test_applying_an_event_has_no_limit(stand):
+def test_applying_an_event_has_the_limit_and_a_margin(stand):
     run = stand.start()
     run.wait_at("a")
     run.deliver("go")
     claim = run.claim("a", limit=5_000_000)
-    assert claim.run.steps["a"].deadline is None
-    assert run.due() == {"a": claim.claimed_at + 30_000_000}
+    assert claim.run.steps["a"].deadline == claim.claimed_at + 5_000_000 + APPLY_MARGIN
+    assert run.due() == {"a": claim.claimed_at + 5_000_000 + APPLY_MARGIN}
 
 
 def test_each_attempt_has_a_deadline_of_its_own(stand):
@@ -348,6 +348,127 @@ def test_applying_an_event_again_is_told_as_a_rescue(hasty):
     [entry] = hasty.entries(1)
     assert entry.sequence == 5
     assert [(number, told["reason"]) for number, told in rescues(run)] == [(5, "who applied its event is gone")]
+
+
+def give(stand, run, source):
+    """Have a claimed step wait, and give it an event: of a sender, of a timer, or one that came before."""
+    if source == "early":
+        run.deliver("go", '{"n":1}', keep=True)
+    run.suspend("a", timeout=0 if source == "timeout" else None)
+    if source == "timeout":
+        assert [entry.kind for entry in stand.entries(1)] == [Due.TIMEOUT]
+    elif source == "delivery":
+        run.deliver("go", '{"n":1}')
+
+
+@pytest.mark.parametrize("source", ["delivery", "timeout", "early"])
+def test_an_event_that_ends_its_worker_each_time_uses_up_the_attempts(hasty, source):
+    run = hasty.start(max_attempts=2)
+    run.claim("a")
+    give(hasty, run, source)
+    kinds, data = [], []
+    while not run.load().status.final:
+        step = run.load().steps["a"]
+        claim = run.claim("a", step.attempt)
+        data.append((claim.resume.event, claim.data))
+        [entry] = hasty.entries(1)
+        kinds.append(entry.kind)
+        if entry.kind is Due.LAPSED:
+            assert run.complete("a").verdict is Verdict.STALE
+            run.fences["a"] = entry.fence
+            run.retry("a") if step.attempt < step.max_attempts else run.fail("a")
+            kinds += [found.kind for found in hasty.entries(1)] if not run.load().status.final else []
+    assert kinds == [Due.REAPPLY] * LOSSES + [Due.LAPSED, Due.RETRY, Due.LAPSED]
+    assert data == [data[0]] * (LOSSES + 2)
+    loaded = run.load()
+    assert (loaded.status, loaded.failed_step, run.due()) == (Status.FAILED, "a", {})
+    assert {told["reason"] for _, told in rescues(run)} == {"who applied its event is gone"}
+    assert [entry.outcome for entry in run.history()] == ["waiting", *[""] * 3, "retrying", "", "failed"]
+    assert [entry.sequence for entry in run.history()] == sorted(entry.sequence for entry in run.history())
+
+
+def test_an_event_that_was_lost_often_is_applied_once_by_who_gets_it_through(hasty):
+    run = hasty.start(max_attempts=1)
+    run.wait_at("a")
+    run.deliver("go", '{"n":1}')
+    for _ in range(LOSSES):
+        run.claim("a")
+        hasty.entries(1)
+    assert run.claim("a").data == '{"n":1}'
+    assert run.complete("a").verdict is Verdict.APPLIED
+    assert run.claim("a").reason == "stale"
+    assert [entry.outcome for entry in run.history()].count("completed") == 1
+
+
+def test_an_event_whose_rescuer_is_gone_too_is_taken_again(hasty):
+    run = hasty.start()
+    run.wait_at("a")
+    run.deliver("go")
+    for _ in range(LOSSES):
+        run.claim("a")
+        hasty.entries(1)
+    run.claim("a")
+    first, second = hasty.entries(2)
+    assert (first.kind, second.kind, first.fence != second.fence) == (Due.LAPSED, Due.LAPSED, True)
+
+
+def test_an_event_that_takes_longer_than_the_limit_is_a_failed_attempt_at_once(stand):
+    run = stand.start()
+    run.wait_at("a")
+    run.deliver("go")
+    run.claim("a", limit=-APPLY_MARGIN)
+    assert run.renew("a") is True
+    [entry] = stand.tick().entries
+    assert (entry.kind, rescues(run)[-1][1]["reason"]) == (Due.OVERRAN, "its time limit is over")
+    assert run.complete("a").verdict is Verdict.STALE
+    run.fences["a"] = entry.fence
+    assert run.retry("a").verdict is Verdict.APPLIED
+    assert run.claim("a", 2).reason == "stale"
+    assert stand.entries(1)[0].kind is Due.RETRY
+    assert run.claim("a", 2).run.steps["a"].deadline is None
+
+
+def test_an_event_that_is_sent_again_has_its_whole_limit_again(hasty):
+    run = hasty.start()
+    run.wait_at("a")
+    run.deliver("go")
+    run.claim("a", limit=HOUR)
+    hasty.entries(1)
+    assert run.load().steps["a"].deadline is None
+
+
+def test_who_applied_an_event_and_is_known_to_be_gone_is_looked_at_at_once(stand):
+    run = stand.start()
+    run.wait_at("a")
+    run.deliver("go")
+    run.claim("a", holder="task")
+    assert run.seize("a", holder="other") is None
+    assert list(stand.tick().entries) == []
+    assert run.seize("a", holder="task") is None
+    assert [entry.kind for entry in stand.tick().entries] == [Due.REAPPLY]
+    assert run.seize("a", holder="task") is None
+    assert list(stand.tick().entries) == []
+
+
+def test_who_was_ended_at_the_time_limit_while_it_applied_an_event_has_failed_the_attempt(stand):
+    run = stand.start()
+    run.wait_at("a")
+    run.deliver("go")
+    run.claim("a", holder="task", limit=HOUR)
+    assert run.seize("a", holder="task", overran=True) is None
+    assert [entry.kind for entry in stand.tick().entries] == [Due.OVERRAN]
+
+
+def test_after_an_outage_who_applies_an_event_has_the_time_to_say_so(redis_storage, drive):
+    stand = drive(redis_storage)
+    run = stand.start()
+    run.wait_at("a")
+    run.deliver("go")
+    run.claim("a", holder="task")
+    run.seize("a", holder="task")
+    assert list(stand.tick(seize=False).entries) == []
+    assert run.renew("a") is True
+    assert run.complete("a").verdict is Verdict.APPLIED
 
 
 # Messages that nobody claims

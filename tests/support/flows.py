@@ -12,6 +12,7 @@ import time
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import recorder
 from celery import current_app
@@ -397,6 +398,57 @@ class Poisoned(Workflow):
     unique = Unique("poisoned")
     initial_step = Poison
     transitions = {(Poison, "done"): Done}
+
+
+class Vow(Recorded):
+    """Waits for an event, or half a second where it is not to be asked."""
+
+    events = ("given", "timeout")
+    retry = RetryPolicy(max_attempts=2, base=0.1)
+
+    def answer(self, instance, config, context):
+        return Async(timeout=context.initial.get("timeout"))
+
+
+class ShortVow(Vow):
+    key = "vow"
+    retry = RetryPolicy(max_attempts=1)
+    time_limit = 1
+
+
+def doomed(context):
+    """A route that ends its process, or never ends, as often as its run is told."""
+    recorder.note("routed", result=context.result(Vow))
+    if len(recorder.read(Path(os.environ[recorder.FOLDER]), "routed")) <= context.initial["deaths"]:
+        match context.initial["way"]:
+            case "exit":
+                os._exit(1)
+            case "kill":  # as the system does where memory is short
+                os.kill(os.getpid(), signal.SIGKILL)
+            case _:
+                if threading.current_thread() is threading.main_thread():
+                    for number in (signal.SIGUSR1, signal.SIGTERM):
+                        signal.signal(number, signal.SIG_IGN)  # a process that can be told nothing
+                recorder.wait_for_gate(context.initial["gate"])
+    return B
+
+
+def _sworn(step):
+    return type(
+        "Sworn",
+        (Workflow,),
+        {
+            "name": f"sworn_{step.__name__.lower()}",
+            "unique": Unique("sworn"),
+            "initial_step": step,
+            "transitions": {(B, "done"): Done},
+            "given": route(step, "given", targets=[B])(lambda _, context: doomed(context)),
+            "late": route(step, "timeout", targets=[B])(lambda _, context: doomed(context)),
+        },
+    )
+
+
+SWORN, SWORN_SHORTLY = _sworn(Vow), _sworn(ShortVow)
 
 
 class Naps(Workflow):

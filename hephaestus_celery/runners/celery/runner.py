@@ -181,15 +181,18 @@ class CeleryRunner:
         worker, fleet = Worker(hostname=hostname), CeleryFleet(self.app)
         return Scheduler(lambda: self.driver, dispatch=self.dispatch, worker=worker, fleet=fleet)
 
-    def lose(self, task_id: str, args: Any, *, reason: str) -> None:
-        """Fail the attempt of a task that ended without a commit; the lease would show it too, later."""
+    def lose(self, task_id: str, args: Any, *, reason: str, overran: bool = False) -> None:
+        """Fail the attempt of a task that ended without a commit; the lease would show it too, later.
+
+        ``overran``: it was ended at its time limit.
+        """
         hint = parse(args or (), {})
         if hint is None or not is_task_id(task_id):
             return
         run_id, step, attempt, _ = hint
         worker = Worker(hostname=self._hostname, task_id=task_id)
         try:
-            outcome = self.driver.lose(run_id, step, attempt, reason=reason, worker=worker)
+            outcome = self.driver.lose(run_id, step, attempt, reason=reason, worker=worker, overran=overran)
         except StorageError as error:
             logger.warning(
                 "[%s] step %s: %s, and the store is away (%s); its lease will show it", run_id, step, reason, error
@@ -199,7 +202,7 @@ class CeleryRunner:
             outcome.tell()
 
     def forgo(self, task: StepTask, task_id: str, args: Any, *, reason: str) -> None:
-        """Fail an attempt whose task was revoked before it was executed."""
+        """Fail an attempt whose task was revoked before it was executed; an event that it was to apply stays given."""
         hint = parse(args or (), {})
         if hint is None or hint[1] != task.step_key or not is_task_id(task_id):
             return
@@ -207,7 +210,7 @@ class CeleryRunner:
         worker = Worker(hostname=self._hostname, task_id=task_id)
         try:
             job = self.driver.claim(task.workflow_name, run_id, step, attempt, worker=worker)
-            if isinstance(job, Refusal) or job.claim.resume is not None or job.launches_done:
+            if isinstance(job, Refusal):
                 return
             job.announce()
             outcome = self.driver.forgo(job, reason=reason)

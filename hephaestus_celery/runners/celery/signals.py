@@ -58,7 +58,7 @@ def on_lost(sender: Any = None, task_id: str = "", exception: Any = None, args: 
     if isinstance(exception, WorkerLostError):
         sender.runner.lose(task_id, args, reason="its worker process was lost")
     elif isinstance(exception, TimeLimitExceeded):
-        sender.runner.lose(task_id, args, reason="its time limit is over")
+        sender.runner.lose(task_id, args, reason="its time limit is over", overran=True)
 
 
 def on_revoked(sender: Any = None, request: Any = None, terminated: Any = None, expired: Any = None, **_: Any) -> None:

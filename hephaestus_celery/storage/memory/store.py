@@ -19,7 +19,6 @@ from hephaestus_celery.core.run import Decision, Due, RunState, StepState, Times
 from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundError
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import (
-    RESCUE_REASONS,
     SCHEMA,
     TURNED_AWAY,
     Cancellation,
@@ -48,6 +47,7 @@ from hephaestus_celery.storage.base import (
     StoredRun,
     Suspend,
     Tick,
+    rescue_reason,
 )
 from hephaestus_celery.storage.memory.lanes import Lanes, Member
 from hephaestus_celery.storage.memory.record import (
@@ -208,17 +208,19 @@ class MemoryStorage:
         with self._changed:
             return [self._renew(lease) for lease in leases]
 
-    def seize(self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str) -> int | None:
+    def seize(
+        self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, overran: bool = False
+    ) -> int | None:
         with self._changed:
             record = self._runs.get(run_id)
             held = None if record is None else record.state.steps.get(step)
             if record is None or held is None or held.holder != holder:
                 return None
             times = self._times()
-            decision = transitions.seize(record.state, step, attempt=attempt, fence=fence, times=times)
+            decision = transitions.seize(record.state, step, attempt=attempt, fence=fence, times=times, overran=overran)
+            self._carry_out(record, decision)
             if decision.verdict is not Verdict.APPLIED:
                 return None
-            self._carry_out(record, decision)
             record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
             return decision.sequence
 
@@ -493,7 +495,7 @@ class MemoryStorage:
         step = record.state.steps[key]
         if decision.reserved:
             entry = codec.encode_entry(
-                kind="rescue", step=key, attempt=step.attempt, reason=RESCUE_REASONS[kind], worker=worker
+                kind="rescue", step=key, attempt=step.attempt, reason=rescue_reason(kind, step), worker=worker
             )
             record.history.append(entry_of(decision.sequence, "", finished_at=self.now(), detail=entry))
         rescued = RescuedRun(

@@ -208,7 +208,7 @@ class _Steps(Mapping[str, StepState]):
 
 def read_resume(found: Mapping[str, Any]) -> PendingResume:
     """A delivered event from its JSON object."""
-    return PendingResume(event=found["e"], source=found["s"], at=int(found["at"]))
+    return PendingResume(event=found["e"], source=found["s"], at=int(found["at"]), losses=found.get("n", 0))
 
 
 def read_claim(reply: bytes, *, step: str) -> Claim:

@@ -292,9 +292,17 @@ class RedisStorage:
                 held[position] = answer == 1
         return held
 
-    def seize(self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str) -> int | None:
+    def seize(
+        self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, overran: bool = False
+    ) -> int | None:
         parameters = documents.parameters(
-            run_id=run_id, step=step, attempt=attempt, holder=holder, fence=fence, lease=self._lease
+            run_id=run_id,
+            step=step,
+            attempt=attempt,
+            holder=holder,
+            fence=fence,
+            lease=self._lease,
+            overran=overran or None,
         )
         verdict, sequence = self._call("seize", run_id, parameters, entry)
         return int(sequence) if verdict == b"applied" else None

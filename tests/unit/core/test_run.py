@@ -13,7 +13,7 @@ from hephaestus_celery.core.commands import ClearTimer, DispatchStep, Finish, Se
 from hephaestus_celery.core.delivery import MOST_KEPT, MOST_KEYS, Delivered, receive, waiting_for
 from hephaestus_celery.core.engine import plan
 from hephaestus_celery.core.lifecycle import StepStatus
-from hephaestus_celery.core.run import Due, PendingResume, Times, Verdict
+from hephaestus_celery.core.run import APPLY_MARGIN, LOSSES, Due, PendingResume, Times, Verdict
 
 PARALLEL = define(initial_step=A, transitions={(A, "ok"): [B, C], (B, "ok"): Done, (C, "ok"): Done})
 ACCEPTS = {"go": "ok"}
@@ -62,8 +62,8 @@ def renew(state, key, *, fence=None, now=5):
     return run.renew(state, key, fence=fence or key, times=at(now))
 
 
-def seize(state, key, *, attempt=1, now=5):
-    return run.seize(state, key, attempt=attempt, fence="rescue", times=at(now))
+def seize(state, key, *, attempt=1, now=5, overran=False):
+    return run.seize(state, key, attempt=attempt, fence="rescue", times=at(now), overran=overran)
 
 
 def due(state, key, *, now=5):
@@ -519,8 +519,33 @@ def test_a_lease_shorter_than_the_time_limit_is_due_first(created):
     assert claim(created, "a", limit=5000, now=2).commands == (SetTimer("a", TimerKind.LEASE, 1002),)
 
 
-def test_applying_an_event_has_no_time_limit(waiting):
-    assert claim(deliver(waiting, "a").state, "a", limit=500).state.steps["a"].deadline is None
+def test_applying_an_event_has_the_time_limit_and_a_margin(waiting):
+    applied = claim(deliver(waiting, "a").state, "a", limit=500, now=2).state.steps["a"]
+    assert applied.deadline == 2 + 500 + APPLY_MARGIN
+
+
+def test_an_event_that_is_lost_with_its_worker_time_and_again_is_an_attempt_that_lapsed(resumed):
+    kinds = []
+    for _ in range(LOSSES + 2):
+        kind, decision = due(resumed, "a")
+        resumed = decision.state if kind is Due.LAPSED else claim(decision.state, "a").state
+        kinds.append(kind)
+    assert kinds == [Due.REAPPLY] * LOSSES + [Due.LAPSED] * 2
+    assert (resumed.steps["a"].resume.losses, resumed.steps["a"].fence) == (LOSSES, "rescue")
+
+
+def test_an_event_that_takes_longer_than_the_time_limit_overran(waiting):
+    applied = claim(deliver(waiting, "a").state, "a", limit=500, now=2).state
+    assert due(applied, "a", now=502 + APPLY_MARGIN)[0] is Due.OVERRAN
+    assert due(applied, "a", now=501 + APPLY_MARGIN)[0] is Due.REAPPLY
+
+
+def test_who_applied_an_event_and_is_gone_is_looked_at_at_once(resumed):
+    decision = seize(resumed, "a", now=5)
+    assert (decision.state, decision.commands) == (resumed, (SetTimer("a", TimerKind.LEASE, 5),))
+    overran = seize(resumed, "a", now=5, overran=True)
+    assert (overran.verdict, overran.commands) == (decision.verdict, decision.commands)
+    assert due(overran.state, "a", now=5)[0] is Due.OVERRAN
 
 
 def test_waiting_has_no_time_limit(created):

@@ -9,6 +9,7 @@ demand({
   token = 'number?', dispatch_timeout = 'number',
 })
 local TURNED_AWAY = 1000000 -- microseconds until a message that went to the wrong worker is sent again, at first
+local APPLY_MARGIN = 2000000 -- microseconds beyond its step's time limit that applying an event may take
 
 -- The message went to a worker that can't execute it: another is sent soon, each time twice as late, never later than
 -- it would have been anyway.
@@ -61,7 +62,7 @@ if not again then
   local mark = (not p.token or p.token == step.d) and step.t or text(tonumber(queued(step)) - at + steady())
   if step.k then redis.call('ZADD', prefix .. 'marks', 'GT', mark, step.k) end
   step.i, step.j = first or nil, core[4] + 1
-  if p.limit and not resumed then step.l = text(steady() + p.limit) end
+  if p.limit then step.l = text(steady() + p.limit + (resumed and APPLY_MARGIN or 0)) end
   write({ 'seq', core[4] + reserved, 's:' .. p.step, cjson.encode(step), unpack(first and { 'adv', 1 } or {}) })
   if step.l then set_soon(p.step, lease_end(at, p.lease, step), at)
   else set_timer(p.step, at + p.lease) end

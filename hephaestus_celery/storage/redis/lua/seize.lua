@@ -1,15 +1,25 @@
 -- Take an attempt from the task that held it and is gone, as the worker's own main process reports; whoever has the new
--- fence then fails the attempt, and the old one can't commit any more.
+-- fence then fails the attempt, and the old one can't commit any more. An event that it was applying is not taken: it comes due
+-- at once. p.overran: the task was ended at its time limit.
 --   ARGV[3] history entry
 --   reply: {verdict, sequence}
 demand({
   run_id = 'name', step = 'name', attempt = 'number', holder = 'string', fence = 'string', lease = 'number',
+  overran = 'boolean?',
 }, 3)
 local status = redis.call('HGET', run, 'st')
 local step = status and get_step(p.step)
 if step and step.f == p.fence then return { 'applied', tostring(step.z) } end -- this call again
-if not step or is_final(status) or step.s ~= 'active' or not step.f or step.a ~= p.attempt or step.h ~= p.holder then
+if not step or is_final(status) or not step.f or step.a ~= p.attempt or step.h ~= p.holder then
   return { 'stale', '0' }
 end
 local at = now()
+if step.r then
+  if p.overran then
+    step.l = text(steady())
+    set_step(p.step, step)
+  end
+  set_soon(p.step, at, at)
+  return { 'stale', '0' }
+end
 return { 'applied', tostring(seize(p.step, step, p.fence, at, p.lease, ARGV[3])) }

@@ -103,6 +103,13 @@ local function fires(key, step, live, member, reference)
   return step and step.s == 'waiting' and not step.r
 end
 
+local LOSSES = 2 -- how often an event that was lost with its worker is sent again before that is a failed attempt
+local APPLIER_GONE = 'who applied its event is gone'
+
+local function is_over(step)
+  return step.l and tonumber(step.l) <= steady()
+end
+
 local function come_due(key, at, member, reference)
   local core = redis.call('HMGET', run, 'st', 'name', 'version', 'schema', 'mh')
   if is_newer(core[4]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
@@ -120,11 +127,11 @@ local function come_due(key, at, member, reference)
     set_step(key, step)
     sent(key, step, at, true)
     hand_over('timeout', core, key, step)
-  elseif not waits and step.f and not p.seize then
+  elseif step.f and not p.seize then
     set_timer(key, at + p.lease) -- the store was away: its workers get the time to give a sign of life
-  elseif not waits and step.f then
-    local kind = step.l and tonumber(step.l) <= steady() and 'overran' or 'lapsed'
-    local reason = kind == 'overran' and 'its time limit is over' or 'its worker gave no sign of life'
+  elseif step.f and (not waits or is_over(step) or (step.r.n or 0) >= LOSSES) then
+    local kind = is_over(step) and 'overran' or 'lapsed'
+    local reason = is_over(step) and 'its time limit is over' or waits and APPLIER_GONE or 'its worker gave no sign of life'
     local sequence = seize(key, step, p.fence .. #entries, at, p.lease, cjson.encode({
       kind = 'rescue', step = key, attempt = step.a, reason = reason, worker = p.worker,
     }))
@@ -136,7 +143,8 @@ local function come_due(key, at, member, reference)
     hand_over('retry', core, key, step)
   else
     local kind = step.f and 'reapply' or 'redispatch'
-    local reason = step.f and 'who applied its event is gone' or 'its message was not claimed'
+    local reason = step.f and APPLIER_GONE or 'its message was not claimed'
+    if step.f then step.r.n, step.l = (step.r.n or 0) + 1, nil end
     local sequence = send_again(key, step, at, reason)
     set_step(key, step)
     entries[#entries + 1] = rescue(kind, key, step, sequence)

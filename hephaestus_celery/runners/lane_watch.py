@@ -53,11 +53,16 @@ class _Pace:
 
 @dataclass(slots=True)
 class _Known:
-    """What is remembered of a lane. ``doubt``: a report that was made when the queue was empty, and when it may be believed."""
+    """What is remembered of a lane.
+
+    ``doubt``: a report that was made when the queue was empty, and when it may be believed. ``losing``: many may have been
+    lost at once, since some were; until this moment what the lane has come past is believed to be without a doubt.
+    """
 
     few: _Pace = field(default_factory=_Pace)
     probe: _Pace = field(default_factory=_Pace)
     doubt: tuple[float, LaneReport] | None = None
+    losing: float = 0.0
     still: bool = False  # at the last look nothing had moved, and something was missing
     unattended: bool = False
 
@@ -99,10 +104,13 @@ class LaneWatch:
         if length is None:  # where that can't be known, what is late counts as lost
             return free
         attended = any(lane.queue in each.queues for each in holdings)
+        passed = [message for message in free if message.passed]
+        if length == 0 and passed and now < known.losing:
+            known.losing = now + self._settled_in
+            return passed
         if length == 0:
             return self._of_empty(known, report, free, doubt, attended=attended, now=now)
         missing = storage.outstanding(report.lane) - length - sum(each.counts.get(report.lane, 0) for each in holdings)
-        passed = [message for message in free if message.passed]
         if passed:
             few = FEW if missing < len(passed) and known.few.is_due(now, first=self._timeout) else 0
             return passed[: max(missing, few)]
@@ -124,6 +132,7 @@ class LaneWatch:
     ) -> Sequence[Outstanding]:
         # A worker may just have taken the last ones: it gets the time to say so.
         if not attended or (doubt is not None and doubt[0] <= now):
+            known.losing = now + 2 * self._timeout + self._settled_in
             return free
         known.doubt = doubt or (now + self._settled_in, report)
         return ()

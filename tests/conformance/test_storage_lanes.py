@@ -173,6 +173,22 @@ def test_a_lost_message_is_sent_again_and_told_without_its_run(stand):
     assert (told.sequence, told.outcome) == (entry.sequence, "")
 
 
+def test_where_all_is_lost_look_after_look_follows_at_once(stand):
+    """A broker that has lost a long queue is made good within seconds, not a piece at a time."""
+    runs = {(start(stand, number).id, "a") for number in range(220)}
+    again, looks = set(), 0
+    pass_by(stand, TIMEOUT)
+    while again != runs:
+        tick = stand.tick()
+        looks += 1
+        for report in tick.lanes:
+            lost = dict.fromkeys(report.outstanding)
+            entries = stand.storage.resend(0, lost, lane=LANE, operation=f"op{looks}", worker="w1")
+            again |= {(entry.run_id, entry.dispatch.step) for entry in entries}
+    assert looks <= 10
+    assert all(attempt.resends == 1 for attempt in (stand.storage.load(run).steps["a"] for run, _ in runs))
+
+
 def test_a_message_is_sent_again_to_where_it_goes_now(stand):
     run = start(stand)
     run.resend("a", lane=OTHER)

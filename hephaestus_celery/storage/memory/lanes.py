@@ -57,6 +57,16 @@ class Lanes:
             lane = self._lanes[name]
             lane.mark = max(mark, lane.mark or 0)
 
+    def go_on(self, name: str, *, after: int, now: int) -> None:
+        """So many of a lane were sent again: a look that has not come to the end goes on at once, from where these stood."""
+        lane = self._lanes.get(name)
+        if lane is None or not after:
+            return
+        lane.rounds = 0
+        if lane.offset > 0:
+            lane.offset = max(0, lane.offset - after)
+            lane.due = now
+
     def count(self, name: str) -> int:
         """How many wait there."""
         return len(self._lanes[name].sent) if name in self._lanes else 0

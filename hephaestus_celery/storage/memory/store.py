@@ -258,10 +258,12 @@ class MemoryStorage:
     def resend(
         self, partition: int, lost: Mapping[Outstanding, str | None], *, lane: str, operation: str, worker: str
     ) -> Sequence[DueEntry]:
-        del partition, lane, operation
+        del partition, operation
         with self._changed:
             sent = [self._send_again(message, goes, worker) for message, goes in lost.items()]
-            return [entry for entry in sent if entry is not None]
+            entries = [entry for entry in sent if entry is not None]
+            self._lanes.go_on(lane, after=len(entries), now=self._steady())
+            return entries
 
     def redirect(self, sent: Sequence[Sent]) -> None:
         with self._changed:

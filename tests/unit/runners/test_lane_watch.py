@@ -112,6 +112,19 @@ def test_where_nothing_is_passed_and_something_waits_it_is_a_backlog(judge):
     assert judge(Fleet(length=3), report(3, passed=False)) == []
 
 
+def test_what_was_lost_with_a_whole_queue_is_sent_again_without_further_doubts(judge, time_passes):
+    fleet = Fleet(length=0)
+    assert judge(fleet, report(2, passed=False)) == []
+    time_passes(2 * report_interval(TIMEOUT))
+    [doubt] = judge.watch.doubts()
+    assert judge(fleet, doubt) == [0, 1]
+    for _ in range(5):  # the lane has come past what was lost with it, and is empty again and again
+        time_passes(2 * report_interval(TIMEOUT) - 1)
+        assert judge(fleet, report(50)) == list(range(50))
+    time_passes(2 * report_interval(TIMEOUT) + 1)
+    assert judge(fleet, report(2)) == []
+
+
 def test_an_empty_queue_is_believed_when_workers_have_had_the_time_to_say_what_they_hold(judge, time_passes):
     assert judge(Fleet(length=0), report(2, passed=False)) == []
     assert judge.watch.doubts() == []

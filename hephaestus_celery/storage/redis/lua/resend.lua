@@ -30,6 +30,10 @@ local held = #entries > 0 and redis.call('HGET', prefix .. 'looks', p.lane)
 if held then
   local seen = cjson.decode(held)
   seen.r = 0
+  if seen.c > 0 then -- a look that has not come to the end goes on at once, from where these stood
+    seen.c = math.max(0, seen.c - #entries)
+    redis.call('ZADD', prefix .. 'lanes', text(steady()), p.lane)
+  end
   redis.call('HSET', prefix .. 'looks', p.lane, cjson.encode(seen))
 end
 return #entries > 0 and cjson.encode(entries) or '[]'

@@ -38,11 +38,11 @@ def read_query(filters: Mapping[str, Any]) -> Query:
     fields: dict[str, Any] = {}
     statuses: frozenset[Status] = frozenset(Status)
     for name, value in filters.items():
-        if name not in _READERS:
-            raise TypeError(f"list has no filter {shown(name)}; filters are {', '.join(_READERS)}")
+        if name not in FILTERS:
+            raise TypeError(f"list has no filter {shown(name)}; filters are {', '.join(FILTERS)}")
         if value is None:
             continue
-        read = _READERS[name](name, value)
+        read = FILTERS[name](name, value)
         statuses &= read.pop("statuses", statuses)
         if any(fields.get(field, wanted) != wanted for field, wanted in read.items()):
             statuses = frozenset()  # two filters want different values of one field: no run has both
@@ -119,7 +119,7 @@ def _cursor(name: str, value: object) -> dict[str, Any]:
     return {name: value}
 
 
-_READERS: Mapping[str, Callable[[str, object], dict[str, Any]]] = {
+FILTERS: Mapping[str, Callable[[str, object], dict[str, Any]]] = {
     "status": _status,
     "status_in": _status_in,
     "workflow": _workflow,
@@ -132,3 +132,4 @@ _READERS: Mapping[str, Callable[[str, object], dict[str, Any]]] = {
     "limit": _positive,
     "cursor": _cursor,
 }
+"""What ``list`` can be asked for, and how each is read."""

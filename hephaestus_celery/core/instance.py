@@ -61,11 +61,11 @@ class Instance(Deferred):
     cancel_reason: str | None = field(default_factory=lambda: None)
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
-    step_states: dict[str, StepState] = field(default_factory=dict[str, StepState])
+    step_states: dict[str, StepState] = field(default_factory=dict[str, StepState], repr=False)
     """Where each step stands, by key; steps that nothing has reached yet are not there."""
-    configs: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]], repr=False)
     """The configs that started steps were given, by key, as they are stored."""
-    message_headers: dict[str, Any] = field(default_factory=dict[str, Any])
+    message_headers: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """What the application added to the message with which the run was started: all of its messages repeat it."""
     failed_key: str | None = None
     definition: type[Workflow] | None = field(default=None, repr=False)

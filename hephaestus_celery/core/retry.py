@@ -17,6 +17,8 @@ Backoff = Literal["exponential", "linear", "constant"]
 class RetryPolicy:
     """``max_attempts`` in all (1 = no retry); between them ``backoff`` over ``base`` seconds, at most ``max_backoff``.
 
+    ``backoff`` is ``exponential``, ``linear`` or ``constant``.
+
     ``base`` and ``max_backoff`` are seconds or timedeltas. With ``jitter`` the rest is drawn from the upper half of the
     computed time, so that steps that failed together do not come back together. Raises ``ValueError`` on nonsense.
     """

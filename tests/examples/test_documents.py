@@ -14,6 +14,7 @@ Python without such a comment is put together with the other such blocks of its 
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import signal
@@ -27,6 +28,13 @@ import pytest
 from celery import Celery
 from stage import eventually
 
+import hephaestus_celery
+from hephaestus_celery import Async, Error, Ok, RetryPolicy
+from hephaestus_celery.core.builtin import UNITS
+from hephaestus_celery.core.step import OPTIONS as STEP_OPTIONS
+from hephaestus_celery.core.validation import OPTIONS as WORKFLOW_OPTIONS
+from hephaestus_celery.queries import FILTERS
+
 ROOT = Path(__file__).parents[2]
 PAGES = [
     page
@@ -37,6 +45,8 @@ FENCE = re.compile(
     r"^(?:<!-- (?P<directive>[a-z ]+): (?P<argument>.+?) -->\n)?^(?P<indent> *)```(?P<language>[^\n]*)\n(?P<body>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
+LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
+INDEX = ROOT / "docs" / "index.md"
 MARK = "-- end of output --"
 REDIS = "redis://localhost:6379/0"
 
@@ -187,6 +197,61 @@ def test_each_block_of_a_page_is_run_or_says_why_not(page):
 def test_no_fence_of_a_page_is_overlooked():
     counted = {named(page): len(blocks_of(page)) for page in PAGES}
     assert counted == {named(page): page.read_text(encoding="utf-8").count("```") // 2 for page in PAGES}
+
+
+def linked_from(page):
+    """The files that a page links to, and headings of its own that it does not have."""
+    prose = FENCE.sub("", page.read_text(encoding="utf-8"))
+    files, missing = set(), []
+    for link in LINK.findall(prose):
+        name, _, heading = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if not target.exists() or (heading and heading not in headings_of(target)):
+            missing.append(f"{named(page)}: {link}")
+        files.add(target)
+    return files, missing
+
+
+def headings_of(page):
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.strip().lower()).replace(" ", "-") for title in titles}
+
+
+EVERY_PAGE = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=named)
+def test_the_links_of_a_page_lead_somewhere(page):
+    assert linked_from(page)[1] == []
+
+
+@pytest.mark.parametrize("start", ["README.md", "docs/index.md"])
+def test_every_page_is_found_from_where_a_reader_begins(start):
+    found, pending = set(), [ROOT / start]
+    while pending:
+        page = pending.pop()
+        if page.suffix == ".md" and page not in found:
+            found.add(page)
+            pending += linked_from(page)[0]
+    assert [named(page) for page in EVERY_PAGE if "docs" in page.parts and page not in found and page != INDEX] == []
+
+
+def test_every_page_stands_in_the_menu():
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in EVERY_PAGE if "docs" in page.parts]
+    assert [page for page in pages if page not in menu and not page.startswith("decisions/0")] == []
+
+
+def test_the_guides_tell_of_all_that_a_definition_may_say_and_a_caller_may_ask():
+    guides = [ROOT / "README.md", *(page for page in EVERY_PAGE if {"docs", "reference"} & {*page.parts} == {"docs"})]
+    told = "".join(page.read_text(encoding="utf-8") for page in guides)
+    answers = [option for public in (Ok, Async, Error, RetryPolicy) for option in inspect.signature(public).parameters]
+    scopes = [f'"{scope}"' for scope in ("workflow", "version", "global", "none")]
+    public = [
+        name for name in hephaestus_celery.__all__ if not name.endswith("Error") or name == "Error"
+    ]  # the page of errors has them all
+    names = [*public, *WORKFLOW_OPTIONS, *STEP_OPTIONS, *FILTERS, *UNITS, *answers, *scopes]
+    assert [name for name in dict.fromkeys(names) if not re.search(rf"(?<!\w){name}(?!\w)", told)] == []
 
 
 def test_the_reference_pages_are_fresh():

@@ -53,6 +53,7 @@ from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import Delivered, Delivery, DeliveryReport, Durations, Storage
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.telemetry.catalogue import RESERVED_METADATA
+from hephaestus_celery.turns import Turns
 from hephaestus_celery.waiting import can_still_wait, can_time_out, declares, not_waiting, still_going, too_many
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Hephaestus:
         self._given_storage: Storage | None = storage() if isinstance(storage, type) else storage
         self._given_runner: Runner | None = runner() if isinstance(runner, type) else runner
         self._lock = threading.Lock()
+        self._reading = Turns()
         self._parts: _Parts | None = None
         self._celery_runner: Runner | None = None
         self._closed = False
@@ -281,7 +283,8 @@ class Hephaestus:
         finished = parts.storage.wait_finished(run_id, timeout=length)
         if finished:
             parts.runner.settle(run_id)
-        instance = self.get(run_id)
+        with self._reading.turn():  # hundreds may have waited for runs that ended at once
+            instance = self.get(run_id)
         if not finished and not instance.status.final:
             raise WaitTimeoutError(still_going(instance, length))
         return instance

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from stage import eventually
+from stage import SUPPORT, eventually
 
 from hephaestus_celery.embedded import EmbeddedServer
 from hephaestus_celery.exceptions import StorageError
@@ -227,3 +227,63 @@ def test_greenlets_wait_whenever_the_library_was_patched(kind, when, private_ser
         check=False,
     )
     assert (ran.returncode, ran.stdout.strip()) == (0, "100"), ran.stderr
+
+
+CROWD = """
+import sys, uuid
+if sys.argv[2] == "gevent":
+    from gevent import monkey, spawn
+    monkey.patch_all()
+    get = "get"
+elif sys.argv[2] == "eventlet":
+    from eventlet import monkey_patch, spawn
+    monkey_patch()
+    get = "wait"
+else:
+    from concurrent.futures import ThreadPoolExecutor
+    spawn, get = ThreadPoolExecutor(300).submit, "result"
+from hephaestus_celery import Done, Hephaestus, LocalRunner, Unique, WaitForEvent, Workflow
+from hephaestus_celery.storage.redis import RedisStorage
+from stage import eventually
+
+class Paid(Workflow):
+    unique = Unique("paid")
+    initial_step = WaitForEvent, {"event_name": "paid"}
+    transitions = {(WaitForEvent, "received"): Done}
+
+namespace = sys.argv[3]
+def runtime(name):
+    return Hephaestus(storage=RedisStorage(sys.argv[1], namespace=namespace, options={"client_name": name}), runner=LocalRunner(), name=name)
+
+def opened():
+    return sum(each["name"] == namespace for each in storage._client.client_list())
+
+worker, waiting = runtime(f"{namespace}-worker"), runtime(namespace)
+storage = worker.storage
+handles = [worker.start_instance(Paid, {}, id=str(number)) for number in range(300)]
+eventually(lambda: all(handle.get().waiting_steps for handle in handles), what="all wait for an event")
+waits = [spawn(waiting.wait, handle.run_id, 60) for handle in handles]
+eventually(lambda: len(getattr(waiting.storage._endings._listener, "_waiters", ())) == 300, what="all are waited for")
+print(opened(), end=" ")
+storage._connections.call_many([["HSET", storage.keys.of_run(handle.run_id).run, "st", "cancelled"] for handle in handles], fits=lambda _: True)
+storage._connections.call_many([["PUBLISH", storage.keys.of_run(handle.run_id).finished, "cancelled"] for handle in handles], fits=lambda _: True)
+print(sum(getattr(wait, get)().status == "cancelled" for wait in waits), opened())
+worker.close()
+"""
+
+
+@pytest.mark.parametrize("kind", ["threads", "gevent", "eventlet"])
+def test_a_crowd_of_waits_that_begin_and_end_at_once_opens_three_connections(kind, redis_url, namespace):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CROWD, redis_url, kind, namespace],
+        env={**environment, "PYTHONPATH": str(SUPPORT)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    begun, ended, opened = map(int, ran.stdout.split())
+    assert ended == 300
+    assert max(begun, opened) <= 3, (begun, opened)

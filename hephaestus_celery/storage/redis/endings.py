@@ -7,7 +7,6 @@ look raises.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import os
 import secrets
@@ -21,6 +20,7 @@ from redis.exceptions import RedisError
 
 from hephaestus_celery import clock
 from hephaestus_celery.storage.redis.connections import pack
+from hephaestus_celery.turns import Turns, kind_of_threads
 
 _LOOK = 1.0  # seconds between two looks, where few are waited for
 _LOOK_EACH = 0.005  # seconds more for each run: a thousand of them are looked at every five seconds
@@ -36,6 +36,7 @@ class _Waiter:
         # Made with the wait: gevent and eventlet may have put another kind in its place since this module was imported.
         self.event = threading.Event()
         self.error: RedisError | None = None
+        self.looked = False  # at the run, since it is waited for
 
 
 class Endings:
@@ -57,20 +58,24 @@ class Endings:
         self._make = lambda: _Listener(client.connection_pool, ended, ring, f"{bell}{secrets.token_hex(8)}")
         self._ended, self._channel = ended, channel
         self._guard = (os.getpid(), threading.RLock())
+        self._turns = Turns()
         self._listener: _Listener | None = None
 
     def wait(self, run_id: str, *, timeout: float | None) -> bool:
         """Return True once the run has ended, False when ``timeout`` seconds were not enough; raises ``RedisError``."""
         deadline = None if timeout is None else clock.monotonic_ns() + int(timeout * 1e9)
-        if self._ended([run_id])[0]:
-            return True
         waiter = _Waiter(run_id, self._channel(run_id))
+        with self._turns.if_free() as free:
+            if free:
+                waiter.looked = True
+                if self._ended([run_id])[0]:
+                    return True
         listener = self._listen_for(waiter)
         try:
-            listener.ring()
+            listener.ring(self._turns)
             left = None if deadline is None else max(0.0, (deadline - clock.monotonic_ns()) / 1e9)
             if not waiter.event.wait(left):
-                return False
+                return not waiter.looked and self._ended([run_id])[0]
         finally:
             listener.forget(waiter)
         if waiter.error is not None:
@@ -82,7 +87,7 @@ class Endings:
         listener = self._listener
         if listener is not None and listener.pid == os.getpid():
             with contextlib.suppress(RedisError):  # then it ends by itself
-                listener.dismiss()
+                listener.dismiss(self._turns)
 
     def _listen_for(self, waiter: _Waiter) -> _Listener:
         # A forked process has its parent's listener without its thread, and a lock that may be held for ever.
@@ -91,15 +96,10 @@ class Endings:
         with self._guard[1]:
             # One of real threads can't wake greenlets: gevent or eventlet may have come since it was made.
             listener = self._listener
-            if listener is None or listener.kind is not _kind_of_threads() or not listener.add(waiter):
+            if listener is None or listener.kind is not kind_of_threads() or not listener.add(waiter):
                 listener = self._listener = self._make()
                 listener.add(waiter)
             return listener
-
-
-def _kind_of_threads() -> object:
-    # gevent and eventlet put their own in its place.
-    return _thread.allocate_lock
 
 
 class _Listener:
@@ -108,10 +108,11 @@ class _Listener:
     def __init__(
         self, pool: Any, ended: Callable[[Sequence[str]], list[bool]], ring: Callable[[str], None], bell: str
     ) -> None:
-        self.pid, self.kind = os.getpid(), _kind_of_threads()
+        self.pid, self.kind = os.getpid(), kind_of_threads()
         self._pool, self._ended, self._ring, self._bell = pool, ended, ring, bell
         self._lock = threading.RLock()
         self._waiters: dict[str, list[_Waiter]] = {}  # by channel
+        self._rung = False  # and not heard yet
         self._until: int | None = None  # when it ends, while nobody waits
         self._over = False
         self._thread: threading.Thread | None = None
@@ -137,9 +138,21 @@ class _Listener:
                 raise
         return True
 
-    def ring(self) -> None:
-        """Have the thread look for what is new; one that does not listen yet looks when it begins to."""
-        self._ring(self._bell)
+    def ring(self, turns: Turns) -> None:
+        """Have the thread look for what is new; one that does not listen yet looks when it begins to.
+
+        A bell that was rung is not rung again before it was heard.
+        """
+        with self._lock:
+            if self._rung:
+                return
+            self._rung = True
+        try:
+            with turns.turn():
+                self._ring(self._bell)
+        except BaseException:
+            self._rung = False
+            raise
 
     def forget(self, waiter: _Waiter) -> None:
         """A wait is over."""
@@ -152,13 +165,13 @@ class _Listener:
             if not self._waiters and self._until is None:
                 self._until = clock.monotonic_ns() + int(_LINGER * 1e9)
 
-    def dismiss(self) -> None:
+    def dismiss(self, turns: Turns) -> None:
         """End soon, if nobody waits."""
         with self._lock:
             if self._waiters:
                 return
             self._until = 0
-        self.ring()
+        self.ring(turns)
 
     def _run(self) -> None:
         with self._lock:
@@ -197,6 +210,7 @@ class _Listener:
     def _subscribe(self) -> None:
         """Hear what is waited for, and no more."""
         with self._lock:
+            self._rung = False
             wanted = {self._bell, *self._waiters}
         if self._connection is None:
             # The protocol in which what is published comes like any other answer.
@@ -248,8 +262,14 @@ class _Listener:
         for start in range(0, len(names), _SLICE):
             part = names[start : start + _SLICE]
             for channel, ended in zip(part, self._ended([runs[name] for name in part]), strict=True):
-                if ended:
-                    self._wake(channel)
+                self._note(channel, ended=ended)
+
+    def _note(self, channel: str, *, ended: bool) -> None:
+        with self._lock:
+            for waiter in self._waiters.get(channel, ()):
+                waiter.looked = True
+        if ended:
+            self._wake(channel)
 
     def _wake(self, channel: str, error: RedisError | None = None) -> None:
         with self._lock:

@@ -141,7 +141,7 @@ def _duration(name: str, value: object) -> timedelta:
         length = seconds(value, name=name)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    if length > timedelta.max.total_seconds():
+    if isinstance(value, (int, float)) and value > timedelta.max.total_seconds():
         raise _refuse(name, f"at most {timedelta.max.days} days", value)
     duration = timedelta(seconds=length)
     if duration <= timedelta(0):

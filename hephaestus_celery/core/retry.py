@@ -9,7 +9,9 @@ from typing import Literal, get_args
 from hephaestus_celery.core.wording import shown
 
 LONGEST = 1e15
-"""Seconds; no duration is longer (and NaN is none)."""
+"""Seconds; no number is a longer duration (and NaN is none)."""
+FOREVER = 6e9
+"""Seconds, 190 years: what is longer is taken for this. Stores count microseconds, exactly up to the year 2255."""
 Backoff = Literal["exponential", "linear", "constant"]
 
 
@@ -54,12 +56,15 @@ class RetryPolicy:
 
 
 def seconds(value: object, *, name: str) -> float:
-    """A duration given in seconds or as a timedelta, in seconds; ``ValueError`` naming ``name`` for anything else."""
+    """A duration given in seconds or as a timedelta, in seconds; ``ValueError`` naming ``name`` for anything else.
+
+    One of more than 190 years, as ``timedelta.max`` where somebody means for ever, is as long as that.
+    """
     if isinstance(value, timedelta):
-        return value.total_seconds()
+        return min(value.total_seconds(), FOREVER)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -LONGEST < value < LONGEST:
         raise ValueError(f"{name} must be seconds or a timedelta, not {shown(value)}")
-    return float(value)
+    return min(float(value), FOREVER)
 
 
 DEFAULT_RETRY = RetryPolicy()

@@ -88,6 +88,15 @@ def start(stage, workflow, value=1, **options):
     return stage.hephaestus.start_instance(workflow, {"value": value}, id="x1", **options)
 
 
+def test_limits_and_waits_may_be_the_longest_that_there_are(stage):
+    handle = start(stage, flows.ForEver)
+    eventually(lambda: handle.get().waiting_steps == {flows.Unending, flows.Wait}, what="it waits")
+    handle.resume("done")
+    eventually(lambda: flows.Unending in handle.get().completed_steps, what="the event is applied")
+    assert handle.get().status == "waiting"
+    handle.cancel()
+
+
 def test_a_linear_workflow_gives_exactly_this_trace(stage):
     handle = start(stage, flows.Linear)
     handle.wait(30)

@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from defining import define, sound
 
-from hephaestus_celery import Done, Hephaestus, MemoryStorage, Ok, Settings, Step
+from hephaestus_celery import Done, Hephaestus, LocalRunner, MemoryStorage, Ok, Settings, Step
 from hephaestus_celery.storage.redis import RedisStorage
 
 
@@ -31,6 +31,18 @@ def test_there_is_one_lease_whoever_was_told_it(kind, redis_url, namespace):
         assert hephaestus.settings.lease == timedelta(seconds=7)
     with Hephaestus(storage=storage()) as hephaestus:
         assert hephaestus.settings == Settings()
+
+
+@pytest.mark.parametrize("name", ["lease", "dispatch_timeout", "retention"])
+@pytest.mark.parametrize("by", ["setting", "hand"])
+def test_a_duration_may_be_the_longest_that_there_is(name, by, redis_url, namespace):
+    given = {name: timedelta.max}
+    app = Celery("for-ever", broker="memory://", set_as_current=False)
+    app.conf.update({f"hephaestus_{name}": timedelta.max} if by == "setting" else {})
+    storage = RedisStorage(redis_url, namespace=namespace, **(given if by == "hand" else {}))
+    flow = define(**sound(name="shop.forever"))
+    with Hephaestus(app, storage=storage, runner=LocalRunner) as hephaestus:
+        assert hephaestus.start_instance(flow, id="a1").wait(20).status == "completed"
 
 
 def test_a_step_that_outlasts_the_lease_of_a_storage_given_by_hand_is_executed_once(redis_url, namespace):

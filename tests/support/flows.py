@@ -72,6 +72,39 @@ class Diamond(Workflow):
     transitions = {(A, "done"): [B, C], (B, "done"): D, (C, "done"): D, (D, "done"): Done}
 
 
+class Unlimited(Recorded):
+    """For which somebody has set the longest limits that there are."""
+
+    time_limit = timedelta.max
+    retry = RetryPolicy(base=0.05, max_backoff=timedelta.max, jitter=False)
+
+    def answer(self, instance, config, context):
+        if instance.step_states[self.key].attempt == 1:
+            raise RuntimeError("not yet")
+        return Ok("done")
+
+
+class Unending(Recorded):
+    """Waits for an event, and for its timeout as long as can be said."""
+
+    events = ("done", "timeout")
+
+    def answer(self, instance, config, context):
+        return Async(timeout=timedelta.max)
+
+
+class ForEver(Workflow):
+    name = "for_ever"
+    unique = Unique("forever")
+    initial_step = Unlimited
+    transitions = {
+        (Unlimited, "done"): [Unending, (Wait, {"duration": timedelta.max})],
+        (Unending, "done"): Done,
+        (Unending, "timeout"): Done,
+        (Wait, "timeout"): Done,
+    }
+
+
 BRANCHES = [type(f"Branch{number}", (Recorded,), {}) for number in range(8)]
 
 

@@ -17,6 +17,7 @@ from hephaestus_celery.core.builtin import Done
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.engine import Settlement
 from hephaestus_celery.core.lifecycle import Status, StepStatus
+from hephaestus_celery.core.retry import FOREVER
 from hephaestus_celery.core.run import StepState, Verdict
 from hephaestus_celery.core.wording import shown
 from hephaestus_celery.exceptions import AlreadyRunningError, DataError, InstanceNotFoundError, StorageError
@@ -873,4 +874,4 @@ def _gone(run_id: str) -> InstanceNotFoundError:
 
 
 def _microseconds(duration: timedelta) -> int:
-    return duration // timedelta(microseconds=1)
+    return min(duration, timedelta(seconds=FOREVER)) // timedelta(microseconds=1)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from hephaestus_celery import RetryPolicy
-from hephaestus_celery.core.retry import DEFAULT_RETRY, seconds
+from hephaestus_celery.core.retry import DEFAULT_RETRY, FOREVER, seconds
 
 
 def rests(**arguments):
@@ -98,3 +98,8 @@ def test_a_duration_that_is_none_is_refused(name, value):
 @pytest.mark.parametrize(("value", "expected"), [(2, 2.0), (0.5, 0.5), (timedelta(minutes=1), 60.0)])
 def test_a_duration_is_read_as_seconds(value, expected):
     assert seconds(value, name="x") == expected
+
+
+@pytest.mark.parametrize("value", [timedelta.max, 7e9, 9.9e14])
+def test_what_is_longer_than_stores_count_is_taken_for_190_years(value):
+    assert seconds(value, name="x") == FOREVER

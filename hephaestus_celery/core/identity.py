@@ -13,7 +13,7 @@ from hephaestus_celery.core.wording import named, shown
 Scope = Literal["workflow", "version", "global", "none"]
 
 LONGEST_VALUE = 200
-"""Characters of the value of an instance id."""
+"""Characters of the value of an instance id, and of its key."""
 VALUE_RULE = f"1 to {LONGEST_VALUE} printable characters without white space, | or ::"
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -27,7 +27,8 @@ class Unique:
 
     The id of an instance is ``key::value``. At most one active run exists per id within ``scope``: per workflow (all
     its versions), per ``version``, over all workflows (``global``), or without limit (``none``, where every start gets
-    an id of its own). Raises ``ValueError`` for a key that is not ``[a-z0-9][a-z0-9_-]*`` in full, or an unknown scope.
+    an id of its own). Raises ``ValueError`` for a key that is not ``[a-z0-9][a-z0-9_-]*`` in full, or has more than 200
+    characters, or an unknown scope.
     """
 
     key: str
@@ -37,6 +38,8 @@ class Unique:
         key: object = self.key
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             raise ValueError(f"the key of Unique must match [a-z0-9][a-z0-9_-]* in full, not {shown(key)}")
+        if len(key) > LONGEST_VALUE:
+            raise ValueError(f"the key of Unique has at most {LONGEST_VALUE} characters, not {len(key)}: {shown(key)}")
         if self.scope not in get_args(Scope):
             raise ValueError(
                 f"the scope of Unique must be one of {', '.join(get_args(Scope))}, not {shown(self.scope)}"

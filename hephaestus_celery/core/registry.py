@@ -74,7 +74,7 @@ class WorkflowRegistry:
         """Register a workflow; defining it anew in the same place (a reload, a notebook) replaces it.
 
         One whose class was defined in a function makes way as well: it may be gone already. Raises ``DefinitionError``
-        when a class from another place has the same name and version.
+        when a class from another place has the same name and version, or tasks of the same names.
         """
         key = (workflow.name, workflow.version)
         with self._lock:
@@ -84,10 +84,29 @@ class WorkflowRegistry:
                     place_of(workflow),
                     [f"{place_of(holder)} has the name {workflow.name!r} in version {workflow.version} already"],
                 )
+            doubled = self._doubled(workflow)
+            if doubled:
+                raise DefinitionError(place_of(workflow), doubled)
             self._workflows[key] = workflow
             listeners = tuple(self._listeners)
         for listener in listeners:
             listener(workflow)
+
+    def _doubled(self, workflow: WorkflowClass) -> list[str]:
+        # A step's task is named `<name of the workflow>.<key>`. Where a key has a dot, that of a step of another workflow
+        # may be the same: the messages of one would go to the other.
+        problems: list[str] = []
+        for other in self._workflows.values():
+            longer, shorter = (workflow, other) if len(workflow.name) > len(other.name) else (other, workflow)
+            if longer.name.startswith(f"{shorter.name}.") and "<locals>" not in place_of(other):
+                rest = longer.name.removeprefix(f"{shorter.name}.")
+                both = _keys(shorter) & {f"{rest}.{key}" for key in _keys(longer)}
+                problems.extend(
+                    f"the task of one of its steps would be named {shorter.name}.{key}, as that of a step of "
+                    f"{place_of(other)} is; give the step another key, or the workflow another name"
+                    for key in sorted(both)
+                )
+        return problems
 
     def discard(self, workflow: WorkflowClass) -> None:
         """Forget a workflow; used when an umbrella gives it another version number."""
@@ -223,6 +242,10 @@ class RuntimeRegistry:
                     f"{asking} finds several Hephaestus in this process ({names}); say which one it "
                     f"belongs to with the class attribute `hephaestus`, close the others, or enter one: with Hephaestus():"
                 )
+
+
+def _keys(workflow: WorkflowClass) -> set[str]:
+    return {source.key for source, _ in workflow.graph.table}
 
 
 def _without_last(runtimes: Sequence[Runtime], runtime: Runtime) -> list[Runtime]:

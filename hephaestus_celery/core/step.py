@@ -24,6 +24,9 @@ StepConfig = Mapping[str, Any] | None
 LONGEST_KEY, LONGEST_EVENT = 200, 100
 """Characters that the key of a step, and the name of an event, may have."""
 
+LONGEST_QUEUE, HIGHEST_PRIORITY = 255, 255
+"""What a broker's protocol has room for."""
+
 _NAME = re.compile(r"[^\s|\x00-\x1f\x7f]+")
 _SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -253,9 +256,16 @@ def _check_options(step: type[Step]) -> list[str]:
         except ValueError as error:
             problems.append(f"step {step.__name__}: {error}")
     queue: object = step.queue
-    if queue is not None and not (isinstance(queue, str) and queue):
-        problems.append(f"step {step.__name__}: queue must be the name of a queue or None, not {shown(queue)}")
+    if queue is not None and not (isinstance(queue, str) and 0 < len(queue) <= LONGEST_QUEUE and queue.isprintable()):
+        problems.append(
+            f"step {step.__name__}: queue must be the name of a queue (1 to {LONGEST_QUEUE} printable characters) or None, "
+            f"not {shown(queue)}"
+        )
     priority: object = step.priority
-    if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int)):
-        problems.append(f"step {step.__name__}: priority must be an int or None, not {shown(priority)}")
+    if priority is not None and (
+        isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= HIGHEST_PRIORITY
+    ):
+        problems.append(
+            f"step {step.__name__}: priority must be an int from 0 to {HIGHEST_PRIORITY} or None, not {shown(priority)}"
+        )
     return problems

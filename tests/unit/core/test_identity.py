@@ -9,6 +9,7 @@ import pytest
 
 from hephaestus_celery import Unique
 from hephaestus_celery.core.identity import is_instance_id, is_run_id, new_run_id, shard, shard_of_run
+from hephaestus_celery.core.incoming import is_asked_for
 
 LOWER = "0190f0f0-0000-4000-8000-00000000000a"
 ALL_ONES = (1 << 58) - 1
@@ -36,6 +37,13 @@ def test_a_bad_key_is_refused(key):
     with pytest.raises(ValueError, match="must match") as refused:
         Unique(key)
     assert str(refused.value) == f"the key of Unique must match [a-z0-9][a-z0-9_-]* in full, not {key!r}"
+
+
+def test_a_key_leaves_room_for_the_value_in_an_id_that_is_asked_for():
+    longest = Unique("k" * 200, scope="none").instance_id("v" * 200, suffix="0123abcd")
+    assert is_asked_for(longest)
+    with pytest.raises(ValueError, match="the key of Unique has at most 200 characters, not 201"):
+        Unique("k" * 201)
 
 
 @pytest.mark.parametrize("key", [None, 5, b"orderid", ["orderid"]])

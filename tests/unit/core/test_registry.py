@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from defining import A, B, define, sound
+from defining import A, B, a_step, define, sound
 
 from hephaestus_celery import ConfigurationError, DefinitionError, Done, Hephaestus
 from hephaestus_celery.core.registry import WORKFLOWS, RuntimeRegistry, WorkflowRegistry
@@ -66,6 +66,26 @@ def test_a_name_held_by_a_class_from_elsewhere_is_refused(registry, flow):
     with pytest.raises(DefinitionError, match=r"Elsewhere has the name 'shop.orders' in version 2 already"):
         registry.add(define(**sound(name="shop.orders", version=2)))
     flow.__qualname__ = "Flow"
+
+
+@pytest.mark.parametrize("longer_first", [True, False])
+def test_two_steps_whose_tasks_would_have_one_name_are_refused(registry, longer_first):
+    dotted, plain = a_step("Dotted", "ok", key="eu.pay"), a_step("Plain", "ok", key="pay")
+    shorter = define(**sound(name="one.shop", initial_step=dotted, transitions={(dotted, "ok"): Done}))
+    # Not beside the other: it would be refused by the registry of the process.
+    longer = define(**sound(name="two.shop.eu", initial_step=plain, transitions={(plain, "ok"): Done}))
+    shorter.name, longer.name = "shop", "shop.eu"
+    first, second = (longer, shorter) if longer_first else (shorter, longer)
+    registry.add(first)
+    with pytest.raises(DefinitionError, match=r"would be named shop\.eu\.pay, as that of a step of defining\.Flow is"):
+        registry.add(second)
+    assert registry.all() == (first,)
+
+
+def test_names_that_begin_alike_are_no_matter(registry):
+    for name in ("shop", "shop.eu", "shop.euro", "shops"):
+        registry.add(define(**sound(name=name)))
+    assert len(registry.all()) == 4
 
 
 def test_a_class_of_a_function_makes_way_for_one_from_elsewhere(registry, flow):

@@ -118,17 +118,17 @@ def test_a_time_limit_is_seconds_or_a_timedelta(limit):
     assert is_fine(a_step("Fine", "ok", time_limit=limit))
 
 
-@pytest.mark.parametrize("queue", ["", 5, b"queue"])
+@pytest.mark.parametrize("queue", ["", 5, b"queue", "two\nlines", "\ud800", "q" * 256])
 def test_a_queue_that_is_no_name_is_a_problem(queue):
     assert problems_of_step(a_step("Odd", "ok", queue=queue)) == (
-        f"step Odd: queue must be the name of a queue or None, not {queue!r}",
+        f"step Odd: queue must be the name of a queue (1 to 255 printable characters) or None, not {shown(queue)}",
     )
 
 
-@pytest.mark.parametrize("priority", ["high", 1.5, True])
-def test_a_priority_that_is_no_int_is_a_problem(priority):
+@pytest.mark.parametrize("priority", ["high", 1.5, True, -1, 256, 2**70])
+def test_a_priority_that_no_broker_knows_is_a_problem(priority):
     assert problems_of_step(a_step("Odd", "ok", priority=priority)) == (
-        f"step Odd: priority must be an int or None, not {priority!r}",
+        f"step Odd: priority must be an int from 0 to 255 or None, not {priority!r}",
     )
 
 

@@ -734,6 +734,14 @@ def _outcome(
     instance = job.scene.instance
     story: Story = ()
     sent: list[Message] = []
+    if commitment.verdict is Verdict.STALE:
+        logger.warning(
+            "[%s] step %s: what attempt %d came to is not stored; it is not this worker's any more (its lease has run out, or "
+            "its time limit), or the run is gone (pruned, or lost with its server's data)",
+            instance.id,
+            job.scene.step.key,
+            job.claim.run.steps[job.scene.step.key].attempt,
+        )
     try:
         story = tell()
         sent = _messages(instance, commitment.dispatches)

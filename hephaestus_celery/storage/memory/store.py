@@ -71,7 +71,7 @@ _STEP = 500_000  # microseconds that a clock may differ before it counts as set
 class MemoryStorage:
     """The port over plain dictionaries and one lock; the transitions are the pure ones of :mod:`core.run`.
 
-    Runs are kept until the process ends or ``close()``. There is no message to lose and no reply, so operations are not
+    Runs are kept as long as the storage itself. There is no message to lose and no reply, so operations are not
     remembered; what comes due is kept as in Redis.
     """
 

@@ -30,3 +30,19 @@ def test_a_failure_that_can_not_be_committed_either_is_raised(make_driver, start
         driver.commit(job, executed)
     assert len(storage.asked) == 3
     driver.release(job)
+
+
+def test_an_answer_that_comes_too_late_is_told_in_the_log(make_driver, start, caplog):
+    driver = make_driver()
+    message = start(driver)
+    worker = Worker(hostname="h", task_id="t")
+    job = driver.claim(message.workflow, message.run_id, message.step, 1, worker=worker)
+    executed = driver.execute(job)
+    assert driver.lose(message.run_id, message.step, 1, reason="it was killed", worker=worker).label == "retrying"
+    caplog.clear()
+    driver.commit(job, executed).tell()
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.message.startswith(
+        "[orderid::a1] step a: what attempt 1 came to is not stored; it is not this worker's"
+    )

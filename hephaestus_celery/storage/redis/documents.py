@@ -30,6 +30,7 @@ from hephaestus_celery.storage.base import (
     Tick,
     written_by_newer,
 )
+from hephaestus_celery.storage.redis.packing import unpacked
 
 # json.dumps makes an encoder a call. What is no JSON, or no text that UTF-8 can carry, shows when it is written or sent.
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False, ensure_ascii=False).encode
@@ -74,15 +75,15 @@ def attempts(numbers: Mapping[str, int]) -> dict[str, object]:
     return {"most": whole(most), "attempts": {key: whole(number) for key, number in numbers.items() if number != most}}
 
 
-def read_run(fields: bytes, *, start: bytes, run_id: str = "") -> StoredRun:
+def read_run(fields: bytes, *, start: bytes, run_id: str) -> StoredRun:
     """A run from its hash, as scripts pack it: see ``packed`` in ``prelude.lua``.
 
     ``StorageError``, naming the ``run_id``, for one that is newer than this code.
     """
-    return _read_run(_unpacked(fields), start.decode(), run_id)
+    return _read_run(unpacked(fields, run_id), start.decode(), run_id)
 
 
-def _read_run(values: Sequence[str], start: str, run_id: str = "") -> StoredRun:
+def _read_run(values: Sequence[str], start: str, run_id: str) -> StoredRun:
     kinds: dict[str, dict[str, str]] = {"s": {}, "r": {}, "m": {}, "c": {}}
     core: dict[str, str] = {}
     for name, value in zip(values[::2], values[1::2], strict=True):
@@ -118,12 +119,12 @@ def _read_run(values: Sequence[str], start: str, run_id: str = "") -> StoredRun:
 def _check_schema(core: Mapping[str, str], run_id: str) -> None:
     schema = int(core.get("schema", "1"))
     if schema > SCHEMA:
-        raise written_by_newer(run_id or core.get("id", ""), schema)
+        raise written_by_newer(run_id, schema)
 
 
 def read_summary(fields: bytes, *, start: bytes, run_id: str) -> RunSummary:
     """A row of a listing; ``StorageError``, naming the ``run_id``, for a run that is newer than this code."""
-    texts = _unpacked(fields)
+    texts = unpacked(fields, run_id)
     found = dict(zip(texts[::2], texts[1::2], strict=True))
     _check_schema(found, run_id)
     finished = found.get("t1")
@@ -211,10 +212,10 @@ def read_resume(found: Mapping[str, Any]) -> PendingResume:
     return PendingResume(event=found["e"], source=found["s"], at=int(found["at"]), losses=found.get("n", 0))
 
 
-def read_claim(reply: bytes, *, step: str) -> Claim:
+def read_claim(reply: bytes, *, run_id: str, step: str) -> Claim:
     """A claim of a step that was given."""
-    *fields, start, data = _unpacked(reply)
-    run = _read_run(fields, start)
+    *fields, start, data = unpacked(reply, run_id)
+    run = _read_run(fields, start, run_id)
     found = cast("_Steps", run.steps).document(step)
     state = run.steps[step]
     return Claim(
@@ -230,7 +231,12 @@ def read_claim(reply: bytes, *, step: str) -> Claim:
 
 
 def read_commitment(
-    reply: Sequence[bytes], *, step: str, taken: Sequence[str] = (), states: Callable[[], Mapping[str, StepState]]
+    reply: Sequence[bytes],
+    *,
+    run_id: str,
+    step: str,
+    taken: Sequence[str] = (),
+    states: Callable[[], Mapping[str, StepState]],
 ) -> Commitment:
     """What a commit did; ``taken`` are the targets that it was to activate. What facts leave out: ``complete.lua``.
 
@@ -241,7 +247,7 @@ def read_commitment(
     start, rest = more or (b"", b"")
     verdict = Verdict(facts.get("v", Verdict.APPLIED))
     if verdict is Verdict.CONFLICT:
-        return Commitment(verdict=verdict, run=read_run(rest, start=start))
+        return Commitment(verdict=verdict, run=read_run(rest, start=start, run_id=run_id))
     if verdict is Verdict.STALE:
         return Commitment(verdict=verdict)
     ending: Mapping[str, Any] = json.loads(rest) if rest else {}
@@ -277,11 +283,11 @@ class Slice:
 
 
 def read_slice(
-    reply: Sequence[bytes], *, states: Callable[[], Mapping[str, StepState]]
+    reply: Sequence[bytes], *, run_id: str, states: Callable[[], Mapping[str, StepState]]
 ) -> tuple[Commitment, Slice | None]:
     """What the settling of a slice has come to: see ``settle.lua``."""
     facts = json.loads(reply[0])
-    commitment = read_commitment(reply, step="", states=states)
+    commitment = read_commitment(reply, run_id=run_id, step="", states=states)
     if commitment.verdict is not Verdict.APPLIED:
         return commitment, None
     place = Slice(position=facts["position"], settled=facts["settled"], left=facts["left"])
@@ -397,14 +403,3 @@ def read_entry(line: bytes) -> StoredEntry:
 
 def _number(text: str | None) -> int | None:
     return int(text) if text else None
-
-
-def _unpacked(packed: bytes) -> list[str]:
-    head, _, body = packed.partition(b"\n")
-    texts: list[str] = []
-    start = 0
-    for length in head.partition(b" ")[2].split(b","):
-        end = start + int(length or 0)
-        texts.append(body[start:end].decode())
-        start = end
-    return texts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any, TypeGuard
@@ -11,6 +10,7 @@ from typing import Any, TypeGuard
 from redis.exceptions import NoScriptError
 
 from hephaestus_celery.storage.redis.connections import Connections
+from hephaestus_celery.storage.redis.packing import is_of
 
 NAMES = (
     *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
@@ -59,15 +59,6 @@ def _is_list(reply: Any) -> TypeGuard[list[Any]]:
     return type(reply) is list
 
 
-def _is_of(run_id: str, reply: Any) -> bool:
-    """Whether a run that comes packed, alone or as the last part of an answer, is this one."""
-    packed: Any = reply[-1] if _is_list(reply) and reply else reply
-    named = type(packed) is bytes and _PACKED.match(packed)
-    return not named or named[1] == run_id.encode()
-
-
-_PACKED = re.compile(rb"([0-9a-f]{8}-[0-9a-f-]{27}) [0-9,]*\n")
-
 _FORMS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("schedule", "unschedule", "resign", "report", "redirect", "stage"), is_number),
     **dict.fromkeys(("create", "claim"), _is_word_or_texts),
@@ -77,6 +68,8 @@ _FORMS: Mapping[str, Callable[[Any], bool]] = {
     "list": _is_page,
 }
 """What each script answers with, if not with ``late``; those that are not named, with a list of texts."""
+_PACKED = {"claim", "load", "complete", "cancel"}
+"""Those that give a run, packed; what others give last may be data, and look like anything."""
 
 
 class Scripts:
@@ -102,9 +95,10 @@ class Scripts:
         With ``run_id`` a run that is given with the answer must be that one.
         """
         form = _FORMS.get(name, is_texts)
+        packed = run_id if name in _PACKED else None
 
         def fits(reply: Any) -> bool:
-            return (form(reply) and (run_id is None or _is_of(run_id, reply))) or reply == b"late"
+            return (form(reply) and (packed is None or is_of(packed, reply))) or reply == b"late"
 
         try:
             return connections.call("EVALSHA", self._hashes[name], len(keys), *keys, *args, fits=fits)

@@ -56,6 +56,7 @@ from hephaestus_celery.storage.redis.connection import connect
 from hephaestus_celery.storage.redis.connections import MOST, Connections
 from hephaestus_celery.storage.redis.endings import Endings
 from hephaestus_celery.storage.redis.keys import Keys, indexes
+from hephaestus_celery.storage.redis.packing import reading
 from hephaestus_celery.storage.redis.refusals import explain, is_transient, was_not_done
 from hephaestus_celery.storage.redis.scripts import Scripts, is_number, is_texts, is_values
 from hephaestus_celery.storage.redis.seat import Seat
@@ -247,10 +248,11 @@ class RedisStorage:
             ),
             *request.predecessors[:_MOST_CARRIED],
         )
-        if isinstance(reply, list):
-            reason, detail = cast("list[bytes]", reply)
-            return Refusal(reason=Refused(reason.decode()), detail=detail.decode())
-        return documents.read_claim(reply, step=request.step)
+        with reading(request.run_id):
+            if isinstance(reply, list):
+                reason, detail = cast("list[bytes]", reply)
+                return Refusal(reason=Refused(reason.decode()), detail=detail.decode())
+            return documents.read_claim(reply, run_id=request.run_id, step=request.step)
 
     def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
         match commit:
@@ -274,7 +276,10 @@ class RedisStorage:
                     commit.entry,
                     commit.failure,
                 )
-        return documents.read_commitment(reply, step=commit.step, states=lambda: self._scan_states(commit.run_id))
+        with reading(commit.run_id):
+            return documents.read_commitment(
+                reply, run_id=commit.run_id, step=commit.step, states=lambda: self._scan_states(commit.run_id)
+            )
 
     def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
         by_prefix: dict[str, list[int]] = {}
@@ -471,7 +476,8 @@ class RedisStorage:
             raise written_by_newer(run_id, int(reply[1]))
         if reply[0] == b"stale":
             return None
-        run = documents.read_run(reply[3], start=reply[2])
+        with reading(run_id):
+            run = documents.read_run(reply[3], start=reply[2], run_id=run_id)
         if run.lacks_steps:
             run = replace(run, steps=self.read_states(run_id), lacks_steps=False)  # they don't move any more
         return documents.read_cancellation(reply, run=run)
@@ -492,7 +498,8 @@ class RedisStorage:
 
     def _load(self, run_id: str, steps: Sequence[str]) -> StoredRun | None:
         reply = self._call("load", run_id, documents.parameters(run_id=run_id), *steps[:_MOST_CARRIED])
-        return documents.read_run(reply[1], start=reply[0], run_id=run_id) if reply else None
+        with reading(run_id):
+            return documents.read_run(reply[1], start=reply[0], run_id=run_id) if reply else None
 
     def read_initial(self, run_id: str) -> str:
         [text] = self._fields(run_id, ["i"])
@@ -526,7 +533,8 @@ class RedisStorage:
             if reply is None:
                 raise _gone(run_id)
             position += len(reply)
-            found.update((step, text.decode()) for step, text in zip(asked, reply, strict=False) if text)
+            with reading(run_id):
+                found.update((step, text.decode()) for step, text in zip(asked, reply, strict=False) if text)
         if kind is DataKind.CONFIG:
             return {step: documents.read_config(text) for step, text in found.items()}
         return found
@@ -540,8 +548,9 @@ class RedisStorage:
                 following, page = self._connections.call(
                     "HSCAN", key, cursor, "MATCH", "s:*", "COUNT", _MOST_NAMES, fits=_is_scan
                 )
-            names = (name.decode()[2:] for name in page[::2])
-            texts.update(zip(names, (text.decode() for text in page[1::2]), strict=True))
+            with reading(run_id):
+                names = (name.decode()[2:] for name in page[::2])
+                texts.update(zip(names, (text.decode() for text in page[1::2]), strict=True))
             cursor = following.decode()
             if cursor == "0":
                 return documents.read_states(texts)
@@ -553,7 +562,8 @@ class RedisStorage:
     def _fields(self, run_id: str, names: Sequence[str]) -> list[str | None]:
         with self._reached():
             values = self._connections.call("HMGET", self.keys.of_run(run_id).run, *names, fits=is_values)
-        return [None if value is None else value.decode() for value in values]
+        with reading(run_id):
+            return [None if value is None else value.decode() for value in values]
 
     def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
         prefix = self.keys.of_instance(instance_id)
@@ -568,7 +578,8 @@ class RedisStorage:
             with self._reached():
                 key, start = self.keys.of_run(run_id).history, len(found)
                 lines = self._connections.call("LRANGE", key, start, start + _PAGE - 1, fits=is_texts)
-            found.extend(documents.read_entry(line) for line in lines)
+            with reading(run_id):
+                found.extend(documents.read_entry(line) for line in lines)
             if len(lines) < _PAGE:
                 return found
 
@@ -651,7 +662,8 @@ class RedisStorage:
                 *(parcel.text for parcel in parcels.values()),
                 lists=lists,
             )
-            return documents.read_slice(reply, states=lambda: self._scan_states(edges.run_id))
+            with reading(edges.run_id):
+                return documents.read_slice(reply, run_id=edges.run_id, states=lambda: self._scan_states(edges.run_id))
 
         return ask
 
@@ -689,12 +701,14 @@ class RedisStorage:
             *(parcel.text for parcel in commit.parcels.values()),
             lists=lists,
         )
-        return documents.read_commitment(
-            reply,
-            step=commit.step,
-            taken=commit.settlement.taken,
-            states=lambda: self._scan_states(commit.run_id),
-        )
+        with reading(commit.run_id):
+            return documents.read_commitment(
+                reply,
+                run_id=commit.run_id,
+                step=commit.step,
+                taken=commit.settlement.taken,
+                states=lambda: self._scan_states(commit.run_id),
+            )
 
     def _retry(self, commit: Retry) -> list[bytes]:
         return self._call(
@@ -749,10 +763,7 @@ class RedisStorage:
                 ),
             )
             position, more = reply[0].decode() or None, reply[1] == b"more"
-            found.extend(
-                (row[0].decode(), documents.read_summary(row[2], start=row[1], run_id=row[0].decode()))
-                for row in reply[2:]
-            )
+            found.extend(_read_row(row) for row in reply[2:])
             if len(found) == query.limit:
                 # The page is full, but the script may have stopped to look before it knew whether another one follows.
                 next_cursor = next_cursor or position
@@ -837,6 +848,12 @@ def _unsent() -> Generator[None, None, None]:
     except RedisError as error:
         vars(error)["sent"] = 0
         raise
+
+
+def _read_row(row: Sequence[bytes]) -> tuple[str, RunSummary]:
+    run_id = row[0].decode(errors="replace")
+    with reading(run_id):
+        return run_id, documents.read_summary(row[2], start=row[1], run_id=run_id)
 
 
 def _is_scan(reply: Any) -> bool:

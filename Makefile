@@ -50,12 +50,15 @@ pins: $(STAMP)  ## Write down anew which releases the images of Dockerfile insta
 	$(PIN) pyproject.toml --extra demo --output-file deploy/docker/requirements.txt
 	echo flower | $(PIN) - --constraint deploy/docker/requirements.txt --output-file deploy/docker/flower.txt
 
-# Tests with workers of their own need the machine for themselves; all others are spread over three processes.
-ALONE := tests/acceptance tests/chaos tests/docker
-TOGETHER := $(filter-out $(ALONE) tests/support tests/conftest.py tests/__pycache__,$(wildcard tests/*))
+# Chaos and containers need the machine for themselves. Tests with workers of their own wait most of the time: two at once.
+# All others are spread over three processes.
+ALONE := tests/chaos tests/docker
+WORKERS := tests/acceptance
+TOGETHER := $(filter-out $(ALONE) $(WORKERS) tests/support tests/conftest.py tests/__pycache__,$(wildcard tests/*))
 
 ci: check  ## All that CI does
 	$(MAKE) test OPTIONS="-n 3 --dist loadfile --cov --cov-report= $(TOGETHER)"
+	$(MAKE) test OPTIONS="-n 2 --dist loadfile --cov --cov-append --cov-report= $(WORKERS)"
 	$(MAKE) test OPTIONS="--cov --cov-append --cov-report=term:skip-covered $(ALONE)"
 	$(MAKE) build
 

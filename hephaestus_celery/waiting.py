@@ -9,6 +9,7 @@ from hephaestus_celery.core.builtin import Done
 from hephaestus_celery.core.delivery import MOST_KEPT, MOST_KEYS
 from hephaestus_celery.core.instance import Instance
 from hephaestus_celery.core.lifecycle import Status, StepStatus
+from hephaestus_celery.core.run import StepState
 from hephaestus_celery.core.wording import listed
 from hephaestus_celery.storage.base import Delivered, DeliveryReport
 
@@ -165,6 +166,12 @@ def whereabouts(instance: Instance) -> str:
     parts = [
         f"{status}: {listed(keys)}"
         for status in ("active", "waiting")
-        if (keys := [key for key, state in instance.step_states.items() if state.status == status])
+        if (keys := [_called(key, state) for key, state in instance.step_states.items() if state.status == status])
     ]
     return "; ".join(parts) or "nothing active or waiting"
+
+
+def _called(key: str, state: StepState) -> str:
+    if not state.resting:
+        return key
+    return f"{key} (rests before attempt {state.attempt} of {state.max_attempts})"

@@ -176,6 +176,27 @@ def test_waiting_too_long_says_where_the_run_stands(question):
         question.wait(0.01)
 
 
+class Stubborn(Step):
+    events = ("ok",)
+    retry = RetryPolicy(max_attempts=3, base=60, jitter=False)
+
+    def execute(self, instance, config, context):
+        raise ConnectionError
+
+
+class Trying(Workflow):
+    unique = Unique("trying")
+    initial_step = Stubborn
+    transitions = {(Stubborn, "ok"): Done}
+
+
+def test_waiting_for_a_step_between_its_attempts_says_so(hephaestus):
+    handle = Trying.start("a1")
+    eventually(handle.history, what="an attempt that failed")
+    with pytest.raises(WaitTimeoutError, match=r"still running .*\(active: stubborn \(rests before attempt 2 of 3\)\)"):
+        handle.wait(0.01)
+
+
 def test_waiting_for_a_run_that_no_worker_takes_says_what_to_look_at():
     with (
         Hephaestus(Celery("nobody", broker="memory://", set_as_current=False), storage=MemoryStorage()),

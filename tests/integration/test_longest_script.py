@@ -209,6 +209,23 @@ def test_what_is_due_of_thousands(longest):
     assert longest(due, fanned) == {}
 
 
+def test_lost_messages_of_runs_that_carry_much(longest, server):
+    """A hundred that come due at once: what is handed over, and kept until it is known to have arrived, stays small."""
+
+    def prepare(stand):
+        return [
+            stand.start(instance_id=f"order::{number}", header=json.dumps({"telemetry": "x" * 200_000}))
+            for number in range(100)
+        ]
+
+    def lost(runs, storage):
+        server.zadd(f"{storage.keys.partition(0)}due", {f"{run.id}|a": 1 for run in runs})
+        tick = storage.tick(0, owner="me", worker="w", seize=True)
+        assert {entry.run_id for entry in tick.entries} == {run.id for run in runs}
+
+    assert longest(lost, prepare) == {}
+
+
 def test_a_listing_moves_no_results(server, private_server, namespace, drive):
     storage = RedisStorage(private_server.url, namespace=namespace)
     stand = drive(storage)

@@ -366,13 +366,16 @@ local function send_again(key, step, at, reason)
   return sequence
 end
 
--- What its teller is to know of a rescue that cost no attempt; the rest of the run may be large.
+-- What its teller is to know of a rescue that cost no attempt; the rest of the run may be large. Where the caller's telemetry is
+-- so much that a hundred of them would be too large, the header is left out, and the teller reads the run.
+local MOST_OF_HEADER = 4096
 local function rescue(kind, key, step, sequence)
-  local core = redis.call('HMGET', run, 'name', 'version', 'h', 'st', 't0', 'mh')
+  local core = redis.call('HMGET', run, 'name', 'version', 'st', 't0', 'mh')
+  local brief = redis.call('HSTRLEN', run, 'h') <= MOST_OF_HEADER
   return {
     kind = kind, run = p.run_id, name = core[1], version = core[2], step = key, attempt = step.a, token = step.d,
-    seq = sequence, header = core[3], status = core[4], started = core[5], start = read_start(), state = cjson.encode(step),
-    headers = core[6] or nil,
+    seq = sequence, header = brief and redis.call('HGET', run, 'h') or nil, status = core[3], started = core[4],
+    start = read_start(), state = cjson.encode(step), headers = core[5] or nil,
   }
 end
 

@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -75,6 +76,10 @@ logger = logging.getLogger("hephaestus_celery")
 STRAY_SECONDS = 0.5
 """How long an attempt that was interrupted within its time waits for who has done so to tell the store."""
 
+
+MOST_STRAYS = 3
+"""Times that one attempt runs again, or one route is asked again, after it was interrupted by what was meant for another:
+what interrupts it each time is its own, or comes so often that it could go on for ever."""
 
 MOST_ROWS = 100_000
 """Rows of settlements that a process remembers: 20 to 30 MB."""
@@ -215,9 +220,9 @@ class Driver:
     def execute(self, job: Job) -> Executed:
         """Run the step of a job to its end; a delivered event is an answer already. Never raises.
 
-        Where it was interrupted by what was meant for another attempt, it is run again.
+        Where it was interrupted by what was meant for another attempt, it is run again: :data:`MOST_STRAYS` times.
         """
-        while True:
+        for strays in count():
             began = clock.monotonic_ns()
             try:
                 answer = self._answer(job, began)
@@ -225,10 +230,12 @@ class Driver:
                 answer = self._failed(job, error)
             duration = max(0, clock.monotonic_ns() - began)
             try:
-                if not isinstance(answer, Failed) or not self._is_stray(job, answer.reason):
+                strayed = isinstance(answer, Failed) and strays < MOST_STRAYS and self._is_stray(job, answer.reason)
+                if not strayed:
                     return Executed(answer=answer, duration=duration)
             except job.worker.exits:
                 pass  # and once more
+        raise AssertionError  # there is no end of numbers
 
     def _answer(self, job: Job, began: int) -> Answer:
         if job.claim.resume is not None:
@@ -324,11 +331,13 @@ class Driver:
     def _complete(self, job: Job, answer: Completed, duration: int) -> Outcome:
         scene, ticked = job.scene, clock.monotonic_ns()
         run = job.claim.run
+        strays = 0
         while True:
             try:
                 targets, settled = self._targets(job, answer, run)
             except BaseException as error:  # noqa: BLE001 - a route is the user's code; its failure is the step's
-                if self._is_stray(job, error):
+                if strays < MOST_STRAYS and self._is_stray(job, error):
+                    strays += 1
                     continue
                 return self._fail(job, self._failed(job, error), duration)
             if (scene.step, answer.event) in scene.instance.workflow.graph.dynamic:

@@ -9,8 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
+from hephaestus_celery.core.commands import DispatchStep
+from hephaestus_celery.core.engine import Settlement
+from hephaestus_celery.core.lifecycle import StepStatus
 from hephaestus_celery.exceptions import DataError, StorageError
-from hephaestus_celery.storage.base import Lease
+from hephaestus_celery.storage.base import Lease, Parcel, Query, Sent
+from hephaestus_celery.storage.redis.settling import Edges
 
 RAW = {
     "NaN": "NaN",
@@ -133,6 +137,137 @@ def test_a_script_is_done_whole_or_changes_nothing_whatever_it_is_given(stand, c
             run.load()
             run.history()
             assert run.cancel() or run.load().status.final
+
+
+def nested(value, path=()):
+    """The places inside the lists and objects of a value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*path, key)
+        yield from nested(item, (*path, key))
+
+
+def changed(data, parameters):
+    """The parameters with something else in one of the places inside of them."""
+    found = json.loads(parameters)
+    path = data.draw(st.sampled_from([path for path in nested(found) if len(path) > 1]), label="place")
+    place = found
+    for key in path[:-1]:
+        place = place[key]
+    how = data.draw(st.sampled_from(["replace", "remove", "add", "rename"]), label="how")
+    if how == "replace":
+        place[path[-1]] = MARK
+    elif how == "remove":
+        del place[path[-1]]
+    elif isinstance(place, dict):
+        place[data.draw(st.sampled_from(["", "a|b", "a\x1fb", "7", "x"]))] = (
+            MARK if how == "add" else place.pop(path[-1])
+        )
+    else:
+        place.insert(path[-1], MARK)
+    raw = data.draw(st.sampled_from([*RAW.values(), '"c"', '"x"', "7", "0", "65536"]), label="value")
+    return json.dumps(found).replace(json.dumps(MARK), raw)
+
+
+MARK = "what stands here"
+NESTED = ["create", "claim", "complete", "suspend", "renew", "deliver", "resend", "redirect", "settle", "list"]
+
+
+def nesting(stand, script):
+    """A run for which a script is given values inside of others, of each sort that it knows, and the call."""
+    storage = stand.storage
+    parcels = {key: Parcel(list=f"{storage.keys.partition(0)}queue", text="{}") for key in ("a", "b", "c")}
+    edges = {("a", "ok"): ["b", ("c", {"n": 1})], ("a", "no"): ["e"], ("b", "ok"): ["d"], ("c", "ok"): ["d"]}
+    edges |= {("d", "ok"): ["done"], ("e", "ok"): ["d"]}
+    fields = {"tags": ("fast",), "lane": "0:one"}
+    if script == "create":
+        run = stand.prepare(edges, config='{"n":1}', parcel=parcels["a"], **fields)
+    else:
+        run = stand.start(edges, **fields)
+    if script in ("complete", "suspend", "renew", "settle"):
+        run.claim("a", fence="mine")
+    if script == "deliver":
+        run.wait_at("a")
+    sent = Sent(run_id=run.id, dispatch=DispatchStep("a", 1, 1), lane="9:two")
+    lanes = {"b": "0:one", "c": "9:two", "d": "0:one", "e": "0:one"}
+    attempts = {"b": 5, "c": 3, "d": 5, "e": 10**15, "done": 5}
+    calls = {
+        "create": lambda: storage.create(run.new),
+        "claim": lambda: run.claim("a", versions=(1, 2)),
+        "complete": lambda: run.complete("a", attempts=attempts, lanes=lanes, parcels=parcels),
+        "suspend": lambda: run.suspend("a", accepts={"go": "ok", "on": "no"}),
+        "renew": lambda: storage.renew([Lease(run_id=run.id, step=step, fence="mine") for step in ("a", "b")]),
+        "deliver": lambda: run.deliver("go"),
+        "resend": lambda: run.resend("a", lane="9:two"),
+        "redirect": lambda: storage.redirect([sent]),
+        "settle": lambda: storage._settling(wide(run), "op")("0", parcels),
+        "list": lambda: storage.list_runs(Query(tag="fast")),
+    }
+    if script == "settle":
+        settle(run, wide(run))
+    return run, calls[script]
+
+
+def wide(run):
+    """The edges of step a, as if they were too many for the script of its commit."""
+    whole = run.completion("a")
+    return Edges(
+        run_id=run.id,
+        source="a",
+        taken=whole.settlement.taken,
+        dead=whole.settlement.dead,
+        rows=whole.settlement.rows,
+        attempts=whole.attempts,
+        lanes={"b": "0:one", "c": "9:two"},
+        configs=whole.configs,
+    )
+
+
+def settle(run, edges):
+    """Commit step a, all but what follows it."""
+    laid = edges.lay_by(run.storage._call, fence="mine")
+    nothing = Settlement(taken=(), dead=(), rows={})
+    run.storage._completed(run.completion("a", settlement=nothing, attempts={}, configs={}), settling=laid)
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(data=st.data())
+@pytest.mark.parametrize("script", NESTED)
+def test_what_stands_inside_of_a_parameter_is_looked_at_before_anything_is_changed(
+    stand, client, namespace, script, data
+):
+    for key in list(client.scan_iter(f"{namespace}:*", count=1000)):
+        client.delete(key)
+    run, call = nesting(stand, script)
+    storage = stand.storage
+    name, keys, (prefix, parameters, *rest) = call_of(storage, call)
+    if script == "deliver":
+        parameters = json.dumps({**json.loads(parameters), "among": ["b", "a"]})
+    before = dumped(client, namespace)
+    try:
+        storage._scripts.call(storage._connections, name, keys, [prefix, changed(data, parameters), *rest])
+    except ResponseError:
+        assert dumped(client, namespace) == before
+    else:
+        check_whole(stand, run, client)
+
+
+def check_whole(stand, run, client):
+    """What is there of a run can be read, its counters are right, all of its steps can be claimed, and it ends."""
+    key = stand.storage.keys.of_run(run.id).run
+    if not client.exists(key):
+        return
+    loaded = run.load()
+    run.history()
+    stand.storage.list_runs(Query(tag="fast"))
+    if not client.hexists(key, "g:a"):
+        assert loaded.active == [step.status for step in loaded.steps.values()].count(StepStatus.ACTIVE)
+    for step, state in loaded.steps.items():
+        if state.awaits_claim:
+            assert run.claim(step, state.attempt).data in (None, '{"x":1}')
+    assert run.cancel() or run.load().status.final
 
 
 def test_a_message_under_another_workflow_touches_nothing_of_a_run(stand, client, namespace):

@@ -8,6 +8,7 @@ demand({
   schema = 'number', limit = 'number?', holder = 'string?', worker = 'string?', lease = 'number', lane = 'string?',
   token = 'number?', dispatch_timeout = 'number',
 })
+inside('versions', is_list(p.versions, is_text))
 local TURNED_AWAY = 1000000 -- microseconds until a message that went to the wrong worker is sent again, at first
 local APPLY_MARGIN = 2000000 -- microseconds beyond its step's time limit that applying an event may take
 

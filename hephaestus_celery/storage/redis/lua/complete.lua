@@ -16,12 +16,19 @@ demand({
   settling = 'name?',
 }, 6)
 demand({}, 6 + 2 * p.configs)
-for _, keys in ipairs({ p.taken, p.dead }) do
-  for _, key in ipairs(keys) do
-    local row = p.rows[key]
-    if type(key) ~= 'string' or (row and type(row) ~= 'table') then error('nothing was done: bad rows', 0) end
+inside('taken', is_list(p.taken, is_name))
+inside('dead', is_list(p.dead, is_name))
+inside('rows', is_object(p.rows, function(row)
+  if type(row) ~= 'table' or not is_count(row[1]) or row[1] > 65535 then return false end
+  for i = 2, #row do
+    if not is_name(row[i]) then return false end
   end
-end
+  return true
+end))
+inside('attempts', is_object(p.attempts, is_often) and is_often(p.most))
+inside('lanes', p.lanes == nil or is_object(p.lanes, is_text))
+for i = 7, 5 + 2 * p.configs, 2 do inside('configs', is_name(ARGV[i])) end
+demand_parcels(6 + 2 * p.configs)
 local function same(one, other)
   if #one ~= #other then return false end
   for i, value in ipairs(one) do

@@ -9,10 +9,13 @@ demand({
   run_id = 'name', id = 'name', name = 'string', family = 'string', version = 'string', scope = 'string', tags = 'table',
   firsts = 'table', schema = 'number', lanes = 'table?', dispatch_timeout = 'number', settling = 'name?',
 }, 4)
-for _, first in ipairs(p.firsts) do
-  if type(first) ~= 'table' or type(first[1]) ~= 'string' then error('nothing was done: bad firsts', 0) end
-end
-if #p.firsts == 0 and not p.settling then error('nothing was done: bad firsts', 0) end
+inside('tags', is_list(p.tags, is_text))
+inside('lanes', p.lanes == nil or is_object(p.lanes, is_text))
+inside('firsts', (#p.firsts > 0 or p.settling) and is_list(p.firsts, function(first)
+  if not is_row(first, is_name, is_often) then return false end
+  if #first == 2 then return true end
+  return #first == 4 and is_count(first[3]) and is_count(first[4]) and KEYS[5 + first[3]] and ARGV[4 + #p.firsts + first[4]]
+end))
 demand({}, 4 + #p.firsts)
 if redis.call('EXISTS', run) == 1 then return 'ok' end
 if p.settling then check_staged(p.settling) end

@@ -5,8 +5,9 @@
 --   reply: {facts}
 demand({
   run_id = 'name', op = 'string', name = 'string', only = 'name?', keep = 'boolean?', key = 'string?',
-  dispatch_timeout = 'number',
+  dispatch_timeout = 'number', among = 'table?',
 }, 3)
+inside('among', p.among == nil or is_list(p.among, is_name))
 local MOST_KEPT, MOST_KEYS = 100, 10000
 
 local core = redis.call('HMGET', run, 'st', 'en')

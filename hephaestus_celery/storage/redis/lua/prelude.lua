@@ -35,6 +35,61 @@ local function demand(kinds, arguments)
   end
 end
 
+-- The same for what stands inside of a parameter: each of these says whether a value is such.
+local function is_text(value) return type(value) == 'string' end
+local function is_name(value) return type(value) == 'string' and value ~= '' and not string.find(value, '[%c|]') end
+local function is_whole(value) return type(value) == 'number' and value % 1 == 0 and math.abs(value) < 2 ^ 53 end
+local function is_count(value) return type(value) == 'number' and value % 1 == 0 and value > 0 and value < 2 ^ 53 end
+-- How often a step may be attempted: as text where it has more digits than a number of JSON keeps here.
+local function is_often(value) return is_count(value) or (type(value) == 'string' and string.find(value, '^%d+$')) end
+
+-- Whether it is a list of what `fits`, and nothing else; of nothing at all it is one, too.
+local function is_list(values, fits)
+  if type(values) ~= 'table' then return false end
+  local count = 0
+  for key, value in pairs(values) do
+    if type(key) ~= 'number' or not fits(value) then return false end
+    count = count + 1
+  end
+  return count == #values
+end
+
+-- Whether it is an object whose names are names, and whose values are what `fits`.
+local function is_object(values, fits)
+  if type(values) ~= 'table' then return false end
+  for key, value in pairs(values) do
+    if not is_name(key) or not fits(value) then return false end
+  end
+  return true
+end
+
+-- Whether it is a list that begins with what each of `...` fits.
+local function is_row(values, ...)
+  if not is_list(values, function() return true end) then return false end
+  for i, fits in ipairs({ ... }) do
+    if not fits(values[i]) then return false end
+  end
+  return true
+end
+
+local function inside(name, well)
+  if not well then error('nothing was done: bad ' .. name, 0) end
+end
+
+-- The messages of steps: for each the number of its list among KEYS[6...], and its own among the arguments behind `before`.
+local function demand_parcels(before)
+  inside('parcels', p.parcels == nil or is_object(p.parcels, function(parcel)
+    return is_row(parcel, is_count, is_count) and KEYS[5 + parcel[1]] and ARGV[before + parcel[2]]
+  end))
+end
+
+-- Messages that have been sent: {run id, step, attempt, token, lane}.
+local function demand_messages(is_lane)
+  inside('messages', is_list(p.messages, function(message)
+    return is_row(message, is_name, is_name, is_whole, is_whole, is_lane) and #message == 5
+  end))
+end
+
 -- Now as users are told it: it may step. Asked for once a script.
 local wall
 local function now()

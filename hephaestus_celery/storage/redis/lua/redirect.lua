@@ -3,9 +3,7 @@
 --   p.messages: {run id, step, attempt, token, lane}...
 --   reply: 1
 demand({ messages = 'table', dispatch_timeout = 'number', schema = 'number' })
-for _, message in ipairs(p.messages) do
-  if type(message) ~= 'table' or #message ~= 5 or message[5] == '' then error('nothing was done: bad messages', 0) end
-end
+demand_messages(function(lane) return is_text(lane) and lane ~= '' end)
 for _, message in ipairs(p.messages) do
   at_run(message[1])
   local key, lane = message[2], message[5]

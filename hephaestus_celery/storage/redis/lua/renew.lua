@@ -2,9 +2,7 @@
 --   p.leases: {run id, step, fence}...
 --   reply: 1 or 0 for each: whether it is still held
 demand({ leases = 'table', lease = 'number' })
-for _, lease in ipairs(p.leases) do
-  if type(lease) ~= 'table' or #lease ~= 3 then error('nothing was done: bad leases', 0) end
-end
+inside('leases', is_list(p.leases, function(lease) return is_row(lease, is_name, is_name, is_text) and #lease == 3 end))
 
 -- A step that can't be read is not held any more, and keeps no other from its sign of life.
 local function readable_step(key)

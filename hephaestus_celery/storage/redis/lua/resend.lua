@@ -3,9 +3,7 @@
 --   p.messages: {run id, step, attempt, token, lane or ''}...   p.op, p.lane (which was looked through)
 --   reply: entries, as of tick.lua
 demand({ messages = 'table', op = 'string', lane = 'string', worker = 'string', dispatch_timeout = 'number', schema = 'number' })
-for _, message in ipairs(p.messages) do
-  if type(message) ~= 'table' or #message ~= 5 then error('nothing was done: bad messages', 0) end
-end
+demand_messages(is_text)
 local entries = {}
 local at = now()
 for _, message in ipairs(p.messages) do

@@ -9,6 +9,7 @@ demand({
   run_id = 'name', op = 'string', source = 'string', limit = 'number', at_once = 'boolean?', parcels = 'table?',
   dispatch_timeout = 'number', retention = 'number',
 })
+demand_parcels(2)
 local slot = '|settle|' .. p.source
 local facts = answered(slot, p.op)
 if facts then return string.find(facts, '"ending"') and { facts, read_start(), ending() } or { facts } end
@@ -30,7 +31,12 @@ local found = #names > 0 and redis.call('HMGET', places[2], unpack(names)) or {}
 local rows = {}
 for i in ipairs(keys) do
   if not found[i] then error('nothing was done: what follows the step is incomplete', 0) end
-  rows[i] = cjson.decode(found[i])
+  local row = cjson.decode(found[i])
+  rows[i] = row
+  -- Number of predecessors, how often it may be attempted, its lane or '', keys of successors.
+  if type(row) ~= 'table' or not (is_count(row[1]) and is_often(row[2]) and type(row[3]) == 'string') then inside('rows') end
+  for j = 4, #row do inside('rows', is_name(row[j])) end
+  if found[#keys + i] then inside('configs', string.find(found[#keys + i], '^%d+|')) end
 end
 
 local at = now()

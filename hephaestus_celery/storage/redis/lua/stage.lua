@@ -6,6 +6,7 @@
 --   reply: 1, or 0 where the claim does not hold (any more)
 demand({ run_id = 'name', id = 'name', position = 'number', edges = 'number', step = 'name?', fence = 'string?' })
 demand({}, 2 + p.edges)
+inside('edges', p.edges >= 0 and (#ARGV - 2 - p.edges) % 2 == 0)
 local LIFETIME = 600000 -- milliseconds
 if p.step then
   local step = get_step(p.step)

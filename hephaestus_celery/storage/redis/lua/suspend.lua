@@ -6,6 +6,8 @@ demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', accepts = 'table', names = 'table', timeout = 'number?',
   dispatch_timeout = 'number',
 }, 3)
+inside('accepts', is_object(p.accepts, is_text))
+inside('names', is_list(p.names, function(name) return type(name) == 'string' and p.accepts[name] end))
 local facts = answered(p.step, p.op)
 if facts then return { facts } end
 

@@ -236,6 +236,16 @@ def test_every_page_is_found_from_where_a_reader_begins(start):
     assert [named(page) for page in EVERY_PAGE if "docs" in page.parts and page not in found and page != INDEX] == []
 
 
+def test_the_docs_stand_alone():
+    """Built into a site, they have nothing beside them."""
+    docs = ROOT / "docs"
+    pages = [page for page in EVERY_PAGE if page.is_relative_to(docs)]
+    outside = {
+        named(page): {target for target in linked_from(page)[0] if not target.is_relative_to(docs)} for page in pages
+    }
+    assert {page: targets for page, targets in outside.items() if targets} == {}
+
+
 def test_every_page_stands_in_the_menu():
     menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     pages = [page.relative_to(ROOT / "docs").as_posix() for page in EVERY_PAGE if "docs" in page.parts]

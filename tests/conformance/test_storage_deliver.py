@@ -11,6 +11,7 @@ import pytest
 from hephaestus_celery.core.commands import DispatchStep
 from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.core.run import Verdict
+from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.base import Delivered, DeliveryReport, Refusal, Refused
 from hephaestus_celery.storage.memory import MemoryStorage
 
@@ -453,3 +454,23 @@ def test_a_kept_event_leaves_the_run_as_it_is(stand):
     before = run.load(), run.due()
     run.deliver("go", keep=True)
     assert (run.load(), run.due()) == before
+
+
+ODD_TEXTS = ["a\x1fb", "a\x1fr:a\x1f{}", "a|b", "5:a", "\x00", "a\nb", "|", "{}", "r:a", "b:a", "s:a"]
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+@pytest.mark.parametrize("field", ["name", "step"])
+def test_nothing_that_is_kept_forges_what_is_read_of_its_run(stand, text, field):
+    run = stand.start(config='{"n":1}')
+    run.claim("a")
+    before = run.load()
+    try:
+        run.deliver(**{field: text}, keep=True)
+    except StorageError:
+        assert run.load() == before  # it is refused at the latest here
+    after = run.load()
+    for part in ("header", "initial", "steps", "results", "metadata", "configs"):
+        assert getattr(after, part) == getattr(before, part)
+    run.complete("a", result='{"r":1}')
+    assert run.claim("b", predecessors=["a"]).run.results == {"a": '{"r":1}'}

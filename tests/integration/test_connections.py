@@ -24,6 +24,8 @@ from hephaestus_celery.storage.redis.connections import Connections
 from hephaestus_celery.storage.redis.refusals import AllInUseError, UnexpectedReplyError
 from hephaestus_celery.storage.redis.store import RedisStorage
 
+NO_RUN = "01a225cd-52a0-77bb-a030-02c52f939482"
+
 
 @pytest.fixture
 def connections(redis_url):
@@ -169,6 +171,7 @@ def test_the_bound_is_an_option_of_the_store(redis_url, namespace, client):
     storage = RedisStorage(redis_url, namespace=namespace, options={"max_connections": 3, "client_name": namespace})
     with ThreadPoolExecutor(30) as pool:
         assert len(list(pool.map(lambda _: storage.now(), range(600)))) == 600
+        assert set(pool.map(lambda _: storage.load(NO_RUN), range(600))) == {None}  # by way of a script
     assert opened(client, namespace) <= 3
     storage.close()
     eventually(lambda: opened(client, namespace) == 0, what="all are closed")
@@ -178,7 +181,7 @@ def test_threads_that_come_and_go_use_the_same_connections(redis_url, namespace,
     storage = RedisStorage(redis_url, namespace=namespace, options={"client_name": namespace})
     before = client.info("stats")["total_connections_received"]
     for _ in range(100):  # as a server that has a thread for each request
-        thread = threading.Thread(target=storage.now)
+        thread = threading.Thread(target=storage.load, args=(NO_RUN,))
         thread.start()
         thread.join()
     assert client.info("stats")["total_connections_received"] - before == 1
@@ -201,7 +204,7 @@ def test_an_answer_of_another_form_is_a_storage_error(redis_storage, monkeypatch
     monkeypatch.setitem(scripts._hashes, "load", "0" * 40)
     monkeypatch.setitem(scripts.sources, "load", "return 5")  # as if another's answer came
     with pytest.raises(StorageError, match="can't be understood: it answered something else than was asked"):
-        redis_storage.load("01a225cd-52a0-77bb-a030-02c52f939482")
+        redis_storage.load(NO_RUN)
 
 
 def test_an_answer_about_another_run_is_refused(drive, redis_storage):
@@ -256,13 +259,14 @@ from hephaestus_celery.storage.redis.connections import Connections
 
 def make():
     made = Connections(connect(sys.argv[1], timeout=timedelta(seconds=5), options={"client_name": "green"}), most=6, patience=5)
-    ask(made, "before")
+    if sys.argv[3] != "before the first call":
+        ask(made, "before")
     return made
 
 def ask(made, text):
     return made.call("ECHO", text, fits=lambda reply: type(reply) is bytes).decode()
 
-late = make() if sys.argv[3] == "late" else None
+late = make() if sys.argv[3] != "early" else None
 if sys.argv[2] == "gevent":
     from gevent import monkey
     monkey.patch_all()
@@ -289,7 +293,7 @@ print(len(wrong), len(named))
 """
 
 
-@pytest.mark.parametrize("when", ["early", "late"])
+@pytest.mark.parametrize("when", ["early", "before the first call", "late"])
 @pytest.mark.parametrize("kind", ["gevent", "eventlet"])
 def test_greenlets_get_their_own_answers_whenever_the_library_was_patched(kind, when, private_server):
     # Over TCP or a socket alike; warnings of these libraries about late patching are the point of this test.

@@ -438,6 +438,12 @@ def test_an_idle_look_of_another_is_two_commands(idle, counted):
     assert used == {"evalsha": 1, "hmget": 1}
 
 
+def test_who_resigns_looks_and_leaves_in_one_script(idle, counted):
+    idle.resign(owner="nobody")  # the server has the script from here on
+    used = counted(lambda: idle.resign(owner="first"))
+    assert used == {"evalsha": 1, "hget": 1, "hdel": 1, "time": 1}
+
+
 def test_waiting_for_the_bell_is_no_command(idle, counted):
     idle.await_due(timeout=0)
     assert counted(lambda: idle.await_due(timeout=0.05)) == {}

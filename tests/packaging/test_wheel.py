@@ -114,9 +114,11 @@ def test_the_bare_wheel_runs_a_workflow_on_a_worker(wheel, version, resolution, 
             timeout=60,
             what="the worker ready",
         )
+        assert worker.poll() is None, (tmp_path / "worker.log").read_text()
         ran = subprocess.run([python, "-c", CLIENT], **running, capture_output=True, text=True, timeout=90, check=False)
     finally:
-        os.killpg(worker.pid, signal.SIGKILL)
+        if worker.poll() is None:
+            os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
     assert ran.returncode == 0, ran.stderr + (tmp_path / "worker.log").read_text()
     assert ran.stdout == "completed {'from': 7}\n"

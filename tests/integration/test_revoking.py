@@ -1,0 +1,52 @@
+"""A cancellation tells Celery of the task that holds a step, also where its message was sent again and is a newer one."""
+
+from __future__ import annotations
+
+import pytest
+import tenants
+from celery import Celery
+
+from hephaestus_celery import Hephaestus, LocalRunner
+from hephaestus_celery.core.commands import DispatchStep
+from hephaestus_celery.runners.driver import Driver
+from hephaestus_celery.runners.jobs import Worker
+from hephaestus_celery.storage.base import Outstanding
+
+
+class Silent(LocalRunner):
+    """Sends nothing: the messages of this test are claimed by hand."""
+
+    def dispatch(self, messages):
+        pass
+
+
+@pytest.fixture
+def revoked(redis_url, namespace, redis_storage, monkeypatch):
+    """An application, its runtime, and the ids of the tasks that its workers are told to leave."""
+    with Celery("revoking", broker=redis_url, set_as_current=False) as app:
+        app.conf.update(task_default_queue=namespace, hephaestus_namespace=namespace)
+        told = []
+        monkeypatch.setattr(app.control, "revoke", lambda ids, **_: told.extend([ids] if isinstance(ids, str) else ids))
+        with Hephaestus(app, name=namespace) as hephaestus:
+            yield hephaestus, told
+    redis_storage._client.delete(namespace)
+
+
+def test_the_task_that_holds_a_step_is_revoked_and_not_a_later_copy_of_its_message(revoked):
+    hephaestus, told = revoked
+    storage = hephaestus.storage
+    handle = hephaestus.start_instance(tenants.Visits, id="1")
+    prefix = storage.keys.of_run(handle.run_id).prefix
+    [lane] = [name.decode().partition("lane:")[2] for name in storage._client.scan_iter(f"{prefix}lane:*", count=1000)]
+    lost = Outstanding(
+        run_id=handle.run_id, name=tenants.Visits.name, version=1, dispatch=DispatchStep("who", 1, 1), passed=True
+    )
+    [entry] = storage.resend(0, {lost: lane}, lane=lane, operation="again", worker="w1")
+    assert entry.dispatch.token == 2
+    driver = Driver(storage=storage, settings=hephaestus.settings, runner=Silent())
+    holder = f"{handle.run_id}:who:1.1"  # the first message was late, and is claimed after all
+    job = driver.claim(tenants.Visits.name, handle.run_id, "who", 1, worker=Worker(task_id=holder))
+    report = handle.cancel("enough")
+    assert (report.executing, holder in told) == ({"who"}, True)
+    driver.release(job)
+    driver.close()

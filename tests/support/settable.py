@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import shlex
+import time
 from pathlib import Path
+
+from redis import Redis
 
 from hephaestus_celery.embedded import EmbeddedServer, _executable, _packaged_server, find_server
 from hephaestus_celery.exceptions import ConfigurationError
+
+LATE = 2.5  # seconds; whole ones are compared
 
 
 def find_libfaketime() -> Path:
@@ -23,7 +28,7 @@ class SettableServer(EmbeddedServer):
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._setting = folder / "clock"
-        self.set_clock(0)
+        self._write(0)
         program = folder / "server"
         program.write_text(
             "#!/bin/sh\n"
@@ -36,7 +41,20 @@ class SettableServer(EmbeddedServer):
         super().__init__(folder / "data", binary=program)
 
     def set_clock(self, seconds: float) -> None:
-        """Put the clock so many seconds from the machine's."""
+        """Put the clock so many seconds from the machine's; a server that runs has it by then."""
+        self._write(seconds)
+        if self.running:
+            self._await_clock(seconds)
+
+    def _write(self, seconds: float) -> None:
         new = self._setting.with_suffix(".new")
         new.write_text(f"{seconds:+}\n")
         new.replace(self._setting)
+
+    def _await_clock(self, seconds: float) -> None:
+        """The library reads the file anew for each look at the clock, but about a millisecond late."""
+        with Redis(unix_socket_path=str(self.socket_path), socket_timeout=10) as client:
+            deadline = time.monotonic() + 10
+            while abs(client.time()[0] - time.time() - seconds) > LATE:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"the server's clock is not {seconds:+} s from the machine's")

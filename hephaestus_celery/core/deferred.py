@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar, overload
+
+W = TypeVar("W")
+V = TypeVar("V")
 
 Makers = Mapping[str, Callable[[], Any]]
 
@@ -50,3 +53,26 @@ class Deferred:
 
     def __getstate__(self) -> dict[str, Any]:
         return {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type] - as above
+
+
+class once(Generic[W, V]):  # noqa: N801 - a decorator, as `property` is
+    """A property that is made when it is first asked for, and kept.
+
+    What ``functools.cached_property`` is since Python 3.12. Before, it has one lock for all values of a class: whoever reads
+    from the store under it keeps all others waiting, of whatever run, and a process that is forked then waits for ever.
+    Here two who ask at once may both make it; one of the two is kept.
+    """
+
+    def __init__(self, make: Callable[[W], V]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    def __set_name__(self, _: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, owner: None, kind: type | None = None) -> Self: ...
+    @overload
+    def __get__(self, owner: W, kind: type | None = None) -> V: ...
+    def __get__(self, owner: W | None, kind: type | None = None) -> V | Self:
+        return self if owner is None else owner.__dict__.setdefault(self._name, self._make(owner))

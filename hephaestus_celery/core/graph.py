@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 from hephaestus_celery.core.builtin import Done
+from hephaestus_celery.core.deferred import once
 from hephaestus_celery.core.step import Step, StepConfig
 
 StepClass = type[Step]
@@ -48,7 +48,7 @@ class Graph:
         """The first of ``initials``."""
         return self.initials[0]
 
-    @cached_property
+    @once
     def edges(self) -> tuple[Edge, ...]:
         """Every edge, in the order of declaration."""
         return tuple(
@@ -57,7 +57,7 @@ class Graph:
             for target in targets
         )
 
-    @cached_property
+    @once
     def topological_order(self) -> tuple[StepClass, ...]:
         """Every step, each after all of its predecessors; ``Done`` is the last."""
         remaining = {step: len(self.predecessors(step)) for step in self.by_key.values()}
@@ -72,7 +72,7 @@ class Graph:
                     ready.append(successor)
         return tuple(order)
 
-    @cached_property
+    @once
     def by_key(self) -> dict[str, StepClass]:
         """The steps by key, in the order in which a reader of the definition meets them; ``Done`` last."""
         steps: dict[str, StepClass] = {initial.step.key: initial.step for initial in self.initials}
@@ -82,32 +82,32 @@ class Graph:
         steps.pop(Done.key, None)
         return {**steps, Done.key: Done}
 
-    @cached_property
+    @once
     def _predecessors(self) -> dict[StepClass, tuple[StepClass, ...]]:
         found: dict[StepClass, dict[StepClass, None]] = {step: {} for step in self.by_key.values()}
         for edge in self.edges:
             found[edge.target][edge.source] = None
         return {step: tuple(sources) for step, sources in found.items()}
 
-    @cached_property
+    @once
     def _successors(self) -> dict[StepClass, tuple[StepClass, ...]]:
         found: dict[StepClass, dict[StepClass, None]] = {step: {} for step in self.by_key.values()}
         for edge in self.edges:
             found[edge.source][edge.target] = None
         return {step: tuple(targets) for step, targets in found.items()}
 
-    @cached_property
+    @once
     def _rank(self) -> dict[str, int]:
         return {step.key: rank for rank, step in enumerate(self.topological_order)}
 
-    @cached_property
+    @once
     def _configs(self) -> dict[StepClass, tuple[StepConfig, ...]]:
         found: dict[StepClass, list[StepConfig]] = {step: [] for step in self.by_key.values()}
         for target in (*self.initials, *(target for targets in self.table.values() for target in targets)):
             found[target.step].append(target.config)
         return {step: tuple(configs) for step, configs in found.items()}
 
-    @cached_property
+    @once
     def _events(self) -> dict[StepClass, tuple[str, ...]]:
         found: dict[StepClass, list[str]] = {step: [] for step in self.by_key.values()}
         for source, event in self.table:

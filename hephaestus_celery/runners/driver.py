@@ -35,6 +35,7 @@ from hephaestus_celery.exceptions import DataError, StepFailedError, StorageErro
 from hephaestus_celery.runners import stories
 from hephaestus_celery.runners.answers import Answer, Completed, Suspended, call
 from hephaestus_celery.runners.base import Message, Runner
+from hephaestus_celery.runners.contention import Contention
 from hephaestus_celery.runners.failures import Failed, failed, lost, stuck, type_name
 from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.keeper import LeaseKeeper
@@ -106,6 +107,7 @@ class Driver:
         self.runner = type(runner)
         self._executor = runner
         self._reader = PatientReader(storage, lease=settings.lease)
+        self._contention = Contention()
         self._keeper = LeaseKeeper(storage, lease=settings.lease)
         self._moves: WeakKeyDictionary[type[Workflow], dict[tuple[str, str], _Move]] = WeakKeyDictionary()
         self._kept_rows = 0
@@ -329,27 +331,26 @@ class Driver:
                 return self._fail(job, answer, duration)
 
     def _complete(self, job: Job, answer: Completed, duration: int) -> Outcome:
+        workflow, run_id = job.scene.instance.workflow, job.scene.instance.run_id
+        route = (job.scene.step, answer.event)
+        if route not in workflow.graph.dynamic or not self._contention.is_likely(workflow, route):
+            return self._complete_from(job, answer, duration, job.claim.run)
+        with self._contention.turn(run_id):  # what the claim has brought is old by then
+            run = self._reader.load(run_id, steps=[job.scene.step.key])
+            return self._complete_from(job, answer, duration, run or job.claim.run)
+
+    def _complete_from(self, job: Job, answer: Completed, duration: int, run: StoredRun) -> Outcome:
         scene, ticked = job.scene, clock.monotonic_ns()
-        run = job.claim.run
-        strays = 0
-        while True:
-            try:
-                targets, settled = self._targets(job, answer, run)
-            except BaseException as error:  # noqa: BLE001 - a route is the user's code; its failure is the step's
-                if strays < MOST_STRAYS and self._is_stray(job, error):
-                    strays += 1
-                    continue
-                return self._fail(job, self._failed(job, error), duration)
-            if (scene.step, answer.event) in scene.instance.workflow.graph.dynamic:
-                late = self._in_time(job, answer, job.began)
-                if isinstance(late, Failed):
-                    return self._fail(job, late, duration)
-            expected = None if settled else run.applied
-            commitment = self.storage.commit(self._completion(job, answer, targets, expected=expected))
-            # A conflict means that another step has completed meanwhile: there are no more of them than steps.
-            if commitment.verdict is not Verdict.CONFLICT or commitment.run is None:
-                break
-            run = commitment.run
+        decision = self._decided(job, answer, run, {})
+        if isinstance(decision, Failed):
+            return self._fail(job, decision, duration)
+        if decision.expected is None:
+            commitment = self.storage.commit(decision)
+        else:
+            with self._contention.turn(scene.instance.run_id):
+                commitment = self._commit_decided(job, answer, decision)
+            if isinstance(commitment, Failed):
+                return self._fail(job, commitment, duration)
         tick = max(0, clock.monotonic_ns() - ticked)
         return _outcome(
             job,
@@ -358,7 +359,50 @@ class Driver:
             tell=lambda: stories.completed(scene, job.claim, answer, commitment, duration=duration, tick=tick),
         )
 
-    def _targets(self, job: Job, answer: Completed, run: StoredRun) -> tuple[tuple[Target, ...], bool]:
+    def _commit_decided(self, job: Job, answer: Completed, decision: Complete) -> Commitment | Failed:
+        # A conflict means that another step has completed meanwhile: there are no more of them than steps.
+        read: dict[str, str] = {}
+        refusals = 0
+        while True:
+            commitment = self.storage.commit(decision)
+            if commitment.verdict is not Verdict.CONFLICT or commitment.run is None:
+                return commitment
+            self._contention.note_refusal(job.scene.instance.workflow)
+            began = clock.monotonic_ns()
+            again = self._decided(job, answer, commitment.run, read)
+            if isinstance(again, Failed):
+                return again
+            decision = again
+            commitment = self.storage.commit(decision)
+            if commitment.verdict is not Verdict.CONFLICT:
+                return commitment
+            # Then that commit again: refused, it brings what the run has come to while this one rested.
+            refusals += 1
+            self._contention.rest(refusals=refusals, nanoseconds=clock.monotonic_ns() - began)
+
+    def _decided(self, job: Job, answer: Completed, run: StoredRun, read: dict[str, str]) -> Complete | Failed:
+        # What an answer leads to, as the run stands. ``read`` are results that were read for this before.
+        strays = 0
+        while True:
+            try:
+                targets, settled = self._targets(job, answer, run, read)
+            except BaseException as error:  # noqa: BLE001 - a route is the user's code; its failure is the step's
+                if strays < MOST_STRAYS and self._is_stray(job, error):
+                    strays += 1
+                    continue
+                return self._failed(job, error)
+            workflow, route = job.scene.instance.workflow, (job.scene.step, answer.event)
+            if route in workflow.graph.dynamic:
+                late = self._in_time(job, answer, job.began)
+                if isinstance(late, Failed):
+                    return late
+                if settled:
+                    self._contention.note_calm(workflow, route)
+            return self._completion(job, answer, targets, expected=None if settled else run.applied)
+
+    def _targets(
+        self, job: Job, answer: Completed, run: StoredRun, read: dict[str, str]
+    ) -> tuple[tuple[Target, ...], bool]:
         # Where the event leads to, and whether that is so whatever else of the run completes meanwhile: a declared
         # transition, or a route that has looked at nothing but what was given and what can't change any more.
         workflow, step = job.scene.instance.workflow, job.scene.step
@@ -367,13 +411,13 @@ class Driver:
         if (step, answer.event) not in workflow.graph.dynamic:
             return workflow.targets(step, answer.event, job.scene.instance.context), True
         run_id, given = job.scene.instance.run_id, (step.key, answer.result)
-        context = codec.decode_context(run, run_id=run_id, reader=self._reader, given=given)
-        read: Callable[[str], dict[str, Any]] = context.__dict__["_result"]
+        context = codec.decode_context(run, run_id=run_id, reader=self._reader, given=given, read=read)
+        found: Callable[[str], dict[str, Any]] = context.__dict__["_result"]
         missed: list[str] = []
 
         def result(key: str) -> dict[str, Any]:
             try:
-                return read(key)
+                return found(key)
             except KeyError:
                 missed.append(key)
                 raise

@@ -128,10 +128,15 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
 
 
 def decode_context(
-    run: StoredRun, *, run_id: str, reader: Reader | None, given: tuple[str, str | None] | None = None
+    run: StoredRun,
+    *,
+    run_id: str,
+    reader: Reader | None,
+    given: tuple[str, str | None] | None = None,
+    read: dict[str, str] | None = None,
 ) -> Context:
-    """What a stored run knows; ``given``: and what this step has just given."""
-    snapshot = Snapshot(run, run_id=run_id, reader=reader)
+    """What a stored run knows; ``given``: and what this step has just given. ``read``: see :class:`Snapshot`."""
+    snapshot = Snapshot(run, run_id=run_id, reader=reader, read=read)
     own = dict([] if given is None else [given])
 
     def steps() -> dict[str, Any]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 
+from hephaestus_celery.core.deferred import once
 from hephaestus_celery.core.lifecycle import StepStatus
 from hephaestus_celery.core.run import StepState
 from hephaestus_celery.storage.base import DataKind, Reader, StoredRun
@@ -25,20 +25,25 @@ def in_order(states: Mapping[str, StepState]) -> dict[str, StepState]:
 
 
 class Snapshot:
-    """A stored run, completed by ``reader``; JSON texts stay texts. Everything is read once, and kept."""
+    """A stored run, completed by ``reader``; JSON texts stay texts. Everything is read once, and kept.
 
-    def __init__(self, run: StoredRun, *, run_id: str, reader: Reader | None) -> None:
+    ``read`` are results that were read for an earlier moment of the run; those that are read now are added to it.
+    """
+
+    def __init__(
+        self, run: StoredRun, *, run_id: str, reader: Reader | None, read: dict[str, str] | None = None
+    ) -> None:
         self._run = run
         self._run_id = run_id
         self._reader = reader
-        self._read: dict[str, str] = {}
+        self._read: dict[str, str] = {} if read is None else read
 
-    @cached_property
+    @once
     def initial(self) -> str:
         """The initial context."""
         return self._run.initial if self._run.initial is not None else self._asked.read_initial(self._run_id)
 
-    @cached_property
+    @once
     def states(self) -> dict[str, StepState]:
         """Where the steps stood; completed ones in the order of their completion, then the others."""
         found = self._run.steps
@@ -50,6 +55,7 @@ class Snapshot:
         """What each completed step gave, in the order of their completion; None where it gave nothing."""
         completed = [key for key, state in self.states.items() if state.order is not None]
         texts = self._data(DataKind.RESULT, {**self._run.results, **self._read}, completed)
+        self._read.update(texts)
         return {key: texts.get(key) for key in completed}
 
     def result(self, step: str) -> str | None:

@@ -1,0 +1,56 @@
+"""Deciding again: what computed routes do that look at branches which complete at the same moment.
+
+A route is decided on what has completed, and its commit is refused where more has by then. Each refusal means that another
+branch went on, so this ends; but each of a thousand branches could be asked a thousand times. So those of one process decide
+one after the other, and rest before they try again, the longer the more often they were refused.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+from hephaestus_celery import clock
+from hephaestus_celery.turns import Turns
+
+Route = tuple[type, str]
+"""A step and its event."""
+
+_PLACES = 64  # runs of one place take turns with each other, which costs them a moment
+_LONGEST = 0.25  # seconds
+_PATIENCE = 30.0  # seconds, for hundreds of threads
+
+
+class Contention:
+    """Orders those who decide again about a run."""
+
+    def __init__(self) -> None:
+        self._turns = [Turns(patience=_PATIENCE) for _ in range(_PLACES)]
+        self._chance = secrets.SystemRandom()
+        self._calm: WeakKeyDictionary[type, set[Route]] = WeakKeyDictionary()
+
+    def note_refusal(self, workflow: type) -> None:
+        """A commit of this workflow was refused."""
+        self._calm.setdefault(workflow, set())
+
+    def note_calm(self, workflow: type, route: Route) -> None:
+        """A route has looked at nothing that other branches change."""
+        if workflow in self._calm:
+            self._calm[workflow].add(route)
+
+    def is_likely(self, workflow: type, route: Route) -> bool:
+        """Whether a route is better asked in one's turn: commits of its workflow were refused, and it may look at all."""
+        return workflow in self._calm and route not in self._calm[workflow]
+
+    @contextmanager
+    def turn(self, run_id: str) -> Generator[None]:
+        """Run the block when no other of this process decides about the run; after half a minute anyhow."""
+        with self._turns[hash(run_id) % _PLACES].turn():
+            yield
+
+    def rest(self, *, refusals: int, nanoseconds: int) -> None:
+        """Rest after so many refusals, by chance up to a few times of what deciding takes."""
+        most = min(_LONGEST, nanoseconds / 1e9 * 2 ** min(refusals, 5))
+        clock.sleep(self._chance.random() * most)

@@ -64,14 +64,18 @@ def _check_keys(steps: Iterable[StepClass], draft: Draft) -> set[StepClass]:
 
 
 def _check_configs(eventful: Collection[StepClass], draft: Draft) -> dict[StepClass, dict[str, None]]:
-    """Gives the events that steps need a transition for, with the configs that they are given."""
+    """Gives the events that steps need a transition for, with the configs that they are given.
+
+    A config that is wrong needs none: which events it was meant to have can't be told before it is mended.
+    """
     wanted: dict[StepClass, dict[str, None]] = {}
     for target in draft.targets:
         problems = config_problems(target)
         for problem in problems:
             draft.report(problem)
-        if not problems and target.step in eventful:
-            wanted.setdefault(target.step, {}).update(dict.fromkeys(target.step.events_for(target.config)))
+        if target.step in eventful:
+            needed = () if problems else target.step.events_for(target.config)
+            wanted.setdefault(target.step, {}).update(dict.fromkeys(needed))
     return wanted
 
 
@@ -98,12 +102,12 @@ def _check_sources(eventful: Iterable[StepClass], wanted: Mapping[StepClass, Map
             events = listed([repr(event) for event in step.events])
             draft.report(f"{step.__name__} is a leaf but not Done: its events ({events}) have no transition")
             continue
-        needed = wanted.get(step) or dict.fromkeys(step.events)
+        needed = wanted.get(step, dict.fromkeys(step.events))
         for event in needed:
             if event not in given:
                 draft.report(f"{step.__name__} declares the event {event!r}, which has no transition")
         for event in given:
-            if event not in needed:
+            if needed and event not in needed:
                 draft.report(
                     f"{step.__name__} never gives {event!r} with its config, so that event must not have a transition"
                 )

@@ -520,6 +520,14 @@ def test_a_wait_that_stands_twice_is_told_how_it_may():
     )
 
 
+def test_of_a_config_that_is_wrong_nothing_else_is_told():
+    found = problems_of(initial_step=(WaitForEvent, {"event": "paid"}), transitions={(WaitForEvent, "received"): Done})
+    assert [problem.partition(": config ")[2][:20] for problem in found] == [
+        "needs an event_name ",
+        "has the unknown key ",
+    ]
+
+
 def test_two_cycles_are_both_named():
     d = a_step("D", "ok")
     transitions = {

@@ -19,6 +19,7 @@ from hephaestus_celery.storage.redis.store import RedisStorage
 ROUNDS = 3
 LONGEST = 5000  # microseconds
 WIDE = 5000
+HOUR = 3_600_000_000
 OURS = {"SLOWLOG", "CONFIG", "FLUSHALL", "SCRIPT"}  # the test's own commands
 
 
@@ -224,6 +225,89 @@ def test_lost_messages_of_runs_that_carry_much(longest, server):
         assert {entry.run_id for entry in tick.entries} == {run.id for run in runs}
 
     assert longest(lost, prepare) == {}
+
+
+CHAIN = {("a", "ok"): ["b"], ("b", "ok"): ["done"]}
+
+
+def leave_due(stand, kind, number):
+    """A run of which something is due, of this kind."""
+    edges = {
+        ("a", "ok"): [f"b{branch}" for branch in range(450)],
+        **{(f"b{branch}", "ok"): ["done"] for branch in range(450)},
+    }
+    more = {"message_headers": json.dumps("x" * 8000), "header": json.dumps("y" * 4000)} if kind == "wordy" else {}
+    run = stand.start(
+        edges if kind == "sweep" else CHAIN, instance_id=f"order::{number}", tags=("fast", "late"), **more
+    )
+    if kind in ("lapsed", "overran", "retry"):
+        run.claim("a", limit=0 if kind == "overran" else None)
+    if kind == "retry":
+        run.retry("a", delay=HOUR)
+    if kind in ("timeout", "reapply", "fire"):
+        run.wait_at("a", timeout=HOUR)
+    if kind == "reapply":
+        run.deliver("go", json.dumps("x" * 1000))
+        run.claim("a")
+    if kind == "fire":
+        run.schedule("a", delay=HOUR)
+    if kind == "sweep":
+        run.step("a")
+    if kind in ("sweep", "prune"):
+        run.cancel()
+    wanted = {"sweep": "\1sweep", "fire": "a|ref", "prune": None}.get(kind, "a")
+    for member in stand.storage._client.zscan_iter(run.storage.keys.of_run(run.id).names[3], f"{run.id}|*"):
+        found = member[0].decode().split("|", 1)[1]
+        if found == wanted or (wanted is None and found.startswith("|")):
+            stand.storage._client.zadd(run.storage.keys.of_run(run.id).names[3], {member[0]: 1})
+
+
+@pytest.mark.parametrize(
+    "kind", ["redispatch", "retry", "timeout", "reapply", "lapsed", "overran", "fire", "sweep", "prune", "wordy"]
+)
+def test_a_hundred_things_that_are_due_at_once(longest, kind):
+    def prepare(stand):
+        for number in range(100):
+            leave_due(stand, kind, number)
+        return stand
+
+    def due(_, storage):
+        found = []
+        while True:
+            tick = storage.tick(0, owner="me", worker="w", seize=True)
+            found += [entry.kind for entry in tick.entries]
+            if not tick.more:
+                break
+        means = {"fire": "timeout", "wordy": "redispatch"}.get(kind, kind)
+        assert found == ([] if kind in ("sweep", "prune") else [means] * 100)
+
+    assert longest(due, prepare) == {}
+
+
+def test_an_id_that_has_had_thousands_of_runs(longest):
+    def prepare(stand):
+        first = stand.start(name="shop.Old")
+        first.cancel()
+        keys, client = stand.storage.keys.of_run(first.id), stand.storage._client
+        other = stand.start(name="shop.Other")
+        other.cancel()
+        copied = stand.storage.keys.of_run(other.id)
+        index = f"{keys.prefix}index:id:order::a"
+        at = client.zscore(index, other.id)
+        with client.pipeline(transaction=False) as pipe:
+            for number in range(20_000):
+                run_id = f"{other.id[:-6]}{number:06x}"
+                pipe.copy(copied.run, stand.storage.keys.of_run(run_id).run)
+                pipe.zadd(index, {run_id: at + number // 3})
+            pipe.execute()
+        return first
+
+    def sought(first, storage):
+        assert storage.candidates("order::a", family="shop.Old").newest == first.id
+        assert storage.candidates("order::a", family="shop.None").newest is None
+        assert storage.candidates("order::a", family=None).newest != first.id
+
+    assert longest(sought, prepare) == {}
 
 
 def test_a_listing_moves_no_results(server, private_server, namespace, drive):

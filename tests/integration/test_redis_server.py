@@ -250,3 +250,38 @@ def test_a_value_outside_utf8_is_refused_or_kept_but_never_breaks_a_run(redis_st
     run = drive(redis_storage).start(initial='{"lone":"\\ud800","zero":"\\u0000"}')
     run.step("a", result='{"lone":"\\ud800"}')
     assert run.load().results == {"a": '{"lone":"\\ud800"}'}
+
+
+def test_what_is_due_does_not_wait_for_what_large_runs_have_left(stand):
+    branches = [f"b{number}" for number in range(450)]
+    edges = {("a", "ok"): branches, **{(branch, "ok"): ["done"] for branch in branches}}
+    for number in range(20):
+        run = stand.start(edges, instance_id=f"order::{number}")
+        run.step("a")
+        run.cancel()
+    waiting = stand.start(instance_id="order::last")
+    waiting.wait_at("a", timeout=0)
+    entries, ticks = [], 0
+    while not entries:
+        entries, ticks = stand.tick().entries, ticks + 1
+    assert ticks <= 1 + 20 // 3  # behind one slice of each of them
+    while stand.tick().more:
+        pass
+    assert waiting.due().keys() == {"a"}
+
+
+def test_the_newest_run_of_an_id_is_found_behind_thousands_that_are_gone_or_of_another_workflow(stand):
+    storage = stand.storage
+    wanted = stand.start()
+    wanted.cancel()
+    other = stand.start(name="shop.Other")
+    other.cancel()
+    index = f"{storage.keys.of_instance('order::a')}index:id:order::a"
+    client, at = storage._client, storage._client.zscore(index, other.id)
+    names = [f"{other.id[:-6]}{number:06x}" for number in range(1700)]
+    client.zadd(index, {name: at + number // 100 for number, name in enumerate(names)})
+    for name in names[:400]:
+        client.copy(storage.keys.of_run(other.id).run, storage.keys.of_run(name).run)
+    assert storage.candidates("order::a", family="shop.Order").newest == wanted.id
+    assert storage.candidates("order::a", family=None).newest == names[399]
+    assert client.zcard(index) == 402

@@ -567,10 +567,14 @@ class RedisStorage:
 
     def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
         prefix = self.keys.of_instance(instance_id)
-        newest, *active = self._call_partition(
-            "candidates", prefix, documents.parameters(id=instance_id, family=family)
-        )
-        return Candidates(active=[run_id.decode() for run_id in active], newest=newest.decode() or None)
+        after = at = None
+        while True:
+            reply = self._call_partition(
+                "candidates", prefix, documents.parameters(id=instance_id, family=family, after=after, at=at)
+            )
+            newest, after, at, *active = (text.decode() for text in reply)
+            if not after:
+                return Candidates(active=active, newest=newest or None)
 
     def history(self, run_id: str) -> Sequence[StoredEntry]:
         found: list[StoredEntry] = []

@@ -35,6 +35,15 @@ local PUT_OFF = 60000000 -- microseconds until an entry whose run can't be read 
 local LEFT = 5000000 -- the same where a newer scheduler can, which takes the seat when it comes
 local entries, troubles, reports = {}, {}, {}
 
+-- How much of p.limit is used up: one for each thing that was due, more for what takes longer than most do.
+local spent = 0
+local BYTES = 1024 -- of what is handed over, that count as one more
+
+local function hand(entry)
+  entries[#entries + 1] = entry
+  spent = spent + (#(entry.headers or '') + #(entry.header or '')) / BYTES
+end
+
 -- What was handed over, and nobody has had; unless it has been done, or has come to nothing, since.
 local function hand_over_again()
   local before = redis.call('HMGET', seat, 'entries', 'reports')
@@ -43,7 +52,8 @@ local function hand_over_again()
     local status = redis.call('HGET', run, 'st')
     local step = status and not is_final(status) and get_step(entry.step)
     if step and step.a == entry.attempt and step.d == entry.token and step.f == entry.fence then
-      entries[#entries + 1] = entry
+      spent = spent + 1
+      hand(entry)
     end
   end
   for _, report in ipairs(cjson.decode(before[2] or '[]')) do reports[#reports + 1] = report end
@@ -86,10 +96,10 @@ local function prune(run_id, member, about)
 end
 
 local function hand_over(kind, core, key, step, sequence)
-  entries[#entries + 1] = {
+  hand({
     kind = kind, run = p.run_id, name = core[2], version = core[3], step = key,
     attempt = step.a, token = step.d, fence = step.f, seq = sequence or 0, headers = core[5] or nil,
-  }
+  })
 end
 
 -- A timer that was set for a step beside its own; whether the step is to be given the event now. One for a step that
@@ -147,15 +157,15 @@ local function come_due(key, at, member, reference)
     if step.f then step.r.n, step.l = (step.r.n or 0) + 1, nil end
     local sequence = send_again(key, step, at, reason)
     set_step(key, step)
-    entries[#entries + 1] = rescue(kind, key, step, sequence)
+    hand(rescue(kind, key, step, sequence))
   end
 end
 
--- An entry that can't be read stops no other: it is told, and looked at again later, or dropped if it names no run.
--- A slice of what the end of a large run has left; the entry stays until all is cleared away.
-local SLICE = 100
+-- A slice of what the end of a large run has left; the entry stays until all is cleared away, behind what is due by now.
+local SLICE, SWEEPING = 100, 33
 
 local function sweep(member)
+  spent = spent + SWEEPING
   local cursor = redis.call('HGET', run, 'sw') or '0'
   local page = redis.call('HSCAN', run, cursor, 'COUNT', SLICE)
   for i = 1, #page[2], 2 do clear_away(page[2][i], page[2][i + 1]) end
@@ -164,6 +174,7 @@ local function sweep(member)
     redis.call('ZREM', due, member)
   else
     redis.call('HSET', run, 'sw', page[1])
+    redis.call('ZADD', due, text(steady()), member)
   end
 end
 
@@ -183,7 +194,9 @@ local function settle_on(member, reference)
   hand_over('settle', core, source, { a = 1, d = 0 })
 end
 
+-- An entry that can't be read stops no other: it is told, and looked at again later, or dropped if it names no run.
 local function attend(member, at)
+  spent = spent + 1
   local run_id, key, reference = string.match(member, '^([^|]+)|([^|]*)|?(.*)$')
   if not run_id then
     redis.call('ZREM', due, member)
@@ -279,9 +292,9 @@ end
 
 if handed ~= '' and handed ~= p.acknowledged then hand_over_again() end
 
-local head = redis.call('ZRANGE', due, 0, math.max(0, p.limit - #entries - 1), 'WITHSCORES')
+local head = redis.call('ZRANGE', due, 0, math.max(0, p.limit - math.ceil(spent) - 1), 'WITHSCORES')
 local position = 1
-while head[position] and tonumber(head[position + 1]) <= steady() do
+while head[position] and tonumber(head[position + 1]) <= steady() and (spent < p.limit or position == 1) do
   -- Asked again: an entry before it may have been about the same step, and have moved it.
   local score = redis.call('ZSCORE', due, head[position])
   if score and tonumber(score) <= steady() then attend(head[position], at) end
@@ -305,11 +318,12 @@ local function list(values)
   return #values > 0 and cjson.encode(values) or '[]'
 end
 
+entries, reports = list(entries), list(reports)
 local kept = { 'owner', p.owner, 'schema', p.schema, 'beat', beat, 'offset', text(offset) }
-if #entries + #reports > 0 then
-  for _, value in ipairs({ 'handed', p.op, 'entries', list(entries), 'reports', list(reports) }) do kept[#kept + 1] = value end
+if entries ~= '[]' or reports ~= '[]' then
+  for _, value in ipairs({ 'handed', p.op, 'entries', entries, 'reports', reports }) do kept[#kept + 1] = value end
 elseif handed ~= '' then
   for _, value in ipairs({ 'handed', '', 'entries', '[]', 'reports', '[]' }) do kept[#kept + 1] = value end
 end
 redis.call('HSET', seat, unpack(kept))
-return { 'held', beat, text(offset), following, more, list(entries), list(troubles), list(reports) }
+return { 'held', beat, text(offset), following, more, entries, list(troubles), reports }

@@ -365,11 +365,27 @@ class Hephaestus:
                 f"{workflow.__qualname__} belongs to {workflow.hephaestus!r} (its attribute `hephaestus`), and workers of "
                 f"{self!r} do not have its steps; start it there, or take the attribute away"
             )
+        rival = self._rival(workflow)
+        if rival is not None:
+            raise ConfigurationError(
+                f"{self!r} and {rival!r} share an application and keep their runs in different stores, and both are given "
+                f"{workflow.__qualname__}, whose tasks work for one store only: the runs of the other would wait for ever. Give "
+                "each an application of its own, or say which one the workflow belongs to with its attribute `hephaestus`"
+            )
         if workflow in versioning.UNNAMED and workflow.name.startswith(f"{MAIN}."):
             raise ConfigurationError(
                 f"{workflow.__qualname__} is defined in {MAIN}, in no file that a worker could import; put it in a module "
                 f"that workers import, or give it a name = ... and define it under that name there"
             )
+
+    def _rival(self, workflow: type[Workflow]) -> Hephaestus | None:
+        # A task is registered once on an application, by whoever does so last.
+        others = (other for other in RUNTIMES.all() if isinstance(other, Hephaestus) and other is not self)
+        return next((other for other in others if self._contests(other) and other._owns(workflow)), None)  # noqa: SLF001 - one class
+
+    def _contests(self, other: Hephaestus) -> bool:
+        one_store = other._given_storage is self._given_storage
+        return other.app is self.app and other._celery_runner is not None and not one_store
 
     def _owns(self, workflow: type[Workflow]) -> bool:
         return workflow.hephaestus is None or workflow.hephaestus is self

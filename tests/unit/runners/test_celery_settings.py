@@ -226,6 +226,26 @@ def test_each_application_of_a_factory_has_its_own_tasks():
         app.close()
 
 
+def test_two_stores_of_one_application_do_not_share_a_workflow():
+    app = Celery("two-stores", broker="memory://", set_as_current=False)
+    flow = define(**sound(name="shop.shared"))
+    first, second = MemoryStorage(), MemoryStorage()
+    with Hephaestus(app, storage=first, name="one") as one:
+        with Hephaestus(app, storage=second, name="two") as two:
+            for runtime in (one, two):
+                with pytest.raises(ConfigurationError, match="their runs in different stores") as refused:
+                    runtime.start_instance(flow, id="1")
+                assert "<Hephaestus 'one'>" in str(refused.value)
+                assert "<Hephaestus 'two'>" in str(refused.value)
+            two.start_instance(define(**sound(name="shop.twos", hephaestus=two)), id="1").cancel()
+        one.start_instance(flow, id="1").cancel()  # the other is closed
+    with Hephaestus(app, storage=first), Hephaestus(app, storage=first) as again:
+        again.start_instance(flow, id="1").cancel()
+    with Hephaestus(app, storage=first), Hephaestus(app, storage=MemoryStorage(), runner=LocalRunner) as local:
+        assert local.start_instance(flow, id="1").wait(10).status == "completed"
+    app.close()
+
+
 def test_a_workflow_of_another_runtime_is_refused_and_not_stored_for_ever(app):
     with Hephaestus(app, name="one") as one, Hephaestus(app, name="two") as two:
         flow = define(**sound(hephaestus=two))

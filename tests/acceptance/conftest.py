@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import functools
+
 import pytest
 from stage import Stage
 
@@ -24,9 +27,29 @@ def broker_url(broker, request):
 
 
 @pytest.fixture
-def stage(broker_url, redis_url, namespace, tmp_path):
-    """Workers and a client in a namespace of their own; what fails shows the end of the workers' logs."""
-    stage = Stage(broker=broker_url, state=redis_url, namespace=namespace, folder=tmp_path)
-    yield stage
-    stage.close()
-    print(stage.logs()[-6000:])
+def open_stage(namespace, tmp_path):
+    """``open_stage(broker=..., state=..., **options)``: workers and a client in a namespace of their own, see ``Stage``.
+
+    What fails shows the end of the workers' logs.
+    """
+    with contextlib.ExitStack() as held:
+
+        def open_one(**options):
+            stage = Stage(namespace=namespace, folder=tmp_path, **options)
+            held.callback(lambda: print(stage.logs()[-6000:]))
+            held.callback(stage.close)
+            return stage
+
+        yield open_one
+
+
+@pytest.fixture
+def make_stage(open_stage, broker_url, redis_url):
+    """``make_stage(**options)``: the same with the broker of the test, and the state in Redis."""
+    return functools.partial(open_stage, broker=broker_url, state=redis_url)
+
+
+@pytest.fixture
+def stage(make_stage):
+    """Such workers and such a client, as they are without further options."""
+    return make_stage()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import elsewhere
 import flows
 import pytest
-from stage import Stage, eventually
+from stage import eventually
 
 EACH = 30
 BACKLOG = (flows.Linear, flows.One, flows.Nine, flows.Handover)
@@ -20,20 +20,11 @@ def settings():
 
 
 @pytest.fixture
-def stage(broker_url, redis_url, namespace, tmp_path, settings):
+def stage(make_stage, settings):
     """A stage whose messages are late after a second."""
-    stage = Stage(
-        broker=broker_url,
-        state=redis_url,
-        namespace=namespace,
-        folder=tmp_path,
-        dispatch_timeout=1.0,
-        celery={"task_queue_max_priority": 10, **settings},
-    )
+    stage = make_stage(dispatch_timeout=1.0, celery={"task_queue_max_priority": 10, **settings})
     stage.drop_messages("express")
-    yield stage
-    stage.close()
-    print(stage.logs()[-6000:])
+    return stage
 
 
 def ended(stage, handles):
@@ -87,22 +78,13 @@ def test_what_a_killed_worker_had_taken_from_a_backlog_is_found_and_nothing_else
 
 
 @pytest.fixture
-def diverting_stage(broker_url, redis_url, namespace, tmp_path):
+def diverting_stage(make_stage):
     """A stage whose application sends its messages to other queues and priorities than it routes them to."""
-    stage = Stage(
-        broker=broker_url,
-        state=redis_url,
-        namespace=namespace,
-        folder=tmp_path,
-        dispatch_timeout=1.0,
-        celery=elsewhere.SETTINGS,
-        application="elsewhere_app",
-        make=elsewhere.Sends,
+    stage = make_stage(
+        dispatch_timeout=1.0, celery=elsewhere.SETTINGS, application="elsewhere_app", make=elsewhere.Sends
     )
     with elsewhere.preferring():
         yield stage
-    stage.close()
-    print(stage.logs()[-6000:])
 
 
 @pytest.mark.only_on(

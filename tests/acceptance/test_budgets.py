@@ -8,7 +8,7 @@ from collections import Counter
 import flows
 import pytest
 from redis import Redis
-from stage import Stage, eventually
+from stage import eventually
 
 RUNS, STEPS = 20, 10
 
@@ -20,11 +20,8 @@ def server(private_server):
 
 
 @pytest.fixture
-def stage(private_server, namespace, tmp_path):
-    stage = Stage(broker=private_server.url, state=private_server.url, namespace=namespace, folder=tmp_path)
-    yield stage
-    stage.close()
-    print(stage.logs()[-6000:])
+def stage(private_server, open_stage):
+    return open_stage(broker=private_server.url, state=private_server.url)
 
 
 def run_chains(stage, tag):

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from stage import Stage
 
 MEGABYTE = 1024  # kilobytes
 RUN = """
@@ -20,11 +19,8 @@ print(len(instance.completed_steps), "completed; waiting:", instance.current_ste
 
 
 @pytest.fixture
-def stage(broker_url, redis_url, namespace, tmp_path):
-    stage = Stage(broker=broker_url, state=redis_url, namespace=namespace, folder=tmp_path, application="large_app")
-    yield stage
-    stage.close()
-    print(stage.logs()[-6000:])
+def stage(make_stage):
+    return make_stage(application="large_app")
 
 
 def pool_processes(worker):

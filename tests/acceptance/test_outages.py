@@ -10,7 +10,7 @@ import flows
 import pytest
 from rabbitmq import RabbitMQServer
 from redis import Redis
-from stage import Stage, eventually
+from stage import eventually
 
 from hephaestus_celery import StorageError
 from hephaestus_celery.embedded import EmbeddedServer
@@ -42,11 +42,8 @@ def settings():
 
 
 @pytest.fixture
-def stage(carrier, store, namespace, tmp_path, settings):
-    stage = Stage(broker=carrier.url, state=store.url, namespace=namespace, folder=tmp_path, **settings)
-    yield stage
-    stage.close()
-    print(stage.logs()[-6000:])
+def stage(carrier, store, settings, open_stage):
+    return open_stage(broker=carrier.url, state=store.url, **settings)
 
 
 def cut_connections(server):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import own_tasks
 import pytest
 import recorder
-from stage import Stage
 
 HOOKS = {
     "own.plain": ["before_start", "on_success", "after_return"],
@@ -16,18 +15,9 @@ HOOKS = {
 
 
 @pytest.fixture
-def stage(broker_url, redis_url, namespace, tmp_path):
-    stage = Stage(
-        broker=broker_url,
-        state=redis_url,
-        namespace=namespace,
-        folder=tmp_path,
-        application="own_tasks_app",
-        transactional_dispatch=False,  # so that it matters what is called after a step
-    )
-    yield stage
-    stage.close()
-    print(stage.logs()[-6000:])
+def stage(make_stage):
+    # Without transactional dispatch it matters what is called after a step.
+    return make_stage(application="own_tasks_app", transactional_dispatch=False)
 
 
 def test_a_step_is_a_task_of_the_applications_class(stage):

@@ -7,7 +7,7 @@ import signal
 
 import flows
 import pytest
-from stage import Stage, eventually
+from stage import eventually
 
 LEASE = 1.0
 POOLS = ["prefork", "threads", "solo", "gevent", "eventlet"]
@@ -16,13 +16,8 @@ pytestmark = pytest.mark.only_on("redis", why="pools know of no broker")
 
 
 @pytest.fixture
-def stage(broker_url, redis_url, namespace, tmp_path):
-    stage = Stage(
-        broker=broker_url, state=redis_url, namespace=namespace, folder=tmp_path, lease=LEASE, dispatch_timeout=5.0
-    )
-    yield stage
-    stage.close()
-    print(stage.logs()[-6000:])
+def stage(make_stage):
+    return make_stage(lease=LEASE, dispatch_timeout=5.0)
 
 
 def executions(stage, step):

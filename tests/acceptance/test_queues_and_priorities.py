@@ -5,27 +5,18 @@ from __future__ import annotations
 import flows
 import pytest
 from kombu import Queue
-from stage import Stage, eventually
+from stage import eventually
 
 FIRST_SERVED = {"redis": flows.One, "rabbitmq": flows.Nine}
 """The workflow whose step has the priority that goes first: the low number with Redis, the high one with RabbitMQ."""
 
 
 @pytest.fixture
-def stage(broker_url, redis_url, namespace, tmp_path):
+def stage(make_stage):
     # RabbitMQ heeds priorities in queues that were declared with a highest one.
-    stage = Stage(
-        broker=broker_url,
-        state=redis_url,
-        namespace=namespace,
-        folder=tmp_path,
-        dispatch_timeout=1.0,
-        celery={"task_queue_max_priority": 10},
-    )
+    stage = make_stage(dispatch_timeout=1.0, celery={"task_queue_max_priority": 10})
     stage.drop_messages("express")
-    yield stage
-    stage.close()
-    print(stage.logs()[-6000:])
+    return stage
 
 
 def test_a_step_runs_only_on_workers_of_its_queue(stage):

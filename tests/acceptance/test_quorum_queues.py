@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import flows
 import pytest
-from stage import Stage
 
 pytestmark = pytest.mark.only_on("rabbitmq", why="the queues are RabbitMQ's")
 
 
 @pytest.fixture
-def stage(broker_url, redis_url, namespace, tmp_path):
-    stage = Stage(
-        broker=broker_url,
-        state=redis_url,
-        namespace=namespace,
-        folder=tmp_path,
-        celery={"task_default_queue_type": "quorum"},
-    )
-    yield stage
-    stage.close()
-    print(stage.logs()[-6000:])
+def stage(make_stage):
+    return make_stage(celery={"task_default_queue_type": "quorum"})
 
 
 def test_runs_of_all_kinds_complete(stage):

@@ -8,7 +8,7 @@ import time
 
 import flows
 import pytest
-from stage import Stage, eventually
+from stage import eventually
 
 LEASE = 2.0
 
@@ -20,20 +20,9 @@ def settings():
 
 
 @pytest.fixture
-def stage(broker_url, redis_url, namespace, tmp_path, settings):
+def stage(make_stage, settings):
     """A stage whose leases and dispatches run out soon."""
-    stage = Stage(
-        broker=broker_url,
-        state=redis_url,
-        namespace=namespace,
-        folder=tmp_path,
-        celery=settings,
-        lease=LEASE,
-        dispatch_timeout=1.0,
-    )
-    yield stage
-    stage.close()
-    print(stage.logs()[-6000:])
+    return make_stage(celery=settings, lease=LEASE, dispatch_timeout=1.0)
 
 
 def gated(stage, **more):

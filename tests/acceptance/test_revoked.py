@@ -5,29 +5,14 @@ On both brokers: RabbitMQ itself drops what has expired.
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 
 import flows
 import pytest
 import tenants
-from stage import Stage, eventually
+from stage import eventually
 
 ANNOTATIONS = {"linear.a": {"expires": 0.3}, "diamond.a": {"rate_limit": "5/s"}}
-
-
-@pytest.fixture
-def make_stage(broker_url, redis_url, namespace, tmp_path):
-    """``make_stage(**options)``: a stage for a test."""
-    with contextlib.ExitStack() as held:
-
-        def make(**options):
-            stage = Stage(broker=broker_url, state=redis_url, namespace=namespace, folder=tmp_path, **options)
-            held.callback(lambda: print(stage.logs()[-6000:]))
-            held.callback(stage.close)
-            return stage
-
-        yield make
 
 
 @pytest.mark.parametrize("prefetch", [1, 8], ids=["in its queue", "in the hands of a worker"])

@@ -9,7 +9,7 @@ import sys
 
 import flows
 import pytest
-from stage import Stage, eventually
+from stage import eventually
 
 DEADLINE = 30
 BARE_APP = "from celery import Celery\napp = Celery('bare', broker='redis://localhost:1/0')\n"
@@ -17,13 +17,9 @@ EAGER_APP = f"{BARE_APP}app.conf.task_always_eager = True\nfrom hephaestus_celer
 
 
 @pytest.fixture
-def stage(broker_url, redis_url, namespace, tmp_path):
+def stage(make_stage):
     """A stage whose dispatches run out soon, without workers."""
-    stage = Stage(
-        broker=broker_url, state=redis_url, namespace=namespace, folder=tmp_path, lease=2.0, dispatch_timeout=1.0
-    )
-    yield stage
-    stage.close()
+    return make_stage(lease=2.0, dispatch_timeout=1.0)
 
 
 class SchedulerProcess:

@@ -13,7 +13,7 @@ import flows
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
-from stage import Stage, eventually
+from stage import eventually
 
 from hephaestus_celery import StorageError
 from hephaestus_celery.embedded import find_server
@@ -104,21 +104,12 @@ def watched(redis_url, tmp_path):
 
 
 @pytest.fixture
-def stage(watched, namespace, tmp_path):
+def stage(watched, open_stage):
     """Broker and state on what the Sentinels name."""
-    stage = Stage(
-        broker=watched.url,
-        state=watched.url,
-        namespace=namespace,
-        folder=tmp_path,
-        state_options=OPTIONS,
-        dispatch_timeout=2.0,
-    )
+    stage = open_stage(broker=watched.url, state=watched.url, state_options=OPTIONS, dispatch_timeout=2.0)
     stage.settings["broker_transport_options"] = OPTIONS
     stage.app.conf.broker_transport_options = OPTIONS
-    yield stage
-    stage.close()
-    print(stage.logs()[-6000:])
+    return stage
 
 
 def test_a_run_goes_on_after_a_failover_of_store_and_broker(stage, watched):

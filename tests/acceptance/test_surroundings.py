@@ -8,28 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import recorder
 import tenants
-from stage import Stage, eventually
+from stage import eventually
 
 TENANTS = ("acme", "globex", "initech")
 
 
 @pytest.fixture
-def stage(broker_url, redis_url, namespace, tmp_path):
+def stage(make_stage):
     """An application that adds the tenant to its messages in every way there is, in this process and in its workers."""
-    stage = Stage(
-        broker=broker_url,
-        state=redis_url,
-        namespace=namespace,
-        folder=tmp_path,
-        application="tenants_app",
-        make=tenants.Everything,
-        dispatch_timeout=2,
-    )
+    stage = make_stage(application="tenants_app", make=tenants.Everything, dispatch_timeout=2)
     stage.app.conf.task_routes = [tenants.route]
     with tenants.everything():
         yield stage
-    stage.close()
-    print(stage.logs()[-6000:])
 
 
 def test_every_attempt_is_its_starters(stage):

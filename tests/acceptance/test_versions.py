@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import flows
 import pytest
-from stage import Stage, eventually
+from stage import eventually
 
 START = "import worker_app, flows; print(flows.{}.start('x1', {{'value': 1}}).run_id); worker_app.hephaestus.close()"
 
 
 @pytest.fixture
-def stage(broker_url, redis_url, namespace, tmp_path):
-    stage = Stage(broker=broker_url, state=redis_url, namespace=namespace, folder=tmp_path, dispatch_timeout=0.5)
-    yield stage
-    stage.close()
-    print(stage.logs()[-6000:])
+def stage(make_stage):
+    return make_stage(dispatch_timeout=0.5)
 
 
 def started_by_new_code(stage, workflow):

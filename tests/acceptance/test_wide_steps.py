@@ -7,18 +7,15 @@ from collections import Counter
 
 import flows
 import pytest
-from stage import Stage, eventually
+from stage import eventually
 
 EVERY = {one.key: 1 for one in flows.THRONG}
 
 
 @pytest.fixture
-def stage(broker_url, redis_url, namespace, tmp_path):
+def stage(make_stage):
     """Messages that are lost count as such after a second."""
-    stage = Stage(broker=broker_url, state=redis_url, namespace=namespace, folder=tmp_path, dispatch_timeout=1.0)
-    yield stage
-    stage.close()
-    print(stage.logs()[-6000:])
+    return make_stage(dispatch_timeout=1.0)
 
 
 def executed(stage):

@@ -239,6 +239,15 @@ class Driver:
                 pass  # and once more
         raise AssertionError  # there is no end of numbers
 
+    def interrupted(self, job: Job, error: BaseException, *, strays: int) -> Executed | None:
+        """What an interruption beside the body of a job's step makes of it; None: nothing, it was meant for another attempt.
+
+        ``strays`` is how often that was so before.
+        """
+        if strays < MOST_STRAYS and self._is_stray(job, error):
+            return None
+        return Executed(answer=self._failed(job, error), duration=0)
+
     def _answer(self, job: Job, began: int) -> Answer:
         if job.claim.resume is not None:
             return Completed(event=job.claim.resume.event, result=_non_empty(job.claim.data), metadata=None)

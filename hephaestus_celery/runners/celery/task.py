@@ -25,8 +25,7 @@ from hephaestus_celery.core.incoming import find_worker, is_task_id
 from hephaestus_celery.core.wording import shown
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.celery.late import WhenReceived, WhenTraced
-from hephaestus_celery.runners.driver import Driver
-from hephaestus_celery.runners.jobs import Job, Outcome, Worker
+from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.messages import parse
 from hephaestus_celery.storage.base import Refusal, Refused
 
@@ -46,6 +45,8 @@ class Progress:
     fence: str
     job: Job | None = None
     refusal: str | None = None
+    executed: Executed | None = None
+    strays: int = 0
     outcome: Outcome | None = None
     announced: bool = False
     followed: bool = False
@@ -158,10 +159,12 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
 
         Called again for the same request, as a ``__call__`` may that tries again by itself, it gives the same answer.
         """
-        progress = progress_of(self.request)
-        outcome = progress.outcome
-        if outcome is None:
-            outcome = progress.outcome = self._execute(self._claimed())
+        outcome = None
+        while outcome is None:
+            try:
+                outcome = self._committed()
+            except EXITS as error:
+                self._note_interruption(error)
         if outcome.retry_in is not None:
             # Nothing is published: the store's timer sends the next attempt. Monitors see the task retried.
             raise Retry(exc=outcome.error, when=cast("Any", outcome.retry_in))
@@ -201,16 +204,33 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
             raise Ignore(progress.refusal)
         return cast("Job", progress.job)
 
-    def _execute(self, job: Job) -> Outcome:
-        driver: Driver = self.runner.driver
-        executed = driver.execute(job)
-        try:
-            return driver.commit(job, executed)
-        except StorageError:
-            progress_of(self.request).given_up = True
-            raise
-        finally:
-            driver.release(job)
+    def _committed(self) -> Outcome:
+        driver, progress = self.runner.driver, progress_of(self.request)
+        if progress.outcome is None:
+            job = self._claimed()
+            try:
+                if progress.executed is None:
+                    progress.executed = driver.execute(job)
+                progress.outcome = driver.commit(job, progress.executed)
+            except EXITS:
+                raise  # it goes on, and so does the lease
+            except BaseException as error:
+                progress.given_up = isinstance(error, StorageError)
+                driver.release(job)
+                raise
+        if progress.job is not None:
+            driver.release(progress.job)
+        return progress.outcome
+
+    def _note_interruption(self, error: BaseException) -> None:
+        # It struck beside the step's body, which deals with that itself. What was executed by then is committed; an attempt
+        # whose time is over, or that nobody waits for, has failed; any other was not meant, and goes on.
+        progress = progress_of(self.request)
+        if progress.job is None or not is_interrupt(error):
+            raise error
+        if progress.executed is None:
+            progress.executed = self.runner.driver.interrupted(progress.job, error, strays=progress.strays)
+            progress.strays += 1
 
     def conclude(self, error: object) -> None:
         """Leave nothing open, however the task has ended.

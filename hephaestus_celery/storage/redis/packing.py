@@ -34,7 +34,7 @@ def unpacked(packed: bytes, run_id: str) -> list[str]:
 
 def is_of(run_id: str, reply: Any) -> bool:
     """Whether a run that comes packed, alone or as the last part of an answer, is this one."""
-    packed: Any = cast("list[Any]", reply)[-1] if type(reply) is list and reply else reply
+    packed = cast("Any", reply[-1] if type(reply) is list and reply else reply)
     head = _HEAD.match(packed) if isinstance(packed, bytes) else None
     return head is None or head[1] == run_id.encode()
 

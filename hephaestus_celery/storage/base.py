@@ -19,7 +19,7 @@ from hephaestus_celery.core.engine import Settlement
 from hephaestus_celery.core.identity import Scope
 from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.core.run import Due, PendingResume, StepState, Verdict
-from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.exceptions import AlreadyRunningError, StorageError
 
 SCHEMA = 1
 """How runs are stored, from 1 up. A run bears the number that it was written with: who knows only older ones leaves it alone."""
@@ -75,6 +75,16 @@ class NewRun:
     firsts: Sequence[FirstStep]
     schema: int = SCHEMA
     message_headers: str | None = None
+
+
+def already_running(run: NewRun, holder: str, *, family: str, scope: str) -> AlreadyRunningError:
+    """The error of a start whose id an active run of ``family`` holds, which has this ``scope``."""
+    wider = f"scope 'global' of {run.family if run.scope == 'global' else family}"
+    reason = wider if "global" in (run.scope, scope) else f"scope {run.scope!r} of {run.family}"
+    return AlreadyRunningError(
+        f"{run.instance_id} is running already (run {holder} of {family}; {reason}); wait for its end, cancel it, or "
+        "start another id"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

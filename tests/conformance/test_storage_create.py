@@ -160,14 +160,16 @@ def test_a_scope_says_which_runs_share_an_id(stand, scope, other, conflict):
 
 
 def test_a_global_run_is_kept_from_an_id_that_another_workflow_holds(stand):
-    stand.start(scope="workflow")
-    with pytest.raises(AlreadyRunningError):
+    held = stand.start(scope="workflow")
+    told = rf"order::a .*run {held.id} of shop.Order; scope 'global' of shop.Other\)"
+    with pytest.raises(AlreadyRunningError, match=told):
         stand.start(scope="global", name="shop.Other")
 
 
 def test_a_global_run_keeps_other_workflows_from_its_id(stand):
-    stand.start(scope="global")
-    with pytest.raises(AlreadyRunningError):
+    held = stand.start(scope="global")
+    told = rf"order::a .*run {held.id} of shop.Order; scope 'global' of shop.Order\)"
+    with pytest.raises(AlreadyRunningError, match=told):
         stand.start(scope="workflow", name="shop.Other")
 
 

@@ -16,7 +16,7 @@ from hephaestus_celery.core.delivery import Delivered, receive
 from hephaestus_celery.core.lanes import patience
 from hephaestus_celery.core.lifecycle import StepStatus
 from hephaestus_celery.core.run import Decision, Due, RunState, StepState, Times, Verdict
-from hephaestus_celery.exceptions import AlreadyRunningError, InstanceNotFoundError
+from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.base import (
     SCHEMA,
@@ -47,6 +47,7 @@ from hephaestus_celery.storage.base import (
     StoredRun,
     Suspend,
     Tick,
+    already_running,
     rescue_reason,
 )
 from hephaestus_celery.storage.memory.lanes import Lanes, Member
@@ -124,7 +125,8 @@ class MemoryStorage:
             times = self._times()
             holder = self._holder(run)
             if holder is not None:
-                raise AlreadyRunningError(already_running(run, holder))
+                other = self._runs[holder].new
+                raise already_running(run, holder, family=other.family, scope=other.scope)
             decision = transitions.create(
                 initials={first.step: first.max_attempts for first in run.firsts},
                 times=times,
@@ -595,14 +597,6 @@ class MemoryStorage:
             finished_at=after.finished_at,
             start=record.start if after.status.final else None,
         )
-
-
-def already_running(run: NewRun, holder: str) -> str:
-    """The message of an :class:`AlreadyRunningError`."""
-    return (
-        f"{run.instance_id} is running already (run {holder}; scope {run.scope!r} of {run.family}); "
-        "wait for its end, cancel it, or start another id"
-    )
 
 
 def executed_at(state: RunState, only: str | None) -> tuple[str, ...]:

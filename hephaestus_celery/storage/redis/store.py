@@ -20,7 +20,7 @@ from hephaestus_celery.core.lifecycle import Status, StepStatus
 from hephaestus_celery.core.retry import FOREVER
 from hephaestus_celery.core.run import StepState, Verdict
 from hephaestus_celery.core.wording import shown
-from hephaestus_celery.exceptions import AlreadyRunningError, DataError, InstanceNotFoundError, StorageError
+from hephaestus_celery.exceptions import DataError, InstanceNotFoundError, StorageError
 from hephaestus_celery.storage.base import (
     SCHEMA,
     Cancellation,
@@ -49,6 +49,7 @@ from hephaestus_celery.storage.base import (
     StoredRun,
     Suspend,
     Tick,
+    already_running,
     written_by_newer,
 )
 from hephaestus_celery.storage.redis import documents
@@ -220,11 +221,8 @@ class RedisStorage:
             case b"ok":
                 return [DispatchStep(first.step, 1, 1) for first in run.firsts]
             case _:
-                [holder] = cast("list[bytes]", reply)
-                raise AlreadyRunningError(
-                    f"{run.instance_id} is running already (run {holder.decode()}; scope {run.scope!r} of {run.family}); "
-                    "wait for its end, cancel it, or start another id"
-                )
+                holder, family, scope = (part.decode() for part in cast("list[bytes]", reply))
+                raise already_running(run, holder, family=family, scope=scope)
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:
         reply = self._call(

@@ -4,7 +4,7 @@
 --   p.firsts: {key, most attempts, number of its list among KEYS[6...], number of its message}..., the last two only where
 --   the broker is this server
 --   p.settling: instead of p.firsts, where these are very many: see settling.lua
---   reply: 'ok', 'posted' when all messages were sent too, or {run id of the holder}
+--   reply: 'ok', 'posted' when all messages were sent too, or {run id, family, scope} of the holder
 demand({
   run_id = 'name', id = 'name', name = 'string', family = 'string', version = 'string', scope = 'string', tags = 'table',
   firsts = 'table', schema = 'number', lanes = 'table?', dispatch_timeout = 'number', settling = 'name?',
@@ -29,7 +29,7 @@ for i = 1, #holders, 2 do
     redis.call('HDEL', active, holders[i]) -- evicted, or deleted by hand: it holds nothing any more
   elseif p.scope ~= 'none' and (p.scope == 'global' or other.scope == 'global'
     or (p.family == other.family and (p.scope == 'workflow' or p.version == other.version))) then
-    return { holders[i] }
+    return { holders[i], other.family, other.scope }
   end
 end
 

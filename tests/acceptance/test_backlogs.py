@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import elsewhere
 import flows
 import pytest
 from stage import eventually
+
+from hephaestus_celery.exceptions import NotCancellableError
+from hephaestus_celery.runners.celery.fleet import MOST_LISTED
+from hephaestus_celery.runners.lane_watch import all_holdings
 
 EACH = 30
 BACKLOG = (flows.Linear, flows.One, flows.Nine, flows.Handover)
@@ -101,3 +107,28 @@ def test_what_waits_elsewhere_than_it_was_routed_to_is_not_sent_again(diverting_
     stage.start_workers(1, concurrency=1, options=["-Q", queues])
     assert {instance.status for instance in ended(stage, handles)} == {"completed"}
     assert sent_again(stage) == []
+
+
+HELD = 700
+
+
+@pytest.mark.parametrize("settings", [{"task_annotations": {"*": {"rate_limit": "2/s"}}}], ids=["rate-limited"])
+def test_what_a_worker_holds_beyond_what_it_lists_is_not_sent_again(stage):
+    handles = [
+        stage.hephaestus.start_instance(BACKLOG[number % 4], {"value": number}, id=f"i{number}")
+        for number in range(HELD)
+    ]
+    storage = stage.hephaestus.storage
+    stage.start_workers(1, options=["-Q", f"{stage.namespace},express", "--prefetch-multiplier", str(HELD)])
+    eventually(
+        lambda: sum(sum(each.counts.values()) for each in all_holdings(storage)) > MOST_LISTED, what="all are held"
+    )
+    held_since = storage.now()
+    assert any(each.many for each in all_holdings(storage))
+    eventually(lambda: storage.now() > held_since + 4_000_000, what="four dispatch timeouts are over")
+    assert len(stage.events("step.start")) < HELD / 2
+    assert sent_again(stage) == []
+    assert stage.waiting_messages() == stage.waiting_messages("express") == 0
+    for handle in handles:
+        with contextlib.suppress(NotCancellableError):  # a few have ended
+            handle.cancel()

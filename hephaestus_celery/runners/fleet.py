@@ -63,6 +63,10 @@ class Fleet(Protocol):
         """How many messages wait in a lane; None where that can't be known. ``BrokerAwayError`` when it can't be now."""
         ...
 
+    def counted(self, lane: Lane) -> Sequence[Lane]:
+        """The lanes whose messages ``length`` counts: this one, and others where it can't tell them apart."""
+        ...
+
 
 class UnknownFleet:
     """A fleet of which nothing is known: what is late counts as lost."""
@@ -74,6 +78,10 @@ class UnknownFleet:
     def length(self, lane: Lane) -> int | None:
         """It can't be known."""
         return None
+
+    def counted(self, lane: Lane) -> Sequence[Lane]:
+        """There is no count."""
+        return [lane]
 
 
 def attempt_of(task_id: str) -> str:

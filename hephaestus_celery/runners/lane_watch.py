@@ -110,7 +110,9 @@ class LaneWatch:
             return passed
         if length == 0:
             return self._of_empty(known, report, free, doubt, attended=attended, now=now)
-        missing = storage.outstanding(report.lane) - length - sum(each.counts.get(report.lane, 0) for each in holdings)
+        counted = [str(each) for each in self._fleet.counted(lane)]
+        held = sum(each.counts.get(name, 0) for each in holdings for name in counted)
+        missing = storage.outstanding(*counted) - length - held
         if passed:
             few = FEW if missing < len(passed) and known.few.is_due(now, first=self._timeout) else 0
             return passed[: max(missing, few)]

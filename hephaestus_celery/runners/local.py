@@ -180,3 +180,7 @@ class _Threads:
     def length(self, lane: Lane) -> int | None:
         """What does not wait for a thread waits nowhere."""
         return 0
+
+    def counted(self, lane: Lane) -> Sequence[Lane]:
+        """There is but one lane."""
+        return [lane]

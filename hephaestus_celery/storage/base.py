@@ -618,8 +618,8 @@ class Storage(Reader, Protocol):
         """
         ...
 
-    def outstanding(self, lane: str) -> int:
-        """How many messages that nobody has claimed were sent to a lane, over all partitions."""
+    def outstanding(self, *lanes: str) -> int:
+        """How many messages that nobody has claimed were sent to these lanes, over all partitions."""
         ...
 
     def report(self, worker: str, holdings: str | None, *, lifetime: int) -> None:

@@ -201,6 +201,7 @@ def test_a_message_that_went_elsewhere_waits_there_since_it_was_sent(stand):
         run.redirect("a", lane=OTHER)
         assert (run.lanes(), run.due()) == ({"a": OTHER}, {})
     assert (stand.storage.outstanding(LANE), stand.storage.outstanding(OTHER)) == (0, 2)
+    assert stand.storage.outstanding(LANE, OTHER) == 2
     assert late(stand, {(known.id, "a"), (unknown.id, "a")})
 
 

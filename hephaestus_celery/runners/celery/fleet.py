@@ -147,6 +147,13 @@ class CeleryFleet:
             except (OperationalError, OSError, *transport.connection_errors) as error:
                 raise BrokerAwayError(str(error)) from error
 
+    def counted(self, lane: Lane) -> Sequence[Lane]:
+        """Elsewhere than on Redis a queue says how much it has of all priorities together."""
+        with self._app.connection_for_read() as connection:
+            if connection.transport.driver_type == "redis":
+                return [lane]
+        return [Lane(lane.queue, priority) for priority in range(_HIGHEST + 1)]
+
 
 class Reporter:
     """A thread of a worker's main process that says what the worker holds, every ``interval`` seconds.

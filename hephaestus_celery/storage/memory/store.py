@@ -272,9 +272,9 @@ class MemoryStorage:
             for each in sent:
                 self._redirect(each)
 
-    def outstanding(self, lane: str) -> int:
+    def outstanding(self, *lanes: str) -> int:
         with self._changed:
-            return self._lanes.count(lane)
+            return sum(map(self._lanes.count, lanes))
 
     def report(self, worker: str, holdings: str | None, *, lifetime: int) -> None:
         with self._changed:

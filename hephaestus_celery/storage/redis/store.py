@@ -399,10 +399,10 @@ class RedisStorage:
                 )
                 self._call_partition("redirect", prefix, parameters)
 
-    def outstanding(self, lane: str) -> int:
+    def outstanding(self, *lanes: str) -> int:
         with self._reached():
-            lanes = [("ZCARD", f"{prefix}lane:{lane}") for prefix in self.keys.all_partitions()]
-            return sum(self._connections.call_many(lanes, fits=is_number))
+            asked = [("ZCARD", f"{prefix}lane:{lane}") for prefix in self.keys.all_partitions() for lane in lanes]
+            return sum(self._connections.call_many(asked, fits=is_number))
 
     def report(self, worker: str, holdings: str | None, *, lifetime: int) -> None:
         self._call_partition(

@@ -15,6 +15,7 @@ from hephaestus_celery.storage.base import LaneReport, Outstanding
 from hephaestus_celery.storage.memory import MemoryStorage
 
 LANE = Lane("work", 3)
+OTHER = Lane("work", 9)
 TIMEOUT = timedelta(seconds=30)
 RUN = "01a20351-48e5-7078-aaf5-44dfe4e463{:02x}"
 
@@ -22,14 +23,17 @@ RUN = "01a20351-48e5-7078-aaf5-44dfe4e463{:02x}"
 class Fleet:
     """Workers and a queue as a test says: ``held`` are the numbers of messages that a worker holds."""
 
-    def __init__(self, *, length, held=(), many=(), queues=("work",)):
-        self.queue_length = length
+    def __init__(self, *, length, held=(), many=(), queues=("work",), beside=()):
+        self.queue_length, self.beside = length, beside
         messages = frozenset(attempt_of(message_of(number).task_id) for number in held)
         counts = {str(LANE): len(messages)}
         self.reported = [Holdings(queues=frozenset(queues), messages=messages, many=frozenset(many), counts=counts)]
 
     def holdings(self, storage):
         return self.reported
+
+    def counted(self, lane):
+        return [lane, *self.beside]
 
     def length(self, lane):
         assert lane == LANE
@@ -70,11 +74,13 @@ def judge(time_passes):
     class Judge:
         watch = None
 
-        def __call__(self, fleet, given, *, outstanding=None):
+        def __call__(self, fleet, given, *, outstanding=None, beside=0):
             self.watch = self.watch or LaneWatch(fleet, dispatch_timeout=TIMEOUT)
             storage = MemoryStorage()
             for number in range(len(given.outstanding) if outstanding is None else outstanding):
                 storage._lanes.enter(str(LANE), (RUN.format(number), "a"), 1)
+            for number in range(beside):
+                storage._lanes.enter(str(OTHER), (RUN.format(number), "b"), 1)
             return [int(message.run_id[-2:], 16) for message in self.watch.lost(given, storage)]
 
     return Judge()
@@ -175,3 +181,12 @@ def test_a_report_is_read_as_it_was_written():
 @pytest.mark.parametrize("lane", [Lane("work"), Lane("a:b:c", 9), Lane("", 0)])
 def test_a_lane_is_read_as_it_was_written(lane):
     assert Lane.parse(str(lane)) == lane
+
+
+@pytest.mark.parametrize(("length", "lost"), [(103, []), (101, [0])])
+def test_what_waits_in_the_same_queue_with_another_priority_is_not_taken_for_others(judge, time_passes, length, lost):
+    """A queue of RabbitMQ tells how much it has of all priorities: those that wait behind them are not looked for."""
+    fleet, given = Fleet(length=length, beside=[OTHER]), report(3, passed=False, moves=False)
+    assert judge(fleet, given, beside=100) == []
+    time_passes(1)
+    assert judge(fleet, given, beside=100) == lost

@@ -11,6 +11,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from hephaestus_celery import clock
@@ -40,6 +41,7 @@ class Scheduler:
     """A thread that does what is due; ``dispatch`` sends messages, ``worker`` is who tells the events.
 
     ``fleet`` is what is known of the workers; None: nothing, so that every message that is late is sent again.
+    ``undisturbed`` keeps the process from being forked while the scheduler is at work.
 
     It has connections of its own, so that no lock is shared with a process that forks while it runs.
     """
@@ -51,7 +53,9 @@ class Scheduler:
         dispatch: Callable[[Sequence[Message]], None],
         worker: Worker,
         fleet: Fleet | None = None,
+        undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        self._undisturbed = undisturbed
         self._fleet = fleet or UnknownFleet()
         self._watches: dict[int, LaneWatch] = {}
         self._driver = driver
@@ -81,8 +85,9 @@ class Scheduler:
         away = False
         while not self._stopping.is_set():
             try:
-                storage = storage or self._driver().storage.separate()
-                pause, held = self._round(storage)
+                with self._undisturbed():
+                    storage = storage or self._driver().storage.separate()
+                    pause, held = self._round(storage)
                 if away:
                     logger.info("the scheduler has the state store back")
                 away = False

@@ -206,9 +206,9 @@ def test_a_route_that_ends_its_process_every_time_fails_after_the_attempts_of_it
 
 def test_an_event_is_applied_once_although_its_appliers_were_killed(stage):
     stage.start_workers(1)
-    handle = sworn(stage, flows.SWORN_SHORTLY, way="kill", deaths=2)  # a step with one attempt
+    handle = sworn(stage, flows.SWORN_ONCE, way="kill", deaths=2)  # a step with one attempt
     instance = handle.wait(30)
-    assert (instance.status, instance.context.result(flows.ShortVow)) == ("completed", {"by": "ann"})
+    assert (instance.status, instance.context.result(flows.OneVow)) == ("completed", {"by": "ann"})
     assert [(entry.kind, entry.step, entry.outcome) for entry in handle.history()] == [
         ("attempt", "vow", "waiting"),
         *[("rescue", "vow", None)] * 2,
@@ -326,6 +326,17 @@ def test_a_revoked_task_is_a_failed_attempt(stage):
     first = next(entry for entry in handle.history() if entry.kind == "attempt")
     assert (first.outcome, first.attempt) == ("retrying", 1)
     assert "revoked" in first.reason
+
+
+@pytest.mark.only_on("redis", why="the worker turns it away by itself")
+def test_a_run_that_begins_with_done_ends_although_its_message_was_revoked(stage):
+    stage.start_workers(1, concurrency=1)
+    blocker, _ = gated(stage)
+    handle = stage.hephaestus.start_instance(flows.Straight, {"value": 1}, id="y1")
+    stage.app.control.revoke(f"{handle.run_id}:done:1.1", reply=True, timeout=5, limit=1)
+    open_gate(stage)
+    assert blocker.wait(30).status == "completed"
+    assert handle.wait(30).status == "completed"
 
 
 def test_an_event_whose_message_was_revoked_is_applied_all_the_same(stage):

@@ -443,9 +443,13 @@ class Vow(Recorded):
         return Async(timeout=context.initial.get("timeout"))
 
 
-class ShortVow(Vow):
+class OneVow(Vow):
     key = "vow"
     retry = RetryPolicy(max_attempts=1)
+
+
+class ShortVow(OneVow):
+    key = "vow"
     time_limit = 1
 
 
@@ -481,7 +485,7 @@ def _sworn(step):
     )
 
 
-SWORN, SWORN_SHORTLY = _sworn(Vow), _sworn(ShortVow)
+SWORN, SWORN_ONCE, SWORN_SHORTLY = _sworn(Vow), _sworn(OneVow), _sworn(ShortVow)
 
 
 class Naps(Workflow):

@@ -20,6 +20,7 @@ from hephaestus_celery.core.lanes import Lane
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.base import Message
 from hephaestus_celery.runners.celery.dispatch import argsrepr, connect, options_of
+from hephaestus_celery.runners.celery.forking import undisturbed
 from hephaestus_celery.runners.celery.surroundings import Prepared
 from hephaestus_celery.runners.celery.task import StepTask
 from hephaestus_celery.runners.fleet import BrokerAwayError, Holdings, attempt_of
@@ -188,11 +189,12 @@ class Reporter:
         while True:
             gone = self._stopping.is_set()
             try:
-                storage = storage or self._storage().separate()
-                if gone:
-                    storage.report(self._name, None, lifetime=0)
-                else:
-                    self._say(storage, holdings_of(self._app, self._consumer))
+                with undisturbed():
+                    storage = storage or self._storage().separate()
+                    if gone:
+                        storage.report(self._name, None, lifetime=0)
+                    else:
+                        self._say(storage, holdings_of(self._app, self._consumer))
             except StorageError as error:
                 logger.debug("what this worker holds can't be reported: %s", error)
             except Exception:  # what is looked into here is Celery's own

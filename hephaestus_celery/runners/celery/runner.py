@@ -25,6 +25,7 @@ from hephaestus_celery.runners.celery.advice import advise
 from hephaestus_celery.runners.celery.consumer import consumer_step
 from hephaestus_celery.runners.celery.dispatch import call_task, interrupt, revoke, send
 from hephaestus_celery.runners.celery.fleet import CeleryFleet, LaneFinder, Reporter, lane_of
+from hephaestus_celery.runners.celery.forking import look_after_forks, undisturbed
 from hephaestus_celery.runners.celery.plain import is_plain
 from hephaestus_celery.runners.celery.pool import PoolWatch, draw_soon
 from hephaestus_celery.runners.celery.registering import register
@@ -179,7 +180,9 @@ class CeleryRunner:
     def scheduler(self, *, hostname: str) -> Scheduler:
         """A scheduler for the runs of this application, to be started or run."""
         worker, fleet = Worker(hostname=hostname), CeleryFleet(self.app)
-        return Scheduler(lambda: self.driver, dispatch=self.dispatch, worker=worker, fleet=fleet)
+        return Scheduler(
+            lambda: self.driver, dispatch=self.dispatch, worker=worker, fleet=fleet, undisturbed=undisturbed
+        )
 
     def lose(self, task_id: str, args: Any, *, reason: str, overran: bool = False) -> None:
         """Fail the attempt of a task that ended without a commit; the lease would show it too, later.
@@ -258,6 +261,7 @@ class CeleryRunner:
         self._solo = isinstance(consumer.pool, SoloPool)
         if self._scheduler is None:
             advise(self.app, consumer)
+            look_after_forks()
             self._scheduler = self.scheduler(hostname=self._hostname)
             self._scheduler.start()
             self._reporter = Reporter(

@@ -1,0 +1,44 @@
+"""Forks of a worker's main process, beside the threads that work in it.
+
+A child has only the thread that forked. What another thread held at that moment, nobody gives back there: the lock of a
+module that it was importing, of a property that Celery or kombu was making. A child that needs it then stands still for ever,
+with its lease kept. And the scheduler is at work just when a process of the pool has died and another is forked. So a fork
+waits until such a thread is at rest, but never for long: one that waits for a server holds nothing that a child needs.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import AbstractContextManager, ExitStack
+
+from hephaestus_celery.turns import Turns
+
+PATIENCE_SECONDS = 0.5
+
+_TURNS = Turns(PATIENCE_SECONDS)
+_FORKING = threading.local()
+_is_registered = False
+
+
+def undisturbed() -> AbstractContextManager[None]:
+    """Have forks wait while the block runs."""
+    return _TURNS.turn()
+
+
+def look_after_forks() -> None:
+    """From now on forks of this process wait; again is the same as once."""
+    global _is_registered  # noqa: PLW0603 - hooks can't be taken back, and are needed once in a process
+    if not _is_registered and hasattr(os, "register_at_fork"):  # not on Windows
+        _is_registered = True
+        os.register_at_fork(before=_wait, after_in_parent=_go_on)
+
+
+def _wait() -> None:
+    _FORKING.stack = ExitStack()
+    _FORKING.stack.enter_context(_TURNS.turn())
+
+
+def _go_on() -> None:
+    # Not in the child: it has turns of its own.
+    _FORKING.stack.close()

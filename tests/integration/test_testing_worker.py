@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import tracemalloc
 from datetime import timedelta
@@ -31,6 +32,16 @@ class Stumbling(Workflow):
     unique = Unique("stumbling")
     initial_step = Stumble
     transitions = {(Stumble, "ok"): (Wait, {"duration": timedelta(milliseconds=50)}), (Wait, "timeout"): Done}
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """A worker sets the level of all logging of its process, and leaves it so."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture
@@ -80,7 +91,7 @@ def chain_of(count, **attributes):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_a_worker_that_starts_makes_little_for_each_step(app, namespace):
     sizes = []
-    for count in (2, MANY):
+    for count in (2, 3, MANY):  # the first one imports what workers need
         flow = chain_of(count, name=f"{namespace}.{count}")
         with Hephaestus(app, name="testing") as hephaestus:
             handle = hephaestus.start_instance(flow, {}, id=f"x{count}")
@@ -90,4 +101,4 @@ def test_a_worker_that_starts_makes_little_for_each_step(app, namespace):
                 tracemalloc.stop()
                 sizes.append(size)
                 eventually(lambda get=handle.get: get().completed_steps, what="its first step")
-    assert (sizes[1] - sizes[0]) / MANY < 600  # bytes; what Celery makes of each task takes seven thousand
+    assert (sizes[2] - sizes[1]) / MANY < 2500  # bytes; what Celery makes of each task takes seven thousand

@@ -9,6 +9,8 @@ import flows
 import pytest
 from stage import eventually
 
+from hephaestus_celery.storage.redis.settling import SLICE
+
 EVERY = {one.key: 1 for one in flows.THRONG}
 
 
@@ -37,7 +39,7 @@ def test_each_branch_runs_once_although_who_starts_them_is_killed(stage, broker)
     assert Counter(event["event"] for event in told)["step.start"] == len(EVERY) + 3
     # What was sent with the first slice has come; where the store does not send, its messages died with the process.
     rescued = {event["metadata"]["step_key"] for event in told if event["event"] == "step.rescue"}
-    assert len(rescued) == (0 if broker == "redis" else 250)
+    assert len(rescued) == (0 if broker == "redis" else SLICE)
 
 
 @pytest.mark.only_on("rabbitmq", "where the broker is the store's server, they are sent with what makes them due")

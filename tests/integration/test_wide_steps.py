@@ -9,6 +9,7 @@ import pytest
 from hephaestus_celery.core.lifecycle import StepStatus
 from hephaestus_celery.core.run import Due
 from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.storage.redis.settling import SLICE
 
 WIDE = 1300
 BRANCHES = [f"b{number}" for number in range(WIDE)]
@@ -85,13 +86,13 @@ def test_what_is_left_is_done_by_the_scheduler(stand, broken_off, slices):
     run.claim("a")
     broken_off(slices, lambda: run.complete("a"))
     before = Counter(state.status for state in run.load().steps.values())
-    assert before == {StepStatus.COMPLETED: 1, **({StepStatus.ACTIVE: 250 * slices} if slices else {})}
+    assert before == {StepStatus.COMPLETED: 1, **({StepStatus.ACTIVE: SLICE * slices} if slices else {})}
     assert run.load().status == "running"
     assert len(left_over(run)) == 2
     hurry(run, "a")
     followed = take_over(run)
     started = [dispatch.step for commitment in followed for dispatch in commitment.dispatches]
-    assert started == BRANCHES[250 * slices :]
+    assert started == BRANCHES[SLICE * slices :]
     after = Counter(state.status for state in run.load().steps.values())
     assert after == {StepStatus.COMPLETED: 1, StepStatus.ACTIVE: WIDE}
     assert run.load().active == WIDE
@@ -106,13 +107,13 @@ def test_branches_that_have_ended_by_then_do_not_end_the_run(stand, broken_off):
     run = stand.start(FAN)
     run.claim("a")
     broken_off(1, lambda: run.complete("a"))
-    for branch in BRANCHES[:250]:
+    for branch in BRANCHES[:SLICE]:
         run.step(branch)
     assert run.load().status == "running"
     assert run.load().active == 1
     hurry(run, "a")
     take_over(run)
-    assert run.load().active == WIDE - 250
+    assert run.load().active == WIDE - SLICE
 
 
 def test_the_end_that_the_scheduler_comes_to_is_numbered_after_all_else(stand, broken_off):
@@ -143,7 +144,7 @@ def test_a_run_that_ends_before_starts_nothing_more_and_leaves_nothing(stand, br
         pass
     assert left_over(run) == []
     assert run.due() == {}
-    assert len(run.load().steps) == 501
+    assert len(run.load().steps) == 2 * SLICE + 1
 
 
 def test_who_committed_it_and_a_scheduler_may_settle_at_the_same_time(stand, redis_storage, monkeypatch):
@@ -183,7 +184,7 @@ def test_a_start_that_is_cut_off_is_stored_and_done_by_the_scheduler(stand, brok
     firsts = {(branch, "ok"): ["done"] for branch in BRANCHES}
     run = stand.prepare(firsts)
     broken_off(1, lambda: run.storage.create(run.new))
-    assert len(run.load().steps) == 250
+    assert len(run.load().steps) == SLICE
     hurry(run, "")
     take_over(run)
     assert len(run.load().steps) == run.load().active == WIDE

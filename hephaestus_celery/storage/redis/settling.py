@@ -22,7 +22,7 @@ AT_ONCE = 500
 """Steps that the script of a commit settles itself."""
 LAID_BY = 500
 """Edges, or rows of steps, that one script lays by."""
-SLICE = 250
+SLICE = 200
 """Edges that one script settles after the commit."""
 
 _TOLD = 3  # events of a step that completes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal, cast
@@ -175,11 +175,8 @@ class RedisStorage:
             return self._created(run)
         self._created(replace(run, firsts=()), settling=edges.lay_by(self._call, fence=None))
         progress = Progress(edges)
-        try:
+        with suppress(StorageError):  # it is stored, and so accepted: the scheduler goes on with it
             progress.settle(self._settling(edges, run.operation))
-        except StorageError as error:
-            error.stored = True  # the scheduler goes on with it
-            raise
         return progress.dispatches
 
     def _created(self, run: NewRun, *, settling: str | None = None) -> Sequence[DispatchStep]:

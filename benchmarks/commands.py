@@ -15,8 +15,8 @@ from redis import Redis
 from benchmarks.settings import NAMESPACE, QUEUE
 from hephaestus_celery.storage.redis.scripts import Scripts
 
-_BETWEEN = frozenset({"tick", "renew"})
-"""Scripts that belong to no step in particular."""
+_BETWEEN = frozenset({"tick", "renew", "report", "reports"})
+"""Scripts that belong to no step in particular: they come with time."""
 _PREFIX = f"{NAMESPACE}:{{"
 _MANY, _SLOW = 100_000, 10_000
 """Entries of the server's log of slow calls; and from how many microseconds on it notes one by default."""
@@ -40,6 +40,11 @@ class Command:
         """Whether a client gave it for a key of the store; scripts tell their keys after their number."""
         return self.within is None and any(word.startswith(_PREFIX) for word in self.words[1:4])
 
+    @property
+    def reads_clock(self) -> bool:
+        """Whether a process looks how the clock of what is due stands, as each does now and then."""
+        return self.name == "hmget" and self.words[1].endswith("}:seat")
+
 
 @dataclass(slots=True)
 class Recording:
@@ -53,7 +58,10 @@ class Recording:
 
     def store_calls(self) -> int:
         """Round trips to the store that steps have made."""
-        return sum(command.in_store and command.script not in (_BETWEEN | {"create"}) for command in self.commands)
+        return sum(
+            command.in_store and not command.reads_clock and command.script not in (_BETWEEN | {"create"})
+            for command in self.commands
+        )
 
     def broker_commands(self) -> int:
         """What clients gave for the broker, waiting for messages included."""

@@ -109,7 +109,7 @@ class LaneWatch:
             known.losing = now + self._settled_in
             return passed
         if length == 0:
-            return self._of_empty(known, report, free, doubt, attended=attended, now=now)
+            return self._of_empty(known, report, free, doubt, now=now)
         counted = [str(each) for each in self._fleet.counted(lane)]
         held = sum(each.counts.get(name, 0) for each in holdings for name in counted)
         missing = storage.outstanding(*counted) - length - held
@@ -129,11 +129,10 @@ class LaneWatch:
         free: Sequence[Outstanding],
         doubt: tuple[float, LaneReport] | None,
         *,
-        attended: bool,
         now: float,
     ) -> Sequence[Outstanding]:
-        # A worker may just have taken the last ones: it gets the time to say so.
-        if not attended or (doubt is not None and doubt[0] <= now):
+        # A worker may just have taken the last ones, and may be so new that nothing was heard of it: it gets the time to.
+        if doubt is not None and doubt[0] <= now:
             known.losing = now + 2 * self._timeout + self._settled_in
             return free
         known.doubt = doubt or (now + self._settled_in, report)

@@ -141,8 +141,12 @@ def test_an_empty_queue_is_believed_when_workers_have_had_the_time_to_say_what_t
     assert judge.watch.next_in() is None
 
 
-def test_an_empty_queue_that_no_worker_takes_from_is_believed_at_once(judge):
-    assert judge(Fleet(length=0, queues=("another",)), report(2, passed=False)) == [0, 1]
+def test_an_empty_queue_that_nobody_is_known_to_take_from_may_be_in_the_hands_of_a_new_worker(judge, time_passes):
+    fleet = Fleet(length=0, queues=())
+    assert judge(fleet, report(3, passed=False)) == []
+    time_passes(2 * report_interval(TIMEOUT))
+    [doubt] = judge.watch.doubts()
+    assert judge(fleet, doubt) == [0, 1, 2]
 
 
 def test_where_nothing_can_be_known_what_is_late_is_sent_again(judge):

@@ -120,11 +120,8 @@ def test_a_step_costs_one_message_and_two_scripts(stage, server, counted_message
             stage.hephaestus.start_instance(workflow, {"value": 1}, id=f"i{number}")
         eventually(lambda: len(stage.events("workflow.stop")) == RUNS + 1, timeout=60)
     assert published.messages == RUNS * steps
-    for name in (
-        "tick",
-        "report",
-        "reports",
-    ):  # the scheduler's and the workers', which come with time and not with steps
+    # The scheduler's and the workers' own come with time, and not with steps.
+    for name in ("tick", "report", "reports"):
         counted.scripts.pop(name, None)
     assert counted.scripts == {"create": RUNS, "claim": RUNS * steps, "complete": RUNS * steps}
 

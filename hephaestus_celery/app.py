@@ -384,8 +384,13 @@ class Hephaestus:
         return next((other for other in others if self._contests(other) and other._owns(workflow)), None)  # noqa: SLF001 - one class
 
     def _contests(self, other: Hephaestus) -> bool:
-        one_store = other._given_storage is self._given_storage
-        return other.app is self.app and other._celery_runner is not None and not one_store
+        if other.app is not self.app or other._celery_runner is None or other._given_storage is self._given_storage:
+            return False
+        try:
+            store = other.storage
+        except ConfigurationError:
+            return False  # no run is begun there
+        return not self.storage.is_one_with(store)
 
     def _owns(self, workflow: type[Workflow]) -> bool:
         return workflow.hephaestus is None or workflow.hephaestus is self

@@ -541,6 +541,10 @@ class Storage(Reader, Protocol):
         """How many due sets there are."""
         ...
 
+    def is_one_with(self, other: Storage) -> bool:
+        """Whether another is this one, or surely keeps its runs in the same place."""
+        ...
+
     def adopt(self, durations: Durations) -> Durations:
         """Take those durations that it was not given itself when it was made.
 

@@ -43,6 +43,7 @@ from hephaestus_celery.storage.base import (
     Retry,
     RunSummary,
     Sent,
+    Storage,
     StoredEntry,
     StoredRun,
     Suspend,
@@ -92,6 +93,9 @@ class MemoryStorage:
         self._adopted = False
         self._reports: dict[str, tuple[int, str]] = {}
         self._ahead, self._offset = self.now() - clock.elapsed_ns() // 1000, 0
+
+    def is_one_with(self, other: Storage) -> bool:
+        return self is other
 
     def adopt(self, durations: Durations) -> Durations:
         if not self._adopted:

@@ -45,6 +45,7 @@ from hephaestus_celery.storage.base import (
     Retry,
     RunSummary,
     Sent,
+    Storage,
     StoredEntry,
     StoredRun,
     Suspend,
@@ -138,6 +139,11 @@ class RedisStorage:
     def url(self) -> str | None:
         """Where it keeps the state, None where options say more than the URL."""
         return None if _PLACES & set(self._arguments["options"] or ()) else self._arguments["url"]
+
+    def is_one_with(self, other: Storage) -> bool:
+        if self is other or not isinstance(other, RedisStorage):
+            return self is other
+        return self.url is not None and (self.url, self.keys) == (other.url, other.keys)
 
     def adopt(self, durations: Durations) -> Durations:
         if not self._adopted:

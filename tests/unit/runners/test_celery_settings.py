@@ -13,6 +13,7 @@ from defining import define, sound
 from hephaestus_celery import ConfigurationError, Hephaestus, LocalRunner, MemoryStorage, RetryPolicy
 from hephaestus_celery.runners.celery import CeleryRunner, settings_of, state_backend
 from hephaestus_celery.runners.celery.sealing import Sealer
+from hephaestus_celery.storage.redis.store import RedisStorage
 
 REDIS = "redis://localhost:6379/0"
 
@@ -243,6 +244,23 @@ def test_two_stores_of_one_application_do_not_share_a_workflow():
         again.start_instance(flow, id="1").cancel()
     with Hephaestus(app, storage=first), Hephaestus(app, storage=MemoryStorage(), runner=LocalRunner) as local:
         assert local.start_instance(flow, id="1").wait(10).status == "completed"
+    app.close()
+
+
+def test_one_store_that_two_runtimes_are_given_in_two_ways_is_one(redis_url, namespace, redis_storage):
+    app = Celery("one-store", broker=redis_url, set_as_current=False)
+    app.conf.update(hephaestus_namespace=namespace, hephaestus_state_backend=redis_url)
+    flow = define(**sound(name="shop.given_twice"))
+    with Hephaestus(app, name="named"), Hephaestus(app, storage=redis_storage, name="given") as given:
+        given.start_instance(flow, id="1").cancel()
+    other = RedisStorage(redis_url, namespace=f"{namespace}-other")
+    refused = pytest.raises(ConfigurationError, match="their runs in different stores")
+    with Hephaestus(app, name="named"), Hephaestus(app, storage=other, name="given") as given, refused:
+        given.start_instance(flow, id="2")
+    with Hephaestus(app, name="named"), Hephaestus(app, storage=other, name="given") as given:
+        app.conf.hephaestus_state_backend = "nowhere"  # then the first can't begin anything
+        given.start_instance(flow, id="3").cancel()
+    other.close()
     app.close()
 
 

@@ -13,7 +13,7 @@ from celery.result import AsyncResult
 
 from benchmarks import marks
 from benchmarks.settings import URL_VARIABLE
-from hephaestus_celery.storage.redis.connection import connect
+from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.connections import Connections
 
 

@@ -19,7 +19,7 @@ from benchmarks.measure import PATIENCE_SECONDS
 from benchmarks.settings import NAMESPACE
 from benchmarks.stage import Stage
 from hephaestus_celery import Instance
-from hephaestus_celery.core.identity import new_run_id
+from hephaestus_celery.core.values.identity import new_run_id
 
 _BATCH = 500
 _PREFIX = f"{NAMESPACE}:{{0}}:"

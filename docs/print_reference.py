@@ -17,7 +17,7 @@ from pathlib import Path
 import hephaestus_celery as api
 from hephaestus_celery import exceptions, testing
 from hephaestus_celery.config import PREFIX, Settings
-from hephaestus_celery.core.cancelling import CancelReport
+from hephaestus_celery.core.values.cancellation import CancelReport
 from hephaestus_celery.storage.redis.keys import render as keys_page
 from hephaestus_celery.telemetry.catalogue import render_page as events_page
 

@@ -4,17 +4,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery import telemetry
-from hephaestus_celery.app import Hephaestus, InstanceHandle
+from hephaestus_celery.client.hephaestus import Hephaestus, InstanceHandle
+from hephaestus_celery.client.listing import Page
 from hephaestus_celery.config import Settings
-from hephaestus_celery.core.builtin import Debug, Done, Wait, WaitForEvent
-from hephaestus_celery.core.context import Context
-from hephaestus_celery.core.history import HistoryEntry
-from hephaestus_celery.core.identity import Unique
-from hephaestus_celery.core.instance import Failure, Instance
-from hephaestus_celery.core.lifecycle import Status
-from hephaestus_celery.core.retry import RetryPolicy
-from hephaestus_celery.core.step import Async, Error, Ok, Step
-from hephaestus_celery.core.workflow import Workflow, route
+from hephaestus_celery.core.definition.builtin import Debug, Done, Wait, WaitForEvent
+from hephaestus_celery.core.definition.step import Async, Error, Ok, Step
+from hephaestus_celery.core.definition.workflow import Workflow, route
+from hephaestus_celery.core.values.context import Context
+from hephaestus_celery.core.values.history import HistoryEntry
+from hephaestus_celery.core.values.identity import Unique
+from hephaestus_celery.core.values.instance import Failure, Instance
+from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.core.values.retry import RetryPolicy
 from hephaestus_celery.exceptions import (
     AlreadyRunningError,
     AmbiguousInstanceError,
@@ -33,7 +34,6 @@ from hephaestus_celery.exceptions import (
     TooManyEventsError,
     WaitTimeoutError,
 )
-from hephaestus_celery.queries import Page
 from hephaestus_celery.runners.local import LocalRunner
 from hephaestus_celery.storage.memory import MemoryStorage
 

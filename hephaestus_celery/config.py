@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, cast
 
-from hephaestus_celery.core.retry import DEFAULT_RETRY, RetryPolicy, seconds
-from hephaestus_celery.core.spelling import misspelt, nearest
-from hephaestus_celery.core.wording import shown
+from hephaestus_celery.core.values.formatting import shown
+from hephaestus_celery.core.values.redaction import hidden, hidden_options
+from hephaestus_celery.core.values.retry import DEFAULT_RETRY, RetryPolicy, seconds
+from hephaestus_celery.core.values.spelling import misspelt, nearest
 from hephaestus_celery.exceptions import ConfigurationError
-from hephaestus_celery.hiding import hidden, hidden_options
 
 PREFIX = "hephaestus_"
 _NAMESPACE = re.compile(r"[\w.-]{1,64}")

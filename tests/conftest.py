@@ -14,15 +14,16 @@ from rabbitmq import RabbitMQServer
 from redis import Redis
 
 from hephaestus_celery import clock
-from hephaestus_celery.core.builtin import Done
-from hephaestus_celery.core.commands import DispatchStep
-from hephaestus_celery.core.engine import plan
-from hephaestus_celery.core.graph import Graph, Target
-from hephaestus_celery.core.identity import new_run_id
-from hephaestus_celery.core.step import Step
+from hephaestus_celery.core.definition.builtin import Done
+from hephaestus_celery.core.definition.graph import Graph, Target
+from hephaestus_celery.core.definition.step import Step
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.settle import plan
+from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.embedded import EmbeddedServer
 from hephaestus_celery.exceptions import ConfigurationError
-from hephaestus_celery.storage.base import (
+from hephaestus_celery.storage.memory import MemoryStorage
+from hephaestus_celery.storage.port import (
     ClaimRequest,
     Complete,
     Delivery,
@@ -36,7 +37,6 @@ from hephaestus_celery.storage.base import (
     Storage,
     Suspend,
 )
-from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.storage.redis.store import RedisStorage
 
 os.environ["TZ"] = "Pacific/Chatham"  # UTC+12:45: whatever forgets its time zone shows

@@ -12,7 +12,7 @@ from benchmarks.client import Client
 from benchmarks.contest import Contest, Measure, at_least, ratio
 from benchmarks.flows import CHAINS
 from benchmarks.stage import Stage, unique_queue
-from hephaestus_celery.storage.redis.connection import connect
+from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.connections import Connections
 
 STEPS = 10

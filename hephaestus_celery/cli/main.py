@@ -45,7 +45,7 @@ def demo(*, limit: int | None, times: int, keep: Path | None, attach: Path | Non
     if attach is not None and (keep is not None or chaos):
         raise click.UsageError("--keep and --chaos are about the demo's own server and workers; --attach has neither")
     with Interruption() as interruption:
-        from hephaestus_celery.cli.demo import Options, run_demo  # imports Celery, which --help has no need of
+        from hephaestus_celery.cli.demo.command import Options, run_demo  # imports Celery, which --help has no need of
 
         try:
             code = run_demo(interruption, Options(limit=limit, times=times, keep=keep, chaos=chaos, attach=attach))

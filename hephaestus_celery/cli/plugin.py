@@ -26,7 +26,7 @@ def scheduler(celery_context: Any) -> None:
     Every worker does this beside its work; one process at a time has the seat. Run it alone where due retries, timeouts
     and lost messages shall be dispatched even while no worker runs. It needs the state store and the broker.
     """
-    from hephaestus_celery.cli.scheduler import run_scheduler
+    from hephaestus_celery.cli.commands.scheduler import run_scheduler
 
     try:
         run_scheduler(celery_context.app)

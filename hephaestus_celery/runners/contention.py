@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 from hephaestus_celery import clock
-from hephaestus_celery.turns import Turns
+from hephaestus_celery.locks import Turns
 
 Route = tuple[type, str]
 """A step and its event."""

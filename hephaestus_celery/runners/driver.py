@@ -21,30 +21,30 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from hephaestus_celery import clock
-from hephaestus_celery.core.builtin import Done
-from hephaestus_celery.core.commands import DispatchStep
-from hephaestus_celery.core.context import check_mapping
-from hephaestus_celery.core.engine import Settlement, plan
-from hephaestus_celery.core.graph import Target
-from hephaestus_celery.core.identity import new_run_id
-from hephaestus_celery.core.retry import DEFAULT_RETRY
-from hephaestus_celery.core.run import Due, StepState, Verdict
-from hephaestus_celery.core.step import Step
-from hephaestus_celery.core.wording import shown
+from hephaestus_celery.core.definition.builtin import Done
+from hephaestus_celery.core.definition.graph import Target
+from hephaestus_celery.core.definition.step import Step
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.settle import Settlement, plan
+from hephaestus_celery.core.execution.transitions import Due, StepState, Verdict
+from hephaestus_celery.core.values.context import check_mapping
+from hephaestus_celery.core.values.formatting import shown
+from hephaestus_celery.core.values.identity import new_run_id
+from hephaestus_celery.core.values.retry import DEFAULT_RETRY
 from hephaestus_celery.exceptions import DataError, StepFailedError, StorageError
-from hephaestus_celery.runners import stories
-from hephaestus_celery.runners.answers import Answer, Completed, Suspended, call
-from hephaestus_celery.runners.base import Message, Runner
+from hephaestus_celery.runners import events
+from hephaestus_celery.runners.attempt import Executed, Job, Outcome, Worker
+from hephaestus_celery.runners.cancellation import Waited
 from hephaestus_celery.runners.contention import Contention
+from hephaestus_celery.runners.events import Scene, Story
 from hephaestus_celery.runners.failures import Failed, failed, lost, stuck, type_name
-from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
-from hephaestus_celery.runners.keeper import LeaseKeeper
+from hephaestus_celery.runners.leases import LeaseKeeper
 from hephaestus_celery.runners.messages import LIMIT_MARGIN, limit, limit_of, messages, predecessors_of, versions_with
-from hephaestus_celery.runners.patience import PatientReader
-from hephaestus_celery.runners.signs import Waited
-from hephaestus_celery.runners.stories import Scene, Story
+from hephaestus_celery.runners.patient_reader import PatientReader
+from hephaestus_celery.runners.port import Message, Runner
+from hephaestus_celery.runners.step_result import Answer, Completed, Suspended, call
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.base import (
+from hephaestus_celery.storage.port import (
     Claim,
     ClaimRequest,
     Commitment,
@@ -68,8 +68,8 @@ from hephaestus_celery.storage.base import (
 
 if TYPE_CHECKING:
     from hephaestus_celery.config import Settings
-    from hephaestus_celery.core.instance import Instance
-    from hephaestus_celery.core.workflow import Workflow
+    from hephaestus_celery.core.definition.workflow import Workflow
+    from hephaestus_celery.core.values.instance import Instance
 
 
 logger = logging.getLogger("hephaestus_celery")
@@ -365,7 +365,7 @@ class Driver:
             job,
             commitment,
             label=answer.event,
-            tell=lambda: stories.completed(scene, job.claim, answer, commitment, duration=duration, tick=tick),
+            tell=lambda: events.completed(scene, job.claim, answer, commitment, duration=duration, tick=tick),
         )
 
     def _commit_decided(self, job: Job, answer: Completed, decision: Complete) -> Commitment | Failed:
@@ -521,7 +521,7 @@ class Driver:
             job,
             commitment,
             label="waiting",
-            tell=lambda: stories.suspended(job.scene, job.claim, commitment, duration=duration),
+            tell=lambda: events.suspended(job.scene, job.claim, commitment, duration=duration),
         )
 
     def _lanes(self, workflow: type[Workflow], run_id: str, keys: Iterable[str]) -> dict[str, str]:
@@ -566,7 +566,7 @@ class Driver:
         if commitment.ending is not None:
             run = self.storage.load(entry.run_id, steps=[source])
             if run is not None:
-                story = stories.ended(self._scene(run, source, worker), commitment)
+                story = events.ended(self._scene(run, source, worker), commitment)
         return Outcome(label="settled", story=story, messages=sent)
 
     def _rescued_message(self, entry: DueEntry, rescued: RescuedRun, *, worker: Worker) -> Outcome:
@@ -589,7 +589,7 @@ class Driver:
             return Outcome(label="unknown")
         scene = Scene(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
         reason = rescue_reason(entry.kind, rescued.step)
-        told = stories.rescued(scene, entry.sequence, attempt=entry.dispatch.attempt, reason=reason)
+        told = events.rescued(scene, entry.sequence, attempt=entry.dispatch.attempt, reason=reason)
         return Outcome(label="rescued", story=told)
 
     def lose(
@@ -637,7 +637,7 @@ class Driver:
         if step_class is None:
             return self._rescued_unknown(run, run_id, step, fence=fence, reason=why, worker=worker)
         scene = Scene(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
-        told = stories.rescued(scene, number, attempt=state.attempt, reason=why)
+        told = events.rescued(scene, number, attempt=state.attempt, reason=why)
         if fence is None:
             return Outcome(label="rescued", story=told)
         claim = Claim(
@@ -705,7 +705,7 @@ class Driver:
             job,
             commitment,
             label="failed",
-            tell=lambda: stories.failed(job.scene, job.claim, answer, commitment, duration=duration),
+            tell=lambda: events.failed(job.scene, job.claim, answer, commitment, duration=duration),
             error=answer.error,
         )
 
@@ -727,7 +727,7 @@ class Driver:
             job,
             commitment,
             label="retrying",
-            tell=lambda: stories.failed(scene, job.claim, answer, commitment, duration=duration, retry_in=delay),
+            tell=lambda: events.failed(scene, job.claim, answer, commitment, duration=duration, retry_in=delay),
             error=answer.error,
             retry_in=delay if commitment.verdict is Verdict.APPLIED else None,
         )

@@ -9,15 +9,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from hephaestus_celery.core.lanes import Lane
+from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.exceptions import ConfigurationError
-from hephaestus_celery.runners.base import NO_HEADERS, Message
+from hephaestus_celery.runners.attempt import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.driver import Driver
-from hephaestus_celery.runners.fleet import Holdings, attempt_of
-from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.messages import left_to_newer, left_to_others
+from hephaestus_celery.runners.port import NO_HEADERS, Message
 from hephaestus_celery.runners.scheduler import Scheduler
-from hephaestus_celery.storage.base import Parcel, Refusal, Refused, Storage
+from hephaestus_celery.runners.workers import Holdings, attempt_of
+from hephaestus_celery.storage.port import Parcel, Refusal, Refused, Storage
 
 logger = logging.getLogger("hephaestus_celery")
 

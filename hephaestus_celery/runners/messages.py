@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hephaestus_celery.core.commands import DispatchStep
-from hephaestus_celery.core.identity import is_run_id
-from hephaestus_celery.core.incoming import is_count
-from hephaestus_celery.core.registry import WORKFLOWS
-from hephaestus_celery.core.retry import seconds
-from hephaestus_celery.core.step import is_key
-from hephaestus_celery.runners.base import NO_HEADERS, Message
-from hephaestus_celery.storage.base import SCHEMA
+from hephaestus_celery.core.definition.registry import WORKFLOWS
+from hephaestus_celery.core.definition.step import is_key
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.values.identity import is_run_id
+from hephaestus_celery.core.values.inputs import is_count
+from hephaestus_celery.core.values.retry import seconds
+from hephaestus_celery.runners.port import NO_HEADERS, Message
+from hephaestus_celery.storage.port import SCHEMA
 
 if TYPE_CHECKING:
-    from hephaestus_celery.core.graph import StepClass
+    from hephaestus_celery.core.definition.graph import StepClass
 
 LIMIT_MARGIN = 2.0
 """Seconds beyond a step's time limit that a process gets to end the attempt itself, where its pool tells it to."""

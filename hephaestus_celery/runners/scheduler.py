@@ -15,16 +15,16 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from hephaestus_celery import clock
-from hephaestus_celery.core.run import Due
+from hephaestus_celery.core.execution.transitions import Due
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.runners.base import Message
-from hephaestus_celery.runners.fleet import Fleet, UnknownFleet
-from hephaestus_celery.runners.lane_watch import LaneWatch
-from hephaestus_celery.storage.base import DueEntry, Storage, Tick
+from hephaestus_celery.runners.lost_messages import LaneWatch
+from hephaestus_celery.runners.port import Message
+from hephaestus_celery.runners.workers import Fleet, UnknownFleet
+from hephaestus_celery.storage.port import DueEntry, Storage, Tick
 
 if TYPE_CHECKING:
+    from hephaestus_celery.runners.attempt import Worker
     from hephaestus_celery.runners.driver import Driver
-    from hephaestus_celery.runners.jobs import Worker
 
 logger = logging.getLogger("hephaestus_celery")
 

@@ -1,4 +1,4 @@
-"""Values as JSON text and back: ``decode(encode(x)) == x`` for all that :mod:`hephaestus_celery.core.context` lets in.
+"""Values as JSON text and back: ``decode(encode(x)) == x`` for all that :mod:`hephaestus_celery.core.values.context` lets in.
 
 Dates and their kin are written as ``{"$type": name, "value": text}``; a mapping of the user's that has the key
 ``$type`` itself is wrapped the same way. A datetime of a zone of ``zoneinfo`` bears its key and is read back in it, also in
@@ -17,16 +17,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from hephaestus_celery.core.context import Context, check_mapping
-from hephaestus_celery.core.history import HistoryEntry
-from hephaestus_celery.core.instance import Failure, Instance
-from hephaestus_celery.core.registry import WORKFLOWS
+from hephaestus_celery.core.definition.registry import WORKFLOWS
+from hephaestus_celery.core.values.context import Context, check_mapping
+from hephaestus_celery.core.values.history import HistoryEntry
+from hephaestus_celery.core.values.instance import Failure, Instance
 from hephaestus_celery.exceptions import DataError, InstanceNotFoundError
-from hephaestus_celery.storage.base import SCHEMA, Reader, RunSummary, StoredEntry, StoredRun, written_by_newer
+from hephaestus_celery.storage.port import SCHEMA, Reader, RunSummary, StoredEntry, StoredRun, written_by_newer
 from hephaestus_celery.storage.snapshot import Snapshot, in_order
 
 if TYPE_CHECKING:
-    from hephaestus_celery.core.workflow import Workflow
+    from hephaestus_celery.core.definition.workflow import Workflow
 
 _MOST_DIGITS = 19  # of nanoseconds since the epoch, for centuries
 TAG = "$type"

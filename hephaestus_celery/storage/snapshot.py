@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from hephaestus_celery.core.deferred import once
-from hephaestus_celery.core.lifecycle import StepStatus
-from hephaestus_celery.core.run import StepState
-from hephaestus_celery.storage.base import DataKind, Reader, StoredRun
+from hephaestus_celery.core.execution.transitions import StepState
+from hephaestus_celery.core.values.lazy import once
+from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.storage.port import DataKind, Reader, StoredRun
 
 _UNFINISHED = 1 << 62
 

@@ -18,8 +18,8 @@ from hephaestus_celery.telemetry.catalogue import names
 from hephaestus_celery.telemetry.dispatcher import EventName, execute, has_handlers
 
 if TYPE_CHECKING:
-    from hephaestus_celery.core.instance import Instance
-    from hephaestus_celery.core.step import Step
+    from hephaestus_celery.core.definition.step import Step
+    from hephaestus_celery.core.values.instance import Instance
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from hephaestus_celery.core.wording import listed
+from hephaestus_celery.core.values.formatting import listed
 from hephaestus_celery.telemetry import dispatcher
 from hephaestus_celery.telemetry.catalogue import names
 from hephaestus_celery.telemetry.dispatcher import EventName
-from hephaestus_celery.telemetry.labels import label, reason_label, step_label
+from hephaestus_celery.telemetry.formatting import label, reason_label, step_label
 
 HANDLER_ID: Final = "hephaestus-default-log-handler"
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hephaestus_celery.telemetry.catalogue import names
 from hephaestus_celery.telemetry.dispatcher import EventName
-from hephaestus_celery.telemetry.labels import label, step_label
+from hephaestus_celery.telemetry.formatting import label, step_label
 
 
 class MetricKind(StrEnum):

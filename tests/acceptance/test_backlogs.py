@@ -10,8 +10,8 @@ import pytest
 from stage import eventually
 
 from hephaestus_celery.exceptions import NotCancellableError
-from hephaestus_celery.runners.celery.fleet import MOST_LISTED
-from hephaestus_celery.runners.lane_watch import all_holdings
+from hephaestus_celery.runners.celery.workers import MOST_LISTED
+from hephaestus_celery.runners.lost_messages import all_holdings
 
 EACH = 30
 BACKLOG = (flows.Linear, flows.One, flows.Nine, flows.Handover)

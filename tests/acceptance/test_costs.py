@@ -13,7 +13,7 @@ import pytest
 from kombu import Exchange, Queue
 from stage import eventually
 
-from hephaestus_celery.storage.redis.connection import connect
+from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.scripts import Scripts
 
 RUNS = 20

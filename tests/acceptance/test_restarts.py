@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 from stage import eventually
 
-from hephaestus_celery.storage.redis.connection import connect
+from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.keys import Keys
 
 pytestmark = pytest.mark.only_on("redis", why="starts and durations are in the store")

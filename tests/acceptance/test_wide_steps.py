@@ -9,7 +9,7 @@ import flows
 import pytest
 from stage import eventually
 
-from hephaestus_celery.storage.redis.settling import SLICE
+from hephaestus_celery.storage.redis.wide_steps import SLICE
 
 EVERY = {one.key: 1 for one in flows.THRONG}
 

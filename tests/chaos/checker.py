@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery import HistoryEntry, Instance, InstanceNotFoundError
-from hephaestus_celery.core.lifecycle import Status
+from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.redis.keys import CATALOGUE
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from stage import Stage, eventually
 
 from hephaestus_celery import Hephaestus
-from hephaestus_celery.telemetry.labels import reason_label
+from hephaestus_celery.telemetry.formatting import reason_label
 from hephaestus_celery.testing import EventCapture
 
 RUNNERS = ["local", "celery-solo", "celery-prefork", "celery-threads", "celery-gevent", "celery-eventlet"]

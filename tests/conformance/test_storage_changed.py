@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from hephaestus_celery.core.engine import Row, Settlement, plan
-from hephaestus_celery.core.lifecycle import StepStatus
+from hephaestus_celery.core.execution.settle import Row, Settlement, plan
+from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.storage.memory import MemoryStorage
 
 

@@ -9,9 +9,9 @@ from threading import Barrier
 
 import pytest
 
-from hephaestus_celery.core.commands import DispatchStep
-from hephaestus_celery.core.lifecycle import Status, StepStatus
-from hephaestus_celery.core.run import Verdict
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 
 DIAMOND = {("a", "ok"): ["b", "c"], ("b", "ok"): ["d"], ("c", "ok"): ["d"], ("d", "ok"): ["done"]}
 CHOICE = {

@@ -7,10 +7,10 @@ from threading import Barrier
 
 import pytest
 
-from hephaestus_celery.core.commands import DispatchStep
-from hephaestus_celery.core.lifecycle import Status, StepStatus
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import AlreadyRunningError
-from hephaestus_celery.storage.base import DataKind, FirstStep
+from hephaestus_celery.storage.port import DataKind, FirstStep
 
 
 def test_a_created_run_is_pending(stand):

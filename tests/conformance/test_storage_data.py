@@ -8,7 +8,7 @@ import pytest
 
 from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.base import DataKind, Query
+from hephaestus_celery.storage.port import DataKind, Query
 
 SHAPES = {  # branches, bytes of each one's result
     "small": (3, 10),

@@ -8,12 +8,12 @@ from threading import Barrier
 
 import pytest
 
-from hephaestus_celery.core.commands import DispatchStep
-from hephaestus_celery.core.lifecycle import Status, StepStatus
-from hephaestus_celery.core.run import Verdict
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.storage.base import Delivered, DeliveryReport, Refusal, Refused
 from hephaestus_celery.storage.memory import MemoryStorage
+from hephaestus_celery.storage.port import Delivered, DeliveryReport, Refusal, Refused
 
 FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
 

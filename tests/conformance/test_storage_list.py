@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
-from hephaestus_celery.core.lifecycle import LIVE, Status
+from hephaestus_celery.core.values.lifecycle import LIVE, Status
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.base import Query
 from hephaestus_celery.storage.memory import MemoryStorage
+from hephaestus_celery.storage.port import Query
 
 
 def ids(storage, **filters):

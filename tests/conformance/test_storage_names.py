@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from hephaestus_celery.core.lifecycle import Status
-from hephaestus_celery.core.run import Due
-from hephaestus_celery.storage.base import Delivered, Query
+from hephaestus_celery.core.execution.transitions import Due
+from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.storage.port import Delivered, Query
 
 # Of each kind that somewhere means something: to patterns, formats, JSON, Lua, to the names of keys, to channels.
 IDS = ["order-id::ORD-1001", "o_1::ann@example.org", "o::a:b:", "o:::", "o::{a}", "o::*?[x]", "o::%s%1", "o::\"'\\", "o::注文🛒",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hephaestus_celery.core.lifecycle import Status
+from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.storage.base import SCHEMA, Query, Refused
 from hephaestus_celery.storage.memory import MemoryStorage
+from hephaestus_celery.storage.port import SCHEMA, Query, Refused
 
 NEWER = SCHEMA + 1
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from hephaestus_celery.core.commands import DispatchStep
-from hephaestus_celery.core.lifecycle import Status, StepStatus
-from hephaestus_celery.core.run import Due, Verdict
-from hephaestus_celery.storage.base import DueEntry, Refusal, Refused
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.transitions import Due, Verdict
+from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.storage.port import DueEntry, Refusal, Refused
 
 FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
 HOUR = 3_600_000_000

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from hephaestus_celery.core.lifecycle import StepStatus
+from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import AlreadyRunningError
 
 WIDE = 1300

@@ -30,10 +30,10 @@ from stage import eventually
 
 import hephaestus_celery
 from hephaestus_celery import Async, Error, Ok, RetryPolicy
-from hephaestus_celery.core.builtin import UNITS
-from hephaestus_celery.core.step import OPTIONS as STEP_OPTIONS
-from hephaestus_celery.core.validation import OPTIONS as WORKFLOW_OPTIONS
-from hephaestus_celery.queries import FILTERS
+from hephaestus_celery.client.listing import FILTERS
+from hephaestus_celery.core.definition.builtin import UNITS
+from hephaestus_celery.core.definition.step import OPTIONS as STEP_OPTIONS
+from hephaestus_celery.core.definition.validation import OPTIONS as WORKFLOW_OPTIONS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hephaestus_celery.core.lifecycle import Status
-from hephaestus_celery.core.run import Verdict
-from hephaestus_celery.storage.base import Delivered
+from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.storage.port import Delivered
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.base import Query
+from hephaestus_celery.storage.port import Query
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.store import RedisStorage
 

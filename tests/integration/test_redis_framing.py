@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.storage.base import DataKind, Query
-from hephaestus_celery.storage.redis.packing import reading, unpacked
+from hephaestus_celery.storage.port import DataKind, Query
+from hephaestus_celery.storage.redis.framing import reading, unpacked
 from hephaestus_celery.storage.redis.scripts import Scripts
 
 RUN, OTHER = "01a226b4-835b-72e5-b452-007a4a9aa19a", "01a226b6-0375-7dd7-915b-0f2a6bbbbdd4"

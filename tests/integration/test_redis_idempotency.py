@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from hephaestus_celery.core.lifecycle import Status
-from hephaestus_celery.core.run import Verdict
-from hephaestus_celery.storage.base import Delivered, Delivery, Fail, Lease, Retry, Suspend
+from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.storage.port import Delivered, Delivery, Fail, Lease, Retry, Suspend
 from hephaestus_celery.storage.redis.store import RedisStorage
 
 ENTRY = '{"kind":"attempt"}'

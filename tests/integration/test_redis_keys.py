@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from hephaestus_celery.core.lifecycle import Status
-from hephaestus_celery.core.run import Verdict
+from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.base import Query
+from hephaestus_celery.storage.port import Query
 from hephaestus_celery.storage.redis import keys
-from hephaestus_celery.storage.redis.settling import Edges
 from hephaestus_celery.storage.redis.store import RedisStorage
+from hephaestus_celery.storage.redis.wide_steps import Edges
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "keys.md"
 ENDS = ("complete", "fail", "cancel")

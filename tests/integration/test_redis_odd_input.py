@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
-from hephaestus_celery.core.commands import DispatchStep
-from hephaestus_celery.core.engine import Settlement
-from hephaestus_celery.core.lifecycle import StepStatus
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.settle import Settlement
+from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import DataError, StorageError
-from hephaestus_celery.storage.base import Lease, Parcel, Query, Sent
-from hephaestus_celery.storage.redis.settling import Edges
+from hephaestus_celery.storage.port import Lease, Parcel, Query, Sent
+from hephaestus_celery.storage.redis.wide_steps import Edges
 
 RAW = {
     "NaN": "NaN",

@@ -9,10 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from hephaestus_celery.core.lifecycle import Status
-from hephaestus_celery.core.run import Due, Verdict
-from hephaestus_celery.storage.base import Query
-from hephaestus_celery.storage.redis.connection import connect
+from hephaestus_celery.core.execution.transitions import Due, Verdict
+from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.storage.port import Query
+from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.steady_clock import SEAT_SECONDS
 from hephaestus_celery.storage.redis.store import RedisStorage
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 import pytest
 from settable import SettableServer
 
-from hephaestus_celery.core.run import Due, Verdict
+from hephaestus_celery.core.execution.transitions import Due, Verdict
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.storage.redis.store import RedisStorage
 

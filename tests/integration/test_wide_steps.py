@@ -7,10 +7,10 @@ from contextlib import nullcontext
 
 import pytest
 
-from hephaestus_celery.core.lifecycle import StepStatus
-from hephaestus_celery.core.run import Due
+from hephaestus_celery.core.execution.transitions import Due
+from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.storage.redis.settling import SLICE
+from hephaestus_celery.storage.redis.wide_steps import SLICE
 
 WIDE = 1300
 BRANCHES = [f"b{number}" for number in range(WIDE)]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from random_runs import Play, plots
 
-from hephaestus_celery.core.lifecycle import StepStatus
-from hephaestus_celery.core.run import Verdict
+from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.values.lifecycle import StepStatus
 
 
 class InterruptedRun(RuleBasedStateMachine):

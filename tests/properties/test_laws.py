@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from random_runs import Play, initials_of, plots
 
 from hephaestus_celery import Status
-from hephaestus_celery.core.lifecycle import StepStatus
-from hephaestus_celery.core.run import Verdict
+from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.values.lifecycle import StepStatus
 
 
 def any_of(data):

@@ -2,7 +2,7 @@
 
 A :class:`Plot` is a workflow together with the event that each step will give and whether it waits first; so two
 runs of one plot differ in nothing but the order of things. A :class:`Play` is such a run, driven through the pure
-transitions of ``core.run``; it keeps the law on sequence numbers and notes who was started when.
+transitions of ``core.execution.transitions``; it keeps the law on sequence numbers and notes who was started when.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 from hephaestus_celery import Done, Ok, Step, Unique, Workflow
-from hephaestus_celery.core import run
-from hephaestus_celery.core.delivery import receive, waiting_for
-from hephaestus_celery.core.engine import plan
-from hephaestus_celery.core.lifecycle import Status, StepStatus
-from hephaestus_celery.core.run import Decision, RunState, Times, Verdict
+from hephaestus_celery.core.execution import transitions as run
+from hephaestus_celery.core.execution.delivery import receive, waiting_for
+from hephaestus_celery.core.execution.settle import plan
+from hephaestus_celery.core.execution.transitions import Decision, RunState, Times, Verdict
+from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 
 Transitions = Mapping[tuple[str, str], tuple[str, ...]]
 Operation = tuple[str, str]

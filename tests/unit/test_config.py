@@ -9,7 +9,7 @@ import pytest
 
 from hephaestus_celery import ConfigurationError, RetryPolicy, Settings
 from hephaestus_celery.config import UNSET, read_settings, unknown_settings
-from hephaestus_celery.core.retry import DEFAULT_RETRY
+from hephaestus_celery.core.values.retry import DEFAULT_RETRY
 
 DURATIONS = ["state_timeout", "lease", "dispatch_timeout", "retention"]
 

@@ -12,9 +12,9 @@ from celery import Celery
 from celery.exceptions import QueueNotFound
 from kombu.exceptions import OperationalError
 
-from hephaestus_celery.runners.base import Message
-from hephaestus_celery.runners.celery.plain import find_task
-from hephaestus_celery.runners.celery.surroundings import Prepared, carried_options, carrying
+from hephaestus_celery.runners.celery.headers import Prepared, carried_options, carrying
+from hephaestus_celery.runners.celery.overrides import find_task
+from hephaestus_celery.runners.port import Message
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -27,7 +27,7 @@ HARD_MARGIN = 1.0
 
 
 See = Callable[[Message, Mapping[str, Any]], None]
-"""Is told where a message goes: see :func:`~hephaestus_celery.runners.celery.surroundings.carrying`."""
+"""Is told where a message goes: see :func:`~hephaestus_celery.runners.celery.headers.carrying`."""
 
 
 def send(app: Celery, messages: Sequence[Message], *, default_queue: str | None, see: See | None = None) -> None:

@@ -12,7 +12,7 @@ import os
 import threading
 from contextlib import AbstractContextManager, ExitStack
 
-from hephaestus_celery.turns import Turns
+from hephaestus_celery.locks import Turns
 
 PATIENCE_SECONDS = 0.5
 

@@ -15,32 +15,32 @@ from celery.concurrency.solo import TaskPool as SoloPool
 from kombu.exceptions import KombuError
 
 from hephaestus_celery import telemetry
-from hephaestus_celery.core.commands import DispatchStep
-from hephaestus_celery.core.incoming import find_worker, is_task_id
-from hephaestus_celery.core.registry import WORKFLOWS
+from hephaestus_celery.core.definition.registry import WORKFLOWS
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.values.inputs import find_worker, is_task_id
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
-from hephaestus_celery.runners.base import NO_HEADERS, Message
+from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.runners.celery import signals as receivers
-from hephaestus_celery.runners.celery.advice import advise
 from hephaestus_celery.runners.celery.consumer import consumer_step
 from hephaestus_celery.runners.celery.dispatch import call_task, interrupt, revoke, send
-from hephaestus_celery.runners.celery.fleet import CeleryFleet, LaneFinder, Reporter, lane_of
 from hephaestus_celery.runners.celery.forking import look_after_forks, undisturbed
-from hephaestus_celery.runners.celery.plain import is_plain
-from hephaestus_celery.runners.celery.pool import PoolWatch, draw_soon
-from hephaestus_celery.runners.celery.registering import register
-from hephaestus_celery.runners.celery.sealing import Sealer
-from hephaestus_celery.runners.celery.surroundings import Surroundings
+from hephaestus_celery.runners.celery.headers import Surroundings
+from hephaestus_celery.runners.celery.lost_processes import PoolWatch, draw_soon
+from hephaestus_celery.runners.celery.overrides import is_plain
+from hephaestus_celery.runners.celery.prepared_messages import Sealer
+from hephaestus_celery.runners.celery.registration import register
 from hephaestus_celery.runners.celery.task import StepTask
+from hephaestus_celery.runners.celery.worker_checks import advise
+from hephaestus_celery.runners.celery.workers import CeleryFleet, LaneFinder, Reporter, lane_of
 from hephaestus_celery.runners.driver import Driver
-from hephaestus_celery.runners.jobs import Worker
-from hephaestus_celery.runners.lane_watch import report_interval
+from hephaestus_celery.runners.lost_messages import report_interval
 from hephaestus_celery.runners.messages import left_to_newer, left_to_others, parse
+from hephaestus_celery.runners.port import NO_HEADERS, Message
 from hephaestus_celery.runners.scheduler import Scheduler
-from hephaestus_celery.storage.base import Parcel, Refusal, Refused, Sent
+from hephaestus_celery.storage.port import Parcel, Refusal, Refused, Sent
 
 if TYPE_CHECKING:
-    from hephaestus_celery.core.workflow import Workflow
+    from hephaestus_celery.core.definition.workflow import Workflow
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -342,7 +342,7 @@ class CeleryRunner:
         # Once for each worker; one of celery.contrib.testing sends no worker_init.
         if worker in self._initialised:
             return
-        from hephaestus_celery.runners.celery import interrupting  # what only workers need
+        from hephaestus_celery.runners.celery import interrupt as interrupting  # what only workers need
 
         interrupting.register()
         self._initialised.add(worker)

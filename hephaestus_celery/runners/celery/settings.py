@@ -9,9 +9,9 @@ from typing import Any, cast
 from celery import Celery
 
 from hephaestus_celery.config import UNSET, Settings, read_settings, unknown_settings
+from hephaestus_celery.core.values.redaction import hidden
 from hephaestus_celery.exceptions import ConfigurationError
-from hephaestus_celery.hiding import hidden
-from hephaestus_celery.storage.redis.connection import is_redis_url
+from hephaestus_celery.storage.redis.client import is_redis_url
 
 
 def settings_of(app: Celery) -> Settings:

@@ -21,13 +21,13 @@ from celery.exceptions import (
 )
 
 from hephaestus_celery import clock
-from hephaestus_celery.core.incoming import find_worker, is_task_id
-from hephaestus_celery.core.wording import shown
+from hephaestus_celery.core.values.formatting import shown
+from hephaestus_celery.core.values.inputs import find_worker, is_task_id
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.runners.celery.late import WhenReceived, WhenTraced
-from hephaestus_celery.runners.jobs import Executed, Job, Outcome, Worker
+from hephaestus_celery.runners.attempt import Executed, Job, Outcome, Worker
+from hephaestus_celery.runners.celery.lazy_tasks import WhenReceived, WhenTraced
 from hephaestus_celery.runners.messages import parse
-from hephaestus_celery.storage.base import Refusal, Refused
+from hephaestus_celery.storage.port import Refusal, Refused
 
 if TYPE_CHECKING:
     from hephaestus_celery.runners.celery.runner import CeleryRunner

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hephaestus_celery.core.lanes import patience
-from hephaestus_celery.core.run import StepState
-from hephaestus_celery.storage.base import LaneReport, Outstanding
+from hephaestus_celery.core.execution.lanes import patience
+from hephaestus_celery.core.execution.transitions import StepState
+from hephaestus_celery.storage.port import LaneReport, Outstanding
 
 PIECE = 50
 Member = tuple[str, str]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hephaestus_celery.core import run as transitions
-from hephaestus_celery.core.lifecycle import Status, StepStatus
-from hephaestus_celery.core.run import Decision, RunState, Times, Verdict
-from hephaestus_celery.storage.base import (
+from hephaestus_celery.core.execution import transitions
+from hephaestus_celery.core.execution.transitions import Decision, RunState, Times, Verdict
+from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.storage.port import (
     SCHEMA,
     Complete,
     Fail,

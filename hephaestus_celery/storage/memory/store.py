@@ -10,15 +10,28 @@ from dataclasses import replace
 from datetime import timedelta
 
 from hephaestus_celery import clock
-from hephaestus_celery.core import run as transitions
-from hephaestus_celery.core.commands import ClearTimer, DispatchStep, EnterLane, Finish, LeaveLane, SetTimer
-from hephaestus_celery.core.delivery import Delivered, receive
-from hephaestus_celery.core.lanes import patience
-from hephaestus_celery.core.lifecycle import StepStatus
-from hephaestus_celery.core.run import Decision, Due, RunState, StepState, Times, Verdict
+from hephaestus_celery.core.execution import transitions
+from hephaestus_celery.core.execution.commands import ClearTimer, DispatchStep, EnterLane, Finish, LeaveLane, SetTimer
+from hephaestus_celery.core.execution.delivery import Delivered, receive
+from hephaestus_celery.core.execution.lanes import patience
+from hephaestus_celery.core.execution.transitions import Decision, Due, RunState, StepState, Times, Verdict
+from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.base import (
+from hephaestus_celery.storage.memory.lanes import Lanes, Member
+from hephaestus_celery.storage.memory.record import (
+    Record,
+    completed,
+    decide,
+    entry_of,
+    matches,
+    read_cursor,
+    record_data,
+    remember,
+    stored,
+    summary,
+)
+from hephaestus_celery.storage.port import (
     SCHEMA,
     TURNED_AWAY,
     Cancellation,
@@ -51,19 +64,6 @@ from hephaestus_celery.storage.base import (
     already_running,
     rescue_reason,
 )
-from hephaestus_celery.storage.memory.lanes import Lanes, Member
-from hephaestus_celery.storage.memory.record import (
-    Record,
-    completed,
-    decide,
-    entry_of,
-    matches,
-    read_cursor,
-    record_data,
-    remember,
-    stored,
-    summary,
-)
 
 _NEVER = 1 << 62
 _LEFT = 5_000_000  # microseconds until what only newer code can do is looked at again
@@ -71,7 +71,7 @@ _STEP = 500_000  # microseconds that a clock may differ before it counts as set
 
 
 class MemoryStorage:
-    """The port over plain dictionaries and one lock; the transitions are the pure ones of :mod:`core.run`.
+    """The port over plain dictionaries and one lock; the transitions are the pure ones of :mod:`hephaestus_celery.core.execution.transitions`.
 
     Runs are kept as long as the storage itself. There is no message to lose and no reply, so operations are not
     remembered; what comes due is kept as in Redis.

@@ -23,7 +23,7 @@ from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from hephaestus_celery import clock
-from hephaestus_celery.storage.redis.refusals import AllInUseError, UnexpectedReplyError, code_of
+from hephaestus_celery.storage.redis.errors import AllInUseError, UnexpectedReplyError, code_of
 
 MOST = 50
 """Connections of one process, unless its options say ``max_connections``: a call takes a millisecond or less."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from hephaestus_celery.core.identity import shard, shard_of_run
-from hephaestus_celery.core.lifecycle import LIVE
-from hephaestus_celery.storage.base import Query
+from hephaestus_celery.core.values.identity import shard, shard_of_run
+from hephaestus_celery.core.values.lifecycle import LIVE
+from hephaestus_celery.storage.port import Query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

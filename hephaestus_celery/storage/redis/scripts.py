@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 from redis.exceptions import NoScriptError
 
 from hephaestus_celery.storage.redis.connections import Connections
-from hephaestus_celery.storage.redis.packing import is_of
+from hephaestus_celery.storage.redis.framing import is_of
 
 NAMES = (
     *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),

@@ -13,15 +13,15 @@ from typing import Any, Literal, cast
 from redis import Redis
 from redis.exceptions import RedisError
 
-from hephaestus_celery.core.builtin import Done
-from hephaestus_celery.core.commands import DispatchStep
-from hephaestus_celery.core.engine import Settlement
-from hephaestus_celery.core.lifecycle import Status, StepStatus
-from hephaestus_celery.core.retry import FOREVER
-from hephaestus_celery.core.run import StepState, Verdict
-from hephaestus_celery.core.wording import shown
+from hephaestus_celery.core.definition.builtin import Done
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.settle import Settlement
+from hephaestus_celery.core.execution.transitions import StepState, Verdict
+from hephaestus_celery.core.values.formatting import shown
+from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.core.values.retry import FOREVER
 from hephaestus_celery.exceptions import DataError, InstanceNotFoundError, StorageError
-from hephaestus_celery.storage.base import (
+from hephaestus_celery.storage.port import (
     SCHEMA,
     Cancellation,
     Candidates,
@@ -53,17 +53,17 @@ from hephaestus_celery.storage.base import (
     already_running,
     written_by_newer,
 )
-from hephaestus_celery.storage.redis import documents
-from hephaestus_celery.storage.redis.connection import connect
+from hephaestus_celery.storage.redis import replies
+from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.connections import MOST, Connections
-from hephaestus_celery.storage.redis.endings import Endings
+from hephaestus_celery.storage.redis.errors import explain, is_transient, was_not_done
+from hephaestus_celery.storage.redis.framing import reading
 from hephaestus_celery.storage.redis.keys import Keys, indexes
-from hephaestus_celery.storage.redis.packing import reading
-from hephaestus_celery.storage.redis.refusals import explain, is_transient, was_not_done
+from hephaestus_celery.storage.redis.scheduler_lock import Seat
 from hephaestus_celery.storage.redis.scripts import Scripts, is_number, is_texts, is_values
-from hephaestus_celery.storage.redis.seat import Seat
-from hephaestus_celery.storage.redis.settling import SLICE, Edges, Progress
 from hephaestus_celery.storage.redis.steady_clock import Reading, SteadyClock
+from hephaestus_celery.storage.redis.waits import Endings
+from hephaestus_celery.storage.redis.wide_steps import SLICE, Edges, Progress
 
 _TICK = 100  # entries of the due set that one script call does: in some milliseconds
 _PLACES = {"db", "host", "path", "port", "unix_socket_path"}
@@ -193,11 +193,11 @@ class RedisStorage:
             place = (
                 [] if first.parcel is None else [lists.index(first.parcel.list) + 1, parcels.index(first.parcel) + 1]
             )
-            firsts.append([first.step, documents.whole(first.max_attempts), *place])
+            firsts.append([first.step, replies.whole(first.max_attempts), *place])
         reply = self._call(
             "create",
             run.run_id,
-            documents.parameters(
+            replies.parameters(
                 run_id=run.run_id,
                 id=run.instance_id,
                 name=run.name,
@@ -231,7 +231,7 @@ class RedisStorage:
         reply = self._call(
             "claim",
             request.run_id,
-            documents.parameters(
+            replies.parameters(
                 run_id=request.run_id,
                 workflow=request.workflow,
                 step=request.step,
@@ -253,7 +253,7 @@ class RedisStorage:
             if isinstance(reply, list):
                 reason, detail = cast("list[bytes]", reply)
                 return Refusal(reason=Refused(reason.decode()), detail=detail.decode())
-            return documents.read_claim(reply, run_id=request.run_id, step=request.step)
+            return replies.read_claim(reply, run_id=request.run_id, step=request.step)
 
     def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
         match commit:
@@ -267,7 +267,7 @@ class RedisStorage:
                 reply = self._call(
                     "fail",
                     commit.run_id,
-                    documents.parameters(
+                    replies.parameters(
                         run_id=commit.run_id,
                         op=commit.operation,
                         step=commit.step,
@@ -278,7 +278,7 @@ class RedisStorage:
                     commit.failure,
                 )
         with reading(commit.run_id):
-            return documents.read_commitment(
+            return replies.read_commitment(
                 reply, run_id=commit.run_id, step=commit.step, states=lambda: self._scan_states(commit.run_id)
             )
 
@@ -294,7 +294,7 @@ class RedisStorage:
         )
         for prefix, positions in slices:
             rows = [[leases[i].run_id, leases[i].step, leases[i].fence] for i in positions]
-            reply = self._call_partition("renew", prefix, documents.parameters(leases=rows, lease=self._lease))
+            reply = self._call_partition("renew", prefix, replies.parameters(leases=rows, lease=self._lease))
             for position, answer in zip(positions, reply, strict=True):
                 held[position] = answer == 1
         return held
@@ -302,7 +302,7 @@ class RedisStorage:
     def seize(
         self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, overran: bool = False
     ) -> int | None:
-        parameters = documents.parameters(
+        parameters = replies.parameters(
             run_id=run_id,
             step=step,
             attempt=attempt,
@@ -315,11 +315,11 @@ class RedisStorage:
         return int(sequence) if verdict == b"applied" else None
 
     def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:
-        parameters = documents.parameters(run_id=run_id, step=step, reference=reference, delay=delay)
+        parameters = replies.parameters(run_id=run_id, step=step, reference=reference, delay=delay)
         return bool(self._call("schedule", run_id, parameters))
 
     def unschedule(self, run_id: str, step: str, *, reference: str, operation: str) -> bool:
-        parameters = documents.parameters(run_id=run_id, step=step, reference=reference, op=operation)
+        parameters = replies.parameters(run_id=run_id, step=step, reference=reference, op=operation)
         return bool(self._call("unschedule", run_id, parameters))
 
     def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
@@ -335,7 +335,7 @@ class RedisStorage:
             return Tick(held=False)
         seat.have(operation)
         self._clock(prefix).learn(steady=int(reply[1]), offset=int(reply[2]))
-        return documents.read_tick(reply)
+        return replies.read_tick(reply)
 
     def _tick(self, prefix: str, seat: Seat, *, owner: str, worker: str, seize: bool) -> tuple[str, list[bytes]]:
         # Where attempts may be taken from their workers, what comes a little late is not done either: the store was
@@ -344,7 +344,7 @@ class RedisStorage:
         steady = self._clock(prefix)
         for stepped in (False, True):
             operation = secrets.token_hex(8)
-            parameters = documents.parameters(
+            parameters = replies.parameters(
                 owner=owner,
                 worker=worker,
                 op=operation,
@@ -377,7 +377,7 @@ class RedisStorage:
         reply = self._call_partition(
             "resend",
             self.keys.partition(partition),
-            documents.parameters(
+            replies.parameters(
                 messages=rows,
                 op=operation,
                 schema=SCHEMA,
@@ -386,7 +386,7 @@ class RedisStorage:
                 dispatch_timeout=self._dispatch_timeout,
             ),
         )
-        return documents.read_entries(reply)
+        return replies.read_entries(reply)
 
     def redirect(self, sent: Sequence[Sent]) -> None:
         by_prefix: dict[str, list[list[str | int]]] = {}
@@ -395,7 +395,7 @@ class RedisStorage:
             by_prefix.setdefault(self.keys.of_run(each.run_id).prefix, []).append(row)
         for prefix, rows in by_prefix.items():
             for start in range(0, len(rows), _MOST_LEASES):
-                parameters = documents.parameters(
+                parameters = replies.parameters(
                     messages=rows[start : start + _MOST_LEASES],
                     dispatch_timeout=self._dispatch_timeout,
                     schema=SCHEMA,
@@ -409,7 +409,7 @@ class RedisStorage:
 
     def report(self, worker: str, holdings: str | None, *, lifetime: int) -> None:
         self._call_partition(
-            "report", self.keys.partition(0), documents.parameters(lifetime=lifetime), worker, holdings or ""
+            "report", self.keys.partition(0), replies.parameters(lifetime=lifetime), worker, holdings or ""
         )
 
     def reports(self) -> Sequence[str]:
@@ -417,7 +417,7 @@ class RedisStorage:
 
     def resign(self, *, owner: str) -> None:
         for prefix in self.keys.all_partitions():
-            self._call_partition("resign", prefix, documents.parameters(owner=owner))
+            self._call_partition("resign", prefix, replies.parameters(owner=owner))
 
     def await_due(self, *, timeout: float) -> bool:
         with self._reached():
@@ -449,7 +449,7 @@ class RedisStorage:
         reply = self._call(
             "deliver",
             delivery.run_id,
-            documents.parameters(
+            replies.parameters(
                 run_id=delivery.run_id,
                 op=delivery.operation,
                 name=delivery.name,
@@ -461,13 +461,13 @@ class RedisStorage:
             ),
             delivery.data,
         )
-        return None if documents.is_too_wide(reply) else documents.read_delivery(reply)
+        return None if replies.is_too_wide(reply) else replies.read_delivery(reply)
 
     def cancel(self, run_id: str, *, operation: str, reason: str | None, entry: str) -> Cancellation | None:
         reply = self._call(
             "cancel",
             run_id,
-            documents.parameters(run_id=run_id, op=operation, schema=SCHEMA, retention=self._retention),
+            replies.parameters(run_id=run_id, op=operation, schema=SCHEMA, retention=self._retention),
             entry,
             "" if reason is None else json.dumps(reason),
         )
@@ -478,10 +478,10 @@ class RedisStorage:
         if reply[0] == b"stale":
             return None
         with reading(run_id):
-            run = documents.read_run(reply[3], start=reply[2], run_id=run_id)
+            run = replies.read_run(reply[3], start=reply[2], run_id=run_id)
         if run.lacks_steps:
             run = replace(run, steps=self.read_states(run_id), lacks_steps=False)  # they don't move any more
-        return documents.read_cancellation(reply, run=run)
+        return replies.read_cancellation(reply, run=run)
 
     def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
         """The states of many steps are read in slices, again where the run moved meanwhile.
@@ -498,9 +498,9 @@ class RedisStorage:
         raise AssertionError  # the last look gives what it has seen
 
     def _load(self, run_id: str, steps: Sequence[str]) -> StoredRun | None:
-        reply = self._call("load", run_id, documents.parameters(run_id=run_id), *steps[:_MOST_CARRIED])
+        reply = self._call("load", run_id, replies.parameters(run_id=run_id), *steps[:_MOST_CARRIED])
         with reading(run_id):
-            return documents.read_run(reply[1], start=reply[0], run_id=run_id) if reply else None
+            return replies.read_run(reply[1], start=reply[0], run_id=run_id) if reply else None
 
     def read_initial(self, run_id: str) -> str:
         [text] = self._fields(run_id, ["i"])
@@ -521,7 +521,7 @@ class RedisStorage:
             if status is None:
                 raise _gone(run_id)
             texts.update((step, text) for step, text in zip(asked, found, strict=True) if text is not None)
-        return documents.read_states(texts)
+        return replies.read_states(texts)
 
     def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
         found: dict[str, str] = {}
@@ -529,7 +529,7 @@ class RedisStorage:
         while position < len(steps):
             asked = steps[position : position + _MOST_NAMES]
             reply: list[bytes] | None = self._call(
-                "data", run_id, documents.parameters(run_id=run_id, kind=kind.value), *asked
+                "data", run_id, replies.parameters(run_id=run_id, kind=kind.value), *asked
             )
             if reply is None:
                 raise _gone(run_id)
@@ -537,7 +537,7 @@ class RedisStorage:
             with reading(run_id):
                 found.update((step, text.decode()) for step, text in zip(asked, reply, strict=False) if text)
         if kind is DataKind.CONFIG:
-            return {step: documents.read_config(text) for step, text in found.items()}
+            return {step: replies.read_config(text) for step, text in found.items()}
         return found
 
     def _scan_states(self, run_id: str) -> Mapping[str, StepState]:
@@ -554,7 +554,7 @@ class RedisStorage:
                 texts.update(zip(names, (text.decode() for text in page[1::2]), strict=True))
             cursor = following.decode()
             if cursor == "0":
-                return documents.read_states(texts)
+                return replies.read_states(texts)
 
     def _sequence(self, run_id: str) -> int | None:
         [sequence] = self._fields(run_id, ["seq"])
@@ -571,7 +571,7 @@ class RedisStorage:
         after = at = None
         while True:
             reply = self._call_partition(
-                "candidates", prefix, documents.parameters(id=instance_id, family=family, after=after, at=at)
+                "candidates", prefix, replies.parameters(id=instance_id, family=family, after=after, at=at)
             )
             newest, after, at, *active = (text.decode() for text in reply)
             if not after:
@@ -584,7 +584,7 @@ class RedisStorage:
                 key, start = self.keys.of_run(run_id).history, len(found)
                 lines = self._connections.call("LRANGE", key, start, start + _PAGE - 1, fits=is_texts)
             with reading(run_id):
-                found.extend(documents.read_entry(line) for line in lines)
+                found.extend(replies.read_entry(line) for line in lines)
             if len(lines) < _PAGE:
                 return found
 
@@ -648,13 +648,13 @@ class RedisStorage:
 
     def _settling(
         self, edges: Edges, operation: str, *, at_once: bool = False
-    ) -> Callable[[str, Mapping[str, Parcel]], tuple[Commitment, documents.Slice | None]]:
-        def ask(number: str, parcels: Mapping[str, Parcel]) -> tuple[Commitment, documents.Slice | None]:
+    ) -> Callable[[str, Mapping[str, Parcel]], tuple[Commitment, replies.Slice | None]]:
+        def ask(number: str, parcels: Mapping[str, Parcel]) -> tuple[Commitment, replies.Slice | None]:
             lists, places = _places(parcels)
             reply = self._call(
                 "settle",
                 edges.run_id,
-                documents.parameters(
+                replies.parameters(
                     run_id=edges.run_id,
                     op=f"{operation}{number}",
                     source=edges.source,
@@ -668,7 +668,7 @@ class RedisStorage:
                 lists=lists,
             )
             with reading(edges.run_id):
-                return documents.read_slice(reply, run_id=edges.run_id, states=lambda: self._scan_states(edges.run_id))
+                return replies.read_slice(reply, run_id=edges.run_id, states=lambda: self._scan_states(edges.run_id))
 
         return ask
 
@@ -678,7 +678,7 @@ class RedisStorage:
         reply = self._call(
             "complete",
             commit.run_id,
-            documents.parameters(
+            replies.parameters(
                 run_id=commit.run_id,
                 op=commit.operation,
                 step=commit.step,
@@ -686,8 +686,8 @@ class RedisStorage:
                 event=commit.event,
                 taken=list(commit.settlement.taken),
                 dead=list(commit.settlement.dead),
-                rows=documents.settlement_rows(commit.settlement),
-                **documents.attempts(commit.attempts),
+                rows=replies.settlement_rows(commit.settlement),
+                **replies.attempts(commit.attempts),
                 rank=commit.rank,
                 stuck=commit.stuck or None,
                 expected=commit.expected,
@@ -707,7 +707,7 @@ class RedisStorage:
             lists=lists,
         )
         with reading(commit.run_id):
-            return documents.read_commitment(
+            return replies.read_commitment(
                 reply,
                 run_id=commit.run_id,
                 step=commit.step,
@@ -719,7 +719,7 @@ class RedisStorage:
         return self._call(
             "retry",
             commit.run_id,
-            documents.parameters(
+            replies.parameters(
                 run_id=commit.run_id, op=commit.operation, step=commit.step, fence=commit.fence, delay=commit.delay
             ),
             commit.entry,
@@ -729,7 +729,7 @@ class RedisStorage:
         return self._call(
             "suspend",
             commit.run_id,
-            documents.parameters(
+            replies.parameters(
                 run_id=commit.run_id,
                 op=commit.operation,
                 step=commit.step,
@@ -752,7 +752,7 @@ class RedisStorage:
             reply = self._call_partition(
                 "list",
                 prefix,
-                documents.parameters(
+                replies.parameters(
                     indexes=indexes(prefix, query),
                     statuses=dict.fromkeys(query.statuses, True),
                     name=query.name,
@@ -805,7 +805,7 @@ class RedisStorage:
             for _ in range(2):
                 with _unsent():
                     now, offset = steady.now()
-                timed = documents.timed(
+                timed = replies.timed(
                     parameters,
                     now=now,
                     offset=offset,
@@ -858,7 +858,7 @@ def _unsent() -> Generator[None, None, None]:
 def _read_row(row: Sequence[bytes]) -> tuple[str, RunSummary]:
     run_id = row[0].decode(errors="replace")
     with reading(run_id):
-        return run_id, documents.read_summary(row[2], start=row[1], run_id=run_id)
+        return run_id, replies.read_summary(row[2], start=row[1], run_id=run_id)
 
 
 def _is_scan(reply: Any) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hephaestus_celery.storage.redis.connection import connect
+from hephaestus_celery.storage.redis.client import connect
 
 GUIDE = Path(__file__).parents[3] / "docs" / "deploying.md"
 

@@ -13,10 +13,10 @@ import pytest
 from redis.sentinel import SentinelManagedSSLConnection
 from stage import eventually
 
-from hephaestus_celery.core.lifecycle import Status
+from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.embedded import find_server
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
-from hephaestus_celery.storage.redis.connection import connect
+from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.store import RedisStorage
 
 

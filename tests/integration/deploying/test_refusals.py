@@ -13,11 +13,11 @@ from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import MovedError, ResponseError
 from stage import Stage, eventually
 
-from hephaestus_celery.core.run import Verdict
+from hephaestus_celery.core.execution.transitions import Verdict
 from hephaestus_celery.embedded import EmbeddedServer, find_server
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.storage.base import Query
-from hephaestus_celery.storage.redis.refusals import explain
+from hephaestus_celery.storage.port import Query
+from hephaestus_celery.storage.redis.errors import explain
 from hephaestus_celery.storage.redis.store import RedisStorage
 
 PATIENCE = timedelta(seconds=20)  # of a client for a silent server; one that refuses is not waited for

@@ -10,9 +10,9 @@ import flows
 import pytest
 from stage import Stage
 
-from hephaestus_celery.core.lifecycle import Status
+from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.exceptions import AlreadyRunningError, StorageError
-from hephaestus_celery.storage.base import DataKind, Query
+from hephaestus_celery.storage.port import DataKind, Query
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.store import RedisStorage
 

@@ -12,8 +12,8 @@ from defining import A, B, define
 
 from hephaestus_celery import Done, RetryPolicy
 from hephaestus_celery.config import Settings
+from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.runners.driver import Driver
-from hephaestus_celery.runners.jobs import Worker
 from hephaestus_celery.runners.local import LocalRunner
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.memory import MemoryStorage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hephaestus_celery.runners.jobs import Worker
+from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.storage.memory import MemoryStorage
 
 

@@ -10,8 +10,8 @@ import pytest
 from defining import A, B, C, a_step, define
 
 from hephaestus_celery import Done, RetryPolicy, route
-from hephaestus_celery.runners.answers import Completed
-from hephaestus_celery.runners.jobs import Executed, Worker
+from hephaestus_celery.runners.attempt import Executed, Worker
+from hephaestus_celery.runners.step_result import Completed
 
 MINE, OTHER = a_step("Mine", "ok"), a_step("Other", "ok")
 

@@ -9,7 +9,7 @@ from defining import A, B, define
 
 from hephaestus_celery import Done, Ok, RetryPolicy, Step, route
 from hephaestus_celery.runners import driver as drivers
-from hephaestus_celery.runners.jobs import Worker
+from hephaestus_celery.runners.attempt import Worker
 
 
 class StruckError(Exception):

@@ -11,8 +11,8 @@ from defining import A, B, C, a_step, define
 from ids import shown
 
 from hephaestus_celery import Done
-from hephaestus_celery.core.commands import DispatchStep
-from hephaestus_celery.core.identity import new_run_id
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.runners.messages import LIMIT_MARGIN, left_to_others, limit_of, messages, parse, predecessors_of
 
 D = a_step("D", "ok")

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hephaestus_celery import DataError, Failure, HistoryEntry, Status, StorageError
-from hephaestus_celery.core.context import check_value
-from hephaestus_celery.core.lifecycle import StepStatus
-from hephaestus_celery.core.run import StepState
+from hephaestus_celery.core.execution.transitions import StepState
+from hephaestus_celery.core.values.context import check_value
+from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.base import StoredEntry, StoredRun
+from hephaestus_celery.storage.port import StoredEntry, StoredRun
 
 RUN_ID = "0190f0f0-0000-7000-8000-000000000001"
 MOMENT = dt.datetime(2024, 2, 29, 12, 30, 15, 123456)  # noqa: DTZ001 - a naive one is carried too

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import pytest
 
 from hephaestus_celery import telemetry
-from hephaestus_celery.core.builtin import Done
-from hephaestus_celery.core.identity import Unique
-from hephaestus_celery.core.instance import Instance
-from hephaestus_celery.core.lifecycle import Status
-from hephaestus_celery.core.step import Ok, Step
-from hephaestus_celery.core.workflow import Workflow
+from hephaestus_celery.core.definition.builtin import Done
+from hephaestus_celery.core.definition.step import Ok, Step
+from hephaestus_celery.core.definition.workflow import Workflow
+from hephaestus_celery.core.values.identity import Unique
+from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.lifecycle import Status
 
 
 class ValidateOrder(Step):

@@ -1,6 +1,6 @@
 -- An event for a waiting step: recorded once, to be applied by a worker. Closes the race of many senders: the first is
 -- accepted, the others find nothing that waits. One that has a key (p.key) is taken once by the run, whatever it brings.
--- Mirrors core/delivery.py.
+-- Mirrors core/execution/delivery.py.
 --   ARGV[3] data of the event
 --   reply: {facts}
 demand({

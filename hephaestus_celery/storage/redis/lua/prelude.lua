@@ -350,7 +350,7 @@ local function clear_timer(key)
   redis.call('ZREM', due, p.run_id .. '|' .. key)
 end
 
--- Lanes (core/lanes.py): what waits in a queue, by when it was sent. `lanes` says when each is looked at, `marks` up to where
+-- Lanes (core/execution/lanes.py): what waits in a queue, by when it was sent. `lanes` says when each is looked at, `marks` up to where
 -- it was claimed, `looks` what the last look has seen. A step whose lane is not known has a timer instead.
 local function lane_key(lane)
   return prefix .. 'lane:' .. lane

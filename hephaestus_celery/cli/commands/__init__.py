@@ -1,0 +1,1 @@
+"""The commands of ``celery -A shop hephaestus``, a file each."""

@@ -1,0 +1,1 @@
+"""``hephaestus-celery demo``: all that is the demo's."""

@@ -1,0 +1,101 @@
+"""The client's part of the demo: it starts the runs, shows how they go, and approves where one waits for that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hephaestus_celery import clock
+from hephaestus_celery.cli.demo import report
+from hephaestus_celery.cli.demo.chaos import Chaos
+from hephaestus_celery.cli.demo.example import Example
+from hephaestus_celery.cli.demo.progress import Progress
+from hephaestus_celery.cli.demo.specimens import STALLED
+from hephaestus_celery.cli.demo.workers import Workers
+from hephaestus_celery.cli.interruption import Interruption
+from hephaestus_celery.client.hephaestus import InstanceHandle
+from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.exceptions import HephaestusError
+
+STANDSTILL_SECONDS = 60.0
+_LOOK_SECONDS = 0.25
+_PAGE = 500
+
+
+class StandstillError(HephaestusError):
+    """Nothing has happened for so long that nothing will."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Show:
+    """What is on stage while the runs go on; ``workers`` are those of the demo itself, if it has any."""
+
+    example: Example
+    workers: Workers | None
+    chaos: Chaos | None
+    progress: Progress
+    interruption: Interruption
+
+
+def start(show: Show, specimens: Mapping[str, str], *, limit: int | None, times: int) -> list[InstanceHandle]:
+    """Start a run for each distribution, at most ``limit`` of the installed ones, each so many ``times``."""
+    stalled = {} if show.chaos is None else {STALLED: str(show.chaos.stalled.metadata)}
+    # The stalled one first: others shall still be there when its worker is killed.
+    installed = dict(list(show.example.installed().items())[:limit])
+    again = {f"{name}time{n}": folder for n in range(2, times + 1) for name, folder in installed.items()}
+    chosen = {**stalled, **installed, **specimens, **again}
+    handles: list[InstanceHandle] = []
+    for value, metadata in chosen.items():
+        show.interruption.check()
+        context = {"folder": metadata}
+        handles.append(show.example.hephaestus.start_instance(show.example.workflow, context, id=value))
+    own = len(stalled) + len(specimens)
+    often = f", {times} times" if times > 1 else ""
+    show.progress.say(
+        f"started: a workflow for each of {len(installed) + own} distributions{often}, {own} of them the demo's own"
+    )
+    return handles
+
+
+def follow(show: Show, handles: Sequence[InstanceHandle]) -> list[Instance]:
+    """Show how the runs go, approve where one waits for it, and give them all when the last has ended."""
+    approved: set[str] = set()
+    before: object = None
+    changed_at = clock.monotonic_ns()
+    while True:
+        if show.workers is not None:
+            show.workers.check()
+        instances = _look(show.example, handles)
+        if show.chaos is not None:
+            show.chaos.act(instances)
+        for instance in instances:
+            if show.example.approval in instance.waiting_steps and instance.run_id not in approved:
+                _approve(show, instance)
+                approved.add(instance.run_id)
+        if all(instance.status.final for instance in instances):
+            return [handle.get() for handle in handles]  # whole: they are looked at when the server is gone
+        show.progress.show(f"{len(instances)} runs: {report.tally(instances)}")
+        now = [instance.step_states for instance in instances]
+        if now != before:
+            before, changed_at = now, clock.monotonic_ns()
+        elif clock.monotonic_ns() - changed_at > STANDSTILL_SECONDS * 1e9:
+            raise StandstillError(f"nothing has happened for {STANDSTILL_SECONDS:g} s: {report.tally(instances)}")
+        show.interruption.rest(_LOOK_SECONDS)
+
+
+def _look(loaded: Example, handles: Sequence[InstanceHandle]) -> list[Instance]:
+    found: dict[str, Instance] = {}
+    cursor: str | None = None
+    while True:
+        page = loaded.hephaestus.list(workflow=loaded.workflow, limit=_PAGE, cursor=cursor)
+        found.update({instance.run_id: instance for instance in page})
+        cursor = page.next_cursor
+        if cursor is None:
+            return [found[handle.run_id] for handle in handles]
+
+
+def _approve(show: Show, instance: Instance) -> None:
+    names = ", ".join(instance.context.steps["verify_files"]["names"])
+    show.progress.say(f"{instance.id} waits for approval, changed: {names}")
+    show.example.hephaestus.resume(instance.run_id, "approval", {"by": "the demo"})
+    show.progress.say(f"{instance.id} is approved")

@@ -1,0 +1,35 @@
+"""What becomes of the tasks of a run that was cancelled."""
+
+from __future__ import annotations
+
+import logging
+
+from hephaestus_celery.core.values.cancellation import CancelReport
+from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.runners.messages import messages
+from hephaestus_celery.runners.port import Runner
+from hephaestus_celery.storage.port import Cancellation
+
+logger = logging.getLogger("hephaestus_celery")
+
+
+def end_tasks(runner: Runner, instance: Instance, cancelled: Cancellation, *, terminate: bool) -> CancelReport:
+    """Keep what nobody has begun with from being begun, and interrupt what is being executed if that is asked for."""
+    sent = messages(instance.workflow_name, instance.workflow_version, instance.run_id, cancelled.sent)
+    holders = {task_id: key for key, (task_id, _) in cancelled.held.items() if task_id is not None}
+    runner.revoke([*(message.task_id for message in sent), *holders])
+    if not terminate:
+        return CancelReport(executing=frozenset(cancelled.held))
+    workers = {
+        task_id: worker for task_id, worker in cancelled.held.values() if task_id is not None and worker is not None
+    }
+    interrupted = frozenset(holders[task_id] for task_id in runner.interrupt(workers) if task_id in holders)
+    others = sorted(cancelled.held.keys() - interrupted)
+    if others:
+        logger.warning(
+            "[%s] is cancelled, but %s could not be interrupted: only prefork pools can, while the worker answers. What is "
+            "being executed goes on, and its result is discarded; let long steps ask context.cancelled()",
+            instance.id,
+            ", ".join(others),
+        )
+    return CancelReport(executing=frozenset(cancelled.held), interrupted=interrupted)

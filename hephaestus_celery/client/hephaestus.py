@@ -1,0 +1,536 @@
+"""Hephaestus: puts settings, storage and runner together, and is what users call."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
+
+from hephaestus_celery import clock, telemetry
+from hephaestus_celery.client.cancel import end_tasks
+from hephaestus_celery.client.handle import InstanceHandle
+from hephaestus_celery.client.listing import Page, read_query
+from hephaestus_celery.client.resolve import find_run, list_runs
+from hephaestus_celery.client.waiting import can_still_wait, can_time_out, declares, not_waiting, still_going, too_many
+from hephaestus_celery.config import Settings
+from hephaestus_celery.core.definition import versioning
+from hephaestus_celery.core.definition.module_path import MAIN
+from hephaestus_celery.core.definition.registry import RUNTIMES, WORKFLOWS
+from hephaestus_celery.core.definition.step import Step, is_key, is_name
+from hephaestus_celery.core.definition.workflow import Workflow
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.values.cancellation import CancelReport
+from hephaestus_celery.core.values.context import check_mapping
+from hephaestus_celery.core.values.formatting import listed, shown
+from hephaestus_celery.core.values.history import HistoryEntry
+from hephaestus_celery.core.values.identity import is_run_id
+from hephaestus_celery.core.values.inputs import check_event_key, check_step_key, is_timer
+from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.retry import seconds
+from hephaestus_celery.exceptions import (
+    AmbiguousResumeError,
+    ConfigurationError,
+    DataError,
+    InstanceNotFoundError,
+    NotCancellableError,
+    NotWaitingError,
+    StorageError,
+    TooManyEventsError,
+    WaitTimeoutError,
+)
+from hephaestus_celery.locks import Turns
+from hephaestus_celery.runners.driver import Driver
+from hephaestus_celery.runners.local import LocalRunner
+from hephaestus_celery.runners.messages import messages
+from hephaestus_celery.runners.port import Message, Runner
+from hephaestus_celery.storage import codec
+from hephaestus_celery.storage.memory import MemoryStorage
+from hephaestus_celery.storage.port import Delivered, Delivery, DeliveryReport, Durations, Storage
+from hephaestus_celery.telemetry.catalogue import RESERVED_METADATA
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+logger = logging.getLogger("hephaestus_celery")
+
+GRACE_SECONDS = 0.5
+"""How long ``resume`` waits for a step that is being executed: it may have answered ``Async`` a moment ago."""
+
+
+_UNANSWERED = 1000  # calls that take a timer back of which it is remembered that their answers were lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    storage: Storage
+    runner: Runner
+    driver: Driver
+
+
+class Hephaestus:
+    """Runs workflows: on the workers of a Celery application, or without one in this process.
+
+    With ``app`` (or a proxy of one), steps run on its workers and their state is kept in Redis. Its settings
+    (``hephaestus_...``) are read when they are first needed, by the first call or when a worker starts, which ends where
+    one is wrong; those that the application has loaded by now are checked at once. Without ``app``, or with one whose
+    ``task_always_eager`` is set, steps run on threads here and the state is in memory. ``storage`` and ``runner`` replace
+    either part. ``name`` is how errors and telemetry name this runtime. ``ConfigurationError`` says what is missing.
+    """
+
+    def __init__(
+        self,
+        app: Celery | None = None,
+        *,
+        storage: Storage | type[Storage] | None = None,
+        runner: Runner | type[Runner] | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.app = app = None if app is None else _real(app)
+        self.name = name or (f"hephaestus:{app.main}" if app is not None else "hephaestus")
+        self._given_storage: Storage | None = storage() if isinstance(storage, type) else storage
+        self._given_runner: Runner | None = runner() if isinstance(runner, type) else runner
+        self._lock = threading.Lock()
+        self._reading = Turns()
+        self._parts: _Parts | None = None
+        self._celery_runner: Runner | None = None
+        self._closed = False
+        self._unanswered: dict[str, str] = {}
+        if app is not None and self._given_runner is None:
+            self._attach(app)
+        self._unsubscribe = WORKFLOWS.subscribe(_note_left_behind)
+        RUNTIMES.add(self)
+
+    def start_instance(
+        self,
+        workflow: type[Workflow],
+        context: Mapping[str, Any] | None = None,
+        *,
+        id: str,
+        version: int | None = None,
+        telemetry_metadata: Mapping[str, Any] | None = None,
+    ) -> InstanceHandle:
+        """Create a run of a workflow and launch it; gives its handle at once.
+
+        ``id`` is the value of the instance id, ``key::value`` (given whole it is taken too). Of several starts of one
+        id at the same time exactly one succeeds. A start whose state is stored is accepted, even when the broker can't
+        be reached at that moment; a start that raises has stored nothing: ``AlreadyRunningError``, ``DataError`` for a
+        context that can't be carried, ``ValueError`` for a bad id or version. After a ``StorageError`` its ``stored`` is
+        False where that is sure, and None where it can't be known: look with ``get`` before starting again.
+        """
+        if not _is_workflow(workflow):
+            raise ValueError(f"start needs a workflow class, not {shown(workflow)}")
+        options = {"id": id, "context": context or {}, "telemetry_metadata": telemetry_metadata or {}}
+        chosen = versioning.resolve(workflow, version=version, options=options)
+        if getattr(chosen, "unique", None) is None:
+            raise ConfigurationError(
+                f"{chosen.__qualname__} has no unique: it is meant to be a version of an umbrella, which no class has "
+                "made it; add it to the versions of one, or give it a unique = Unique('key')"
+            )
+        instance_id = _instance_id(chosen, id)
+        initial = check_mapping({} if context is None else context, "context")
+        metadata = _checked_metadata(telemetry_metadata)
+        if self._closed:
+            raise ConfigurationError(f"{self!r} is closed, and starts nothing any more; make a new one")
+        parts = self._resolved()
+        if parts.runner is self._celery_runner:
+            self._check_found(chosen)
+        run_id, messages = parts.driver.create(chosen, id=instance_id, context=initial, telemetry=metadata)
+        parts.runner.dispatch(messages)
+        return InstanceHandle(id=instance_id, run_id=run_id, hephaestus=self)
+
+    def resume(
+        self,
+        id: str,
+        event: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        step: type[Step] | str | None = None,
+        workflow: type[Workflow] | None = None,
+        keep_early: bool = False,
+        key: str | None = None,
+    ) -> None:
+        """Deliver an event to the one waiting step that declares it, or to ``step``; ``data`` becomes its result.
+
+        Applied once, by a worker, however often and from wherever it is sent. Raises, and records nothing:
+        ``NotWaitingError`` when no step waits for it, ``AmbiguousResumeError`` when several do. With ``keep_early`` an
+        event that comes before its step waits is kept and delivered the moment one does; of one name they go to one
+        step after the other, in the order in which they came.
+
+        ``key`` names the event itself, such as the id that a webhook comes with. The run takes an event with this key
+        once, whatever its name and data: a repetition is accepted and changes nothing, also when the run has ended. A
+        run keeps 100 early events and 10 000 keys; more are a ``TooManyEventsError``.
+        """
+        if not is_name(event):
+            raise NotWaitingError(f"no step waits for {shown(event)}, which can't name an event")
+        target = check_step_key(step)
+        check_event_key(key)
+        parts = self._resolved()
+        text = codec.encode_limited(
+            check_mapping({} if data is None else data, "data"), "data", limit=parts.driver.settings.max_payload
+        )
+        instance = self.get(id, workflow=workflow)
+        keep = keep_early and can_still_wait(instance, event, target)
+        report = self._deliver(instance, event, text, step=target, keep=keep, key=key)
+        match report.outcome:
+            case Delivered.ACCEPTED:
+                parts.runner.dispatch(_messages(instance, report.dispatches))
+            case Delivered.KEPT | Delivered.REPEATED:
+                pass
+            case Delivered.AMBIGUOUS:
+                raise AmbiguousResumeError(
+                    f"{listed(sorted(report.steps))} of {instance.id} wait for {event!r}; name the one that is meant: step=..."
+                )
+            case Delivered.NOT_WAITING:
+                now = self.get(instance.run_id)  # what it is refused for may have come about since it was read
+                raise NotWaitingError(not_waiting(now, event, target, report, keep_early=keep_early))
+            case Delivered.TOO_MANY_KEPT | Delivered.TOO_MANY_KEYS:
+                raise TooManyEventsError(too_many(instance, event, report))
+            case Delivered.UNKNOWN_RUN:
+                raise InstanceNotFoundError(f"no run {instance.run_id}: its retention is over")
+
+    def schedule_resume(self, id: str, step: type[Step] | str, delay: float | timedelta) -> str:
+        """A durable timer: after ``delay`` (seconds or timedelta) the step gets the event ``"timeout"``, if it waits.
+
+        Gives a reference for :meth:`cancel_timer`. A step that does not wait yet gets it when it does; one that has
+        ended never. ``NotWaitingError`` when the run has ended, or the step can't take a timeout.
+        """
+        parts = self._resolved()
+        key = check_step_key(step)
+        if key is None:
+            raise DataError("step must be a step class or its key, not None")
+        length = seconds(delay, name="delay")
+        if length < 0:
+            raise ValueError(f"delay must not be negative: {shown(delay)}")
+        instance = self.get(id)
+        if not can_time_out(instance, key):
+            raise NotWaitingError(f"{instance.id} has no step {key!r} that 'timeout' leads on from")
+        reference = secrets.token_hex(8)
+        if not parts.storage.schedule(instance.run_id, key, reference=reference, delay=round(length * 1e6)):
+            raise NotWaitingError(
+                f"{instance.id} has ended ({self.get(instance.run_id).status}); nothing waits any more"
+            )
+        return f"{instance.run_id}|{key}|{reference}"
+
+    def cancel_timer(self, reference: str) -> bool:
+        """Take a timer of :meth:`schedule_resume` back; False when it has fired, was taken back, or its run has ended.
+
+        After a ``StorageError``, which may mean that it was done and the answer was lost, ask again: the answer is then
+        what that call would have given.
+        """
+        match reference.split("|") if isinstance(reference, str) else ():  # pyright: ignore[reportUnnecessaryIsInstance]
+            case [run_id, key, name] if is_run_id(run_id) and is_key(key) and is_timer(name):
+                return self._take_back(run_id, key, name)
+            case _:
+                raise ValueError(f"{shown(reference)} is no reference of a timer; schedule_resume gives one")
+
+    def cancel(
+        self, id: str, reason: str | None = None, *, terminate: bool = False, workflow: type[Workflow] | None = None
+    ) -> CancelReport:
+        """End a run: later results are dropped, no new step starts, its id is free at once.
+
+        Steps that nobody has begun with are not begun. A step that is being executed goes on, and its result is discarded;
+        it learns of it by asking ``context.cancelled()``. With ``terminate`` it is interrupted where its pool can do so:
+        in prefork pools, by Celery's ``SoftTimeLimitExceeded``. The report names the steps that were being executed, and
+        those that were interrupted; of the others a warning is logged. ``NotCancellableError`` when the run has ended already.
+        """
+        if reason is not None and not isinstance(reason, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DataError(f"reason must be a string or None, not {shown(reason)}")
+        codec.encode_limited(reason, "reason", limit=self.settings.max_payload)
+        parts = self._resolved()
+        run_id = self._run_id(id, workflow)
+        cancelled = parts.storage.cancel(
+            run_id,
+            operation=secrets.token_hex(8),
+            reason=reason,
+            entry=codec.encode_entry(kind="cancel", reason=reason),
+        )
+        if cancelled is None:
+            ended = self.get(run_id)
+            raise NotCancellableError(
+                f"{ended.id} has ended already ({ended.status}); only an active run can be cancelled"
+            )
+        instance = codec.decode_instance(cancelled.run, reader=parts.storage)
+        telemetry.workflow_cancel(instance, {"sequence": cancelled.sequence, "reason": reason})
+        return end_tasks(parts.runner, instance, cancelled, terminate=terminate)
+
+    def get(self, id: str, *, workflow: type[Workflow] | None = None) -> Instance:
+        """The active run of an instance id, else its newest; or the run with this run id.
+
+        ``InstanceNotFoundError`` when there is none, ``AmbiguousInstanceError`` when several are active.
+        """
+        storage = self._resolved().storage
+        run = storage.load(self._run_id(id, workflow))
+        if run is None:
+            raise InstanceNotFoundError(f"no instance {id}; it was never started, or its retention is over")
+        return codec.decode_instance(run, reader=storage)
+
+    def wait(self, id: str, timeout: float | timedelta | None = None) -> Instance:
+        """Wait for the end of a run, at most ``timeout`` (seconds or timedelta), and give its instance.
+
+        ``WaitTimeoutError`` says where it stands when the time is over; the run itself goes on.
+        """
+        length = None if timeout is None else seconds(timeout, name="timeout")
+        run_id = self._run_id(id, None)
+        parts = self._resolved()
+        finished = parts.storage.wait_finished(run_id, timeout=length)
+        if finished:
+            parts.runner.settle(run_id)
+        with self._reading.turn():  # hundreds may have waited for runs that ended at once
+            instance = self.get(run_id)
+        if not finished and not instance.status.final:
+            raise WaitTimeoutError(still_going(instance, length))
+        return instance
+
+    def history(self, id: str) -> builtins.list[HistoryEntry]:
+        """Every attempt, resume and cancellation of a run, in the order of their commits."""
+        run_id = self._run_id(id, None)
+        entries = self._resolved().storage.history(run_id)
+        if not entries:
+            self.get(run_id)  # raises for a run that is not there; one that has not begun has no history
+        return [codec.decode_entry(entry, run_id=run_id) for entry in entries]
+
+    def list(self, **filters: Any) -> Page:
+        """A page of instances that match all filters, newest first; ``page.next_cursor`` gives the next one.
+
+        Filters: ``status``, ``status_in``, ``workflow`` (a class or its name; an umbrella means all its versions),
+        ``version``, ``workflow_family``, ``id``, ``tag``, ``started_after``, ``started_before`` (aware datetimes),
+        ``limit`` (default 100), ``cursor``. ``TypeError`` for an unknown filter, ``ValueError`` for a bad value.
+
+        A listing carries no contexts, results, metadata or failures: looking at one of them reads it then, by run id, and
+        keeps it; ``InstanceNotFoundError`` where the run is gone by then.
+        """
+        storage = self._resolved().storage
+        runs, cursor = list_runs(storage, read_query(filters))
+        instances = [codec.decode_summary(summary, run_id=run_id, reader=storage) for run_id, summary in runs]
+        return Page(instances=tuple(instances), next_cursor=cursor)
+
+    @property
+    def storage(self) -> Storage:
+        """Where this runtime keeps its instances."""
+        return self._resolved().storage
+
+    @property
+    def runner(self) -> Runner:
+        """What executes this runtime's steps."""
+        return self._resolved().runner
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._resolved().driver.settings
+
+    def close(self) -> None:
+        """Let go of threads and connections; steps that are being executed here end first."""
+        self._closed = True
+        RUNTIMES.discard(self)
+        self._unsubscribe()
+        for runner in (self._celery_runner, self._parts and self._parts.runner):
+            if runner is not None:
+                runner.close()
+        if self._parts is not None:
+            self._parts.driver.close()
+            self._parts.storage.close()
+
+    def __enter__(self) -> Self:
+        """For the block, workflow classes find this runtime before all others; it is closed at the end of the block."""
+        RUNTIMES.enter(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        RUNTIMES.leave(self)
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Hephaestus {self.name!r}>"
+
+    def _attach(self, app: Celery) -> None:
+        from hephaestus_celery.runners.celery import CeleryRunner, check_given
+
+        check_given(app)
+        self._celery_runner = CeleryRunner(app, name=self.name, owns=self._owns)
+        self._celery_runner.bind(lambda: self._resolved().driver)
+
+    def _check_found(self, workflow: type[Workflow]) -> None:
+        """Refuse a workflow that no worker of the application would know: its runs would wait for ever."""
+        if not self._owns(workflow):
+            raise ConfigurationError(
+                f"{workflow.__qualname__} belongs to {workflow.hephaestus!r} (its attribute `hephaestus`), and workers of "
+                f"{self!r} do not have its steps; start it there, or take the attribute away"
+            )
+        rival = self._rival(workflow)
+        if rival is not None:
+            raise ConfigurationError(
+                f"{self!r} and {rival!r} share an application and keep their runs in different stores, and both are given "
+                f"{workflow.__qualname__}, whose tasks work for one store only: the runs of the other would wait for ever. Give "
+                "each an application of its own, or say which one the workflow belongs to with its attribute `hephaestus`"
+            )
+        if workflow in versioning.UNNAMED and workflow.name.startswith(f"{MAIN}."):
+            raise ConfigurationError(
+                f"{workflow.__qualname__} is defined in {MAIN}, in no file that a worker could import; put it in a module "
+                f"that workers import, or give it a name = ... and define it under that name there"
+            )
+
+    def _rival(self, workflow: type[Workflow]) -> Hephaestus | None:
+        # A task is registered once on an application, by whoever does so last.
+        others = (other for other in RUNTIMES.all() if isinstance(other, Hephaestus) and other is not self)
+        return next((other for other in others if self._contests(other) and other._owns(workflow)), None)  # noqa: SLF001 - one class
+
+    def _contests(self, other: Hephaestus) -> bool:
+        if other.app is not self.app or other._celery_runner is None or other._given_storage is self._given_storage:
+            return False
+        try:
+            store = other.storage
+        except ConfigurationError:
+            return False  # no run is begun there
+        return not self.storage.is_one_with(store)
+
+    def _owns(self, workflow: type[Workflow]) -> bool:
+        return workflow.hephaestus is None or workflow.hephaestus is self
+
+    def _resolved(self) -> _Parts:
+        if self._parts is not None:
+            return self._parts
+        with self._lock:
+            made = self._parts is None
+            parts = self._parts = self._parts or self._put_together()
+        if made and parts.runner is not self._celery_runner:
+            self._tell_init(parts)  # outside the lock: a handler may use this runtime
+        return parts
+
+    def _tell_init(self, parts: _Parts) -> None:
+        # Of workers their runner tells; this runtime executes steps in its own process.
+        telemetry.runner_init(
+            {
+                "name": self.name,
+                "runner": type(parts.runner),
+                "storage": type(parts.storage),
+                "pid": os.getpid(),
+                "hostname": socket.gethostname(),
+            }
+        )
+
+    def _put_together(self) -> _Parts:
+        settings, storage, runner = Settings(), self._given_storage, self._given_runner
+        if self.app is not None:
+            from hephaestus_celery.runners.celery import is_eager, settings_of, state_backend
+
+            settings = settings_of(self.app)
+            if not is_eager(self.app):
+                runner = runner or self._celery_runner
+                if storage is None:
+                    settings = state_backend(self.app, settings)
+                    storage = _redis(settings)
+        if storage is None:
+            storage = MemoryStorage()
+        runner = runner or LocalRunner()
+        held = storage.adopt(
+            Durations(lease=settings.lease, dispatch_timeout=settings.dispatch_timeout, retention=settings.retention)
+        )
+        settings = replace(settings, lease=held.lease, dispatch_timeout=held.dispatch_timeout, retention=held.retention)
+        driver = Driver(storage=storage, settings=settings, runner=runner)
+        if runner is not self._celery_runner:
+            runner.bind(lambda: driver)
+        return _Parts(storage=storage, runner=runner, driver=driver)
+
+    def _deliver(
+        self, instance: Instance, event: str, data: str, *, step: str | None, keep: bool, key: str | None
+    ) -> DeliveryReport:
+        storage = self._resolved().storage
+        deadline = clock.monotonic_ns() + int(GRACE_SECONDS * 1e9)
+        while True:
+            report = storage.deliver(
+                Delivery(
+                    operation=secrets.token_hex(8),
+                    run_id=instance.run_id,
+                    name=event,
+                    data=data,
+                    step=step,
+                    keep=keep,
+                    key=key,
+                )
+            )
+            if report.outcome is not Delivered.NOT_WAITING or clock.monotonic_ns() > deadline:
+                return report
+            if not any(declares(instance, executing, event) for executing in report.executing):
+                return report
+            # A step that is being executed may have answered Async already, its commit being on the way.
+            clock.sleep(0.01)
+
+    def _take_back(self, run_id: str, step: str, reference: str) -> bool:
+        storage = self._resolved().storage
+        operation = self._unanswered.pop(reference, None) or secrets.token_hex(8)
+        try:
+            return storage.unschedule(run_id, step, reference=reference, operation=operation)
+        except StorageError:
+            self._unanswered[reference] = operation
+            while len(self._unanswered) > _UNANSWERED:
+                self._unanswered.pop(next(iter(self._unanswered)), None)
+            raise
+
+    def _run_id(self, id: object, workflow: type[Workflow] | None) -> str:
+        return find_run(self._resolved().storage, id, workflow=workflow)
+
+
+def _real(app: Celery) -> Celery:
+    from hephaestus_celery.runners.celery import real_app
+
+    return real_app(app)
+
+
+def _redis(settings: Settings) -> Storage:
+    from hephaestus_celery.storage.redis import RedisStorage
+
+    return RedisStorage(
+        str(settings.state_backend),
+        namespace=settings.namespace,
+        partitions=settings.partitions,
+        timeout=settings.state_timeout,
+        options=settings.options,
+    )
+
+
+_noted: WeakSet[type[Workflow]] = WeakSet()
+
+
+def _note_left_behind(workflow: type[Workflow]) -> None:
+    note = versioning.left_behind(workflow)
+    if note is not None and workflow not in _noted:
+        _noted.add(workflow)
+        logger.warning("%s", note)
+
+
+def _is_workflow(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Workflow)
+
+
+def _instance_id(workflow: type[Workflow], value: object) -> str:
+    key, separator, rest = value.partition("::") if isinstance(value, str) else ("", "", "")
+    if separator and key == workflow.unique.key:
+        value = rest
+    return workflow.unique.instance_id(value, suffix=secrets.token_hex(4))
+
+
+def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    checked = check_mapping({} if metadata is None else metadata, "telemetry_metadata")
+    for name in checked:
+        if name in RESERVED_METADATA:
+            raise DataError(f"telemetry_metadata.{name} has the name of a field of the events; choose another name")
+    return checked
+
+
+def _messages(instance: Instance, dispatches: Sequence[DispatchStep]) -> builtins.list[Message]:
+    return messages(
+        instance.workflow_name,
+        instance.workflow_version,
+        instance.run_id,
+        dispatches,
+        headers=instance.message_headers,
+    )

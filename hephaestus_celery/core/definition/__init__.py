@@ -1,0 +1,1 @@
+"""What workflows are made of: steps, their graph, and the checks that a definition passes."""

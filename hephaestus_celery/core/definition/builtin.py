@@ -1,0 +1,159 @@
+"""The steps that come with the package: Done, Wait, WaitForEvent, Debug."""
+
+from __future__ import annotations
+
+import logging  # only for Debug, whose work it is to log
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from hephaestus_celery.core.definition.step import Async, Ok, Result, Step, StepConfig, is_name
+from hephaestus_celery.core.values.formatting import shown
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.values.context import Context
+    from hephaestus_celery.core.values.instance import Instance
+
+UNITS = {
+    "second": timedelta(seconds=1),
+    "minute": timedelta(minutes=1),
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+}
+_MICROSECOND = "microsecond"  # how a timedelta is stored: a unit that a definition can't name
+
+
+class Done(Step):
+    """The only end of a workflow; completed by the engine in the commit that reaches it, never a message."""
+
+    key = "done"
+    events = ("done",)
+
+    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result:
+        """Never called by a runner; here so that ``Done`` is a step like any other."""
+        return Ok("done")
+
+
+class Wait(Step):
+    """Waits for a fixed time, then gives ``"timeout"``.
+
+    Config: ``{"duration": int, "unit": "second" | "minute" | "hour" | "day"}`` or ``{"duration": timedelta}``.
+    """
+
+    events = ("timeout",)
+
+    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result:
+        return Async(timeout=wait_duration(config))
+
+    @classmethod
+    def plain_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not isinstance(config.get("duration"), timedelta):
+            return config
+        return {"duration": config["duration"] // timedelta(microseconds=1), "unit": _MICROSECOND}
+
+    @classmethod
+    def restored_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        if config.get("unit") != _MICROSECOND:
+            return config
+        return {"duration": timedelta(microseconds=config["duration"])}
+
+    @classmethod
+    def check_config(cls, config: StepConfig) -> list[str]:
+        try:
+            wait_duration(config)
+        except ValueError as error:
+            return [str(error)]
+        return []
+
+
+class WaitForEvent(Step):
+    """Waits for ``resume(id, event_name, data)`` and gives ``"received"`` with ``data`` as its result.
+
+    Config: ``{"event_name": str, "timeout_ms": int}``; the timeout is optional, completes the step with ``"timeout"``
+    and needs a transition then.
+    """
+
+    events = ("received", "timeout")
+
+    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result:
+        timeout = (config or {}).get("timeout_ms")
+        return Async() if timeout is None else Async(timeout=timedelta(milliseconds=timeout))
+
+    @classmethod
+    def check_config(cls, config: StepConfig) -> list[str]:
+        config = config or {}
+        problems: list[str] = []
+        if not is_name(config.get("event_name")):
+            problems.append(
+                "config needs an event_name (a string of 1 to 100 characters without white space or |), "
+                f"not {shown(config.get('event_name'))}"
+            )
+        timeout = config.get("timeout_ms")
+        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0):
+            problems.append(f"timeout_ms must be a number of milliseconds (an int, not negative), not {shown(timeout)}")
+        elif timeout is not None and timeout > timedelta.max // timedelta(milliseconds=1):
+            problems.append(f"timeout_ms is too long: {shown(timeout)}")
+        problems.extend(_unknown(config, {"event_name", "timeout_ms"}))
+        return problems
+
+    @classmethod
+    def events_for(cls, config: StepConfig) -> tuple[str, ...]:
+        has_timeout = (config or {}).get("timeout_ms") is not None
+        return ("received", "timeout") if has_timeout else ("received",)
+
+    @classmethod
+    def resume_events(cls, config: StepConfig) -> dict[str, str]:
+        return {str(config["event_name"]): "received"} if config else {}
+
+
+class Debug(Step):
+    """Logs the initial context, the results of the steps so far and the history at DEBUG."""
+
+    events = ("completed",)
+
+    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result:
+        logger = logging.getLogger("hephaestus_celery.debug")
+        logger.debug("[%s] initial context: %r", instance.id, dict(context.initial))
+        for key, result in context.steps.items():
+            logger.debug("[%s] result of %s: %r", instance.id, key, dict(result))
+        for key, state in instance.step_states.items():
+            logger.debug("[%s] history: %s %s (attempt %d, event %s)", instance.id, key, *state.outline())
+        return Ok("completed")
+
+
+def wait_duration(config: StepConfig) -> timedelta:
+    """How long a :class:`Wait` with this config waits; ``ValueError`` says what is wrong with it."""
+    if not config or "duration" not in config:
+        raise ValueError("config needs a duration (a timedelta, or an int with a unit)")
+    problems = _unknown(config, {"duration", "unit"})
+    if problems:
+        raise ValueError(problems[0])
+    duration, unit = config["duration"], config.get("unit")
+    if isinstance(duration, timedelta):
+        if unit is not None:
+            raise ValueError(f"a duration that is a timedelta takes no unit ({shown(unit)})")
+        result = duration
+    else:
+        result = _from_units(duration, unit)
+    if result < timedelta(0):
+        raise ValueError(f"duration must not be negative: {shown(duration)}")
+    return result
+
+
+def _from_units(duration: object, unit: object) -> timedelta:
+    if isinstance(duration, bool) or not isinstance(duration, int):
+        raise ValueError(f"duration must be an int or a timedelta, not {shown(duration)}")
+    if not isinstance(unit, str) or unit not in UNITS:
+        raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {shown(unit)}")
+    try:
+        return duration * UNITS[unit]
+    except OverflowError:
+        raise ValueError(f"duration is too long: {shown(duration)} {unit}s") from None
+
+
+def _unknown(config: Mapping[str, Any], known: set[str]) -> list[str]:
+    return [
+        f"config has the unknown key {shown(key)} (known: {', '.join(sorted(known))})"
+        for key in config
+        if key not in known
+    ]

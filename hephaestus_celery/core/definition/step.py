@@ -1,0 +1,271 @@
+"""Steps, and what their ``execute`` may answer with."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hephaestus_celery.core.definition.signatures import spelled, takes
+from hephaestus_celery.core.values.formatting import shown
+from hephaestus_celery.core.values.retry import RetryPolicy, seconds
+from hephaestus_celery.core.values.spelling import misspelt
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.values.context import Context
+    from hephaestus_celery.core.values.instance import Instance
+
+StepConfig = Mapping[str, Any] | None
+
+LONGEST_KEY, LONGEST_EVENT = 200, 100
+"""Characters that the key of a step, and the name of an event, may have."""
+
+LONGEST_QUEUE, HIGHEST_PRIORITY = 255, 255
+"""What a broker's protocol has room for."""
+
+_NAME = re.compile(r"[^\s|\x00-\x1f\x7f]+")
+_SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+OPTIONS = frozenset(["events", "key", "retry", "time_limit", "queue", "priority"])
+_METHODS = frozenset(["execute"])
+# Celery's names for it, and what people call it.
+_ALIASES = {
+    **dict.fromkeys(
+        ["retries", "max_retries", "max_attempts", "retry_policy", "default_retry", "autoretry_for"], "retry"
+    ),
+    **dict.fromkeys(["soft_time_limit", "hard_time_limit", "time_limits"], "time_limit"),
+    "queue_name": "queue",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ok:
+    """The step is done and gives ``event``.
+
+    ``context`` (a mapping with string keys) is stored under the step's key; ``metadata`` is merged into the instance's
+    ``runtime_metadata``, later keys winning.
+    """
+
+    event: str
+    context: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Async:
+    """The step is not done yet: it waits for ``resume``, or after ``timeout`` (seconds or timedelta) for ``"timeout"``."""
+
+    timeout: float | timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """The attempt failed for ``reason``; with ``retry=False`` the remaining attempts are skipped."""
+
+    reason: Any
+    retry: bool = True
+
+
+Result = Ok | Async | Error
+
+
+class Step:
+    """One step of a workflow; subclass it, declare ``events`` and write ``execute``.
+
+    The class is the step's identity within a workflow. ``execute`` runs at least once per activation: give
+    ``instance.idempotency_key(step)`` to outside systems that must not act twice.
+    """
+
+    events: ClassVar[Sequence[str]] = ()
+    """The names that ``execute`` may answer with, ``Ok(event)``, or that ``resume`` may bring."""
+    key: ClassVar[str] = "step"
+    """Names the step within a workflow, in at most 200 characters; by default the class name in snake case."""
+    retry: ClassVar[RetryPolicy | None] = None
+    """None: the workflow's ``default_retry``."""
+    time_limit: ClassVar[float | timedelta | None] = None
+    """Seconds or timedelta that one attempt may take; None: no limit."""
+    queue: ClassVar[str | None] = None
+    """The queue of the step's task; None: the application's routing."""
+    priority: ClassVar[int | None] = None
+    """The priority of the step's task; None: the application's routing."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "key" not in cls.__dict__:
+            cls.key = snake_case(cls.__name__)
+
+    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result | Awaitable[Result]:
+        """Do the work and answer with :class:`Ok`, :class:`Async` or :class:`Error`; raising is failing.
+
+        An ``async def`` runs on the one event loop of its process, beside others, and is cancelled when its time is over.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no execute")
+
+    @classmethod
+    def named(cls, key: str) -> type[Step]:
+        """A subclass with this key, so that one step can stand twice in a workflow."""
+        suffix = f".named({key!r})"
+        body = {
+            "key": key,
+            "__module__": cls.__module__,
+            "__qualname__": cls.__qualname__ + suffix,
+            "__doc__": cls.__doc__,
+            "_named_of": cls,
+        }
+        return type(cls)(cls.__name__ + suffix, (cls,), body)
+
+    @classmethod
+    def check_config(cls, config: StepConfig) -> list[str]:
+        """What is wrong with a config of this step, a sentence each; called when a workflow is defined."""
+        del config
+        return []
+
+    @classmethod
+    def plain_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The config as it is stored; for steps whose config may hold what JSON can't carry."""
+        return config
+
+    @classmethod
+    def restored_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The config as it was given, from the one that is stored."""
+        return config
+
+    @classmethod
+    def events_for(cls, config: StepConfig) -> tuple[str, ...]:
+        """The events that need a transition where the step has this config."""
+        del config
+        return tuple(cls.events)
+
+    @classmethod
+    def resume_events(cls, config: StepConfig) -> dict[str, str]:
+        """What ``resume`` may bring while the step waits: the name that comes, and the event that it is to the step."""
+        del config
+        return {event: event for event in cls.events}
+
+
+def snake_case(name: str) -> str:
+    """``ValidateOrder`` -> ``validate_order``, ``HTTPCheck2`` -> ``http_check2``."""
+    return _SNAKE.sub("_", name).lower()
+
+
+def is_name(value: object) -> bool:
+    """Whether ``value`` can name an event: 1 to 100 printable characters without white space or ``|``."""
+    return _is_word(value, LONGEST_EVENT)
+
+
+def is_key(value: object) -> bool:
+    """Whether ``value`` can be the key of a step: 1 to 200 printable characters without white space or ``|``."""
+    return _is_word(value, LONGEST_KEY)
+
+
+def is_step(value: object) -> bool:
+    """Whether ``value`` is a step class that can run: it has an ``execute`` of its own and declares events."""
+    return (
+        isinstance(value, type) and issubclass(value, Step) and value.execute is not Step.execute and bool(value.events)
+    )
+
+
+def check_step(step: type[Step]) -> list[str]:
+    """What is wrong with the step's own declarations, a sentence each."""
+    return [*check_events(step), *_check_key(step), *_check_options(step), *_check_calls(step), *check_spelling(step)]
+
+
+def check_spelling(step: type[Step]) -> list[str]:
+    """The attributes of a step that are named almost like one that is read, a sentence each; all others are its own."""
+    problems: dict[str, None] = {}
+    for ancestor in step.__mro__:
+        if ancestor is Step:
+            break
+        for name, value in vars(ancestor).items():
+            if name.startswith("_") or name.isupper():
+                continue
+            code = isinstance(value, FunctionType)
+            meant = misspelt(name, _METHODS) if code else misspelt(name, OPTIONS, aliases=_ALIASES)
+            if meant is not None:
+                problems[f"step {ancestor.__name__}: {name} is no option of a step; did you mean {meant}?"] = None
+    return list(problems)
+
+
+def is_same_name(one: type[Step], other: type[Step]) -> bool:
+    """Whether two classes came of the same call of ``named``, made twice."""
+    made = [vars(step).get("_named_of") for step in (one, other)]
+    return made[0] is not None and made[0] is made[1] and one.key == other.key
+
+
+def check_events(step: type[Step]) -> list[str]:
+    """What is wrong with the events that the step declares, a sentence each."""
+    events: object = step.events
+    if not isinstance(events, (tuple, list)):
+        return [f"step {step.__name__}: events must be a tuple or list of names, not {shown(events)}"]
+    problems = [
+        f"step {step.__name__}: {shown(event)} can't name an event (a string of 1 to 100 characters without white space or |)"
+        for event in events
+        if not is_name(event)
+    ]
+    if not problems and len(set(events)) < len(events):
+        problems.append(f"step {step.__name__}: events has a name twice: {shown(events)}")
+    return problems
+
+
+def _check_key(step: type[Step]) -> list[str]:
+    key: object = step.key
+    if is_key(key):
+        return []
+    rule = f"a string of 1 to {LONGEST_KEY} printable characters without white space or |"
+    return [f"step {step.__name__}: {shown(key)} can't be its key ({rule})"]
+
+
+def _is_word(value: object, longest: int) -> bool:
+    if not isinstance(value, str) or not 0 < len(value) <= longest:
+        return False
+    return _NAME.fullmatch(value) is not None and value.isprintable()
+
+
+def _check_calls(step: type[Step]) -> list[str]:
+    """What would raise each time that the step is executed, whatever it does; anything but plain functions is believed."""
+    problems: list[str] = []
+    execute = inspect.getattr_static(step, "execute")
+    if isinstance(execute, FunctionType) and not takes(execute, 4):
+        wanted = "execute(self, instance, config, context)"
+        problems.append(f"step {step.__name__}: {spelled(execute)} must be {wanted}")
+    make = inspect.getattr_static(step, "__init__")
+    if isinstance(make, FunctionType) and not takes(make, 1):
+        problems.append(
+            f"step {step.__name__}: {spelled(make)} wants arguments, and steps are made without any; what a step needs "
+            "comes with its config or the context"
+        )
+    return problems
+
+
+def _check_options(step: type[Step]) -> list[str]:
+    problems: list[str] = []
+    retry: object = step.retry
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        problems.append(f"step {step.__name__}: retry must be a RetryPolicy or None, not {shown(retry)}")
+    if step.time_limit is not None:
+        try:
+            if seconds(step.time_limit, name="time_limit") <= 0:
+                problems.append(
+                    f"step {step.__name__}: time_limit must be more than nothing, not {shown(step.time_limit)}"
+                )
+        except ValueError as error:
+            problems.append(f"step {step.__name__}: {error}")
+    queue: object = step.queue
+    if queue is not None and not (isinstance(queue, str) and 0 < len(queue) <= LONGEST_QUEUE and queue.isprintable()):
+        problems.append(
+            f"step {step.__name__}: queue must be the name of a queue (1 to {LONGEST_QUEUE} printable characters) or None, "
+            f"not {shown(queue)}"
+        )
+    priority: object = step.priority
+    if priority is not None and (
+        isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= HIGHEST_PRIORITY
+    ):
+        problems.append(
+            f"step {step.__name__}: priority must be an int from 0 to {HIGHEST_PRIORITY} or None, not {shown(priority)}"
+        )
+    return problems

@@ -1,0 +1,196 @@
+"""The checks that a workflow passes when its class is defined. Every problem is found before any is reported."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import FunctionType
+from typing import TYPE_CHECKING, cast
+
+from hephaestus_celery.core.definition.declarations import (
+    Draft,
+    Pair,
+    as_target,
+    label,
+    read_initials,
+    read_route,
+    read_transitions,
+)
+from hephaestus_celery.core.definition.graph import Graph, StepClass, Target
+from hephaestus_celery.core.definition.signatures import spelled, takes
+from hephaestus_celery.core.definition.soundness import check_graph, config_problems
+from hephaestus_celery.core.values.context import check_mapping
+from hephaestus_celery.core.values.formatting import listed, shown
+from hephaestus_celery.core.values.identity import Unique
+from hephaestus_celery.core.values.retry import RetryPolicy
+from hephaestus_celery.core.values.spelling import misspelt, nearest
+from hephaestus_celery.exceptions import DataError, NonRetryableError
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.definition.workflow import Route, Workflow
+
+OPTIONS = frozenset(
+    [
+        "unique",
+        "initial_step",
+        "transitions",
+        "tags",
+        "metadata",
+        "version",
+        "default_retry",
+        "name",
+        "hephaestus",
+        "versions",
+        "current",
+    ]
+)
+
+_KNOWN = OPTIONS | {"graph", "family"}  # the latter two are set here, on a workflow that is subclassed
+LONGEST_NAME = 500
+"""Characters of the name of a workflow, and of a tag."""
+_METHODS = frozenset(["version_for"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A graph, or the problems that stand in its way; ``routes`` names the method for each computed pair."""
+
+    graph: Graph | None
+    problems: tuple[str, ...]
+    routes: dict[Pair, str]
+
+
+def check(workflow: type[Workflow], routes: Mapping[str, Route]) -> Checked:
+    """Check a workflow's class attributes and its graph."""
+    draft = Draft()
+    _check_options(workflow, draft)
+    _check_unique(workflow, draft)
+    read_initials(workflow, draft)
+    read_transitions(workflow, draft)
+    for name, noted in routes.items():
+        read_route(name, noted, draft)
+        _check_route(workflow, name, draft)
+    check_graph(draft)
+    if draft.problems:
+        return Checked(graph=None, problems=tuple(draft.problems), routes={})
+    graph = Graph(initials=draft.initials, table=draft.table, dynamic=frozenset(draft.routes))
+    return Checked(graph=graph, problems=(), routes=draft.routes)
+
+
+def check_options(workflow: type[Workflow]) -> tuple[str, ...]:
+    """What is wrong with the class attributes that an umbrella has as well as any other workflow, a sentence each."""
+    draft = Draft()
+    _check_options(workflow, draft)
+    return tuple(draft.problems)
+
+
+class RouteError(NonRetryableError, ValueError):
+    """What a ``@route`` method gave is none of its targets, or an event leads nowhere: no further attempt mends that."""
+
+
+def chosen(method: str, answer: object, declared: Sequence[Target]) -> tuple[Target, ...]:
+    """What a ``@route`` method gave, as targets; :class:`RouteError` unless all of it was declared."""
+    given = cast("Sequence[object]", answer) if isinstance(answer, list) else [answer]
+    known = {target.step: target for target in declared}
+    result: dict[StepClass, Target] = {}
+    for item in given:
+        target = as_target(item)
+        if target is None or target.step not in known:
+            names = listed([step.__name__ for step in known])
+            raise RouteError(f"route {method} gave {label(item)}, which is none of its targets ({names})")
+        if target.step in result:
+            raise RouteError(f"route {method} gave {target.step.__name__} twice")
+        result[target.step] = target if target.config is not None else known[target.step]
+    if not result:
+        raise RouteError(f"route {method} gave no target")
+    for target in result.values():
+        if problems := config_problems(target):
+            raise RouteError(f"route {method}: {problems[0]}")
+    return tuple(result.values())
+
+
+def _check_options(workflow: type[Workflow], draft: Draft) -> None:
+    _check_unknown(workflow, draft)
+    _check_tags(workflow, draft)
+    try:
+        check_mapping(workflow.metadata, "metadata")
+    except DataError as error:
+        draft.report(str(error))
+    if not _is_version(workflow.version):
+        draft.report(f"version must be a positive int, not {shown(workflow.version)}")
+    retry: object = workflow.default_retry
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        draft.report(f"default_retry must be a RetryPolicy or None, not {shown(retry)}")
+    name: object = workflow.name
+    if not isinstance(name, str) or not name or not name.isprintable() or " " in name or "|" in name:
+        draft.report(f"name must be a non-empty printable string without white space or |, not {shown(name)}")
+    elif len(name) > LONGEST_NAME:
+        draft.report(f"name has at most {LONGEST_NAME} characters, and not {len(name)}: {shown(name)}")
+
+
+def _check_unique(workflow: type[Workflow], draft: Draft) -> None:
+    unique: object = getattr(workflow, "unique", None)
+    if unique is None:
+        if not _is_member_to_be(workflow):
+            draft.report("unique is missing: declare unique = Unique('key')")
+    elif not isinstance(unique, Unique):
+        draft.report(f"unique must be a Unique('key'), not {shown(unique)}")
+
+
+def _check_route(workflow: type[Workflow], name: str, draft: Draft) -> None:
+    method = inspect.getattr_static(workflow, name)
+    if isinstance(method, FunctionType) and not (takes(method, 1) or takes(method, 2)):
+        draft.report(f"route {name}: {spelled(method)} must be {name}(context)")
+
+
+def _is_member_to_be(workflow: type[Workflow]) -> bool:
+    # A version of an umbrella inherits `unique` from it, and is defined before it. Such a class says that it is one by
+    # its own `version`, or by standing in the body of another class; it can't be started until an umbrella takes it.
+    parent = workflow.__qualname__.rpartition(".")[0]
+    nested = bool(parent) and not parent.endswith("<locals>")
+    return nested or _is_version(workflow.__dict__.get("version"))
+
+
+def _is_version(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _check_unknown(workflow: type[Workflow], draft: Draft) -> None:
+    from hephaestus_celery.core.definition.workflow import Workflow  # at call time: workflow.py imports this module
+
+    for ancestor in workflow.__mro__:
+        if ancestor is Workflow:
+            break
+        for name, value in vars(ancestor).items():
+            if name.startswith("_") or name.isupper() or name in _KNOWN:
+                continue
+            meant, own = _meant(name, value)
+            if meant is not None:
+                draft.report(f"{name} is no option of a workflow; did you mean {meant}?")
+            elif not own:
+                draft.report(f"{name} is no option of a workflow; options are {', '.join(sorted(OPTIONS))}")
+
+
+def _meant(name: str, value: object) -> tuple[str | None, bool]:
+    """The option that an unknown attribute was meant to be, and whether it may be the user's own after all."""
+    if isinstance(value, type):
+        # A class that is defined in the workflow's body has its own name; any other was given one.
+        return (None if value.__name__ == name else misspelt(name, OPTIONS)), True
+    if isinstance(value, (FunctionType, staticmethod, classmethod)):
+        return misspelt(name, _METHODS), True
+    if isinstance(value, property) or inspect.isdatadescriptor(value):
+        return None, True
+    return nearest(name, OPTIONS), False
+
+
+def _check_tags(workflow: type[Workflow], draft: Draft) -> None:
+    tags: object = workflow.tags
+    if not isinstance(tags, (tuple, list, set, frozenset)):
+        draft.report(f"tags must be a list or tuple of strings, not {shown(tags)}")
+        return
+    for tag in cast("Iterable[object]", tags):
+        if not isinstance(tag, str) or not tag or not tag.isprintable():
+            draft.report(f"tags has {shown(tag)}; tags are non-empty printable strings")
+        elif len(tag) > LONGEST_NAME:
+            draft.report(f"tags has {shown(tag)}; a tag has at most {LONGEST_NAME} characters")

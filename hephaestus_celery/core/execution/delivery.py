@@ -1,0 +1,91 @@
+"""An event comes from outside: which step it is for, or whether it is kept, refused, or there already.
+
+Mirrored by `storage/redis/lua/deliver.lua`. Laws held here: an event is for one step alone; one that is refused leaves no
+trace; one that has a key is taken once by a run, however often it comes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from hephaestus_celery.core.execution.transitions import Decision, EarlyEvent, RunState, Times, Verdict, deliver
+from hephaestus_celery.core.values.lifecycle import StepStatus
+
+MOST_KEPT = 100
+"""How many early events a run keeps."""
+MOST_KEYS = 10_000
+"""How many keys of events a run remembers."""
+
+
+class Delivered(StrEnum):
+    """What became of a delivery."""
+
+    ACCEPTED = "accepted"
+    KEPT = "kept"
+    REPEATED = "repeated"  # the run has taken an event with this key before
+    NOT_WAITING = "not_waiting"
+    AMBIGUOUS = "ambiguous"
+    TOO_MANY_KEPT = "too_many_kept"
+    TOO_MANY_KEYS = "too_many_keys"
+    UNKNOWN_RUN = "unknown_run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reception:
+    """What became of an event, what follows, and the keys of the steps that wait for it."""
+
+    outcome: Delivered
+    decision: Decision
+    steps: tuple[str, ...] = ()
+
+
+def receive(
+    state: RunState, *, name: str, step: str | None, keep: bool, times: Times, key: str | None = None
+) -> Reception:
+    """An event for the one step that waits for it, or for ``step``; with ``keep`` it may come too early."""
+    unchanged = Decision(verdict=Verdict.STALE, state=state)
+    if key is not None and key in state.keys:
+        return Reception(outcome=Delivered.REPEATED, decision=unchanged)
+    waiting = waiting_for(state, name, step=step)
+    outcome = _outcome(state, waiting, keep=keep, key=key)
+    match outcome:
+        case Delivered.ACCEPTED:
+            decision = deliver(state, waiting[0], name=name, source="external", times=times)
+        case Delivered.KEPT:
+            number = state.kept + 1
+            early = EarlyEvent(number=number, name=name, step=step)
+            kept = replace(state, early=(*state.early, early), kept=number)
+            decision = Decision(verdict=Verdict.APPLIED, state=kept)
+        case _:
+            return Reception(outcome=outcome, decision=unchanged, steps=waiting)
+    if key is not None:
+        noted = replace(decision.state, keys=decision.state.keys | {key})
+        decision = replace(decision, state=noted)
+    return Reception(outcome=outcome, decision=decision, steps=waiting)
+
+
+def waiting_for(state: RunState, name: str, *, step: str | None = None) -> tuple[str, ...]:
+    """The keys of the steps that wait for an event of this name and have not been given one."""
+    if state.status.final:
+        return ()
+    return tuple(
+        key
+        for key, candidate in state.steps.items()
+        if candidate.status is StepStatus.WAITING
+        and candidate.resume is None
+        and name in candidate.accepts
+        and step in (None, key)
+    )
+
+
+def _outcome(state: RunState, waiting: tuple[str, ...], *, keep: bool, key: str | None) -> Delivered:
+    if len(waiting) > 1:
+        return Delivered.AMBIGUOUS
+    if not waiting and (state.status.final or not keep):
+        return Delivered.NOT_WAITING
+    if not waiting and len(state.early) >= MOST_KEPT:
+        return Delivered.TOO_MANY_KEPT
+    if key is not None and len(state.keys) >= MOST_KEYS:
+        return Delivered.TOO_MANY_KEYS
+    return Delivered.ACCEPTED if waiting else Delivered.KEPT

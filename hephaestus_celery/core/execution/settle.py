@@ -1,0 +1,149 @@
+"""The engine: what follows from a step's answer. Pure functions of values.
+
+The law on joins (contract, section 3), from which everything here follows:
+
+    A step starts when every edge into it is settled (taken, or dead) and at least one was taken. When a step completes,
+    the edges of the event that it gave are taken and its other outgoing edges die; a step all of whose edges died is
+    skipped, and its outgoing edges die in turn.
+
+All edges of one source settle at the same moment, so it is enough to count, for each step, the *predecessors* that have
+settled and whether any of them took an edge here. That makes the settlement of a join O(1) per branch, and the result
+the same in whatever order the branches come. A :class:`Settlement` says what a completed step means for the steps
+after it; :func:`settle` applies it to the counts. The Redis store does the same in ``commit.lua``; one conformance suite
+holds both to this module.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+
+from hephaestus_celery.core.definition.graph import Graph, StepClass, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Of a step's predecessors, how many have settled and how many of those took an edge to it."""
+
+    settled: int = 0
+    taken: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What the settlement must know of a step it may reach."""
+
+    predecessors: int
+    successors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """A completed step's edges: ``taken`` and ``dead`` keys of its successors, ``rows`` for whatever may be settled."""
+
+    taken: tuple[str, ...]
+    dead: tuple[str, ...]
+    rows: Mapping[str, Row] = field(repr=False)
+
+    @property
+    def starts_one(self) -> bool:
+        """Whether a step starts, whatever else has settled: one that has no other predecessor."""
+        return any(self.rows[key].predecessors == 1 for key in self.taken)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What a settlement changes: new counts, steps that start (``done`` among them where it is reached), steps skipped."""
+
+    arrivals: Mapping[str, Arrivals]
+    activated: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+def plan(graph: Graph, source: StepClass, targets: Iterable[Target]) -> Settlement:
+    """The settlement of ``source`` whose event leads to ``targets``.
+
+    It goes no further than a step is sure to stay open: one that waits for a taken target, or for what comes after one.
+    Else the settlement of each choice would hold all that follows, whatever the branches have in common. (This rests on
+    the law above: no step is settled before all that come before it are.)
+    """
+    taken = tuple(target.step.key for target in targets)
+    rows = {key: Row(predecessors=len(graph.predecessors(graph.by_key[key]))) for key in taken}
+    dead = tuple(step.key for step in graph.successors(source) if step.key not in rows)
+    still = _Open(graph, taken)
+    pending = [(graph.rank(key), key) for key in dead]
+    heapify(pending)  # in topological order: what comes before a step is known when it is looked at
+    while pending:
+        _, key = heappop(pending)
+        if key in rows:  # seen already, or taken: such a step is never skipped, so its successors are not needed
+            continue
+        step = graph.by_key[key]
+        predecessors = graph.predecessors(step)
+        if any(still.holds(before) for before in predecessors):
+            still.add(step)
+            rows[key] = Row(predecessors=len(predecessors))
+            continue
+        successors = tuple(successor.key for successor in graph.successors(step))
+        rows[key] = Row(predecessors=len(predecessors), successors=successors)
+        for successor in successors:
+            heappush(pending, (graph.rank(successor), successor))
+    return Settlement(taken=taken, dead=dead, rows=rows)
+
+
+class _Open:
+    """The steps that a settlement leaves open: its taken targets, and all that comes after them."""
+
+    def __init__(self, graph: Graph, taken: Iterable[str]) -> None:
+        self._graph = graph
+        self._known = {graph.by_key[key]: True for key in taken}
+        self._first = min((graph.rank(key) for key in taken), default=0)
+
+    def add(self, step: StepClass) -> None:
+        """One that was found to be open."""
+        self._known[step] = True
+
+    def holds(self, step: StepClass) -> bool:
+        """Whether a step is open; asked in topological order."""
+        walk = [step]
+        while walk:
+            here = walk[-1]
+            if here in self._known:
+                walk.pop()
+                continue
+            before = [other for other in self._graph.predecessors(here) if self._graph.rank(other.key) >= self._first]
+            unknown = [other for other in before if other not in self._known]
+            if unknown and not any(self._known.get(other) for other in before):
+                walk.extend(unknown)
+                continue
+            self._known[here] = any(self._known[other] for other in before if other in self._known)
+            walk.pop()
+        return self._known[step]
+
+
+def settle(arrivals: Mapping[str, Arrivals], settlement: Settlement, *, met: Container[str] = ()) -> Settled:
+    """Apply a settlement to the counts of a run; to be called once per completed step.
+
+    A step can be reached here only by its last predecessor, so it is started or skipped exactly once. Where the definition
+    was changed under the run, its predecessors may be fewer than had come by then: steps that the run has ``met``, that is
+    started or skipped, stay as they are.
+    """
+    counts = dict(arrivals)
+    activated: dict[str, None] = {}
+    skipped: dict[str, None] = {}
+    edges = deque([*((key, True) for key in settlement.taken), *((key, False) for key in settlement.dead)])
+    while edges:
+        key, taken = edges.popleft()
+        row = settlement.rows[key]
+        before = counts.get(key, Arrivals())
+        now = Arrivals(before.settled + 1, before.taken + taken)
+        counts[key] = now
+        if now.settled < row.predecessors or key in met or key in activated or key in skipped:
+            continue
+        if now.taken:
+            activated[key] = None
+        else:
+            skipped[key] = None
+            edges.extend((successor, False) for successor in row.successors)
+    return Settled(arrivals=counts, activated=tuple(activated), skipped=tuple(skipped))

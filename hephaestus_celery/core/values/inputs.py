@@ -1,0 +1,74 @@
+"""Text that comes from outside, checked where it enters: one check for each kind, before anything is asked of the store.
+
+Instance ids, run ids, and the names of events and steps have their rules in the core; here is what those who call give
+besides. What is refused is a ``DataError`` that shows it in a few characters.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeGuard
+
+from hephaestus_celery.core.definition.step import Step, is_key
+from hephaestus_celery.core.values.formatting import named
+from hephaestus_celery.exceptions import DataError
+
+_TIMER = re.compile(r"[0-9a-f]{16}")
+LONGEST_EVENT_KEY = 200
+"""Characters that the key of an event may have."""
+LONGEST_TASK_ID = 255
+"""Characters of the id of a task, and of the name of a worker."""
+LONGEST_ID = 1000
+"""Characters of an id that is asked for, and of the name of a workflow or a tag: more than any has that is there."""
+_LARGEST_COUNT = 10**14
+
+
+def check_step_key(step: type[Step] | str | None) -> str | None:
+    """The key of a step that is given by its class or by its key; None for None."""
+    given: object = step
+    key: object = given.key if isinstance(given, type) and issubclass(given, Step) else given
+    if key is None or (isinstance(key, str) and is_key(key)):
+        return key
+    raise DataError(f"step must be a step class or its key, not {named(step)}")
+
+
+def is_timer(reference: str) -> bool:
+    """Whether this names a timer of a run, as the last part of its reference does."""
+    return _TIMER.fullmatch(reference) is not None
+
+
+def is_count(number: object) -> bool:
+    """Whether this counts attempts or messages: an int of at least 1 that no run comes to the end of."""
+    return type(number) is int and 0 < number < _LARGEST_COUNT
+
+
+def is_task_id(text: object) -> TypeGuard[str]:
+    """Whether this names a task: 1 to 255 printable characters."""
+    return _is_line(text, LONGEST_TASK_ID)
+
+
+def is_queue(text: object) -> TypeGuard[str]:
+    """Whether this names a queue: 1 to 255 printable characters."""
+    return _is_line(text, LONGEST_TASK_ID)
+
+
+def is_asked_for(text: object) -> TypeGuard[str]:
+    """Whether this may be the id of an instance, the name of a workflow, or a tag: 1 to 1000 printable characters."""
+    return _is_line(text, LONGEST_ID)
+
+
+def find_worker(text: object) -> str | None:
+    """The name of a worker, in so far as it can be one: none of a message's making, and nothing that can't be stored."""
+    return text if _is_line(text, LONGEST_TASK_ID) else None
+
+
+def _is_line(text: object, longest: int) -> TypeGuard[str]:
+    return isinstance(text, str) and 0 < len(text) <= longest and text.isprintable()
+
+
+def check_event_key(key: object) -> None:
+    """The key of an event: 1 to 200 printable characters, or None."""
+    if key is None:
+        return
+    if not _is_line(key, LONGEST_EVENT_KEY):
+        raise DataError(f"key must be a string of 1 to {LONGEST_EVENT_KEY} printable characters, not {named(key)}")

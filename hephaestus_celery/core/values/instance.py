@@ -1,0 +1,158 @@
+"""An instance: a frozen snapshot of one run, as users, steps and telemetry see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from hephaestus_celery.core.definition.registry import WORKFLOWS
+from hephaestus_celery.core.definition.step import Step
+from hephaestus_celery.core.execution.transitions import StepState
+from hephaestus_celery.core.values.context import Context
+from hephaestus_celery.core.values.lazy import Deferred
+from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.exceptions import DefinitionError
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.definition.workflow import Workflow
+
+StepClass = type[Step]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a run failed: ``kind`` is ``error``, ``exit`` or ``throw``, the rest is text."""
+
+    kind: str
+    type: str
+    message: str
+    stacktrace: str | None = None
+
+
+# Without slots: with them Python 3.11 answers with a TypeError where a property of a frozen class is assigned to.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Instance(Deferred):
+    """A snapshot of a run; it does not change when the run goes on, and whatever is done to its dicts changes no run.
+
+    What names steps by class (``workflow``, ``active_steps``, ``step_configs`` ...) needs the workflow to be defined in
+    this process and raises ``DefinitionError`` naming the instance and the workflow where it is not. Times are aware
+    UTC datetimes on the clock of the store; ``telemetry_start_time`` is that clock in nanoseconds, None when unknown.
+
+    Of a listed instance, and of one with much data, what is large is read from the store when it is first looked at, and
+    kept: ``InstanceNotFoundError`` where the run is gone by then, ``StorageError`` where the store is. Pickles and copies
+    hold all of it; in another process they find the workflow's class by its name.
+    """
+
+    id: str
+    run_id: str
+    workflow_name: str
+    workflow_version: int
+    workflow_family: str
+    status: Status
+    context: Context = field(default_factory=Context)
+    runtime_metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    telemetry_metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    telemetry_start_time: int | None = None
+    started_at: datetime
+    finished_at: datetime | None = None
+    failure: Failure | None = field(default_factory=lambda: None)  # not a plain default: see Deferred
+    cancel_reason: str | None = field(default_factory=lambda: None)
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    step_states: dict[str, StepState] = field(default_factory=dict[str, StepState], repr=False)
+    """Where each step stands, by key; steps that nothing has reached yet are not there."""
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]], repr=False)
+    """The configs that started steps were given, by key, as they are stored."""
+    message_headers: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    """What the application added to the message with which the run was started: all of its messages repeat it."""
+    failed_key: str | None = None
+    definition: type[Workflow] | None = field(default=None, repr=False)
+    """The workflow class, or None where this process does not define it."""
+
+    def apart(self, **changes: Any) -> Self:
+        """The same instance with ``changes``; its dicts are others than those of this one, where they are read from a store."""
+        return super().apart(**{"context": self.context.apart(), **changes})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "definition"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        definition = WORKFLOWS.find(state["workflow_name"], state["workflow_version"])
+        self.__dict__.update(state, definition=definition)
+
+    @property
+    def workflow(self) -> type[Workflow]:
+        """The workflow class of exactly this version."""
+        if self.definition is None:
+            raise DefinitionError(
+                f"instance {self.id} (run {self.run_id})",
+                [f"its {self._version} is not defined in this process; import the module that defines it"],
+            )
+        return self.definition
+
+    @property
+    def step_configs(self) -> dict[StepClass, Mapping[str, Any]]:
+        """The configs of the steps that were started with one."""
+        steps = {key: self._step(key) for key in self.configs}
+        return {step: step.restored_config(self.configs[key]) for key, step in steps.items()}
+
+    @property
+    def active_steps(self) -> frozenset[StepClass]:
+        """Steps to be executed, executing, or between attempts."""
+        return self._steps(StepStatus.ACTIVE)
+
+    @property
+    def waiting_steps(self) -> frozenset[StepClass]:
+        """Steps that wait for an event or a time."""
+        return self._steps(StepStatus.WAITING)
+
+    @property
+    def completed_steps(self) -> frozenset[StepClass]:
+        """Steps that gave an event, ``Done`` included."""
+        return self._steps(StepStatus.COMPLETED)
+
+    @property
+    def skipped_steps(self) -> frozenset[StepClass]:
+        """Steps that no branch can reach any more."""
+        return self._steps(StepStatus.SKIPPED)
+
+    @property
+    def failed_step(self) -> StepClass | None:
+        """The step that failed the run."""
+        return None if self.failed_key is None else self._step(self.failed_key)
+
+    @property
+    def current_step(self) -> StepClass | None:
+        """The only waiting step, else the only active one, else None."""
+        for steps in (self.waiting_steps, self.active_steps):
+            if len(steps) == 1:
+                return next(iter(steps))
+        return None
+
+    def idempotency_key(self, step: StepClass | Step) -> str:
+        """The same string for every attempt of one activation of ``step``, and for no other: for outside systems."""
+        return f"{self.run_id}:{step.key}"
+
+    @property
+    def _version(self) -> str:
+        return f"workflow {self.workflow_name!r}, version {self.workflow_version},"
+
+    def _steps(self, status: StepStatus) -> frozenset[StepClass]:
+        _ = self.workflow  # an empty answer of one that is not defined here would look like a true one
+        if self.status.final and status in (StepStatus.ACTIVE, StepStatus.WAITING):
+            return frozenset()
+        return frozenset(self._resolve(key for key, state in self.step_states.items() if state.status is status))
+
+    def _resolve(self, keys: Iterable[str]) -> Iterable[StepClass]:
+        return [self._step(key) for key in keys]
+
+    def _step(self, key: str) -> StepClass:
+        step = self.workflow.graph.by_key.get(key)
+        if step is None:
+            raise DefinitionError(
+                f"instance {self.id} (run {self.run_id})",
+                [f"its {self._version} has no step {key!r} any more"],
+            )
+        return step

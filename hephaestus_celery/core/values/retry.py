@@ -1,0 +1,70 @@
+"""Retry policies: how often a step is attempted and how long it rests in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, get_args
+
+from hephaestus_celery.core.values.formatting import shown
+
+LONGEST = 1e15
+"""Seconds; no number is a longer duration (and NaN is none)."""
+FOREVER = 6e9
+"""Seconds, 190 years: what is longer is taken for this. Stores count microseconds, exactly up to the year 2255."""
+Backoff = Literal["exponential", "linear", "constant"]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """``max_attempts`` in all (1 = no retry); between them ``backoff`` over ``base`` seconds, at most ``max_backoff``.
+
+    ``backoff`` is ``exponential``, ``linear`` or ``constant``.
+
+    ``base`` and ``max_backoff`` are seconds or timedeltas. With ``jitter`` the rest is drawn from the upper half of the
+    computed time, so that steps that failed together do not come back together. Raises ``ValueError`` on nonsense.
+    """
+
+    max_attempts: int = 5
+    backoff: Backoff = "exponential"
+    base: float | timedelta = 1.0
+    max_backoff: float | timedelta = 60.0
+    jitter: bool = True
+
+    def __post_init__(self) -> None:
+        attempts: object = self.max_attempts
+        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+            raise ValueError(f"max_attempts must be a positive int, not {shown(attempts)}")
+        if self.backoff not in get_args(Backoff):
+            raise ValueError(f"backoff must be one of {', '.join(get_args(Backoff))}, not {shown(self.backoff)}")
+        for name in ("base", "max_backoff"):
+            if seconds(getattr(self, name), name=name) < 0:
+                raise ValueError(f"{name} must not be negative: {shown(getattr(self, name))}")
+
+    def delay(self, attempt: int, *, chance: float) -> float:
+        """Seconds to rest after the failed attempt number ``attempt`` (from 1); ``chance`` is in [0, 1)."""
+        base, ceiling = seconds(self.base, name="base"), seconds(self.max_backoff, name="max_backoff")
+        match self.backoff:
+            case "exponential":
+                rest = base * 2.0 ** min(attempt - 1, 62)
+            case "linear":
+                rest = base * attempt
+            case "constant":
+                rest = base
+        rest = min(rest, ceiling)
+        return rest * (0.5 + chance / 2) if self.jitter else rest
+
+
+def seconds(value: object, *, name: str) -> float:
+    """A duration given in seconds or as a timedelta, in seconds; ``ValueError`` naming ``name`` for anything else.
+
+    One of more than 190 years, as ``timedelta.max`` where somebody means for ever, is as long as that.
+    """
+    if isinstance(value, timedelta):
+        return min(value.total_seconds(), FOREVER)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -LONGEST < value < LONGEST:
+        raise ValueError(f"{name} must be seconds or a timedelta, not {shown(value)}")
+    return min(float(value), FOREVER)
+
+
+DEFAULT_RETRY = RetryPolicy()

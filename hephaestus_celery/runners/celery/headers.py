@@ -1,0 +1,186 @@
+"""What an application adds to the messages of a run: seen where the run is started, repeated by every message of it.
+
+A package for tenants puts the tenant of the moment into the headers of each message, an agent that traces the place in
+the trace. A chain of Celery tasks has that from the worker that sends the next message; a retry or a rescue is sent by
+whoever notices, whose surroundings are nobody's. So the message of a start is made by the application's own way of
+sending, as for any task, and taken up just before it would leave: what was added to its headers is stored with the run,
+and laid over every later message of it, after the application's own way has put in what it found there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from celery import Celery
+from celery.app.amqp import AMQP
+
+from hephaestus_celery.runners.port import Message
+
+logger = logging.getLogger("hephaestus_celery")
+
+MOST_BYTES = 8192
+"""How much of headers is stored with a run, as JSON."""
+
+_LEAVE = "_publish"
+"""The last of kombu's own methods of a producer before the transport's: what stands in for `publish` comes before it."""
+_STAMPS, _STAMPED = "stamps", "stamped_headers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A message as the application's own way of sending has made it, and whatever it publishes beside it.
+
+    ``place`` is where it goes: see :func:`carrying`.
+    """
+
+    publications: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]
+    place: Mapping[str, Any]
+
+    def publish(self, producer: Any) -> None:
+        """Let it leave."""
+        for arguments, keywords in self.publications:
+            getattr(producer, _LEAVE)(*arguments, **keywords)
+
+
+class Surroundings:
+    """Of an application: ``send(producer, message)`` is its own way of sending."""
+
+    def __init__(self, app: Celery, send: Callable[[Any, Message], None]) -> None:
+        self._app = app
+        self._send = send
+        self._protocol: frozenset[str] | None = None
+        self._noted: set[str] = set()
+
+    def prepare(self, messages: Sequence[Message]) -> tuple[list[Message], Mapping[str, Any]]:
+        """The messages, made in the surroundings of the caller, and what was added to the headers of the first.
+
+        A message that did not leave by the producer that it was given has left already, if at all; it is sent again.
+        """
+        prepared: list[Message] = []
+        headers: dict[str, Any] | None = None
+        for message in messages:
+            publications = self._publications(message)
+            own = next((arguments for arguments, _ in publications if _headers(arguments, message) is not None), None)
+            if own is None:
+                prepared.append(message)
+                continue
+            headers = self._storable(self._added(_headers(own, message) or {})) if headers is None else headers
+            prepared.append(replace(message, prepared=Prepared(publications=publications, place=_place(own))))
+        return [replace(message, headers=headers or {}) for message in prepared], headers or {}
+
+    def _publications(self, message: Message) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        taken: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+        def take(*arguments: Any, **keywords: Any) -> None:
+            taken.append((arguments, keywords))
+
+        with self._app.producer_or_acquire() as producer, _leaving_by(producer, take):
+            self._send(producer, message)
+        return taken
+
+    def _added(self, headers: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in headers.items() if self._is_added(name, headers)}
+
+    def _is_added(self, name: object, headers: Mapping[str, Any]) -> bool:
+        if name in (_STAMPS, _STAMPED):
+            return bool(headers.get(_STAMPED))
+        return name not in self._protocol_names()
+
+    def _protocol_names(self) -> frozenset[str]:
+        # Those that Celery itself writes, whatever it is that the application calls; its next version may have others.
+        if self._protocol is None:
+            made = cast("Any", AMQP).as_task_v2(self._app.amqp, "id", "name", argsrepr="", kwargsrepr="")
+            self._protocol = frozenset({*made.headers, "compression", "redelivered"})
+        return self._protocol
+
+    def _storable(self, headers: Mapping[str, Any]) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        room = MOST_BYTES
+        for name, value in headers.items():
+            try:
+                text = json.dumps({name: value}, allow_nan=False)
+            except (TypeError, ValueError, RecursionError):
+                self._note(name, "can't be written as JSON")
+                continue
+            if len(text) > room:
+                self._note(name, f"is more than the {MOST_BYTES:,} bytes that are stored of all together")
+                continue
+            room -= len(text)
+            kept.update(json.loads(text))
+        return kept
+
+    def _note(self, name: object, why: str) -> None:
+        key = str(name)[:100]
+        if key not in self._noted:
+            self._noted.add(key)
+            logger.warning(
+                "the header %r, which this application adds to messages, %s: later messages of a run carry what is "
+                "found where they are sent",
+                key,
+                why,
+            )
+
+
+@contextmanager
+def carrying(
+    producer: Any, message: Message, *, see: Callable[[Mapping[str, Any]], None] | None = None
+) -> Generator[None]:
+    """Lay the headers of a message's run over what is published of it in the block.
+
+    Those that the run does not have stay: what the sender's surroundings add is not less true for that. ``see`` is told
+    where it goes, as the ``delivery_info`` of who gets it will say.
+    """
+    if not message.headers and see is None:
+        yield
+        return
+    publish = getattr(producer, _LEAVE)
+
+    def lay_over(*arguments: Any, **keywords: Any) -> Any:
+        headers = _headers(arguments, message)
+        if headers is not None:
+            _lay_over(headers, message.headers)
+            if see is not None:
+                see(_place(arguments))
+        return publish(*arguments, **keywords)
+
+    with _leaving_by(producer, lay_over):
+        yield
+
+
+def carried_options(message: Message) -> dict[str, Any]:
+    """The headers of a message's run as an option of sending: for what looks at those before it adds its own."""
+    headers = {name: value for name, value in message.headers.items() if name not in (_STAMPS, _STAMPED)}
+    return {"headers": headers} if headers else {}
+
+
+@contextmanager
+def _leaving_by(producer: Any, publish: Callable[..., Any]) -> Generator[None]:
+    # A producer that is taken from the pool is one user's at a time.
+    setattr(producer, _LEAVE, publish)
+    try:
+        yield
+    finally:
+        delattr(producer, _LEAVE)
+
+
+def _headers(arguments: tuple[Any, ...], message: Message) -> dict[str, Any] | None:
+    # (body, priority, content type, content encoding, headers, properties, ...): so it is called by `publish`.
+    headers, properties = cast("tuple[dict[str, Any], dict[str, Any]]", arguments[4:6])
+    return headers if properties.get("correlation_id") == message.task_id else None
+
+
+def _place(arguments: tuple[Any, ...]) -> Mapping[str, Any]:
+    return {"priority": arguments[1], "routing_key": arguments[6], "exchange": arguments[9]}
+
+
+def _lay_over(headers: dict[str, Any], stored: Mapping[str, Any]) -> None:
+    stamps: dict[str, Any] = {**(headers.get(_STAMPS) or {}), **(stored.get(_STAMPS) or {})}
+    stamped = list(dict.fromkeys([*(headers.get(_STAMPED) or ()), *(stored.get(_STAMPED) or ())]))
+    headers.update(stored)
+    if stamped:
+        headers.update({_STAMPS: stamps, _STAMPED: stamped})

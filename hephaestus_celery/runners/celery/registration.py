@@ -1,0 +1,142 @@
+"""Registering a task for each step of a workflow.
+
+A class for each of ten thousand tasks, and what a worker makes for each when it starts, take a hundred megabytes of every
+process. So the tasks of a workflow's steps have one class, as far as they have the same time limit and annotations: what
+tells them apart stands in the tasks themselves. An application whose own class of tasks does something with classes gets
+one for each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import celery.app.task
+from celery import Celery
+from celery.app.annotations import MapAnnotation, resolve_all
+
+from hephaestus_celery.core.definition.builtin import Done
+from hephaestus_celery.runners.celery.dispatch import HARD_MARGIN
+from hephaestus_celery.runners.celery.task import StepTask
+from hephaestus_celery.runners.messages import limit
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.definition.graph import StepClass
+    from hephaestus_celery.core.definition.workflow import Workflow
+    from hephaestus_celery.runners.celery.runner import CeleryRunner
+
+_OF_CLASSES = (
+    "__call__",
+    "__init__",
+    "__init_subclass__",
+    "__new__",
+    "_get_app",
+    "add_around",
+    "annotate",
+    "bind",
+    "on_bound",
+)
+"""What is called of a class, or once for each, or is replaced in it by what instruments tasks."""
+
+
+def register(app: Celery, runner: CeleryRunner, workflow: type[Workflow]) -> None:
+    """Register a task for each step of a workflow on an application. ``Done`` gets one only where it comes first.
+
+    Versions of one name share their tasks. One of ours is replaced in silence; at any other Celery warns.
+    """
+    make = _TaskMaker(app, runner, workflow)
+    for step in workflow.graph.topological_order:
+        if step is Done and workflow.graph.initial.step is not Done:
+            continue
+        task = make.task(step)
+        if isinstance(app.tasks.get(task.name), StepTask):
+            del app.tasks[task.name]
+        app.register_task(task)
+
+
+def task_name(workflow: type[Workflow], step: StepClass) -> str:
+    """How Celery names the task of a step: in routes, annotations, rate limits and monitors."""
+    return f"{workflow.name}.{step.key}"
+
+
+class _SharedTask(StepTask):
+    """A class of tasks that differ in what stands in themselves, and in no more."""
+
+    abstract = True
+    of_all: Sequence[Mapping[str, Any]]
+    """The annotations of each of them."""
+
+    @classmethod
+    def bind(cls, app: Celery) -> Celery:
+        # Called of each task. What it does is done to their class.
+        if not (vars(cls).get("__bound__") and vars(cls).get("_app") is app):
+            super().bind(app)
+        return app
+
+    @classmethod
+    def annotate(cls) -> None:
+        # Celery's own would look for those of the task whose name this class has.
+        for found in cls.of_all:
+            for name, value in found.items():
+                if name.startswith("@"):
+                    cls.add_around(name[1:], value)
+                else:
+                    setattr(cls, name, value)
+
+
+class _TaskMaker:
+    """Makes the tasks of one workflow's steps."""
+
+    def __init__(self, app: Celery, runner: CeleryRunner, workflow: type[Workflow]) -> None:
+        self._app: Any = app  # the stubs lack half of it
+        self._runner, self._workflow = runner, workflow
+        self._annotations: Sequence[Any] = self._app.annotations
+        self._may_share = _may_be_shared(self._app.Task, self._annotations)
+        self._classes: dict[tuple[object, ...], type[StepTask]] = {}
+
+    def task(self, step: StepClass) -> StepTask:
+        """The task of a step."""
+        name = task_name(self._workflow, step)
+        if not self._may_share:
+            own = {"name": name, "step_key": step.key, "__doc__": step.__doc__}
+            return self._make(StepTask, step.__name__, step, own)()
+        annotations = self._annotations_of(name)
+        # Values by identity: equal ones that are not the same make a class more, and nothing worse.
+        told = tuple(tuple((name, id(value)) for name, value in each.items()) for each in annotations)
+        kind = (step.__module__, limit(step), told)
+        shared = self._classes.get(kind)
+        if shared is None:
+            shared = self._make(_SharedTask, self._workflow.__name__, step, {"of_all": annotations})
+            self._classes[kind] = shared
+        task = shared()
+        task.name, task.step_key, task.__doc__ = name, step.key, step.__doc__
+        return task
+
+    def _annotations_of(self, name: str) -> Sequence[Mapping[str, Any]]:
+        return list(cast("Any", resolve_all)(self._annotations, SimpleNamespace(name=name)))
+
+    def _make(self, kind: type[StepTask], name: str, step: StepClass, own: Mapping[str, Any]) -> type[StepTask]:
+        options: dict[str, Any] = {
+            **own,
+            "runner": self._runner,
+            "workflow_name": self._workflow.name,
+            "__module__": step.__module__,
+        }
+        # Queue, priority and time limit are named when a message is sent: as attributes of tasks Celery deprecates the
+        # first two, and the limit may be another in each version. Who sends without knowing the step leaves it to the task.
+        soft = limit(step)
+        if soft is not None:
+            options["soft_time_limit"] = soft
+            options["time_limit"] = soft + HARD_MARGIN
+        return type(f"{name}Task", (kind, self._app.Task), options)
+
+
+def _may_be_shared(base: type, annotations: Sequence[Any]) -> bool:
+    """Whether one class with this base may stand for many tasks: nothing but Celery asks it which task it is."""
+    own = [each for each in base.__mro__ if each not in (celery.app.task.Task, object)]
+    return (
+        type(base) is type
+        and not any(name in vars(each) for each in own for name in _OF_CLASSES)
+        and all(type(each) is MapAnnotation for each in annotations)
+    )

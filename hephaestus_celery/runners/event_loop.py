@@ -1,0 +1,251 @@
+"""The event loop of ``async def`` steps: one for each process, for as long as the process lives.
+
+It has a thread of the operating system to itself, on every pool. So clients that a step keeps for the next one, and that
+are bound to their loop, stay usable; several steps run on it at once; and a step that waits there holds up neither a
+worker's own loop nor the greenlets of gevent or eventlet beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import selectors
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from hephaestus_celery.exceptions import AttemptLostError
+from hephaestus_celery.runners import native_threads as native
+
+logger = logging.getLogger("hephaestus_celery")
+
+_FAREWELL_SECONDS = 1.0
+"""How long a step that is cancelled is waited for, so that what it does on the way out is done before another begins."""
+_ENDLESS = 3600.0  # seconds of one wait of the selector
+
+
+def run(answer: Awaitable[object], *, seconds: float | None) -> object:
+    """What an awaitable gives, awaited on the loop of this process, in the contextvars of the caller.
+
+    After ``seconds`` it is cancelled, and ``AttemptLostError`` raised; so it is cancelled when the caller is interrupted.
+    """
+    loop = _loops.get(os.getpid())
+    if loop is None:
+        # The loop of a parent is left as it is: its thread is not here, and what it has open is the parent's too.
+        made = _Loop()
+        loop = _loops.setdefault(os.getpid(), made)
+        if loop is not made:
+            made.discard()
+    return loop.run(answer, seconds=seconds)
+
+
+class _Loop:
+    """A running event loop, and the thread that runs it."""
+
+    def __init__(self) -> None:
+        self._loop = _NativeLoop() if native.patched() else asyncio.new_event_loop()
+        self._runs: dict[str, object] = {}
+
+    def discard(self) -> None:
+        """Let go of one that was never used."""
+        self._loop.close()
+
+    def run(self, answer: Awaitable[object], *, seconds: float | None) -> object:
+        if not self._runs:  # of several threads that are begun at the same time the first one runs it
+            native.Thread(self._live, name="hephaestus-asyncio").start()
+        ended = _GreenSignal() if native.patched() else _Signal()
+        call = _Call(answer, ended)
+        context = contextvars.copy_context()
+        self._loop.call_soon_threadsafe(lambda: call.begin(self._loop, context))
+        try:
+            in_time = ended.wait(seconds)
+        except BaseException:
+            self._cancel(call, ended)
+            raise
+        else:
+            if not in_time:
+                self._cancel(call, ended)
+                raise AttemptLostError("its time limit is over")
+        finally:
+            ended.close()
+        return call.result()
+
+    def _cancel(self, call: _Call, ended: _Signal | _GreenSignal) -> None:
+        self._loop.call_soon_threadsafe(call.cancel)
+        ended.wait(_FAREWELL_SECONDS)
+
+    def _live(self) -> None:
+        mine = object()
+        if self._runs.setdefault("by", mine) is not mine:
+            return
+        # A task that a step has made may raise what ends a process: asyncio passes it on, out of the loop.
+        while True:
+            try:
+                self._loop.run_forever()
+            except BaseException:
+                logger.exception("the event loop goes on after an error of a task that a step has left")
+
+
+class _Call:
+    """One awaitable on the loop, and what came of it."""
+
+    def __init__(self, answer: Awaitable[object], ended: _Signal | _GreenSignal) -> None:
+        self._answer = answer
+        self._ended = ended
+        self._task: asyncio.Task[None] | None = None
+        self._value: object = None
+        self._error: BaseException | None = None
+        self._cancelled = False
+
+    def begin(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
+        self._task = loop.create_task(self._await(), context=context)
+        if self._cancelled:
+            self._task.cancel()
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def result(self) -> object:
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    async def _await(self) -> None:
+        # All of it is the step's, and none of it goes on to the loop.
+        try:
+            self._value = await self._answer
+        except BaseException as error:  # noqa: BLE001 - raised to the caller
+            self._error = error
+        finally:
+            self._ended.set()
+
+
+class _Signal(native.Flag):
+    """Tells a thread that a call has ended; a signal of the process interrupts its wait."""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+class _GreenSignal:
+    """The same for a greenlet: others run while it waits. A byte comes through a socket that the hub looks after."""
+
+    def __init__(self) -> None:
+        self._near, self._far = socket.socketpair()
+        self._lock = native.original("_thread", "allocate_lock")()
+        self._open = True
+
+    def set(self) -> None:
+        """Called once, from the thread of the loop."""
+        with self._lock:  # a descriptor that was closed may be another's by now
+            if self._open:
+                os.write(self._far.fileno(), b"\0")
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait at most ``timeout`` seconds; whether it was told."""
+        self._near.settimeout(timeout)
+        try:
+            return bool(self._near.recv(1))
+        except TimeoutError:
+            return False
+
+    def close(self) -> None:
+        """Listen no longer."""
+        with self._lock:
+            self._open = False
+            self._near.close()
+            self._far.close()
+
+
+class _NativeLoop(asyncio.SelectorEventLoop):
+    """A loop whose thread waits in the operating system, and whose helpers are threads of it."""
+
+    def __init__(self) -> None:
+        super().__init__(_Poll())
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        """By default on a thread of its own: a pool of Python's would be made of greenlets that nobody runs."""
+        if executor is not None:
+            return super().run_in_executor(executor, func, *args)
+        future: asyncio.Future[Any] = self.create_future()
+
+        def settle(value: Any, error: BaseException | None) -> None:
+            if not future.done():
+                future.set_result(value) if error is None else future.set_exception(error)
+
+        def work() -> None:
+            try:
+                value, error = func(*args), None
+            except Exception as raised:  # noqa: BLE001 - raised to who awaits it
+                value, error = None, raised
+            self.call_soon_threadsafe(settle, value, error)
+
+        native.Thread(work, name="hephaestus-asyncio-helper").start()
+        return future
+
+
+class _Poll(selectors.BaseSelector):
+    """A selector over the system's own poll(): those of Python are replaced, or gone, where its sockets are patched."""
+
+    def __init__(self) -> None:
+        self._keys: dict[int, selectors.SelectorKey] = {}
+        self._poll: Any = native.original("select", "poll")()
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        number = _number(fileobj)
+        if number in self._keys:
+            raise KeyError(f"{fileobj!r} is registered already")
+        key = self._keys[number] = selectors.SelectorKey(fileobj, number, events, data)
+        self._poll.register(number, _mask(events))
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        key = self._keys.pop(_number(fileobj))
+        self._poll.unregister(key.fd)
+        return key
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        patience = _ENDLESS if timeout is None else min(max(0.0, timeout), _ENDLESS)
+        # Rounded up: a timer of a millisecond would be asked for again and again.
+        ready = self._poll.poll(int(patience * 1000 + 0.999))
+        found = [(self._keys[number], _events(mask)) for number, mask in ready if number in self._keys]
+        return [(key, events & key.events) for key, events in found if events & key.events]
+
+    def close(self) -> None:
+        self._keys.clear()
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return _ByFile(self._keys)
+
+
+class _ByFile(dict[Any, selectors.SelectorKey]):
+    """Keys by number of the file, found by the file too."""
+
+    def __missing__(self, fileobj: Any) -> selectors.SelectorKey:
+        number = _number(fileobj)
+        if number == fileobj or number not in self:
+            raise KeyError(fileobj)
+        return self[number]
+
+
+_POLLIN, _POLLOUT = 1, 4
+
+
+def _number(fileobj: Any) -> int:
+    return fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
+
+
+def _mask(events: int) -> int:
+    return (_POLLIN if events & selectors.EVENT_READ else 0) | (_POLLOUT if events & selectors.EVENT_WRITE else 0)
+
+
+def _events(mask: int) -> int:
+    # An error or the end shows to both.
+    return (selectors.EVENT_READ if mask & ~_POLLOUT else 0) | (selectors.EVENT_WRITE if mask & ~_POLLIN else 0)
+
+
+_loops: dict[int, _Loop] = {}  # by process: of a child that was forked its parent's is here too

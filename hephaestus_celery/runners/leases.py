@@ -1,0 +1,101 @@
+"""Signs of life: while a process has attempts, a thread of it renews their leases."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.runners import native_threads as native
+from hephaestus_celery.storage.port import Lease, Storage
+
+logger = logging.getLogger("hephaestus_celery")
+
+
+class LeaseKeeper:
+    """Renews the leases that are held, three times per lease; one call to the store for all of them.
+
+    The thread starts with the first lease of a process (a forked child starts its own) and has its own connections. It
+    goes on whatever happens to it: a step that is being executed rests on it. It is a thread of the operating system on
+    every pool, so that a step which computes, and gives way to nothing, keeps its lease. A lease that was lost is not
+    renewed any more: whoever took it has fenced its step off.
+    """
+
+    def __init__(self, storage: Storage, *, lease: timedelta) -> None:
+        self._storage = storage
+        self._interval = lease.total_seconds() / 3
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        # Without a lock: a signal may interrupt who has it, at any place. Each use of the dictionary is one operation.
+        self._held: dict[Lease, None] = {}
+        self._thread: native.Thread | None = None
+        self._closed = native.Flag()
+
+    def keep(self, lease: Lease) -> None:
+        """Keep a lease from now on, until it is let go."""
+        if self._pid != os.getpid():
+            self._reset()  # a child has none of its parent's threads
+        self._held[lease] = None
+        if self._thread is None or not self._thread.is_alive():
+            self._begin()
+
+    def let_go(self, lease: Lease) -> None:
+        """Keep a lease no longer; again is the same as once."""
+        self._held.pop(lease, None)
+
+    @contextmanager
+    def hold(self, lease: Lease) -> Generator[None]:
+        """Keep a lease while the block runs."""
+        self.keep(lease)
+        try:
+            yield
+        finally:
+            self.let_go(lease)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed.set()
+
+    def _begin(self) -> None:
+        # Of two that are begun at the same time the first one ends when it sees the second.
+        self._thread = thread = native.Thread(lambda: self._run(thread), name="hephaestus-leases")
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._thread = None
+            logger.warning("no thread can be had to keep leases (%s); the next step tries again", error)
+
+    def _run(self, thread: native.Thread) -> None:
+        storage: Storage | None = None
+        away = False
+        while not self._closed.wait(min(self._interval, 1.0) if away else self._interval):
+            if self._thread is not thread:
+                break
+            leases = list(self._held)
+            if not leases:
+                continue
+            try:
+                if storage is None:
+                    storage = self._storage.separate()
+                self._renew(storage, leases)
+                away = False
+            except StorageError as error:
+                if not away:
+                    logger.warning("leases of %d step(s) can't be renewed: %s", len(leases), error)
+                away = True
+            except BaseException:
+                if not away:
+                    logger.exception("leases of %d step(s) can't be renewed; that is tried again", len(leases))
+                away = True
+        if storage is not None and storage is not self._storage:
+            storage.close()
+
+    def _renew(self, storage: Storage, leases: list[Lease]) -> None:
+        for lease, is_kept in zip(leases, storage.renew(leases), strict=True):
+            if not is_kept:
+                self._held.pop(lease, None)

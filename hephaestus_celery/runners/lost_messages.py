@@ -1,0 +1,156 @@
+"""Decides which late messages are lost: a backlog is not a loss.
+
+The store reports what is late in a lane, and whether the lane has come past it. What a living worker holds is only late.
+Of the rest, what the lane has come past is lost; and all of it where the queue is empty. Never more is sent again than is
+missing, as the number of messages in the queue says, but for a few at growing intervals: others may put messages into the
+same queue, and a worker that stops may put messages back at its end.
+
+Where a queue of others' messages is never empty, and none of ours is claimed, nothing would ever be passed: there one of
+ours is sent again, at growing intervals. When that is claimed, what was sent before it is passed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from hephaestus_celery import clock
+from hephaestus_celery.core.execution.lanes import Lane
+from hephaestus_celery.runners.workers import BrokerAwayError, Fleet, Holdings
+from hephaestus_celery.storage.port import LaneReport, Outstanding, Storage
+
+logger = logging.getLogger("hephaestus_celery")
+
+FEW = 10
+"""How many of those that are passed are sent again at a time where nothing is visibly missing."""
+_SETTLED = 1.0  # seconds, at least, in which a worker that is busy gets to say what it has taken
+_GROWTH = 64  # dispatch timeouts that a growing interval comes to at most
+
+
+def report_interval(dispatch_timeout: timedelta) -> float:
+    """How often workers report what they hold, in seconds: three times before a message that was passed may count as lost."""
+    return max(0.05, min(10.0, dispatch_timeout.total_seconds() / 6))
+
+
+@dataclass(slots=True)
+class _Pace:
+    """Something that may be done at growing intervals; times are seconds."""
+
+    due: float = 0.0
+    interval: float = 0.0
+
+    def is_due(self, now: float, *, first: float) -> bool:
+        if now < self.due:
+            return False
+        # After a long time in which nobody asked, it begins anew.
+        fresh = self.interval == 0.0 or now > self.due + 4 * self.interval
+        self.interval = first if fresh else min(2 * self.interval, _GROWTH * first)
+        self.due = now + self.interval
+        return True
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of a lane.
+
+    ``doubt``: a report that was made when the queue was empty, and when it may be believed. ``losing``: many may have been
+    lost at once, since some were; until this moment what the lane has come past is believed to be without a doubt.
+    """
+
+    few: _Pace = field(default_factory=_Pace)
+    probe: _Pace = field(default_factory=_Pace)
+    doubt: tuple[float, LaneReport] | None = None
+    losing: float = 0.0
+    still: bool = False  # at the last look nothing had moved, and something was missing
+    unattended: bool = False
+
+
+class LaneWatch:
+    """Judges the reports on the lanes of one partition. What it remembers may be lost: it would ask a little more often."""
+
+    def __init__(self, fleet: Fleet, *, dispatch_timeout: timedelta) -> None:
+        self._fleet = fleet
+        self._timeout = dispatch_timeout.total_seconds()
+        self._settled_in = max(_SETTLED, 2 * report_interval(dispatch_timeout))
+        self._known: dict[str, _Known] = {}
+
+    def lost(self, report: LaneReport, storage: Storage) -> Sequence[Outstanding]:
+        """Those of the messages of a report that are lost."""
+        try:
+            return self._lost(report, storage, clock.monotonic_ns() / 1e9)
+        except BrokerAwayError as error:
+            logger.debug("what waits in %s can't be known now: %s", report.lane, error)
+            return ()
+
+    def doubts(self) -> list[LaneReport]:
+        """Reports whose time to be judged again has come."""
+        now = clock.monotonic_ns() / 1e9
+        return [known.doubt[1] for known in self._known.values() if known.doubt is not None and known.doubt[0] <= now]
+
+    def next_in(self) -> float | None:
+        """Seconds until the next report is to be judged again; None where there is none."""
+        times = [known.doubt[0] for known in self._known.values() if known.doubt is not None]
+        return max(0.0, min(times) - clock.monotonic_ns() / 1e9) if times else None
+
+    def _lost(self, report: LaneReport, storage: Storage, now: float) -> Sequence[Outstanding]:
+        known = self._known.setdefault(report.lane, _Known())
+        doubt, known.doubt = known.doubt, None
+        lane = Lane.parse(report.lane)
+        holdings = self._fleet.holdings(storage)
+        free = [message for message in report.outstanding if not any(each.may_hold(message) for each in holdings)]
+        length = self._fleet.length(lane) if free else None
+        if length is None:  # where that can't be known, what is late counts as lost
+            return free
+        attended = any(lane.queue in each.queues for each in holdings)
+        passed = [message for message in free if message.passed]
+        if length == 0 and passed and now < known.losing:
+            known.losing = now + self._settled_in
+            return passed
+        if length == 0:
+            return self._of_empty(known, report, free, doubt, now=now)
+        counted = [str(each) for each in self._fleet.counted(lane)]
+        held = sum(each.counts.get(name, 0) for each in holdings for name in counted)
+        missing = storage.outstanding(*counted) - length - held
+        if passed:
+            few = FEW if missing < len(passed) and known.few.is_due(now, first=self._timeout) else 0
+            return passed[: max(missing, few)]
+        self._note_unattended(known, lane, length, unattended=not attended and not report.moves)
+        # Twice in a row: a worker may just have taken some, and not have said so.
+        still, known.still = known.still, attended and not report.moves and missing != 0
+        probes = still and known.still and known.probe.is_due(now, first=self._timeout)
+        return free[:1] if probes else ()
+
+    def _of_empty(
+        self,
+        known: _Known,
+        report: LaneReport,
+        free: Sequence[Outstanding],
+        doubt: tuple[float, LaneReport] | None,
+        *,
+        now: float,
+    ) -> Sequence[Outstanding]:
+        # A worker may just have taken the last ones, and may be so new that nothing was heard of it: it gets the time to.
+        if doubt is not None and doubt[0] <= now:
+            known.losing = now + 2 * self._timeout + self._settled_in
+            return free
+        known.doubt = doubt or (now + self._settled_in, report)
+        return ()
+
+    def _note_unattended(self, known: _Known, lane: Lane, length: int, *, unattended: bool) -> None:
+        if unattended and not known.unattended:
+            logger.warning(
+                "%d message(s) wait in queue %s (priority %d), and no worker reports that it takes from it: start one "
+                "with -Q %s; nothing is lost",
+                length,
+                lane.queue,
+                lane.priority,
+                lane.queue,
+            )
+        known.unattended = unattended
+
+
+def all_holdings(storage: Storage) -> list[Holdings]:
+    """What living workers have reported."""
+    return [Holdings.decode(text) for text in storage.reports()]

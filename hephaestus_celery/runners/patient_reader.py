@@ -1,0 +1,46 @@
+"""Reading what a step asks of its run: a store that is away is asked until a lease is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+from hephaestus_celery import clock
+from hephaestus_celery.core.execution.transitions import StepState
+from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.storage.port import DataKind, Reader, StoredRun
+
+T = TypeVar("T")
+
+_PAUSE = 0.2  # seconds
+
+
+class PatientReader:
+    """A reader for attempts. What was begun is not given up for an outage that the lease outlives; then ``StorageError``."""
+
+    def __init__(self, reader: Reader, *, lease: timedelta) -> None:
+        self._reader = reader
+        self._patience = int(lease.total_seconds() * 1e9)
+
+    def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
+        return self._until_there(lambda: self._reader.load(run_id, steps=steps))
+
+    def read_initial(self, run_id: str) -> str:
+        return self._until_there(lambda: self._reader.read_initial(run_id))
+
+    def read_states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]:
+        return self._until_there(lambda: self._reader.read_states(run_id, steps))
+
+    def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
+        return self._until_there(lambda: self._reader.read_data(run_id, kind, steps))
+
+    def _until_there(self, ask: Callable[[], T]) -> T:
+        deadline = clock.monotonic_ns() + self._patience
+        while True:
+            try:
+                return ask()
+            except StorageError:
+                if clock.monotonic_ns() > deadline:
+                    raise
+                clock.sleep(_PAUSE)

@@ -1,0 +1,145 @@
+"""Connections to the state store: its own client, never the broker's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, cast
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import redis
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as LostConnectionError
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel
+
+from hephaestus_celery.core.values.redaction import hidden
+from hephaestus_celery.exceptions import ConfigurationError
+from hephaestus_celery.storage.redis.errors import NoPrimaryError
+
+# Seconds; 0 is never. redis-py 5 calls itself without end where a server refuses the check while it connects.
+_HEALTH_CHECK = 25 if int(redis.__version__.partition(".")[0]) > 5 else 0  # noqa: PLR2004 - said above
+
+SCHEMES = ("redis", "rediss", "unix", "redis+socket", "socket", "sentinel", "valkey", "valkeys")
+
+
+def is_redis_url(url: str | None) -> bool:
+    """Whether a broker or result backend URL names a Redis that can keep the state."""
+    return bool(url) and str(url).partition("://")[0] in SCHEMES
+
+
+def connect(url: str, *, timeout: timedelta, options: Mapping[str, Any]) -> Redis:
+    """A client with time limits, a few quick retries (scripts are safe to repeat) and health checks; opens nothing yet.
+
+    Takes the URLs that Celery takes for Redis. Raises ``ConfigurationError`` for any other.
+    """
+    arguments: dict[str, Any] = {**_patience(timeout), "health_check_interval": _HEALTH_CHECK, **options}
+    _check_user(url)
+    try:
+        client = _client(url, arguments)
+        _try_arguments(client)
+    except (ValueError, TypeError, RedisError) as error:
+        raise ConfigurationError(
+            f"hephaestus_state_backend or hephaestus_state_options can't be used: {hidden(error)}. The backend must be a "
+            f"URL with one of {', '.join(SCHEMES)}; the options are what redis-py takes"
+        ) from error
+    return client
+
+
+def _check_user(url: str) -> None:
+    # What stands unescaped in a password ends it, for whoever takes the URL apart: the rest would be an address, or be
+    # printed as a bad one.
+    scheme, _, rest = url.partition("://")
+    if scheme.startswith(("unix", "socket", "redis+socket")):
+        return
+    for part in rest.split(";"):
+        user, at, _ = part.rpartition("@")
+        if at and re.search(r"[/?#@]", user):
+            raise ConfigurationError(
+                f"hephaestus_state_backend {hidden(url)!r} can't be taken apart: in a user or a password write / as %2F, "
+                "# as %23, ? as %3F, @ as %40, : as %3A and % as %25 (urllib.parse.quote(password, safe='') does)"
+            )
+
+
+def _client(url: str, arguments: dict[str, Any]) -> Redis:
+    match url.partition("://")[0]:
+        case "sentinel":
+            return _sentinel(url, arguments)
+        case "redis+socket" | "socket":
+            return _open(_unix(url), arguments)
+        case "unix":
+            return _open(url, arguments)
+        case _:
+            database = urlsplit(url).path.strip("/")
+            if database and not database.isdecimal():  # redis-py would take database 0
+                raise ValueError(f"{database!r} is not the number of a database")
+            return _open(url.replace("valkey", "redis", 1) if url.startswith("valkey") else url, arguments)
+
+
+def _try_arguments(client: Redis) -> None:
+    # redis-py looks at them when it first connects: so a connection is made that is never opened.
+    pool: Any = client.connection_pool
+    pool.connection_class(**pool.connection_kwargs)
+
+
+def _patience(timeout: timedelta) -> dict[str, Any]:
+    return {
+        "socket_timeout": timeout.total_seconds(),
+        "socket_connect_timeout": timeout.total_seconds(),
+        # A lost connection is tried again at once; a server that is silent for the whole time limit is not: redis-py
+        # nests the attempts to connect in those of the command, and a caller would wait nine time limits.
+        "retry": Retry(ExponentialBackoff(base=0.02, cap=0.2), 2, (LostConnectionError,)),
+        "retry_on_error": [LostConnectionError],
+    }
+
+
+def _open(url: str, arguments: dict[str, Any]) -> Redis:
+    # Celery takes the names of the ssl module too, redis-py its own only.
+    url = re.sub(r"(?<=[?&]ssl_cert_reqs=)CERT_(\w+)", lambda name: name[1].lower(), url)
+    return Redis.from_url(url, **arguments)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
+
+
+def _unix(url: str) -> str:
+    # Celery writes the database of a socket as ?virtual_host=1, redis-py as ?db=1.
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    database = query.get("virtual_host", query.get("db", ["0"]))[0].strip("/")
+    credentials = f"{parts.netloc}" if "@" in parts.netloc else ""
+    return f"unix://{credentials}{parts.path}?db={database}"
+
+
+def _sentinel(url: str, arguments: dict[str, Any]) -> Redis:
+    master = arguments.pop("master_name", None)
+    if not master:
+        raise ConfigurationError("a sentinel:// state backend needs hephaestus_state_options = {'master_name': ...}")
+    sentinel_arguments: dict[str, Any] = arguments.pop("sentinel_kwargs", None) or {}
+    nodes = [urlsplit(part if "://" in part else f"sentinel://{part}") for part in url.split(";")]
+    first = nodes[0]
+    if first.username:
+        arguments.setdefault("username", unquote(first.username))
+    if first.password:
+        arguments.setdefault("password", unquote(first.password))
+    if first.path.strip("/"):
+        arguments.setdefault("db", int(first.path.strip("/")))
+    hosts = [(node.hostname or "localhost", node.port or 26379) for node in nodes]
+    # One that is silent must not keep the caller from asking the next: together they get the time of one call.
+    patience = timedelta(seconds=arguments["socket_timeout"]) / len(hosts)
+    watch = _Sentinels(hosts, sentinel_kwargs={**_patience(patience), **sentinel_arguments}, **arguments)
+    return watch.master_for(master)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
+
+
+class _Sentinels(Sentinel):
+    """Where there is no primary, says so at once.
+
+    redis-py counts that as a lost connection and asks all of them nine times: a failover takes longer than that, and
+    with Sentinels that are silent a caller would wait for most of a minute.
+    """
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        try:
+            return cast("tuple[str, int]", super().discover_master(service_name))  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
+        except MasterNotFoundError as error:
+            raise NoPrimaryError(f"no Sentinel names a primary {service_name!r} that is up") from error

@@ -1,0 +1,55 @@
+"""Replies that carry many values in one: whose they are, and where each value ends. See ``packed`` in ``prelude.lua``.
+
+Nothing that a value holds can be taken for the end of one, or for another value: the first line says how long each is. A reply
+that says something else than it carries is none of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from itertools import accumulate, pairwise
+from typing import Any, cast
+
+from hephaestus_celery.core.values.formatting import shortened
+from hephaestus_celery.exceptions import HephaestusError, StorageError
+
+_HEAD = re.compile(rb"([0-9a-f]{8}-[0-9a-f-]{27}) ((?:[0-9]{1,10}(?:,[0-9]{1,10})*)?)\n")
+
+
+def unpacked(packed: bytes, run_id: str) -> list[str]:
+    """The values of a packed reply about this run; ``ValueError`` for what is none, or of another run."""
+    head = _HEAD.match(packed)
+    if head is None:
+        raise ValueError(f"no packed reply: {packed!r:.100}")
+    if head[1] != run_id.encode():
+        raise ValueError(f"a reply about run {head[1].decode()}")
+    lengths = [int(length) for length in head[2].split(b",")] if head[2] else []
+    bounds = list(accumulate(lengths, initial=head.end()))
+    if bounds[-1] != len(packed):
+        raise ValueError(f"a packed reply of {len(packed)} bytes that is to have {bounds[-1]}")
+    return [packed[start:end].decode() for start, end in pairwise(bounds)]
+
+
+def is_of(run_id: str, reply: Any) -> bool:
+    """Whether a run that comes packed, alone or as the last part of an answer, is this one."""
+    packed = cast("Any", reply[-1] if type(reply) is list and reply else reply)
+    head = _HEAD.match(packed) if isinstance(packed, bytes) else None
+    return head is None or head[1] == run_id.encode()
+
+
+@contextmanager
+def reading(run_id: str) -> Generator[None]:
+    """Read what the store has given of a run: what can't be read is a ``StorageError``, which trying again does not mend."""
+    try:
+        yield
+    except HephaestusError:
+        raise
+    except (KeyError, ValueError) as error:
+        told = shortened(f"{type(error).__name__}: {error}", limit=200)
+        raise StorageError(
+            f"what the state store holds of run {run_id} can't be read ({told}); something else than hephaestus-celery has "
+            "written there, or a part of it was evicted",
+            transient=False,
+        ) from error

@@ -1,0 +1,294 @@
+"""Waiting for the ends of runs: one connection and one thread for all waits of a process.
+
+The thread is there while somebody waits, and a few seconds longer. It hears of ends as they are published, and looks for
+itself now and then, as a message may be lost: all runs that are waited for in one round trip. A wait gives up with what that
+look raises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ConnectionError as LostConnectionError
+from redis.exceptions import RedisError
+
+from hephaestus_celery import clock
+from hephaestus_celery.locks import Turns, kind_of_threads
+from hephaestus_celery.storage.redis.connections import pack
+
+_LOOK = 1.0  # seconds between two looks, where few are waited for
+_LOOK_EACH = 0.005  # seconds more for each run: a thousand of them are looked at every five seconds
+_LINGER = 5.0  # seconds for which the connection is kept when nobody waits any more
+_SLICE = 500  # runs that one round trip looks at
+
+
+class _Waiter:
+    """One wait. ``event`` is set at its end: the run has ended, or ``error`` says why that can't be known."""
+
+    def __init__(self, run_id: str, channel: str) -> None:
+        self.run_id, self.channel = run_id, channel
+        # Made with the wait: gevent and eventlet may have put another kind in its place since this module was imported.
+        self.event = threading.Event()
+        self.error: RedisError | None = None
+        self.looked = False  # at the run, since it is waited for
+
+
+class Endings:
+    """Tells when runs end.
+
+    ``ended`` says for each of some runs whether it has, ``channel`` is where its end is published; ``ring`` publishes on
+    ``bell``, a channel of this process, when the thread is to look for what has changed here.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        ended: Callable[[Sequence[str]], list[bool]],
+        channel: Callable[[str], str],
+        ring: Callable[[str], None],
+        bell: str,
+    ) -> None:
+        self._make = lambda: _Listener(client.connection_pool, ended, ring, f"{bell}{secrets.token_hex(8)}")
+        self._ended, self._channel = ended, channel
+        self._guard = (os.getpid(), threading.RLock())
+        self._turns = Turns()
+        self._listener: _Listener | None = None
+
+    def wait(self, run_id: str, *, timeout: float | None) -> bool:
+        """Return True once the run has ended, False when ``timeout`` seconds were not enough; raises ``RedisError``."""
+        deadline = None if timeout is None else clock.monotonic_ns() + int(timeout * 1e9)
+        waiter = _Waiter(run_id, self._channel(run_id))
+        with self._turns.if_free() as free:
+            if free:
+                waiter.looked = True
+                if self._ended([run_id])[0]:
+                    return True
+        listener = self._listen_for(waiter)
+        try:
+            listener.ring(self._turns)
+            left = None if deadline is None else max(0.0, (deadline - clock.monotonic_ns()) / 1e9)
+            if not waiter.event.wait(left):
+                return not waiter.looked and self._ended([run_id])[0]
+        finally:
+            listener.forget(waiter)
+        if waiter.error is not None:
+            raise waiter.error
+        return True
+
+    def close(self) -> None:
+        """Let go of the connection, once nobody waits any more."""
+        listener = self._listener
+        if listener is not None and listener.pid == os.getpid():
+            with contextlib.suppress(RedisError):  # then it ends by itself
+                listener.dismiss(self._turns)
+
+    def _listen_for(self, waiter: _Waiter) -> _Listener:
+        # A forked process has its parent's listener without its thread, and a lock that may be held for ever.
+        if self._guard[0] != os.getpid():
+            self._guard, self._listener = (os.getpid(), threading.RLock()), None
+        with self._guard[1]:
+            # One of real threads can't wake greenlets: gevent or eventlet may have come since it was made.
+            listener = self._listener
+            if listener is None or listener.kind is not kind_of_threads() or not listener.add(waiter):
+                listener = self._listener = self._make()
+                listener.add(waiter)
+            return listener
+
+
+class _Listener:
+    """A thread that has one connection to itself; others leave with it what they wait for, and ring its bell."""
+
+    def __init__(
+        self, pool: Any, ended: Callable[[Sequence[str]], list[bool]], ring: Callable[[str], None], bell: str
+    ) -> None:
+        self.pid, self.kind = os.getpid(), kind_of_threads()
+        self._pool, self._ended, self._ring, self._bell = pool, ended, ring, bell
+        self._lock = threading.RLock()
+        self._waiters: dict[str, list[_Waiter]] = {}  # by channel
+        self._rung = False  # and not heard yet
+        self._until: int | None = None  # when it ends, while nobody waits
+        self._over = False
+        self._thread: threading.Thread | None = None
+        # Of the thread alone:
+        self._connection: Any = None
+        self._subscribed: set[str] = set()
+        self._heard = True  # anything at all since the last look
+
+    def add(self, waiter: _Waiter) -> bool:
+        """Wait for the end of a run; False when this listener has ended."""
+        with self._lock:
+            if self._over:
+                return False
+            self._until = None
+            self._waiters.setdefault(waiter.channel, []).append(waiter)
+            started = self._thread is not None
+        if not started:
+            # Starting may fail, or be interrupted: then the next one who waits starts it.
+            try:
+                threading.Thread(target=self._run, name="hephaestus-waits", daemon=True).start()
+            except BaseException:
+                self.forget(waiter)
+                raise
+        return True
+
+    def ring(self, turns: Turns) -> None:
+        """Have the thread look for what is new; one that does not listen yet looks when it begins to.
+
+        A bell that was rung is not rung again before it was heard.
+        """
+        with self._lock:
+            if self._rung:
+                return
+            self._rung = True
+        try:
+            with turns.turn():
+                self._ring(self._bell)
+        except BaseException:
+            self._rung = False
+            raise
+
+    def forget(self, waiter: _Waiter) -> None:
+        """A wait is over."""
+        with self._lock:
+            others = [other for other in self._waiters.get(waiter.channel, ()) if other is not waiter]
+            if others:
+                self._waiters[waiter.channel] = others
+                return
+            self._waiters.pop(waiter.channel, None)
+            if not self._waiters and self._until is None:
+                self._until = clock.monotonic_ns() + int(_LINGER * 1e9)
+
+    def dismiss(self, turns: Turns) -> None:
+        """End soon, if nobody waits."""
+        with self._lock:
+            if self._waiters:
+                return
+            self._until = 0
+        self.ring(turns)
+
+    def _run(self) -> None:
+        with self._lock:
+            if self._over or self._thread is not None:
+                return  # several began to wait at once
+            self._thread = threading.current_thread()
+        try:
+            self._listen()
+        finally:
+            # Whatever ended it, nobody waits for a thread that is gone: the next wait has another.
+            self._hang_up()
+            with self._lock:
+                self._over, channels = True, list(self._waiters)
+            for channel in channels:
+                self._wake(channel, LostConnectionError("the thread that hears of ends of runs has ended"))
+
+    def _listen(self) -> None:
+        look_at = clock.monotonic_ns()
+        while not self._has_ended():
+            try:
+                self._subscribe()
+                fresh = self._read(max(0.0, (look_at - clock.monotonic_ns()) / 1e9))
+                if clock.monotonic_ns() >= look_at:
+                    look_at = self._look()
+                elif fresh:
+                    self._tell(fresh)
+            except RedisError:
+                self._hang_up()
+                self._survive()
+
+    def _has_ended(self) -> bool:
+        with self._lock:
+            self._over = self._until is not None and not self._waiters and clock.monotonic_ns() >= self._until
+            return self._over
+
+    def _subscribe(self) -> None:
+        """Hear what is waited for, and no more."""
+        with self._lock:
+            self._rung = False
+            wanted = {self._bell, *self._waiters}
+        if self._connection is None:
+            # The protocol in which what is published comes like any other answer.
+            connection = self._pool.connection_class(**{**self._pool.connection_kwargs, "protocol": 2})
+            connection.connect()
+            self._connection, self._subscribed, self._heard = connection, set(), True
+        for command, channels in (
+            ("SUBSCRIBE", wanted - self._subscribed),
+            ("UNSUBSCRIBE", self._subscribed - wanted),
+        ):
+            if channels:
+                self._send(command, *channels)
+        self._subscribed = wanted
+
+    def _send(self, *command: str) -> None:
+        self._connection.send_packed_command([pack(command)], check_health=False)
+
+    def _read(self, patience: float) -> list[str]:
+        """What has come within so many seconds; gives the channels on which everything is heard from now on."""
+        fresh: list[str] = []
+        while self._connection.can_read(timeout=patience):
+            patience = 0
+            self._heard = True
+            match self._connection.read_response():
+                case [b"message", bytes() as channel, _]:
+                    self._wake(channel.decode())
+                case [b"subscribe", bytes() as channel, _]:
+                    fresh.append(channel.decode())
+                case _:
+                    pass
+        return fresh
+
+    def _look(self) -> int:
+        """Ask for the runs that are waited for, and for a sign of life on this connection; gives when to look again."""
+        if not self._heard:
+            raise LostConnectionError("nothing was heard on the connection that ends of runs are told on")
+        self._heard = False
+        self._send("PING")
+        with self._lock:
+            channels = list(self._waiters)
+        self._tell(channels)
+        return clock.monotonic_ns() + int((_LOOK + _LOOK_EACH * len(channels)) * 1e9)
+
+    def _tell(self, channels: Sequence[str]) -> None:
+        """Wake those whose runs have ended by now."""
+        with self._lock:
+            runs = {channel: self._waiters[channel][0].run_id for channel in channels if channel in self._waiters}
+        names = list(runs)
+        for start in range(0, len(names), _SLICE):
+            part = names[start : start + _SLICE]
+            for channel, ended in zip(part, self._ended([runs[name] for name in part]), strict=True):
+                self._note(channel, ended=ended)
+
+    def _note(self, channel: str, *, ended: bool) -> None:
+        with self._lock:
+            for waiter in self._waiters.get(channel, ()):
+                waiter.looked = True
+        if ended:
+            self._wake(channel)
+
+    def _wake(self, channel: str, error: RedisError | None = None) -> None:
+        with self._lock:
+            for waiter in self._waiters.get(channel, ()):
+                waiter.error = error
+                waiter.event.set()
+
+    def _survive(self) -> None:
+        """The connection broke: those who wait go on if the server answers otherwise, and are told why not if it does not."""
+        with self._lock:
+            channels = list(self._waiters)
+        try:
+            self._tell(channels)
+        except RedisError as reason:
+            for channel in channels:
+                self._wake(channel, reason)
+        clock.sleep(0.05)
+
+    def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()

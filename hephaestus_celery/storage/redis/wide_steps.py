@@ -1,0 +1,175 @@
+"""Very many edges of one step: laid by before its commit, settled in slices after it, so that no script takes long.
+
+The commit says that they are laid by; from then on they are settled by who has committed it or, where that one is gone, by
+the scheduler: see ``lua/settling.lua``. So are the first steps of a run where they are very many.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count, zip_longest
+from typing import Any
+
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.settle import Row
+from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.storage.port import Commitment, Complete, NewRun, Parcel
+from hephaestus_celery.storage.redis import replies
+
+AT_ONCE = 500
+"""Steps that the script of a commit settles itself."""
+LAID_BY = 500
+"""Edges, or rows of steps, that one script lays by."""
+SLICE = 200
+"""Edges that one script settles after the commit."""
+
+_TOLD = 3  # events of a step that completes
+
+Call = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edges:
+    """The edges of ``source``: ``taken`` and ``dead`` keys of targets, and what is to be known of all that they may settle."""
+
+    run_id: str
+    source: str
+    taken: Sequence[str]
+    dead: Sequence[str] = ()
+    rows: Mapping[str, Row]
+    attempts: Mapping[str, int]
+    lanes: Mapping[str, str]
+    rank: int = 0
+    configs: Mapping[str, str] = field(default_factory=dict[str, str])
+    parcels: Mapping[str, Parcel] = field(default_factory=dict[str, Parcel])
+
+    @classmethod
+    def of_commit(cls, commit: Complete) -> Edges | None:
+        """Those that follow from a step's event, where they are too many for the script of the commit."""
+        settlement = commit.settlement
+        if len(settlement.rows) <= AT_ONCE:
+            return None
+        return cls(
+            run_id=commit.run_id,
+            source=commit.step,
+            taken=settlement.taken,
+            dead=settlement.dead,
+            rows=settlement.rows,
+            attempts=commit.attempts,
+            lanes=commit.lanes,
+            rank=commit.rank,
+            configs=commit.configs,
+            parcels=commit.parcels,
+        )
+
+    @classmethod
+    def of_start(cls, run: NewRun) -> Edges | None:
+        """Those into the first steps of a run, where they are too many for the script that creates it."""
+        if len(run.firsts) <= AT_ONCE:
+            return None
+        return cls(
+            run_id=run.run_id,
+            source="",
+            taken=[first.step for first in run.firsts],
+            rows={first.step: Row(predecessors=1) for first in run.firsts},
+            attempts={first.step: first.max_attempts for first in run.firsts},
+            lanes={first.step: first.lane for first in run.firsts if first.lane is not None},
+            configs={first.step: first.config for first in run.firsts if first.config is not None},
+            parcels={first.step: first.parcel for first in run.firsts if first.parcel is not None},
+        )
+
+    def lay_by(self, call: Call, *, fence: str | None) -> str:
+        """Put them where the commit finds them; gives the name under which it does. Changes nothing of the run."""
+        name = secrets.token_hex(8)
+        position = 0
+        edges = [*(f"1{key}" for key in self.taken), *(f"0{key}" for key in self.dead)]
+        for some, rows in zip_longest(_slices(edges), _slices(list(self.rows)), fillvalue=()):
+            parameters = replies.parameters(
+                run_id=self.run_id,
+                id=name,
+                position=position,
+                edges=len(some),
+                step=self.source or None,
+                fence=fence,
+            )
+            if not call("stage", self.run_id, parameters, *some, *self._fields(rows)):
+                break  # the claim is lost, or the commit was done by an earlier call: it says which
+            position += len(some)
+        return name
+
+    def _fields(self, rows: Iterable[str]) -> Iterator[str]:
+        for key in rows:
+            yield key
+            yield replies.settling_row(self.rows[key], attempts=self.attempts[key], lane=self.lanes.get(key))
+            if key in self.configs:
+                yield f"|{key}"
+                yield f"{self.rank}|{self.configs[key]}"
+
+    def next_parcels(self, position: int) -> Mapping[str, Parcel]:
+        """The messages of what the slice may start that begins with this edge."""
+        keys = self.taken[position : position + SLICE]
+        return {key: self.parcels[key] for key in keys if key in self.parcels}
+
+    def surely(self, start: int, end: int | None) -> list[str]:
+        """Of the edges from ``start`` on, the targets that have started by them, whatever else has settled."""
+        return [key for key in self.taken[start:end] if self.rows[key].predecessors == 1]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the slices of one commit have come to, for who has committed it.
+
+    Slices that others have settled (a scheduler, or this process before it was interrupted) are not known: what surely has
+    started by them is sent once more, which does no harm.
+    """
+
+    edges: Edges
+    position: int = 0
+    activated: list[str] = field(default_factory=list[str])
+    dispatches: list[DispatchStep] = field(default_factory=list[DispatchStep])
+    last: Commitment | None = None
+
+    def _add(self, settled: Commitment, place: replies.Slice) -> None:
+        self._miss(place.position)
+        self.activated.extend(settled.activated)
+        self.dispatches.extend(settled.dispatches)
+        self.position = place.position + place.settled
+        self.last = settled
+
+    def end(self, commitment: Commitment) -> Commitment:
+        """The whole: what the commit itself has said, and all that followed."""
+        last = self.last
+        whole = replace(commitment, activated=self.activated, dispatches=self.dispatches)
+        if last is None:
+            return whole
+        return replace(
+            whole,
+            status_after=last.status_after,
+            active=last.active,
+            ending=None if last.ending == commitment.sequence + _TOLD else last.ending,
+            completed=last.completed,
+            finished_at=last.finished_at,
+            start=last.start,
+        )
+
+    def _miss(self, end: int | None) -> None:
+        missed = self.edges.surely(self.position, end)
+        self.activated.extend(missed)
+        self.dispatches.extend(DispatchStep(key, 1, 1) for key in missed)
+
+    def settle(self, ask: Callable[[str, Mapping[str, Parcel]], tuple[Commitment, replies.Slice | None]]) -> None:
+        """Settle slice after slice by ``ask``, which is given the number of the slice and the messages that it may send."""
+        for number in count():
+            settled, place = ask(str(number), self.edges.next_parcels(self.position))
+            if settled.verdict is not Verdict.APPLIED or place is None:
+                self._miss(None)  # the rest was settled by others, or the run has ended
+                return
+            self._add(settled, place)
+            if not place.left:
+                return
+
+
+def _slices(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (keys[start : start + LAID_BY] for start in range(0, len(keys), LAID_BY))

@@ -1,0 +1,233 @@
+"""The workflows and runtimes that a process knows."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from defining import A, B, a_step, define, sound
+
+from hephaestus_celery import ConfigurationError, DefinitionError, Done, Hephaestus
+from hephaestus_celery.core.definition.registry import WORKFLOWS, RuntimeRegistry, WorkflowRegistry
+
+
+@pytest.fixture
+def registry():
+    return WorkflowRegistry()
+
+
+@pytest.fixture
+def flow():
+    return define(**sound(name="shop.orders", version=2))
+
+
+def test_a_workflow_is_registered_when_it_is_defined(flow):
+    assert WORKFLOWS.find("shop.orders", 2) is flow
+
+
+def test_a_workflow_that_is_refused_is_not_registered():
+    with pytest.raises(DefinitionError):
+        define(**sound(name="shop.refused", tags=5))
+    assert WORKFLOWS.find("shop.refused", 1) is None
+
+
+def test_a_workflow_is_found_by_name_and_version(registry, flow):
+    registry.add(flow)
+    assert registry.find("shop.orders", 2) is flow
+
+
+def test_another_version_is_not_found(registry, flow):
+    registry.add(flow)
+    assert registry.find("shop.orders", 1) is None
+
+
+def test_the_versions_of_a_name_are_sorted(registry, flow):
+    registry.add(flow)
+    registry.add(define(**sound(name="shop.orders", version=1)))
+    registry.add(define(**sound(name="shop.bills", version=7)))
+    assert registry.versions("shop.orders") == (1, 2)
+
+
+def test_all_lists_every_workflow(registry, flow):
+    registry.add(flow)
+    assert registry.all() == (flow,)
+
+
+def test_defining_a_workflow_anew_replaces_it(registry, flow):
+    registry.add(flow)
+    again = define(**sound(name="shop.orders", version=2))
+    registry.add(again)
+    assert registry.find("shop.orders", 2) is again
+
+
+def test_a_name_held_by_a_class_from_elsewhere_is_refused(registry, flow):
+    registry.add(flow)
+    flow.__qualname__ = "Elsewhere"
+    with pytest.raises(DefinitionError, match=r"Elsewhere has the name 'shop.orders' in version 2 already"):
+        registry.add(define(**sound(name="shop.orders", version=2)))
+    flow.__qualname__ = "Flow"
+
+
+@pytest.mark.parametrize("longer_first", [True, False])
+def test_two_steps_whose_tasks_would_have_one_name_are_refused(registry, longer_first):
+    dotted, plain = a_step("Dotted", "ok", key="eu.pay"), a_step("Plain", "ok", key="pay")
+    shorter = define(**sound(name="one.shop", initial_step=dotted, transitions={(dotted, "ok"): Done}))
+    # Not beside the other: it would be refused by the registry of the process.
+    longer = define(**sound(name="two.shop.eu", initial_step=plain, transitions={(plain, "ok"): Done}))
+    shorter.name, longer.name = "shop", "shop.eu"
+    first, second = (longer, shorter) if longer_first else (shorter, longer)
+    registry.add(first)
+    with pytest.raises(DefinitionError, match=r"would be named shop\.eu\.pay, as that of a step of defining\.Flow is"):
+        registry.add(second)
+    assert registry.all() == (first,)
+
+
+def test_names_that_begin_alike_are_no_matter(registry):
+    for name in ("shop", "shop.eu", "shop.euro", "shops"):
+        registry.add(define(**sound(name=name)))
+    assert len(registry.all()) == 4
+
+
+def test_a_class_of_a_function_makes_way_for_one_from_elsewhere(registry, flow):
+    flow.__qualname__ = "test_rename.<locals>.OldName"
+    registry.add(flow)
+    renamed = define(**sound(name="shop.orders", version=2))
+    registry.add(renamed)
+    assert registry.find("shop.orders", 2) is renamed
+
+
+def test_a_discarded_workflow_is_forgotten(registry, flow):
+    registry.add(flow)
+    registry.discard(flow)
+    assert registry.find("shop.orders", 2) is None
+
+
+def test_discarding_a_workflow_that_was_replaced_keeps_its_successor(registry, flow):
+    registry.add(flow)
+    again = define(**sound(name="shop.orders", version=2))
+    registry.add(again)
+    registry.discard(flow)
+    assert registry.find("shop.orders", 2) is again
+
+
+def test_a_listener_hears_of_workflows_already_there(registry, flow):
+    heard = []
+    registry.add(flow)
+    registry.subscribe(heard.append)
+    assert heard == [flow]
+
+
+def test_a_listener_hears_of_later_workflows(registry, flow):
+    heard = []
+    registry.subscribe(heard.append)
+    registry.add(flow)
+    assert heard == [flow]
+
+
+def test_a_listener_that_left_hears_no_more(registry, flow):
+    heard = []
+    registry.subscribe(heard.append)()
+    registry.add(flow)
+    assert heard == []
+
+
+def test_leaving_twice_is_leaving_once(registry, flow):
+    heard = []
+    leave = registry.subscribe(heard.append)
+    registry.subscribe(heard.append)
+    leave()
+    leave()
+    leave()
+    registry.add(flow)
+    assert heard == []
+
+
+def test_the_one_runtime_is_given(flow):
+    runtimes = RuntimeRegistry()
+    with Hephaestus() as runtime:
+        runtimes.add(runtime)
+        assert runtimes.sole(flow) is runtime
+
+
+def test_a_discarded_runtime_is_given_no_more(flow):
+    runtimes = RuntimeRegistry()
+    with Hephaestus() as runtime:
+        runtimes.add(runtime)
+        runtimes.discard(runtime)
+        with pytest.raises(ConfigurationError, match="finds no Hephaestus"):
+            runtimes.sole(flow)
+
+
+def test_steps_of_two_workflows_may_have_one_key():
+    one = define(**sound(name="shop.one"))
+    twin = B.named("a")
+    other = define(initial_step=twin, transitions={(twin, "ok"): Done}, name="shop.two")
+    assert (one.graph.by_key["a"], other.graph.by_key["a"]) == (A, twin)
+
+
+def test_an_entered_runtime_comes_before_that_of_an_application_beside_it(flow):
+    with Hephaestus(name="application's") as application, Hephaestus(name="test's") as of_test:
+        runtimes = RuntimeRegistry()
+        runtimes.add(application)
+        runtimes.add(of_test)
+        runtimes.enter(of_test)
+        assert runtimes.of(flow) is of_test
+        runtimes.leave(of_test)
+        runtimes.discard(of_test)
+        assert runtimes.of(flow) is application
+
+
+def test_an_entered_runtime_comes_before_the_one_that_a_workflow_names(flow):
+    with Hephaestus(name="application's") as application, Hephaestus(name="test's") as of_test:
+        named = define(**sound(name="shop.named", hephaestus=application))
+        runtimes = RuntimeRegistry()
+        assert runtimes.of(named) is application
+        runtimes.enter(of_test)
+        assert runtimes.of(named) is of_test
+
+
+def test_of_two_blocks_the_inner_one_counts_and_then_the_outer_one_again(flow):
+    runtimes = RuntimeRegistry()
+    with Hephaestus() as outer, Hephaestus() as inner:
+        runtimes.enter(outer)
+        runtimes.enter(inner)
+        runtimes.enter(outer)
+        assert runtimes.of(flow) is outer
+        runtimes.leave(outer)
+        assert runtimes.of(flow) is inner
+        runtimes.leave(inner)
+        assert runtimes.of(flow) is outer
+
+
+def test_each_thread_finds_the_runtime_of_its_own_block_and_a_thread_without_one_the_last(flow):
+    runtimes, found, entered, looked = RuntimeRegistry(), {}, threading.Barrier(3), threading.Barrier(3)
+
+    def look(name, runtime):
+        if runtime is not None:
+            runtimes.enter(runtime)
+        entered.wait(10)
+        found[name] = runtimes.of(flow)
+        looked.wait(10)
+
+    with Hephaestus() as one, Hephaestus() as other, Hephaestus() as last:
+        threads = [threading.Thread(target=look, args=item) for item in (("one", one), ("other", other))]
+        for thread in threads:
+            thread.start()
+        threads.append(threading.Thread(target=look, args=("none", None)))
+        threads[-1].start()
+        for thread in threads:
+            thread.join(10)
+        assert found["one"] is one
+        assert found["other"] is other
+        assert found["none"] in {one, other}
+        runtimes.enter(last)
+        assert runtimes.of(flow) is last
+
+
+def test_a_runtime_that_was_closed_in_its_block_is_found_no_more(flow):
+    runtimes = RuntimeRegistry()
+    with Hephaestus() as application, Hephaestus() as closed:
+        runtimes.add(application)
+        runtimes.enter(closed)
+        runtimes.discard(closed)
+        assert runtimes.of(flow) is application

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Self
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
 
 SERVER_VARIABLE = "HEPHAESTUS_SERVER"
@@ -158,9 +158,9 @@ class EmbeddedServer:
         return Path(path).absolute()
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = clock.monotonic_ns() + int(START_SECONDS * 1e9)
+        deadline = SYSTEM_CLOCK.monotonic_ns() + int(START_SECONDS * 1e9)
         while not _answers(self.socket_path):
-            if clock.monotonic_ns() > deadline:
+            if SYSTEM_CLOCK.monotonic_ns() > deadline:
                 raise StorageError(f"the embedded server did not answer within {START_SECONDS:g} s{self._last_words()}")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(timeout=0.01)

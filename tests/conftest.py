@@ -13,7 +13,7 @@ import pytest
 from rabbitmq import RabbitMQServer
 from redis import Redis
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import Graph, Target
 from hephaestus_celery.core.definition.step import Step
@@ -147,10 +147,10 @@ class Stand:
     def entries(self, count: int = 1, *, seize: bool = True) -> list[Any]:
         """What comes due next, in the order in which it does."""
         found: list[Any] = []
-        deadline = clock.monotonic_ns() + 20_000_000_000
+        deadline = SYSTEM_CLOCK.monotonic_ns() + 20_000_000_000
         while len(found) < count:
             found.extend(self.tick(seize=seize).entries)
-            assert clock.monotonic_ns() < deadline, f"{count} entries were to come due, and these did: {found}"
+            assert SYSTEM_CLOCK.monotonic_ns() < deadline, f"{count} entries were to come due, and these did: {found}"
         return found
 
     def calm(self) -> None:
@@ -166,7 +166,7 @@ class Stand:
         graph = graph_of(edges)
         instance_id = fields.get("instance_id", "order::a")
         run_id = new_run_id(
-            milliseconds=clock.system_time_ns() // 1_000_000, instance_id=instance_id, random_bits=secrets.randbits(58)
+            milliseconds=SYSTEM_CLOCK.time_ns() // 1_000_000, instance_id=instance_id, random_bits=secrets.randbits(58)
         )
         values = {
             "operation": run_id,

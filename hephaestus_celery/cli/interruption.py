@@ -11,7 +11,7 @@ import signal
 from types import FrameType
 from typing import Any, Self
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 
 EXIT_CODE = 130
 """What a shell expects of a program that Ctrl-C has stopped."""
@@ -49,10 +49,10 @@ class Interruption:
 
     def rest(self, seconds: float) -> None:
         """Rest so long, less if a signal comes: then :class:`Interrupted` is raised."""
-        end = clock.monotonic_ns() + int(seconds * 1e9)
+        end = SYSTEM_CLOCK.monotonic_ns() + int(seconds * 1e9)
         self.check()
-        while clock.monotonic_ns() < end:
-            clock.sleep(_GLANCE_SECONDS)
+        while SYSTEM_CLOCK.monotonic_ns() < end:
+            SYSTEM_CLOCK.sleep(_GLANCE_SECONDS)
             self.check()
 
     def _request(self, _number: int, _frame: FrameType | None) -> None:

@@ -14,12 +14,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
-from hephaestus_celery import clock, telemetry
+from hephaestus_celery import telemetry
 from hephaestus_celery.client.cancel import end_tasks
 from hephaestus_celery.client.handle import InstanceHandle
 from hephaestus_celery.client.listing import Page, read_query
 from hephaestus_celery.client.resolve import find_run, list_runs
 from hephaestus_celery.client.waiting import can_still_wait, can_time_out, declares, not_waiting, still_going, too_many
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.config import Settings
 from hephaestus_celery.core.definition import versioning
 from hephaestus_celery.core.definition.module_path import MAIN
@@ -444,7 +445,7 @@ class Hephaestus:
         self, instance: Instance, event: str, data: str, *, step: str | None, keep: bool, key: str | None
     ) -> DeliveryReport:
         storage = self._resolved().storage
-        deadline = clock.monotonic_ns() + int(GRACE_SECONDS * 1e9)
+        deadline = SYSTEM_CLOCK.monotonic_ns() + int(GRACE_SECONDS * 1e9)
         while True:
             report = storage.deliver(
                 Delivery(
@@ -457,12 +458,12 @@ class Hephaestus:
                     key=key,
                 )
             )
-            if report.outcome is not Delivered.NOT_WAITING or clock.monotonic_ns() > deadline:
+            if report.outcome is not Delivered.NOT_WAITING or SYSTEM_CLOCK.monotonic_ns() > deadline:
                 return report
             if not any(declares(instance, executing, event) for executing in report.executing):
                 return report
             # A step that is being executed may have answered Async already, its commit being on the way.
-            clock.sleep(0.01)
+            SYSTEM_CLOCK.sleep(0.01)
 
     def _take_back(self, run_id: str, step: str, reference: str) -> bool:
         storage = self._resolved().storage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import native_threads as native
 from hephaestus_celery.storage.port import Lease, Storage
@@ -22,7 +22,7 @@ class Waited:
 
     def is_over(self) -> bool:
         """Whether nobody waits for it; asked at most once a second, and False while the store is away."""
-        now = clock.monotonic_ns()
+        now = SYSTEM_CLOCK.monotonic_ns()
         if not self._over and (self._asked is None or now - self._asked >= ASK_NANOSECONDS):
             self._asked = now
             try:

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.locks import Turns
 
 Route = tuple[type, str]
@@ -53,4 +53,4 @@ class Contention:
     def rest(self, *, refusals: int, nanoseconds: int) -> None:
         """Rest after so many refusals, by chance up to a few times of what deciding takes."""
         most = min(_LONGEST, nanoseconds / 1e9 * 2 ** min(refusals, 5))
-        clock.sleep(self._chance.random() * most)
+        SYSTEM_CLOCK.sleep(self._chance.random() * most)

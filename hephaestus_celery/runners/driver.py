@@ -20,7 +20,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import Target
 from hephaestus_celery.core.definition.step import Step
@@ -125,7 +125,7 @@ class Driver:
     ) -> tuple[str, Sequence[Message]]:
         """Store a new run of a workflow; gives its run id, and the messages for its first steps unless the store sent them."""
         run_id = new_run_id(
-            milliseconds=clock.system_time_ns() // 1_000_000, instance_id=id, random_bits=secrets.randbits(58)
+            milliseconds=SYSTEM_CLOCK.time_ns() // 1_000_000, instance_id=id, random_bits=secrets.randbits(58)
         )
         initials = workflow.graph.initials
         starts = [DispatchStep(initial.step.key, 1, 1) for initial in initials]
@@ -175,7 +175,7 @@ class Driver:
         without its answer coming through, and gives that answer again. The lease of a job is kept from now on, until
         :meth:`release`.
         """
-        began = clock.monotonic_ns()
+        began = SYSTEM_CLOCK.monotonic_ns()
         versions = versions_with(workflow, step)
         margin = LIMIT_MARGIN if self._executor.ends_attempts else 0
         fence = fence or secrets.token_hex(8)
@@ -225,12 +225,12 @@ class Driver:
         Where it was interrupted by what was meant for another attempt, it is run again: :data:`MOST_STRAYS` times.
         """
         for strays in count():
-            began = clock.monotonic_ns()
+            began = SYSTEM_CLOCK.monotonic_ns()
             try:
                 answer = self._answer(job, began)
             except BaseException as error:  # noqa: BLE001 - the runner's way to stop a step may strike anywhere
                 answer = self._failed(job, error)
-            duration = max(0, clock.monotonic_ns() - began)
+            duration = max(0, SYSTEM_CLOCK.monotonic_ns() - began)
             try:
                 strayed = isinstance(answer, Failed) and strays < MOST_STRAYS and self._is_stray(job, answer.reason)
                 if not strayed:
@@ -271,21 +271,21 @@ class Driver:
     def _is_stray(self, job: Job, error: object) -> bool:
         # An interruption that was meant for another attempt, which this process had before: this one is within its time,
         # and still waited for. Whoever revokes its task says so to the store a moment later.
-        if not job.worker.was_struck(error, seconds=(clock.monotonic_ns() - job.began) / 1e9):
+        if not job.worker.was_struck(error, seconds=(SYSTEM_CLOCK.monotonic_ns() - job.began) / 1e9):
             return False
-        deadline = clock.monotonic_ns() + int(self.settings.lease.total_seconds() * 1e9)
+        deadline = SYSTEM_CLOCK.monotonic_ns() + int(self.settings.lease.total_seconds() * 1e9)
         waited = Waited(self.storage, job.lease)
         for pause in (0.0, STRAY_SECONDS):
-            clock.sleep(pause)
+            SYSTEM_CLOCK.sleep(pause)
             while True:
                 try:
                     if not waited.ask():
                         return False
                     break
                 except StorageError:
-                    if clock.monotonic_ns() > deadline:
+                    if SYSTEM_CLOCK.monotonic_ns() > deadline:
                         return False
-                    clock.sleep(0.2)
+                    SYSTEM_CLOCK.sleep(0.2)
         logger.warning(
             "[%s] step %s was interrupted by what was meant for another attempt, and runs again",
             job.scene.instance.id,
@@ -295,7 +295,7 @@ class Driver:
 
     def _in_time(self, job: Job, answer: Answer, since: int) -> Answer:
         # Whatever a step made of being told to stop, or did in a thread that can't be told: it took too long.
-        if _is_exit(answer) or not _is_over(job.scene.step, clock.monotonic_ns() - since):
+        if _is_exit(answer) or not _is_over(job.scene.step, SYSTEM_CLOCK.monotonic_ns() - since):
             return answer
         return lost(f"step {job.scene.step.key}: its time limit is over")
 
@@ -309,7 +309,7 @@ class Driver:
         operation) until the lease is spent; then ``StorageError``. What the store refuses for its own sake has failed. A
         failure that can't be committed either, in however few words, is raised: then the lease ends the attempt.
         """
-        deadline = clock.monotonic_ns() + int(self.settings.lease.total_seconds() * 1e9)
+        deadline = SYSTEM_CLOCK.monotonic_ns() + int(self.settings.lease.total_seconds() * 1e9)
         answer = executed.answer
         reduced = 0
         while True:
@@ -318,10 +318,10 @@ class Driver:
             except StorageError as error:
                 if not error.transient and not isinstance(answer, Failed):
                     answer = _reduced(answer, self._failed(job, error))
-                elif not error.transient or clock.monotonic_ns() > deadline:
+                elif not error.transient or SYSTEM_CLOCK.monotonic_ns() > deadline:
                     raise
                 else:
-                    clock.sleep(0.2)
+                    SYSTEM_CLOCK.sleep(0.2)
             except job.worker.exits:
                 continue  # it struck after the step had ended; the same commit again gives its first answer
             except Exception as error:  # a config, a policy, a value: none of it may go on for ever
@@ -349,7 +349,7 @@ class Driver:
             return self._complete_from(job, answer, duration, run or job.claim.run)
 
     def _complete_from(self, job: Job, answer: Completed, duration: int, run: StoredRun) -> Outcome:
-        scene, ticked = job.scene, clock.monotonic_ns()
+        scene, ticked = job.scene, SYSTEM_CLOCK.monotonic_ns()
         decision = self._decided(job, answer, run, {})
         if isinstance(decision, Failed):
             return self._fail(job, decision, duration)
@@ -360,7 +360,7 @@ class Driver:
                 commitment = self._commit_decided(job, answer, decision)
             if isinstance(commitment, Failed):
                 return self._fail(job, commitment, duration)
-        tick = max(0, clock.monotonic_ns() - ticked)
+        tick = max(0, SYSTEM_CLOCK.monotonic_ns() - ticked)
         return _outcome(
             job,
             commitment,
@@ -377,7 +377,7 @@ class Driver:
             if commitment.verdict is not Verdict.CONFLICT or commitment.run is None:
                 return commitment
             self._contention.note_refusal(job.scene.instance.workflow)
-            began = clock.monotonic_ns()
+            began = SYSTEM_CLOCK.monotonic_ns()
             again = self._decided(job, answer, commitment.run, read)
             if isinstance(again, Failed):
                 return again
@@ -387,7 +387,7 @@ class Driver:
                 return commitment
             # Then that commit again: refused, it brings what the run has come to while this one rested.
             refusals += 1
-            self._contention.rest(refusals=refusals, nanoseconds=clock.monotonic_ns() - began)
+            self._contention.rest(refusals=refusals, nanoseconds=SYSTEM_CLOCK.monotonic_ns() - began)
 
     def _decided(self, job: Job, answer: Completed, run: StoredRun, read: dict[str, str]) -> Complete | Failed:
         # What an answer leads to, as the run stands. ``read`` are results that were read for this before.
@@ -648,7 +648,7 @@ class Driver:
             claimed_at=state.claimed_at or 0,
             resume=state.resume,
         )
-        job = Job(scene=scene, claim=claim, fence=fence, worker=worker, began=clock.monotonic_ns())
+        job = Job(scene=scene, claim=claim, fence=fence, worker=worker, began=SYSTEM_CLOCK.monotonic_ns())
         duration = max(0, self.storage.now() - claim.claimed_at) * 1000
         outcome = self._fail(job, lost(f"step {step}: {why}{_of_event(state)}"), duration)
         return replace(outcome, story=[*told, *outcome.story])

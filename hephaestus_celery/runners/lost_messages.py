@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.runners.workers import BrokerAwayError, Fleet, Holdings
 from hephaestus_celery.storage.port import LaneReport, Outstanding, Storage
@@ -79,20 +79,20 @@ class LaneWatch:
     def lost(self, report: LaneReport, storage: Storage) -> Sequence[Outstanding]:
         """Those of the messages of a report that are lost."""
         try:
-            return self._lost(report, storage, clock.monotonic_ns() / 1e9)
+            return self._lost(report, storage, SYSTEM_CLOCK.monotonic_ns() / 1e9)
         except BrokerAwayError as error:
             logger.debug("what waits in %s can't be known now: %s", report.lane, error)
             return ()
 
     def doubts(self) -> list[LaneReport]:
         """Reports whose time to be judged again has come."""
-        now = clock.monotonic_ns() / 1e9
+        now = SYSTEM_CLOCK.monotonic_ns() / 1e9
         return [known.doubt[1] for known in self._known.values() if known.doubt is not None and known.doubt[0] <= now]
 
     def next_in(self) -> float | None:
         """Seconds until the next report is to be judged again; None where there is none."""
         times = [known.doubt[0] for known in self._known.values() if known.doubt is not None]
-        return max(0.0, min(times) - clock.monotonic_ns() / 1e9) if times else None
+        return max(0.0, min(times) - SYSTEM_CLOCK.monotonic_ns() / 1e9) if times else None
 
     def _lost(self, report: LaneReport, storage: Storage, now: float) -> Sequence[Outstanding]:
         known = self._known.setdefault(report.lane, _Known())

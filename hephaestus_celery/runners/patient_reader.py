@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.execution.transitions import StepState
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.port import DataKind, Reader, StoredRun
@@ -36,11 +36,11 @@ class PatientReader:
         return self._until_there(lambda: self._reader.read_data(run_id, kind, steps))
 
     def _until_there(self, ask: Callable[[], T]) -> T:
-        deadline = clock.monotonic_ns() + self._patience
+        deadline = SYSTEM_CLOCK.monotonic_ns() + self._patience
         while True:
             try:
                 return ask()
             except StorageError:
-                if clock.monotonic_ns() > deadline:
+                if SYSTEM_CLOCK.monotonic_ns() > deadline:
                     raise
-                clock.sleep(_PAUSE)
+                SYSTEM_CLOCK.sleep(_PAUSE)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.execution.transitions import Due
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.lost_messages import LaneWatch
@@ -102,7 +102,7 @@ class Scheduler:
                 away = True
                 # Workers could not renew their leases either: they get the time to, before any attempt counts as lost.
                 lease = self._driver().settings.lease.total_seconds()
-                self._calm_since = clock.monotonic_ns() + int(lease * 1e9)
+                self._calm_since = SYSTEM_CLOCK.monotonic_ns() + int(lease * 1e9)
                 self._stopping.wait(LOOK_SECONDS)
             except Exception:
                 # A router or a retry policy of the application's, a run that can't be read: nothing else waits for it.
@@ -128,7 +128,7 @@ class Scheduler:
         return min(pause for pause in pauses if pause is not None), any(tick.held for tick in ticks)
 
     def _partition(self, storage: Storage, number: int) -> Tick:
-        seize = clock.monotonic_ns() >= self._calm_since
+        seize = SYSTEM_CLOCK.monotonic_ns() >= self._calm_since
         while True:
             tick = storage.tick(number, owner=self._owner, worker=self._worker.hostname or "", seize=seize)
             self._note_seat(number, tick)
@@ -149,7 +149,7 @@ class Scheduler:
         if watch is None:
             timeout = driver.settings.dispatch_timeout
             watch = self._watches[number] = LaneWatch(self._fleet, dispatch_timeout=timeout)
-        if clock.monotonic_ns() < self._calm_since:
+        if SYSTEM_CLOCK.monotonic_ns() < self._calm_since:
             return  # workers could not report what they hold; they are looked at again
         for report in (*tick.lanes, *watch.doubts()):
             lost = watch.lost(report, storage)
@@ -198,9 +198,9 @@ class Scheduler:
         if not listen:  # the bell rings for who has the seat: a thousand others would all come running
             self._stopping.wait(seconds)
             return
-        deadline = clock.monotonic_ns() + int(seconds * 1e9)
+        deadline = SYSTEM_CLOCK.monotonic_ns() + int(seconds * 1e9)
         while not self._stopping.is_set():
-            left = (deadline - clock.monotonic_ns()) / 1e9
+            left = (deadline - SYSTEM_CLOCK.monotonic_ns()) / 1e9
             if left <= 0 or storage.await_due(timeout=min(left, SLICE_SECONDS)):
                 return
 

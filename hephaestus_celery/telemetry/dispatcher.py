@@ -22,7 +22,7 @@ from opcode import opmap
 from types import CodeType, MappingProxyType, TracebackType
 from typing import Any, Final, Literal, TypeAlias
 
-from hephaestus_celery.clock import monotonic_ns, system_time_ns
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.exceptions import HephaestusError
 
 EventName: TypeAlias = tuple[str, ...]
@@ -158,17 +158,17 @@ def span(prefix: EventName, metadata: Mapping[str, Any] | None = None) -> Genera
     context = {"telemetry_span_context": object(), **(metadata or _NOTHING)}
     span_context = {"telemetry_span_context": context["telemetry_span_context"]}
     told: dict[str, Any] = dict(metadata or _NOTHING)
-    began = monotonic_ns()
-    execute((*prefix, "start"), {"system_time": system_time_ns(), "monotonic_time": began}, context)
+    began = SYSTEM_CLOCK.monotonic_ns()
+    execute((*prefix, "start"), {"system_time": SYSTEM_CLOCK.time_ns(), "monotonic_time": began}, context)
     try:
         yield told
     except BaseException as reason:  # the body is the caller's code: told whatever ends it, and passed on
-        ended = monotonic_ns()
+        ended = SYSTEM_CLOCK.monotonic_ns()
         failure = {"kind": kind_of(reason), "reason": reason, "stacktrace": stacktrace_of(reason)}
         measurements = {"duration": ended - began, "monotonic_time": ended}
         execute((*prefix, "exception"), measurements, {**told, **span_context, **failure})
         raise
-    ended = monotonic_ns()
+    ended = SYSTEM_CLOCK.monotonic_ns()
     measurements = {"duration": ended - began, "monotonic_time": ended}
     execute((*prefix, "stop"), measurements, {**told, **span_context})
 
@@ -274,7 +274,7 @@ def _answer_failure(handler: Handler, event: EventName, failure: BaseException) 
     if event != HANDLER_FAILURE and has_handlers(HANDLER_FAILURE):
         execute(
             HANDLER_FAILURE,
-            {"monotonic_time": monotonic_ns(), "system_time": system_time_ns()},
+            {"monotonic_time": SYSTEM_CLOCK.monotonic_ns(), "system_time": SYSTEM_CLOCK.time_ns()},
             {
                 "event_name": event,
                 "handler_id": handler.id,

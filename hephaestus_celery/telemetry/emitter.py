@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from traceback import FrameSummary
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus_celery.clock import system_time_ns
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.telemetry.catalogue import names
 from hephaestus_celery.telemetry.dispatcher import EventName, execute, has_handlers
 
@@ -27,7 +27,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 def workflow_start(instance: Instance, extra: Mapping[str, Any] | None = None) -> None:
     """Tell that a run has begun."""
     if has_handlers(names.WORKFLOW_START):
-        _emit(names.WORKFLOW_START, instance, {"system_time": system_time_ns()}, {}, extra)
+        _emit(names.WORKFLOW_START, instance, {"system_time": SYSTEM_CLOCK.time_ns()}, {}, extra)
 
 
 def workflow_stop(instance: Instance, extra: Mapping[str, Any] | None = None) -> None:
@@ -54,14 +54,14 @@ def workflow_exception(
 def workflow_cancel(instance: Instance, extra: Mapping[str, Any] | None = None) -> None:
     """Tell that a run was cancelled; the reason, where there is one, comes in ``extra``."""
     if has_handlers(names.WORKFLOW_CANCEL):
-        measurements = {"system_time": system_time_ns(), "duration": _duration(instance)}
+        measurements = {"system_time": SYSTEM_CLOCK.time_ns(), "duration": _duration(instance)}
         _emit(names.WORKFLOW_CANCEL, instance, measurements, {"status": "cancelled"}, extra)
 
 
 def step_rescue(instance: Instance, step: type[Step], extra: Mapping[str, Any] | None = None) -> None:
     """Tell that a message or an attempt of a step was lost, and noticed."""
     if has_handlers(names.STEP_RESCUE):
-        _emit(names.STEP_RESCUE, instance, {"system_time": system_time_ns()}, {"step": step}, extra)
+        _emit(names.STEP_RESCUE, instance, {"system_time": SYSTEM_CLOCK.time_ns()}, {"step": step}, extra)
 
 
 def workflow_transition(
@@ -82,7 +82,7 @@ def step_start(instance: Instance, step: type[Step], extra: Mapping[str, Any] | 
     """Tell that an attempt of a step begins; measures ``queue_time`` where ``extra`` has it."""
     if has_handlers(names.STEP_START):
         taken, rest = _taken(extra, "queue_time")
-        _emit(names.STEP_START, instance, {"system_time": system_time_ns(), **taken}, {"step": step}, rest)
+        _emit(names.STEP_START, instance, {"system_time": SYSTEM_CLOCK.time_ns(), **taken}, {"step": step}, rest)
 
 
 def step_stop(instance: Instance, step: type[Step], duration: int, extra: Mapping[str, Any] | None = None) -> None:
@@ -116,7 +116,7 @@ def step_resume(instance: Instance, step: type[Step], extra: Mapping[str, Any] |
     """Tell that a step has got what it waited for; measures ``wait_duration`` where ``extra`` has it."""
     if has_handlers(names.STEP_RESUME):
         taken, rest = _taken(extra, "wait_duration")
-        _emit(names.STEP_RESUME, instance, {"system_time": system_time_ns(), **taken}, {"step": step}, rest)
+        _emit(names.STEP_RESUME, instance, {"system_time": SYSTEM_CLOCK.time_ns(), **taken}, {"step": step}, rest)
 
 
 def engine_advance(instance: Instance, duration: int, extra: Mapping[str, Any] | None = None) -> None:
@@ -132,7 +132,7 @@ def engine_advance(instance: Instance, duration: int, extra: Mapping[str, Any] |
 def runner_init(extra: Mapping[str, Any] | None = None) -> None:
     """Tell that a runner is ready; it belongs to no instance, so ``extra`` is all its metadata."""
     if has_handlers(names.RUNNER_INIT):
-        execute(names.RUNNER_INIT, {"system_time": system_time_ns()}, extra or {})
+        execute(names.RUNNER_INIT, {"system_time": SYSTEM_CLOCK.time_ns()}, extra or {})
 
 
 def _emit(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hephaestus_celery import clock
 from hephaestus_celery.cli.demo import journal
 from hephaestus_celery.cli.demo.journal import Note
 from hephaestus_celery.cli.demo.progress import Progress
 from hephaestus_celery.cli.demo.specimens import STALLED, Stalled
 from hephaestus_celery.cli.demo.workers import Workers
 from hephaestus_celery.cli.interruption import Interruption
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.values.instance import Instance
 
 SETTINGS = {"hephaestus_lease": 3, "hephaestus_dispatch_timeout": 2}
@@ -43,9 +43,9 @@ class Chaos:
 
     def await_workers(self, count: int, interruption: Interruption) -> None:
         """Return when so many are up: a message that waits for the first of them would count as lost soon."""
-        deadline = clock.monotonic_ns() + int(READY_SECONDS * 1e9)
+        deadline = SYSTEM_CLOCK.monotonic_ns() + int(READY_SECONDS * 1e9)
         while sum(note.event == _INIT for note in journal.read(self._events)) < count:
-            if clock.monotonic_ns() > deadline:
+            if SYSTEM_CLOCK.monotonic_ns() > deadline:
                 return  # it's a nicety: lost messages are sent again
             self._workers.check()
             interruption.rest(_GLANCE_SECONDS)
@@ -57,7 +57,7 @@ class Chaos:
             if _in_the_middle(instances):
                 self._strike(journal.executing(notes))
             return
-        if not self._replaced and clock.monotonic_ns() - self._struck_at > REPLACE_SECONDS * 1e9:
+        if not self._replaced and SYSTEM_CLOCK.monotonic_ns() - self._struck_at > REPLACE_SECONDS * 1e9:
             worker = self._workers.add()
             self._progress.say(f"{worker.name} is started in its place, process {worker.process.pid}")
             self._replaced = True
@@ -80,7 +80,7 @@ class Chaos:
             return
         doing = ", ".join(f"{note.step} of {note.instance}" for note in executing if worker.has(note.pid))
         self._workers.kill(worker)
-        self._struck_at = clock.monotonic_ns()
+        self._struck_at = SYSTEM_CLOCK.monotonic_ns()
         self.stalled.release()
         self._progress.say(
             f"SIGKILL: {worker.name} (process {worker.process.pid}) and its pool, while executing {doing}"

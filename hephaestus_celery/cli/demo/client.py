@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hephaestus_celery import clock
 from hephaestus_celery.cli.demo import report
 from hephaestus_celery.cli.demo.chaos import Chaos
 from hephaestus_celery.cli.demo.example import Example
@@ -14,6 +13,7 @@ from hephaestus_celery.cli.demo.specimens import STALLED
 from hephaestus_celery.cli.demo.workers import Workers
 from hephaestus_celery.cli.interruption import Interruption
 from hephaestus_celery.client.hephaestus import InstanceHandle
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.exceptions import HephaestusError
 
@@ -61,7 +61,7 @@ def follow(show: Show, handles: Sequence[InstanceHandle]) -> list[Instance]:
     """Show how the runs go, approve where one waits for it, and give them all when the last has ended."""
     approved: set[str] = set()
     before: object = None
-    changed_at = clock.monotonic_ns()
+    changed_at = SYSTEM_CLOCK.monotonic_ns()
     while True:
         if show.workers is not None:
             show.workers.check()
@@ -77,8 +77,8 @@ def follow(show: Show, handles: Sequence[InstanceHandle]) -> list[Instance]:
         show.progress.show(f"{len(instances)} runs: {report.tally(instances)}")
         now = [instance.step_states for instance in instances]
         if now != before:
-            before, changed_at = now, clock.monotonic_ns()
-        elif clock.monotonic_ns() - changed_at > STANDSTILL_SECONDS * 1e9:
+            before, changed_at = now, SYSTEM_CLOCK.monotonic_ns()
+        elif SYSTEM_CLOCK.monotonic_ns() - changed_at > STANDSTILL_SECONDS * 1e9:
             raise StandstillError(f"nothing has happened for {STANDSTILL_SECONDS:g} s: {report.tally(instances)}")
         show.interruption.rest(_LOOK_SECONDS)
 

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hephaestus_celery import clock, telemetry
+from hephaestus_celery import telemetry
+from hephaestus_celery.clock import SYSTEM_CLOCK
 
 STEP_START = ".".join(telemetry.step_start_event())
 STEP_RESCUE = "hephaestus.step.rescue"
@@ -50,12 +51,12 @@ def await_told(folder: Path, runs: Collection[str], *, seconds: float) -> list[N
 
     Events are told after the state was stored, and a killed worker does not tell any more.
     """
-    deadline = clock.monotonic_ns() + int(seconds * 1e9)
+    deadline = SYSTEM_CLOCK.monotonic_ns() + int(seconds * 1e9)
     while True:
         notes = [note for note in read(folder) if note.run is None or note.run in runs]
-        if _is_whole(notes, runs) or clock.monotonic_ns() > deadline:
+        if _is_whole(notes, runs) or SYSTEM_CLOCK.monotonic_ns() > deadline:
             return notes
-        clock.sleep(_GLANCE_SECONDS)
+        SYSTEM_CLOCK.sleep(_GLANCE_SECONDS)
 
 
 def _is_whole(notes: Iterable[Note], runs: Collection[str]) -> bool:

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 
 PLAIN_SECONDS = 2.0
 _CLEAR = "\r\x1b[2K"
@@ -18,14 +18,14 @@ class Progress:
 
     def __init__(self) -> None:
         self._rewrites = sys.stdout.isatty()
-        self._began = clock.monotonic_ns()
+        self._began = SYSTEM_CLOCK.monotonic_ns()
         self._written = ""
         self._written_at = 0
 
     @property
     def seconds(self) -> float:
         """Since the beginning."""
-        return (clock.monotonic_ns() - self._began) / 1e9
+        return (SYSTEM_CLOCK.monotonic_ns() - self._began) / 1e9
 
     def show(self, text: str) -> None:
         """Show where things stand, in place of what was shown before."""
@@ -33,9 +33,9 @@ class Progress:
         if self._rewrites:
             width = shutil.get_terminal_size().columns
             click.echo(_CLEAR + line[: width - 1], nl=False)
-        elif text != self._written and clock.monotonic_ns() - self._written_at > PLAIN_SECONDS * 1e9:
+        elif text != self._written and SYSTEM_CLOCK.monotonic_ns() - self._written_at > PLAIN_SECONDS * 1e9:
             click.echo(line)
-            self._written_at = clock.monotonic_ns()
+            self._written_at = SYSTEM_CLOCK.monotonic_ns()
         self._written = text
 
     def say(self, text: str) -> None:

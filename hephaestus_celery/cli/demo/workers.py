@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.exceptions import HephaestusError
 
 STOP_SECONDS, HASTE_SECONDS = 15.0, 3.0
@@ -115,9 +115,9 @@ class Workers:
     def _stop(self, seconds: float) -> None:
         for worker in self._workers:
             worker.process.send_signal(signal.SIGTERM)
-        deadline = clock.monotonic_ns() + int(seconds * 1e9)
+        deadline = SYSTEM_CLOCK.monotonic_ns() + int(seconds * 1e9)
         for worker in self._workers:
-            left = max(0.0, (deadline - clock.monotonic_ns()) / 1e9)
+            left = max(0.0, (deadline - SYSTEM_CLOCK.monotonic_ns()) / 1e9)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.process.wait(timeout=left)
             _kill(worker)

@@ -20,7 +20,7 @@ from celery.exceptions import (
     WorkerLostError,
 )
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.inputs import find_worker, is_task_id
 from hephaestus_celery.exceptions import StorageError
@@ -189,15 +189,15 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         long as a lease lasts. A store that was frozen may have given it to the call that got no answer, and to give
         up at once would count as a lost attempt of a step that was never executed.
         """
-        deadline = clock.monotonic_ns() + int(self.runner.driver.settings.lease.total_seconds() * 1e9)
+        deadline = SYSTEM_CLOCK.monotonic_ns() + int(self.runner.driver.settings.lease.total_seconds() * 1e9)
         while True:
             try:
                 self.claim()
                 break
             except StorageError as error:
-                if clock.monotonic_ns() > deadline:
+                if SYSTEM_CLOCK.monotonic_ns() > deadline:
                     raise Reject(str(error), requeue=True) from error
-                clock.sleep(0.2)
+                SYSTEM_CLOCK.sleep(0.2)
         self.announce()
         progress = progress_of(self.request)
         if progress.refusal is not None:

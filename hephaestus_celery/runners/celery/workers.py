@@ -14,7 +14,7 @@ from celery.worker import state
 from celery.worker.request import Request
 from kombu.exceptions import OperationalError
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.core.values.inputs import is_queue, is_task_id
 from hephaestus_celery.exceptions import StorageError
@@ -206,7 +206,7 @@ class Reporter:
             storage.close()
 
     def _say(self, storage: Storage, holdings: Holdings) -> None:
-        now = clock.monotonic_ns() / 1e9
+        now = SYSTEM_CLOCK.monotonic_ns() / 1e9
         idle = not (holdings.messages or holdings.many)
         interval = max(_IDLE, 10 * self._interval) if idle else self._interval
         if idle and holdings == self._said and now - self._said_at < interval:

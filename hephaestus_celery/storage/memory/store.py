@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.execution import transitions
 from hephaestus_celery.core.execution.commands import ClearTimer, DispatchStep, EnterLane, Finish, LeaveLane, SetTimer
 from hephaestus_celery.core.execution.delivery import Delivered, receive
@@ -92,7 +92,7 @@ class MemoryStorage:
         self._durations = self._hold(Durations())
         self._adopted = False
         self._reports: dict[str, tuple[int, str]] = {}
-        self._ahead, self._offset = self.now() - clock.elapsed_ns() // 1000, 0
+        self._ahead, self._offset = self.now() - SYSTEM_CLOCK.elapsed_ns() // 1000, 0
 
     def is_one_with(self, other: Storage) -> bool:
         return self is other
@@ -110,7 +110,7 @@ class MemoryStorage:
         return held
 
     def now(self) -> int:
-        return clock.system_time_ns() // 1000
+        return SYSTEM_CLOCK.time_ns() // 1000
 
     def _steady(self) -> int:
         return self._moments()[1]
@@ -118,7 +118,7 @@ class MemoryStorage:
     def _moments(self) -> tuple[int, int]:
         # Now, and now on the clock that timers go by: where the wall clock was set, that one goes on.
         now = self.now()
-        ahead = now - clock.elapsed_ns() // 1000
+        ahead = now - SYSTEM_CLOCK.elapsed_ns() // 1000
         if abs(ahead - self._ahead) > _STEP:
             self._offset -= ahead - self._ahead
         self._ahead = ahead

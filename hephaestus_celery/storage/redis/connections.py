@@ -22,7 +22,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.storage.redis.errors import AllInUseError, UnexpectedReplyError, code_of
 
 MOST = 50
@@ -173,7 +173,7 @@ class _Stock:
         try:
             return self._free.pop()
         except IndexError:
-            return self._wait(clock.monotonic_ns() + int(patience * 1e9))
+            return self._wait(SYSTEM_CLOCK.monotonic_ns() + int(patience * 1e9))
 
     def replace(self) -> None:
         """Put a new one in the place of one that is gone."""
@@ -203,7 +203,7 @@ class _Stock:
                 try:
                     return self._free.pop()  # it may have come back before this one stood in the line
                 except IndexError:
-                    left = (deadline - clock.monotonic_ns()) / 1e9
+                    left = (deadline - SYSTEM_CLOCK.monotonic_ns()) / 1e9
                 if left <= 0 or not event.wait(left):
                     raise AllInUseError(f"all {self._most} connections of this process are in use")
                 event.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.storage.redis.steady_clock import SEAT_SECONDS
 
 
@@ -22,7 +22,7 @@ class Seat:
     @property
     def stands_still(self) -> str | None:
         """The beat at which another's seat has stood still for too long."""
-        if self._beat is None or clock.elapsed_ns() - self._since < SEAT_SECONDS * 1e9:
+        if self._beat is None or SYSTEM_CLOCK.elapsed_ns() - self._since < SEAT_SECONDS * 1e9:
             return None
         return self._beat
 
@@ -33,7 +33,7 @@ class Seat:
     def see(self, beat: str) -> None:
         """Another has it, with this beat."""
         if beat != self._beat:
-            self._beat, self._since = beat, clock.elapsed_ns()
+            self._beat, self._since = beat, SYSTEM_CLOCK.elapsed_ns()
 
     def lose_sight(self) -> None:
         """The store was away: whoever has the seat could not move either."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 
 STEP = 500_000
 """Microseconds that two clocks may differ before one counts as set; as in ``prelude.lua``."""
@@ -93,4 +93,4 @@ class SteadyClock:
 
 
 def _own() -> int:
-    return clock.elapsed_ns() // 1000
+    return SYSTEM_CLOCK.elapsed_ns() // 1000

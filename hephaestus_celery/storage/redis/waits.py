@@ -18,7 +18,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError
 
-from hephaestus_celery import clock
+from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.locks import Turns, kind_of_threads
 from hephaestus_celery.storage.redis.connections import pack
 
@@ -63,7 +63,7 @@ class Endings:
 
     def wait(self, run_id: str, *, timeout: float | None) -> bool:
         """Return True once the run has ended, False when ``timeout`` seconds were not enough; raises ``RedisError``."""
-        deadline = None if timeout is None else clock.monotonic_ns() + int(timeout * 1e9)
+        deadline = None if timeout is None else SYSTEM_CLOCK.monotonic_ns() + int(timeout * 1e9)
         waiter = _Waiter(run_id, self._channel(run_id))
         with self._turns.if_free() as free:
             if free:
@@ -73,7 +73,7 @@ class Endings:
         listener = self._listen_for(waiter)
         try:
             listener.ring(self._turns)
-            left = None if deadline is None else max(0.0, (deadline - clock.monotonic_ns()) / 1e9)
+            left = None if deadline is None else max(0.0, (deadline - SYSTEM_CLOCK.monotonic_ns()) / 1e9)
             if not waiter.event.wait(left):
                 return not waiter.looked and self._ended([run_id])[0]
         finally:
@@ -163,7 +163,7 @@ class _Listener:
                 return
             self._waiters.pop(waiter.channel, None)
             if not self._waiters and self._until is None:
-                self._until = clock.monotonic_ns() + int(_LINGER * 1e9)
+                self._until = SYSTEM_CLOCK.monotonic_ns() + int(_LINGER * 1e9)
 
     def dismiss(self, turns: Turns) -> None:
         """End soon, if nobody waits."""
@@ -189,12 +189,12 @@ class _Listener:
                 self._wake(channel, LostConnectionError("the thread that hears of ends of runs has ended"))
 
     def _listen(self) -> None:
-        look_at = clock.monotonic_ns()
+        look_at = SYSTEM_CLOCK.monotonic_ns()
         while not self._has_ended():
             try:
                 self._subscribe()
-                fresh = self._read(max(0.0, (look_at - clock.monotonic_ns()) / 1e9))
-                if clock.monotonic_ns() >= look_at:
+                fresh = self._read(max(0.0, (look_at - SYSTEM_CLOCK.monotonic_ns()) / 1e9))
+                if SYSTEM_CLOCK.monotonic_ns() >= look_at:
                     look_at = self._look()
                 elif fresh:
                     self._tell(fresh)
@@ -204,7 +204,7 @@ class _Listener:
 
     def _has_ended(self) -> bool:
         with self._lock:
-            self._over = self._until is not None and not self._waiters and clock.monotonic_ns() >= self._until
+            self._over = self._until is not None and not self._waiters and SYSTEM_CLOCK.monotonic_ns() >= self._until
             return self._over
 
     def _subscribe(self) -> None:
@@ -252,7 +252,7 @@ class _Listener:
         with self._lock:
             channels = list(self._waiters)
         self._tell(channels)
-        return clock.monotonic_ns() + int((_LOOK + _LOOK_EACH * len(channels)) * 1e9)
+        return SYSTEM_CLOCK.monotonic_ns() + int((_LOOK + _LOOK_EACH * len(channels)) * 1e9)
 
     def _tell(self, channels: Sequence[str]) -> None:
         """Wake those whose runs have ended by now."""
@@ -286,7 +286,7 @@ class _Listener:
         except RedisError as reason:
             for channel in channels:
                 self._wake(channel, reason)
-        clock.sleep(0.05)
+        SYSTEM_CLOCK.sleep(0.05)
 
     def _hang_up(self) -> None:
         connection, self._connection = self._connection, None

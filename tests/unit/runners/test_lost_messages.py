@@ -59,7 +59,7 @@ def report(count, *, passed=True, moves=True):
 def time_passes(monkeypatch):
     """``time_passes(seconds)``, on a clock of the test's own."""
     now = [1_000_000_000_000]
-    monkeypatch.setattr("hephaestus_celery.clock.monotonic_ns", lambda: now[0])
+    monkeypatch.setattr("hephaestus_celery.clock.SystemClock.monotonic_ns", lambda _: now[0])
 
     def passes(seconds):
         now[0] += int(seconds * 1e9)

@@ -180,7 +180,7 @@ class Stand:
             "header": header(run_id, instance_id),
             "initial": '{"items":3}',
         }
-        first = {"config": None, "max_attempts": 5, "parcel": None, "lane": None}
+        first = {"config": None, "max_attempts": 5, "prepared_message": None, "lane": None}
         first = {name: fields.pop(name, value) for name, value in first.items()}
         firsts = [FirstStep(step=initial.step.key, **first) for initial in graph.initials]
         return HandRun(self.storage, graph, NewRun(**{**values, "firsts": firsts, **fields}))

@@ -283,7 +283,7 @@ class Hephaestus:
         parts = self._resolved()
         finished = parts.storage.wait_finished(run_id, timeout=length)
         if finished:
-            parts.runner.settle(run_id)
+            parts.runner.flush(run_id)
         with self._reading.turn():  # hundreds may have waited for runs that ended at once
             instance = self.get(run_id)
         if not finished and not instance.status.final:

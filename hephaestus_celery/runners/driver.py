@@ -55,7 +55,7 @@ from hephaestus_celery.storage.port import (
     Lease,
     NewRun,
     Outstanding,
-    Parcel,
+    PreparedMessage,
     Refusal,
     Refused,
     RescuedRun,
@@ -131,7 +131,7 @@ class Driver:
         starts = [DispatchStep(initial.step.key, 1, 1) for initial in initials]
         hints = messages(workflow.name, workflow.version, run_id, starts)
         codec.encode_limited(telemetry, "telemetry_metadata", limit=self.settings.max_payload)
-        hints, headers = self._executor.prepare(hints)
+        hints, headers = self._executor.start_messages(hints)
         new = NewRun(
             operation=run_id,
             run_id=run_id,
@@ -148,7 +148,7 @@ class Driver:
                     step=initial.step.key,
                     config=self._encoded_config(initial),
                     max_attempts=workflow.retry_policy(initial.step, self.settings.default_retry).max_attempts,
-                    parcel=self._executor.seal(hint, parent=None),
+                    prepared_message=self._executor.prepare(hint, parent=None),
                     lane=self._executor.lane(hint),
                 )
                 for initial, hint in zip(initials, hints, strict=True)
@@ -460,7 +460,7 @@ class Driver:
             rank=move.rank,
             done_entry=_done_entry(job) if Done.key in (step.key, *move.settlement.rows) else "",
             stuck=move.stuck,
-            parcels=self._parcels(job, targets),
+            prepared=self._prepared(job, targets),
             lanes=move.lanes
             if self._executor.lanes_are_fixed
             else self._lanes(workflow, job.scene.instance.run_id, move.attempts),
@@ -496,12 +496,12 @@ class Driver:
             lanes=self._lanes(workflow, "", settlement.rows) if self._executor.lanes_are_fixed else {},
         )
 
-    def _parcels(self, job: Job, targets: tuple[Target, ...]) -> dict[str, Parcel]:
+    def _prepared(self, job: Job, targets: tuple[Target, ...]) -> dict[str, PreparedMessage]:
         instance = job.scene.instance
         starts = [DispatchStep(target.step.key, 1, 1) for target in targets if target.step is not Done]
         hints = _messages(instance, starts)
-        sealed = {hint.step: self._executor.seal(hint, parent=job.worker.task_id) for hint in hints}
-        return {key: parcel for key, parcel in sealed.items() if parcel is not None}
+        prepared = {hint.step: self._executor.prepare(hint, parent=job.worker.task_id) for hint in hints}
+        return {key: prepared_message for key, prepared_message in prepared.items() if prepared_message is not None}
 
     def _suspend(self, job: Job, answer: Suspended, duration: int) -> Outcome:
         step = job.scene.step

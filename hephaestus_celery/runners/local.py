@@ -17,7 +17,7 @@ from hephaestus_celery.runners.messages import left_to_newer, left_to_others
 from hephaestus_celery.runners.port import NO_HEADERS, Message
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.runners.workers import Holdings, attempt_of
-from hephaestus_celery.storage.port import Parcel, Refusal, Refused, Storage
+from hephaestus_celery.storage.port import PreparedMessage, Refusal, Refused, Storage
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -63,11 +63,11 @@ class LocalRunner:
                 except RuntimeError as error:  # the system gives no more threads; those that are there take it later
                     logger.warning("[%s] step %s waits for a thread: %s", message.run_id, message.step, error)
 
-    def prepare(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
+    def start_messages(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
         """Nothing is added here."""
         return messages, NO_HEADERS
 
-    def seal(self, message: Message, *, parent: str | None) -> Parcel | None:
+    def prepare(self, message: Message, *, parent: str | None) -> PreparedMessage | None:
         """There is no broker."""
 
     lanes_are_fixed = True
@@ -82,7 +82,7 @@ class LocalRunner:
         """A thread can't be interrupted; its result will be discarded."""
         return ()
 
-    def settle(self, run_id: str) -> None:
+    def flush(self, run_id: str) -> None:
         """Return once the events of what has been committed are told: who waited for a run finds its telemetry whole."""
         if threading.current_thread() in self._threads():
             return  # a handler that is being told waits for nobody

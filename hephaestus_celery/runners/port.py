@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hephaestus_celery.storage.port import Parcel
+from hephaestus_celery.storage.port import PreparedMessage
 
 if TYPE_CHECKING:
     from hephaestus_celery.runners.driver import Driver
@@ -73,14 +73,14 @@ class Runner(Protocol):
         """Send messages. One that can't be sent is not an error: the store knows what is to be done."""
         ...
 
-    def prepare(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
+    def start_messages(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
         """The first messages of a run that is about to be stored, and the headers that all of its messages are to repeat.
 
         Called where the run is started, in the surroundings of who starts it; raises what the application raises there.
         """
         ...
 
-    def seal(self, message: Message, *, parent: str | None) -> Parcel | None:
+    def prepare(self, message: Message, *, parent: str | None) -> PreparedMessage | None:
         """The message for a store that is the broker too, to be sent with what makes it due; None if it can't be.
 
         ``parent`` is the id of the task that causes it.
@@ -104,7 +104,7 @@ class Runner(Protocol):
         """Interrupt what these tasks execute, each on the worker that is named; gives those that were interrupted."""
         ...
 
-    def settle(self, run_id: str) -> None:
+    def flush(self, run_id: str) -> None:
         """Return once the events of what this process has committed of a run are told."""
         ...
 

@@ -34,7 +34,7 @@ def written_by_newer(run: str, schema: int) -> StorageError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
+class PreparedMessage:
     """A broker's message, for a store that is the broker too: ``text`` goes on its list with what makes it due."""
 
     list: str
@@ -43,7 +43,7 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstStep:
-    """A step that a run begins with; ``config`` is a JSON text, ``parcel`` its message.
+    """A step that a run begins with; ``config`` is a JSON text, ``prepared_message`` its message.
 
     ``lane`` is where that message goes, see :mod:`hephaestus_celery.core.execution.lanes`; None where that can't be known.
     """
@@ -51,7 +51,7 @@ class FirstStep:
     step: str
     config: str | None
     max_attempts: int
-    parcel: Parcel | None = None
+    prepared_message: PreparedMessage | None = None
     lane: str | None = None
 
 
@@ -256,7 +256,7 @@ class Complete(Commit):
     ``configs`` holds, by key of a taken target, the config it is given, and ``rank`` orders them where several sources
     give one: the source that comes first in the graph wins, whichever commits first. ``stuck`` is the ``failure`` of a
     run that has nothing left to do, empty where the settlement surely starts a step. ``done_entry`` is the history entry
-    of ``Done``, of no matter where the settlement can't reach it. ``parcels`` are messages for steps that this may
+    of ``Done``, of no matter where the settlement can't reach it. ``prepared`` are messages for steps that this may
     start, by their keys; those of steps that it does not start are not sent. ``lanes`` are where the messages of all that
     it may start go. ``expected``: see
     :func:`hephaestus_celery.core.execution.transitions.complete`.
@@ -271,7 +271,7 @@ class Complete(Commit):
     rank: int
     done_entry: str
     stuck: str
-    parcels: Mapping[str, Parcel] = field(default_factory=dict[str, Parcel])
+    prepared: Mapping[str, PreparedMessage] = field(default_factory=dict[str, PreparedMessage])
     lanes: Mapping[str, str] = field(default_factory=dict[str, str])
     expected: int | None = None
 
@@ -302,7 +302,7 @@ class Fail(Commit):
 class Commitment:
     """What a commit did. ``sequence`` is the first of the event numbers reserved for telling it.
 
-    ``dispatches`` are the messages that are to be sent: those of parcels were, together with the commit. ``resumed``: an
+    ``dispatches`` are the messages that are to be sent: those of prepared were, together with the commit. ``resumed``: an
     event that came early is to be applied now. ``completed`` (keys in the order of their completion),
     ``finished_at`` and ``start`` are given when the run has ended by this commit; ``ending`` is the number of the first event
     that tells the end, where it does not follow the others. With ``CONFLICT`` nothing happened, and ``run`` is the newer
@@ -560,7 +560,7 @@ class Storage(Reader, Protocol):
     def create(self, run: NewRun) -> Sequence[DispatchStep]:
         """Store a run and its start; ``AlreadyRunningError`` when an active run holds the id within the scope.
 
-        Gives what is to be sent; nothing when all its parcels were.
+        Gives what is to be sent; nothing when all its prepared were.
         """
         ...
 

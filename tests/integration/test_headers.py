@@ -83,7 +83,7 @@ def test_later_messages_are_the_starters_whoever_sends_them(site, later_too):
     instance = handle.get()
     later = messages("visits", 1, handle.run_id, [DispatchStep("left", 1, 1)], headers=instance.message_headers)
     with site.going_on() if later_too else nullcontext():
-        assert site.runtime.runner.seal(later[0], parent=None) is None
+        assert site.runtime.runner.prepare(later[0], parent=None) is None
         site.runtime.runner.dispatch(later)
     first, second = site.sent()[handle.run_id]
     assert (first[site.header], second[site.header]) == ("acme", "acme")

@@ -15,9 +15,9 @@ from hephaestus_celery import Hephaestus, StorageError
 from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.runners.celery.dispatch import send_one
-from hephaestus_celery.runners.celery.prepared_messages import Sealer
+from hephaestus_celery.runners.celery.prepared_messages import MessagePreparer
 from hephaestus_celery.runners.port import Message
-from hephaestus_celery.storage.port import Parcel
+from hephaestus_celery.storage.port import PreparedMessage
 
 RUN = new_run_id(milliseconds=1, instance_id="orderid::a1", random_bits=1)
 HINT = Message(run_id=RUN, workflow="linear", step="a", attempt=1, token=1)
@@ -29,7 +29,7 @@ def application(redis_url, namespace):
     made = []
 
     def make(**settings):
-        app = Celery("sealing", broker=redis_url, set_as_current=False)
+        app = Celery("prepared", broker=redis_url, set_as_current=False)
         app.conf.update(task_default_queue=namespace, hephaestus_namespace=namespace, **settings)
         made.append(app)
         return app
@@ -64,11 +64,11 @@ def without_tag(message):
 
 def test_a_sealed_message_is_the_one_that_kombu_sends(application, redis_url, waiting, namespace):
     app = application()
-    sealed = Sealer(app, store=redis_url, default_queue=None).seal(HINT, parent=None)
+    prepared = MessagePreparer(app, store=redis_url, default_queue=None).prepare(HINT, parent=None)
     sent(app, HINT)
     [message] = waiting()
-    assert sealed.list == namespace
-    assert without_tag(json.loads(sealed.text)) == without_tag(message)
+    assert prepared.list == namespace
+    assert without_tag(json.loads(prepared.text)) == without_tag(message)
     arguments, keywords, _ = json.loads(base64.b64decode(message["body"]))
     assert (arguments, keywords) == ([RUN, "a", 1, 1], {})
 
@@ -76,37 +76,42 @@ def test_a_sealed_message_is_the_one_that_kombu_sends(application, redis_url, wa
 def test_it_goes_to_the_list_of_its_queue_and_priority(application, redis_url, waiting, namespace):
     app = application()
     hint = replace(HINT, queue=f"{namespace}-x", priority=6)
-    sealed = Sealer(app, store=redis_url, default_queue="unused").seal(hint, parent=None)
+    prepared = MessagePreparer(app, store=redis_url, default_queue="unused").prepare(hint, parent=None)
     sent(app, hint)
-    [message] = waiting(sealed.list)
-    assert sealed.list == f"{namespace}-x\x06\x166"
-    assert without_tag(json.loads(sealed.text)) == without_tag(message)
+    [message] = waiting(prepared.list)
+    assert prepared.list == f"{namespace}-x\x06\x166"
+    assert without_tag(json.loads(prepared.text)) == without_tag(message)
 
 
 def test_the_time_limit_is_that_of_the_message(application, redis_url, waiting):
     app = application()
-    sealer = Sealer(app, store=redis_url, default_queue=None)
+    preparer = MessagePreparer(app, store=redis_url, default_queue=None)
     hints = [replace(HINT, time_limit=limit) for limit in (None, 3.0, 4.0)]
-    sealed = [json.loads(sealer.seal(hint, parent=None).text) for hint in hints]
+    prepared = [json.loads(preparer.prepare(hint, parent=None).text) for hint in hints]
     for hint in reversed(hints):
         sent(app, hint)
-    assert [without_tag(message) for message in sealed] == [without_tag(message) for message in waiting()]
-    assert [message["headers"]["timelimit"] for message in sealed] == [[None, None], [4.0, 3.0], [5.0, 4.0]]
+    assert [without_tag(message) for message in prepared] == [without_tag(message) for message in waiting()]
+    assert [message["headers"]["timelimit"] for message in prepared] == [[None, None], [4.0, 3.0], [5.0, 4.0]]
 
 
 def test_the_default_queue_counts(application, redis_url, namespace):
-    sealed = Sealer(application(), store=redis_url, default_queue=f"{namespace}-y").seal(HINT, parent=None)
-    assert sealed.list == f"{namespace}-y"
+    prepared = MessagePreparer(application(), store=redis_url, default_queue=f"{namespace}-y").prepare(
+        HINT, parent=None
+    )
+    assert prepared.list == f"{namespace}-y"
 
 
 def test_routes_of_the_configuration_count(application, redis_url, namespace):
     app = application(task_routes={"linear.*": {"queue": f"{namespace}-routed"}})
-    assert Sealer(app, store=redis_url, default_queue=None).seal(HINT, parent=None).list == f"{namespace}-routed"
+    assert (
+        MessagePreparer(app, store=redis_url, default_queue=None).prepare(HINT, parent=None).list
+        == f"{namespace}-routed"
+    )
 
 
 def test_each_has_a_tag_of_its_own_and_says_what_caused_it(application, redis_url):
-    sealer = Sealer(application(), store=redis_url, default_queue=None)
-    one, two = (json.loads(sealer.seal(HINT, parent="task1").text) for _ in range(2))
+    preparer = MessagePreparer(application(), store=redis_url, default_queue=None)
+    one, two = (json.loads(preparer.prepare(HINT, parent="task1").text) for _ in range(2))
     assert one["properties"]["delivery_tag"] != two["properties"]["delivery_tag"]
     assert one["headers"]["parent_id"] == "task1"
 
@@ -125,12 +130,14 @@ def test_each_has_a_tag_of_its_own_and_says_what_caused_it(application, redis_ur
     ids=lambda settings: next(iter(settings)),
 )
 def test_what_may_make_messages_differ_leaves_them_to_celery(application, redis_url, settings):
-    assert Sealer(application(**settings), store=redis_url, default_queue=None).seal(HINT, parent=None) is None
+    assert (
+        MessagePreparer(application(**settings), store=redis_url, default_queue=None).prepare(HINT, parent=None) is None
+    )
 
 
 @pytest.mark.parametrize("signal", [signals.before_task_publish, signals.after_task_publish], ids=["before", "after"])
 def test_who_listens_to_publishing_is_told_of_each_message(application, redis_url, signal):
-    sealer = Sealer(application(), store=redis_url, default_queue=None)
+    preparer = MessagePreparer(application(), store=redis_url, default_queue=None)
     told = []
 
     def listener(**facts):
@@ -138,15 +145,15 @@ def test_who_listens_to_publishing_is_told_of_each_message(application, redis_ur
 
     signal.connect(listener, weak=False)
     try:
-        assert sealer.seal(HINT, parent=None) is None
+        assert preparer.prepare(HINT, parent=None) is None
     finally:
         signal.disconnect(listener)
-    assert sealer.seal(HINT, parent=None) is not None
+    assert preparer.prepare(HINT, parent=None) is not None
 
 
 @pytest.mark.parametrize("store", ["redis://localhost:6379/0", "sentinel://localhost:26379", None])
 def test_another_place_is_not_the_broker(application, store):
-    assert Sealer(application(), store=store, default_queue=None).seal(HINT, parent=None) is None
+    assert MessagePreparer(application(), store=store, default_queue=None).prepare(HINT, parent=None) is None
 
 
 @pytest.mark.parametrize(
@@ -164,8 +171,8 @@ def test_another_place_is_not_the_broker(application, store):
     ],
 )
 def test_urls_say_whether_the_store_is_the_broker(broker, store, same):
-    app = Celery("sealing", broker=broker, set_as_current=False)
-    assert Sealer(app, store=store, default_queue=None)._possible is same
+    app = Celery("prepared", broker=broker, set_as_current=False)
+    assert MessagePreparer(app, store=store, default_queue=None)._possible is same
 
 
 def test_a_start_has_sent_its_message_when_it_is_stored(application, redis_url, waiting, namespace):
@@ -185,15 +192,15 @@ def test_a_queue_that_there_is_none_of_keeps_no_start_and_no_commit_from_being_s
         hephaestus_default_queue=f"{namespace}-nowhere",
         task_create_missing_queues=False,
     )
-    sealer = Sealer(app, store=redis_url, default_queue=f"{namespace}-nowhere")
-    assert sealer.seal(HINT, parent="task1") is None
+    preparer = MessagePreparer(app, store=redis_url, default_queue=f"{namespace}-nowhere")
+    assert preparer.prepare(HINT, parent="task1") is None
     with Hephaestus(app, name=namespace) as runtime:
         assert runtime.start_instance(flows.Linear, {"value": 1}, id="a1").get().status == "pending"
     assert "can't be sent" in caplog.text
 
 
 def test_a_start_without_a_server_fails_soon():
-    app = Celery("sealing", broker="redis://localhost:1/0", set_as_current=False)
+    app = Celery("prepared", broker="redis://localhost:1/0", set_as_current=False)
     with Hephaestus(app) as runtime:
         began = SYSTEM_CLOCK.monotonic_ns()
         with pytest.raises(StorageError):
@@ -205,10 +212,10 @@ def test_a_start_without_a_server_fails_soon():
 def test_a_list_that_is_none_leaves_the_message_to_celery(redis_storage, drive, namespace):
     redis_storage._client.set(f"{namespace}:taken", "a string")
     stand = drive(redis_storage)
-    run = stand.start(parcel=Parcel(list=f"{namespace}:taken", text="{}"))
+    run = stand.start(prepared_message=PreparedMessage(list=f"{namespace}:taken", text="{}"))
     assert run.dispatched
     run.claim("a")
-    done = run.complete("a", parcels={"b": Parcel(list=f"{namespace}:taken", text="{}")})
+    done = run.complete("a", prepared={"b": PreparedMessage(list=f"{namespace}:taken", text="{}")})
     assert [dispatch.step for dispatch in done.dispatches] == ["b"]
     assert run.load().steps["b"].status == "active"
 
@@ -221,7 +228,7 @@ def test_a_join_is_sent_by_the_branch_that_comes_last(redis_storage, drive, name
     for step in ("b", "c"):
         assert redis_storage._client.llen(letters) == 0
         run.claim(step)
-        done = run.complete(step, parcels={"d": Parcel(list=letters, text=f"from {step}")})
+        done = run.complete(step, prepared={"d": PreparedMessage(list=letters, text=f"from {step}")})
     assert redis_storage._client.lrange(letters, 0, -1) == [b"from c"]
     assert list(done.activated) == ["d"]
     assert list(done.dispatches) == []
@@ -231,30 +238,30 @@ def test_a_repeated_commit_sends_nothing_again(redis_storage, drive, namespace):
     run = drive(redis_storage).start()
     run.claim("a")
     letters = f"{namespace}:letters"
-    commit = run.completion("a", parcels={"b": Parcel(list=letters, text="{}")})
+    commit = run.completion("a", prepared={"b": PreparedMessage(list=letters, text="{}")})
     first, again = redis_storage.commit(commit), redis_storage.commit(commit)
     assert redis_storage._client.llen(letters) == 1
     assert (list(first.dispatches), list(again.dispatches)) == ([], [])
 
 
-def counted(sealer):
+def counted(preparer):
     """The names of the steps of which a specimen was prepared."""
-    prepared, prepare = [], sealer._prepare
-    sealer._prepare = lambda message: prepared.append(message.step) or prepare(message)
+    prepared, prepare = [], preparer._prepare
+    preparer._prepare = lambda message: prepared.append(message.step) or prepare(message)
     return prepared
 
 
 def test_steps_that_are_routed_alike_share_a_template(application, redis_url, waiting, namespace):
     app = application(task_routes={"linear.x*": {"queue": f"{namespace}-x"}})
-    sealer = Sealer(app, store=redis_url, default_queue=None)
-    prepared = counted(sealer)
+    preparer = MessagePreparer(app, store=redis_url, default_queue=None)
+    specimens = counted(preparer)
     hints = [replace(HINT, step=f"{letter}{number}") for number in range(50) for letter in "ax"]
-    sealed = [sealer.seal(hint, parent=None) for hint in hints]
-    assert prepared == ["a0", "a0", "x0", "x0", "a1", "x1"]
+    prepared = [preparer.prepare(hint, parent=None) for hint in hints]
+    assert specimens == ["a0", "a0", "x0", "x0", "a1", "x1"]
     for hint in reversed(hints):
         sent(app, hint)
     for queue in (namespace, f"{namespace}-x"):
-        texts = [json.loads(parcel.text) for parcel in sealed if parcel.list == queue]
+        texts = [json.loads(prepared_message.text) for prepared_message in prepared if prepared_message.list == queue]
         assert [without_tag(message) for message in texts] == [without_tag(message) for message in waiting(queue)]
 
 
@@ -267,7 +274,7 @@ def test_what_depends_on_the_name_of_the_task_is_seen_at_the_second_one(applicat
 
     app = application()
     monkeypatch.setattr(Channel, "prepare_message", prepare_named)
-    sealer = Sealer(app, store=redis_url, default_queue=None)
-    assert sealer.seal(HINT, parent=None) is not None
+    preparer = MessagePreparer(app, store=redis_url, default_queue=None)
+    assert preparer.prepare(HINT, parent=None) is not None
     for step in "bcd":
-        assert sealer.seal(replace(HINT, step=step), parent=None) is None
+        assert preparer.prepare(replace(HINT, step=step), parent=None) is None

@@ -13,7 +13,7 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.settle import Settlement
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import DataError, StorageError
-from hephaestus_celery.storage.port import Lease, Parcel, Query, Sent
+from hephaestus_celery.storage.port import Lease, PreparedMessage, Query, Sent
 from hephaestus_celery.storage.redis.wide_steps import Edges
 
 RAW = {
@@ -176,12 +176,12 @@ NESTED = ["create", "claim", "complete", "suspend", "renew", "deliver", "resend"
 def nesting(stand, script):
     """A run for which a script is given values inside of others, of each sort that it knows, and the call."""
     storage = stand.storage
-    parcels = {key: Parcel(list=f"{storage.keys.partition(0)}queue", text="{}") for key in ("a", "b", "c")}
+    prepared = {key: PreparedMessage(list=f"{storage.keys.partition(0)}queue", text="{}") for key in ("a", "b", "c")}
     edges = {("a", "ok"): ["b", ("c", {"n": 1})], ("a", "no"): ["e"], ("b", "ok"): ["d"], ("c", "ok"): ["d"]}
     edges |= {("d", "ok"): ["done"], ("e", "ok"): ["d"]}
     fields = {"tags": ("fast",), "lane": "0:one"}
     if script == "create":
-        run = stand.prepare(edges, config='{"n":1}', parcel=parcels["a"], **fields)
+        run = stand.prepare(edges, config='{"n":1}', prepared_message=prepared["a"], **fields)
     else:
         run = stand.start(edges, **fields)
     if script in ("complete", "suspend", "renew", "settle"):
@@ -194,13 +194,13 @@ def nesting(stand, script):
     calls = {
         "create": lambda: storage.create(run.new),
         "claim": lambda: run.claim("a", versions=(1, 2)),
-        "complete": lambda: run.complete("a", attempts=attempts, lanes=lanes, parcels=parcels),
+        "complete": lambda: run.complete("a", attempts=attempts, lanes=lanes, prepared=prepared),
         "suspend": lambda: run.suspend("a", accepts={"go": "ok", "on": "no"}),
         "renew": lambda: storage.renew([Lease(run_id=run.id, step=step, fence="mine") for step in ("a", "b")]),
         "deliver": lambda: run.deliver("go"),
         "resend": lambda: run.resend("a", lane="9:two"),
         "redirect": lambda: storage.redirect([sent]),
-        "settle": lambda: storage._settling(wide(run), "op")("0", parcels),
+        "settle": lambda: storage._settling(wide(run), "op")("0", prepared),
         "list": lambda: storage.list_runs(Query(tag="fast")),
     }
     if script == "settle":

@@ -56,7 +56,7 @@ class Surroundings:
         self._protocol: frozenset[str] | None = None
         self._noted: set[str] = set()
 
-    def prepare(self, messages: Sequence[Message]) -> tuple[list[Message], Mapping[str, Any]]:
+    def start_messages(self, messages: Sequence[Message]) -> tuple[list[Message], Mapping[str, Any]]:
         """The messages, made in the surroundings of the caller, and what was added to the headers of the first.
 
         A message that did not leave by the producer that it was given has left already, if at all; it is sent again.

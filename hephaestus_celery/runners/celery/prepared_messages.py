@@ -35,7 +35,7 @@ from hephaestus_celery.runners.celery.dispatch import argsrepr, call_task, conne
 from hephaestus_celery.runners.celery.overrides import find_task, is_plain, is_plain_producer
 from hephaestus_celery.runners.celery.settings import broker_urls
 from hephaestus_celery.runners.port import Message
-from hephaestus_celery.storage.port import Parcel
+from hephaestus_celery.storage.port import PreparedMessage
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -102,7 +102,7 @@ class _Template:
         return "".join(parts)
 
 
-class Sealer:
+class MessagePreparer:
     """Prepares messages for the state store of ``app``, where that is the broker too; None for those that can't be."""
 
     def __init__(self, app: Celery, *, store: str | None, default_queue: str | None) -> None:
@@ -113,14 +113,16 @@ class Sealer:
         self._shapes: dict[tuple[object, ...], _Shape] = {}
         self._lock = threading.Lock()
 
-    def seal(self, message: Message, *, parent: str | None) -> Parcel | None:
+    def prepare(self, message: Message, *, parent: str | None) -> PreparedMessage | None:
         """The message as it stands on the broker's list; ``parent`` is the id of the task that causes it."""
         if not self._possible or message.headers or not is_plain(self._app, [message.task_name]):
             return None
         template = self._template(message)
         if template is None:
             return None
-        return Parcel(list=template.list, text=template.fill(message, parent=parent, tag=secrets.token_hex(16)))
+        return PreparedMessage(
+            list=template.list, text=template.fill(message, parent=parent, tag=secrets.token_hex(16))
+        )
 
     def _template(self, message: Message) -> _Template | None:
         kind = (os.getpid(), message.workflow, message.step, message.queue, message.priority, message.time_limit)

@@ -27,7 +27,7 @@ from hephaestus_celery.runners.celery.forking import look_after_forks, undisturb
 from hephaestus_celery.runners.celery.headers import Surroundings
 from hephaestus_celery.runners.celery.lost_processes import PoolWatch, draw_soon
 from hephaestus_celery.runners.celery.overrides import is_plain
-from hephaestus_celery.runners.celery.prepared_messages import Sealer
+from hephaestus_celery.runners.celery.prepared_messages import MessagePreparer
 from hephaestus_celery.runners.celery.registration import register
 from hephaestus_celery.runners.celery.task import StepTask
 from hephaestus_celery.runners.celery.worker_checks import advise
@@ -37,7 +37,7 @@ from hephaestus_celery.runners.lost_messages import report_interval
 from hephaestus_celery.runners.messages import left_to_newer, left_to_others, parse
 from hephaestus_celery.runners.port import NO_HEADERS, Message
 from hephaestus_celery.runners.scheduler import Scheduler
-from hephaestus_celery.storage.port import Parcel, Refusal, Refused, Sent
+from hephaestus_celery.storage.port import PreparedMessage, Refusal, Refused, Sent
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.definition.workflow import Workflow
@@ -72,7 +72,7 @@ class CeleryRunner:
         self._watch = PoolWatch()
         self._step = consumer_step(self._uid, begin=self._on_consumer, end=self._on_consumer_end)
         cast("Any", app).steps["consumer"].add(self._step)
-        self._sealer: Sealer | None = None
+        self._preparer: MessagePreparer | None = None
         self._lanes: LaneFinder | None = None
         self._reporter: Reporter | None = None
         self._surroundings = Surroundings(app, self._call)
@@ -131,19 +131,19 @@ class CeleryRunner:
         inherits = cast("Any", self.app).conf.task_inherit_parent_priority
         return not inherits and is_plain(self.app, [message.task_name for message in messages])
 
-    def prepare(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
+    def start_messages(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
         if is_plain(self.app, [message.task_name for message in messages]):
             return messages, NO_HEADERS
-        return self._surroundings.prepare(messages)
+        return self._surroundings.start_messages(messages)
 
-    def seal(self, message: Message, *, parent: str | None) -> Parcel | None:
+    def prepare(self, message: Message, *, parent: str | None) -> PreparedMessage | None:
         if parent is not None and not self._is_sequential():
             return None
-        if self._sealer is None:
+        if self._preparer is None:
             driver = self.driver
             store = getattr(driver.storage, "url", None) if driver.settings.transactional_dispatch else None
-            self._sealer = Sealer(self.app, store=store, default_queue=driver.settings.default_queue)
-        return self._sealer.seal(message, parent=parent)
+            self._preparer = MessagePreparer(self.app, store=store, default_queue=driver.settings.default_queue)
+        return self._preparer.prepare(message, parent=parent)
 
     @property
     def lanes_are_fixed(self) -> bool:
@@ -167,7 +167,7 @@ class CeleryRunner:
     def interrupt(self, holders: Mapping[str, str]) -> Collection[str]:
         return interrupt(self.app, holders)
 
-    def settle(self, run_id: str) -> None:
+    def flush(self, run_id: str) -> None:
         """Workers tell in their own processes; there is nothing to wait for here."""
 
     def close(self) -> None:

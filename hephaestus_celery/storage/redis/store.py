@@ -38,7 +38,7 @@ from hephaestus_celery.storage.port import (
     Lease,
     NewRun,
     Outstanding,
-    Parcel,
+    PreparedMessage,
     Query,
     Refusal,
     Refused,
@@ -186,12 +186,14 @@ class RedisStorage:
         return progress.dispatches
 
     def _created(self, run: NewRun, *, settling: str | None = None) -> Sequence[DispatchStep]:
-        parcels = [first.parcel for first in run.firsts if first.parcel is not None]
-        lists = sorted({parcel.list for parcel in parcels})
+        prepared = [first.prepared_message for first in run.firsts if first.prepared_message is not None]
+        lists = sorted({prepared_message.list for prepared_message in prepared})
         firsts: list[list[object]] = []
         for first in run.firsts:
             place = (
-                [] if first.parcel is None else [lists.index(first.parcel.list) + 1, parcels.index(first.parcel) + 1]
+                []
+                if first.prepared_message is None
+                else [lists.index(first.prepared_message.list) + 1, prepared.index(first.prepared_message) + 1]
             )
             firsts.append([first.step, replies.whole(first.max_attempts), *place])
         reply = self._call(
@@ -215,7 +217,7 @@ class RedisStorage:
             run.header,
             run.initial,
             *(first.config or "" for first in run.firsts),
-            *(parcel.text for parcel in parcels),
+            *(prepared_message.text for prepared_message in prepared),
             lists=lists,
         )
         match reply:
@@ -632,7 +634,7 @@ class RedisStorage:
         edges = Edges.of_commit(commit)
         if edges is None:
             return self._completed(commit)
-        bare = replace(commit, settlement=_NOTHING, attempts={}, configs={}, parcels={}, lanes={})
+        bare = replace(commit, settlement=_NOTHING, attempts={}, configs={}, prepared={}, lanes={})
         settling = edges.lay_by(self._call, fence=commit.fence)
         commitment = self._completed(bare, settling=settling)
         if commitment.verdict is not Verdict.APPLIED:
@@ -648,9 +650,9 @@ class RedisStorage:
 
     def _settling(
         self, edges: Edges, operation: str, *, at_once: bool = False
-    ) -> Callable[[str, Mapping[str, Parcel]], tuple[Commitment, replies.Slice | None]]:
-        def ask(number: str, parcels: Mapping[str, Parcel]) -> tuple[Commitment, replies.Slice | None]:
-            lists, places = _places(parcels)
+    ) -> Callable[[str, Mapping[str, PreparedMessage]], tuple[Commitment, replies.Slice | None]]:
+        def ask(number: str, prepared: Mapping[str, PreparedMessage]) -> tuple[Commitment, replies.Slice | None]:
+            lists, places = _places(prepared)
             reply = self._call(
                 "settle",
                 edges.run_id,
@@ -660,11 +662,11 @@ class RedisStorage:
                     source=edges.source,
                     limit=SLICE,
                     at_once=at_once or None,
-                    parcels=places or None,
+                    prepared=places or None,
                     dispatch_timeout=self._dispatch_timeout,
                     retention=self._retention,
                 ),
-                *(parcel.text for parcel in parcels.values()),
+                *(prepared_message.text for prepared_message in prepared.values()),
                 lists=lists,
             )
             with reading(edges.run_id):
@@ -674,7 +676,7 @@ class RedisStorage:
 
     def _completed(self, commit: Complete, *, settling: str | None = None) -> Commitment:
         configs = [part for item in commit.configs.items() for part in item]
-        lists, parcels = _places(commit.parcels)
+        lists, prepared = _places(commit.prepared)
         reply = self._call(
             "complete",
             commit.run_id,
@@ -692,7 +694,7 @@ class RedisStorage:
                 stuck=commit.stuck or None,
                 expected=commit.expected,
                 configs=len(commit.configs),
-                parcels=parcels or None,
+                prepared=prepared or None,
                 **_lanes(commit),
                 dispatch_timeout=self._dispatch_timeout,
                 retention=self._retention,
@@ -703,7 +705,7 @@ class RedisStorage:
             commit.result or "",
             commit.metadata or "",
             *configs,
-            *(parcel.text for parcel in commit.parcels.values()),
+            *(prepared_message.text for prepared_message in commit.prepared.values()),
             lists=lists,
         )
         with reading(commit.run_id):
@@ -876,11 +878,13 @@ def _listen(listener: Any, patience: float) -> bool:
 _NOTHING = Settlement(taken=(), dead=(), rows={})
 
 
-def _places(parcels: Mapping[str, Parcel]) -> tuple[list[str], dict[str, list[int]]]:
+def _places(prepared: Mapping[str, PreparedMessage]) -> tuple[list[str], dict[str, list[int]]]:
     # The lists of messages, and by key of a step the number of its list and of its message.
-    lists = sorted({parcel.list for parcel in parcels.values()})
-    numbered = enumerate(parcels.items(), 1)
-    return lists, {key: [lists.index(parcel.list) + 1, position] for position, (key, parcel) in numbered}
+    lists = sorted({prepared_message.list for prepared_message in prepared.values()})
+    numbered = enumerate(prepared.items(), 1)
+    return lists, {
+        key: [lists.index(prepared_message.list) + 1, position] for position, (key, prepared_message) in numbered
+    }
 
 
 def _lanes(commit: Complete) -> dict[str, object]:

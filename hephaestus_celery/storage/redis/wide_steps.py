@@ -15,7 +15,7 @@ from typing import Any
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.settle import Row
 from hephaestus_celery.core.execution.transitions import Verdict
-from hephaestus_celery.storage.port import Commitment, Complete, NewRun, Parcel
+from hephaestus_celery.storage.port import Commitment, Complete, NewRun, PreparedMessage
 from hephaestus_celery.storage.redis import replies
 
 AT_ONCE = 500
@@ -43,7 +43,7 @@ class Edges:
     lanes: Mapping[str, str]
     rank: int = 0
     configs: Mapping[str, str] = field(default_factory=dict[str, str])
-    parcels: Mapping[str, Parcel] = field(default_factory=dict[str, Parcel])
+    prepared: Mapping[str, PreparedMessage] = field(default_factory=dict[str, PreparedMessage])
 
     @classmethod
     def of_commit(cls, commit: Complete) -> Edges | None:
@@ -61,7 +61,7 @@ class Edges:
             lanes=commit.lanes,
             rank=commit.rank,
             configs=commit.configs,
-            parcels=commit.parcels,
+            prepared=commit.prepared,
         )
 
     @classmethod
@@ -77,7 +77,7 @@ class Edges:
             attempts={first.step: first.max_attempts for first in run.firsts},
             lanes={first.step: first.lane for first in run.firsts if first.lane is not None},
             configs={first.step: first.config for first in run.firsts if first.config is not None},
-            parcels={first.step: first.parcel for first in run.firsts if first.parcel is not None},
+            prepared={first.step: first.prepared_message for first in run.firsts if first.prepared_message is not None},
         )
 
     def lay_by(self, call: Call, *, fence: str | None) -> str:
@@ -107,10 +107,10 @@ class Edges:
                 yield f"|{key}"
                 yield f"{self.rank}|{self.configs[key]}"
 
-    def next_parcels(self, position: int) -> Mapping[str, Parcel]:
+    def next_prepared(self, position: int) -> Mapping[str, PreparedMessage]:
         """The messages of what the slice may start that begins with this edge."""
         keys = self.taken[position : position + SLICE]
-        return {key: self.parcels[key] for key in keys if key in self.parcels}
+        return {key: self.prepared[key] for key in keys if key in self.prepared}
 
     def surely(self, start: int, end: int | None) -> list[str]:
         """Of the edges from ``start`` on, the targets that have started by them, whatever else has settled."""
@@ -159,10 +159,12 @@ class Progress:
         self.activated.extend(missed)
         self.dispatches.extend(DispatchStep(key, 1, 1) for key in missed)
 
-    def settle(self, ask: Callable[[str, Mapping[str, Parcel]], tuple[Commitment, replies.Slice | None]]) -> None:
+    def settle(
+        self, ask: Callable[[str, Mapping[str, PreparedMessage]], tuple[Commitment, replies.Slice | None]]
+    ) -> None:
         """Settle slice after slice by ``ask``, which is given the number of the slice and the messages that it may send."""
         for number in count():
-            settled, place = ask(str(number), self.edges.next_parcels(self.position))
+            settled, place = ask(str(number), self.edges.next_prepared(self.position))
             if settled.verdict is not Verdict.APPLIED or place is None:
                 self._miss(None)  # the rest was settled by others, or the run has ended
                 return

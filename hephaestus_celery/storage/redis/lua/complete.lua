@@ -2,7 +2,7 @@
 -- reached. Mirrors core/execution/transitions.py (complete) and core/execution/settle.py (settle); one conformance suite holds both to the same
 -- results. Closes the races of two branches that settle one join, and of a crash between any two of these writes.
 --   ARGV[3] history entry   ARGV[4] history entry of Done   ARGV[5] result or ''   ARGV[6] metadata or ''
---   ARGV[7...] key, config: of p.configs taken targets that are given one; then the messages of p.parcels, which says
+--   ARGV[7...] key, config: of p.configs taken targets that are given one; then the messages of p.prepared, which says
 --   for each step: the number of its list among KEYS[6...], the number of its message
 --   reply: {facts}, {facts, start, ending} of the commit that ended the run, or, when a computed transition was decided on an
 --   older context, {facts, start, the run's fields (see carried), packed}. The facts are kept until a minute after the end of the run, so
@@ -12,7 +12,7 @@
 demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', event = 'string', taken = 'table', dead = 'table',
   rows = 'table', attempts = 'table', rank = 'number', stuck = 'string?', expected = 'number?', configs = 'number',
-  parcels = 'table?', lane = 'string?', lanes = 'table?', dispatch_timeout = 'number', retention = 'number',
+  prepared = 'table?', lane = 'string?', lanes = 'table?', dispatch_timeout = 'number', retention = 'number',
   settling = 'name?',
 }, 6)
 demand({}, 6 + 2 * p.configs)
@@ -28,7 +28,7 @@ end))
 inside('attempts', is_object(p.attempts, is_often) and is_often(p.most))
 inside('lanes', p.lanes == nil or is_object(p.lanes, is_text))
 for i = 7, 5 + 2 * p.configs, 2 do inside('configs', is_name(ARGV[i])) end
-demand_parcels(6 + 2 * p.configs)
+demand_prepared(6 + 2 * p.configs)
 local function same(one, other)
   if #one ~= #other then return false end
   for i, value in ipairs(one) do
@@ -140,6 +140,6 @@ if after ~= 'running' then reply.after = after end
 if active > 0 then reply.active = active end
 -- Who asks again about a computed transition may have decided on other targets by then.
 if p.expected or not same(activated, p.taken) then reply.activated = activated end
-if p.parcels then reply.posted = send(activated, 6 + 2 * p.configs) end
+if p.prepared then reply.posted = send(activated, 6 + 2 * p.configs) end
 facts = answer(p.step, p.op, reply, ended)
 return ended and { facts, read_start(), ending(t1, states) } or { facts }

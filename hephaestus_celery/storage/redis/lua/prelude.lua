@@ -77,9 +77,9 @@ local function inside(name, well)
 end
 
 -- The messages of steps: for each the number of its list among KEYS[6...], and its own among the arguments behind `before`.
-local function demand_parcels(before)
-  inside('parcels', p.parcels == nil or is_object(p.parcels, function(parcel)
-    return is_row(parcel, is_count, is_count) and KEYS[5 + parcel[1]] and ARGV[before + parcel[2]]
+local function demand_prepared(before)
+  inside('prepared', p.prepared == nil or is_object(p.prepared, function(prepared_message)
+    return is_row(prepared_message, is_count, is_count) and KEYS[5 + prepared_message[1]] and ARGV[before + prepared_message[2]]
   end))
 end
 

@@ -1,15 +1,15 @@
 -- Settle a slice of the edges of a step that has completed, and start what can start: see settling.lua. Closes the races of
 -- who has committed it with a scheduler that takes over, and of a crash between any two slices.
 --   p.source: the step, '' where a run begins with these   p.at_once: the caller goes on when it is handed it again
---   ARGV[3...] the messages of p.parcels
+--   ARGV[3...] the messages of p.prepared
 --   reply: {facts}, or {facts, start, ending} where the run has ended by it. `v` stale: nothing is left to settle here;
 --   `settled` edges now, from `position` on, `left` still; `ending` the number of the first event that tells the end; else see
 --   complete.lua
 demand({
-  run_id = 'name', op = 'string', source = 'string', limit = 'number', at_once = 'boolean?', parcels = 'table?',
+  run_id = 'name', op = 'string', source = 'string', limit = 'number', at_once = 'boolean?', prepared = 'table?',
   dispatch_timeout = 'number', retention = 'number',
 })
-demand_parcels(2)
+demand_prepared(2)
 local slot = '|settle|' .. p.source
 local facts = answered(slot, p.op)
 if facts then return string.find(facts, '"ending"') and { facts, read_start(), ending() } or { facts } end
@@ -102,6 +102,6 @@ end
 if status ~= 'running' then reply.before = status end
 if after ~= 'running' then reply.after = after end
 if active > 0 then reply.active = active end
-if p.parcels then reply.posted = send(activated, 2) end
+if p.prepared then reply.posted = send(activated, 2) end
 facts = answer(slot, p.op, reply, reply.ending ~= nil)
 return reply.ending and { facts, read_start(), ending(t1, states) } or { facts }

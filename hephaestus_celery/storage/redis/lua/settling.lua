@@ -70,14 +70,14 @@ local function reach_done(last, at, entry)
   remember(last - 2, 'completed', text(at), text(at), text(at), entry)
 end
 
--- Send the messages of p.parcels for what has begun; `before` is the number of the last argument that is no message. True
+-- Send the messages of p.prepared for what has begun; `before` is the number of the last argument that is no message. True
 -- where that is all of it, else a list, nil where it is nothing.
 local function send(activated, before)
   local posted, meant = {}, 0
   for _, key in ipairs(activated) do
-    local parcel = p.parcels[key]
+    local prepared_message = p.prepared[key]
     if key ~= 'done' then meant = meant + 1 end
-    if parcel and post(KEYS[5 + parcel[1]], ARGV[before + parcel[2]]) then posted[#posted + 1] = key end
+    if prepared_message and post(KEYS[5 + prepared_message[1]], ARGV[before + prepared_message[2]]) then posted[#posted + 1] = key end
   end
   if #posted > 0 then return #posted == meant or posted end
   return nil

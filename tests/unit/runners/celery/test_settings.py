@@ -12,7 +12,7 @@ from defining import define, sound
 
 from hephaestus_celery import ConfigurationError, Hephaestus, LocalRunner, MemoryStorage, RetryPolicy
 from hephaestus_celery.runners.celery import CeleryRunner, settings_of, state_backend
-from hephaestus_celery.runners.celery.prepared_messages import Sealer
+from hephaestus_celery.runners.celery.prepared_messages import MessagePreparer
 from hephaestus_celery.storage.redis.store import RedisStorage
 
 REDIS = "redis://localhost:6379/0"
@@ -142,10 +142,10 @@ def test_a_broker_may_be_a_list(kind, name):
     app = Celery("shop", set_as_current=False)
     app.conf.update({"broker_url": REDIS, name: kind([REDIS])})
     assert state_backend(app, settings_of(app)).state_backend == REDIS
-    assert Sealer(app, store=REDIS, default_queue=None)._possible
+    assert MessagePreparer(app, store=REDIS, default_queue=None)._possible
     app.conf.update({name: kind([REDIS, "redis://second:6379/0"])})
     assert state_backend(app, settings_of(app)).state_backend == REDIS
-    assert not Sealer(app, store=REDIS, default_queue=None)._possible
+    assert not MessagePreparer(app, store=REDIS, default_queue=None)._possible
     app.close()
 
 

@@ -34,8 +34,9 @@ types: $(STAMP)
 imports: $(STAMP)
 	$(BIN)/lint-imports
 
-docs: $(STAMP)  ## Print the reference pages from the code; fails where they were stale
+docs: $(STAMP)  ## Check that the reference pages are fresh, and build the site: any broken link fails
 	$(BIN)/python docs/print_reference.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 build: $(STAMP)  ## The wheel, installed into a clean environment and used there
 	rm -rf dist build/wheel-check

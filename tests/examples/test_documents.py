@@ -249,7 +249,7 @@ def test_the_docs_stand_alone():
 def test_every_page_stands_in_the_menu():
     menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     pages = [page.relative_to(ROOT / "docs").as_posix() for page in EVERY_PAGE if "docs" in page.parts]
-    assert [page for page in pages if page not in menu and not page.startswith("decisions/0")] == []
+    assert [page for page in pages if menu.count(f" {page}\n") != 1] == []
 
 
 def test_the_guides_tell_of_all_that_a_definition_may_say_and_a_caller_may_ask():

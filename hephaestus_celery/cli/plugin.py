@@ -23,7 +23,7 @@ def hephaestus() -> None:
 def scheduler(celery_context: Any) -> None:
     """Do what is due, without executing steps, until Ctrl-C or SIGTERM.
 
-    Every worker does this beside its work; one process at a time has the seat. Run it alone where due retries, timeouts
+    Every worker does this beside its work; one process at a time holds the lock. Run it alone where due retries, timeouts
     and lost messages shall be dispatched even while no worker runs. It needs the state store and the broker.
     """
     from hephaestus_celery.cli.commands.scheduler import run_scheduler

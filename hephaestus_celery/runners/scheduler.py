@@ -1,6 +1,6 @@
 """What is due at some time: retries, timeouts, lost messages, lost workers, the end of retentions.
 
-One scheduler works per partition at a time, whichever process has the seat; the others look whether it still does. It
+One scheduler works per partition at a time, whichever process holds the lock; the others look whether it still does. It
 sleeps until the next entry is due, and is woken when a nearer one is set. All state is in the store: a scheduler that
 dies in the middle of anything is continued by the next.
 """
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hephaestus_celery")
 
 IDLE_SECONDS = 2.0
-"""How long the holder of the seat sleeps at most, and how often it gives a sign of life. With a short lease it sleeps less:
+"""How long the holder of the lock sleeps at most, and how often it gives a sign of life. With a short lease it sleeps less:
 it has to notice when the store is silent, in which time no worker can give a sign of life either."""
 LOOK_SECONDS = 1.0
-"""How often the others look whether the seat is free."""
+"""How often the others look whether the lock is free."""
 SLICE_SECONDS = 0.25
 _NO_MESSAGE = {Due.LAPSED, Due.OVERRAN, Due.SETTLE}
 
@@ -65,7 +65,7 @@ class Scheduler:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._calm_since = 0
-        self._seats: dict[int, bool] = {}
+        self._locks: dict[int, bool] = {}
 
     def start(self) -> None:
         """Start the thread; again is the same as once."""
@@ -74,7 +74,7 @@ class Scheduler:
             self._thread.start()
 
     def stop(self) -> None:
-        """End it, and leave the seat to another."""
+        """End it, and leave the lock to another."""
         self._stopping.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(5)
@@ -131,7 +131,7 @@ class Scheduler:
         seize = SYSTEM_CLOCK.monotonic_ns() >= self._calm_since
         while True:
             tick = storage.tick(number, owner=self._owner, worker=self._worker.hostname or "", seize=seize)
-            self._note_seat(number, tick)
+            self._note_lock(number, tick)
             for trouble in tick.troubles:
                 logger.error("an entry of the due set can't be read: %s", trouble)
             self._handle(tick.entries)
@@ -163,16 +163,16 @@ class Scheduler:
                 )
                 self._handle(entries)
 
-    def _note_seat(self, number: int, tick: Tick) -> None:
-        if self._seats.get(number) is tick.held:
+    def _note_lock(self, number: int, tick: Tick) -> None:
+        if self._locks.get(number) is tick.held:
             return
-        self._seats[number] = tick.held
+        self._locks[number] = tick.held
         # In a process that is no worker there is nobody to take turns with.
         level = logging.DEBUG if self._worker.hostname is None else logging.INFO
         if tick.held:
-            logger.log(level, "the scheduler has the seat of partition %d", number)
+            logger.log(level, "the scheduler holds the lock of partition %d", number)
         else:
-            logger.log(level, "another scheduler has the seat of partition %d; this one waits for it", number)
+            logger.log(level, "another scheduler holds the lock of partition %d; this one waits for it", number)
 
     def _handle(self, entries: Sequence[DueEntry]) -> None:
         driver = self._driver()
@@ -195,7 +195,7 @@ class Scheduler:
             self._dispatch(outcome.messages)
 
     def _rest(self, storage: Storage, seconds: float, *, listen: bool) -> None:
-        if not listen:  # the bell rings for who has the seat: a thousand others would all come running
+        if not listen:  # the bell rings for who holds the lock: a thousand others would all come running
             self._stopping.wait(seconds)
             return
         deadline = SYSTEM_CLOCK.monotonic_ns() + int(seconds * 1e9)
@@ -208,7 +208,7 @@ class Scheduler:
         try:
             storage.resign(owner=self._owner)
         except Exception:  # noqa: BLE001 - it ends anyhow
-            logger.info("the scheduler's seat is left to run out")
+            logger.info("the scheduler lock is left to run out")
         if storage is not self._driver().storage:
             storage.close()
 

@@ -89,11 +89,11 @@ def test_what_it_has_rescued_it_tells_to_the_handlers_of_the_application(stage, 
     assert told["metadata"]["run_id"] == handle.run_id
 
 
-@pytest.mark.only_on("redis", why="the seat is in the store")
+@pytest.mark.only_on("redis", why="the lock is in the store")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_and_leaves_the_seat_to_others_at_once(stage, start_scheduler, number):
+def test_a_signal_ends_it_and_leaves_the_lock_to_others_at_once(stage, start_scheduler, number):
     scheduler = start_scheduler()
-    scheduler.wait_for("the scheduler has the seat")
+    scheduler.wait_for("the scheduler holds the lock")
     assert not stage.hephaestus.storage.tick(0, owner="another", worker="", seize=False).held
     scheduler.process.send_signal(number)
     assert scheduler.process.wait(5) == 0
@@ -104,14 +104,14 @@ def test_a_signal_ends_it_and_leaves_the_seat_to_others_at_once(stage, start_sch
     assert "Traceback" not in log
 
 
-@pytest.mark.only_on("redis", why="the seat is in the store")
+@pytest.mark.only_on("redis", why="the lock is in the store")
 def test_a_second_one_waits_until_the_first_is_killed(start_scheduler):
     first = start_scheduler()
-    first.wait_for("the scheduler has the seat")
+    first.wait_for("the scheduler holds the lock")
     second = start_scheduler()
-    second.wait_for("another scheduler has the seat")
+    second.wait_for("another scheduler holds the lock")
     first.process.kill()
-    second.wait_for("the scheduler has the seat")
+    second.wait_for("the scheduler holds the lock")
 
 
 @pytest.mark.parametrize(

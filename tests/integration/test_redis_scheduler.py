@@ -13,7 +13,7 @@ from hephaestus_celery.core.execution.transitions import Due, Verdict
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.port import Query
 from hephaestus_celery.storage.redis.client import connect
-from hephaestus_celery.storage.redis.steady_clock import SEAT_SECONDS
+from hephaestus_celery.storage.redis.steady_clock import LOCK_SECONDS
 from hephaestus_celery.storage.redis.store import RedisStorage
 
 SOON = timedelta(microseconds=1)
@@ -36,7 +36,7 @@ def stand_with(redis_url, namespace, redis_storage, drive):
 
 
 @pytest.fixture
-def seat(namespace):
+def lock_key(namespace):
     """The key that says who the scheduler is."""
     return f"{namespace}:{{0}}:seat"
 
@@ -54,7 +54,7 @@ def eventually(condition):
         assert time.monotonic() < deadline
 
 
-# The seat
+# The lock
 
 
 def test_one_owner_ticks_at_a_time(stand):
@@ -65,7 +65,7 @@ def test_one_owner_ticks_at_a_time(stand):
     assert (other.held, other.next_in, other.more, list(other.entries)) == (False, None, False, [])
 
 
-def test_who_has_no_seat_moves_nothing(stand):
+def test_who_has_no_lock_moves_nothing(stand):
     stand.tick(owner="first")
     run = stand.start()
     run.wait_at("a", timeout=0)
@@ -74,33 +74,33 @@ def test_who_has_no_seat_moves_nothing(stand):
     assert (run.load(), run.due()) == before
 
 
-def test_the_owner_keeps_the_seat_by_ticking(stand):
+def test_the_owner_keeps_the_lock_by_ticking(stand):
     stand.tick(owner="first")
-    end = time.monotonic() + SEAT_SECONDS + 1
+    end = time.monotonic() + LOCK_SECONDS + 1
     while time.monotonic() < end:
         assert stand.tick(owner="first").held is True
         assert stand.tick(owner="second").held is False
 
 
-def test_a_seat_that_stands_still_is_taken_over(stand):
+def test_an_expired_lock_is_taken_over(stand):
     run = stand.start()
     run.wait_at("a", timeout=0)
     stand.tick(owner="first", seize=False)
     began = time.monotonic()
     eventually(lambda: stand.tick(owner="second").held)
-    assert time.monotonic() - began >= SEAT_SECONDS
+    assert time.monotonic() - began >= LOCK_SECONDS
     assert run.load().steps["a"].resume.source == "timeout"
     assert stand.tick(owner="first").held is False
 
 
-def test_who_can_read_newer_runs_takes_the_seat_at_once(stand, client, seat):
+def test_who_can_read_newer_runs_takes_the_lock_at_once(stand, client, lock_key):
     stand.tick(owner="first")
-    client.hset(seat, "schema", 0)  # the first is older
+    client.hset(lock_key, "schema", 0)  # the first is older
     assert stand.tick(owner="second").held is True
     assert stand.tick(owner="first").held is False
 
 
-def test_who_resigns_leaves_the_seat_at_once(stand, redis_storage):
+def test_who_resigns_leaves_the_lock_at_once(stand, redis_storage):
     stand.tick(owner="first")
     redis_storage.resign(owner="first")
     assert stand.tick(owner="second").held is True
@@ -112,11 +112,11 @@ def test_nobody_resigns_for_another(stand, redis_storage):
     assert stand.tick(owner="second").held is False
 
 
-def test_resigning_where_there_is_no_seat_is_nothing(redis_storage):
+def test_resigning_where_there_is_no_lock_is_nothing(redis_storage):
     redis_storage.resign(owner="first")
 
 
-def test_each_partition_has_a_seat_of_its_own(redis_url, namespace, redis_storage):
+def test_each_partition_has_a_lock_of_its_own(redis_url, namespace, redis_storage):
     storage = RedisStorage(redis_url, namespace=namespace, partitions=2)
     assert storage.tick(0, owner="first", worker="w1", seize=True).held
     assert storage.tick(1, owner="second", worker="w2", seize=True).held

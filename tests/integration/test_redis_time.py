@@ -107,7 +107,7 @@ def test_leases_and_timers_go_on_when_the_clock_is_set(house, settable, step):
 
 
 @pytest.mark.parametrize("step", [60, -3600])
-def test_who_takes_the_seat_over_takes_the_step_back(house, settable, step):
+def test_who_takes_the_lock_over_takes_the_step_back(house, settable, step):
     busy, waits = (house.worker.start(instance_id=f"order::{name}") for name in ("busy", "waits"))
     busy.claim("a")
     waits.wait_at("a", timeout=6 * SECOND)

@@ -331,7 +331,7 @@ def read_cancellation(reply: Sequence[bytes], *, run: StoredRun) -> Cancellation
 
 
 def read_tick(reply: Sequence[bytes]) -> Tick:
-    """What has come due, for who has the seat."""
+    """What has come due, for who holds the lock."""
     following, more, entries, troubles, *lanes = reply[3:]
     return Tick(
         held=True,

@@ -1,40 +1,41 @@
-"""What a scheduler knows of the seat of a partition: whether it has it, or who has stands still, and what it was handed."""
+"""What one scheduler knows of a partition's scheduler lock: who holds it, and whether that scheduler is still alive."""
 
 from __future__ import annotations
 
-from hephaestus_celery.clock import SYSTEM_CLOCK
-from hephaestus_celery.storage.redis.steady_clock import SEAT_SECONDS
+from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
+from hephaestus_celery.storage.redis.steady_clock import LOCK_SECONDS
 
 
-class Seat:
-    """The view that one scheduler has of a partition's seat.
+class SchedulerLock:
+    """The view that one scheduler has of a partition's scheduler lock.
 
-    A server's clock can't tell whether whoever has the seat is gone: it may have been set. So the others look whether the
-    beat of the seat moves, each by its own clock.
+    A lifetime on the server's clock can't tell whether the holder is gone, since that clock may have been set. So the
+    other schedulers look whether the beat of the lock moves, each by its own clock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
         self.acknowledged = ""
-        """The last operation whose answer was had."""
+        """The last operation whose reply has arrived."""
         self._beat: str | None = None
         self._since = 0
 
     @property
-    def stands_still(self) -> str | None:
-        """The beat at which another's seat has stood still for too long."""
-        if self._beat is None or SYSTEM_CLOCK.elapsed_ns() - self._since < SEAT_SECONDS * 1e9:
+    def expired_beat(self) -> str | None:
+        """The beat of another's lock that has not moved for too long; None while the lock is not expired."""
+        if self._beat is None or self._clock.elapsed_ns() - self._since < LOCK_SECONDS * 1e9:
             return None
         return self._beat
 
-    def have(self, operation: str) -> None:
-        """This scheduler has it, and has had what this operation handed over."""
+    def acquire(self, operation: str) -> None:
+        """This scheduler holds the lock, and has received what this operation handed over."""
         self.acknowledged, self._beat = operation, None
 
-    def see(self, beat: str) -> None:
-        """Another has it, with this beat."""
+    def observe(self, beat: str) -> None:
+        """Another scheduler holds the lock, at this beat."""
         if beat != self._beat:
-            self._beat, self._since = beat, SYSTEM_CLOCK.elapsed_ns()
+            self._beat, self._since = beat, self._clock.elapsed_ns()
 
-    def lose_sight(self) -> None:
-        """The store was away: whoever has the seat could not move either."""
+    def forget(self) -> None:
+        """The store was out of reach: the holder could not move its beat either."""
         self._beat = None

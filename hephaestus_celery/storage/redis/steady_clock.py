@@ -1,6 +1,6 @@
 """The clock that everything due goes by, as a process knows it: it goes on evenly, whatever is done to the server's.
 
-It is the server's ``TIME`` and an offset that is kept in the partition. Whoever has the scheduler's seat takes a step of
+It is the server's ``TIME`` and an offset that is kept in the partition. Whoever has the scheduler lock takes a step of
 ``TIME`` back into the offset, and can tell one by its own monotonic clock; so can every process, and holds to its own
 reckoning until that has happened: what it sets in between is not set by a clock that is wrong.
 """
@@ -14,7 +14,7 @@ from hephaestus_celery.clock import SYSTEM_CLOCK
 
 STEP = 500_000
 """Microseconds that two clocks may differ before one counts as set; as in ``prelude.lua``."""
-SEAT_SECONDS = 3.0
+LOCK_SECONDS = 3.0
 """After which a scheduler that has not moved counts as gone."""
 _FRESH = 60_000_000  # microseconds that a reading is good for: clocks drift
 _ASTRAY_FRESH = 500_000  # the same while the server's clock does not agree with ours
@@ -83,7 +83,7 @@ class SteadyClock:
         return self._known
 
     def _believable(self, known: _Known | None, steady: int, *, after: int, slack: int, beat: int | None) -> bool:
-        if beat is not None and 0 <= steady - beat + STEP <= SEAT_SECONDS * 1e6 + STEP:
+        if beat is not None and 0 <= steady - beat + STEP <= LOCK_SECONDS * 1e6 + STEP:
             return True  # a scheduler has just seen to it
         if known is None:
             return beat is None or steady >= beat

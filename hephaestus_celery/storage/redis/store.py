@@ -59,7 +59,7 @@ from hephaestus_celery.storage.redis.connections import MOST, Connections
 from hephaestus_celery.storage.redis.errors import explain, is_transient, was_not_done
 from hephaestus_celery.storage.redis.framing import reading
 from hephaestus_celery.storage.redis.keys import Keys, indexes
-from hephaestus_celery.storage.redis.scheduler_lock import Seat
+from hephaestus_celery.storage.redis.scheduler_lock import SchedulerLock
 from hephaestus_celery.storage.redis.scripts import Scripts, is_number, is_texts, is_values
 from hephaestus_celery.storage.redis.steady_clock import Reading, SteadyClock
 from hephaestus_celery.storage.redis.waits import Endings
@@ -130,7 +130,7 @@ class RedisStorage:
         )
         self._scripts = Scripts()
         self._clocks: dict[str, SteadyClock] = {}
-        self._seats: dict[tuple[str, str], Seat] = {}
+        self._locks: dict[tuple[str, str], SchedulerLock] = {}
         self._patience = _microseconds(timeout)
         self._durations = self._hold(Durations())
         self._adopted = False
@@ -326,20 +326,22 @@ class RedisStorage:
 
     def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
         prefix = self.keys.partition(partition)
-        seat = self._seats.setdefault((prefix, owner), Seat())
+        lock = self._locks.setdefault((prefix, owner), SchedulerLock())
         try:
-            operation, reply = self._tick(prefix, seat, owner=owner, worker=worker, seize=seize)
+            operation, reply = self._tick(prefix, lock, owner=owner, worker=worker, seize=seize)
         except StorageError:
-            seat.lose_sight()
+            lock.forget()
             raise
         if reply[0] == b"other":
-            seat.see(reply[1].decode())
+            lock.observe(reply[1].decode())
             return Tick(held=False)
-        seat.have(operation)
+        lock.acquire(operation)
         self._clock(prefix).learn(steady=int(reply[1]), offset=int(reply[2]))
         return replies.read_tick(reply)
 
-    def _tick(self, prefix: str, seat: Seat, *, owner: str, worker: str, seize: bool) -> tuple[str, list[bytes]]:
+    def _tick(
+        self, prefix: str, lock: SchedulerLock, *, owner: str, worker: str, seize: bool
+    ) -> tuple[str, list[bytes]]:
         # Where attempts may be taken from their workers, what comes a little late is not done either: the store was
         # silent in between, and they could not give a sign of life.
         patience = min(self._patience, max(self._lease // 6, _HASTY)) if seize else self._patience
@@ -351,8 +353,8 @@ class RedisStorage:
                 worker=worker,
                 op=operation,
                 schema=SCHEMA,
-                acknowledged=seat.acknowledged,
-                evict=seat.stands_still,
+                acknowledged=lock.acknowledged,
+                evict=lock.expired_beat,
                 stepped=stepped or None,
                 seize=seize or None,
                 fence=secrets.token_hex(8),

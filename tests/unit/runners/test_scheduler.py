@@ -18,7 +18,7 @@ from hephaestus_celery.runners.scheduler import IDLE_SECONDS, LOOK_SECONDS, Sche
 from hephaestus_celery.runners.step_result import Suspended
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.storage.port import RESCUE_REASONS, Tick
-from hephaestus_celery.storage.redis.steady_clock import SEAT_SECONDS
+from hephaestus_celery.storage.redis.steady_clock import LOCK_SECONDS
 from hephaestus_celery.testing.capture import EventCapture
 
 HOUR = 3600.0
@@ -243,7 +243,7 @@ def test_what_the_store_can_not_read_is_logged(make_driver, schedule, caplog):
     assert "an entry of the due set can't be read: x: no entry of ours" in caplog.text
 
 
-def test_who_has_no_seat_does_not_listen(make_driver, schedule):
+def test_who_has_no_lock_does_not_listen(make_driver, schedule):
     class Taken(MemoryStorage):
         def tick(self, partition, *, owner, worker, seize):
             ticks.append(owner)
@@ -261,8 +261,8 @@ def test_who_has_no_seat_does_not_listen(make_driver, schedule):
     assert set(ticks) == {running.scheduler._owner}
 
 
-def test_a_stopped_scheduler_leaves_its_seat(make_driver, schedule):
-    class Seated(MemoryStorage):
+def test_a_stopped_scheduler_leaves_its_lock(make_driver, schedule):
+    class Locked(MemoryStorage):
         def tick(self, partition, *, owner, worker, seize):
             ticked.set()
             return super().tick(partition, owner=owner, worker=worker, seize=seize)
@@ -271,7 +271,7 @@ def test_a_stopped_scheduler_leaves_its_seat(make_driver, schedule):
             left.append(owner)
 
     left, ticked = [], threading.Event()
-    running = schedule(make_driver(Seated()))
+    running = schedule(make_driver(Locked()))
     assert ticked.wait(20)
     running.scheduler.stop()
     assert left == [running.scheduler._owner]
@@ -316,8 +316,8 @@ def test_a_scheduler_rests_until_the_next_entry_but_never_long(monkeypatch, tick
     assert _pause(tick, 30.0) == seconds
 
 
-def test_the_seat_outlives_the_longest_rest():
-    assert SEAT_SECONDS >= IDLE_SECONDS + 1
+def test_the_lock_outlives_the_longest_rest():
+    assert LOCK_SECONDS >= IDLE_SECONDS + 1
 
 
 def test_every_rescue_has_a_reason():

@@ -519,7 +519,7 @@ local function expire(key)
 end
 
 -- The end of a run: its id is free, its timers are gone, its retention begins, those who wait are told. What belongs to many
--- steps is cleared away in slices, by whoever has the scheduler's seat: until then it means nothing, since the run has ended.
+-- steps is cleared away in slices, by whoever has the scheduler lock: until then it means nothing, since the run has ended.
 -- Gives what ending() asks for.
 local function finish(before, status, at)
   set_status(before, status)

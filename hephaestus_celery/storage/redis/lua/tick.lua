@@ -1,20 +1,20 @@
 -- What has come due in this partition is done, or handed to the caller where it takes Python. One caller at a time: who
--- has the seat, until it resigns or another has seen it stand still. Closes the race of a timer with whatever else happens
+-- holds the lock, until it resigns or another has seen that its beat does not move. Closes the race of a timer with whatever else happens
 -- to its step: what an entry means is read from the step's state in the same moment.
 --   p.acknowledged: the operation whose entries the caller has had. Those of any other were handed to nobody, the reply
 --   being lost, or to one that is gone: they are handed over again.
---   p.evict: the beat at which the caller has seen the seat stand still   p.stepped: it has made sure that the clock was set
---   reply: {verdict ('held', 'other', 'late'), beat of the seat, offset, microseconds until the next entry or '', more ('1'
+--   p.evict: the beat at which which the lock has expired, as the caller has seen   p.stepped: it has made sure that the clock was set
+--   reply: {verdict ('held', 'other', 'late'), beat of the lock, offset, microseconds until the next entry or '', more ('1'
 --   or '0'), entries, troubles, reports}, a report being what waits in a lane and may be lost
--- The seat is a hash: owner; schema, the newest that the owner can read: who can read newer ones takes the seat; beat, as far as it has come on the steady clock; offset of that clock; handed, the operation
+-- The lock is a hash: owner; schema, the newest that the owner can read: who can read newer ones takes the lock; beat, as far as it has come on the steady clock; offset of that clock; handed, the operation
 -- that handed something over, entries and reports.
 demand({
   owner = 'string', worker = 'string', op = 'string', acknowledged = 'string?', evict = 'string?', stepped = 'boolean?',
   seize = 'boolean?', fence = 'string', limit = 'number', lease = 'number', dispatch_timeout = 'number', now = 'number',
   patience = 'number', schema = 'number',
 })
-local seat = prefix .. 'seat'
-local held = redis.call('HMGET', seat, 'owner', 'beat', 'offset', 'handed', 'schema')
+local lock = prefix .. 'seat' -- named so since before it was called a lock
+local held = redis.call('HMGET', lock, 'owner', 'beat', 'offset', 'handed', 'schema')
 local owner, beat, handed = held[1], held[2] or '', held[4] or ''
 if owner and owner ~= p.owner and p.evict ~= beat and p.schema <= tonumber(held[5] or '1') then return { 'other', beat } end
 
@@ -32,7 +32,7 @@ steady_now = at + offset
 beat = text(steady_now)
 
 local PUT_OFF = 60000000 -- microseconds until an entry whose run can't be read is looked at again
-local LEFT = 5000000 -- the same where a newer scheduler can, which takes the seat when it comes
+local LEFT = 5000000 -- the same where a newer scheduler can, which takes the lock when it comes
 local entries, troubles, reports = {}, {}, {}
 
 -- How much of p.limit is used up: one for each thing that was due, more for what takes longer than most do.
@@ -46,7 +46,7 @@ end
 
 -- What was handed over, and nobody has had; unless it has been done, or has come to nothing, since.
 local function hand_over_again()
-  local before = redis.call('HMGET', seat, 'entries', 'reports')
+  local before = redis.call('HMGET', lock, 'entries', 'reports')
   for _, entry in ipairs(cjson.decode(before[1] or '[]')) do
     at_run(entry.run)
     local status = redis.call('HGET', run, 'st')
@@ -325,5 +325,5 @@ if entries ~= '[]' or reports ~= '[]' then
 elseif handed ~= '' then
   for _, value in ipairs({ 'handed', '', 'entries', '[]', 'reports', '[]' }) do kept[#kept + 1] = value end
 end
-redis.call('HSET', seat, unpack(kept))
+redis.call('HSET', lock, unpack(kept))
 return { 'held', beat, text(offset), following, more, entries, list(troubles), reports }

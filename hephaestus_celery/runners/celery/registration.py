@@ -18,13 +18,12 @@ from celery.app.annotations import MapAnnotation, resolve_all
 
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.runners.celery.dispatch import HARD_MARGIN
-from hephaestus_celery.runners.celery.task import StepTask
+from hephaestus_celery.runners.celery.task import StepTask, TaskRunner
 from hephaestus_celery.runners.messages import limit
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.definition.graph import StepClass
     from hephaestus_celery.core.definition.workflow import Workflow
-    from hephaestus_celery.runners.celery.runner import CeleryRunner
 
 _OF_CLASSES = (
     "__call__",
@@ -40,7 +39,7 @@ _OF_CLASSES = (
 """What is called of a class, or once for each, or is replaced in it by what instruments tasks."""
 
 
-def register(app: Celery, runner: CeleryRunner, workflow: type[Workflow]) -> None:
+def register(app: Celery, runner: TaskRunner, workflow: type[Workflow]) -> None:
     """Register a task for each step of a workflow on an application. ``Done`` gets one only where it comes first.
 
     Versions of one name share their tasks. One of ours is replaced in silence; at any other Celery warns.
@@ -88,7 +87,7 @@ class _SharedTask(StepTask):
 class _TaskMaker:
     """Makes the tasks of one workflow's steps."""
 
-    def __init__(self, app: Celery, runner: CeleryRunner, workflow: type[Workflow]) -> None:
+    def __init__(self, app: Celery, runner: TaskRunner, workflow: type[Workflow]) -> None:
         self._app: Any = app  # the stubs lack half of it
         self._runner, self._workflow = runner, workflow
         self._annotations: Sequence[Any] = self._app.annotations

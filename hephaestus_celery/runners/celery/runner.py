@@ -12,12 +12,11 @@ from weakref import WeakSet
 from billiard.process import current_process
 from celery import Celery, signals
 from celery.concurrency.solo import TaskPool as SoloPool
-from kombu.exceptions import KombuError
 
 from hephaestus_celery import telemetry
 from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.values.inputs import find_worker, is_task_id
+from hephaestus_celery.core.values.inputs import find_worker
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.runners.celery import signals as receivers
@@ -25,19 +24,20 @@ from hephaestus_celery.runners.celery.consumer import consumer_step
 from hephaestus_celery.runners.celery.dispatch import call_task, interrupt, revoke, send
 from hephaestus_celery.runners.celery.forking import look_after_forks, undisturbed
 from hephaestus_celery.runners.celery.headers import Surroundings
+from hephaestus_celery.runners.celery.interrupt import register as register_interrupt
 from hephaestus_celery.runners.celery.lost_processes import PoolWatch, draw_soon
 from hephaestus_celery.runners.celery.overrides import is_plain
 from hephaestus_celery.runners.celery.prepared_messages import MessagePreparer
+from hephaestus_celery.runners.celery.recovery import TaskRecovery
+from hephaestus_celery.runners.celery.refusals import RefusalLog
 from hephaestus_celery.runners.celery.registration import register
-from hephaestus_celery.runners.celery.task import StepTask
 from hephaestus_celery.runners.celery.worker_checks import advise
 from hephaestus_celery.runners.celery.workers import CeleryFleet, LaneFinder, Reporter, lane_of
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.lost_messages import report_interval
-from hephaestus_celery.runners.messages import left_to_newer, left_to_others, parse
 from hephaestus_celery.runners.port import NO_HEADERS, Message
 from hephaestus_celery.runners.scheduler import Scheduler
-from hephaestus_celery.storage.port import PreparedMessage, Refusal, Refused, Sent
+from hephaestus_celery.storage.port import PreparedMessage, Sent
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.definition.workflow import Workflow
@@ -64,7 +64,8 @@ class CeleryRunner:
         self._name = name
         self._driver: Callable[[], Driver] | None = None
         self._owns = owns
-        self._noted: set[str] = set()
+        self.refusals = RefusalLog()
+        self.recovery = TaskRecovery(lambda: self.driver, hostname=lambda: self.hostname, refusals=self.refusals)
         self._initialised: WeakSet[Any] = WeakSet()
         receivers.connect()
         self._hostname = ""
@@ -184,68 +185,6 @@ class CeleryRunner:
             lambda: self.driver, dispatch=self.dispatch, worker=worker, fleet=fleet, undisturbed=undisturbed
         )
 
-    def lose(self, task_id: str, args: Any, *, reason: str, overran: bool = False) -> None:
-        """Fail the attempt of a task that ended without a commit; the lease would show it too, later.
-
-        ``overran``: it was ended at its time limit.
-        """
-        hint = parse(args or (), {})
-        if hint is None or not is_task_id(task_id):
-            return
-        run_id, step, attempt, _ = hint
-        worker = Worker(hostname=self._hostname, task_id=task_id)
-        try:
-            outcome = self.driver.lose(run_id, step, attempt, reason=reason, worker=worker, overran=overran)
-        except StorageError as error:
-            logger.warning(
-                "[%s] step %s: %s, and the store is away (%s); its lease will show it", run_id, step, reason, error
-            )
-            return
-        if outcome is not None:
-            outcome.tell()
-
-    def forgo(self, task: StepTask, task_id: str, args: Any, *, reason: str) -> None:
-        """Fail an attempt whose task was revoked before it was executed; an event that it was to apply stays given."""
-        hint = parse(args or (), {})
-        if hint is None or hint[1] != task.step_key or not is_task_id(task_id):
-            return
-        run_id, step, attempt, _ = hint
-        worker = Worker(hostname=self._hostname, task_id=task_id)
-        try:
-            job = self.driver.claim(task.workflow_name, run_id, step, attempt, worker=worker)
-            if isinstance(job, Refusal):
-                return
-            job.announce()
-            outcome = self.driver.forgo(job, reason=reason)
-        except StorageError as error:
-            logger.warning("[%s] step %s: %s, and the store is away (%s)", run_id, step, reason, error)
-            return
-        outcome.tell()
-
-    def send_again(self, task: StepTask, args: Any) -> None:
-        """Have the message of an attempt sent again soon: this one is not executed, and costs the attempt nothing."""
-        hint = parse(args or (), {})
-        if hint is None or hint[1] != task.step_key:
-            return
-        try:
-            self.driver.decline(task.workflow_name, *hint[:3])
-        except StorageError as error:
-            logger.warning(
-                "step %s of run %s: its message expired, and the store is away (%s)", hint[1], hint[0], error
-            )
-
-    def note_unknown(self, workflow: str, step: str) -> None:
-        """Log, once per workflow and version, that this worker leaves steps of it to others."""
-        if workflow not in self._noted:
-            self._noted.add(workflow)
-            logger.warning("%s", left_to_others(workflow, step))
-
-    def note_newer(self, schema: str) -> None:
-        """Log, once per schema, that this worker leaves runs that are newer than itself to others."""
-        if schema not in self._noted:
-            self._noted.add(schema)
-            logger.warning("%s", left_to_newer(schema))
-
     def _worker_signals(self) -> list[tuple[Any, Callable[..., None]]]:
         return [
             (signals.worker_init, self._on_worker_init),
@@ -282,24 +221,8 @@ class CeleryRunner:
             self._stop_scheduler()
 
     def _on_task_unknown(self, sender: Any = None, message: Any = None, name: str = "", **_: Any) -> None:
-        # Celery discards the message of a task that it does not know; the run's next one finds a worker that does.
-        if getattr(sender, "app", None) is not self.app:
-            return
-        try:
-            hint = parse(*message.payload[:2])
-        except (KombuError, ValueError, TypeError, KeyError):
-            return  # another's, and in another format
-        if hint is None or not name.endswith(f".{hint[1]}"):
-            return
-        run_id, key, attempt = hint[:3]
-        try:
-            refusal = self.driver.decline(name.removesuffix(f".{key}"), run_id, key, attempt)
-        except StorageError:
-            return  # the next message of that task says so
-        if isinstance(refusal, Refusal) and refusal.reason is Refused.UNKNOWN_VERSION:
-            self.note_unknown(refusal.detail, key)
-        elif isinstance(refusal, Refusal) and refusal.reason is Refused.NEWER_SCHEMA:
-            self.note_newer(refusal.detail)
+        if getattr(sender, "app", None) is self.app:
+            self.recovery.decline(name, message)
 
     def _call(self, producer: Any, message: Message) -> None:
         call_task(self.app, producer, message, self.driver.settings.default_queue)
@@ -342,9 +265,7 @@ class CeleryRunner:
         # Once for each worker; one of celery.contrib.testing sends no worker_init.
         if worker in self._initialised:
             return
-        from hephaestus_celery.runners.celery import interrupt as interrupting  # what only workers need
-
-        interrupting.register()
+        register_interrupt()
         self._initialised.add(worker)
         self._hostname = find_worker(getattr(worker, "hostname", None)) or socket.gethostname()
         driver = self.driver

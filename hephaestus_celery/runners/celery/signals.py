@@ -56,9 +56,9 @@ def on_lost(sender: Any = None, task_id: str = "", exception: Any = None, args: 
     if not isinstance(sender, StepTask):
         return
     if isinstance(exception, WorkerLostError):
-        sender.runner.lose(task_id, args, reason="its worker process was lost")
+        sender.runner.recovery.fail(task_id, args, reason="its worker process was lost")
     elif isinstance(exception, TimeLimitExceeded):
-        sender.runner.lose(task_id, args, reason="its time limit is over", overran=True)
+        sender.runner.recovery.fail(task_id, args, reason="its time limit is over", overran=True)
 
 
 def on_revoked(sender: Any = None, request: Any = None, terminated: Any = None, expired: Any = None, **_: Any) -> None:
@@ -69,8 +69,14 @@ def on_revoked(sender: Any = None, request: Any = None, terminated: Any = None, 
     if not isinstance(sender, StepTask) or request is None:
         return
     if terminated:
-        sender.runner.lose(request.id, request.args, reason="its task was terminated")
+        sender.runner.recovery.fail(request.id, request.args, reason="its task was terminated")
     elif expired:
-        sender.runner.send_again(sender, request.args)
+        sender.runner.recovery.send_again(sender.workflow_name, sender.step_key, args=request.args)
     else:
-        sender.runner.forgo(sender, request.id, request.args, reason="its task was revoked")
+        sender.runner.recovery.revoke(
+            sender.workflow_name,
+            sender.step_key,
+            task_id=request.id,
+            args=request.args,
+            reason="its task was revoked",
+        )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from billiard.exceptions import Terminated
 from billiard.pool import soft_timeout_sighandler
@@ -26,11 +27,12 @@ from hephaestus_celery.core.values.inputs import find_worker, is_task_id
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.attempt import Executed, Job, Outcome, Worker
 from hephaestus_celery.runners.celery.lazy_tasks import WhenReceived, WhenTraced
+from hephaestus_celery.runners.celery.recovery import TaskRecovery
+from hephaestus_celery.runners.celery.refusals import RefusalLog
+from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.messages import parse
+from hephaestus_celery.runners.port import Message
 from hephaestus_celery.storage.port import Refusal, Refused
-
-if TYPE_CHECKING:
-    from hephaestus_celery.runners.celery.runner import CeleryRunner
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -69,6 +71,38 @@ SIGNS = (TaskPredicate, WorkerLostError, TimeLimitExceeded, Terminated)
 """What Celery takes for something else than the failure of a task: one that a step raises is told in words."""
 
 
+class TaskRunner(Protocol):
+    """What a step's task needs of the runner that has registered it."""
+
+    @property
+    def driver(self) -> Driver:
+        """Drives the runs of the application."""
+        ...
+
+    @property
+    def hostname(self) -> str | None:
+        """The name of the worker that this process is, or belongs to; None in any other."""
+        ...
+
+    @property
+    def refusals(self) -> RefusalLog:
+        """Logs why a message is dropped."""
+        ...
+
+    @property
+    def recovery(self) -> TaskRecovery:
+        """Recovers attempts whose task has ended without its body."""
+        ...
+
+    def dispatch(self, messages: Sequence[Message]) -> None:
+        """Send messages; one that can't be sent is no error."""
+        ...
+
+    def lane_of(self, delivery: object) -> str | None:
+        """The lane that a message came from, by its ``delivery_info``."""
+        ...
+
+
 class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in the stubs only
     """One step of one workflow. Its message says which run, step and attempt; all else is in the store.
 
@@ -89,7 +123,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
     autoretry_for = ()  # Celery would wrap the body and publish retries of its own
     workflow_name: str
     step_key: str
-    runner: CeleryRunner
+    runner: TaskRunner
     __trace__ = WhenTraced()
 
     def start_strategy(self, app: Any, consumer: Any, **options: Any) -> Any:
@@ -143,7 +177,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
             claimed = Refusal(reason=Refused.UNREADABLE)
         if isinstance(claimed, Refusal):
             progress.refusal = claimed.reason.value
-            self._note(claimed, run_id, step)
+            self.runner.refusals.note(claimed, task=self.name, run_id=run_id, step=step)
         else:
             progress.job = claimed
 
@@ -258,30 +292,6 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         request: Any = self.request
         _, soft = request.timelimit or (None, None)
         return soft or self.soft_time_limit
-
-    def _note(self, refusal: Refusal, run_id: str, step: str) -> None:
-        match refusal.reason:
-            case Refused.UNKNOWN_RUN:
-                logger.warning(
-                    "task %s was sent for run %s, which the store does not know (pruned, or another store); dropped",
-                    self.name,
-                    run_id,
-                )
-            case Refused.FOREIGN:
-                logger.error(
-                    "task %s was sent for run %s, which is of workflow %s; dropped, and the run was not touched",
-                    self.name,
-                    run_id,
-                    refusal.detail,
-                )
-            case Refused.UNKNOWN_VERSION:
-                self.runner.note_unknown(refusal.detail, step)
-            case Refused.NEWER_SCHEMA:
-                self.runner.note_newer(refusal.detail)
-            case Refused.UNREADABLE:
-                pass  # the driver has said so
-            case Refused.STALE | Refused.TAKEN:
-                logger.debug("run %s step %s: a late or doubled message (%s)", run_id, step, refusal.reason)
 
 
 def is_interrupt(error: BaseException) -> bool:

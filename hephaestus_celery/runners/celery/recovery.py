@@ -1,0 +1,98 @@
+"""Tasks that end without their body: lost, revoked, expired or unknown. Their attempts are recovered at once.
+
+The store would find each of them by itself, when a lease expires or a message is not claimed; these are the fast ways.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from kombu.exceptions import KombuError
+
+from hephaestus_celery.core.values.inputs import is_task_id
+from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.runners.attempt import Worker
+from hephaestus_celery.runners.celery.refusals import RefusalLog
+from hephaestus_celery.runners.driver import Driver
+from hephaestus_celery.runners.messages import parse
+from hephaestus_celery.storage.port import Refusal
+
+logger = logging.getLogger("hephaestus_celery")
+
+
+class TaskRecovery:
+    """Recovers attempts in the main process of a worker; ``hostname`` gives the worker's name."""
+
+    def __init__(
+        self, driver: Callable[[], Driver], *, hostname: Callable[[], str | None], refusals: RefusalLog
+    ) -> None:
+        self._driver = driver
+        self._hostname = hostname
+        self._refusals = refusals
+
+    def fail(self, task_id: str, args: Any, *, reason: str, overran: bool = False) -> None:
+        """Fail the attempt of a task that ended without a commit; ``overran``: it was ended at its time limit."""
+        hint = parse(args or (), {})
+        if hint is None or not is_task_id(task_id):
+            return
+        run_id, step, attempt, _ = hint
+        try:
+            outcome = self._driver().lose(
+                run_id, step, attempt, reason=reason, worker=self._worker(task_id), overran=overran
+            )
+        except StorageError as error:
+            logger.warning(
+                "[%s] step %s: %s, and the store is away (%s); its lease will show it", run_id, step, reason, error
+            )
+            return
+        if outcome is not None:
+            outcome.tell()
+
+    def revoke(self, workflow: str, step_key: str, *, task_id: str, args: Any, reason: str) -> None:
+        """Fail an attempt whose task was revoked before it was executed; an event that it was to apply stays given."""
+        hint = parse(args or (), {})
+        if hint is None or hint[1] != step_key or not is_task_id(task_id):
+            return
+        run_id, step, attempt, _ = hint
+        try:
+            job = self._driver().claim(workflow, run_id, step, attempt, worker=self._worker(task_id))
+            if isinstance(job, Refusal):
+                return
+            job.announce()
+            outcome = self._driver().forgo(job, reason=reason)
+        except StorageError as error:
+            logger.warning("[%s] step %s: %s, and the store is away (%s)", run_id, step, reason, error)
+            return
+        outcome.tell()
+
+    def send_again(self, workflow: str, step_key: str, *, args: Any) -> None:
+        """Have the message of an attempt sent again soon: this one has expired, and that costs the attempt nothing."""
+        hint = parse(args or (), {})
+        if hint is None or hint[1] != step_key:
+            return
+        run_id, step, attempt, _ = hint
+        try:
+            self._driver().decline(workflow, run_id, step, attempt)
+        except StorageError as error:
+            logger.warning("step %s of run %s: its message expired, and the store is away (%s)", step, run_id, error)
+
+    def decline(self, task: str, message: Any) -> None:
+        """Leave the message of a task that this worker does not know to others: Celery discards it."""
+        try:
+            hint = parse(*message.payload[:2])
+        except (KombuError, ValueError, TypeError, KeyError):
+            return  # another's, and in another format
+        if hint is None or not task.endswith(f".{hint[1]}"):
+            return
+        run_id, step, attempt, _ = hint
+        try:
+            refusal = self._driver().decline(task.removesuffix(f".{step}"), run_id, step, attempt)
+        except StorageError:
+            return  # the next message of that task is declined in the same way
+        if isinstance(refusal, Refusal):
+            self._refusals.note_left(refusal, step=step)
+
+    def _worker(self, task_id: str) -> Worker:
+        return Worker(hostname=self._hostname(), task_id=task_id)

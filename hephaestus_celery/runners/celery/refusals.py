@@ -1,0 +1,54 @@
+"""Logging why a worker drops a message: each kind at its level, and what concerns many messages only once."""
+
+from __future__ import annotations
+
+import logging
+from typing import assert_never
+
+from hephaestus_celery.runners.messages import left_to_newer, left_to_others
+from hephaestus_celery.storage.port import Refusal, Refused
+
+logger = logging.getLogger("hephaestus_celery")
+
+
+class RefusalLog:
+    """Logs the refusals of a worker's store; those of a workflow, version or schema once in the life of the worker."""
+
+    def __init__(self) -> None:
+        self._logged: set[str] = set()
+
+    def note(self, refusal: Refusal, *, task: str, run_id: str, step: str) -> None:
+        """Log that the message of a task was refused."""
+        match refusal.reason:
+            case Refused.UNKNOWN_RUN:
+                logger.warning(
+                    "task %s was sent for run %s, which the store does not know (pruned, or another store); dropped",
+                    task,
+                    run_id,
+                )
+            case Refused.FOREIGN:
+                logger.error(
+                    "task %s was sent for run %s, which is of workflow %s; dropped, and the run was not touched",
+                    task,
+                    run_id,
+                    refusal.detail,
+                )
+            case Refused.UNKNOWN_VERSION | Refused.NEWER_SCHEMA:
+                self.note_left(refusal, step=step)
+            case Refused.UNREADABLE:
+                pass  # the driver has logged it
+            case Refused.STALE | Refused.TAKEN:
+                logger.debug("run %s step %s: a late or doubled message (%s)", run_id, step, refusal.reason)
+            case _:
+                assert_never(refusal.reason)
+
+    def note_left(self, refusal: Refusal, *, step: str) -> None:
+        """Log, once, that this worker leaves runs of a workflow, version or schema to other workers."""
+        if refusal.detail in self._logged:
+            return
+        if refusal.reason is Refused.UNKNOWN_VERSION:
+            self._logged.add(refusal.detail)
+            logger.warning("%s", left_to_others(refusal.detail, step))
+        elif refusal.reason is Refused.NEWER_SCHEMA:
+            self._logged.add(refusal.detail)
+            logger.warning("%s", left_to_newer(refusal.detail))

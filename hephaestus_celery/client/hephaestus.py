@@ -5,11 +5,9 @@ from __future__ import annotations
 import builtins
 import logging
 import os
-import secrets
 import socket
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
@@ -18,62 +16,40 @@ from hephaestus_celery import telemetry
 from hephaestus_celery.client.cancel import end_tasks
 from hephaestus_celery.client.handle import InstanceHandle
 from hephaestus_celery.client.listing import Page, read_query
-from hephaestus_celery.client.resolve import find_run, list_runs
-from hephaestus_celery.client.waiting import can_still_wait, can_time_out, declares, not_waiting, still_going, too_many
-from hephaestus_celery.clock import SYSTEM_CLOCK
+from hephaestus_celery.client.parts import Parts, put_together
+from hephaestus_celery.client.resolve import find_run, list_runs, read_run
+from hephaestus_celery.client.resume import resume
+from hephaestus_celery.client.timers import Timers
+from hephaestus_celery.client.waiting import still_going
+from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.config import Settings
 from hephaestus_celery.core.definition import versioning
 from hephaestus_celery.core.definition.module_path import MAIN
 from hephaestus_celery.core.definition.registry import RUNTIMES, WORKFLOWS
-from hephaestus_celery.core.definition.step import Step, is_key, is_name
+from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.definition.workflow import Workflow
-from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.values.cancellation import CancelReport
 from hephaestus_celery.core.values.context import check_mapping
-from hephaestus_celery.core.values.formatting import listed, shown
+from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.history import HistoryEntry
-from hephaestus_celery.core.values.identity import is_run_id
-from hephaestus_celery.core.values.inputs import check_event_key, check_step_key, is_timer
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.retry import seconds
 from hephaestus_celery.exceptions import (
-    AmbiguousResumeError,
     ConfigurationError,
     DataError,
-    InstanceNotFoundError,
     NotCancellableError,
-    NotWaitingError,
-    StorageError,
-    TooManyEventsError,
     WaitTimeoutError,
 )
 from hephaestus_celery.locks import Turns
-from hephaestus_celery.runners.driver import Driver
-from hephaestus_celery.runners.local import LocalRunner
-from hephaestus_celery.runners.messages import messages
-from hephaestus_celery.runners.port import Message, Runner
+from hephaestus_celery.runners.port import Runner
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.memory import MemoryStorage
-from hephaestus_celery.storage.port import Delivered, Delivery, DeliveryReport, Durations, Storage
+from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.telemetry.catalogue import RESERVED_METADATA
 
 if TYPE_CHECKING:
     from celery import Celery
 
 logger = logging.getLogger("hephaestus_celery")
-
-GRACE_SECONDS = 0.5
-"""How long ``resume`` waits for a step that is being executed: it may have answered ``Async`` a moment ago."""
-
-
-_UNANSWERED = 1000  # calls that take a timer back of which it is remembered that their answers were lost
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Parts:
-    storage: Storage
-    runner: Runner
-    driver: Driver
 
 
 class Hephaestus:
@@ -83,7 +59,8 @@ class Hephaestus:
     (``hephaestus_...``) are read when they are first needed, by the first call or when a worker starts, which ends where
     one is wrong; those that the application has loaded by now are checked at once. Without ``app``, or with one whose
     ``task_always_eager`` is set, steps run on threads here and the state is in memory. ``storage`` and ``runner`` replace
-    either part. ``name`` is how errors and telemetry name this runtime. ``ConfigurationError`` says what is missing.
+    either part. ``name`` is how errors and telemetry name this runtime. ``clock`` and ``chance`` replace those of the
+    operating system, for tests; a storage or runner that is given has its own. ``ConfigurationError`` says what is missing.
     """
 
     def __init__(
@@ -93,6 +70,8 @@ class Hephaestus:
         storage: Storage | type[Storage] | None = None,
         runner: Runner | type[Runner] | None = None,
         name: str | None = None,
+        clock: Clock | None = None,
+        chance: Chance | None = None,
     ) -> None:
         self.app = app = None if app is None else _real(app)
         self.name = name or (f"hephaestus:{app.main}" if app is not None else "hephaestus")
@@ -100,10 +79,12 @@ class Hephaestus:
         self._given_runner: Runner | None = runner() if isinstance(runner, type) else runner
         self._lock = threading.Lock()
         self._reading = Turns()
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
         self._celery_runner: Runner | None = None
         self._closed = False
-        self._unanswered: dict[str, str] = {}
+        self._clock = SYSTEM_CLOCK if clock is None else clock
+        self._chance = SYSTEM_CHANCE if chance is None else chance
+        self._timers = Timers()
         if app is not None and self._given_runner is None:
             self._attach(app)
         self._unsubscribe = WORKFLOWS.subscribe(_note_left_behind)
@@ -135,7 +116,7 @@ class Hephaestus:
                 f"{chosen.__qualname__} has no unique: it is meant to be a version of an umbrella, which no class has "
                 "made it; add it to the versions of one, or give it a unique = Unique('key')"
             )
-        instance_id = _instance_id(chosen, id)
+        instance_id = _instance_id(chosen, id, chance=self._chance)
         initial = check_mapping({} if context is None else context, "context")
         metadata = _checked_metadata(telemetry_metadata)
         if self._closed:
@@ -169,33 +150,7 @@ class Hephaestus:
         once, whatever its name and data: a repetition is accepted and changes nothing, also when the run has ended. A
         run keeps 100 early events and 10 000 keys; more are a ``TooManyEventsError``.
         """
-        if not is_name(event):
-            raise NotWaitingError(f"no step waits for {shown(event)}, which can't name an event")
-        target = check_step_key(step)
-        check_event_key(key)
-        parts = self._resolved()
-        text = codec.encode_limited(
-            check_mapping({} if data is None else data, "data"), "data", limit=parts.driver.settings.max_payload
-        )
-        instance = self.get(id, workflow=workflow)
-        keep = keep_early and can_still_wait(instance, event, target)
-        report = self._deliver(instance, event, text, step=target, keep=keep, key=key)
-        match report.outcome:
-            case Delivered.ACCEPTED:
-                parts.runner.dispatch(_messages(instance, report.dispatches))
-            case Delivered.KEPT | Delivered.REPEATED:
-                pass
-            case Delivered.AMBIGUOUS:
-                raise AmbiguousResumeError(
-                    f"{listed(sorted(report.steps))} of {instance.id} wait for {event!r}; name the one that is meant: step=..."
-                )
-            case Delivered.NOT_WAITING:
-                now = self.get(instance.run_id)  # what it is refused for may have come about since it was read
-                raise NotWaitingError(not_waiting(now, event, target, report, keep_early=keep_early))
-            case Delivered.TOO_MANY_KEPT | Delivered.TOO_MANY_KEYS:
-                raise TooManyEventsError(too_many(instance, event, report))
-            case Delivered.UNKNOWN_RUN:
-                raise InstanceNotFoundError(f"no run {instance.run_id}: its retention is over")
+        resume(self._resolved(), id, event, data, step=step, workflow=workflow, keep_early=keep_early, key=key)
 
     def schedule_resume(self, id: str, step: type[Step] | str, delay: float | timedelta) -> str:
         """A durable timer: after ``delay`` (seconds or timedelta) the step gets the event ``"timeout"``, if it waits.
@@ -203,22 +158,7 @@ class Hephaestus:
         Gives a reference for :meth:`cancel_timer`. A step that does not wait yet gets it when it does; one that has
         ended never. ``NotWaitingError`` when the run has ended, or the step can't take a timeout.
         """
-        parts = self._resolved()
-        key = check_step_key(step)
-        if key is None:
-            raise DataError("step must be a step class or its key, not None")
-        length = seconds(delay, name="delay")
-        if length < 0:
-            raise ValueError(f"delay must not be negative: {shown(delay)}")
-        instance = self.get(id)
-        if not can_time_out(instance, key):
-            raise NotWaitingError(f"{instance.id} has no step {key!r} that 'timeout' leads on from")
-        reference = secrets.token_hex(8)
-        if not parts.storage.schedule(instance.run_id, key, reference=reference, delay=round(length * 1e6)):
-            raise NotWaitingError(
-                f"{instance.id} has ended ({self.get(instance.run_id).status}); nothing waits any more"
-            )
-        return f"{instance.run_id}|{key}|{reference}"
+        return self._timers.schedule(self._resolved(), id, step, delay)
 
     def cancel_timer(self, reference: str) -> bool:
         """Take a timer of :meth:`schedule_resume` back; False when it has fired, was taken back, or its run has ended.
@@ -226,11 +166,7 @@ class Hephaestus:
         After a ``StorageError``, which may mean that it was done and the answer was lost, ask again: the answer is then
         what that call would have given.
         """
-        match reference.split("|") if isinstance(reference, str) else ():  # pyright: ignore[reportUnnecessaryIsInstance]
-            case [run_id, key, name] if is_run_id(run_id) and is_key(key) and is_timer(name):
-                return self._take_back(run_id, key, name)
-            case _:
-                raise ValueError(f"{shown(reference)} is no reference of a timer; schedule_resume gives one")
+        return self._timers.cancel(self._resolved(), reference)
 
     def cancel(
         self, id: str, reason: str | None = None, *, terminate: bool = False, workflow: type[Workflow] | None = None
@@ -249,7 +185,7 @@ class Hephaestus:
         run_id = self._run_id(id, workflow)
         cancelled = parts.storage.cancel(
             run_id,
-            operation=secrets.token_hex(8),
+            operation=self._chance.token(),
             reason=reason,
             entry=codec.encode_entry(kind="cancel", reason=reason),
         )
@@ -267,11 +203,7 @@ class Hephaestus:
 
         ``InstanceNotFoundError`` when there is none, ``AmbiguousInstanceError`` when several are active.
         """
-        storage = self._resolved().storage
-        run = storage.load(self._run_id(id, workflow))
-        if run is None:
-            raise InstanceNotFoundError(f"no instance {id}; it was never started, or its retention is over")
-        return codec.decode_instance(run, reader=storage)
+        return read_run(self._resolved().storage, id, workflow=workflow)
 
     def wait(self, id: str, timeout: float | timedelta | None = None) -> Instance:
         """Wait for the end of a run, at most ``timeout`` (seconds or timedelta), and give its instance.
@@ -396,7 +328,7 @@ class Hephaestus:
     def _owns(self, workflow: type[Workflow]) -> bool:
         return workflow.hephaestus is None or workflow.hephaestus is self
 
-    def _resolved(self) -> _Parts:
+    def _resolved(self) -> Parts:
         if self._parts is not None:
             return self._parts
         with self._lock:
@@ -406,7 +338,7 @@ class Hephaestus:
             self._tell_init(parts)  # outside the lock: a handler may use this runtime
         return parts
 
-    def _tell_init(self, parts: _Parts) -> None:
+    def _tell_init(self, parts: Parts) -> None:
         # Of workers their runner tells; this runtime executes steps in its own process.
         telemetry.runner_init(
             {
@@ -418,63 +350,15 @@ class Hephaestus:
             }
         )
 
-    def _put_together(self) -> _Parts:
-        settings, storage, runner = Settings(), self._given_storage, self._given_runner
-        if self.app is not None:
-            from hephaestus_celery.runners.celery import is_eager, settings_of, state_backend
-
-            settings = settings_of(self.app)
-            if not is_eager(self.app):
-                runner = runner or self._celery_runner
-                if storage is None:
-                    settings = state_backend(self.app, settings)
-                    storage = _redis(settings)
-        if storage is None:
-            storage = MemoryStorage()
-        runner = runner or LocalRunner()
-        held = storage.adopt(
-            Durations(lease=settings.lease, dispatch_timeout=settings.dispatch_timeout, retention=settings.retention)
+    def _put_together(self) -> Parts:
+        return put_together(
+            self.app,
+            storage=self._given_storage,
+            runner=self._given_runner,
+            celery_runner=self._celery_runner,
+            clock=self._clock,
+            chance=self._chance,
         )
-        settings = replace(settings, lease=held.lease, dispatch_timeout=held.dispatch_timeout, retention=held.retention)
-        driver = Driver(storage=storage, settings=settings, runner=runner)
-        if runner is not self._celery_runner:
-            runner.bind(lambda: driver)
-        return _Parts(storage=storage, runner=runner, driver=driver)
-
-    def _deliver(
-        self, instance: Instance, event: str, data: str, *, step: str | None, keep: bool, key: str | None
-    ) -> DeliveryReport:
-        storage = self._resolved().storage
-        deadline = SYSTEM_CLOCK.monotonic_ns() + int(GRACE_SECONDS * 1e9)
-        while True:
-            report = storage.deliver(
-                Delivery(
-                    operation=secrets.token_hex(8),
-                    run_id=instance.run_id,
-                    name=event,
-                    data=data,
-                    step=step,
-                    keep=keep,
-                    key=key,
-                )
-            )
-            if report.outcome is not Delivered.NOT_WAITING or SYSTEM_CLOCK.monotonic_ns() > deadline:
-                return report
-            if not any(declares(instance, executing, event) for executing in report.executing):
-                return report
-            # A step that is being executed may have answered Async already, its commit being on the way.
-            SYSTEM_CLOCK.sleep(0.01)
-
-    def _take_back(self, run_id: str, step: str, reference: str) -> bool:
-        storage = self._resolved().storage
-        operation = self._unanswered.pop(reference, None) or secrets.token_hex(8)
-        try:
-            return storage.unschedule(run_id, step, reference=reference, operation=operation)
-        except StorageError:
-            self._unanswered[reference] = operation
-            while len(self._unanswered) > _UNANSWERED:
-                self._unanswered.pop(next(iter(self._unanswered)), None)
-            raise
 
     def _run_id(self, id: object, workflow: type[Workflow] | None) -> str:
         return find_run(self._resolved().storage, id, workflow=workflow)
@@ -484,18 +368,6 @@ def _real(app: Celery) -> Celery:
     from hephaestus_celery.runners.celery import real_app
 
     return real_app(app)
-
-
-def _redis(settings: Settings) -> Storage:
-    from hephaestus_celery.storage.redis import RedisStorage
-
-    return RedisStorage(
-        str(settings.state_backend),
-        namespace=settings.namespace,
-        partitions=settings.partitions,
-        timeout=settings.state_timeout,
-        options=settings.options,
-    )
 
 
 _noted: WeakSet[type[Workflow]] = WeakSet()
@@ -512,11 +384,11 @@ def _is_workflow(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, Workflow)
 
 
-def _instance_id(workflow: type[Workflow], value: object) -> str:
+def _instance_id(workflow: type[Workflow], value: object, *, chance: Chance) -> str:
     key, separator, rest = value.partition("::") if isinstance(value, str) else ("", "", "")
     if separator and key == workflow.unique.key:
         value = rest
-    return workflow.unique.instance_id(value, suffix=secrets.token_hex(4))
+    return workflow.unique.instance_id(value, suffix=chance.token()[:8])
 
 
 def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -525,13 +397,3 @@ def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
         if name in RESERVED_METADATA:
             raise DataError(f"telemetry_metadata.{name} has the name of a field of the events; choose another name")
     return checked
-
-
-def _messages(instance: Instance, dispatches: Sequence[DispatchStep]) -> builtins.list[Message]:
-    return messages(
-        instance.workflow_name,
-        instance.workflow_version,
-        instance.run_id,
-        dispatches,
-        headers=instance.message_headers,
-    )

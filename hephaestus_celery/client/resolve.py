@@ -10,6 +10,7 @@ from hephaestus_celery.core.definition.workflow import Workflow
 from hephaestus_celery.core.values.formatting import listed, named, shortened, shown
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.inputs import LONGEST_ID, is_asked_for
+from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.exceptions import AmbiguousInstanceError, InstanceNotFoundError
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.port import Query, RunSummary, Storage
@@ -46,6 +47,14 @@ def find_run(storage: Storage, id: object, *, workflow: type[Workflow] | None) -
     if chosen is None:
         raise InstanceNotFoundError(_not_found(id, workflow))
     return chosen
+
+
+def read_run(storage: Storage, id: str, *, workflow: type[Workflow] | None = None) -> Instance:
+    """The run that an id means; see :func:`find_run`."""
+    run = storage.load(find_run(storage, id, workflow=workflow))
+    if run is None:
+        raise InstanceNotFoundError(f"no instance {id}; it was never started, or its retention is over")
+    return codec.decode_instance(run, reader=storage)
 
 
 def _not_found(id: str, workflow: type[Workflow] | None) -> str:

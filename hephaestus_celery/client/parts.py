@@ -1,0 +1,78 @@
+"""What a runtime consists of once its settings are read: storage, runner and driver, with the clock and chance of all three."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from hephaestus_celery.clock import Chance, Clock
+from hephaestus_celery.config import Settings
+from hephaestus_celery.runners.driver import Driver
+from hephaestus_celery.runners.local import LocalRunner
+from hephaestus_celery.runners.port import Runner
+from hephaestus_celery.storage.memory import MemoryStorage
+from hephaestus_celery.storage.port import Durations, Storage
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of one runtime that were put together."""
+
+    storage: Storage
+    runner: Runner
+    driver: Driver
+    clock: Clock
+    chance: Chance
+
+
+def put_together(
+    app: Celery | None,
+    *,
+    storage: Storage | None,
+    runner: Runner | None,
+    celery_runner: Runner | None,
+    clock: Clock,
+    chance: Chance,
+) -> Parts:
+    """The parts of a runtime: those that were given, and for the others what the settings of the application say."""
+    settings = Settings()
+    if app is not None:
+        from hephaestus_celery.runners.celery import is_eager, settings_of, state_backend
+
+        settings = settings_of(app)
+        if not is_eager(app):
+            runner = runner or celery_runner
+            if storage is None:
+                settings = state_backend(app, settings)
+                storage = _redis(settings)
+    if storage is None:
+        storage = MemoryStorage()
+    runner = runner or LocalRunner()
+    held = storage.adopt(
+        Durations(lease=settings.lease, dispatch_timeout=settings.dispatch_timeout, retention=settings.retention)
+    )
+    settings = replace(settings, lease=held.lease, dispatch_timeout=held.dispatch_timeout, retention=held.retention)
+    driver = Driver(storage=storage, settings=settings, runner=runner)
+    if runner is not celery_runner:
+        runner.bind(_giving(driver))
+    return Parts(storage=storage, runner=runner, driver=driver, clock=clock, chance=chance)
+
+
+def _giving(driver: Driver) -> Callable[[], Driver]:
+    return lambda: driver
+
+
+def _redis(settings: Settings) -> Storage:
+    from hephaestus_celery.storage.redis import RedisStorage
+
+    return RedisStorage(
+        str(settings.state_backend),
+        namespace=settings.namespace,
+        partitions=settings.partitions,
+        timeout=settings.state_timeout,
+        options=settings.options,
+    )

@@ -1,6 +1,6 @@
 """Load, decide, commit, tell: written once for all runners.
 
-A runner hands a message in and gets a :class:`Job` or a refusal; :meth:`Job.announce` tells that it began,
+A runner hands a message in and gets a :class:`HeldAttempt` or a refusal; :meth:`HeldAttempt.emit_start` tells that it began,
 :meth:`Driver.execute` runs the step, :meth:`Driver.commit` decides, commits, and gives an :class:`Outcome` with what
 is to be told and what is to be sent, and :meth:`Driver.release` lets go of the lease, which is kept from the claim on. Nothing is told before it is committed, and nothing is sent before it was told: that is what makes
 the events of one process come in the order of behaviour 4.3.
@@ -33,16 +33,16 @@ from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.core.values.retry import DEFAULT_RETRY
 from hephaestus_celery.exceptions import DataError, StepFailedError, StorageError
 from hephaestus_celery.runners import events
-from hephaestus_celery.runners.attempt import Executed, Job, Outcome, Worker
+from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Outcome, Worker
 from hephaestus_celery.runners.cancellation import Waited
 from hephaestus_celery.runners.contention import Contention
-from hephaestus_celery.runners.events import Scene, Story
+from hephaestus_celery.runners.events import Events, EventSource
 from hephaestus_celery.runners.failures import Failed, failed, lost, stuck, type_name
 from hephaestus_celery.runners.leases import LeaseKeeper
 from hephaestus_celery.runners.messages import LIMIT_MARGIN, limit, limit_of, messages, predecessors_of, versions_with
 from hephaestus_celery.runners.patient_reader import PatientReader
 from hephaestus_celery.runners.port import Message, Runner
-from hephaestus_celery.runners.step_result import Answer, Completed, Suspended, call
+from hephaestus_celery.runners.step_result import Completed, StepResult, Waiting, call
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.port import (
     Claim,
@@ -74,11 +74,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hephaestus_celery")
 
-STRAY_SECONDS = 0.5
+NOTICE_SECONDS = 0.5
 """How long an attempt that was interrupted within its time waits for who has done so to tell the store."""
 
 
-MOST_STRAYS = 3
+MOST_INTERRUPTIONS = 3
 """Times that one attempt runs again, or one route is asked again, after it was interrupted by what was meant for another:
 what interrupts it each time is its own, or comes so often that it could go on for ever."""
 
@@ -112,9 +112,9 @@ class Driver:
         self._moves: WeakKeyDictionary[type[Workflow], dict[tuple[str, str], _Move]] = WeakKeyDictionary()
         self._kept_rows = 0
 
-    def release(self, job: Job) -> None:
-        """Keep the lease of a job no longer: its attempt is over, or given up. Again is the same as once."""
-        self._keeper.let_go(job.lease)
+    def release(self, attempt: HeldAttempt) -> None:
+        """Keep the lease of a attempt no longer: its attempt is over, or given up. Again is the same as once."""
+        self._keeper.let_go(attempt.lease)
 
     def close(self) -> None:
         """End the thread that keeps leases."""
@@ -168,11 +168,11 @@ class Driver:
         fence: str | None = None,
         lane: str | None = None,
         token: int | None = None,
-    ) -> Job | Refusal:
+    ) -> HeldAttempt | Refusal:
         """Claim what a message hints at, which came from ``lane``.
 
         Who asks again after a ``StorageError`` does so with the same ``fence``: the store may have given the claim
-        without its answer coming through, and gives that answer again. The lease of a job is kept from now on, until
+        without its result coming through, and gives that result again. The lease of a attempt is kept from now on, until
         :meth:`release`.
         """
         began = SYSTEM_CLOCK.monotonic_ns()
@@ -199,17 +199,17 @@ class Driver:
         lease = Lease(run_id=run_id, step=step, fence=fence)
         self._keeper.keep(lease)
         try:
-            scene = self._scene(claim.run, step, worker)
+            source = self._source(claim.run, step, worker)
         except Exception as error:
             logger.exception("[%s] what is stored of the run can't be read; step %s fails", run_id, step)
             self._fail_unread(claim.run, lease, failed(error), worker)
             self._keeper.let_go(lease)
             return Refusal(reason=Refused.UNREADABLE)
-        return Job(scene=scene, claim=claim, fence=fence, worker=worker, began=began)
+        return HeldAttempt(source=source, claim=claim, fence=fence, worker=worker, began=began)
 
-    def _scene(self, run: StoredRun, step: str, worker: Worker) -> Scene:
+    def _source(self, run: StoredRun, step: str, worker: Worker) -> EventSource:
         instance = codec.decode_instance(run, reader=self._reader)
-        return Scene(
+        return EventSource(
             instance=instance, step=instance.workflow.graph.by_key[step], runner=self.runner, worker=worker.fields
         )
 
@@ -219,63 +219,67 @@ class Driver:
         request = ClaimRequest(run_id=run_id, workflow=workflow, step=step, attempt=attempt, fence=fence, versions=())
         return self.storage.claim(request)
 
-    def execute(self, job: Job) -> Executed:
-        """Run the step of a job to its end; a delivered event is an answer already. Never raises.
+    def execute(self, attempt: HeldAttempt) -> Executed:
+        """Run the step of a attempt to its end; a delivered event is an result already. Never raises.
 
-        Where it was interrupted by what was meant for another attempt, it is run again: :data:`MOST_STRAYS` times.
+        Where it was interrupted by what was meant for another attempt, it is run again: :data:`MOST_INTERRUPTIONS` times.
         """
-        for strays in count():
+        for interruptions in count():
             began = SYSTEM_CLOCK.monotonic_ns()
             try:
-                answer = self._answer(job, began)
+                result = self._call(attempt, began)
             except BaseException as error:  # noqa: BLE001 - the runner's way to stop a step may strike anywhere
-                answer = self._failed(job, error)
+                result = self._failed(attempt, error)
             duration = max(0, SYSTEM_CLOCK.monotonic_ns() - began)
             try:
-                strayed = isinstance(answer, Failed) and strays < MOST_STRAYS and self._is_stray(job, answer.reason)
-                if not strayed:
-                    return Executed(answer=answer, duration=duration)
-            except job.worker.exits:
+                again = (
+                    isinstance(result, Failed)
+                    and interruptions < MOST_INTERRUPTIONS
+                    and self._was_for_another(attempt, result.reason)
+                )
+                if not again:
+                    return Executed(result=result, duration=duration)
+            except attempt.worker.stop_exceptions:
                 pass  # and once more
         raise AssertionError  # there is no end of numbers
 
-    def interrupted(self, job: Job, error: BaseException, *, strays: int) -> Executed | None:
-        """What an interruption beside the body of a job's step makes of it; None: nothing, it was meant for another attempt.
+    def interrupted(self, attempt: HeldAttempt, error: BaseException, *, earlier: int) -> Executed | None:
+        """What an interruption beside the body of a attempt's step makes of it; None: nothing, it was meant for another attempt.
 
-        ``strays`` is how often that was so before.
+        ``earlier`` is how often that was so before.
         """
-        if strays < MOST_STRAYS and self._is_stray(job, error):
+        if earlier < MOST_INTERRUPTIONS and self._was_for_another(attempt, error):
             return None
-        return Executed(answer=self._failed(job, error), duration=0)
+        return Executed(result=self._failed(attempt, error), duration=0)
 
-    def _answer(self, job: Job, began: int) -> Answer:
-        if job.claim.resume is not None:
-            return Completed(event=job.claim.resume.event, result=_non_empty(job.claim.data), metadata=None)
-        if job.launches_done:
+    def _call(self, attempt: HeldAttempt, began: int) -> StepResult:
+        if attempt.claim.resume is not None:
+            return Completed(event=attempt.claim.resume.event, result=_non_empty(attempt.claim.data), metadata=None)
+        if attempt.launches_done:
             return Completed(event="done", result=None, metadata=None)
-        scene, worker = job.scene, job.worker
-        context = scene.instance.context.apart(_cancelled=Waited(self.storage, job.lease).is_over)
-        answer = call(
-            scene.step,
-            scene.instance.apart(
+        source, worker = attempt.source, attempt.worker
+        context = source.instance.context.apart(_cancelled=Waited(self.storage, attempt.lease).is_over)
+        result = call(
+            source.step,
+            source.instance.apart(
                 context=context
             ),  # whatever the step does to it, what is told and decided is of the run
-            job.config,
+            attempt.config,
             limit=self.settings.max_payload,
-            seconds_left=limit(scene.step),
-            exits=worker.exits,
-            signs=worker.signs,
+            seconds_left=limit(source.step),
+            stop_exceptions=worker.stop_exceptions,
+            reserved_exceptions=worker.reserved_exceptions,
         )
-        return self._in_time(job, answer, job.began if self._executor.ends_attempts else began)
+        return self._in_time(attempt, result, attempt.began if self._executor.ends_attempts else began)
 
-    def _is_stray(self, job: Job, error: object) -> bool:
+    def _was_for_another(self, attempt: HeldAttempt, error: object) -> bool:
         # An interruption that was meant for another attempt, which this process had before: this one is within its time,
         # and still waited for. Whoever revokes its task says so to the store a moment later.
-        if not job.worker.was_struck(error, seconds=(SYSTEM_CLOCK.monotonic_ns() - job.began) / 1e9):
+        if not attempt.worker.was_interrupted_early(error, seconds=(SYSTEM_CLOCK.monotonic_ns() - attempt.began) / 1e9):
             return False
         deadline = SYSTEM_CLOCK.monotonic_ns() + int(self.settings.lease.total_seconds() * 1e9)
-        waited = Waited(self.storage, job.lease)
-        for pause in (0.0, STRAY_SECONDS):
+        waited = Waited(self.storage, attempt.lease)
+        for pause in (0.0, NOTICE_SECONDS):
             SYSTEM_CLOCK.sleep(pause)
             while True:
                 try:
@@ -288,87 +292,91 @@ class Driver:
                     SYSTEM_CLOCK.sleep(0.2)
         logger.warning(
             "[%s] step %s was interrupted by what was meant for another attempt, and runs again",
-            job.scene.instance.id,
-            job.scene.step.key,
+            attempt.source.instance.id,
+            attempt.source.step.key,
         )
         return True
 
-    def _in_time(self, job: Job, answer: Answer, since: int) -> Answer:
+    def _in_time(self, attempt: HeldAttempt, result: StepResult, since: int) -> StepResult:
         # Whatever a step made of being told to stop, or did in a thread that can't be told: it took too long.
-        if _is_exit(answer) or not _is_over(job.scene.step, SYSTEM_CLOCK.monotonic_ns() - since):
-            return answer
-        return lost(f"step {job.scene.step.key}: its time limit is over")
+        if _is_exit(result) or not _is_over(attempt.source.step, SYSTEM_CLOCK.monotonic_ns() - since):
+            return result
+        return lost(f"step {attempt.source.step.key}: its time limit is over")
 
-    def _failed(self, job: Job, error: BaseException) -> Failed:
-        return failed(error, exits=job.worker.exits, signs=job.worker.signs)
+    def _failed(self, attempt: HeldAttempt, error: BaseException) -> Failed:
+        return failed(
+            error,
+            stop_exceptions=attempt.worker.stop_exceptions,
+            reserved_exceptions=attempt.worker.reserved_exceptions,
+        )
 
-    def commit(self, job: Job, executed: Executed) -> Outcome:
-        """Decide what follows from an answer and commit it, whole or not at all; what can't be committed has failed.
+    def commit(self, attempt: HeldAttempt, executed: Executed) -> Outcome:
+        """Decide what follows from an result and commit it, whole or not at all; what can't be committed has failed.
 
         What was executed is not given up while the store is out of reach: the commit is tried again (it is the same
         operation) until the lease is spent; then ``StorageError``. What the store refuses for its own sake has failed. A
         failure that can't be committed either, in however few words, is raised: then the lease ends the attempt.
         """
         deadline = SYSTEM_CLOCK.monotonic_ns() + int(self.settings.lease.total_seconds() * 1e9)
-        answer = executed.answer
+        result = executed.result
         reduced = 0
         while True:
             try:
-                return self._commit(job, answer, executed.duration)
+                return self._commit(attempt, result, executed.duration)
             except StorageError as error:
-                if not error.transient and not isinstance(answer, Failed):
-                    answer = _reduced(answer, self._failed(job, error))
+                if not error.transient and not isinstance(result, Failed):
+                    result = _reduced(result, self._failed(attempt, error))
                 elif not error.transient or SYSTEM_CLOCK.monotonic_ns() > deadline:
                     raise
                 else:
                     SYSTEM_CLOCK.sleep(0.2)
-            except job.worker.exits:
-                continue  # it struck after the step had ended; the same commit again gives its first answer
+            except attempt.worker.stop_exceptions:
+                continue  # it struck after the step had ended; the same commit again gives its first result
             except Exception as error:  # a config, a policy, a value: none of it may go on for ever
                 reduced += 1
-                if reduced > _FEWEST_WORDS:
+                if reduced > _MOST_REDUCTIONS:
                     raise
-                answer = _reduced(answer, self._failed(job, error))
+                result = _reduced(result, self._failed(attempt, error))
 
-    def _commit(self, job: Job, answer: Answer, duration: int) -> Outcome:
-        match answer:
+    def _commit(self, attempt: HeldAttempt, result: StepResult, duration: int) -> Outcome:
+        match result:
             case Completed():
-                return self._complete(job, answer, duration)
-            case Suspended():
-                return self._suspend(job, answer, duration)
+                return self._complete(attempt, result, duration)
+            case Waiting():
+                return self._suspend(attempt, result, duration)
             case Failed():
-                return self._fail(job, answer, duration)
+                return self._fail(attempt, result, duration)
 
-    def _complete(self, job: Job, answer: Completed, duration: int) -> Outcome:
-        workflow, run_id = job.scene.instance.workflow, job.scene.instance.run_id
-        route = (job.scene.step, answer.event)
+    def _complete(self, attempt: HeldAttempt, result: Completed, duration: int) -> Outcome:
+        workflow, run_id = attempt.source.instance.workflow, attempt.source.instance.run_id
+        route = (attempt.source.step, result.event)
         if route not in workflow.graph.dynamic or not self._contention.is_likely(workflow, route):
-            return self._complete_from(job, answer, duration, job.claim.run)
+            return self._complete_from(attempt, result, duration, attempt.claim.run)
         with self._contention.turn(run_id):  # what the claim has brought is old by then
-            run = self._reader.load(run_id, steps=[job.scene.step.key])
-            return self._complete_from(job, answer, duration, run or job.claim.run)
+            run = self._reader.load(run_id, steps=[attempt.source.step.key])
+            return self._complete_from(attempt, result, duration, run or attempt.claim.run)
 
-    def _complete_from(self, job: Job, answer: Completed, duration: int, run: StoredRun) -> Outcome:
-        scene, ticked = job.scene, SYSTEM_CLOCK.monotonic_ns()
-        decision = self._decided(job, answer, run, {})
+    def _complete_from(self, attempt: HeldAttempt, result: Completed, duration: int, run: StoredRun) -> Outcome:
+        source, ticked = attempt.source, SYSTEM_CLOCK.monotonic_ns()
+        decision = self._decided(attempt, result, run, {})
         if isinstance(decision, Failed):
-            return self._fail(job, decision, duration)
+            return self._fail(attempt, decision, duration)
         if decision.expected is None:
             commitment = self.storage.commit(decision)
         else:
-            with self._contention.turn(scene.instance.run_id):
-                commitment = self._commit_decided(job, answer, decision)
+            with self._contention.turn(source.instance.run_id):
+                commitment = self._commit_decided(attempt, result, decision)
             if isinstance(commitment, Failed):
-                return self._fail(job, commitment, duration)
+                return self._fail(attempt, commitment, duration)
         tick = max(0, SYSTEM_CLOCK.monotonic_ns() - ticked)
         return _outcome(
-            job,
+            attempt,
             commitment,
-            label=answer.event,
-            tell=lambda: events.completed(scene, job.claim, answer, commitment, duration=duration, tick=tick),
+            label=result.event,
+            describe=lambda: events.completed(source, attempt.claim, result, commitment, duration=duration, tick=tick),
         )
 
-    def _commit_decided(self, job: Job, answer: Completed, decision: Complete) -> Commitment | Failed:
+    def _commit_decided(self, attempt: HeldAttempt, result: Completed, decision: Complete) -> Commitment | Failed:
         # A conflict means that another step has completed meanwhile: there are no more of them than steps.
         read: dict[str, str] = {}
         refusals = 0
@@ -376,9 +384,9 @@ class Driver:
             commitment = self.storage.commit(decision)
             if commitment.verdict is not Verdict.CONFLICT or commitment.run is None:
                 return commitment
-            self._contention.note_refusal(job.scene.instance.workflow)
+            self._contention.note_refusal(attempt.source.instance.workflow)
             began = SYSTEM_CLOCK.monotonic_ns()
-            again = self._decided(job, answer, commitment.run, read)
+            again = self._decided(attempt, result, commitment.run, read)
             if isinstance(again, Failed):
                 return again
             decision = again
@@ -389,81 +397,83 @@ class Driver:
             refusals += 1
             self._contention.rest(refusals=refusals, nanoseconds=SYSTEM_CLOCK.monotonic_ns() - began)
 
-    def _decided(self, job: Job, answer: Completed, run: StoredRun, read: dict[str, str]) -> Complete | Failed:
-        # What an answer leads to, as the run stands. ``read`` are results that were read for this before.
-        strays = 0
+    def _decided(
+        self, attempt: HeldAttempt, result: Completed, run: StoredRun, read: dict[str, str]
+    ) -> Complete | Failed:
+        # What an result leads to, as the run stands. ``read`` are results that were read for this before.
+        interruptions = 0
         while True:
             try:
-                targets, settled = self._targets(job, answer, run, read)
+                targets, settled = self._targets(attempt, result, run, read)
             except BaseException as error:  # noqa: BLE001 - a route is the user's code; its failure is the step's
-                if strays < MOST_STRAYS and self._is_stray(job, error):
-                    strays += 1
+                if interruptions < MOST_INTERRUPTIONS and self._was_for_another(attempt, error):
+                    interruptions += 1
                     continue
-                return self._failed(job, error)
-            workflow, route = job.scene.instance.workflow, (job.scene.step, answer.event)
+                return self._failed(attempt, error)
+            workflow, route = attempt.source.instance.workflow, (attempt.source.step, result.event)
             if route in workflow.graph.dynamic:
-                late = self._in_time(job, answer, job.began)
+                late = self._in_time(attempt, result, attempt.began)
                 if isinstance(late, Failed):
                     return late
                 if settled:
                     self._contention.note_calm(workflow, route)
-            return self._completion(job, answer, targets, expected=None if settled else run.applied)
+            return self._completion(attempt, result, targets, expected=None if settled else run.applied)
 
     def _targets(
-        self, job: Job, answer: Completed, run: StoredRun, read: dict[str, str]
+        self, attempt: HeldAttempt, result: Completed, run: StoredRun, read: dict[str, str]
     ) -> tuple[tuple[Target, ...], bool]:
         # Where the event leads to, and whether that is so whatever else of the run completes meanwhile: a declared
         # transition, or a route that has looked at nothing but what was given and what can't change any more.
-        workflow, step = job.scene.instance.workflow, job.scene.step
-        if job.launches_done:
+        workflow, step = attempt.source.instance.workflow, attempt.source.step
+        if attempt.launches_done:
             return (), True
-        if (step, answer.event) not in workflow.graph.dynamic:
-            return workflow.targets(step, answer.event, job.scene.instance.context), True
-        run_id, given = job.scene.instance.run_id, (step.key, answer.result)
+        if (step, result.event) not in workflow.graph.dynamic:
+            return workflow.targets(step, result.event, attempt.source.instance.context), True
+        run_id, given = attempt.source.instance.run_id, (step.key, result.result)
         context = codec.decode_context(run, run_id=run_id, reader=self._reader, given=given, read=read)
         found: Callable[[str], dict[str, Any]] = context.__dict__["_result"]
         missed: list[str] = []
 
-        def result(key: str) -> dict[str, Any]:
+        def find(key: str) -> dict[str, Any]:
             try:
                 return found(key)
             except KeyError:
                 missed.append(key)
                 raise
 
-        context = context.apart(_result=result)
-        targets = workflow.targets(step, answer.event, context)
+        context = context.apart(_result=find)
+        targets = workflow.targets(step, result.event, context)
         return targets, "steps" not in context.__dict__ and not missed
 
     def _completion(
-        self, job: Job, answer: Completed, targets: tuple[Target, ...], *, expected: int | None
+        self, attempt: HeldAttempt, result: Completed, targets: tuple[Target, ...], *, expected: int | None
     ) -> Complete:
-        workflow, step = job.scene.instance.workflow, job.scene.step
-        computed = (step, answer.event) in workflow.graph.dynamic
+        workflow, step = attempt.source.instance.workflow, attempt.source.step
+        computed = (step, result.event) in workflow.graph.dynamic
         move = (
-            self._move(workflow, step, targets) if computed else self._known_move(workflow, step, answer.event, targets)
+            self._move(workflow, step, targets) if computed else self._known_move(workflow, step, result.event, targets)
         )
-        source = job.claim.resume and job.claim.resume.source
+        source = attempt.claim.resume and attempt.claim.resume.source
         kind = {None: "attempt", "external": "resume", "timeout": "timer"}[source]
         return Complete(
-            operation=f"{job.fence}c",
-            run_id=job.scene.instance.run_id,
+            operation=f"{attempt.fence}c",
+            run_id=attempt.source.instance.run_id,
             step=step.key,
-            fence=job.fence,
-            entry=self._entry(job, kind=kind, event=answer.event),
-            event=answer.event,
-            result=answer.result,
-            metadata=answer.metadata,
+            fence=attempt.fence,
+            entry=self._entry(attempt, kind=kind, event=result.event),
+            event=result.event,
+            result=result.result,
+            metadata=result.metadata,
             settlement=move.settlement,
             attempts=move.attempts,
             configs=move.configs,
             rank=move.rank,
-            done_entry=_done_entry(job) if Done.key in (step.key, *move.settlement.rows) else "",
+            done_entry=_done_entry(attempt) if Done.key in (step.key, *move.settlement.rows) else "",
             stuck=move.stuck,
-            prepared=self._prepared(job, targets),
+            prepared=self._prepared(attempt, targets),
             lanes=move.lanes
             if self._executor.lanes_are_fixed
-            else self._lanes(workflow, job.scene.instance.run_id, move.attempts),
+            else self._lanes(workflow, attempt.source.instance.run_id, move.attempts),
             expected=expected,
         )
 
@@ -496,32 +506,32 @@ class Driver:
             lanes=self._lanes(workflow, "", settlement.rows) if self._executor.lanes_are_fixed else {},
         )
 
-    def _prepared(self, job: Job, targets: tuple[Target, ...]) -> dict[str, PreparedMessage]:
-        instance = job.scene.instance
+    def _prepared(self, attempt: HeldAttempt, targets: tuple[Target, ...]) -> dict[str, PreparedMessage]:
+        instance = attempt.source.instance
         starts = [DispatchStep(target.step.key, 1, 1) for target in targets if target.step is not Done]
         hints = _messages(instance, starts)
-        prepared = {hint.step: self._executor.prepare(hint, parent=job.worker.task_id) for hint in hints}
+        prepared = {hint.step: self._executor.prepare(hint, parent=attempt.worker.task_id) for hint in hints}
         return {key: prepared_message for key, prepared_message in prepared.items() if prepared_message is not None}
 
-    def _suspend(self, job: Job, answer: Suspended, duration: int) -> Outcome:
-        step = job.scene.step
-        accepts = step.resume_events(job.config())
+    def _suspend(self, attempt: HeldAttempt, result: Waiting, duration: int) -> Outcome:
+        step = attempt.source.step
+        accepts = step.resume_events(attempt.config())
         commitment = self.storage.commit(
             Suspend(
-                operation=f"{job.fence}c",
-                run_id=job.scene.instance.run_id,
+                operation=f"{attempt.fence}c",
+                run_id=attempt.source.instance.run_id,
                 step=step.key,
-                fence=job.fence,
-                entry=self._entry(job, kind="attempt"),
+                fence=attempt.fence,
+                entry=self._entry(attempt, kind="attempt"),
                 accepts=accepts,
-                timeout=answer.timeout,
+                timeout=result.timeout,
             )
         )
         return _outcome(
-            job,
+            attempt,
             commitment,
             label="waiting",
-            tell=lambda: events.suspended(job.scene, job.claim, commitment, duration=duration),
+            describe=lambda: events.suspended(attempt.source, attempt.claim, commitment, duration=duration),
         )
 
     def _lanes(self, workflow: type[Workflow], run_id: str, keys: Iterable[str]) -> dict[str, str]:
@@ -562,12 +572,12 @@ class Driver:
         commitment = self.storage.settle(entry.run_id, source)
         headers = codec.read_headers(entry.message_headers)
         sent = messages(entry.name, entry.version, entry.run_id, commitment.dispatches, headers=headers)
-        story: Story = ()
+        followed: Events = ()
         if commitment.ending is not None:
             run = self.storage.load(entry.run_id, steps=[source])
             if run is not None:
-                story = events.ended(self._scene(run, source, worker), commitment)
-        return Outcome(label="settled", story=story, messages=sent)
+                followed = events.ended(self._source(run, source, worker), commitment)
+        return Outcome(label="settled", events=followed, messages=sent)
 
     def _rescued_message(self, entry: DueEntry, rescued: RescuedRun, *, worker: Worker) -> Outcome:
         # What the store has given is enough to tell it: the run may be large, and a backlog of such.
@@ -587,35 +597,39 @@ class Driver:
         step_class = None if instance.definition is None else instance.definition.graph.by_key.get(step)
         if step_class is None:
             return Outcome(label="unknown")
-        scene = Scene(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
+        source = EventSource(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
         reason = rescue_reason(entry.kind, rescued.step)
-        told = events.rescued(scene, entry.sequence, attempt=entry.dispatch.attempt, reason=reason)
-        return Outcome(label="rescued", story=told)
+        rescue = events.rescued(source, entry.sequence, attempt=entry.dispatch.attempt, reason=reason)
+        return Outcome(label="rescued", events=rescue)
 
-    def lose(
-        self, run_id: str, step: str, attempt: int, *, reason: str, worker: Worker, overran: bool = False
+    def fail_lost(
+        self, run_id: str, step: str, attempt: int, *, reason: str, worker: Worker, timed_out: bool = False
     ) -> Outcome | None:
         """Fail an attempt whose task has ended without a commit; None when that task does not hold it (any more).
 
-        None also where it was applying an event: what follows from that is the scheduler's, which looks at it soon. ``overran``:
+        None also where it was applying an event: what follows from that is the scheduler's, which looks at it soon. ``timed_out``:
         it was ended at its time limit.
         """
         fence = secrets.token_hex(8)
         entry = codec.encode_entry(kind="rescue", step=step, attempt=attempt, reason=reason, worker=worker.hostname)
         number = self.storage.seize(
-            run_id, step, attempt=attempt, holder=worker.task_id or "", fence=fence, entry=entry, overran=overran
+            run_id, step, attempt=attempt, holder=worker.task_id or "", fence=fence, entry=entry, overran=timed_out
         )
         if number is None:
             return None
         return self._rescued(run_id, step, fence=fence, number=number, reason=lambda _: reason, worker=worker)
 
-    def forgo(self, job: Job, *, reason: str | BaseException) -> Outcome:
+    def fail(self, attempt: HeldAttempt, *, reason: str | BaseException) -> Outcome:
         """Fail a claimed attempt without executing it, and let go of its lease."""
-        answer = lost(f"step {job.scene.step.key}: {reason}") if isinstance(reason, str) else self._failed(job, reason)
+        result = (
+            lost(f"step {attempt.source.step.key}: {reason}")
+            if isinstance(reason, str)
+            else self._failed(attempt, reason)
+        )
         try:
-            return self._commit(job, answer, 0)
+            return self._commit(attempt, result, 0)
         finally:
-            self.release(job)
+            self.release(attempt)
 
     def _rescued(
         self,
@@ -636,10 +650,10 @@ class Driver:
         step_class = None if instance.definition is None else instance.definition.graph.by_key.get(step)
         if step_class is None:
             return self._rescued_unknown(run, run_id, step, fence=fence, reason=why, worker=worker)
-        scene = Scene(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
-        told = events.rescued(scene, number, attempt=state.attempt, reason=why)
+        source = EventSource(instance=instance, step=step_class, runner=self.runner, worker=worker.fields)
+        rescue = events.rescued(source, number, attempt=state.attempt, reason=why)
         if fence is None:
-            return Outcome(label="rescued", story=told)
+            return Outcome(label="rescued", events=rescue)
         claim = Claim(
             run=run,
             first=False,
@@ -648,10 +662,10 @@ class Driver:
             claimed_at=state.claimed_at or 0,
             resume=state.resume,
         )
-        job = Job(scene=scene, claim=claim, fence=fence, worker=worker, began=SYSTEM_CLOCK.monotonic_ns())
+        attempt = HeldAttempt(source=source, claim=claim, fence=fence, worker=worker, began=SYSTEM_CLOCK.monotonic_ns())
         duration = max(0, self.storage.now() - claim.claimed_at) * 1000
-        outcome = self._fail(job, lost(f"step {step}: {why}{_of_event(state)}"), duration)
-        return replace(outcome, story=[*told, *outcome.story])
+        outcome = self._fail(attempt, lost(f"step {step}: {why}{_of_event(state)}"), duration)
+        return replace(outcome, events=[*rescue, *outcome.events])
 
     def _rescued_unknown(
         self, run: StoredRun, run_id: str, step: str, *, fence: str | None, reason: str, worker: Worker
@@ -664,14 +678,14 @@ class Driver:
         self._fail_unread(run, Lease(run_id=run_id, step=step, fence=fence), lost(account), worker)
         return Outcome(label="unknown")
 
-    def _fail_unread(self, run: StoredRun, lease: Lease, answer: Failed, worker: Worker) -> None:
+    def _fail_unread(self, run: StoredRun, lease: Lease, result: Failed, worker: Worker) -> None:
         # Fail an attempt of a run whose workflow is another deployment's, or of which no instance can be made.
         state = run.steps[lease.step]
         entry = codec.encode_entry(
             kind="attempt",
             step=lease.step,
             attempt=state.attempt,
-            reason=answer.account,
+            reason=result.account,
             worker=state.worker or worker.hostname,
         )
         common = {
@@ -681,79 +695,80 @@ class Driver:
             "fence": lease.fence,
             "entry": entry,
         }
-        if answer.retry and state.attempt < state.max_attempts:
+        if result.retry and state.attempt < state.max_attempts:
             delay = self.settings.default_retry.delay(state.attempt, chance=secrets.SystemRandom().random())
             self.storage.commit(Retry(**common, delay=int(delay * 1e6)))
         else:
-            self.storage.commit(Fail(**common, failure=codec.encode(answer.failure)))
+            self.storage.commit(Fail(**common, failure=codec.encode(result.failure)))
 
-    def _fail(self, job: Job, answer: Failed, duration: int) -> Outcome:
-        state = job.claim.run.steps[job.scene.step.key]
-        if answer.retry and state.attempt < state.max_attempts:
-            return self._retry(job, answer, duration)
+    def _fail(self, attempt: HeldAttempt, result: Failed, duration: int) -> Outcome:
+        state = attempt.claim.run.steps[attempt.source.step.key]
+        if result.retry and state.attempt < state.max_attempts:
+            return self._retry(attempt, result, duration)
         commitment = self.storage.commit(
             Fail(
-                operation=f"{job.fence}f",
-                run_id=job.scene.instance.run_id,
-                step=job.scene.step.key,
-                fence=job.fence,
-                entry=self._entry(job, kind="attempt", reason=answer.account),
-                failure=codec.encode(answer.failure),
+                operation=f"{attempt.fence}f",
+                run_id=attempt.source.instance.run_id,
+                step=attempt.source.step.key,
+                fence=attempt.fence,
+                entry=self._entry(attempt, kind="attempt", reason=result.account),
+                failure=codec.encode(result.failure),
             )
         )
         return _outcome(
-            job,
+            attempt,
             commitment,
             label="failed",
-            tell=lambda: events.failed(job.scene, job.claim, answer, commitment, duration=duration),
-            error=answer.error,
+            describe=lambda: events.failed(attempt.source, attempt.claim, result, commitment, duration=duration),
+            error=result.error,
         )
 
-    def _retry(self, job: Job, answer: Failed, duration: int) -> Outcome:
-        scene = job.scene
-        attempt = job.claim.run.steps[scene.step.key].attempt
-        delay = self._delay(scene, attempt)
+    def _retry(self, attempt: HeldAttempt, result: Failed, duration: int) -> Outcome:
+        source = attempt.source
+        delay = self._delay(source, attempt.claim.run.steps[source.step.key].attempt)
         commitment = self.storage.commit(
             Retry(
-                operation=f"{job.fence}f",
-                run_id=scene.instance.run_id,
-                step=scene.step.key,
-                fence=job.fence,
-                entry=self._entry(job, kind="attempt", reason=answer.account),
+                operation=f"{attempt.fence}f",
+                run_id=source.instance.run_id,
+                step=source.step.key,
+                fence=attempt.fence,
+                entry=self._entry(attempt, kind="attempt", reason=result.account),
                 delay=int(delay * 1e6),
             )
         )
         return _outcome(
-            job,
+            attempt,
             commitment,
             label="retrying",
-            tell=lambda: events.failed(scene, job.claim, answer, commitment, duration=duration, retry_in=delay),
-            error=answer.error,
+            describe=lambda: events.failed(
+                source, attempt.claim, result, commitment, duration=duration, retry_in=delay
+            ),
+            error=result.error,
             retry_in=delay if commitment.verdict is Verdict.APPLIED else None,
         )
 
-    def _delay(self, scene: Scene, attempt: int) -> float:
+    def _delay(self, source: EventSource, attempt: int) -> float:
         chance = secrets.SystemRandom().random()
         try:
-            policy = scene.instance.workflow.retry_policy(scene.step, self.settings.default_retry)
+            policy = source.instance.workflow.retry_policy(source.step, self.settings.default_retry)
             return min(float(policy.delay(attempt, chance=chance)), _LONGEST_REST)
         except Exception:
             # A policy of the application's own. An attempt that can't be retried by it is retried by the default.
-            logger.exception("the retry policy of step %s failed; the default stands in", scene.step.key)
+            logger.exception("the retry policy of step %s failed; the default stands in", source.step.key)
             return DEFAULT_RETRY.delay(attempt, chance=chance)
 
-    def _entry(self, job: Job, *, kind: str, event: str | None = None, reason: str | None = None) -> str:
-        step = job.scene.step.key
+    def _entry(self, attempt: HeldAttempt, *, kind: str, event: str | None = None, reason: str | None = None) -> str:
+        step = attempt.source.step.key
         return codec.encode_entry(
             kind=kind,
             step=step,
-            attempt=job.claim.run.steps[step].attempt,
+            attempt=attempt.claim.run.steps[step].attempt,
             event=event,
             reason=reason,
             # Who lost it, where this is told by whoever noticed; its task is not known any more.
-            worker=job.claim.run.steps[step].worker or job.worker.hostname,
-            task_id=job.worker.task_id,
-            run_id=job.scene.instance.run_id,
+            worker=attempt.claim.run.steps[step].worker or attempt.worker.hostname,
+            task_id=attempt.worker.task_id,
+            run_id=attempt.source.instance.run_id,
         )
 
     def _encoded_config(self, target: Target) -> str | None:
@@ -763,7 +778,7 @@ class Driver:
         return codec.encode_limited(config, f"{target.step.key}: config", limit=self.settings.max_payload)
 
 
-_FEWEST_WORDS = 2  # times that an answer is told in less: as the failure that it is, then as a plain one
+_MOST_REDUCTIONS = 2  # times that a result is made smaller: into the failure that it is, then into a plain one
 _LONGEST_REST = 1e9  # seconds; a date that is further away has no name
 
 
@@ -771,58 +786,58 @@ def _of_event(state: StepState) -> str:
     return "" if state.resume is None else f" (event {shown(state.resume.event)})"
 
 
-def _done_entry(job: Job) -> str:
+def _done_entry(attempt: HeldAttempt) -> str:
     return codec.encode_entry(
         kind="attempt",
         step=Done.key,
         attempt=1,
         event="done",
-        worker=job.worker.hostname,
-        task_id=job.worker.task_id,
-        run_id=job.scene.instance.run_id,
+        worker=attempt.worker.hostname,
+        task_id=attempt.worker.task_id,
+        run_id=attempt.source.instance.run_id,
     )
 
 
 def _outcome(
-    job: Job,
+    attempt: HeldAttempt,
     commitment: Commitment,
     *,
     label: str,
-    tell: Callable[[], Story],
+    describe: Callable[[], Events],
     error: Exception | None = None,
     retry_in: float | None = None,
 ) -> Outcome:
     # It is committed. What goes wrong now costs what is told, or the time until the store has a message sent again.
-    instance = job.scene.instance
-    story: Story = ()
+    instance = attempt.source.instance
+    followed: Events = ()
     sent: list[Message] = []
     if commitment.verdict is Verdict.STALE:
         logger.warning(
             "[%s] step %s: what attempt %d came to is not stored; it is not this worker's any more (its lease has run out, or "
             "its time limit), or the run is gone (pruned, or lost with its server's data)",
             instance.id,
-            job.scene.step.key,
-            job.claim.run.steps[job.scene.step.key].attempt,
+            attempt.source.step.key,
+            attempt.claim.run.steps[attempt.source.step.key].attempt,
         )
     try:
-        story = tell()
+        followed = describe()
         sent = _messages(instance, commitment.dispatches)
     except Exception:
-        logger.exception("[%s] what step %s has committed can't be told", instance.id, job.scene.step.key)
-    return Outcome(label=label, story=story, messages=sent, error=error, retry_in=retry_in)
+        logger.exception("[%s] what step %s has committed can't be emitted", instance.id, attempt.source.step.key)
+    return Outcome(label=label, events=followed, messages=sent, error=error, retry_in=retry_in)
 
 
-def _reduced(answer: Answer, cause: Failed) -> Failed:
-    # An answer that can't be committed has failed for that reason; a failure that can't be committed is told in less.
-    if not isinstance(answer, Failed):
-        # A config that can't be carried: like an answer that breaks the contract, no further attempt mends it.
+def _reduced(result: StepResult, cause: Failed) -> Failed:
+    # A result that can't be committed has failed for that reason; a failure that can't be committed loses its details.
+    if not isinstance(result, Failed):
+        # A config that can't be carried: like an result that breaks the contract, no further attempt mends it.
         return replace(cause, retry=cause.retry and not isinstance(cause.error, DataError))
-    plain = StepFailedError(f"a {type_name(answer.reason)} that can't be stored ({type_name(cause.reason)})")
-    return Failed(kind=answer.kind, reason=plain, error=plain, retry=answer.retry, stacktrace=None, text=None)
+    plain = StepFailedError(f"a {type_name(result.reason)} that can't be stored ({type_name(cause.reason)})")
+    return Failed(kind=result.kind, reason=plain, error=plain, retry=result.retry, stacktrace=None, text=None)
 
 
-def _is_exit(answer: Answer) -> bool:
-    return isinstance(answer, Failed) and answer.kind == "exit"
+def _is_exit(result: StepResult) -> bool:
+    return isinstance(result, Failed) and result.kind == "exit"
 
 
 def _is_over(step: type[Step], elapsed: int) -> bool:

@@ -60,20 +60,24 @@ class Failed:
 def failed(
     error: BaseException,
     *,
-    exits: tuple[type[BaseException], ...] = (),
-    signs: tuple[type[BaseException], ...] = (),
+    stop_exceptions: tuple[type[BaseException], ...] = (),
+    reserved_exceptions: tuple[type[BaseException], ...] = (),
 ) -> Failed:
     """An exception as a failed attempt, its frames without those of the runners.
 
-    ``exits`` are exceptions that mean that the step was told to stop, ``signs`` those that mean something of its own to
+    ``stop_exceptions`` are exceptions that mean that the step was told to stop, ``reserved_exceptions`` those that mean something of its own to
     whoever the error is raised to. Never raises, whatever the exception does when it is looked at.
     """
     # By its type: isinstance() asks the exception itself what it is.
     kind = type(error)
     text = _formatted(error)
-    harmless = issubclass(kind, Exception) and not issubclass(kind, (MemoryError, *signs))
+    harmless = issubclass(kind, Exception) and not issubclass(kind, (MemoryError, *reserved_exceptions))
     return Failed(
-        kind="exit" if issubclass(kind, (SystemExit, *exits)) else "error" if issubclass(kind, Exception) else "throw",
+        kind="exit"
+        if issubclass(kind, (SystemExit, *stop_exceptions))
+        else "error"
+        if issubclass(kind, Exception)
+        else "throw",
         reason=error,
         error=cast("Exception", error) if harmless and text is not None and _can_travel(error) else _stand_in(error),
         retry=not issubclass(kind, NonRetryableError),

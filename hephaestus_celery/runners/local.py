@@ -11,7 +11,7 @@ from typing import Any
 
 from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.exceptions import ConfigurationError
-from hephaestus_celery.runners.attempt import Executed, Job, Outcome, Worker
+from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Outcome, Worker
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.messages import left_to_newer, left_to_others
 from hephaestus_celery.runners.port import NO_HEADERS, Message
@@ -112,7 +112,7 @@ class LocalRunner:
             raise ConfigurationError("a LocalRunner works for a Hephaestus: Hephaestus(runner=LocalRunner())")
         driver = self._driver()
         try:
-            job = driver.claim(
+            attempt = driver.claim(
                 message.workflow,
                 message.run_id,
                 message.step,
@@ -123,20 +123,20 @@ class LocalRunner:
             )
         finally:
             self._begun(message)
-        if isinstance(job, Refusal):
-            if job.reason is Refused.NEWER_SCHEMA and job.detail not in self._noted:
-                self._noted.add(job.detail)
-                logger.warning("%s", left_to_newer(job.detail))
-            if job.reason is Refused.UNKNOWN_VERSION and job.detail not in self._noted:
-                self._noted.add(job.detail)
-                logger.warning("%s", left_to_others(job.detail, message.step))
+        if isinstance(attempt, Refusal):
+            if attempt.reason is Refused.NEWER_SCHEMA and attempt.detail not in self._noted:
+                self._noted.add(attempt.detail)
+                logger.warning("%s", left_to_newer(attempt.detail))
+            if attempt.reason is Refused.UNKNOWN_VERSION and attempt.detail not in self._noted:
+                self._noted.add(attempt.detail)
+                logger.warning("%s", left_to_others(attempt.detail, message.step))
             return
         try:
-            job.announce()
-            executed = driver.execute(job)
-            outcome = self._commit(driver, job, executed)
+            attempt.emit_start()
+            executed = driver.execute(attempt)
+            outcome = self._commit(driver, attempt, executed)
         finally:
-            driver.release(job)
+            driver.release(attempt)
         self.dispatch(outcome.messages)
 
     def holdings(self) -> Holdings:
@@ -151,14 +151,14 @@ class LocalRunner:
             if self._waiting[attempt] <= 0:
                 del self._waiting[attempt]
 
-    def _commit(self, driver: Driver, job: Job, executed: Executed) -> Outcome:
+    def _commit(self, driver: Driver, attempt: HeldAttempt, executed: Executed) -> Outcome:
         # Who waits for the end of a run waits until it is told: see settle().
-        run_id = job.scene.instance.run_id
+        run_id = attempt.source.instance.run_id
         with self._told:
             self._telling[run_id] += 1
         try:
-            outcome = driver.commit(job, executed)
-            outcome.tell()
+            outcome = driver.commit(attempt, executed)
+            outcome.emit()
             return outcome
         finally:
             with self._told:

@@ -67,7 +67,7 @@ class _Known:
     unattended: bool = False
 
 
-class LaneWatch:
+class LostMessageWatch:
     """Judges the reports on the lanes of one partition. What it remembers may be lost: it would ask a little more often."""
 
     def __init__(self, fleet: Fleet, *, dispatch_timeout: timedelta) -> None:

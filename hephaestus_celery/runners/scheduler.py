@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.execution.transitions import Due
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.runners.lost_messages import LaneWatch
+from hephaestus_celery.runners.lost_messages import LostMessageWatch
 from hephaestus_celery.runners.port import Message
 from hephaestus_celery.runners.workers import Fleet, UnknownFleet
 from hephaestus_celery.storage.port import DueEntry, Storage, Tick
@@ -57,7 +57,7 @@ class Scheduler:
     ) -> None:
         self._undisturbed = undisturbed
         self._fleet = fleet or UnknownFleet()
-        self._watches: dict[int, LaneWatch] = {}
+        self._watches: dict[int, LostMessageWatch] = {}
         self._driver = driver
         self._dispatch = dispatch
         self._worker = worker
@@ -148,7 +148,7 @@ class Scheduler:
         watch = self._watches.get(number)
         if watch is None:
             timeout = driver.settings.dispatch_timeout
-            watch = self._watches[number] = LaneWatch(self._fleet, dispatch_timeout=timeout)
+            watch = self._watches[number] = LostMessageWatch(self._fleet, dispatch_timeout=timeout)
         if SYSTEM_CLOCK.monotonic_ns() < self._calm_since:
             return  # workers could not report what they hold; they are looked at again
         for report in (*tick.lanes, *watch.doubts()):
@@ -191,7 +191,7 @@ class Scheduler:
                 # The attempt is seized; its new lease runs out, and it comes here again.
                 logger.exception("step %s of run %s could not be rescued", entry.dispatch.step, entry.run_id)
                 continue
-            outcome.tell()
+            outcome.emit()
             self._dispatch(outcome.messages)
 
     def _rest(self, storage: Storage, seconds: float, *, listen: bool) -> None:

@@ -30,13 +30,13 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suspended:
+class Waiting:
     """The step waits, for ``timeout`` microseconds or without end."""
 
     timeout: int | None
 
 
-Answer = Completed | Suspended | Failed
+StepResult = Completed | Waiting | Failed
 
 
 def call(
@@ -46,29 +46,29 @@ def call(
     *,
     limit: int,
     seconds_left: float | None = None,
-    exits: tuple[type[BaseException], ...] = (),
-    signs: tuple[type[BaseException], ...] = (),
-) -> Answer:
+    stop_exceptions: tuple[type[BaseException], ...] = (),
+    reserved_exceptions: tuple[type[BaseException], ...] = (),
+) -> StepResult:
     """Run ``step.execute`` to its end. Never raises what the step raises: raising is failing.
 
     ``config`` gives the step's, as it was given to it; ``limit`` is the size that one value may have; ``seconds_left`` is
-    what an ``async def`` may take before it is cancelled; ``exits`` and ``signs`` are exceptions of the runner's: see :func:`~hephaestus_celery.runners.failures.failed`.
+    what an ``async def`` may take before it is cancelled; ``stop_exceptions`` and ``reserved_exceptions`` are exceptions of the runner's: see :func:`~hephaestus_celery.runners.failures.failed`.
     """
     try:
         answer: object = step().execute(instance, config(), instance.context)
         if inspect.isawaitable(answer):
             answer = loops.run(answer, seconds=seconds_left)
     except BaseException as error:  # noqa: BLE001 - a step may raise anything, and all of it is a failed attempt
-        return failed(error, exits=exits, signs=signs)
+        return failed(error, stop_exceptions=stop_exceptions, reserved_exceptions=reserved_exceptions)
     try:
         return _checked(step, answer, limit=limit)
     except (TypeError, ValueError) as error:  # DataError too: no further attempt mends an answer that may not be given
         return replace(failed(error), retry=False)
     except BaseException as error:  # noqa: BLE001 - mappings of the user's own may raise anything too
-        return failed(error, exits=exits, signs=signs)
+        return failed(error, stop_exceptions=stop_exceptions, reserved_exceptions=reserved_exceptions)
 
 
-def _checked(step: type[Step], answer: object, *, limit: int) -> Answer:
+def _checked(step: type[Step], answer: object, *, limit: int) -> StepResult:
     match answer:
         case Ok():
             return _check_ok(step, answer, limit=limit)
@@ -103,9 +103,9 @@ def _check_ok(step: type[Step], answer: Ok, *, limit: int) -> Completed:
     )
 
 
-def _check_async(step: type[Step], answer: Async) -> Suspended:
+def _check_async(step: type[Step], answer: Async) -> Waiting:
     if answer.timeout is None:
-        return Suspended(timeout=None)
+        return Waiting(timeout=None)
     try:
         length = seconds(answer.timeout, name="timeout")
     except ValueError as error:
@@ -114,7 +114,7 @@ def _check_async(step: type[Step], answer: Async) -> Suspended:
         raise ValueError(f"{called(step)} answered with Async(timeout={named(answer.timeout)}), which is negative")
     if "timeout" not in step.events:
         raise ValueError(f"{called(step)} answered with Async(timeout=...), but does not declare the event 'timeout'")
-    return Suspended(timeout=round(length * 1_000_000))
+    return Waiting(timeout=round(length * 1_000_000))
 
 
 def called(step: type[Step]) -> str:

@@ -32,15 +32,15 @@ class TaskRecovery:
         self._hostname = hostname
         self._refusals = refusals
 
-    def fail(self, task_id: str, args: Any, *, reason: str, overran: bool = False) -> None:
-        """Fail the attempt of a task that ended without a commit; ``overran``: it was ended at its time limit."""
+    def fail(self, task_id: str, args: Any, *, reason: str, timed_out: bool = False) -> None:
+        """Fail the attempt of a task that ended without a commit; ``timed_out``: it was ended at its time limit."""
         hint = parse(args or (), {})
         if hint is None or not is_task_id(task_id):
             return
         run_id, step, attempt, _ = hint
         try:
-            outcome = self._driver().lose(
-                run_id, step, attempt, reason=reason, worker=self._worker(task_id), overran=overran
+            outcome = self._driver().fail_lost(
+                run_id, step, attempt, reason=reason, worker=self._worker(task_id), timed_out=timed_out
             )
         except StorageError as error:
             logger.warning(
@@ -48,7 +48,7 @@ class TaskRecovery:
             )
             return
         if outcome is not None:
-            outcome.tell()
+            outcome.emit()
 
     def revoke(self, workflow: str, step_key: str, *, task_id: str, args: Any, reason: str) -> None:
         """Fail an attempt whose task was revoked before it was executed; an event that it was to apply stays given."""
@@ -57,15 +57,15 @@ class TaskRecovery:
             return
         run_id, step, attempt, _ = hint
         try:
-            job = self._driver().claim(workflow, run_id, step, attempt, worker=self._worker(task_id))
-            if isinstance(job, Refusal):
+            claimed = self._driver().claim(workflow, run_id, step, attempt, worker=self._worker(task_id))
+            if isinstance(claimed, Refusal):
                 return
-            job.announce()
-            outcome = self._driver().forgo(job, reason=reason)
+            claimed.emit_start()
+            outcome = self._driver().fail(claimed, reason=reason)
         except StorageError as error:
             logger.warning("[%s] step %s: %s, and the store is away (%s)", run_id, step, reason, error)
             return
-        outcome.tell()
+        outcome.emit()
 
     def send_again(self, workflow: str, step_key: str, *, args: Any) -> None:
         """Have the message of an attempt sent again soon: this one has expired, and that costs the attempt nothing."""

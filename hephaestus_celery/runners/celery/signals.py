@@ -36,7 +36,7 @@ def on_prerun(sender: Any = None, **_: Any) -> None:
     if not isinstance(sender, StepTask):
         return
     sender.claim()
-    sender.announce()
+    sender.emit_start()
 
 
 def on_ended(sender: Any = None, **_: Any) -> None:
@@ -58,7 +58,7 @@ def on_lost(sender: Any = None, task_id: str = "", exception: Any = None, args: 
     if isinstance(exception, WorkerLostError):
         sender.runner.recovery.fail(task_id, args, reason="its worker process was lost")
     elif isinstance(exception, TimeLimitExceeded):
-        sender.runner.recovery.fail(task_id, args, reason="its time limit is over", overran=True)
+        sender.runner.recovery.fail(task_id, args, reason="its time limit is over", timed_out=True)
 
 
 def on_revoked(sender: Any = None, request: Any = None, terminated: Any = None, expired: Any = None, **_: Any) -> None:

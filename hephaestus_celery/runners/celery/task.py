@@ -25,7 +25,7 @@ from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.inputs import find_worker, is_task_id
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.runners.attempt import Executed, Job, Outcome, Worker
+from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Outcome, Worker
 from hephaestus_celery.runners.celery.lazy_tasks import WhenReceived, WhenTraced
 from hephaestus_celery.runners.celery.recovery import TaskRecovery
 from hephaestus_celery.runners.celery.refusals import RefusalLog
@@ -45,12 +45,12 @@ class Progress:
     """
 
     fence: str
-    job: Job | None = None
+    attempt: HeldAttempt | None = None
     refusal: str | None = None
     executed: Executed | None = None
-    strays: int = 0
+    interruptions: int = 0
     outcome: Outcome | None = None
-    announced: bool = False
+    emitted_start: bool = False
     followed: bool = False
     given_up: bool = False
 
@@ -65,9 +65,9 @@ def progress_of(request: Any) -> Progress:
 
 
 _PROGRESS = "hephaestus_progress"
-EXITS = (SoftTimeLimitExceeded,)
+STOP_EXCEPTIONS = (SoftTimeLimitExceeded,)
 """How a pool tells a step to stop."""
-SIGNS = (TaskPredicate, WorkerLostError, TimeLimitExceeded, Terminated)
+RESERVED_EXCEPTIONS = (TaskPredicate, WorkerLostError, TimeLimitExceeded, Terminated)
 """What Celery takes for something else than the failure of a task: one that a step raises is told in words."""
 
 
@@ -137,7 +137,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         """
         request: Any = self.request
         progress = progress_of(request)
-        if progress.job is not None or progress.refusal is not None:
+        if progress.attempt is not None or progress.refusal is not None:
             return
         hint = parse(request.args or (), request.kwargs or {})
         if hint is None or hint[1] != self.step_key or not is_task_id(request.id):
@@ -152,10 +152,10 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         worker = Worker(
             hostname=find_worker(request.hostname),
             task_id=request.id,
-            exits=EXITS,
-            signs=SIGNS,
-            interrupts=is_interrupt,
-            limit=self._limit(),
+            stop_exceptions=STOP_EXCEPTIONS,
+            reserved_exceptions=RESERVED_EXCEPTIONS,
+            is_interruption=is_interrupt,
+            time_limit=self._limit(),
         )
         lane = self.runner.lane_of(request.delivery_info)
         try:
@@ -179,14 +179,14 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
             progress.refusal = claimed.reason.value
             self.runner.refusals.note(claimed, task=self.name, run_id=run_id, step=step)
         else:
-            progress.job = claimed
+            progress.attempt = claimed
 
-    def announce(self) -> None:
+    def emit_start(self) -> None:
         """Tell what the claim has committed, once per request."""
         progress = progress_of(self.request)
-        if progress.job is not None and not progress.announced:
-            progress.announced = True
-            progress.job.announce()
+        if progress.attempt is not None and not progress.emitted_start:
+            progress.emitted_start = True
+            progress.attempt.emit_start()
 
     def run(self, *args: Any, **kwargs: Any) -> str:
         """Execute and commit. A failed attempt is raised after it was committed, for Celery's monitors to see.
@@ -197,7 +197,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         while outcome is None:
             try:
                 outcome = self._committed()
-            except EXITS as error:
+            except STOP_EXCEPTIONS as error:
                 self._note_interruption(error)
         if outcome.retry_in is not None:
             # Nothing is published: the store's timer sends the next attempt. Monitors see the task retried.
@@ -213,10 +213,10 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         if outcome is None or progress.followed:
             return
         progress.followed = True
-        outcome.tell()
+        outcome.emit()
         self.runner.dispatch(outcome.messages)
 
-    def _claimed(self) -> Job:
+    def _claimed(self) -> HeldAttempt:
         """The claim that ``task_prerun`` has made; without one the message is a duplicate and ends here.
 
         The receiver of ``task_prerun`` may have failed, and Celery swallows that: then the claim is made here, for as
@@ -232,39 +232,39 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
                 if SYSTEM_CLOCK.monotonic_ns() > deadline:
                     raise Reject(str(error), requeue=True) from error
                 SYSTEM_CLOCK.sleep(0.2)
-        self.announce()
+        self.emit_start()
         progress = progress_of(self.request)
         if progress.refusal is not None:
             raise Ignore(progress.refusal)
-        return cast("Job", progress.job)
+        return cast("HeldAttempt", progress.attempt)
 
     def _committed(self) -> Outcome:
         driver, progress = self.runner.driver, progress_of(self.request)
         if progress.outcome is None:
-            job = self._claimed()
+            attempt = self._claimed()
             try:
                 if progress.executed is None:
-                    progress.executed = driver.execute(job)
-                progress.outcome = driver.commit(job, progress.executed)
-            except EXITS:
+                    progress.executed = driver.execute(attempt)
+                progress.outcome = driver.commit(attempt, progress.executed)
+            except STOP_EXCEPTIONS:
                 raise  # it goes on, and so does the lease
             except BaseException as error:
                 progress.given_up = isinstance(error, StorageError)
-                driver.release(job)
+                driver.release(attempt)
                 raise
-        if progress.job is not None:
-            driver.release(progress.job)
+        if progress.attempt is not None:
+            driver.release(progress.attempt)
         return progress.outcome
 
     def _note_interruption(self, error: BaseException) -> None:
         # It struck beside the step's body, which deals with that itself. What was executed by then is committed; an attempt
         # whose time is over, or that nobody waits for, has failed; any other was not meant, and goes on.
         progress = progress_of(self.request)
-        if progress.job is None or not is_interrupt(error):
+        if progress.attempt is None or not is_interrupt(error):
             raise error
         if progress.executed is None:
-            progress.executed = self.runner.driver.interrupted(progress.job, error, strays=progress.strays)
-            progress.strays += 1
+            progress.executed = self.runner.driver.interrupted(progress.attempt, error, earlier=progress.interruptions)
+            progress.interruptions += 1
 
     def conclude(self, error: object) -> None:
         """Leave nothing open, however the task has ended.
@@ -274,18 +274,18 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         """
         self.follow()
         progress = progress_of(self.request)
-        job = progress.job
-        if job is None or progress.outcome is not None:
+        attempt = progress.attempt
+        if attempt is None or progress.outcome is not None:
             return
         driver = self.runner.driver
         try:
             if not progress.given_up:
                 reason = error if isinstance(error, BaseException) else "its task ended before it was executed"
-                driver.forgo(job, reason=reason).tell()
+                driver.fail(attempt, reason=reason).emit()
         except StorageError as away:
             logger.warning("[%s] %s, and the store is away (%s); its lease will show it", self.name, error, away)
         finally:
-            driver.release(job)
+            driver.release(attempt)
 
     def _limit(self) -> float | None:
         # When the pool tells what it executes to stop: after the limit of the message, the task, or the application.
@@ -296,7 +296,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
 
 def is_interrupt(error: BaseException) -> bool:
     """Whether an exception was raised by the signal of the pool, and not by whoever was executed."""
-    if not issubclass(type(error), EXITS):  # any other may do anything when it is looked at
+    if not issubclass(type(error), STOP_EXCEPTIONS):  # any other may do anything when it is looked at
         return False
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:

@@ -24,23 +24,23 @@ def test_a_failure_that_can_not_be_committed_either_is_raised(make_driver, start
     storage = Refusing()
     driver = make_driver(storage)
     message = start(driver)
-    job = driver.claim(message.workflow, message.run_id, message.step, 1, worker=Worker(hostname="h", task_id="t"))
-    executed = driver.execute(job)
+    attempt = driver.claim(message.workflow, message.run_id, message.step, 1, worker=Worker(hostname="h", task_id="t"))
+    executed = driver.execute(attempt)
     with pytest.raises(TypeError, match="no such commit"):
-        driver.commit(job, executed)
+        driver.commit(attempt, executed)
     assert len(storage.asked) == 3
-    driver.release(job)
+    driver.release(attempt)
 
 
 def test_an_answer_that_comes_too_late_is_told_in_the_log(make_driver, start, caplog):
     driver = make_driver()
     message = start(driver)
     worker = Worker(hostname="h", task_id="t")
-    job = driver.claim(message.workflow, message.run_id, message.step, 1, worker=worker)
-    executed = driver.execute(job)
-    assert driver.lose(message.run_id, message.step, 1, reason="it was killed", worker=worker).label == "retrying"
+    attempt = driver.claim(message.workflow, message.run_id, message.step, 1, worker=worker)
+    executed = driver.execute(attempt)
+    assert driver.fail_lost(message.run_id, message.step, 1, reason="it was killed", worker=worker).label == "retrying"
     caplog.clear()
-    driver.commit(job, executed).tell()
+    driver.commit(attempt, executed).emit()
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert record.message.startswith(

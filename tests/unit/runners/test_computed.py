@@ -53,9 +53,9 @@ def test_a_route_is_asked_again_where_it_has_looked_at_what_may_change(make_driv
     def claimed(message):
         return driver.claim(message.workflow, message.run_id, message.step, message.attempt, worker=Worker())
 
-    def done(job):
-        executed = Executed(answer=Completed(event="ok", result=None, metadata=None), duration=0)
-        return driver.commit(job, executed)
+    def done(attempt):
+        executed = Executed(result=Completed(event="ok", result=None, metadata=None), duration=0)
+        return driver.commit(attempt, executed)
 
     [first] = driver.create(flow, id="orderid::a1", context={"n": 1}, telemetry={})[1]
     mine, other = (claimed(message) for message in done(claimed(first)).messages)
@@ -87,8 +87,8 @@ def test_a_time_limit_that_strikes_in_a_route_is_a_time_limit(make_driver, struc
     )
     driver = make_driver()
     [message] = driver.create(flow, id="orderid::a1", context={}, telemetry={})[1]
-    worker = Worker(exits=(StruckError,))
-    job = driver.claim(message.workflow, message.run_id, message.step, message.attempt, worker=worker)
-    driver.commit(job, Executed(answer=Completed(event="ok", result=None, metadata=None), duration=0))
+    worker = Worker(stop_exceptions=(StruckError,))
+    attempt = driver.claim(message.workflow, message.run_id, message.step, message.attempt, worker=worker)
+    driver.commit(attempt, Executed(result=Completed(event="ok", result=None, metadata=None), duration=0))
     run = driver.storage.load(message.run_id)
     assert (run.status, json.loads(run.failure)["kind"]) == ("failed", "exit")

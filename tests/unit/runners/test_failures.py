@@ -10,7 +10,7 @@ import odd
 import pytest
 
 from hephaestus_celery.exceptions import StepFailedError
-from hephaestus_celery.runners.celery.task import EXITS, SIGNS
+from hephaestus_celery.runners.celery.task import RESERVED_EXCEPTIONS, STOP_EXCEPTIONS
 from hephaestus_celery.runners.failures import TEXT_LIMIT, failed
 from hephaestus_celery.storage import codec
 
@@ -19,7 +19,7 @@ def raised(make):
     try:
         raise make()  # noqa: TRY301 - for its traceback
     except BaseException as error:  # noqa: BLE001 - any
-        return failed(error, exits=EXITS, signs=SIGNS)
+        return failed(error, stop_exceptions=STOP_EXCEPTIONS, reserved_exceptions=RESERVED_EXCEPTIONS)
 
 
 @pytest.mark.parametrize("name", [*odd.ODD, *odd.POOL_SIGN])
@@ -34,7 +34,7 @@ def test_whatever_is_raised_can_be_stored_and_handed_on(name):
     # What Celery does with it on the way to the log and to its main process.
     error = answer.error
     assert isinstance(error, Exception)
-    assert not isinstance(error, (MemoryError, *SIGNS))
+    assert not isinstance(error, (MemoryError, *RESERVED_EXCEPTIONS))
     assert error
     assert type(pickle.loads(pickle.dumps(error))) is type(error)
     assert len(repr(error)) <= TEXT_LIMIT + 200

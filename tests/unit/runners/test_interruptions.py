@@ -16,12 +16,14 @@ class StruckError(Exception):
     """What a pool puts into what it executes."""
 
 
-WORKER = Worker(task_id="t", exits=(StruckError,), interrupts=lambda error: isinstance(error, StruckError))
+WORKER = Worker(
+    task_id="t", stop_exceptions=(StruckError,), is_interruption=lambda error: isinstance(error, StruckError)
+)
 
 
 @pytest.fixture(autouse=True)
 def _no_rest(monkeypatch):
-    monkeypatch.setattr(drivers, "STRAY_SECONDS", 0)
+    monkeypatch.setattr(drivers, "NOTICE_SECONDS", 0)
 
 
 @pytest.mark.parametrize("where", ["step", "route"])
@@ -56,9 +58,9 @@ def test_what_is_interrupted_again_and_again_is_a_failed_attempt(make_driver, wh
     )
     driver = make_driver()
     [message] = driver.create(flow, id="orderid::a1", context={}, telemetry={})[1]
-    job = driver.claim(message.workflow, message.run_id, message.step, 1, worker=WORKER)
-    assert driver.commit(job, driver.execute(job)).label == outcome
+    attempt = driver.claim(message.workflow, message.run_id, message.step, 1, worker=WORKER)
+    assert driver.commit(attempt, driver.execute(attempt)).label == outcome
     assert len(struck) == min(strikes, 4)
-    driver.release(job)
+    driver.release(attempt)
     entry = driver.storage.history(message.run_id)[-1]
     assert entry.outcome == ("completed" if outcome == "ok" else "retrying")

@@ -8,7 +8,7 @@ import pytest
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.lanes import Lane
-from hephaestus_celery.runners.lost_messages import FEW, LaneWatch, report_interval
+from hephaestus_celery.runners.lost_messages import FEW, LostMessageWatch, report_interval
 from hephaestus_celery.runners.port import Message
 from hephaestus_celery.runners.workers import BrokerAwayError, Holdings, attempt_of
 from hephaestus_celery.storage.memory import MemoryStorage
@@ -75,7 +75,7 @@ def judge(time_passes):
         watch = None
 
         def __call__(self, fleet, given, *, outstanding=None, beside=0):
-            self.watch = self.watch or LaneWatch(fleet, dispatch_timeout=TIMEOUT)
+            self.watch = self.watch or LostMessageWatch(fleet, dispatch_timeout=TIMEOUT)
             storage = MemoryStorage()
             for number in range(len(given.outstanding) if outstanding is None else outstanding):
                 storage._lanes.enter(str(LANE), (RUN.format(number), "a"), 1)

@@ -15,7 +15,7 @@ from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.attempt import Executed, Worker
 from hephaestus_celery.runners.port import Message
 from hephaestus_celery.runners.scheduler import IDLE_SECONDS, LOOK_SECONDS, Scheduler, _pause
-from hephaestus_celery.runners.step_result import Suspended
+from hephaestus_celery.runners.step_result import Waiting
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.storage.port import RESCUE_REASONS, Tick
 from hephaestus_celery.storage.redis.steady_clock import LOCK_SECONDS
@@ -38,8 +38,8 @@ def lost(driver, start):
 
 def waits(driver, message):
     """Let the first step of a run wait."""
-    job = claimed(driver, message)
-    driver.commit(job, Executed(answer=Suspended(timeout=None), duration=0))
+    attempt = claimed(driver, message)
+    driver.commit(attempt, Executed(result=Waiting(timeout=None), duration=0))
 
 
 class StormyStorage(MemoryStorage):

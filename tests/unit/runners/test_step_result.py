@@ -14,7 +14,7 @@ from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.exceptions import AttemptLostError, StepFailedError
 from hephaestus_celery.runners.failures import Failed, failed, lost, stuck
-from hephaestus_celery.runners.step_result import Completed, Suspended, call
+from hephaestus_celery.runners.step_result import Completed, Waiting, call
 
 INSTANCE = Instance(
     id="orderid::a1",
@@ -32,14 +32,14 @@ class Revoked(BaseException):
     """How this runner tells a step to stop."""
 
 
-def run(answer, *, events=("ok", "timeout"), limit=1000, exits=(), execute=None):
+def run(answer, *, events=("ok", "timeout"), limit=1000, stop_exceptions=(), execute=None):
     """What is made of a step that answers so."""
 
     def plain(self, instance, config, context):
         return answer
 
     step = type("Charge", (Step,), {"events": events, "execute": execute or plain})
-    return call(step, INSTANCE, lambda: {"k": 1}, limit=limit, exits=exits)
+    return call(step, INSTANCE, lambda: {"k": 1}, limit=limit, stop_exceptions=stop_exceptions)
 
 
 def raising(error):
@@ -81,14 +81,14 @@ def test_an_async_step_that_raises_has_failed():
 
 
 def test_async_waits_without_end():
-    assert run(Async()) == Suspended(timeout=None)
+    assert run(Async()) == Waiting(timeout=None)
 
 
 @pytest.mark.parametrize(
     ("timeout", "micros"), [(0, 0), (1.5, 1_500_000), (timedelta(minutes=1), 60_000_000), (0.1, 100_000)]
 )
 def test_async_waits_for_a_time(timeout, micros):
-    assert run(Async(timeout=timeout)) == Suspended(timeout=micros)
+    assert run(Async(timeout=timeout)) == Waiting(timeout=micros)
 
 
 @pytest.mark.parametrize(("timeout", "word"), [(-1, "negative"), ("soon", "soon"), (True, "True")])
@@ -149,7 +149,7 @@ def test_a_failure_may_forbid_further_attempts():
     ids=shown,
 )
 def test_the_kind_of_a_failure_follows_from_what_was_raised(error, kind):
-    answer = run(None, execute=raising(error), exits=(Revoked,))
+    answer = run(None, execute=raising(error), stop_exceptions=(Revoked,))
     assert (answer.kind, isinstance(answer.error, Exception)) == (kind, True)
 
 

@@ -6,18 +6,18 @@ python docs/print_reference.py [--check]
 from __future__ import annotations
 
 import inspect
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import timedelta
-from enum import Enum
 from pathlib import Path
 
-import hephaestus_celery as api
-from hephaestus_celery import exceptions, testing
+from api_page import raised_by
+from api_page import render as api_page
+
+import hephaestus_celery
+from hephaestus_celery import exceptions
 from hephaestus_celery.config import PREFIX, Settings
-from hephaestus_celery.core.values.cancellation import CancelReport
 from hephaestus_celery.storage.redis.keys import render as keys_page
 from hephaestus_celery.telemetry.catalogue import render_page as events_page
 
@@ -43,99 +43,43 @@ def settings_page() -> str:
 
 
 def errors_page() -> str:
-    """The error tree."""
+    """The error tree, then each error with what names it."""
+    errors = {name: found for name, found in vars(exceptions).items() if _is_error(found)}
     lines = [
         "# Errors",
         "",
-        "Everything raised on purpose is a `HephaestusError`; names import from `hephaestus_celery`.",
+        "Everything raised on purpose is a `HephaestusError`. Names import from `hephaestus_celery`, those marked `*` from",
+        "`hephaestus_celery.exceptions`. Bad arguments raise `ValueError` or `TypeError`, as Python itself does.",
         "",
+        "<!-- not run: the tree of the classes -->",
+        "```text",
+        *_tree(exceptions.HephaestusError, list(errors.values()), depth=0),
+        "```",
     ]
-    for name, error in vars(exceptions).items():
-        if inspect.isclass(error) and error.__module__ == exceptions.__name__:
-            bases = ", ".join(f"`{base.__name__}`" for base in error.__bases__)
-            lines += [
-                f"## `{name}`",
-                "",
-                f"A {bases}.",
-                "",
-                inspect.cleandoc(error.__doc__ or "").replace("``", "`"),
-                "",
-            ]
+    for name, error in errors.items():
+        others = [base.__name__ for base in error.__bases__ if not issubclass(base, exceptions.HephaestusError)]
+        lines += ["", f"## `{name}`", ""]
+        if others != ["Exception"] and others:
+            lines += [f"Also a `{'`, `'.join(others)}`.", ""]
+        lines += [inspect.cleandoc(error.__doc__ or "").replace("``", "`")]
+        callers = raised_by(name)
+        if callers:
+            links = ", ".join(f"[`{caller}`](api.md#{caller.replace('.', '').lower()})" for caller in callers)
+            lines += ["", f"See {links}."]
     return "\n".join(lines).rstrip() + "\n"
 
 
-CALLED = (api.Hephaestus, api.Workflow, api.InstanceHandle, api.Instance, api.Context, api.Step)
-GIVEN = (api.HistoryEntry, api.Failure, api.Status, api.Page, CancelReport, testing.EventCapture, testing.CapturedEvent)
-MADE = (api.Ok, api.Async, api.Error, api.Unique, api.RetryPolicy)
-NAMED = (api.Done, api.Wait, api.WaitForEvent, api.Debug)
-PARTS = (api.LocalRunner, api.CeleryRunner, api.MemoryStorage, api.RedisStorage)
-"""The public classes by what users do with them, in the order of the page."""
+def _is_error(found: object) -> bool:
+    return inspect.isclass(found) and found.__module__ == exceptions.__name__
 
 
-def api_page() -> str:
-    """Every public class and function with its signature and what a caller can rely on."""
-    lines = [
-        "# The public interface",
-        "",
-        "What `hephaestus_celery` exports, beside its [errors](errors.md), [settings](settings.md) and",
-        "[telemetry](events.md); `EventCapture` and `CapturedEvent` are in `hephaestus_celery.testing`, and `CancelReport` is",
-        "what `cancel` gives. With examples: [what a workflow can do](../guides/workflows.md).",
-        "",
-        "## `route`",
-        "",
-        f"`@route{_signature(api.route)}`",
-        "",
-        _doc(api.route),
-    ]
-    for public in (*CALLED, *MADE, *NAMED, *GIVEN, *PARTS):
-        lines += ["", f"## `{public.__name__}`", ""]
-        if public in (api.Hephaestus, *MADE, *PARTS):
-            lines += [f"`{public.__name__}{_signature(public.__init__)}`", ""]
-        lines += [_doc(public), *(_members(public) if public in (*CALLED, *GIVEN) else [])]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _members(public: type) -> list[str]:
-    lines: list[str] = []
-    if issubclass(public, Enum):
-        return ["", *(f"- `{member.value}`" for member in public)]
-    typed = {name: kind for name, kind in vars(public).get("__annotations__", {}).items() if not name.startswith("_")}
-    if typed:
-        lines += ["", "Fields: " + ", ".join(f"`{name}: {_plain(kind)}`" for name, kind in typed.items()) + "."]
-    for name, member in vars(public).items():
-        function = getattr(member, "__func__", member)
-        if name.startswith("_") or name in typed or not getattr(function, "__doc__", None):
-            continue
-        if isinstance(member, property):
-            lines += ["", f"### `{public.__name__}.{name}`", "", _doc(member)]
-        elif inspect.isfunction(function):
-            lines += ["", f"### `{public.__name__}.{name}{_signature(function)}`", "", _doc(function)]
+def _tree(error: type, errors: list[type], *, depth: int) -> list[str]:
+    mark = "" if error.__name__ in hephaestus_celery.__all__ else " *"
+    lines = ["    " * depth + error.__name__ + mark]
+    for child in errors:
+        if error in child.__bases__:
+            lines += _tree(child, errors, depth=depth + 1)
     return lines
-
-
-def _signature(function: Callable[..., object]) -> str:
-    shown: list[str] = []
-    for parameter in list(inspect.signature(function).parameters.values()):
-        if parameter.name in ("self", "cls"):
-            continue
-        if parameter.kind is parameter.KEYWORD_ONLY and not any(one.startswith("*") for one in shown):
-            shown.append("*")
-        text = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "") + parameter.name
-        if parameter.annotation is not parameter.empty:
-            text += f": {_plain(parameter.annotation)}"
-        if parameter.default is not parameter.empty:
-            text += f" = {'...' if '<' in repr(parameter.default) else repr(parameter.default)}"
-        shown.append(text)
-    return f"({', '.join(shown)})"
-
-
-def _plain(annotation: object) -> str:
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-    return text.replace("builtins.", "").removeprefix("ClassVar[").removesuffix("]" if "ClassVar[" in text else "")
-
-
-def _doc(described: object) -> str:
-    return re.sub(r":\w+:`[~.]*([^`]+)`", r"`\1`", inspect.cleandoc(described.__doc__ or "")).replace("``", "`")
 
 
 def _default(value: object) -> str:

@@ -1,0 +1,52 @@
+"""The page of the public interface has every public name, and no other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import hephaestus_celery
+from hephaestus_celery import telemetry, testing
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+PAGE = (REFERENCE / "api.md").read_text(encoding="utf-8")
+ERRORS = (REFERENCE / "errors.md").read_text(encoding="utf-8")
+HEADINGS = re.findall(r"^### `(.+)`$", PAGE, re.MULTILINE)
+
+
+def test_every_public_name_has_a_section_of_its_own():
+    errors = re.findall(r"^## `(.+)`$", ERRORS, re.MULTILINE)
+    assert [name for name in hephaestus_celery.__all__ if (HEADINGS + errors).count(name) != 1] == []
+
+
+def test_every_public_name_of_testing_has_a_section_of_its_own():
+    assert [name for name in testing.__all__ if HEADINGS.count(f"testing.{name}") != 1] == []
+
+
+def test_every_public_name_of_telemetry_is_on_the_page():
+    unnamed = [name for name in telemetry.__all__ if not re.search(rf"telemetry\.{name}\b", PAGE)]
+    assert [name for name in unnamed if name != "EventName"] == []  # a tuple of strings
+
+
+def test_the_page_names_nothing_that_a_user_can_not_import():
+    roots = {"telemetry": telemetry, "testing": testing}
+    missing = []
+    for heading in HEADINGS:
+        found = hephaestus_celery
+        for part in heading.split("."):
+            found = roots.get(part) or getattr(found, part, None)
+        if found is None and heading != "CancelReport":  # what `cancel` gives; nobody makes one
+            missing.append(heading)
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", [PAGE, ERRORS], ids=["api", "errors"])
+def test_no_markup_of_docstrings_is_left_in_a_page(page):
+    assert re.findall(r":\w+:`|``(?!`)(?<!```)", re.sub(r"```", "", page)) == []
+
+
+def test_signatures_name_no_module_of_ours():
+    blocks = "".join(re.findall(r"^```python$.*?^```$", PAGE, re.MULTILINE | re.DOTALL))
+    assert re.findall(r"hephaestus_celery\.(?:core|client|runners|storage)[\w.]+", blocks) == []

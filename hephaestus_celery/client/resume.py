@@ -21,8 +21,7 @@ from hephaestus_celery.exceptions import (
     NotWaitingError,
     TooManyEventsError,
 )
-from hephaestus_celery.runners.messages import messages
-from hephaestus_celery.runners.port import Message
+from hephaestus_celery.runners.messages import Message, messages
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.port import Delivered, Delivery, DeliveryReport
 

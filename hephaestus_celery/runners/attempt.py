@@ -11,7 +11,7 @@ from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.step import StepConfig
 from hephaestus_celery.runners import events
 from hephaestus_celery.runners.events import Events, EventSource
-from hephaestus_celery.runners.port import Message
+from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.runners.step_result import StepResult
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.port import Claim, Lease

@@ -36,12 +36,13 @@ from hephaestus_celery.runners import events
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Outcome, Worker
 from hephaestus_celery.runners.cancellation import Waited
 from hephaestus_celery.runners.contention import Contention
+from hephaestus_celery.runners.dispatcher import Dispatcher
 from hephaestus_celery.runners.events import Events, EventSource
 from hephaestus_celery.runners.failures import Failed, failed, lost, stuck, type_name
+from hephaestus_celery.runners.known_steps import LIMIT_MARGIN, limit, limit_of, predecessors_of, versions_with
 from hephaestus_celery.runners.leases import LeaseKeeper
-from hephaestus_celery.runners.messages import LIMIT_MARGIN, limit, limit_of, messages, predecessors_of, versions_with
+from hephaestus_celery.runners.messages import Message, messages
 from hephaestus_celery.runners.patient_reader import PatientReader
-from hephaestus_celery.runners.port import Message, Runner
 from hephaestus_celery.runners.step_result import Completed, StepResult, Waiting, call
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.port import (
@@ -101,11 +102,11 @@ class _Move:
 class Driver:
     """Drives runs forward against a storage, for a runner."""
 
-    def __init__(self, *, storage: Storage, settings: Settings, runner: Runner) -> None:
+    def __init__(self, *, storage: Storage, settings: Settings, dispatcher: Dispatcher) -> None:
         self.storage = storage
         self.settings = settings
-        self.runner = type(runner)
-        self._executor = runner
+        self.runner = type(dispatcher)
+        self._dispatcher = dispatcher
         self._reader = PatientReader(storage, lease=settings.lease)
         self._contention = Contention()
         self._keeper = LeaseKeeper(storage, lease=settings.lease)
@@ -131,7 +132,7 @@ class Driver:
         starts = [DispatchStep(initial.step.key, 1, 1) for initial in initials]
         hints = messages(workflow.name, workflow.version, run_id, starts)
         codec.encode_limited(telemetry, "telemetry_metadata", limit=self.settings.max_payload)
-        hints, headers = self._executor.start_messages(hints)
+        hints, headers = self._dispatcher.start_messages(hints)
         new = NewRun(
             operation=run_id,
             run_id=run_id,
@@ -148,8 +149,8 @@ class Driver:
                     step=initial.step.key,
                     config=self._encoded_config(initial),
                     max_attempts=workflow.retry_policy(initial.step, self.settings.default_retry).max_attempts,
-                    prepared_message=self._executor.prepare(hint, parent=None),
-                    lane=self._executor.lane(hint),
+                    prepared_message=self._dispatcher.prepare(hint, parent=None),
+                    lane=self._dispatcher.lane(hint),
                 )
                 for initial, hint in zip(initials, hints, strict=True)
             ],
@@ -177,7 +178,7 @@ class Driver:
         """
         began = SYSTEM_CLOCK.monotonic_ns()
         versions = versions_with(workflow, step)
-        margin = LIMIT_MARGIN if self._executor.ends_attempts else 0
+        margin = LIMIT_MARGIN if self._dispatcher.ends_attempts else 0
         fence = fence or secrets.token_hex(8)
         request = ClaimRequest(
             run_id=run_id,
@@ -270,7 +271,7 @@ class Driver:
             stop_exceptions=worker.stop_exceptions,
             reserved_exceptions=worker.reserved_exceptions,
         )
-        return self._in_time(attempt, result, attempt.began if self._executor.ends_attempts else began)
+        return self._in_time(attempt, result, attempt.began if self._dispatcher.ends_attempts else began)
 
     def _was_for_another(self, attempt: HeldAttempt, error: object) -> bool:
         # An interruption that was meant for another attempt, which this process had before: this one is within its time,
@@ -472,7 +473,7 @@ class Driver:
             stuck=move.stuck,
             prepared=self._prepared(attempt, targets),
             lanes=move.lanes
-            if self._executor.lanes_are_fixed
+            if self._dispatcher.lanes_are_fixed
             else self._lanes(workflow, attempt.source.instance.run_id, move.attempts),
             expected=expected,
         )
@@ -503,14 +504,14 @@ class Driver:
             configs={key: config for key, config in configs.items() if config is not None},
             rank=workflow.graph.rank(step.key),
             stuck="" if settlement.starts_one else codec.encode(stuck(step.key).failure),
-            lanes=self._lanes(workflow, "", settlement.rows) if self._executor.lanes_are_fixed else {},
+            lanes=self._lanes(workflow, "", settlement.rows) if self._dispatcher.lanes_are_fixed else {},
         )
 
     def _prepared(self, attempt: HeldAttempt, targets: tuple[Target, ...]) -> dict[str, PreparedMessage]:
         instance = attempt.source.instance
         starts = [DispatchStep(target.step.key, 1, 1) for target in targets if target.step is not Done]
         hints = _messages(instance, starts)
-        prepared = {hint.step: self._executor.prepare(hint, parent=attempt.worker.task_id) for hint in hints}
+        prepared = {hint.step: self._dispatcher.prepare(hint, parent=attempt.worker.task_id) for hint in hints}
         return {key: prepared_message for key, prepared_message in prepared.items() if prepared_message is not None}
 
     def _suspend(self, attempt: HeldAttempt, result: Waiting, duration: int) -> Outcome:
@@ -538,12 +539,12 @@ class Driver:
         # Where the messages of all steps go that may be started.
         starts = [DispatchStep(key, 1, 1) for key in keys if key != Done.key]
         hints = messages(workflow.name, workflow.version, run_id, starts)
-        lanes = {hint.step: self._executor.lane(hint) for hint in hints}
+        lanes = {hint.step: self._dispatcher.lane(hint) for hint in hints}
         return {key: lane for key, lane in lanes.items() if lane is not None}
 
     def lane_of(self, message: Outstanding) -> str | None:
         """Where a message goes that takes the place of a lost one."""
-        return self._executor.lane(messages(message.name, message.version, message.run_id, [message.dispatch])[0])
+        return self._dispatcher.lane(messages(message.name, message.version, message.run_id, [message.dispatch])[0])
 
     def due_message(self, entry: DueEntry) -> Message:
         """The message for a step whose time has come."""

@@ -13,11 +13,11 @@ from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Outcome, Worker
 from hephaestus_celery.runners.driver import Driver
-from hephaestus_celery.runners.messages import left_to_newer, left_to_others
-from hephaestus_celery.runners.port import NO_HEADERS, Message
+from hephaestus_celery.runners.messages import NO_HEADERS, Message
+from hephaestus_celery.runners.refusals import RefusalLog
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.runners.workers import Holdings, attempt_of
-from hephaestus_celery.storage.port import PreparedMessage, Refusal, Refused, Storage
+from hephaestus_celery.storage.port import PreparedMessage, Refusal, Storage
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -42,7 +42,7 @@ class LocalRunner:
         self._scheduler: Scheduler | None = None
         self._told = threading.Condition()
         self._telling: Counter[str] = Counter()
-        self._noted: set[str] = set()
+        self._refusals = RefusalLog()
         self._waiting: Counter[str] = Counter()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="hephaestus")
 
@@ -124,12 +124,7 @@ class LocalRunner:
         finally:
             self._begun(message)
         if isinstance(attempt, Refusal):
-            if attempt.reason is Refused.NEWER_SCHEMA and attempt.detail not in self._noted:
-                self._noted.add(attempt.detail)
-                logger.warning("%s", left_to_newer(attempt.detail))
-            if attempt.reason is Refused.UNKNOWN_VERSION and attempt.detail not in self._noted:
-                self._noted.add(attempt.detail)
-                logger.warning("%s", left_to_others(attempt.detail, message.step))
+            self._refusals.note_left(attempt, step=message.step)
             return
         try:
             attempt.emit_start()

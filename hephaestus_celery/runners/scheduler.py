@@ -18,7 +18,7 @@ from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.execution.transitions import Due
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.lost_messages import LostMessageWatch
-from hephaestus_celery.runners.port import Message
+from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.runners.workers import Fleet, UnknownFleet
 from hephaestus_celery.storage.port import DueEntry, Storage, Tick
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.exceptions import HephaestusError
-from hephaestus_celery.runners.port import Message
+from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.storage.port import Outstanding, Storage
 
 

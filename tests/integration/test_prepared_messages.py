@@ -16,7 +16,7 @@ from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.runners.celery.dispatch import send_one
 from hephaestus_celery.runners.celery.prepared_messages import MessagePreparer
-from hephaestus_celery.runners.port import Message
+from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.storage.port import PreparedMessage
 
 RUN = new_run_id(milliseconds=1, instance_id="orderid::a1", random_bits=1)

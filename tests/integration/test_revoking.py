@@ -43,7 +43,7 @@ def test_the_task_that_holds_a_step_is_revoked_and_not_a_later_copy_of_its_messa
     )
     [entry] = storage.resend(0, {lost: lane}, lane=lane, operation="again", worker="w1")
     assert entry.dispatch.token == 2
-    driver = Driver(storage=storage, settings=hephaestus.settings, runner=Silent())
+    driver = Driver(storage=storage, settings=hephaestus.settings, dispatcher=Silent())
     holder = f"{handle.run_id}:who:1.1"  # the first message was late, and is claimed after all
     job = driver.claim(tenants.Visits.name, handle.run_id, "who", 1, worker=Worker(task_id=holder))
     report = handle.cancel("enough")

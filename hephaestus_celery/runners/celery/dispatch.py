@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 
 from hephaestus_celery.runners.celery.headers import Prepared, carried_options, carrying
 from hephaestus_celery.runners.celery.overrides import find_task
-from hephaestus_celery.runners.port import Message
+from hephaestus_celery.runners.messages import Message
 
 logger = logging.getLogger("hephaestus_celery")
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 from celery import Celery
 from celery.app.amqp import AMQP
 
-from hephaestus_celery.runners.port import Message
+from hephaestus_celery.runners.messages import Message
 
 logger = logging.getLogger("hephaestus_celery")
 

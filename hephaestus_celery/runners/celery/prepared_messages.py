@@ -34,7 +34,7 @@ from celery import Celery
 from hephaestus_celery.runners.celery.dispatch import argsrepr, call_task, connect, options_of, unreachable
 from hephaestus_celery.runners.celery.overrides import find_task, is_plain, is_plain_producer
 from hephaestus_celery.runners.celery.settings import broker_urls
-from hephaestus_celery.runners.port import Message
+from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.storage.port import PreparedMessage
 
 logger = logging.getLogger("hephaestus_celery")

@@ -14,9 +14,9 @@ from kombu.exceptions import KombuError
 from hephaestus_celery.core.values.inputs import is_task_id
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.attempt import Worker
-from hephaestus_celery.runners.celery.refusals import RefusalLog
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.messages import parse
+from hephaestus_celery.runners.refusals import RefusalLog
 from hephaestus_celery.storage.port import Refusal
 
 logger = logging.getLogger("hephaestus_celery")

@@ -19,7 +19,7 @@ from celery.app.annotations import MapAnnotation, resolve_all
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.runners.celery.dispatch import HARD_MARGIN
 from hephaestus_celery.runners.celery.task import StepTask, TaskRunner
-from hephaestus_celery.runners.messages import limit
+from hephaestus_celery.runners.known_steps import limit
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.definition.graph import StepClass

@@ -29,13 +29,13 @@ from hephaestus_celery.runners.celery.lost_processes import PoolWatch, draw_soon
 from hephaestus_celery.runners.celery.overrides import is_plain
 from hephaestus_celery.runners.celery.prepared_messages import MessagePreparer
 from hephaestus_celery.runners.celery.recovery import TaskRecovery
-from hephaestus_celery.runners.celery.refusals import RefusalLog
 from hephaestus_celery.runners.celery.registration import register
 from hephaestus_celery.runners.celery.worker_checks import advise
 from hephaestus_celery.runners.celery.workers import CeleryFleet, LaneFinder, Reporter, lane_of
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.lost_messages import report_interval
-from hephaestus_celery.runners.port import NO_HEADERS, Message
+from hephaestus_celery.runners.messages import NO_HEADERS, Message
+from hephaestus_celery.runners.refusals import RefusalLog
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.port import PreparedMessage, Sent
 

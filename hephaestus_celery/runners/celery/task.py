@@ -28,10 +28,9 @@ from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Outcome, Worker
 from hephaestus_celery.runners.celery.lazy_tasks import WhenReceived, WhenTraced
 from hephaestus_celery.runners.celery.recovery import TaskRecovery
-from hephaestus_celery.runners.celery.refusals import RefusalLog
 from hephaestus_celery.runners.driver import Driver
-from hephaestus_celery.runners.messages import parse
-from hephaestus_celery.runners.port import Message
+from hephaestus_celery.runners.messages import Message, parse
+from hephaestus_celery.runners.refusals import RefusalLog
 from hephaestus_celery.storage.port import Refusal, Refused
 
 logger = logging.getLogger("hephaestus_celery")

@@ -23,7 +23,7 @@ from hephaestus_celery.runners.celery.forking import undisturbed
 from hephaestus_celery.runners.celery.headers import Prepared
 from hephaestus_celery.runners.celery.task import StepTask
 from hephaestus_celery.runners.lost_messages import all_holdings
-from hephaestus_celery.runners.port import Message
+from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.runners.workers import BrokerAwayError, Holdings, attempt_of
 from hephaestus_celery.storage.port import Storage
 

@@ -13,7 +13,9 @@ from ids import shown
 from hephaestus_celery import Done
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.values.identity import new_run_id
-from hephaestus_celery.runners.messages import LIMIT_MARGIN, left_to_others, limit_of, messages, parse, predecessors_of
+from hephaestus_celery.runners.known_steps import LIMIT_MARGIN, limit_of, predecessors_of
+from hephaestus_celery.runners.messages import messages, parse
+from hephaestus_celery.runners.refusals import left_to_others
 
 D = a_step("D", "ok")
 RUN = new_run_id(milliseconds=1_700_000_000_000, instance_id="orderid::a1", random_bits=5)

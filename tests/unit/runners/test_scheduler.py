@@ -13,7 +13,7 @@ from hephaestus_celery.core.execution.transitions import Due
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.attempt import Executed, Worker
-from hephaestus_celery.runners.port import Message
+from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.runners.scheduler import IDLE_SECONDS, LOOK_SECONDS, Scheduler, _pause
 from hephaestus_celery.runners.step_result import Waiting
 from hephaestus_celery.storage.memory import MemoryStorage

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import assert_never
 
-from hephaestus_celery.runners.messages import left_to_newer, left_to_others
-from hephaestus_celery.storage.port import Refusal, Refused
+from hephaestus_celery.core.definition.registry import WORKFLOWS
+from hephaestus_celery.storage.port import SCHEMA, Refusal, Refused
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -52,3 +52,26 @@ class RefusalLog:
         elif refusal.reason is Refused.NEWER_SCHEMA:
             self._logged.add(refusal.detail)
             logger.warning("%s", left_to_newer(refusal.detail))
+
+
+def left_to_newer(schema: str) -> str:
+    """What a worker says, once, of runs that it can't read; ``schema`` is the ``detail`` of a ``NEWER_SCHEMA``."""
+    return (
+        f"there are runs that a newer hephaestus-celery has written (schema {schema}, this worker reads up to {SCHEMA}); "
+        "their steps are left to workers of that. Upgrade this one"
+    )
+
+
+def left_to_others(detail: str, step: str) -> str:
+    """What a worker says of a step that it leaves to others; ``detail`` is that of an ``UNKNOWN_VERSION``."""
+    name, _, version = detail.partition(" version ")
+    if version.isdecimal() and WORKFLOWS.find(name, int(version)) is not None:
+        return (
+            f"this worker's workflow {detail} has no step {step!r}, and a run of it is to execute that; it is left to "
+            "workers that have the step. A changed workflow needs a new version: bring the step back, give the change a "
+            "version of its own, or keep workers of the old deployment until its runs have ended"
+        )
+    return (
+        f"this worker does not know workflow {detail}; its steps are left to workers that do. Deploy the code that "
+        "defines it, or keep workers of the old deployment until its runs have ended"
+    )

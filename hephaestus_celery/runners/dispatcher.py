@@ -1,0 +1,53 @@
+"""The port of a driver: what it needs of whoever carries messages to workers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+from hephaestus_celery.runners.messages import Message
+from hephaestus_celery.storage.port import PreparedMessage
+
+
+class Dispatcher(Protocol):
+    """Carries messages to workers, and says where they go."""
+
+    @property
+    def ends_attempts(self) -> bool:
+        """Whether a step that exceeds its time limit is interrupted here; else the store takes the attempt away."""
+        ...
+
+    def dispatch(self, messages: Sequence[Message]) -> None:
+        """Send messages. One that can't be sent is not an error: the store knows what is to be done."""
+        ...
+
+    def start_messages(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
+        """The first messages of a run that is about to be stored, and the headers that all of its messages repeat.
+
+        Called where the run is started, in the caller's context; raises what the application raises there.
+        """
+        ...
+
+    def prepare(self, message: Message, *, parent: str | None) -> PreparedMessage | None:
+        """The message for a store that is the broker too, to be sent with what makes it due; None if it can't be.
+
+        ``parent`` is the id of the task that causes it.
+        """
+        ...
+
+    @property
+    def lanes_are_fixed(self) -> bool:
+        """Whether all messages of a step of a workflow go to one lane."""
+        ...
+
+    def lane(self, message: Message) -> str | None:
+        """Where a message goes, see :mod:`hephaestus_celery.core.execution.lanes`; None where that can't be known."""
+        ...
+
+    def revoke(self, task_ids: Sequence[str]) -> None:
+        """Keep workers from beginning with these tasks, for which nobody waits any more; best effort."""
+        ...
+
+    def interrupt(self, holders: Mapping[str, str]) -> Collection[str]:
+        """Interrupt what these tasks execute, each on the worker that is named; gives those that were interrupted."""
+        ...

@@ -1,0 +1,49 @@
+"""What this process knows of a step before the run that a message is for is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hephaestus_celery.core.definition.registry import WORKFLOWS
+from hephaestus_celery.core.values.retry import seconds
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.definition.graph import StepClass
+
+LIMIT_MARGIN = 2.0
+"""Seconds beyond a step's time limit that a process gets to end the attempt itself, where its pool tells it to."""
+
+
+def versions_with(workflow: str, step: str) -> list[int]:
+    """The versions of a workflow that this process knows, those in which it has the step."""
+    known = {version: WORKFLOWS.find(workflow, version) for version in WORKFLOWS.versions(workflow)}
+    return [version for version, found in known.items() if found is not None and step in found.graph.by_key]
+
+
+def predecessors_of(workflow: str, versions: Sequence[int], step: str) -> Sequence[str]:
+    """The steps from which an edge leads to this one, in any of the versions: it most likely looks at what they gave."""
+    found: dict[str, None] = {}
+    for version in versions:
+        definition = WORKFLOWS.find(workflow, version)
+        if definition is not None and step in definition.graph.by_key:
+            found.update((source.key, None) for source in definition.graph.predecessors(definition.graph.by_key[step]))
+    return list(found)
+
+
+def limit_of(workflow: str, versions: Sequence[int], step: str, *, margin: float) -> int | None:
+    """Microseconds until the store takes an attempt away: ``margin`` seconds after its time limit.
+
+    Which of the versions a run is on shows only when it is claimed: the longest limit counts.
+    """
+    found = (WORKFLOWS.find(workflow, version) for version in versions)
+    steps = [definition.graph.by_key.get(step) for definition in found if definition is not None]
+    limits = [limit(known) for known in steps if known is not None]
+    if not limits or None in limits:
+        return None
+    return int((max(value for value in limits if value is not None) + margin) * 1e6)
+
+
+def limit(step: StepClass) -> float | None:
+    """The time limit of a step in seconds."""
+    return None if step.time_limit is None else seconds(step.time_limit, name="time_limit")

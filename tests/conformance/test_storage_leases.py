@@ -168,7 +168,8 @@ def test_who_applies_an_event_keeps_it_by_signs_of_life(stand):
 def test_a_renewed_step_is_not_taken(hasty):
     run = hasty.start()
     run.claim("a")
-    hasty.storage._lease = 30_000_000
+    held = hasty.storage._durations if hasty.storage.name == "redis" else hasty.storage
+    setattr(held, "lease" if hasty.storage.name == "redis" else "_lease", 30_000_000)
     assert run.renew("a") is True
     hasty.calm()
     assert run.complete("a").verdict is Verdict.APPLIED

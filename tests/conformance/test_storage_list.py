@@ -202,7 +202,7 @@ def test_an_empty_store_lists_nothing(storage):
 
 @pytest.mark.parametrize("matching", [1, 2, 3])
 def test_a_page_that_needs_many_looks_ends_like_any_other(stand, storage, monkeypatch, matching):
-    monkeypatch.setattr("hephaestus_celery.storage.redis.store._BUDGET", 100)
+    monkeypatch.setattr("hephaestus_celery.storage.redis.listing._BUDGET", 100)
     runs = [stand.start(instance_id=f"order::{number}", version=2 if number < matching else 1) for number in range(350)]
     wanted = [run.id for run in reversed(runs[:matching])]
     assert pages(storage, 2, version=2) == [wanted[start : start + 2] for start in range(0, matching, 2)]

@@ -252,7 +252,7 @@ class Story:
 def in_slices(monkeypatch):
     """As if two edges were more than one script may settle, and every fan-out wide."""
     monkeypatch.setattr(settling, "AT_ONCE", 0)
-    monkeypatch.setattr(settling, "LAID_BY", 3)
+    monkeypatch.setattr(settling, "STAGED", 3)
     monkeypatch.setattr(settling, "SLICE", 2)
 
 

@@ -31,9 +31,9 @@ NO_RUN = "01a225cd-52a0-77bb-a030-02c52f939482"
 def connections(redis_url):
     made = []
 
-    def make(most=5, patience=2.0):
+    def make(most=5, timeout=2.0):
         client = connect(redis_url, timeout=timedelta(seconds=2), options={"client_name": "lent"})
-        made.append(Connections(client, most=most, patience=patience))
+        made.append(Connections(client, most=most, timeout=timeout))
         return made[-1]
 
     yield make
@@ -157,7 +157,7 @@ def test_there_are_no_more_connections_than_may_be_and_who_finds_none_waits(conn
 
 
 def test_who_waits_too_long_for_a_connection_is_told_so(connections):
-    line = connections(most=1, patience=0.1)
+    line = connections(most=1, timeout=0.1)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(blocked, line, 1.5)
         eventually(lambda: not line._stock._free, what="the connection is lent")
@@ -200,7 +200,7 @@ def test_an_answer_to_something_else_is_refused_and_its_connection_closed(connec
 
 
 def test_an_answer_of_another_form_is_a_storage_error(redis_storage, monkeypatch):
-    scripts = redis_storage._scripts
+    scripts = redis_storage._calls.scripts
     monkeypatch.setitem(scripts._hashes, "load", "0" * 40)
     monkeypatch.setitem(scripts.sources, "load", "return 5")  # as if another's answer came
     with pytest.raises(StorageError, match="can't be understood: it answered something else than was asked"):
@@ -212,7 +212,7 @@ def test_an_answer_about_another_run_is_refused(drive, redis_storage):
     keys = redis_storage.keys.of_run(other.id)
     asked = [keys.prefix, replies.parameters(run_id=other.id)]
     with pytest.raises(UnexpectedReplyError):
-        redis_storage._scripts.call(redis_storage._connections, "load", keys.names, asked, run_id=mine.id)
+        redis_storage._calls.scripts.call(redis_storage._connections, "load", keys.names, asked, run_id=mine.id)
 
 
 def test_an_error_of_one_command_of_many_leaves_the_connection_in_order(connections):
@@ -258,7 +258,7 @@ from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.connections import Connections
 
 def make():
-    made = Connections(connect(sys.argv[1], timeout=timedelta(seconds=5), options={"client_name": "green"}), most=6, patience=5)
+    made = Connections(connect(sys.argv[1], timeout=timedelta(seconds=5), options={"client_name": "green"}), most=6, timeout=5)
     if sys.argv[3] != "before the first call":
         ask(made, "before")
     return made

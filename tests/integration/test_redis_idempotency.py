@@ -316,8 +316,8 @@ def test_a_repeat_takes_no_number(stand, redis_storage, client, case):
 
 def test_a_call_whose_answer_is_lost_happens_once(stand, redis_storage, lossy, proxy, case):
     run = case.prepare(stand)
-    for name, source in redis_storage._scripts.sources.items():
-        assert redis_storage._client.script_load(source) == redis_storage._scripts._hashes[name]
+    for name, source in redis_storage._calls.scripts.sources.items():
+        assert redis_storage._client.script_load(source) == redis_storage._calls.scripts._hashes[name]
     proxy.losing.set()
     answer = case.call(lossy, run)
     assert proxy.lost.is_set()

@@ -58,7 +58,7 @@ def full_life(stand):
     wide = stand.start({("a", "ok"): [f"b{number}" for number in range(600)]}, instance_id="order::wide")
     wide.claim("a")
     completion = wide.completion("a")
-    Edges.of_commit(completion).lay_by(stand.storage._call, fence=completion.fence)
+    Edges.of_commit(completion).stage(stand.storage._calls.of_run, fence=completion.fence, name="laid")
     storage = stand.storage
     storage.report("w1", "{}", lifetime=60_000_000)
     storage._client.zadd(f"{storage.keys.of_run(waiting.id).prefix}lanes", {"0:work": 1})

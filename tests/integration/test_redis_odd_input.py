@@ -94,12 +94,12 @@ def call_of(storage, call):
         noted.append((name, keys, args))
         raise StopIteration
 
-    real, storage._scripts.call = storage._scripts.call, note
+    real, storage._calls.scripts.call = storage._calls.scripts.call, note
     try:
         with pytest.raises(StopIteration):
             call()
     finally:
-        storage._scripts.call = real
+        storage._calls.scripts.call = real
     return noted[0]
 
 
@@ -127,7 +127,7 @@ def test_a_script_is_done_whole_or_changes_nothing_whatever_it_is_given(stand, c
     rest = rest[: data.draw(st.integers(0, len(rest)), label="arguments")] if data.draw(st.booleans()) else rest
     before = dumped(client, namespace)
     try:
-        redis_storage._scripts.call(
+        redis_storage._calls.scripts.call(
             redis_storage._connections, name, keys, [prefix, with_raw(parameters, field, raw), *rest]
         )
     except ResponseError:
@@ -225,7 +225,7 @@ def wide(run):
 
 def settle(run, edges):
     """Commit step a, all but what follows it."""
-    laid = edges.lay_by(run.storage._call, fence="mine")
+    laid = edges.stage(run.storage._calls.of_run, fence="mine", name="0123")
     nothing = Settlement(taken=(), dead=(), rows={})
     run.storage._completed(run.completion("a", settlement=nothing, attempts={}, configs={}), settling=laid)
 
@@ -247,7 +247,7 @@ def test_what_stands_inside_of_a_parameter_is_looked_at_before_anything_is_chang
         parameters = json.dumps({**json.loads(parameters), "among": ["b", "a"]})
     before = dumped(client, namespace)
     try:
-        storage._scripts.call(storage._connections, name, keys, [prefix, changed(data, parameters), *rest])
+        storage._calls.scripts.call(storage._connections, name, keys, [prefix, changed(data, parameters), *rest])
     except ResponseError:
         assert dumped(client, namespace) == before
     else:

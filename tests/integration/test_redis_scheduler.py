@@ -148,7 +148,7 @@ def test_a_lease_that_ran_out_while_the_store_was_away_is_put_off(stand_with):
     hasty = stand_with(lease=SOON)
     run = hasty.start()
     run.claim("a")
-    hasty.storage._lease = 30_000_000
+    hasty.storage._durations.lease = 30_000_000
     before = hasty.storage.now()
     assert list(hasty.tick(seize=False).entries) == []
     assert run.due()["a"] >= before + 30_000_000

@@ -202,7 +202,7 @@ def hasty(private_server, namespace):
 
     def make():
         made.append(RedisStorage(private_server.url, namespace=namespace, timeout=HASTE))
-        for source in made[-1]._scripts.sources.values():
+        for source in made[-1]._calls.scripts.sources.values():
             made[-1]._client.script_load(source)
         return made[-1]
 

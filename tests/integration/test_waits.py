@@ -34,7 +34,7 @@ def connections_of(client, namespace):
 
 
 def listening(storage):
-    listener = storage._endings._listener
+    listener = storage._waits._listener
     return listener is not None and len(listener._waiters)
 
 
@@ -205,7 +205,7 @@ else:
     monkey_patch()
 made = late or make()
 waits = [spawn(made.wait_finished, run, timeout=20) for run in runs]
-while len(made._endings._listener._waiters) < len(runs):
+while len(made._waits._listener._waiters) < len(runs):
     sleep(0.01)
 for run in runs:
     made._connections.call("HSET", made.keys.of_run(run).run, "st", "completed", fits=lambda _: True)
@@ -263,7 +263,7 @@ storage = worker.storage
 handles = [worker.start_instance(Paid, {}, id=str(number)) for number in range(300)]
 eventually(lambda: all(handle.get().waiting_steps for handle in handles), what="all wait for an event")
 waits = [spawn(waiting.wait, handle.run_id, 60) for handle in handles]
-eventually(lambda: len(getattr(waiting.storage._endings._listener, "_waiters", ())) == 300, what="all are waited for")
+eventually(lambda: len(getattr(waiting.storage._waits._listener, "_waiters", ())) == 300, what="all are waited for")
 print(opened(), end=" ")
 storage._connections.call_many([["HSET", storage.keys.of_run(handle.run_id).run, "st", "cancelled"] for handle in handles], fits=lambda _: True)
 storage._connections.call_many([["PUBLISH", storage.keys.of_run(handle.run_id).finished, "cancelled"] for handle in handles], fits=lambda _: True)

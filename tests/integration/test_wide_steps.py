@@ -33,7 +33,7 @@ def broken_off(redis_storage, monkeypatch):
     """``broken_off(slices, call)``: make a call, cut off from the server after so many slices of what follows."""
 
     def cut(slices, call, *, told=True):
-        scripts, left = redis_storage._scripts.call, [slices]
+        scripts, left = redis_storage._calls.scripts.call, [slices]
 
         def until_cut(connections, name, *args, **options):
             if name == "settle":
@@ -43,7 +43,7 @@ def broken_off(redis_storage, monkeypatch):
             return scripts(connections, name, *args, **options)
 
         with monkeypatch.context() as patched:
-            patched.setattr(redis_storage._scripts, "call", until_cut)
+            patched.setattr(redis_storage._calls.scripts, "call", until_cut)
             with pytest.raises(StorageError, match="cut off") if told else nullcontext():
                 return call()
 
@@ -151,14 +151,14 @@ def test_a_run_that_ends_before_starts_nothing_more_and_leaves_nothing(stand, br
 def test_who_committed_it_and_a_scheduler_may_settle_at_the_same_time(stand, redis_storage, monkeypatch):
     run = stand.start(FAN)
     run.claim("a")
-    call, others = redis_storage._scripts.call, []
+    call, others = redis_storage._calls.scripts.call, []
 
     def both(connections, name, keys, args, **options):
         if name == "settle" and '"at_once"' not in args[1] and len(others) < 2:
             others.append(redis_storage.settle(run.id, "a"))
         return call(connections, name, keys, args, **options)
 
-    monkeypatch.setattr(redis_storage._scripts, "call", both)
+    monkeypatch.setattr(redis_storage._calls.scripts, "call", both)
     commitment = run.complete("a")
     assert sorted(commitment.activated) == sorted(BRANCHES)
     assert len(others) == 2
@@ -195,7 +195,7 @@ def test_a_start_that_is_cut_off_is_accepted_and_done_by_the_scheduler(stand, br
 def test_what_was_laid_by_for_a_commit_that_never_came_goes_by_itself(stand, broken_off, redis_storage, monkeypatch):
     run = stand.start(FAN)
     run.claim("a")
-    call = redis_storage._scripts.call
+    call = redis_storage._calls.scripts.call
 
     def cut(connections, name, *args, **options):
         if name == "complete":
@@ -203,7 +203,7 @@ def test_what_was_laid_by_for_a_commit_that_never_came_goes_by_itself(stand, bro
         return call(connections, name, *args, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(redis_storage._scripts, "call", cut)
+        patched.setattr(redis_storage._calls.scripts, "call", cut)
         with pytest.raises(StorageError, match="cut off"):
             run.complete("a")
     kept = left_over(run)

@@ -36,7 +36,7 @@ def connect(url: str, *, timeout: timedelta, options: Mapping[str, Any]) -> Redi
 
     Takes the URLs that Celery takes for Redis. Raises ``ConfigurationError`` for any other.
     """
-    arguments: dict[str, Any] = {**_patience(timeout), "health_check_interval": _HEALTH_CHECK, **options}
+    arguments: dict[str, Any] = {**_time_limits(timeout), "health_check_interval": _HEALTH_CHECK, **options}
     _check_user(url)
     try:
         client = _client(url, arguments)
@@ -85,7 +85,7 @@ def _try_arguments(client: Redis) -> None:
     pool.connection_class(**pool.connection_kwargs)
 
 
-def _patience(timeout: timedelta) -> dict[str, Any]:
+def _time_limits(timeout: timedelta) -> dict[str, Any]:
     return {
         "socket_timeout": timeout.total_seconds(),
         "socket_connect_timeout": timeout.total_seconds(),
@@ -126,8 +126,8 @@ def _sentinel(url: str, arguments: dict[str, Any]) -> Redis:
         arguments.setdefault("db", int(first.path.strip("/")))
     hosts = [(node.hostname or "localhost", node.port or 26379) for node in nodes]
     # One that is silent must not keep the caller from asking the next: together they get the time of one call.
-    patience = timedelta(seconds=arguments["socket_timeout"]) / len(hosts)
-    watch = _Sentinels(hosts, sentinel_kwargs={**_patience(patience), **sentinel_arguments}, **arguments)
+    share = timedelta(seconds=arguments["socket_timeout"]) / len(hosts)
+    watch = _Sentinels(hosts, sentinel_kwargs={**_time_limits(share), **sentinel_arguments}, **arguments)
     return watch.master_for(master)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
 
 

@@ -32,12 +32,12 @@ Command = Sequence[str | int]
 
 
 class Connections:
-    """Calls the server of a client; ``most`` calls at a time, further ones wait, ``patience`` seconds at most."""
+    """Calls the server of a client; ``most`` calls at a time, further ones wait, ``timeout`` seconds at most."""
 
-    def __init__(self, client: Redis, *, most: int, patience: float) -> None:
+    def __init__(self, client: Redis, *, most: int, timeout: float) -> None:
         self._pool: Any = client.connection_pool
         self._retry: Any = client.get_retry()
-        self._most, self._patience = most, patience
+        self._most, self._timeout = most, timeout
         self._stock = _Stock(self._pool, most)
 
     def call(self, *command: str | int, fits: Callable[[Any], bool]) -> Any:
@@ -53,7 +53,7 @@ class Connections:
         """Send several commands in one round trip; the answers in their order. An error of one is raised for all."""
         packed = b"".join(map(pack, commands))
         stock = self._own_stock()
-        lent = stock.take(self._patience)
+        lent = stock.take(self._timeout)
         lent.sent = 0
         try:
             return self._retry.call_with_retry(lambda: lent.exchange(packed, len(commands), fits), lent.broken)
@@ -168,12 +168,12 @@ class _Stock:
         """A connection of redis-py's that is not open yet."""
         return self._pool.connection_class(**self._pool.connection_kwargs)
 
-    def take(self, patience: float) -> _Lent:
+    def take(self, timeout: float) -> _Lent:
         """A connection that nobody else has."""
         try:
             return self._free.pop()
         except IndexError:
-            return self._wait(SYSTEM_CLOCK.monotonic_ns() + int(patience * 1e9))
+            return self._wait(SYSTEM_CLOCK.monotonic_ns() + int(timeout * 1e9))
 
     def replace(self) -> None:
         """Put a new one in the place of one that is gone."""

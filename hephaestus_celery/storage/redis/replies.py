@@ -50,12 +50,12 @@ def whole(number: int) -> int | str:
     return number if abs(number) < _EXACT else str(number)
 
 
-def timed(parameters: str, *, now: int, offset: int, patience: int, punctual: bool) -> str:
+def timed(parameters: str, *, now: int, offset: int, slack: int, punctual: bool) -> str:
     """The same with what the caller knows of the time: see ``steady`` in ``prelude.lua``."""
     kept = f',"offset":{offset}' if offset else ""
     asked = ',"punctual":true' if punctual else ""
     others = "" if parameters == "{}" else f"{parameters[1:-1]},"
-    return f'{{{others}"now":{now},"patience":{patience}{kept}{asked}}}'
+    return f'{{{others}"now":{now},"slack":{slack}{kept}{asked}}}'
 
 
 def settlement_rows(settlement: Settlement) -> dict[str, list[int | str]]:

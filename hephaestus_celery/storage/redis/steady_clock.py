@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hephaestus_celery.clock import SYSTEM_CLOCK
+from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
 
 STEP = 500_000
 """Microseconds that two clocks may differ before one counts as set; as in ``prelude.lua``."""
 LOCK_SECONDS = 3.0
 """After which a scheduler that has not moved counts as gone."""
 _FRESH = 60_000_000  # microseconds that a reading is good for: clocks drift
-_ASTRAY_FRESH = 500_000  # the same while the server's clock does not agree with ours
-_PATIENCE = 10_000_000  # microseconds after which nobody will take a step back any more: no scheduler runs
+_RESET_FRESH = 500_000  # the same while the server's clock does not agree with ours
+_LONGEST_RESET = 10_000_000  # microseconds after which nobody will take a step back any more: no scheduler runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class _Known:
     at: int  # on this process's own clock
     steady: int
     offset: int
-    astray_since: int | None = None
+    reset_since: int | None = None
 
 
 class SteadyClock:
@@ -44,8 +44,8 @@ class SteadyClock:
     A forked process goes on with what its parent knew: the clock of a machine is one for all its processes.
     """
 
-    def __init__(self, read: Callable[[], Reading]) -> None:
-        self._read = read
+    def __init__(self, read: Callable[[], Reading], *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._read, self._clock = read, clock
         self._known: _Known | None = None
 
     def now(self) -> tuple[int, int]:
@@ -54,31 +54,31 @@ class SteadyClock:
         Raises what ``read`` raises.
         """
         known = self._known
-        if known is None or _own() - known.at > (_FRESH if known.astray_since is None else _ASTRAY_FRESH):
+        if known is None or self._own() - known.at > (_FRESH if known.reset_since is None else _RESET_FRESH):
             known = self.look()
-        return known.steady + _own() - known.at, known.offset
+        return known.steady + self._own() - known.at, known.offset
 
     @property
-    def astray(self) -> bool:
+    def is_reset(self) -> bool:
         """Whether the server's clock was found to have been set, and nobody has taken that back yet."""
         known = self._known
-        return known is not None and known.astray_since is not None
+        return known is not None and known.reset_since is not None
 
     def learn(self, *, steady: int, offset: int) -> None:
         """What a scheduler's look has just brought."""
-        self._known = _Known(_own(), steady, offset)
+        self._known = _Known(self._own(), steady, offset)
 
     def look(self) -> _Known:
         """Ask the server, and believe it unless its clock has been set."""
-        before, known = _own(), self._known
+        before, known = self._own(), self._known
         reading = self._read()
-        after = _own()
+        after = self._own()
         steady = reading.time + reading.offset
         if self._believable(known, steady, after=after, slack=STEP + after - before, beat=reading.beat):
             self._known = _Known(after, steady, reading.offset)
         else:
             mine = max(reading.beat or 0, steady) if known is None else known.steady + after - known.at
-            since = after if known is None or known.astray_since is None else known.astray_since
+            since = after if known is None or known.reset_since is None else known.reset_since
             self._known = _Known(after, mine, mine - reading.time, since)
         return self._known
 
@@ -87,10 +87,9 @@ class SteadyClock:
             return True  # a scheduler has just seen to it
         if known is None:
             return beat is None or steady >= beat
-        if known.astray_since is not None and after - known.astray_since > _PATIENCE:
+        if known.reset_since is not None and after - known.reset_since > _LONGEST_RESET:
             return True
         return abs(steady - known.steady - after + known.at) <= slack
 
-
-def _own() -> int:
-    return SYSTEM_CLOCK.elapsed_ns() // 1000
+    def _own(self) -> int:
+        return self._clock.elapsed_ns() // 1000

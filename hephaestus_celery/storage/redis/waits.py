@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError
 
-from hephaestus_celery.clock import SYSTEM_CLOCK
+from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance
 from hephaestus_celery.locks import Turns, kind_of_threads
 from hephaestus_celery.storage.redis.connections import pack
 
@@ -39,11 +38,11 @@ class _Waiter:
         self.looked = False  # at the run, since it is waited for
 
 
-class Endings:
+class Waits:
     """Tells when runs end.
 
-    ``ended`` says for each of some runs whether it has, ``channel`` is where its end is published; ``ring`` publishes on
-    ``bell``, a channel of this process, when the thread is to look for what has changed here.
+    ``ended`` says for each of some runs whether it has, ``channel`` is where its end is published; ``wake`` publishes on
+    ``own_channel``, a channel of this process alone, when the thread is to look for what has changed here.
     """
 
     def __init__(
@@ -52,10 +51,11 @@ class Endings:
         *,
         ended: Callable[[Sequence[str]], list[bool]],
         channel: Callable[[str], str],
-        ring: Callable[[str], None],
-        bell: str,
+        wake: Callable[[str], None],
+        own_channel: str,
+        chance: Chance = SYSTEM_CHANCE,
     ) -> None:
-        self._make = lambda: _Listener(client.connection_pool, ended, ring, f"{bell}{secrets.token_hex(8)}")
+        self._make = lambda: _Listener(client.connection_pool, ended, wake, f"{own_channel}{chance.token()}")
         self._ended, self._channel = ended, channel
         self._guard = (os.getpid(), threading.RLock())
         self._turns = Turns()
@@ -72,7 +72,7 @@ class Endings:
                     return True
         listener = self._listen_for(waiter)
         try:
-            listener.ring(self._turns)
+            listener.wake(self._turns)
             left = None if deadline is None else max(0.0, (deadline - SYSTEM_CLOCK.monotonic_ns()) / 1e9)
             if not waiter.event.wait(left):
                 return not waiter.looked and self._ended([run_id])[0]
@@ -103,16 +103,16 @@ class Endings:
 
 
 class _Listener:
-    """A thread that has one connection to itself; others leave with it what they wait for, and ring its bell."""
+    """A thread that has one connection to itself; others leave with it what they wait for, and wake it."""
 
     def __init__(
-        self, pool: Any, ended: Callable[[Sequence[str]], list[bool]], ring: Callable[[str], None], bell: str
+        self, pool: Any, ended: Callable[[Sequence[str]], list[bool]], wake: Callable[[str], None], own_channel: str
     ) -> None:
         self.pid, self.kind = os.getpid(), kind_of_threads()
-        self._pool, self._ended, self._ring, self._bell = pool, ended, ring, bell
+        self._pool, self._ended, self._publish, self._own_channel = pool, ended, wake, own_channel
         self._lock = threading.RLock()
         self._waiters: dict[str, list[_Waiter]] = {}  # by channel
-        self._rung = False  # and not heard yet
+        self._woken = False  # and not heard yet
         self._until: int | None = None  # when it ends, while nobody waits
         self._over = False
         self._thread: threading.Thread | None = None
@@ -138,20 +138,20 @@ class _Listener:
                 raise
         return True
 
-    def ring(self, turns: Turns) -> None:
+    def wake(self, turns: Turns) -> None:
         """Have the thread look for what is new; one that does not listen yet looks when it begins to.
 
-        A bell that was rung is not rung again before it was heard.
+        Who has been woken is not woken again before that was heard.
         """
         with self._lock:
-            if self._rung:
+            if self._woken:
                 return
-            self._rung = True
+            self._woken = True
         try:
             with turns.turn():
-                self._ring(self._bell)
+                self._publish(self._own_channel)
         except BaseException:
-            self._rung = False
+            self._woken = False
             raise
 
     def forget(self, waiter: _Waiter) -> None:
@@ -171,7 +171,7 @@ class _Listener:
             if self._waiters:
                 return
             self._until = 0
-        self.ring(turns)
+        self.wake(turns)
 
     def _run(self) -> None:
         with self._lock:
@@ -182,7 +182,7 @@ class _Listener:
             self._listen()
         finally:
             # Whatever ended it, nobody waits for a thread that is gone: the next wait has another.
-            self._hang_up()
+            self._disconnect()
             with self._lock:
                 self._over, channels = True, list(self._waiters)
             for channel in channels:
@@ -197,10 +197,10 @@ class _Listener:
                 if SYSTEM_CLOCK.monotonic_ns() >= look_at:
                     look_at = self._look()
                 elif fresh:
-                    self._tell(fresh)
+                    self._check(fresh)
             except RedisError:
-                self._hang_up()
-                self._survive()
+                self._disconnect()
+                self._recover()
 
     def _has_ended(self) -> bool:
         with self._lock:
@@ -210,8 +210,8 @@ class _Listener:
     def _subscribe(self) -> None:
         """Hear what is waited for, and no more."""
         with self._lock:
-            self._rung = False
-            wanted = {self._bell, *self._waiters}
+            self._woken = False
+            wanted = {self._own_channel, *self._waiters}
         if self._connection is None:
             # The protocol in which what is published comes like any other answer.
             connection = self._pool.connection_class(**{**self._pool.connection_kwargs, "protocol": 2})
@@ -228,11 +228,11 @@ class _Listener:
     def _send(self, *command: str) -> None:
         self._connection.send_packed_command([pack(command)], check_health=False)
 
-    def _read(self, patience: float) -> list[str]:
+    def _read(self, timeout: float) -> list[str]:
         """What has come within so many seconds; gives the channels on which everything is heard from now on."""
         fresh: list[str] = []
-        while self._connection.can_read(timeout=patience):
-            patience = 0
+        while self._connection.can_read(timeout=timeout):
+            timeout = 0
             self._heard = True
             match self._connection.read_response():
                 case [b"message", bytes() as channel, _]:
@@ -246,15 +246,15 @@ class _Listener:
     def _look(self) -> int:
         """Ask for the runs that are waited for, and for a sign of life on this connection; gives when to look again."""
         if not self._heard:
-            raise LostConnectionError("nothing was heard on the connection that ends of runs are told on")
+            raise LostConnectionError("nothing was heard on the connection on which ends of runs are published")
         self._heard = False
         self._send("PING")
         with self._lock:
             channels = list(self._waiters)
-        self._tell(channels)
+        self._check(channels)
         return SYSTEM_CLOCK.monotonic_ns() + int((_LOOK + _LOOK_EACH * len(channels)) * 1e9)
 
-    def _tell(self, channels: Sequence[str]) -> None:
+    def _check(self, channels: Sequence[str]) -> None:
         """Wake those whose runs have ended by now."""
         with self._lock:
             runs = {channel: self._waiters[channel][0].run_id for channel in channels if channel in self._waiters}
@@ -277,18 +277,18 @@ class _Listener:
                 waiter.error = error
                 waiter.event.set()
 
-    def _survive(self) -> None:
-        """The connection broke: those who wait go on if the server answers otherwise, and are told why not if it does not."""
+    def _recover(self) -> None:
+        """The connection broke: those who wait go on if the server answers otherwise; else they learn why it does not."""
         with self._lock:
             channels = list(self._waiters)
         try:
-            self._tell(channels)
+            self._check(channels)
         except RedisError as reason:
             for channel in channels:
                 self._wake(channel, reason)
         SYSTEM_CLOCK.sleep(0.05)
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.disconnect()

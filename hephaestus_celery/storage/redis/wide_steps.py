@@ -1,12 +1,11 @@
-"""Very many edges of one step: laid by before its commit, settled in slices after it, so that no script takes long.
+"""Very many edges of one step: staged before its commit, settled in slices after it, so that no script takes long.
 
-The commit says that they are laid by; from then on they are settled by who has committed it or, where that one is gone, by
+The commit says that they are staged; from then on they are settled by who has committed it or, where that one is gone, by
 the scheduler: see ``lua/settling.lua``. So are the first steps of a run where they are very many.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, zip_longest
@@ -20,12 +19,12 @@ from hephaestus_celery.storage.redis import replies
 
 AT_ONCE = 500
 """Steps that the script of a commit settles itself."""
-LAID_BY = 500
-"""Edges, or rows of steps, that one script lays by."""
+STAGED = 500
+"""Edges, or rows of steps, that one script stages."""
 SLICE = 200
 """Edges that one script settles after the commit."""
 
-_TOLD = 3  # events of a step that completes
+_EMITTED = 3  # events of a step that completes
 
 Call = Callable[..., Any]
 
@@ -80,9 +79,8 @@ class Edges:
             prepared={first.step: first.prepared_message for first in run.firsts if first.prepared_message is not None},
         )
 
-    def lay_by(self, call: Call, *, fence: str | None) -> str:
-        """Put them where the commit finds them; gives the name under which it does. Changes nothing of the run."""
-        name = secrets.token_hex(8)
+    def stage(self, call: Call, *, fence: str | None, name: str) -> str:
+        """Put them where the commit finds them, under this ``name``, which is given back. Changes nothing of the run."""
         position = 0
         edges = [*(f"1{key}" for key in self.taken), *(f"0{key}" for key in self.dead)]
         for some, rows in zip_longest(_slices(edges), _slices(list(self.rows)), fillvalue=()):
@@ -148,7 +146,7 @@ class Progress:
             whole,
             status_after=last.status_after,
             active=last.active,
-            ending=None if last.ending == commitment.sequence + _TOLD else last.ending,
+            ending=None if last.ending == commitment.sequence + _EMITTED else last.ending,
             completed=last.completed,
             finished_at=last.finished_at,
             start=last.start,
@@ -160,11 +158,11 @@ class Progress:
         self.dispatches.extend(DispatchStep(key, 1, 1) for key in missed)
 
     def settle(
-        self, ask: Callable[[str, Mapping[str, PreparedMessage]], tuple[Commitment, replies.Slice | None]]
+        self, settle_slice: Callable[[str, Mapping[str, PreparedMessage]], tuple[Commitment, replies.Slice | None]]
     ) -> None:
-        """Settle slice after slice by ``ask``, which is given the number of the slice and the messages that it may send."""
+        """Settle slice after slice by ``settle_slice``, which is given the number of the slice and the messages that it may send."""
         for number in count():
-            settled, place = ask(str(number), self.edges.next_prepared(self.position))
+            settled, place = settle_slice(str(number), self.edges.next_prepared(self.position))
             if settled.verdict is not Verdict.APPLIED or place is None:
                 self._miss(None)  # the rest was settled by others, or the run has ended
                 return
@@ -174,4 +172,4 @@ class Progress:
 
 
 def _slices(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (keys[start : start + LAID_BY] for start in range(0, len(keys), LAID_BY))
+    return (keys[start : start + STAGED] for start in range(0, len(keys), STAGED))

@@ -22,7 +22,7 @@ local function demand(kinds, arguments)
     if kind == 'userdata' or (kind == 'number' and not (math.abs(value) < 2 ^ 53 and value % 1 == 0)) then refuse(name) end
   end
   -- What every script is told of the time, or none of it.
-  kinds.now, kinds.offset, kinds.punctual, kinds.patience = 'number?', 'number?', 'boolean?', p.now and 'number' or 'number?'
+  kinds.now, kinds.offset, kinds.punctual, kinds.slack = 'number?', 'number?', 'boolean?', p.now and 'number' or 'number?'
   for name, kind in pairs(kinds) do
     local value, wanted = p[name], string.match(kind, '^%l+')
     if value ~= nil or wanted == kind then
@@ -103,14 +103,14 @@ end
 -- Now on the clock that everything in the due set goes by: this server's, and an offset that takes back whatever its
 -- steps did (see tick.lua). A caller brings what that clock says by its own reckoning (p.now, never ahead) and the offset
 -- that it knows (p.offset): where the two part, this clock has been set, and nobody has taken it back yet; or the call
--- was under way for long. Either way no timer may be set by more than p.patience beside it.
+-- was under way for long. Either way no timer may be set by more than p.slack beside it.
 local STEP = 500000 -- microseconds that clocks may differ
 local steady_now
 local function steady()
   if not steady_now then
     steady_now = now() + (p.offset or 0)
     if p.now and steady_now < p.now - STEP then steady_now = p.now end
-    if p.now and steady_now > p.now + p.patience then steady_now = p.now + p.patience end
+    if p.now and steady_now > p.now + p.slack then steady_now = p.now + p.slack end
   end
   return steady_now
 end
@@ -119,7 +119,7 @@ end
 -- too early: then the clock has been set, and the caller is to look at it first.)
 if p.punctual then
   local ahead = now() + (p.offset or 0) - p.now
-  if ahead > p.patience or ahead < -STEP then return 'late' end
+  if ahead > p.slack or ahead < -STEP then return 'late' end
 end
 
 -- Whether a run was written by a newer version than the caller's: whose states it can't read, and leaves alone.

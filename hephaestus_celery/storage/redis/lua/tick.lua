@@ -11,7 +11,7 @@
 demand({
   owner = 'string', worker = 'string', op = 'string', acknowledged = 'string?', evict = 'string?', stepped = 'boolean?',
   seize = 'boolean?', fence = 'string', limit = 'number', lease = 'number', dispatch_timeout = 'number', now = 'number',
-  patience = 'number', schema = 'number',
+  slack = 'number', schema = 'number',
 })
 local lock = prefix .. 'seat' -- named so since before it was called a lock
 local held = redis.call('HMGET', lock, 'owner', 'beat', 'offset', 'handed', 'schema')
@@ -25,7 +25,7 @@ local at = now()
 local ahead = at + offset - p.now
 if ahead < -STEP or (p.stepped and ahead > STEP) then
   offset = offset - ahead
-elseif ahead > p.patience then
+elseif ahead > p.slack then
   return { 'late', beat }
 end
 steady_now = at + offset

@@ -1,0 +1,125 @@
+"""Calls of scripts and commands: each brings what the caller knows of the time, and fails as ``StorageError``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from hephaestus_celery.clock import Clock
+from hephaestus_celery.core.values.formatting import shown
+from hephaestus_celery.exceptions import DataError, StorageError
+from hephaestus_celery.storage.redis import replies
+from hephaestus_celery.storage.redis.connections import Command, Connections
+from hephaestus_celery.storage.redis.errors import explain, is_transient
+from hephaestus_celery.storage.redis.keys import Keys
+from hephaestus_celery.storage.redis.scripts import Scripts, is_values
+from hephaestus_celery.storage.redis.steady_clock import Reading, SteadyClock
+
+# What must not happen once its caller has given up. Commits are not among them: a step was executed, and its result
+# counts whenever it arrives.
+_PUNCTUAL = {"create", "claim", "renew", "seize", "deliver", "cancel", "schedule", "unschedule", "resign", "resend"}
+_TIMELESS = {"load", "data", "candidates", "list", "stage"}
+
+
+class Calls:
+    """Calls the server for one storage; ``slack`` is how many microseconds late a punctual script may still run."""
+
+    def __init__(self, connections: Connections, keys: Keys, *, slack: int, clock: Clock) -> None:
+        self.connections, self.keys, self.slack = connections, keys, slack
+        self._clock = clock
+        self.scripts = Scripts()
+        self._clocks: dict[str, SteadyClock] = {}
+
+    def of_run(self, script: str, run_id: str, parameters: str, *data: str, lists: Sequence[str] = ()) -> Any:
+        """Call a script about one run.
+
+        The ``lists`` of a broker are keys of the script: a user who may not touch them is refused before anything is done.
+        """
+        keys = self.keys.of_run(run_id)
+        return self._run(script, keys.prefix, [*keys.names, *lists], parameters, *data, run_id=run_id)
+
+    def of_partition(self, script: str, prefix: str, parameters: str, *data: str, slack: int | None = None) -> Any:
+        """Call a script about a partition, or about several of its runs."""
+        # The keys only tell a cluster which node is meant; those of a run are of no use here.
+        return self._run(script, prefix, [f"{prefix}due"] * 5, parameters, *data, slack=slack)
+
+    def command(self, *command: str | int, fits: Callable[[Any], bool]) -> Any:
+        """Send one command of Redis itself."""
+        with self.reached():
+            return self.connections.call(*command, fits=fits)
+
+    def commands(self, commands: Sequence[Command], *, fits: Callable[[Any], bool]) -> list[Any]:
+        """Send several commands in one round trip."""
+        with self.reached():
+            return self.connections.call_many(commands, fits=fits)
+
+    def clock(self, prefix: str) -> SteadyClock:
+        """The steady clock of a partition."""
+        if prefix not in self._clocks:
+            self._clocks[prefix] = SteadyClock(lambda: self._read_clock(prefix), clock=self._clock)
+        return self._clocks[prefix]
+
+    @contextmanager
+    def reached(self) -> Generator[None, None, None]:
+        """Raise what goes wrong on the way to the server as ``StorageError``."""
+        try:
+            yield
+        except RedisError as error:
+            raise StorageError(explain(error), transient=is_transient(error)) from error
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"the store can't be asked for that: {shown(error.object)} holds a lone surrogate"
+            ) from error
+
+    def _run(
+        self,
+        script: str,
+        prefix: str,
+        keys: list[str],
+        parameters: str,
+        *data: str,
+        slack: int | None = None,
+        run_id: str | None = None,
+    ) -> Any:
+        with self.reached():
+            if script in _TIMELESS:
+                return self.scripts.call(self.connections, script, keys, [prefix, parameters, *data], run_id=run_id)
+            steady = self.clock(prefix)
+            for _ in range(2):
+                with _unsent():
+                    now, offset = steady.now()
+                timed = replies.timed(
+                    parameters,
+                    now=now,
+                    offset=offset,
+                    slack=slack or self.slack,
+                    punctual=script in _PUNCTUAL,
+                )
+                reply = self.scripts.call(self.connections, script, keys, [prefix, timed, *data], run_id=run_id)
+                if reply != b"late":
+                    return reply
+                steady.look()  # nothing was done; the server's clock may have been set
+        raise StorageError("the state store took the call too late, and did nothing; try again")
+
+    def _read_clock(self, prefix: str) -> Reading:
+        (offset, beat), (seconds, micros) = self.connections.call_many(
+            [("HMGET", f"{prefix}seat", "offset", "beat"), ("TIME",)], fits=is_values
+        )
+        return Reading(
+            time=int(seconds) * 1_000_000 + int(micros),
+            offset=int(offset or 0),
+            beat=None if beat is None else int(beat),
+        )
+
+
+@contextmanager
+def _unsent() -> Generator[None, None, None]:
+    # What fails here has kept a call from being sent; see ``Connections.call``.
+    try:
+        yield
+    except RedisError as error:
+        vars(error)["sent"] = 0
+        raise

@@ -1,0 +1,86 @@
+"""Claims: attempts that workers take, keep and lose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from hephaestus_celery.storage.port import Claim, ClaimRequest, Lease, Refusal, Refused
+from hephaestus_celery.storage.redis import replies
+from hephaestus_celery.storage.redis.calls import Calls
+from hephaestus_celery.storage.redis.durations import HeldDurations
+from hephaestus_celery.storage.redis.framing import reading
+from hephaestus_celery.storage.redis.reads import MOST_CARRIED
+
+_MOST_LEASES = 100  # that one call renews
+
+
+class Claims:
+    """Gives and takes the attempts of one storage's runs."""
+
+    def __init__(self, calls: Calls, durations: HeldDurations) -> None:
+        self._calls, self._durations = calls, durations
+
+    def claim(self, request: ClaimRequest) -> Claim | Refusal:
+        """Take an attempt, or an event delivered to a waiting step."""
+        reply = self._calls.of_run(
+            "claim",
+            request.run_id,
+            replies.parameters(
+                run_id=request.run_id,
+                workflow=request.workflow,
+                step=request.step,
+                attempt=request.attempt,
+                fence=request.fence,
+                schema=request.schema,
+                versions=[str(version) for version in request.versions],
+                limit=request.limit,
+                holder=request.holder,
+                worker=request.worker,
+                lane=request.lane,
+                token=request.token,
+                lease=self._durations.lease,
+                dispatch_timeout=self._durations.dispatch_timeout,
+            ),
+            *request.predecessors[:MOST_CARRIED],
+        )
+        with reading(request.run_id):
+            if isinstance(reply, list):
+                reason, detail = cast("list[bytes]", reply)
+                return Refusal(reason=Refused(reason.decode()), detail=detail.decode())
+            return replies.read_claim(reply, run_id=request.run_id, step=request.step)
+
+    def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
+        """Renew leases, a hundred in each call; False for what is not held with this fence any more."""
+        by_prefix: dict[str, list[int]] = {}
+        for position, lease in enumerate(leases):
+            by_prefix.setdefault(self._calls.keys.of_run(lease.run_id).prefix, []).append(position)
+        held = [False] * len(leases)
+        slices = (
+            (prefix, positions[start : start + _MOST_LEASES])
+            for prefix, positions in by_prefix.items()
+            for start in range(0, len(positions), _MOST_LEASES)
+        )
+        for prefix, positions in slices:
+            rows = [[leases[i].run_id, leases[i].step, leases[i].fence] for i in positions]
+            parameters = replies.parameters(leases=rows, lease=self._durations.lease)
+            reply = self._calls.of_partition("renew", prefix, parameters)
+            for position, renewed in zip(positions, reply, strict=True):
+                held[position] = renewed == 1
+        return held
+
+    def seize(
+        self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, overran: bool
+    ) -> int | None:
+        """Take an attempt from the task that held it and is gone."""
+        parameters = replies.parameters(
+            run_id=run_id,
+            step=step,
+            attempt=attempt,
+            holder=holder,
+            fence=fence,
+            lease=self._durations.lease,
+            overran=overran or None,
+        )
+        verdict, sequence = self._calls.of_run("seize", run_id, parameters, entry)
+        return int(sequence) if verdict == b"applied" else None

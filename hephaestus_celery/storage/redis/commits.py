@@ -1,0 +1,277 @@
+"""Starts and commits: what begins a run, and what a claimed step came to.
+
+Very many edges are staged before such a call and settled in slices after it: see :mod:`.wide_steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import cast
+
+from redis.exceptions import RedisError
+
+from hephaestus_celery.clock import Chance
+from hephaestus_celery.core.definition.builtin import Done
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.settle import Settlement
+from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.storage.port import (
+    Commitment,
+    Complete,
+    Fail,
+    NewRun,
+    PreparedMessage,
+    Retry,
+    Suspend,
+    already_running,
+)
+from hephaestus_celery.storage.redis import replies
+from hephaestus_celery.storage.redis.calls import Calls
+from hephaestus_celery.storage.redis.durations import HeldDurations
+from hephaestus_celery.storage.redis.errors import was_not_done
+from hephaestus_celery.storage.redis.framing import reading
+from hephaestus_celery.storage.redis.reads import Reads
+from hephaestus_celery.storage.redis.wide_steps import SLICE, Edges, Progress
+
+_NOTHING = Settlement(taken=(), dead=(), rows={})
+
+
+class Commits:
+    """Writes starts and commits of one storage; see ``create``, ``commit`` and ``settle`` of ``Storage``."""
+
+    def __init__(self, calls: Calls, reads: Reads, durations: HeldDurations, *, chance: Chance) -> None:
+        self._calls, self._reads, self._durations, self._chance = calls, reads, durations, chance
+
+    def create(self, run: NewRun) -> Sequence[DispatchStep]:
+        """Store a run and its start; the error of one that was surely not stored says so."""
+        try:
+            return self._create(run)
+        except StorageError as error:
+            # Without a cause the script itself refused it: what comes too late is not done.
+            if not isinstance(error.__cause__, RedisError) or was_not_done(error.__cause__):
+                error.stored = False
+            raise
+
+    def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
+        """Apply what a claimed step came to."""
+        match commit:
+            case Complete():
+                return self._complete(commit)
+            case Suspend():
+                reply = self._suspend(commit)
+            case Retry():
+                reply = self._retry(commit)
+            case Fail():
+                reply = self._fail(commit)
+        with reading(commit.run_id):
+            return replies.read_commitment(
+                reply, run_id=commit.run_id, step=commit.step, states=lambda: self._reads.scan_states(commit.run_id)
+            )
+
+    def settle(self, run_id: str, step: str) -> Commitment:
+        """Settle a slice of what follows a step, for a scheduler that takes over."""
+        nothing = Edges(run_id=run_id, source=step, taken=(), rows={}, attempts={}, lanes={})
+        commitment, _ = self._settling(nothing, self._chance.token(), at_once=True)("", {})
+        return commitment
+
+    def _create(self, run: NewRun) -> Sequence[DispatchStep]:
+        edges = Edges.of_start(run)
+        if edges is None:
+            return self._created(run)
+        settling = edges.stage(self._calls.of_run, fence=None, name=self._chance.token())
+        self._created(replace(run, firsts=()), settling=settling)
+        progress = Progress(edges)
+        with suppress(StorageError):  # it is stored, and so accepted: the scheduler goes on with it
+            progress.settle(self._settling(edges, run.operation))
+        return progress.dispatches
+
+    def _created(self, run: NewRun, *, settling: str | None = None) -> Sequence[DispatchStep]:
+        lists, firsts, texts = _first_steps(run)
+        reply = self._calls.of_run(
+            "create",
+            run.run_id,
+            replies.parameters(
+                run_id=run.run_id,
+                id=run.instance_id,
+                name=run.name,
+                family=run.family,
+                version=str(run.version),
+                scope=run.scope,
+                tags=list(run.tags),
+                firsts=firsts,
+                schema=run.schema,
+                lanes={first.step: first.lane for first in run.firsts if first.lane is not None} or None,
+                dispatch_timeout=self._durations.dispatch_timeout,
+                headers=run.message_headers,
+                settling=settling,
+            ),
+            run.header,
+            run.initial,
+            *(first.config or "" for first in run.firsts),
+            *texts,
+            lists=lists,
+        )
+        match reply:
+            case b"posted":
+                return ()
+            case b"ok":
+                return [DispatchStep(first.step, 1, 1) for first in run.firsts]
+            case _:
+                holder, family, scope = (part.decode() for part in cast("list[bytes]", reply))
+                raise already_running(run, holder, family=family, scope=scope)
+
+    def _complete(self, commit: Complete) -> Commitment:
+        edges = Edges.of_commit(commit)
+        if edges is None:
+            return self._completed(commit)
+        bare = replace(commit, settlement=_NOTHING, attempts={}, configs={}, prepared={}, lanes={})
+        settling = edges.stage(self._calls.of_run, fence=commit.fence, name=self._chance.token())
+        commitment = self._completed(bare, settling=settling)
+        if commitment.verdict is not Verdict.APPLIED:
+            return commitment
+        progress = Progress(edges)
+        progress.settle(self._settling(edges, commit.operation))
+        return progress.end(commitment)
+
+    def _completed(self, commit: Complete, *, settling: str | None = None) -> Commitment:
+        configs = [part for item in commit.configs.items() for part in item]
+        lists, prepared = _places(commit.prepared)
+        reply = self._calls.of_run(
+            "complete",
+            commit.run_id,
+            replies.parameters(
+                run_id=commit.run_id,
+                op=commit.operation,
+                step=commit.step,
+                fence=commit.fence,
+                event=commit.event,
+                taken=list(commit.settlement.taken),
+                dead=list(commit.settlement.dead),
+                rows=replies.settlement_rows(commit.settlement),
+                **replies.attempts(commit.attempts),
+                rank=commit.rank,
+                stuck=commit.stuck or None,
+                expected=commit.expected,
+                configs=len(commit.configs),
+                prepared=prepared or None,
+                **_lanes(commit),
+                dispatch_timeout=self._durations.dispatch_timeout,
+                retention=self._durations.retention,
+                settling=settling,
+            ),
+            commit.entry,
+            commit.done_entry,
+            commit.result or "",
+            commit.metadata or "",
+            *configs,
+            *(message.text for message in commit.prepared.values()),
+            lists=lists,
+        )
+        with reading(commit.run_id):
+            return replies.read_commitment(
+                reply,
+                run_id=commit.run_id,
+                step=commit.step,
+                taken=commit.settlement.taken,
+                states=lambda: self._reads.scan_states(commit.run_id),
+            )
+
+    def _settling(
+        self, edges: Edges, operation: str, *, at_once: bool = False
+    ) -> Callable[[str, Mapping[str, PreparedMessage]], tuple[Commitment, replies.Slice | None]]:
+        def settle(number: str, prepared: Mapping[str, PreparedMessage]) -> tuple[Commitment, replies.Slice | None]:
+            lists, places = _places(prepared)
+            reply = self._calls.of_run(
+                "settle",
+                edges.run_id,
+                replies.parameters(
+                    run_id=edges.run_id,
+                    op=f"{operation}{number}",
+                    source=edges.source,
+                    limit=SLICE,
+                    at_once=at_once or None,
+                    prepared=places or None,
+                    dispatch_timeout=self._durations.dispatch_timeout,
+                    retention=self._durations.retention,
+                ),
+                *(message.text for message in prepared.values()),
+                lists=lists,
+            )
+            with reading(edges.run_id):
+                return replies.read_slice(
+                    reply, run_id=edges.run_id, states=lambda: self._reads.scan_states(edges.run_id)
+                )
+
+        return settle
+
+    def _suspend(self, commit: Suspend) -> list[bytes]:
+        return self._calls.of_run(
+            "suspend",
+            commit.run_id,
+            replies.parameters(
+                run_id=commit.run_id,
+                op=commit.operation,
+                step=commit.step,
+                fence=commit.fence,
+                accepts=dict(commit.accepts),
+                names=list(commit.accepts),
+                timeout=commit.timeout,
+                dispatch_timeout=self._durations.dispatch_timeout,
+            ),
+            commit.entry,
+        )
+
+    def _retry(self, commit: Retry) -> list[bytes]:
+        return self._calls.of_run(
+            "retry",
+            commit.run_id,
+            replies.parameters(
+                run_id=commit.run_id, op=commit.operation, step=commit.step, fence=commit.fence, delay=commit.delay
+            ),
+            commit.entry,
+        )
+
+    def _fail(self, commit: Fail) -> list[bytes]:
+        return self._calls.of_run(
+            "fail",
+            commit.run_id,
+            replies.parameters(
+                run_id=commit.run_id,
+                op=commit.operation,
+                step=commit.step,
+                fence=commit.fence,
+                retention=self._durations.retention,
+            ),
+            commit.entry,
+            commit.failure,
+        )
+
+
+def _first_steps(run: NewRun) -> tuple[list[str], list[list[object]], list[str]]:
+    # The lists of messages, the first steps as ``create.lua`` takes them, and the messages' texts.
+    prepared = [first.prepared_message for first in run.firsts if first.prepared_message is not None]
+    lists = sorted({message.list for message in prepared})
+    firsts: list[list[object]] = []
+    for first in run.firsts:
+        message = first.prepared_message
+        place = [] if message is None else [lists.index(message.list) + 1, prepared.index(message) + 1]
+        firsts.append([first.step, replies.whole(first.max_attempts), *place])
+    return lists, firsts, [message.text for message in prepared]
+
+
+def _places(prepared: Mapping[str, PreparedMessage]) -> tuple[list[str], dict[str, list[int]]]:
+    # The lists of messages, and by key of a step the number of its list and of its message.
+    lists = sorted({message.list for message in prepared.values()})
+    numbered = enumerate(prepared.items(), 1)
+    return lists, {key: [lists.index(message.list) + 1, position] for position, (key, message) in numbered}
+
+
+def _lanes(commit: Complete) -> dict[str, object]:
+    # Usually all targets share one lane, which is then sent once.
+    lanes = commit.lanes
+    common = next(iter(lanes.values()), None) if lanes.keys() >= commit.settlement.rows.keys() - {Done.key} else None
+    others = {key: lane for key, lane in lanes.items() if lane != common}
+    return {"lane": common, "lanes": others or None}

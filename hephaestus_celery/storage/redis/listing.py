@@ -1,0 +1,93 @@
+"""Queries over many runs: the pages of a listing, and the runs that an instance id may mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hephaestus_celery.storage.port import Candidates, Query, RunSummary
+from hephaestus_celery.storage.redis import replies
+from hephaestus_celery.storage.redis.calls import Calls
+from hephaestus_celery.storage.redis.framing import reading
+from hephaestus_celery.storage.redis.keys import indexes
+
+_BUDGET = 100  # runs that one script call of a listing looks at
+_ROWS = 50  # and how many of them it gives
+
+Row = tuple[str, RunSummary]
+
+
+class Listing:
+    """Answers queries over the runs of one storage."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def list_runs(self, query: Query) -> tuple[Sequence[Row], str | None]:
+        """A page of runs; with several partitions, the pages of all of them are merged by start."""
+        keys = self._calls.keys
+        if query.id is not None:
+            return self._list_partition(keys.of_instance(query.id), query)
+        found: list[Row] = []
+        more = False
+        for prefix in keys.all_partitions():
+            runs, cursor = self._list_partition(prefix, query)
+            found.extend(runs)
+            more = more or cursor is not None
+        found.sort(key=lambda item: (item[1].started_at, item[0]), reverse=True)
+        page = found[: query.limit]
+        more = more or len(found) > query.limit
+        return page, f"{page[-1][1].started_at}:{page[-1][0]}" if more and page else None
+
+    def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
+        """The active runs of an id and its newest, in as many calls as finding that takes."""
+        prefix = self._calls.keys.of_instance(instance_id)
+        after = at = None
+        while True:
+            reply = self._calls.of_partition(
+                "candidates", prefix, replies.parameters(id=instance_id, family=family, after=after, at=at)
+            )
+            newest, after, at, *active = (text.decode() for text in reply)
+            if not after:
+                return Candidates(active=active, newest=newest or None)
+
+    def _list_partition(self, prefix: str, query: Query) -> tuple[list[Row], str | None]:
+        found: list[Row] = []
+        position, next_cursor = query.cursor, None
+        while True:
+            parameters = _parameters(prefix, query, position=position, limit=min(_ROWS, query.limit - len(found)))
+            reply = self._calls.of_partition("list", prefix, parameters)
+            position, more = reply[0].decode() or None, reply[1] == b"more"
+            found.extend(_read_row(row) for row in reply[2:])
+            if len(found) == query.limit:
+                # The page is full, but the script may have stopped to look before it knew whether another one follows.
+                next_cursor = next_cursor or position
+                if more:
+                    return found, next_cursor
+            if position is None:
+                return found, None
+
+
+def _parameters(prefix: str, query: Query, *, position: str | None, limit: int) -> str:
+    score, _, below = (position or "").partition(":")
+    if score and query.started_before is not None and int(score) >= query.started_before:
+        score = below = ""
+    return replies.parameters(
+        indexes=indexes(prefix, query),
+        statuses=dict.fromkeys(query.statuses, True),
+        name=query.name,
+        family=query.family,
+        version=None if query.version is None else str(query.version),
+        id=query.id,
+        tag=query.tag,
+        min="-inf" if query.started_after is None else f"({query.started_after}",
+        max=score or ("+inf" if query.started_before is None else f"({query.started_before}"),
+        below=below,
+        limit=limit,
+        budget=_BUDGET,
+    )
+
+
+def _read_row(row: Sequence[bytes]) -> Row:
+    run_id = row[0].decode(errors="replace")
+    with reading(run_id):
+        return run_id, replies.read_summary(row[2], start=row[1], run_id=run_id)

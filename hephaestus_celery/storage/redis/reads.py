@@ -1,0 +1,135 @@
+"""Reads of one run in bounded calls: what stands in its hash, and its history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hephaestus_celery.core.execution.transitions import StepState
+from hephaestus_celery.exceptions import InstanceNotFoundError
+from hephaestus_celery.storage.port import DataKind, StoredEntry, StoredRun
+from hephaestus_celery.storage.redis import replies
+from hephaestus_celery.storage.redis.calls import Calls
+from hephaestus_celery.storage.redis.framing import reading
+from hephaestus_celery.storage.redis.scripts import is_texts, is_values
+
+MOST_CARRIED = 1000
+"""Predecessors whose results one call looks for."""
+_MOST_NAMES = 500  # steps that one call is asked about
+_PAGE = 200  # entries of a history that are read at once
+_LOOKS = 5  # attempts to read the states of many steps while none of them moves
+
+
+class Reads:
+    """Reads the runs of one storage; see the methods of these names of ``Storage``."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
+        """The states of many steps are read in slices, again where the run moved meanwhile.
+
+        In a run that never pauses, a state may be newer than the rest, but for completions: these are known by their number.
+        """
+        for look in range(_LOOKS):
+            run = self._load(run_id, steps or ())
+            if run is None or steps is not None or not run.lacks_steps:
+                return run
+            states = self.scan_states(run_id)
+            if look == _LOOKS - 1 or self._sequence(run_id) in (run.sequence, None):
+                return replace(run, steps=states, lacks_steps=False)
+        raise AssertionError  # the last look gives what it has seen
+
+    def _load(self, run_id: str, steps: Sequence[str]) -> StoredRun | None:
+        reply = self._calls.of_run("load", run_id, replies.parameters(run_id=run_id), *steps[:MOST_CARRIED])
+        with reading(run_id):
+            return replies.read_run(reply[1], start=reply[0], run_id=run_id) if reply else None
+
+    def initial(self, run_id: str) -> str:
+        """The initial context."""
+        [text] = self._fields(run_id, ["i"])
+        if text is None:
+            raise _gone(run_id)
+        return text
+
+    def states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]:
+        """The states of all steps, or of some."""
+        if steps is None:
+            states = self.scan_states(run_id)
+            if not states:
+                raise _gone(run_id)
+            return states
+        texts: dict[str, str] = {}
+        for start in range(0, len(steps), _MOST_NAMES):
+            asked = steps[start : start + _MOST_NAMES]
+            status, *found = self._fields(run_id, ["st", *(f"s:{step}" for step in asked)])
+            if status is None:
+                raise _gone(run_id)
+            texts.update((step, text) for step, text in zip(asked, found, strict=True) if text is not None)
+        return replies.read_states(texts)
+
+    def data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
+        """The data of one kind that these steps have, in as many calls as its size takes."""
+        found: dict[str, str] = {}
+        position = 0
+        while position < len(steps):
+            asked = steps[position : position + _MOST_NAMES]
+            parameters = replies.parameters(run_id=run_id, kind=kind.value)
+            reply: list[bytes] | None = self._calls.of_run("data", run_id, parameters, *asked)
+            if reply is None:
+                raise _gone(run_id)
+            position += len(reply)
+            with reading(run_id):
+                found.update((step, text.decode()) for step, text in zip(asked, reply, strict=False) if text)
+        if kind is DataKind.CONFIG:
+            return {step: replies.read_config(text) for step, text in found.items()}
+        return found
+
+    def scan_states(self, run_id: str) -> Mapping[str, StepState]:
+        """The states of all steps, in slices: each is as of one moment, not all as of the same."""
+        texts: dict[str, str] = {}
+        key, cursor = self._calls.keys.of_run(run_id).run, "0"
+        while True:
+            following, page = self._calls.command(
+                "HSCAN", key, cursor, "MATCH", "s:*", "COUNT", _MOST_NAMES, fits=_is_scan
+            )
+            with reading(run_id):
+                names = (name.decode()[2:] for name in page[::2])
+                texts.update(zip(names, (text.decode() for text in page[1::2]), strict=True))
+            cursor = following.decode()
+            if cursor == "0":
+                return replies.read_states(texts)
+
+    def history(self, run_id: str) -> Sequence[StoredEntry]:
+        """All entries, in the order of the run's commits."""
+        found: list[StoredEntry] = []
+        key = self._calls.keys.of_run(run_id).history
+        while True:  # entries are only ever added at the end
+            start = len(found)
+            lines = self._calls.command("LRANGE", key, start, start + _PAGE - 1, fits=is_texts)
+            with reading(run_id):
+                found.extend(replies.read_entry(line) for line in lines)
+            if len(lines) < _PAGE:
+                return found
+
+    def _sequence(self, run_id: str) -> int | None:
+        [sequence] = self._fields(run_id, ["seq"])
+        return None if sequence is None else int(sequence)
+
+    def _fields(self, run_id: str, names: Sequence[str]) -> list[str | None]:
+        values = self._calls.command("HMGET", self._calls.keys.of_run(run_id).run, *names, fits=is_values)
+        with reading(run_id):
+            return [None if value is None else value.decode() for value in values]
+
+
+def _is_scan(reply: Any) -> bool:
+    match reply:
+        case [bytes(), page]:
+            return is_texts(page)
+        case _:
+            return False
+
+
+def _gone(run_id: str) -> InstanceNotFoundError:
+    return InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")

@@ -1,0 +1,133 @@
+"""The scheduler's side of the store: ticks of the due set, messages that are lost, and what workers report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hephaestus_celery.clock import Chance, Clock
+from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.storage.port import SCHEMA, DueEntry, Outstanding, Sent, Tick
+from hephaestus_celery.storage.redis import replies
+from hephaestus_celery.storage.redis.calls import Calls
+from hephaestus_celery.storage.redis.durations import HeldDurations
+from hephaestus_celery.storage.redis.scheduler_lock import SchedulerLock
+from hephaestus_celery.storage.redis.scripts import is_number
+
+_TICK = 100  # entries of the due set that one script call does: in some milliseconds
+_LEAST_SLACK = 250_000  # microseconds that a tick is given at least
+_MOST_MESSAGES = 100  # that one call redirects
+
+
+class Scheduling:
+    """Does for schedulers what is due in the partitions of one storage."""
+
+    def __init__(self, calls: Calls, durations: HeldDurations, *, clock: Clock, chance: Chance) -> None:
+        self._calls, self._durations, self._clock, self._chance = calls, durations, clock, chance
+        self._locks: dict[tuple[str, str], SchedulerLock] = {}
+
+    def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
+        """Do what has come due, if this scheduler holds the lock or may take it."""
+        prefix = self._calls.keys.partition(partition)
+        lock = self._locks.setdefault((prefix, owner), SchedulerLock(clock=self._clock))
+        try:
+            operation, reply = self._tick(prefix, lock, owner=owner, worker=worker, seize=seize)
+        except StorageError:
+            lock.forget()
+            raise
+        if reply[0] == b"other":
+            lock.observe(reply[1].decode())
+            return Tick(held=False)
+        lock.acquire(operation)
+        self._calls.clock(prefix).learn(steady=int(reply[1]), offset=int(reply[2]))
+        return replies.read_tick(reply)
+
+    def resend(
+        self, partition: int, lost: Mapping[Outstanding, str | None], *, lane: str, operation: str, worker: str
+    ) -> Sequence[DueEntry]:
+        """Send others for these messages of a lane, which are lost."""
+        rows = [
+            [message.run_id, message.dispatch.step, message.dispatch.attempt, message.dispatch.token, goes or ""]
+            for message, goes in lost.items()
+        ]
+        reply = self._calls.of_partition(
+            "resend",
+            self._calls.keys.partition(partition),
+            replies.parameters(
+                messages=rows,
+                op=operation,
+                schema=SCHEMA,
+                lane=lane,
+                worker=worker,
+                dispatch_timeout=self._durations.dispatch_timeout,
+            ),
+        )
+        return replies.read_entries(reply)
+
+    def redirect(self, sent: Sequence[Sent]) -> None:
+        """Note that these messages went to other lanes than was said of them."""
+        by_prefix: dict[str, list[list[str | int]]] = {}
+        for each in sent:
+            row = [each.run_id, each.dispatch.step, each.dispatch.attempt, each.dispatch.token, each.lane]
+            by_prefix.setdefault(self._calls.keys.of_run(each.run_id).prefix, []).append(row)
+        for prefix, rows in by_prefix.items():
+            for start in range(0, len(rows), _MOST_MESSAGES):
+                parameters = replies.parameters(
+                    messages=rows[start : start + _MOST_MESSAGES],
+                    dispatch_timeout=self._durations.dispatch_timeout,
+                    schema=SCHEMA,
+                )
+                self._calls.of_partition("redirect", prefix, parameters)
+
+    def outstanding(self, *lanes: str) -> int:
+        """How many messages that nobody has claimed were sent to these lanes."""
+        prefixes = self._calls.keys.all_partitions()
+        asked = [("ZCARD", f"{prefix}lane:{lane}") for prefix in prefixes for lane in lanes]
+        return sum(self._calls.commands(asked, fits=is_number))
+
+    def report(self, worker: str, holdings: str | None, *, lifetime: int) -> None:
+        """What a worker holds; None when it leaves."""
+        parameters = replies.parameters(lifetime=lifetime)
+        self._calls.of_partition("report", self._calls.keys.partition(0), parameters, worker, holdings or "")
+
+    def reports(self) -> Sequence[str]:
+        """What living workers hold."""
+        reply = self._calls.of_partition("reports", self._calls.keys.partition(0), "{}")
+        return [report.decode() for report in reply]
+
+    def resign(self, *, owner: str) -> None:
+        """Leave the scheduler locks that this owner holds."""
+        for prefix in self._calls.keys.all_partitions():
+            self._calls.of_partition("resign", prefix, replies.parameters(owner=owner))
+
+    def _tick(
+        self, prefix: str, lock: SchedulerLock, *, owner: str, worker: str, seize: bool
+    ) -> tuple[str, list[bytes]]:
+        # Where attempts may be taken from their workers, what arrives a little late is not done either: the store was
+        # silent in between, and they could not renew their leases.
+        longest = self._calls.slack
+        slack = min(longest, max(self._durations.lease // 6, _LEAST_SLACK)) if seize else longest
+        steady = self._calls.clock(prefix)
+        for stepped in (False, True):
+            operation = self._chance.token()
+            parameters = replies.parameters(
+                owner=owner,
+                worker=worker,
+                op=operation,
+                schema=SCHEMA,
+                acknowledged=lock.acknowledged,
+                evict=lock.expired_beat,
+                stepped=stepped or None,
+                seize=seize or None,
+                fence=self._chance.token(),
+                limit=_TICK,
+                lease=self._durations.lease,
+                dispatch_timeout=self._durations.dispatch_timeout,
+            )
+            reply = self._calls.of_partition("tick", prefix, parameters, slack=slack)
+            if reply[0] != b"late":
+                return operation, reply
+            with self._calls.reached():
+                steady.look()
+            if not steady.is_reset:
+                break
+        raise StorageError("the state store was silent for a while, and took too late what the scheduler asked of it")

@@ -14,7 +14,7 @@ from tenants import tenant
 
 from hephaestus_celery import Hephaestus
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.runners.celery.headers import MOST_BYTES, Surroundings
+from hephaestus_celery.runners.celery.headers import MOST_BYTES, HeaderCapture
 from hephaestus_celery.runners.messages import messages
 
 # How an application is made, what goes on in its process, and which header tells the tenant.
@@ -46,7 +46,7 @@ class Site:
         self.client = self.runtime.storage._client
 
     def start(self, name, value):
-        """Start a run in the surroundings of a tenant."""
+        """Start a run for a tenant."""
 
         def start():
             tenant.set(name)
@@ -108,9 +108,9 @@ def test_what_goes_on_in_a_process_later_is_seen_from_then_on(redis_url, namespa
 
 def test_what_is_no_json_or_too_large_is_said_once_and_not_stored(caplog):
     with Celery("site", set_as_current=False) as app:
-        surroundings = Surroundings(app, lambda producer, message: None)
+        capture = HeaderCapture(app, lambda producer, message: None)
         headers = {"a": 1, "b": object(), "c": "x" * MOST_BYTES, "d": float("nan"), "e": {"nested": ["x"]}}
-        kept = [surroundings._storable(headers) for _ in range(2)]
+        kept = [capture._storable(headers) for _ in range(2)]
     assert kept == [{"a": 1, "e": {"nested": ["x"]}}] * 2
     assert [record.args[0] for record in caplog.records] == ["b", "c", "d"]
 

@@ -9,27 +9,28 @@ waits until such a thread is at rest, but never for long: one that waits for a s
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from contextlib import AbstractContextManager, ExitStack
 
 from hephaestus_celery.locks import Turns
 
-PATIENCE_SECONDS = 0.5
+MAX_DELAY_SECONDS = 0.5
 
-_TURNS = Turns(PATIENCE_SECONDS)
+_TURNS = Turns(MAX_DELAY_SECONDS)
 _FORKING = threading.local()
 _is_registered = False
 
 
-def undisturbed() -> AbstractContextManager[None]:
+def no_forks() -> AbstractContextManager[None]:
     """Have forks wait while the block runs."""
     return _TURNS.turn()
 
 
-def look_after_forks() -> None:
+def delay_forks() -> None:
     """From now on forks of this process wait; again is the same as once."""
     global _is_registered  # noqa: PLW0603 - hooks can't be taken back, and are needed once in a process
-    if not _is_registered and hasattr(os, "register_at_fork"):  # not on Windows
+    if not _is_registered and sys.platform != "win32":
         _is_registered = True
         os.register_at_fork(before=_wait, after_in_parent=_go_on)
 

@@ -32,10 +32,10 @@ _STAMPS, _STAMPED = "stamps", "stamped_headers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class CapturedMessage:
     """A message as the application's own way of sending has made it, and whatever it publishes beside it.
 
-    ``place`` is where it goes: see :func:`carrying`.
+    ``place`` is where it goes: see :func:`with_run_headers`.
     """
 
     publications: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]
@@ -47,7 +47,7 @@ class Prepared:
             getattr(producer, _LEAVE)(*arguments, **keywords)
 
 
-class Surroundings:
+class HeaderCapture:
     """Of an application: ``send(producer, message)`` is its own way of sending."""
 
     def __init__(self, app: Celery, send: Callable[[Any, Message], None]) -> None:
@@ -70,7 +70,7 @@ class Surroundings:
                 prepared.append(message)
                 continue
             headers = self._storable(self._added(_headers(own, message) or {})) if headers is None else headers
-            prepared.append(replace(message, prepared=Prepared(publications=publications, place=_place(own))))
+            prepared.append(replace(message, prepared=CapturedMessage(publications=publications, place=_place(own))))
         return [replace(message, headers=headers or {}) for message in prepared], headers or {}
 
     def _publications(self, message: Message) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
@@ -127,15 +127,15 @@ class Surroundings:
 
 
 @contextmanager
-def carrying(
-    producer: Any, message: Message, *, see: Callable[[Mapping[str, Any]], None] | None = None
+def with_run_headers(
+    producer: Any, message: Message, *, on_sent: Callable[[Mapping[str, Any]], None] | None = None
 ) -> Generator[None]:
     """Lay the headers of a message's run over what is published of it in the block.
 
-    Those that the run does not have stay: what the sender's surroundings add is not less true for that. ``see`` is told
-    where it goes, as the ``delivery_info`` of who gets it will say.
+    Those that the run does not have stay: what the sender's surroundings add is not less true for that. ``on_sent`` gets
+    the place where it goes, as the ``delivery_info`` of who gets it will say.
     """
-    if not message.headers and see is None:
+    if not message.headers and on_sent is None:
         yield
         return
     publish = getattr(producer, _LEAVE)
@@ -144,15 +144,15 @@ def carrying(
         headers = _headers(arguments, message)
         if headers is not None:
             _lay_over(headers, message.headers)
-            if see is not None:
-                see(_place(arguments))
+            if on_sent is not None:
+                on_sent(_place(arguments))
         return publish(*arguments, **keywords)
 
     with _leaving_by(producer, lay_over):
         yield
 
 
-def carried_options(message: Message) -> dict[str, Any]:
+def header_options(message: Message) -> dict[str, Any]:
     """The headers of a message's run as an option of sending: for what looks at those before it adds its own."""
     headers = {name: value for name, value in message.headers.items() if name not in (_STAMPS, _STAMPED)}
     return {"headers": headers} if headers else {}

@@ -15,7 +15,7 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.worker import state as worker_state
 from celery.worker.control import control_command
 
-from hephaestus_celery.runners.celery.dispatch import INTERRUPT
+from hephaestus_celery.runners.celery.remote_control import INTERRUPT
 from hephaestus_celery.runners.celery.task import StepTask
 
 logger = logging.getLogger("hephaestus_celery")
@@ -27,14 +27,14 @@ def _interrupt(state: Any, task_ids: Any = (), **_: Any) -> dict[str, list[str]]
     if not isinstance(pool, PreforkPool):
         return {"ok": []}  # a thread, or a greenlet that computes, can't be interrupted
     processes: set[int] = {process.pid for process in getattr(getattr(pool, "_pool", None), "_pool", ())}
-    told: list[str] = []
+    interrupted: list[str] = []
     for request in list(worker_state.active_requests):
         pid = request.worker_pid
         if request.id in task_ids and isinstance(request.task, StepTask) and pid in processes:
             logger.info("step task %s is interrupted: its run was cancelled", request.id)
             os.kill(pid, signal.SIGUSR1)
-            told.append(request.id)
-    return {"ok": told}
+            interrupted.append(request.id)
+    return {"ok": interrupted}
 
 
 def register() -> None:

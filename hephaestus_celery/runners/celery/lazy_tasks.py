@@ -35,7 +35,7 @@ class _Kept:
                 setattr(oldest, self._attribute, None)
 
 
-class WhenTraced:
+class LazyTracer:
     """``__trace__`` of a task: what executes it, made when it is called.
 
     What Celery makes beforehand is thrown away; what anybody else has put there, or wrapped around it, stays.
@@ -63,11 +63,11 @@ def _is_celerys(tracer: Any) -> bool:
     return (
         isinstance(tracer, FunctionType)
         and tracer.__globals__.get("__name__") == celery.app.trace.__name__
-        and not hasattr(tracer, "__wrapped__")
+        and "__wrapped__" not in vars(tracer)
     )
 
 
-class WhenReceived:
+class LazyStrategy:
     """What a worker does with the messages of a task; ``make`` makes it."""
 
     __slots__ = ("__weakref__", "_act", "_make")

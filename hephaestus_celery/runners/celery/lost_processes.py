@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Any
 
 LOOK_SECONDS = 0.25
-FULL_SECONDS = 0.02
 
 
 class PoolWatch:
@@ -41,29 +40,6 @@ class PoolWatch:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def draw_soon(consumer: Any) -> None:
-    """Have a worker without an event loop (gevent, eventlet) draw messages as soon as it may.
-
-    Where it holds as many as it may prefetch, kombu's virtual transports ask for none, and wait for two seconds on end: a
-    late acknowledgement, which comes from another greenlet, does not wake them. A pool of one would do a step every two
-    seconds. So they wait for :data:`FULL_SECONDS` there.
-    """
-    connection = consumer.connection
-    if getattr(consumer, "hub", None) is not None or connection.transport.driver_type == "amqp":
-        return
-    qos = getattr(connection.default_channel, "qos", None)
-    if qos is None:
-        return
-    drain = connection.drain_events
-
-    def drain_events(timeout: float | None = None, **options: Any) -> Any:
-        channel = getattr(getattr(consumer, "task_consumer", None), "channel", None)
-        full = channel is not None and not channel.qos.can_consume()
-        return drain(timeout=min(timeout or FULL_SECONDS, FULL_SECONDS) if full else timeout, **options)
-
-    connection.drain_events = drain_events
 
 
 def _nothing() -> None:

@@ -22,17 +22,17 @@ _PUBLISHING = ("publish", "_publish", "_prepare")
 _CALLING = ("apply_async", "_get_exec_options", "shadow_name")
 
 
-def is_plain(app: Celery, names: Iterable[str]) -> bool:
+def is_unmodified(app: Celery, names: Iterable[str]) -> bool:
     """Whether nothing but Celery itself has a say in the messages of the tasks with these names, where it is asked."""
     amqp: Any = app.amqp
     return (
         not _observed()
         and _is_celerys(app, "send_task", celery.app.base)
         and all(_is_own(kombu.messaging.Producer, name, kombu.messaging) for name in _PUBLISHING)
-        and _is_plain_function(amqp.send_task_message, "send_task_message", celery.app.amqp)
-        and _is_plain_method(amqp.create_task_message, celery.app.amqp)
+        and _is_their_function(amqp.send_task_message, "send_task_message", celery.app.amqp)
+        and _is_their_method(amqp.create_task_message, celery.app.amqp)
         and _routes_by_name(amqp.router)
-        and all(_is_plain_task(app, name) for name in names)
+        and all(_is_unmodified_task(app, name) for name in names)
     )
 
 
@@ -43,7 +43,7 @@ def find_task(app: Celery, name: str) -> Any:
     return registry.get(name)
 
 
-def is_plain_producer(producer: Any) -> bool:
+def is_unmodified_producer(producer: Any) -> bool:
     """Whether this is a producer as kombu makes them."""
     return all(_is_celerys(producer, name, kombu.messaging) for name in _PUBLISHING)
 
@@ -61,7 +61,7 @@ def _routes_by_name(router: Any) -> bool:
     )
 
 
-def _is_plain_task(app: Celery, name: str) -> bool:
+def _is_unmodified_task(app: Celery, name: str) -> bool:
     task = find_task(app, name)
     return task is None or all(_is_celerys(task, function, celery.app.task) for function in _CALLING)
 
@@ -71,18 +71,18 @@ def _is_celerys(thing: Any, name: str, module: Any) -> bool:
 
 
 def _is_own(owner: type, name: str, module: Any) -> bool:
-    return _is_plain_function(getattr(owner, name, None), name, module)
+    return _is_their_function(getattr(owner, name, None), name, module)
 
 
-def _is_plain_method(method: Any, module: Any) -> bool:
+def _is_their_method(method: Any, module: Any) -> bool:
     return type(method) is MethodType and method.__func__.__globals__ is vars(module)
 
 
-def _is_plain_function(function: Any, name: str, module: Any) -> bool:
+def _is_their_function(function: Any, name: str, module: Any) -> bool:
     # What stands in for a function says in all else that it is that one: its type, or where it was defined, tells.
     return (
         type(function) is FunctionType
         and function.__globals__ is vars(module)
         and function.__code__.co_name == name
-        and not hasattr(function, "__wrapped__")
+        and "__wrapped__" not in vars(function)
     )

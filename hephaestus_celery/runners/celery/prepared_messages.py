@@ -15,25 +15,23 @@ A template knows nothing of who sends what. So it is used only where nothing but
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import os
-import re
-import secrets
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from celery import Celery
 
-from hephaestus_celery.runners.celery.dispatch import argsrepr, call_task, connect, options_of, unreachable
-from hephaestus_celery.runners.celery.overrides import find_task, is_plain, is_plain_producer
-from hephaestus_celery.runners.celery.settings import broker_urls
+from hephaestus_celery.clock import SYSTEM_CHANCE, Chance
+from hephaestus_celery.runners.celery.connections import connect, unreachable
+from hephaestus_celery.runners.celery.dispatch import call_task, options_of
+from hephaestus_celery.runners.celery.overrides import find_task, is_unmodified, is_unmodified_producer
+from hephaestus_celery.runners.celery.shared_server import has_uniform_messages, is_broker
+from hephaestus_celery.runners.celery.templates import MessageTemplate, gives, template_of
 from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.storage.port import PreparedMessage
 
@@ -46,85 +44,31 @@ _SPECIMENS = (
 """Run id, attempt and token of the two messages that are only prepared."""
 
 
-_MARK = re.compile(r'"<hephaestus (\w+)>"')
-"""Where the value of a slot goes in a template's text."""
-
-_HARMLESS = frozenset(
-    {
-        *("visibility_timeout", "unacked_restore_interval", "unacked_restore_limit", "unacked_mutex_expire"),
-        *("health_check_interval", "max_connections", "retry_on_timeout", "client_name", "polling_interval"),
-        *("socket_timeout", "socket_connect_timeout", "socket_keepalive", "socket_keepalive_options"),
-        *(
-            "ack_emulation",
-            "unacked_key",
-            "unacked_index_key",
-            "unacked_mutex_key",
-            "priority_steps",
-            "sep",
-            "queue_order_strategy",
-            "fanout_prefix",
-            "fanout_patterns",
-            "max_retries",
-        ),
-        *("interval_start", "interval_step", "interval_max"),
-    }
-)
-"""Transport options that change neither the list of a queue nor what is put on it, or that kombu has taken in by then."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Template:
-    """A message's JSON text, cut where a message's own values stand: ``slots`` names what goes between the ``pieces``.
-
-    ``rest`` is the text of the body behind the arguments.
-    """
-
-    list: str
-    pieces: tuple[str, ...]
-    slots: tuple[str, ...]
-    rest: str
-
-    def fill(self, message: Message, *, parent: str | None, tag: str) -> str:
-        """The text that is put on the list."""
-        arguments = json.dumps([message.run_id, message.step, message.attempt, message.token])
-        values = {
-            "body": f'"{base64.b64encode(f"[{arguments}{self.rest}".encode()).decode()}"',
-            "name": json.dumps(message.task_name),
-            "task": json.dumps(message.task_id),
-            "run": f'"{message.run_id}"',
-            "parent": json.dumps(parent),
-            "shown": json.dumps(argsrepr(message)),
-            "tag": f'"{tag}"',
-        }
-        parts = [self.pieces[0]]
-        for slot, piece in zip(self.slots, self.pieces[1:], strict=True):
-            parts += values[slot], piece
-        return "".join(parts)
-
-
 class MessagePreparer:
     """Prepares messages for the state store of ``app``, where that is the broker too; None for those that can't be."""
 
-    def __init__(self, app: Celery, *, store: str | None, default_queue: str | None) -> None:
+    def __init__(
+        self, app: Celery, *, store: str | None, default_queue: str | None, chance: Chance = SYSTEM_CHANCE
+    ) -> None:
         self._app = app
+        self._chance = chance
         self._default_queue = default_queue
-        self._possible = _is_broker(app, store) and _is_uniform(app)
-        self._templates: dict[tuple[object, ...], _Template | None] = {}
+        self._possible = is_broker(app, store) and has_uniform_messages(app)
+        self._templates: dict[tuple[object, ...], MessageTemplate | None] = {}
         self._shapes: dict[tuple[object, ...], _Shape] = {}
         self._lock = threading.Lock()
 
     def prepare(self, message: Message, *, parent: str | None) -> PreparedMessage | None:
         """The message as it stands on the broker's list; ``parent`` is the id of the task that causes it."""
-        if not self._possible or message.headers or not is_plain(self._app, [message.task_name]):
+        if not self._possible or message.headers or not is_unmodified(self._app, [message.task_name]):
             return None
         template = self._template(message)
         if template is None:
             return None
-        return PreparedMessage(
-            list=template.list, text=template.fill(message, parent=parent, tag=secrets.token_hex(16))
-        )
+        tag = self._chance.token() + self._chance.token()
+        return PreparedMessage(list=template.list, text=template.fill(message, parent=parent, tag=tag))
 
-    def _template(self, message: Message) -> _Template | None:
+    def _template(self, message: Message) -> MessageTemplate | None:
         kind = (os.getpid(), message.workflow, message.step, message.queue, message.priority, message.time_limit)
         try:
             return self._templates[kind]
@@ -138,14 +82,14 @@ class MessagePreparer:
                 logger.debug("no template for %s.%s: %s", message.workflow, message.step, error)
                 return None
             except Exception:
-                # Routes and queues are the user's. A step that was executed is committed all the same: what is wrong
-                # is told when the message is sent after the commit.
+                # Routes and queues are the user's. A step that was executed is committed all the same: the error is
+                # logged when the message is sent after the commit.
                 logger.debug("no template for %s.%s", message.workflow, message.step, exc_info=True)
                 template = None
             self._templates[kind] = template
         return template
 
-    def _learn(self, message: Message) -> _Template | None:
+    def _learn(self, message: Message) -> MessageTemplate | None:
         kind = self._kind(message)
         shape = self._shapes.get(kind)
         if shape is None:
@@ -165,16 +109,16 @@ class MessagePreparer:
         own: dict[str, Any] = {} if task is None else task._get_exec_options()  # noqa: SLF001 - what send_task looks at, since Celery 5.7
         return (os.getpid(), *(_frozen(options) for options in (chosen, routed, own)))
 
-    def _is_right(self, template: _Template, message: Message) -> bool:
+    def _is_right(self, template: MessageTemplate, message: Message) -> bool:
         run_id, attempt, token = _SPECIMENS[1]
         specimen = replace(message, run_id=run_id, attempt=attempt, token=token)
         match self._prepare(specimen):
             case (queue, text):
-                return queue == template.list and _is_filled(template, text, specimen)
+                return queue == template.list and gives(template, text, specimen)
             case None:
                 return False
 
-    def _learn_alone(self, message: Message) -> _Template | None:
+    def _learn_alone(self, message: Message) -> MessageTemplate | None:
         first, second = (
             replace(message, run_id=run_id, attempt=attempt, token=token) for run_id, attempt, token in _SPECIMENS
         )
@@ -183,8 +127,8 @@ class MessagePreparer:
         if None in prepared:
             return None
         [(queue, text), (other_queue, other)] = cast("list[tuple[str, str]]", prepared)
-        template = _template_of(queue, text, first)
-        if template is None or other_queue != queue or not _is_filled(template, other, second):
+        template = template_of(queue, text, first)
+        if template is None or other_queue != queue or not gives(template, other, second):
             logger.info(
                 "messages of %s.%s differ in what is not known here; they are sent after the commit",
                 message.workflow,
@@ -198,7 +142,7 @@ class MessagePreparer:
         with self._app.producer_or_acquire() as producer:
             connect(producer.connection)
             with _recorded(producer, recorder) as possible:
-                if not possible or not is_plain_producer(producer):
+                if not possible or not is_unmodified_producer(producer):
                     return None
                 call_task(self._app, producer, message, self._default_queue)
         match recorder.commands:
@@ -212,7 +156,7 @@ class MessagePreparer:
 class _Shape:
     """The template of steps that are routed alike; ``shared`` once it has been right for a second one of them."""
 
-    template: _Template | None
+    template: MessageTemplate | None
     shared: bool = False
 
 
@@ -233,7 +177,7 @@ class _Recorder:
 def _recorded(producer: Any, recorder: _Recorder) -> Generator[bool]:
     """Give the messages that are published in the block to a recorder; False where this kombu has no batches."""
     place = getattr(producer, "_batch_local", None)
-    if place is None or not hasattr(producer.channel, "create_publish_batch"):
+    if place is None or getattr(producer.channel, "create_publish_batch", None) is None:
         yield False
         return
     place.current = recorder
@@ -243,78 +187,6 @@ def _recorded(producer: Any, recorder: _Recorder) -> Generator[bool]:
         del place.current
 
 
-def _template_of(queue: str, text: str, message: Message) -> _Template | None:
-    try:
-        envelope = json.loads(text)
-        body = base64.b64decode(envelope["body"]).decode()
-        headers, properties = envelope["headers"], envelope["properties"]
-        if headers["task"] != message.task_name:
-            return None
-        headers.update(
-            task=_mark("name"),
-            id=_mark("task"),
-            root_id=_mark("run"),
-            parent_id=_mark("parent"),
-            argsrepr=_mark("shown"),
-        )
-        properties.update(correlation_id=_mark("task"), delivery_tag=_mark("tag"))
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return None
-    if "argsrepr" in properties:
-        properties["argsrepr"] = _mark("shown")
-    arguments = json.dumps([message.run_id, message.step, message.attempt, message.token])
-    if not body.startswith(f"[{arguments}"):
-        return None
-    parts = _MARK.split(json.dumps({**envelope, "body": _mark("body")}))
-    return _Template(list=queue, pieces=tuple(parts[::2]), slots=tuple(parts[1::2]), rest=body[len(arguments) + 1 :])
-
-
 def _frozen(options: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     # Queues and exchanges say all that there is to them.
     return tuple(sorted((name, repr(value)) for name, value in options.items() if value is not None))
-
-
-def _mark(slot: str) -> str:
-    return f"<hephaestus {slot}>"
-
-
-def _is_filled(template: _Template, text: str, message: Message) -> bool:
-    wanted = json.loads(text)
-    parent, tag = wanted["headers"].get("parent_id"), wanted["properties"].get("delivery_tag")
-    return json.loads(template.fill(message, parent=parent, tag=tag)) == wanted
-
-
-def _is_uniform(app: Celery) -> bool:
-    """Whether the settings let the messages of a task be all alike but for what they say."""
-    conf = app.conf
-    if conf.task_send_sent_event or conf.task_inherit_parent_priority:
-        return False
-    return _HARMLESS.issuperset(conf.broker_transport_options)
-
-
-def _is_broker(app: Celery, store: str | None) -> bool:
-    """Whether broker and store are the same database of the same server, as their URLs say."""
-    urls = broker_urls(app)
-    place = None if store is None else _place(store)
-    return place is not None and all(isinstance(url, str) and _place(url) == place for url in urls)
-
-
-def _place(url: str) -> tuple[str, ...] | None:
-    """What of a URL says which database it is, and whose rights count there; None where it does not say one."""
-    if ";" in url:
-        return None
-    parts = urlsplit(url)
-    match parts.scheme:
-        case "redis" | "rediss" | "valkey" | "valkeys":
-            if parts.query:
-                return None
-            return (
-                parts.username or "",
-                parts.hostname or "localhost",
-                str(parts.port or 6379),
-                parts.path.strip("/") or "0",
-            )
-        case "redis+socket" | "socket" | "unix":
-            return (parts.netloc, parts.path, parts.query)
-        case _:
-            return None

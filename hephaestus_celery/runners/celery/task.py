@@ -1,33 +1,23 @@
-"""The Celery task that a step is: claims in ``task_prerun``, executes and commits in its body, tells in the receivers."""
+"""The Celery task that a step is: it claims in ``task_prerun``, executes and commits in its body, and emits in the receivers."""
 
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from billiard.exceptions import Terminated
-from billiard.pool import soft_timeout_sighandler
 from celery import Task
-from celery.exceptions import (
-    Ignore,
-    Reject,
-    Retry,
-    SoftTimeLimitExceeded,
-    TaskPredicate,
-    TimeLimitExceeded,
-    WorkerLostError,
-)
+from celery.exceptions import Ignore, Reject, Retry
 
-from hephaestus_celery.clock import SYSTEM_CLOCK
+from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.inputs import find_worker, is_task_id
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Outcome, Worker
-from hephaestus_celery.runners.celery.lazy_tasks import WhenReceived, WhenTraced
+from hephaestus_celery.runners.attempt import HeldAttempt, Outcome, Worker
+from hephaestus_celery.runners.celery.lazy_tasks import LazyStrategy, LazyTracer
+from hephaestus_celery.runners.celery.progress import Progress, progress_of
 from hephaestus_celery.runners.celery.recovery import TaskRecovery
+from hephaestus_celery.runners.celery.soft_limits import RESERVED_EXCEPTIONS, STOP_EXCEPTIONS, is_interrupt, soft_limit
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.messages import Message, parse
 from hephaestus_celery.runners.refusals import RefusalLog
@@ -35,39 +25,7 @@ from hephaestus_celery.storage.port import Refusal, Refused
 
 logger = logging.getLogger("hephaestus_celery")
 
-
-@dataclass(slots=True)
-class Progress:
-    """What a message has led to so far, kept on its request: the receivers of the task's signals read it.
-
-    ``given_up``: the store was away for so long that what was executed could not be committed.
-    """
-
-    fence: str
-    attempt: HeldAttempt | None = None
-    refusal: str | None = None
-    executed: Executed | None = None
-    interruptions: int = 0
-    outcome: Outcome | None = None
-    emitted_start: bool = False
-    followed: bool = False
-    given_up: bool = False
-
-
-def progress_of(request: Any) -> Progress:
-    """The progress of a request. Celery makes attributes of a message's headers, whatever they say: only our own counts."""
-    found = getattr(request, _PROGRESS, None)
-    if not isinstance(found, Progress):
-        found = Progress(secrets.token_hex(8))
-        setattr(request, _PROGRESS, found)
-    return found
-
-
-_PROGRESS = "hephaestus_progress"
-STOP_EXCEPTIONS = (SoftTimeLimitExceeded,)
-"""How a pool tells a step to stop."""
-RESERVED_EXCEPTIONS = (TaskPredicate, WorkerLostError, TimeLimitExceeded, Terminated)
-"""What Celery takes for something else than the failure of a task: one that a step raises is told in words."""
+_CLAIM_AGAIN_SECONDS = 0.2
 
 
 class TaskRunner(Protocol):
@@ -81,6 +39,16 @@ class TaskRunner(Protocol):
     @property
     def hostname(self) -> str | None:
         """The name of the worker that this process is, or belongs to; None in any other."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the runtime."""
+        ...
+
+    @property
+    def chance(self) -> Chance:
+        """The chance of the runtime."""
         ...
 
     @property
@@ -123,11 +91,11 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
     workflow_name: str
     step_key: str
     runner: TaskRunner
-    __trace__ = WhenTraced()
+    __trace__ = LazyTracer()
 
     def start_strategy(self, app: Any, consumer: Any, **options: Any) -> Any:
         """What a worker does with this task's messages, made when the first one comes."""
-        return WhenReceived(lambda: super(StepTask, self).start_strategy(app, consumer, **options))
+        return LazyStrategy(lambda: super(StepTask, self).start_strategy(app, consumer, **options))
 
     def claim(self) -> None:
         """Claim what the message hints at, once per request; ``StorageError`` when the store is out of reach.
@@ -135,7 +103,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         Asked again after that, it goes on with the same claim.
         """
         request: Any = self.request
-        progress = progress_of(request)
+        progress = self._progress
         if progress.attempt is not None or progress.refusal is not None:
             return
         hint = parse(request.args or (), request.kwargs or {})
@@ -148,41 +116,38 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
             )
             return
         run_id, step, attempt, token = hint
-        worker = Worker(
-            hostname=find_worker(request.hostname),
-            task_id=request.id,
-            stop_exceptions=STOP_EXCEPTIONS,
-            reserved_exceptions=RESERVED_EXCEPTIONS,
-            is_interruption=is_interrupt,
-            time_limit=self._limit(),
-        )
-        lane = self.runner.lane_of(request.delivery_info)
-        try:
-            claimed = self.runner.driver.claim(
-                self.workflow_name,
-                run_id,
-                step,
-                attempt,
-                worker=worker,
-                fence=progress.fence,
-                lane=lane,
-                token=token,
-            )
-        except StorageError as error:
-            if error.transient:
-                raise
-            # It would refuse that again: this process is for other messages. What is due of the run stays so.
-            logger.exception("[%s] step %s can't be claimed; another message is sent for it later", run_id, step)
-            claimed = Refusal(reason=Refused.UNREADABLE)
+        claimed = self._claim(run_id, step, attempt, token, fence=progress.fence)
         if isinstance(claimed, Refusal):
             progress.refusal = claimed.reason.value
             self.runner.refusals.note(claimed, task=self.name, run_id=run_id, step=step)
         else:
             progress.attempt = claimed
 
+    def _claim(self, run_id: str, step: str, attempt: int, token: int, *, fence: str) -> HeldAttempt | Refusal:
+        request: Any = self.request
+        worker = Worker(
+            hostname=find_worker(request.hostname),
+            task_id=request.id,
+            stop_exceptions=STOP_EXCEPTIONS,
+            reserved_exceptions=RESERVED_EXCEPTIONS,
+            is_interruption=is_interrupt,
+            time_limit=soft_limit(self),
+        )
+        lane = self.runner.lane_of(request.delivery_info)
+        try:
+            return self.runner.driver.claim(
+                self.workflow_name, run_id, step, attempt, worker=worker, fence=fence, lane=lane, token=token
+            )
+        except StorageError as error:
+            if error.transient:
+                raise
+            # It would refuse that again: this process is for other messages. What is due of the run stays so.
+            logger.exception("[%s] step %s can't be claimed; another message is sent for it later", run_id, step)
+            return Refusal(reason=Refused.UNREADABLE)
+
     def emit_start(self) -> None:
-        """Tell what the claim has committed, once per request."""
-        progress = progress_of(self.request)
+        """Emit the events of the claim, once per request."""
+        progress = self._progress
         if progress.attempt is not None and not progress.emitted_start:
             progress.emitted_start = True
             progress.attempt.emit_start()
@@ -190,7 +155,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
     def run(self, *args: Any, **kwargs: Any) -> str:
         """Execute and commit. A failed attempt is raised after it was committed, for Celery's monitors to see.
 
-        Called again for the same request, as a ``__call__`` may that tries again by itself, it gives the same answer.
+        Called again for the same request, as by a ``__call__`` that retries by itself, it gives the same result.
         """
         outcome = None
         while outcome is None:
@@ -206,8 +171,8 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         return outcome.label
 
     def follow(self) -> None:
-        """Tell what was committed and send what follows from it, once per request, in that order."""
-        progress = progress_of(self.request)
+        """Emit the events of the commit and send the messages that follow from it, once per request, in that order."""
+        progress = self._progress
         outcome = progress.outcome
         if outcome is None or progress.followed:
             return
@@ -222,23 +187,24 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         long as a lease lasts. A store that was frozen may have given it to the call that got no answer, and to give
         up at once would count as a lost attempt of a step that was never executed.
         """
-        deadline = SYSTEM_CLOCK.monotonic_ns() + int(self.runner.driver.settings.lease.total_seconds() * 1e9)
+        clock = self.runner.clock
+        deadline = clock.monotonic_ns() + int(self.runner.driver.settings.lease.total_seconds() * 1e9)
         while True:
             try:
                 self.claim()
                 break
             except StorageError as error:
-                if SYSTEM_CLOCK.monotonic_ns() > deadline:
+                if clock.monotonic_ns() > deadline:
                     raise Reject(str(error), requeue=True) from error
-                SYSTEM_CLOCK.sleep(0.2)
+                clock.sleep(_CLAIM_AGAIN_SECONDS)
         self.emit_start()
-        progress = progress_of(self.request)
+        progress = self._progress
         if progress.refusal is not None:
             raise Ignore(progress.refusal)
         return cast("HeldAttempt", progress.attempt)
 
     def _committed(self) -> Outcome:
-        driver, progress = self.runner.driver, progress_of(self.request)
+        driver, progress = self.runner.driver, self._progress
         if progress.outcome is None:
             attempt = self._claimed()
             try:
@@ -258,7 +224,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
     def _note_interruption(self, error: BaseException) -> None:
         # It struck beside the step's body, which deals with that itself. What was executed by then is committed; an attempt
         # whose time is over, or that nobody waits for, has failed; any other was not meant, and goes on.
-        progress = progress_of(self.request)
+        progress = self._progress
         if progress.attempt is None or not is_interrupt(error):
             raise error
         if progress.executed is None:
@@ -269,10 +235,10 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         """Leave nothing open, however the task has ended.
 
         An attempt that was claimed and has no outcome, as where a hook of the application's has failed, is failed;
-        ``error`` is what the task ended with, if that is known. An outcome that Celery has not reported is told now.
+        ``error`` is what the task ended with, if that is known. An outcome that Celery has not reported is emitted now.
         """
         self.follow()
-        progress = progress_of(self.request)
+        progress = self._progress
         attempt = progress.attempt
         if attempt is None or progress.outcome is not None:
             return
@@ -286,18 +252,6 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         finally:
             driver.release(attempt)
 
-    def _limit(self) -> float | None:
-        # When the pool tells what it executes to stop: after the limit of the message, the task, or the application.
-        request: Any = self.request
-        _, soft = request.timelimit or (None, None)
-        return soft or self.soft_time_limit
-
-
-def is_interrupt(error: BaseException) -> bool:
-    """Whether an exception was raised by the signal of the pool, and not by whoever was executed."""
-    if not issubclass(type(error), STOP_EXCEPTIONS):  # any other may do anything when it is looked at
-        return False
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    return traceback is not None and traceback.tb_frame.f_code is soft_timeout_sighandler.__code__
+    @property
+    def _progress(self) -> Progress:
+        return progress_of(self.request, chance=self.runner.chance)

@@ -16,12 +16,12 @@ FORK = """
 import os, threading, time
 from hephaestus_celery.runners.celery import forking
 
-forking.look_after_forks()
-forking.look_after_forks()
+forking.delay_forks()
+forking.delay_forks()
 lock, inside, seconds = threading.Lock(), threading.Event(), {seconds}
 
 def work():
-    with forking.undisturbed(), lock:
+    with forking.no_forks(), lock:
         inside.set()
         time.sleep(seconds)
 
@@ -34,9 +34,9 @@ if child == 0:
 waited = time.monotonic() - began
 status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 for _ in range(2):  # whoever works is kept by no fork of before
-    with forking.undisturbed():
+    with forking.no_forks():
         pass
-print(status, waited < forking.PATIENCE_SECONDS + 2)
+print(status, waited < forking.MAX_DELAY_SECONDS + 2)
 """
 
 
@@ -61,7 +61,7 @@ def test_those_who_work_wait_for_each_other_no_longer_either():
     inside, over = threading.Event(), threading.Event()
 
     def work():
-        with forking.undisturbed():
+        with forking.no_forks():
             inside.set()
             over.wait(30)
 
@@ -69,7 +69,7 @@ def test_those_who_work_wait_for_each_other_no_longer_either():
     thread.start()
     inside.wait(30)
     began = time.monotonic()
-    with forking.undisturbed():
+    with forking.no_forks():
         assert time.monotonic() - began < 10
     over.set()
     thread.join()

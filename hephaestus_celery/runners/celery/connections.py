@@ -1,0 +1,47 @@
+"""Connections to the broker: reached soon or not at all, and renewed once when they turn out to be dead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery
+from celery.exceptions import QueueNotFound
+from kombu.exceptions import OperationalError
+
+
+def publish_over(connection: Any, publish: Callable[[], None], *, revived: Any) -> None:
+    """Publish, over a new connection where the pooled one turns out to be dead; never without end.
+
+    A connection to RabbitMQ does not survive a restart of the broker, nor the firewalls that forget idle ones, and shows
+    that only when it is used. What was sent before it did is sent again, which is harmless.
+    """
+    connect(connection)
+    try:
+        publish()
+    except (OperationalError, *connection.recoverable_connection_errors):
+        connection.collect()
+        connect(connection)
+        revived.revive(connection.default_channel)
+        publish()
+
+
+def connect(connection: Any) -> None:
+    """Connect, or raise soon."""
+    # Without this a publish waits for the broker without end: kombu reconnects for ever unless it is told not to.
+    if not connection.connected:
+        connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=3)
+
+
+def unreachable(app: Celery) -> tuple[type[BaseException], ...]:
+    """What is raised when the broker can't be reached, or refuses what is sent."""
+    transport = app.connection_for_write().transport
+    return (OperationalError, OSError, *transport.connection_errors, *transport.channel_errors)
+
+
+def is_refusal(app: Celery, error: BaseException) -> bool:
+    """Whether the broker was reached, and has no place for what was sent."""
+    # Celery wraps what it thinks can be recovered from. A queue that is not configured is a KeyError, and so, to kombu,
+    # is a broken connection.
+    refusals = (QueueNotFound, *app.connection_for_write().transport.channel_errors)
+    return isinstance(error, refusals) or isinstance(error.__cause__, refusals)

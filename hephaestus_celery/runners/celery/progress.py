@@ -1,0 +1,38 @@
+"""The progress of a message in a worker, kept on its request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hephaestus_celery.clock import Chance
+from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Outcome
+
+_PROGRESS = "hephaestus_progress"
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a message has led to so far, for the receivers of the task's signals.
+
+    ``given_up``: the store was away for so long that what was executed could not be committed.
+    """
+
+    fence: str
+    attempt: HeldAttempt | None = None
+    refusal: str | None = None
+    executed: Executed | None = None
+    interruptions: int = 0
+    outcome: Outcome | None = None
+    emitted_start: bool = False
+    followed: bool = False
+    given_up: bool = False
+
+
+def progress_of(request: Any, *, chance: Chance) -> Progress:
+    """The progress of a request. Celery makes attributes of a message's headers, whatever they say: only our own counts."""
+    found = getattr(request, _PROGRESS, None)
+    if not isinstance(found, Progress):
+        found = Progress(chance.token())
+        setattr(request, _PROGRESS, found)
+    return found

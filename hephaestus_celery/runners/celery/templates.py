@@ -1,0 +1,84 @@
+"""Templates of messages: the JSON text that kombu has made of one, with slots where the values of a message stand."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import dataclass
+
+from hephaestus_celery.runners.celery.dispatch import argsrepr
+from hephaestus_celery.runners.messages import Message
+
+_MARK = re.compile(r'"<hephaestus (\w+)>"')
+"""Where the value of a slot goes in a template's text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageTemplate:
+    """A message's JSON text, cut where a message's own values stand: ``slots`` names what goes between the ``pieces``.
+
+    ``rest`` is the text of the body behind the arguments.
+    """
+
+    list: str
+    pieces: tuple[str, ...]
+    slots: tuple[str, ...]
+    rest: str
+
+    def fill(self, message: Message, *, parent: str | None, tag: str) -> str:
+        """The text that is put on the list."""
+        arguments = json.dumps([message.run_id, message.step, message.attempt, message.token])
+        values = {
+            "body": f'"{base64.b64encode(f"[{arguments}{self.rest}".encode()).decode()}"',
+            "name": json.dumps(message.task_name),
+            "task": json.dumps(message.task_id),
+            "run": f'"{message.run_id}"',
+            "parent": json.dumps(parent),
+            "shown": json.dumps(argsrepr(message)),
+            "tag": f'"{tag}"',
+        }
+        parts = [self.pieces[0]]
+        for slot, piece in zip(self.slots, self.pieces[1:], strict=True):
+            parts += values[slot], piece
+        return "".join(parts)
+
+
+def template_of(queue: str, text: str, message: Message) -> MessageTemplate | None:
+    """A template from the text of one message; None where the text is in a format that is not known here."""
+    try:
+        envelope = json.loads(text)
+        body = base64.b64decode(envelope["body"]).decode()
+        headers, properties = envelope["headers"], envelope["properties"]
+        if headers["task"] != message.task_name:
+            return None
+        headers.update(
+            task=_mark("name"),
+            id=_mark("task"),
+            root_id=_mark("run"),
+            parent_id=_mark("parent"),
+            argsrepr=_mark("shown"),
+        )
+        properties.update(correlation_id=_mark("task"), delivery_tag=_mark("tag"))
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return None
+    if "argsrepr" in properties:
+        properties["argsrepr"] = _mark("shown")
+    arguments = json.dumps([message.run_id, message.step, message.attempt, message.token])
+    if not body.startswith(f"[{arguments}"):
+        return None
+    parts = _MARK.split(json.dumps({**envelope, "body": _mark("body")}))
+    return MessageTemplate(
+        list=queue, pieces=tuple(parts[::2]), slots=tuple(parts[1::2]), rest=body[len(arguments) + 1 :]
+    )
+
+
+def gives(template: MessageTemplate, text: str, message: Message) -> bool:
+    """Whether the template, filled in for this message, is exactly what kombu has made of the message."""
+    wanted = json.loads(text)
+    parent, tag = wanted["headers"].get("parent_id"), wanted["properties"].get("delivery_tag")
+    return json.loads(template.fill(message, parent=parent, tag=tag)) == wanted
+
+
+def _mark(slot: str) -> str:
+    return f"<hephaestus {slot}>"

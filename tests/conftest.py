@@ -22,22 +22,14 @@ from hephaestus_celery.core.execution.settle import plan
 from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.embedded import EmbeddedServer
 from hephaestus_celery.exceptions import ConfigurationError
+from hephaestus_celery.storage.claims import ClaimRequest, Lease
+from hephaestus_celery.storage.commits import Complete, Fail, Retry, Suspend
+from hephaestus_celery.storage.due import Outstanding, Sent
+from hephaestus_celery.storage.interventions import Delivery
 from hephaestus_celery.storage.memory import MemoryStorage
-from hephaestus_celery.storage.port import (
-    ClaimRequest,
-    Complete,
-    Delivery,
-    Fail,
-    FirstStep,
-    Lease,
-    NewRun,
-    Outstanding,
-    Retry,
-    Sent,
-    Storage,
-    Suspend,
-)
+from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.redis.store import RedisStorage
+from hephaestus_celery.storage.starts import FirstStep, NewRun
 
 os.environ["TZ"] = "Pacific/Chatham"  # UTC+12:45: whatever forgets its time zone shows
 

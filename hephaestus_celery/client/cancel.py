@@ -8,7 +8,7 @@ from hephaestus_celery.core.values.cancellation import CancelReport
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.runners.messages import messages
 from hephaestus_celery.runners.port import Runner
-from hephaestus_celery.storage.port import Cancellation
+from hephaestus_celery.storage.interventions import Cancellation
 
 logger = logging.getLogger("hephaestus_celery")
 

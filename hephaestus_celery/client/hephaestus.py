@@ -43,6 +43,8 @@ from hephaestus_celery.exceptions import (
 from hephaestus_celery.locks import Turns
 from hephaestus_celery.runners.port import Runner
 from hephaestus_celery.storage import codec
+from hephaestus_celery.storage.entries import decode_entry, encode_entry
+from hephaestus_celery.storage.instances import decode_instance, decode_summary
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.telemetry.catalogue import RESERVED_METADATA
 
@@ -187,14 +189,14 @@ class Hephaestus:
             run_id,
             operation=self._chance.token(),
             reason=reason,
-            entry=codec.encode_entry(kind="cancel", reason=reason),
+            entry=encode_entry(kind="cancel", reason=reason),
         )
         if cancelled is None:
             ended = self.get(run_id)
             raise NotCancellableError(
                 f"{ended.id} has ended already ({ended.status}); only an active run can be cancelled"
             )
-        instance = codec.decode_instance(cancelled.run, reader=parts.storage)
+        instance = decode_instance(cancelled.run, reader=parts.storage)
         telemetry.workflow_cancel(instance, {"sequence": cancelled.sequence, "reason": reason})
         return end_tasks(parts.runner, instance, cancelled, terminate=terminate)
 
@@ -228,7 +230,7 @@ class Hephaestus:
         entries = self._resolved().storage.history(run_id)
         if not entries:
             self.get(run_id)  # raises for a run that is not there; one that has not begun has no history
-        return [codec.decode_entry(entry, run_id=run_id) for entry in entries]
+        return [decode_entry(entry, run_id=run_id) for entry in entries]
 
     def list(self, **filters: Any) -> Page:
         """A page of instances that match all filters, newest first; ``page.next_cursor`` gives the next one.
@@ -242,7 +244,7 @@ class Hephaestus:
         """
         storage = self._resolved().storage
         runs, cursor = list_runs(storage, read_query(filters))
-        instances = [codec.decode_summary(summary, run_id=run_id, reader=storage) for run_id, summary in runs]
+        instances = [decode_summary(summary, run_id=run_id, reader=storage) for run_id, summary in runs]
         return Page(instances=tuple(instances), next_cursor=cursor)
 
     @property

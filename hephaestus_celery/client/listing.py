@@ -14,7 +14,7 @@ from hephaestus_celery.core.values.inputs import LONGEST_ID, is_asked_for
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.codec import microseconds
-from hephaestus_celery.storage.port import Query
+from hephaestus_celery.storage.queries import Query
 
 _CURSOR = re.compile(r"[0-9]{1,20}:[0-9a-f-]{36}")
 

@@ -12,8 +12,9 @@ from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.inputs import LONGEST_ID, is_asked_for
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.exceptions import AmbiguousInstanceError, InstanceNotFoundError
-from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.port import Query, RunSummary, Storage
+from hephaestus_celery.storage.instances import decode_instance
+from hephaestus_celery.storage.port import Storage
+from hephaestus_celery.storage.queries import Query, RunSummary
 
 _SHOWN = 300  # characters of an id: all of one that may be
 
@@ -54,7 +55,7 @@ def read_run(storage: Storage, id: str, *, workflow: type[Workflow] | None = Non
     run = storage.load(find_run(storage, id, workflow=workflow))
     if run is None:
         raise InstanceNotFoundError(f"no instance {id}; it was never started, or its retention is over")
-    return codec.decode_instance(run, reader=storage)
+    return decode_instance(run, reader=storage)
 
 
 def _not_found(id: str, workflow: type[Workflow] | None) -> str:
@@ -77,7 +78,7 @@ def list_runs(storage: Storage, query: Query) -> tuple[Sequence[tuple[str, RunSu
     # Found again by its own id and moment, so that the store checks the other filters.
     at_that_moment = replace(
         query,
-        id=codec.decode_instance(run).id,
+        id=decode_instance(run).id,
         started_after=max(run.started_at - 1, query.started_after or 0),
         started_before=min(run.started_at + 1, query.started_before or run.started_at + 1),
     )
@@ -89,7 +90,7 @@ def _belongs(storage: Storage, run_id: str, workflow: type[Workflow]) -> bool:
     run = storage.load(run_id, steps=())
     if run is None:
         return False
-    instance = codec.decode_instance(run)
+    instance = decode_instance(run)
     own_version = not _counts_by_version(workflow) or instance.workflow_version == workflow.version
     return instance.workflow_family == workflow.family and own_version
 
@@ -107,4 +108,4 @@ def _newest(storage: Storage, id: str, workflow: type[Workflow]) -> str | None:
 
 def _version(storage: Storage, run_id: str) -> int | None:
     run = storage.load(run_id, steps=())
-    return None if run is None else codec.decode_instance(run).workflow_version
+    return None if run is None else decode_instance(run).workflow_version

@@ -11,6 +11,7 @@ from hephaestus_celery.client.waiting import can_still_wait, declares, not_waiti
 from hephaestus_celery.core.definition.step import Step, is_name
 from hephaestus_celery.core.definition.workflow import Workflow
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.values.context import check_mapping
 from hephaestus_celery.core.values.formatting import listed, shown
 from hephaestus_celery.core.values.inputs import check_event_key, check_step_key
@@ -23,7 +24,7 @@ from hephaestus_celery.exceptions import (
 )
 from hephaestus_celery.runners.messages import Message, messages
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.port import Delivered, Delivery, DeliveryReport
+from hephaestus_celery.storage.interventions import Delivery, DeliveryReport
 
 GRACE_SECONDS = 0.5
 """How long ``resume`` waits for a step that is being executed: it may have returned ``Async`` a moment ago."""

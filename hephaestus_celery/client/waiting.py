@@ -6,12 +6,13 @@ import difflib
 from collections.abc import Collection, Sequence
 
 from hephaestus_celery.core.definition.builtin import Done
-from hephaestus_celery.core.execution.delivery import MOST_KEPT, MOST_KEYS
-from hephaestus_celery.core.execution.transitions import StepState
+from hephaestus_celery.core.execution.delivery import Delivered
+from hephaestus_celery.core.execution.limits import MOST_KEPT, MOST_KEYS
 from hephaestus_celery.core.values.formatting import listed
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
-from hephaestus_celery.storage.port import Delivered, DeliveryReport
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.storage.interventions import DeliveryReport
 
 _COMPARED = 1000  # names that a misspelt one is compared with
 

@@ -14,7 +14,7 @@ from hephaestus_celery.runners.events import Events, EventSource
 from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.runners.step_result import StepResult
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.port import Claim, Lease
+from hephaestus_celery.storage.claims import Claim, Lease
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

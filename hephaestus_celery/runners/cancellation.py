@@ -5,7 +5,8 @@ from __future__ import annotations
 from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import native_threads as native
-from hephaestus_celery.storage.port import Lease, Storage
+from hephaestus_celery.storage.claims import Lease
+from hephaestus_celery.storage.port import Storage
 
 ASK_NANOSECONDS = 1_000_000_000
 

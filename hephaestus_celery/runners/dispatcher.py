@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from hephaestus_celery.runners.messages import Message
-from hephaestus_celery.storage.port import PreparedMessage
+from hephaestus_celery.storage.starts import PreparedMessage
 
 
 class Dispatcher(Protocol):

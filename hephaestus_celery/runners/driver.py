@@ -25,12 +25,14 @@ from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import Target
 from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.due import Due, rescue_reason
 from hephaestus_celery.core.execution.settle import Settlement, plan
-from hephaestus_celery.core.execution.transitions import Due, StepState, Verdict
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.context import check_mapping
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.core.values.retry import DEFAULT_RETRY
+from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import DataError, StepFailedError, StorageError
 from hephaestus_celery.runners import events
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Outcome, Worker
@@ -45,27 +47,14 @@ from hephaestus_celery.runners.messages import Message, messages
 from hephaestus_celery.runners.patient_reader import PatientReader
 from hephaestus_celery.runners.step_result import Completed, StepResult, Waiting, call
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.port import (
-    Claim,
-    ClaimRequest,
-    Commitment,
-    Complete,
-    DueEntry,
-    Fail,
-    FirstStep,
-    Lease,
-    NewRun,
-    Outstanding,
-    PreparedMessage,
-    Refusal,
-    Refused,
-    RescuedRun,
-    Retry,
-    Storage,
-    StoredRun,
-    Suspend,
-    rescue_reason,
-)
+from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal, Refused
+from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
+from hephaestus_celery.storage.due import DueEntry, Outstanding, RescuedRun
+from hephaestus_celery.storage.entries import encode_entry
+from hephaestus_celery.storage.instances import decode_context, decode_instance, encode_header, read_headers
+from hephaestus_celery.storage.port import Storage
+from hephaestus_celery.storage.queries import StoredRun
+from hephaestus_celery.storage.starts import FirstStep, NewRun, PreparedMessage
 
 if TYPE_CHECKING:
     from hephaestus_celery.config import Settings
@@ -142,7 +131,7 @@ class Driver:
             version=workflow.version,
             scope=workflow.unique.scope,
             tags=sorted(workflow.tags),
-            header=codec.encode_header(id=id, run_id=run_id, workflow=workflow, telemetry=telemetry),
+            header=encode_header(id=id, run_id=run_id, workflow=workflow, telemetry=telemetry),
             initial=codec.encode_limited(context, "context", limit=self.settings.max_payload),
             firsts=[
                 FirstStep(
@@ -209,7 +198,7 @@ class Driver:
         return HeldAttempt(source=source, claim=claim, fence=fence, worker=worker, began=began)
 
     def _source(self, run: StoredRun, step: str, worker: Worker) -> EventSource:
-        instance = codec.decode_instance(run, reader=self._reader)
+        instance = decode_instance(run, reader=self._reader)
         return EventSource(
             instance=instance, step=instance.workflow.graph.by_key[step], runner=self.runner, worker=worker.fields
         )
@@ -431,7 +420,7 @@ class Driver:
         if (step, result.event) not in workflow.graph.dynamic:
             return workflow.targets(step, result.event, attempt.source.instance.context), True
         run_id, given = attempt.source.instance.run_id, (step.key, result.result)
-        context = codec.decode_context(run, run_id=run_id, reader=self._reader, given=given, read=read)
+        context = decode_context(run, run_id=run_id, reader=self._reader, given=given, read=read)
         found: Callable[[str], dict[str, Any]] = context.__dict__["_result"]
         missed: list[str] = []
 
@@ -548,7 +537,7 @@ class Driver:
 
     def due_message(self, entry: DueEntry) -> Message:
         """The message for a step whose time has come."""
-        headers = codec.read_headers(entry.message_headers)
+        headers = read_headers(entry.message_headers)
         return messages(entry.name, entry.version, entry.run_id, [entry.dispatch], headers=headers)[0]
 
     def rescue(self, entry: DueEntry, *, worker: Worker) -> Outcome:
@@ -571,7 +560,7 @@ class Driver:
         # Go on with what follows a step, or with the start of a run, where whoever did so is gone.
         source = entry.dispatch.step
         commitment = self.storage.settle(entry.run_id, source)
-        headers = codec.read_headers(entry.message_headers)
+        headers = read_headers(entry.message_headers)
         sent = messages(entry.name, entry.version, entry.run_id, commitment.dispatches, headers=headers)
         followed: Events = ()
         if commitment.ending is not None:
@@ -594,7 +583,7 @@ class Driver:
             lacks_data=True,
             lacks_steps=True,
         )
-        instance = codec.decode_instance(run, reader=self.storage)
+        instance = decode_instance(run, reader=self.storage)
         step_class = None if instance.definition is None else instance.definition.graph.by_key.get(step)
         if step_class is None:
             return Outcome(label="unknown")
@@ -612,7 +601,7 @@ class Driver:
         it was ended at its time limit.
         """
         fence = secrets.token_hex(8)
-        entry = codec.encode_entry(kind="rescue", step=step, attempt=attempt, reason=reason, worker=worker.hostname)
+        entry = encode_entry(kind="rescue", step=step, attempt=attempt, reason=reason, worker=worker.hostname)
         number = self.storage.seize(
             run_id, step, attempt=attempt, holder=worker.task_id or "", fence=fence, entry=entry, overran=timed_out
         )
@@ -645,7 +634,7 @@ class Driver:
         run = self.storage.load(run_id, steps=[step])
         if run is None:
             return Outcome(label="gone")
-        instance = codec.decode_instance(run, reader=self.storage)
+        instance = decode_instance(run, reader=self.storage)
         state = run.steps[step]
         why = reason(state)
         step_class = None if instance.definition is None else instance.definition.graph.by_key.get(step)
@@ -682,7 +671,7 @@ class Driver:
     def _fail_unread(self, run: StoredRun, lease: Lease, result: Failed, worker: Worker) -> None:
         # Fail an attempt of a run whose workflow is another deployment's, or of which no instance can be made.
         state = run.steps[lease.step]
-        entry = codec.encode_entry(
+        entry = encode_entry(
             kind="attempt",
             step=lease.step,
             attempt=state.attempt,
@@ -760,7 +749,7 @@ class Driver:
 
     def _entry(self, attempt: HeldAttempt, *, kind: str, event: str | None = None, reason: str | None = None) -> str:
         step = attempt.source.step.key
-        return codec.encode_entry(
+        return encode_entry(
             kind=kind,
             step=step,
             attempt=attempt.claim.run.steps[step].attempt,
@@ -788,7 +777,7 @@ def _of_event(state: StepState) -> str:
 
 
 def _done_entry(attempt: HeldAttempt) -> str:
-    return codec.encode_entry(
+    return encode_entry(
         kind="attempt",
         step=Done.key,
         attempt=1,

@@ -14,13 +14,15 @@ from typing import Any
 from hephaestus_celery import telemetry
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import StepClass
-from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.runners.failures import Failed, stuck
 from hephaestus_celery.runners.step_result import Completed
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.port import Claim, Commitment
+from hephaestus_celery.storage.claims import Claim
+from hephaestus_celery.storage.commits import Commitment
+from hephaestus_celery.storage.instances import read_start
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -281,7 +283,7 @@ def _ended(source: EventSource, commitment: Commitment) -> Instance:
     finished = commitment.finished_at
     return source.instance.apart(
         status=commitment.status_after,
-        telemetry_start_time=codec.read_start(commitment.start),
+        telemetry_start_time=read_start(commitment.start),
         finished_at=None if finished is None else codec.moment(finished),
     )
 

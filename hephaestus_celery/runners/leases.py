@@ -10,7 +10,8 @@ from datetime import timedelta
 
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import native_threads as native
-from hephaestus_celery.storage.port import Lease, Storage
+from hephaestus_celery.storage.claims import Lease
+from hephaestus_celery.storage.port import Storage
 
 logger = logging.getLogger("hephaestus_celery")
 

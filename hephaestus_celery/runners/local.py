@@ -17,7 +17,9 @@ from hephaestus_celery.runners.messages import NO_HEADERS, Message
 from hephaestus_celery.runners.refusals import RefusalLog
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.runners.workers import Holdings, attempt_of
-from hephaestus_celery.storage.port import PreparedMessage, Refusal, Storage
+from hephaestus_celery.storage.claims import Refusal
+from hephaestus_celery.storage.port import Storage
+from hephaestus_celery.storage.starts import PreparedMessage
 
 logger = logging.getLogger("hephaestus_celery")
 

@@ -19,7 +19,8 @@ from datetime import timedelta
 from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.runners.workers import BrokerAwayError, Fleet, Holdings
-from hephaestus_celery.storage.port import LaneReport, Outstanding, Storage
+from hephaestus_celery.storage.due import LaneReport, Outstanding
+from hephaestus_celery.storage.port import Storage
 
 logger = logging.getLogger("hephaestus_celery")
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import TypeVar
 
 from hephaestus_celery.clock import SYSTEM_CLOCK
-from hephaestus_celery.core.execution.transitions import StepState
+from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.storage.port import DataKind, Reader, StoredRun
+from hephaestus_celery.storage.queries import DataKind, Reader, StoredRun
 
 T = TypeVar("T")
 

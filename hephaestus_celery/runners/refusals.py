@@ -6,7 +6,8 @@ import logging
 from typing import assert_never
 
 from hephaestus_celery.core.definition.registry import WORKFLOWS
-from hephaestus_celery.storage.port import SCHEMA, Refusal, Refused
+from hephaestus_celery.storage.claims import Refusal, Refused
+from hephaestus_celery.storage.schema import SCHEMA
 
 logger = logging.getLogger("hephaestus_celery")
 

@@ -15,12 +15,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from hephaestus_celery.clock import SYSTEM_CLOCK
-from hephaestus_celery.core.execution.transitions import Due
+from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.lost_messages import LostMessageWatch
 from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.runners.workers import Fleet, UnknownFleet
-from hephaestus_celery.storage.port import DueEntry, Storage, Tick
+from hephaestus_celery.storage.due import DueEntry, Tick
+from hephaestus_celery.storage.port import Storage
 
 if TYPE_CHECKING:
     from hephaestus_celery.runners.attempt import Worker

@@ -10,7 +10,8 @@ from typing import Protocol
 from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.exceptions import HephaestusError
 from hephaestus_celery.runners.messages import Message
-from hephaestus_celery.storage.port import Outstanding, Storage
+from hephaestus_celery.storage.due import Outstanding
+from hephaestus_celery.storage.port import Storage
 
 
 class BrokerAwayError(HephaestusError):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from hephaestus_celery.core.execution.transitions import StepState
 from hephaestus_celery.core.values.lazy import once
 from hephaestus_celery.core.values.lifecycle import StepStatus
-from hephaestus_celery.storage.port import DataKind, Reader, StoredRun
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.storage.queries import DataKind, Reader, StoredRun
 
 _UNFINISHED = 1 << 62
 

@@ -8,9 +8,10 @@ from threading import Barrier
 
 import pytest
 
-from hephaestus_celery.core.execution.transitions import Due
+from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.core.execution.limits import TURNED_AWAY
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
-from hephaestus_celery.storage.port import TURNED_AWAY, Claim, Refusal, Refused
+from hephaestus_celery.storage.claims import Claim, Refusal, Refused
 
 
 def test_the_first_claim_makes_the_run_running(stand):

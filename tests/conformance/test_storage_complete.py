@@ -10,7 +10,7 @@ from threading import Barrier
 import pytest
 
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 
 DIAMOND = {("a", "ok"): ["b", "c"], ("b", "ok"): ["d"], ("c", "ok"): ["d"], ("d", "ok"): ["done"]}

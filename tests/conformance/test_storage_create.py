@@ -10,7 +10,8 @@ import pytest
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import AlreadyRunningError
-from hephaestus_celery.storage.port import DataKind, FirstStep
+from hephaestus_celery.storage.queries import DataKind
+from hephaestus_celery.storage.starts import FirstStep
 
 
 def test_a_created_run_is_pending(stand):

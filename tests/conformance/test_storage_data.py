@@ -7,8 +7,8 @@ import json
 import pytest
 
 from hephaestus_celery.exceptions import InstanceNotFoundError
-from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.port import DataKind, Query
+from hephaestus_celery.storage.instances import decode_context, decode_instance, decode_summary
+from hephaestus_celery.storage.queries import DataKind, Query
 
 SHAPES = {  # branches, bytes of each one's result
     "small": (3, 10),
@@ -19,7 +19,7 @@ SHAPES = {  # branches, bytes of each one's result
 
 
 def instance_of(run, stored):
-    return codec.decode_instance(stored, reader=run.storage)
+    return decode_instance(stored, reader=run.storage)
 
 
 @pytest.fixture(params=SHAPES)
@@ -89,7 +89,7 @@ def test_a_run_that_is_read_is_that_of_its_moment(fan, shape):
 
 def test_a_listed_run_is_read_when_it_is_looked_at_and_kept(fan, shape, storage):
     [(run_id, summary)], _ = storage.list_runs(Query())
-    listed = codec.decode_summary(summary, run_id=run_id, reader=storage)
+    listed = decode_summary(summary, run_id=run_id, reader=storage)
     steps = listed.context.steps
     assert (steps, listed.runtime_metadata["from"]) == (gave(fan, shape), "a")
     assert listed.context.steps is steps
@@ -100,7 +100,7 @@ def test_a_decision_that_came_too_late_is_made_again_on_all_that_is_known_by_the
     last = fan.branches[-1]
     claim = fan.claim(last)
     conflict = fan.complete(last, expected=claim.run.applied - 1)
-    context = codec.decode_context(conflict.run, run_id=fan.id, reader=fan.storage, given=(last, '{"mine":1}'))
+    context = decode_context(conflict.run, run_id=fan.id, reader=fan.storage, given=(last, '{"mine":1}'))
     assert context.steps == {**gave(fan, shape), last: {"mine": 1}}
     assert (context.result(last), context.result("a")) == ({"mine": 1}, {})
 

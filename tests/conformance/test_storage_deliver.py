@@ -9,11 +9,13 @@ from threading import Barrier
 import pytest
 
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.execution.delivery import Delivered
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.storage.claims import Refusal, Refused
+from hephaestus_celery.storage.interventions import DeliveryReport
 from hephaestus_celery.storage.memory import MemoryStorage
-from hephaestus_celery.storage.port import Delivered, DeliveryReport, Refusal, Refused
 
 FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
 

@@ -9,7 +9,7 @@ from threading import Barrier
 import pytest
 
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import InstanceNotFoundError
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.transitions import Due
-from hephaestus_celery.storage.port import Refused
+from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.storage.claims import Refused
 
 LANE, OTHER = "0:work", "5:work"
 TIMEOUT = timedelta(milliseconds=60)

@@ -10,9 +10,11 @@ from threading import Barrier
 import pytest
 
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.transitions import APPLY_MARGIN, LOSSES, Due, Verdict
+from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.core.execution.limits import APPLY_MARGIN, LOSSES
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
-from hephaestus_celery.storage.port import Claim, Lease, Refusal, Refused
+from hephaestus_celery.storage.claims import Claim, Lease, Refusal, Refused
 
 SOON = timedelta(microseconds=1)
 FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}

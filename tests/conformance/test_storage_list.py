@@ -7,9 +7,9 @@ import itertools
 import pytest
 
 from hephaestus_celery.core.values.lifecycle import LIVE, Status
-from hephaestus_celery.storage import codec
+from hephaestus_celery.storage.instances import decode_instance, decode_summary
 from hephaestus_celery.storage.memory import MemoryStorage
-from hephaestus_celery.storage.port import Query
+from hephaestus_celery.storage.queries import Query
 
 
 def ids(storage, **filters):
@@ -65,8 +65,8 @@ def test_runs_are_listed_newest_first(storage, runs):
 
 def test_a_listed_run_is_what_load_gives(storage, runs):
     found, _ = storage.list_runs(Query())
-    listed = [codec.decode_summary(summary, run_id=run_id, reader=storage) for run_id, summary in found]
-    assert listed == [codec.decode_instance(run.load(), reader=storage) for run in reversed(runs)]
+    listed = [decode_summary(summary, run_id=run_id, reader=storage) for run_id, summary in found]
+    assert listed == [decode_instance(run.load(), reader=storage) for run in reversed(runs)]
 
 
 @pytest.mark.parametrize("size", range(7))

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from hephaestus_celery.core.execution.transitions import Due
+from hephaestus_celery.core.execution.due import Due
 
 HEADERS = '{"tenant":"acme","baggage":{"empty":[]}}'
 

@@ -10,7 +10,7 @@ from enum import Enum
 
 import pytest
 
-from hephaestus_celery.core.execution.transitions import Due
+from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.storage.redis import wide_steps as settling

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from hephaestus_celery.core.execution.transitions import Due
+from hephaestus_celery.core.execution.delivery import Delivered
+from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.values.lifecycle import Status
-from hephaestus_celery.storage.port import Delivered, Query
+from hephaestus_celery.storage.queries import Query
 
 # Of each kind that somewhere means something: to patterns, formats, JSON, Lua, to the names of keys, to channels.
 IDS = ["order-id::ORD-1001", "o_1::ann@example.org", "o::a:b:", "o:::", "o::{a}", "o::*?[x]", "o::%s%1", "o::\"'\\", "o::注文🛒",

@@ -6,8 +6,10 @@ import pytest
 
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.storage.claims import Refused
 from hephaestus_celery.storage.memory import MemoryStorage
-from hephaestus_celery.storage.port import SCHEMA, Query, Refused
+from hephaestus_celery.storage.queries import Query
+from hephaestus_celery.storage.schema import SCHEMA
 
 NEWER = SCHEMA + 1
 

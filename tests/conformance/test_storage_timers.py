@@ -7,9 +7,11 @@ import json
 import pytest
 
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.transitions import Due, Verdict
+from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
-from hephaestus_celery.storage.port import DueEntry, Refusal, Refused
+from hephaestus_celery.storage.claims import Refusal, Refused
+from hephaestus_celery.storage.due import DueEntry
 
 FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
 HOUR = 3_600_000_000

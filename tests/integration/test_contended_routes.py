@@ -9,9 +9,9 @@ import pytest
 from defining import a_step, define
 
 from hephaestus_celery import Done, Hephaestus, LocalRunner, route
-from hephaestus_celery.core.execution.transitions import StepState
 from hephaestus_celery.core.values.lifecycle import StepStatus
-from hephaestus_celery.storage.port import StoredRun
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.storage.queries import StoredRun
 from hephaestus_celery.storage.snapshot import Snapshot
 
 BRANCHES = 120

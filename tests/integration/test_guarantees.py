@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.execution.delivery import Delivered
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.lifecycle import Status
-from hephaestus_celery.storage.port import Delivered
 
 
 @pytest.fixture

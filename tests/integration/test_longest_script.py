@@ -11,8 +11,8 @@ from collections import defaultdict
 import pytest
 from redis import Redis
 
-from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.port import Query
+from hephaestus_celery.storage.instances import decode_instance
+from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.store import RedisStorage
 
@@ -106,11 +106,11 @@ def test_a_join_of_a_hundred_megabytes(longest):
 
     def join(run, storage):
         claim = run.claim("join", predecessors=run.branches)
-        context = codec.decode_instance(claim.run, reader=storage).context
+        context = decode_instance(claim.run, reader=storage).context
         assert len(context.result("b7")) == 100_000
         assert len(context.steps) == 1001
         run.complete("join")
-        instance = codec.decode_instance(run.load(), reader=storage)
+        instance = decode_instance(run.load(), reader=storage)
         assert (instance.status, len(instance.context.steps)) == ("completed", 1003)
         assert len(run.history()) == 1003
 
@@ -149,7 +149,7 @@ def test_a_step_of_thousands(longest):
     def step(run, storage):
         run.claim("b7", predecessors=["a"])
         run.complete("b7")
-        instance = codec.decode_instance(run.load(), reader=storage)
+        instance = decode_instance(run.load(), reader=storage)
         assert len(instance.step_states) == WIDE + 1
 
     assert longest(step, fanned) == {}
@@ -161,7 +161,7 @@ def test_a_step_that_thousands_follow(longest, width, event):
     def fan_out(run, storage):
         run.claim("a")
         assert run.complete("a", event, lanes=dict.fromkeys(run.branches, "0:celery")).activated
-        instance = codec.decode_instance(run.load(), reader=storage)
+        instance = decode_instance(run.load(), reader=storage)
         assert len(instance.step_states) > width
 
     assert longest(fan_out, lambda stand: fan(stand, width)) == {}

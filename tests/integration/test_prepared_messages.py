@@ -17,7 +17,7 @@ from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.runners.celery.dispatch import send_one
 from hephaestus_celery.runners.celery.prepared_messages import MessagePreparer
 from hephaestus_celery.runners.messages import Message
-from hephaestus_celery.storage.port import PreparedMessage
+from hephaestus_celery.storage.starts import PreparedMessage
 
 RUN = new_run_id(milliseconds=1, instance_id="orderid::a1", random_bits=1)
 HINT = Message(run_id=RUN, workflow="linear", step="a", attempt=1, token=1)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.storage.port import DataKind, Query
+from hephaestus_celery.storage.queries import DataKind, Query
 from hephaestus_celery.storage.redis.framing import reading, unpacked
 from hephaestus_celery.storage.redis.scripts import Scripts
 

@@ -10,9 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.execution.delivery import Delivered
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.lifecycle import Status
-from hephaestus_celery.storage.port import Delivered, Delivery, Fail, Lease, Retry, Suspend
+from hephaestus_celery.storage.claims import Lease
+from hephaestus_celery.storage.commits import Fail, Retry, Suspend
+from hephaestus_celery.storage.interventions import Delivery
 from hephaestus_celery.storage.redis.store import RedisStorage
 
 ENTRY = '{"kind":"attempt"}'

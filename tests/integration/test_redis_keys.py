@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.lifecycle import Status
-from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.port import Query
+from hephaestus_celery.storage.instances import decode_instance, read_start
+from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis import keys
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.storage.redis.wide_steps import Edges
@@ -227,18 +227,18 @@ def test_a_damaged_start_key_costs_the_start_time_and_nothing_else(stand, redis_
     run = stand.start({("a", "ok"): ["done"]})
     damage(client, redis_storage.keys.of_run(run.id).names[1])
     claim = run.claim("a")
-    assert codec.decode_instance(claim.run).telemetry_start_time is None
+    assert decode_instance(claim.run).telemetry_start_time is None
     ended = run.cancel().run if how == "cancel" else getattr(run, how)("a")
-    assert codec.read_start(ended.start) is None
+    assert read_start(ended.start) is None
     ((_, listed),), _ = redis_storage.list_runs(Query())
-    assert codec.read_start(listed.start) is None
-    assert codec.decode_instance(run.load()).status.final
+    assert read_start(listed.start) is None
+    assert decode_instance(run.load()).status.final
 
 
 def test_a_start_in_the_future_is_given_as_it_is(stand, redis_storage, client):
     run = stand.start({("a", "ok"): ["done"]})
     client.set(redis_storage.keys.of_run(run.id).names[1], "4102444800000000000")
-    assert codec.decode_instance(run.claim("a").run).telemetry_start_time == 4102444800000000000
+    assert decode_instance(run.claim("a").run).telemetry_start_time == 4102444800000000000
     assert run.complete("a").start == "4102444800000000000"
 
 

@@ -13,8 +13,11 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.settle import Settlement
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import DataError, StorageError
-from hephaestus_celery.storage.port import Lease, PreparedMessage, Query, Sent
+from hephaestus_celery.storage.claims import Lease
+from hephaestus_celery.storage.due import Sent
+from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.wide_steps import Edges
+from hephaestus_celery.storage.starts import PreparedMessage
 
 RAW = {
     "NaN": "NaN",

@@ -9,9 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from hephaestus_celery.core.execution.transitions import Due, Verdict
+from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.lifecycle import Status
-from hephaestus_celery.storage.port import Query
+from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.steady_clock import LOCK_SECONDS
 from hephaestus_celery.storage.redis.store import RedisStorage

@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as LostConnectionError
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.embedded import find_server
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.storage.port import Query
+from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.store import RedisStorage

@@ -13,7 +13,8 @@ from datetime import timedelta
 import pytest
 from settable import SettableServer
 
-from hephaestus_celery.core.execution.transitions import Due, Verdict
+from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.storage.redis.store import RedisStorage
 

@@ -10,7 +10,7 @@ from hephaestus_celery import Hephaestus, LocalRunner
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.runners.driver import Driver
-from hephaestus_celery.storage.port import Outstanding
+from hephaestus_celery.storage.due import Outstanding
 
 
 class Silent(LocalRunner):

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from hephaestus_celery.core.execution.transitions import Due
+from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.redis.wide_steps import SLICE

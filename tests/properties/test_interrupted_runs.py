@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from random_runs import Play, plots
 
-from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.lifecycle import StepStatus
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from random_runs import Play, initials_of, plots
 
 from hephaestus_celery import Status
-from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.lifecycle import StepStatus
 
 

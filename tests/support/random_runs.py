@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from hephaestus_celery import Done, Ok, Step, Unique, Workflow
 from hephaestus_celery.core.execution import transitions as run
 from hephaestus_celery.core.execution.delivery import receive, waiting_for
+from hephaestus_celery.core.execution.due import due
 from hephaestus_celery.core.execution.settle import plan
-from hephaestus_celery.core.execution.transitions import Decision, RunState, Times, Verdict
+from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
+from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 
 Transitions = Mapping[tuple[str, str], tuple[str, ...]]
@@ -174,7 +176,7 @@ class Play:
             "fail": lambda: run.fail(self.state, key, fence=held or fence, times=times),
             "retry": lambda: run.retry(self.state, key, fence=fence, delay=1, times=times),
             "rescue": lambda: run.retry(self.state, key, fence=rescue, delay=1, times=times),
-            "due": lambda: run.due(self.state, key, fence=rescue, times=times)[1],
+            "due": lambda: due(self.state, key, fence=rescue, times=times)[1],
             "deliver": lambda: run.deliver(self.state, key, name=_event(key), source="external", times=times),
             "keep": lambda: receive(self.state, name=_event(key), step=None, keep=True, key=key, times=times).decision,
             "cancel": lambda: run.cancel(self.state, times=times),

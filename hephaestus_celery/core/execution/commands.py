@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.core.values.step_state import StepState
 
 
 class TimerKind(StrEnum):
     """What it means when a step's entry in the due set comes due."""
 
     DISPATCH = "dispatch"  # nobody has claimed the step: send its message again
-    BACKOFF = "backoff"  # it has rested long enough after a failed attempt: send the next one
-    LEASE = "lease"  # its worker has given no sign of life: the attempt has failed
+    BACKOFF = "backoff"  # the time until its next attempt is over: send that
+    LEASE = "lease"  # its lease expired: the attempt has failed
     TIMEOUT = "timeout"  # it has waited long enough
 
 
@@ -69,3 +71,16 @@ class Finish:
 
 
 Command = DispatchStep | SetTimer | ClearTimer | EnterLane | LeaveLane | Finish
+
+
+def last_message(key: str, step: StepState) -> DispatchStep:
+    """The last message of a step that stands so."""
+    return DispatchStep(key, step.attempt, step.dispatch)
+
+
+def send(key: str, step: StepState, times: Times) -> tuple[Command, ...]:
+    """The last message of a step is to be sent, and watched: on its lane, or by a timer where that is not known."""
+    message = last_message(key, step)
+    if step.lane is not None:
+        return ClearTimer(key), EnterLane(key, step.lane, times.moment), message
+    return SetTimer(key, TimerKind.DISPATCH, times.moment + times.dispatch_timeout), message

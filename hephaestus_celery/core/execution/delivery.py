@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from hephaestus_celery.core.execution.transitions import Decision, EarlyEvent, RunState, Times, Verdict, deliver
+from hephaestus_celery.core.execution.limits import MOST_KEPT, MOST_KEYS
+from hephaestus_celery.core.execution.state import Decision, EarlyEvent, RunState, Verdict, stale
+from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.core.execution.transitions import deliver
 from hephaestus_celery.core.values.lifecycle import StepStatus
-
-MOST_KEPT = 100
-"""How many early events a run keeps."""
-MOST_KEYS = 10_000
-"""How many keys of events a run remembers."""
 
 
 class Delivered(StrEnum):
@@ -44,7 +42,7 @@ def receive(
     state: RunState, *, name: str, step: str | None, keep: bool, times: Times, key: str | None = None
 ) -> Reception:
     """An event for the one step that waits for it, or for ``step``; with ``keep`` it may come too early."""
-    unchanged = Decision(verdict=Verdict.STALE, state=state)
+    unchanged = stale(state)
     if key is not None and key in state.keys:
         return Reception(outcome=Delivered.REPEATED, decision=unchanged)
     waiting = waiting_for(state, name, step=step)

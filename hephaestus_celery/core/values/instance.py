@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.definition.step import Step
-from hephaestus_celery.core.execution.transitions import StepState
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.lazy import Deferred
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import DefinitionError
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from hephaestus_celery.runners.celery.overrides import find_task, is_unmodified,
 from hephaestus_celery.runners.celery.shared_server import has_uniform_messages, is_broker
 from hephaestus_celery.runners.celery.templates import MessageTemplate, gives, template_of
 from hephaestus_celery.runners.messages import Message
-from hephaestus_celery.storage.port import PreparedMessage
+from hephaestus_celery.storage.starts import PreparedMessage
 
 logger = logging.getLogger("hephaestus_celery")
 

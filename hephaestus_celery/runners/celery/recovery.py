@@ -17,7 +17,7 @@ from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.messages import parse
 from hephaestus_celery.runners.refusals import RefusalLog
-from hephaestus_celery.storage.port import Refusal
+from hephaestus_celery.storage.claims import Refusal
 
 logger = logging.getLogger("hephaestus_celery")
 

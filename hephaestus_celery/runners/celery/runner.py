@@ -31,7 +31,8 @@ from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.messages import NO_HEADERS, Message
 from hephaestus_celery.runners.refusals import RefusalLog
 from hephaestus_celery.runners.scheduler import Scheduler
-from hephaestus_celery.storage.port import PreparedMessage, Sent
+from hephaestus_celery.storage.due import Sent
+from hephaestus_celery.storage.starts import PreparedMessage
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.definition.workflow import Workflow

@@ -21,7 +21,7 @@ from hephaestus_celery.runners.celery.soft_limits import RESERVED_EXCEPTIONS, ST
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.messages import Message, parse
 from hephaestus_celery.runners.refusals import RefusalLog
-from hephaestus_celery.storage.port import Refusal, Refused
+from hephaestus_celery.storage.claims import Refusal, Refused
 
 logger = logging.getLogger("hephaestus_celery")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from hephaestus_celery.core.execution.commands import last_message
 from hephaestus_celery.core.execution.lanes import patience
-from hephaestus_celery.core.execution.transitions import StepState
-from hephaestus_celery.storage.port import LaneReport, Outstanding
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.storage.due import LaneReport, Outstanding
 
 PIECE = 50
 Member = tuple[str, str]
@@ -138,7 +139,7 @@ class Lanes:
                         run_id=member[0],
                         name=workflow,
                         version=version,
-                        dispatch=step.dispatched_as(member[1]),
+                        dispatch=last_message(member[1], step),
                         passed=lane.passed is not None and at <= lane.passed,
                     )
                 )

@@ -10,14 +10,31 @@ from dataclasses import replace
 from datetime import timedelta
 
 from hephaestus_celery.clock import SYSTEM_CLOCK
+from hephaestus_celery.core.execution import due as due_rules
 from hephaestus_celery.core.execution import transitions
-from hephaestus_celery.core.execution.commands import ClearTimer, DispatchStep, EnterLane, Finish, LeaveLane, SetTimer
+from hephaestus_celery.core.execution.commands import (
+    ClearTimer,
+    DispatchStep,
+    EnterLane,
+    Finish,
+    LeaveLane,
+    SetTimer,
+    last_message,
+)
 from hephaestus_celery.core.execution.delivery import Delivered, receive
+from hephaestus_celery.core.execution.due import Due, rescue_reason
 from hephaestus_celery.core.execution.lanes import patience
-from hephaestus_celery.core.execution.transitions import Decision, Due, RunState, StepState, Times, Verdict
+from hephaestus_celery.core.execution.limits import TURNED_AWAY
+from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
+from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import InstanceNotFoundError
-from hephaestus_celery.storage import codec
+from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal, Refused
+from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
+from hephaestus_celery.storage.due import DueEntry, Outstanding, RescuedRun, Sent, Tick
+from hephaestus_celery.storage.entries import encode_entry
+from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.memory.lanes import Lanes, Member
 from hephaestus_celery.storage.memory.record import (
     Record,
@@ -31,39 +48,10 @@ from hephaestus_celery.storage.memory.record import (
     stored,
     summary,
 )
-from hephaestus_celery.storage.port import (
-    SCHEMA,
-    TURNED_AWAY,
-    Cancellation,
-    Candidates,
-    Claim,
-    ClaimRequest,
-    Commitment,
-    Complete,
-    DataKind,
-    Delivery,
-    DeliveryReport,
-    DueEntry,
-    Durations,
-    Fail,
-    Lease,
-    NewRun,
-    Outstanding,
-    Query,
-    Refusal,
-    Refused,
-    RescuedRun,
-    Retry,
-    RunSummary,
-    Sent,
-    Storage,
-    StoredEntry,
-    StoredRun,
-    Suspend,
-    Tick,
-    already_running,
-    rescue_reason,
-)
+from hephaestus_celery.storage.port import Durations, Storage
+from hephaestus_celery.storage.queries import Candidates, DataKind, Query, RunSummary, StoredEntry, StoredRun
+from hephaestus_celery.storage.schema import SCHEMA
+from hephaestus_celery.storage.starts import NewRun, already_running
 
 _NEVER = 1 << 62
 _LEFT = 5_000_000  # microseconds until what only newer code can do is looked at again
@@ -492,7 +480,7 @@ class MemoryStorage:
         if reference and not self._fires(record, key):
             return None
         times = self._times()
-        kind, decision = transitions.due(record.state, key, fence=secrets.token_hex(8), times=times)
+        kind, decision = due_rules.due(record.state, key, fence=secrets.token_hex(8), times=times)
         if kind is Due.NOTHING:
             self._due.pop((run_id, key), None)
             return None
@@ -502,7 +490,7 @@ class MemoryStorage:
     def _due_entry(self, record: Record, kind: Due, key: str, decision: Decision, worker: str) -> DueEntry:
         step = record.state.steps[key]
         if decision.reserved:
-            entry = codec.encode_entry(
+            entry = encode_entry(
                 kind="rescue", step=key, attempt=step.attempt, reason=rescue_reason(kind, step), worker=worker
             )
             record.history.append(entry_of(decision.sequence, "", finished_at=self.now(), detail=entry))
@@ -518,7 +506,7 @@ class MemoryStorage:
             run_id=record.new.run_id,
             name=record.new.name,
             version=record.new.version,
-            dispatch=step.dispatched_as(key),
+            dispatch=last_message(key, step),
             fence=step.fence,
             sequence=decision.sequence if decision.reserved else 0,
             run=rescued if kind in (Due.REDISPATCH, Due.REAPPLY) else None,
@@ -538,7 +526,7 @@ class MemoryStorage:
             return None
         times, dispatch = self._times(), message.dispatch
         before = record.state.steps.get(dispatch.step)
-        decision = transitions.resend(
+        decision = due_rules.resend(
             record.state, dispatch.step, attempt=dispatch.attempt, token=dispatch.token, times=times, lane=lane
         )
         if decision.verdict is not Verdict.APPLIED:
@@ -553,14 +541,14 @@ class MemoryStorage:
         if record is None:
             return
         key, before = sent.dispatch.step, record.state.steps.get(sent.dispatch.step)
-        decision = transitions.redirect(record.state, sent.dispatch, lane=sent.lane)
+        decision = due_rules.redirect(record.state, sent.dispatch, lane=sent.lane)
         if decision.verdict is Verdict.APPLIED and before is not None and before.lane is not None:
             self._lanes.leave(before.lane, (sent.run_id, key))
         self._carry_out(record, decision)
 
     def _fires(self, record: Record, key: str) -> bool:
         # A timer beside the step's own: kept for a step that does not wait yet, without meaning for one that has ended.
-        self._carry_out(record, transitions.fire(record.state, key))
+        self._carry_out(record, due_rules.fire(record.state, key))
         step = record.state.steps.get(key)
         return step is not None and step.status is StepStatus.WAITING and step.resume is None
 

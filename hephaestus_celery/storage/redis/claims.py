@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from hephaestus_celery.storage.port import Claim, ClaimRequest, Lease, Refusal, Refused
+from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal, Refused
 from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.durations import HeldDurations

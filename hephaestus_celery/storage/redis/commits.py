@@ -16,18 +16,9 @@ from hephaestus_celery.clock import Chance
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.settle import Settlement
-from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.storage.port import (
-    Commitment,
-    Complete,
-    Fail,
-    NewRun,
-    PreparedMessage,
-    Retry,
-    Suspend,
-    already_running,
-)
+from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.durations import HeldDurations
@@ -35,6 +26,7 @@ from hephaestus_celery.storage.redis.errors import was_not_done
 from hephaestus_celery.storage.redis.framing import reading
 from hephaestus_celery.storage.redis.reads import Reads
 from hephaestus_celery.storage.redis.wide_steps import SLICE, Edges, Progress
+from hephaestus_celery.storage.starts import NewRun, PreparedMessage, already_running
 
 _NOTHING = Settlement(taken=(), dead=(), rows={})
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hephaestus_celery.core.values.identity import shard, shard_of_run
 from hephaestus_celery.core.values.lifecycle import LIVE
-from hephaestus_celery.storage.port import Query
+from hephaestus_celery.storage.queries import Query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

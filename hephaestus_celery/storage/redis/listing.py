@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hephaestus_celery.storage.port import Candidates, Query, RunSummary
+from hephaestus_celery.storage.queries import Candidates, Query, RunSummary
 from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.framing import reading

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import InstanceNotFoundError
-from hephaestus_celery.storage.port import SCHEMA, Cancellation, Delivery, DeliveryReport, written_by_newer
+from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.durations import HeldDurations
 from hephaestus_celery.storage.redis.framing import reading
 from hephaestus_celery.storage.redis.reads import Reads
+from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
 
 _MOST_WAITING = 100  # steps of a large run that may be what an event is for
 

@@ -8,29 +8,21 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.delivery import Delivered
+from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.execution.settle import Row, Settlement
-from hephaestus_celery.core.execution.transitions import Due, PendingResume, StepState, Verdict
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.formatting import shortened
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.core.values.step_state import PendingResume, StepState
 from hephaestus_celery.exceptions import DataError
-from hephaestus_celery.storage.port import (
-    SCHEMA,
-    Cancellation,
-    Claim,
-    Commitment,
-    Delivered,
-    DeliveryReport,
-    DueEntry,
-    LaneReport,
-    Outstanding,
-    RescuedRun,
-    RunSummary,
-    StoredEntry,
-    StoredRun,
-    Tick,
-    written_by_newer,
-)
+from hephaestus_celery.storage.claims import Claim
+from hephaestus_celery.storage.commits import Commitment
+from hephaestus_celery.storage.due import DueEntry, LaneReport, Outstanding, RescuedRun, Tick
+from hephaestus_celery.storage.interventions import Cancellation, DeliveryReport
+from hephaestus_celery.storage.queries import RunSummary, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.framing import unpacked
+from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
 
 # json.dumps makes an encoder a call. What is no JSON, or no text that UTF-8 can carry, shows when it is written or sent.
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False, ensure_ascii=False).encode

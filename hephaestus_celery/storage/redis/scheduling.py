@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.storage.port import SCHEMA, DueEntry, Outstanding, Sent, Tick
+from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.durations import HeldDurations
 from hephaestus_celery.storage.redis.scheduler_lock import SchedulerLock
 from hephaestus_celery.storage.redis.scripts import is_number
+from hephaestus_celery.storage.schema import SCHEMA
 
 _TICK = 100  # entries of the due set that one script call does: in some milliseconds
 _LEAST_SLACK = 250_000  # microseconds that a tick is given at least

@@ -10,35 +10,14 @@ from redis import Redis
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.transitions import StepState
 from hephaestus_celery.core.values.lifecycle import Status
-from hephaestus_celery.storage.port import (
-    Cancellation,
-    Candidates,
-    Claim,
-    ClaimRequest,
-    Commitment,
-    Complete,
-    DataKind,
-    Delivery,
-    DeliveryReport,
-    DueEntry,
-    Durations,
-    Fail,
-    Lease,
-    NewRun,
-    Outstanding,
-    Query,
-    Refusal,
-    Retry,
-    RunSummary,
-    Sent,
-    Storage,
-    StoredEntry,
-    StoredRun,
-    Suspend,
-    Tick,
-)
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal
+from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
+from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
+from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport
+from hephaestus_celery.storage.port import Durations, Storage
+from hephaestus_celery.storage.queries import Candidates, DataKind, Query, RunSummary, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.claims import Claims
 from hephaestus_celery.storage.redis.client import connect
@@ -53,6 +32,7 @@ from hephaestus_celery.storage.redis.scheduling import Scheduling
 from hephaestus_celery.storage.redis.scripts import is_number, is_texts, is_values
 from hephaestus_celery.storage.redis.waits import Waits
 from hephaestus_celery.storage.redis.wakeups import Wakeups
+from hephaestus_celery.storage.starts import NewRun
 
 _PLACES = {"db", "host", "path", "port", "unix_socket_path"}
 

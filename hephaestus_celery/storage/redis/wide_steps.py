@@ -13,9 +13,10 @@ from typing import Any
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.settle import Row
-from hephaestus_celery.core.execution.transitions import Verdict
-from hephaestus_celery.storage.port import Commitment, Complete, NewRun, PreparedMessage
+from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.storage.commits import Commitment, Complete
 from hephaestus_celery.storage.redis import replies
+from hephaestus_celery.storage.starts import NewRun, PreparedMessage
 
 AT_ONCE = 500
 """Steps that the script of a commit settles itself."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hephaestus_celery.storage.port import Query
+from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.store import RedisStorage
 
 

@@ -13,10 +13,10 @@ from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import MovedError, ResponseError
 from stage import Stage, eventually
 
-from hephaestus_celery.core.execution.transitions import Verdict
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.embedded import EmbeddedServer, find_server
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.storage.port import Query
+from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.errors import explain
 from hephaestus_celery.storage.redis.store import RedisStorage
 

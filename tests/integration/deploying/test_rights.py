@@ -12,7 +12,7 @@ from stage import Stage
 
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.exceptions import AlreadyRunningError, StorageError
-from hephaestus_celery.storage.port import DataKind, Query
+from hephaestus_celery.storage.queries import DataKind, Query
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.store import RedisStorage
 

@@ -10,7 +10,7 @@ from defining import define, sound
 from hephaestus_celery import Status, Unique, Workflow
 from hephaestus_celery.client.listing import Page, read_query
 from hephaestus_celery.core.values.formatting import shown
-from hephaestus_celery.storage.port import Query
+from hephaestus_celery.storage.queries import Query
 
 RUN_ID = "0190f0f0-0000-7000-8000-000000000001"
 PLAIN = define(**sound(name="shop.plain"))

@@ -12,8 +12,8 @@ import pytest
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import native_threads as native
 from hephaestus_celery.runners.leases import LeaseKeeper
+from hephaestus_celery.storage.claims import Lease
 from hephaestus_celery.storage.memory import MemoryStorage
-from hephaestus_celery.storage.port import Lease
 
 LEASE = Lease(run_id="run1", step="a", fence="f1")
 OTHER = Lease(run_id="run2", step="b", fence="f2")

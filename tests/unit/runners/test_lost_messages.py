@@ -11,8 +11,8 @@ from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.runners.lost_messages import FEW, LostMessageWatch, report_interval
 from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.runners.workers import BrokerAwayError, Holdings, attempt_of
+from hephaestus_celery.storage.due import LaneReport, Outstanding
 from hephaestus_celery.storage.memory import MemoryStorage
-from hephaestus_celery.storage.port import LaneReport, Outstanding
 
 LANE = Lane("work", 3)
 OTHER = Lane("work", 9)

@@ -10,7 +10,7 @@ from hephaestus_celery import Done, MemoryStorage, Ok, StorageError, Unique, Wor
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.runners.patient_reader import PatientReader
-from hephaestus_celery.storage.port import DataKind
+from hephaestus_celery.storage.queries import DataKind
 
 
 class Away(MemoryStorage):

@@ -9,15 +9,15 @@ from datetime import timedelta
 
 import pytest
 
-from hephaestus_celery.core.execution.transitions import Due
+from hephaestus_celery.core.execution.due import RESCUE_REASONS, Due
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.attempt import Executed, Worker
 from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.runners.scheduler import IDLE_SECONDS, LOOK_SECONDS, Scheduler, _pause
 from hephaestus_celery.runners.step_result import Waiting
+from hephaestus_celery.storage.due import Tick
 from hephaestus_celery.storage.memory import MemoryStorage
-from hephaestus_celery.storage.port import RESCUE_REASONS, Tick
 from hephaestus_celery.storage.redis.steady_clock import LOCK_SECONDS
 from hephaestus_celery.testing.capture import EventCapture
 

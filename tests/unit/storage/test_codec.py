@@ -18,11 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hephaestus_celery import DataError, Failure, HistoryEntry, Status, StorageError
-from hephaestus_celery.core.execution.transitions import StepState
 from hephaestus_celery.core.values.context import check_value
 from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.port import StoredEntry, StoredRun
+from hephaestus_celery.storage.entries import decode_entry, encode_entry
+from hephaestus_celery.storage.instances import decode_instance, encode_header, read_start
+from hephaestus_celery.storage.queries import StoredEntry, StoredRun
+from hephaestus_celery.storage.schema import SCHEMA
 
 RUN_ID = "0190f0f0-0000-7000-8000-000000000001"
 MOMENT = dt.datetime(2024, 2, 29, 12, 30, 15, 123456)  # noqa: DTZ001 - a naive one is carried too
@@ -207,7 +210,7 @@ def stored(flow):
     """The stored form of a run of that workflow; `stored(status=...)` gives it other fields."""
 
     def make(**fields):
-        header = codec.encode_header(id="orderid::a1", run_id=RUN_ID, workflow=flow, telemetry={"trace": "t"})
+        header = encode_header(id="orderid::a1", run_id=RUN_ID, workflow=flow, telemetry={"trace": "t"})
         values = {
             "header": header,
             "initial": '{"items":3}',
@@ -222,7 +225,7 @@ def stored(flow):
 
 @pytest.fixture
 def read(stored):
-    return lambda **fields: codec.decode_instance(stored(**fields))
+    return lambda **fields: decode_instance(stored(**fields))
 
 
 def completed(order):
@@ -260,19 +263,19 @@ def test_an_instance_finds_its_workflow(read, flow):
 
 def test_an_instance_of_a_workflow_that_is_gone_is_read_too(stored):
     header = json.loads(stored().header) | {"name": "shop.gone"}
-    assert codec.decode_instance(stored(header=json.dumps(header))).definition is None
+    assert decode_instance(stored(header=json.dumps(header))).definition is None
 
 
 def test_the_metadata_of_a_workflow_may_be_any_mapping():
     flow = define(**sound(metadata=MappingProxyType({"a": MappingProxyType({"b": dt.date(2024, 1, 1)})})))
-    header = codec.encode_header(id="orderid::a1", run_id=RUN_ID, workflow=flow, telemetry={})
+    header = encode_header(id="orderid::a1", run_id=RUN_ID, workflow=flow, telemetry={})
     assert codec.decode(header)["metadata"] == {"a": {"b": dt.date(2024, 1, 1)}}
 
 
 def test_a_document_of_a_newer_schema_is_refused(stored):
-    header = json.loads(stored().header) | {"schema": codec.SCHEMA + 1}
+    header = json.loads(stored().header) | {"schema": SCHEMA + 1}
     with pytest.raises(StorageError, match=rf"run {RUN_ID} was written by a newer hephaestus-celery \(schema 2,"):
-        codec.decode_instance(stored(header=json.dumps(header)))
+        decode_instance(stored(header=json.dumps(header)))
 
 
 def test_the_initial_context_is_read(read):
@@ -401,7 +404,7 @@ def test_the_start_on_the_clock_of_the_store_is_read(read):
 
 @pytest.mark.parametrize("text", [None, "", "x", "-1", "1.5", " 1", "1\n", "١", "1" * 20])  # noqa: RUF001
 def test_a_start_that_cannot_be_read_is_unknown(text):
-    assert codec.read_start(text) is None
+    assert read_start(text) is None
 
 
 @given(st.datetimes(timezones=st.just(dt.UTC)))
@@ -410,10 +413,10 @@ def test_a_moment_is_kept_to_the_microsecond(moment):
 
 
 def test_a_history_entry_is_read_as_it_was_written():
-    detail = codec.encode_entry(kind="attempt", step="a", attempt=2, event="ok", reason="r", worker="w1", task_id="t1")
+    detail = encode_entry(kind="attempt", step="a", attempt=2, event="ok", reason="r", worker="w1", task_id="t1")
     entry = StoredEntry(sequence=5, outcome="completed", queued_at=1, started_at=2, finished_at=3, detail=detail)
     epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    assert codec.decode_entry(entry, run_id=RUN_ID) == HistoryEntry(
+    assert decode_entry(entry, run_id=RUN_ID) == HistoryEntry(
         sequence=5,
         kind="attempt",
         step="a",
@@ -431,10 +434,10 @@ def test_a_history_entry_is_read_as_it_was_written():
 
 @pytest.mark.parametrize(("task_id", "stored"), [(f"{RUN_ID}:a:1.1", ":a:1.1"), ("another", "another")])
 def test_the_id_of_a_task_does_not_repeat_that_of_the_run(task_id, stored):
-    detail = codec.encode_entry(kind="attempt", task_id=task_id, run_id=RUN_ID)
+    detail = encode_entry(kind="attempt", task_id=task_id, run_id=RUN_ID)
     assert json.loads(detail)["task_id"] == stored
     entry = StoredEntry(sequence=5, outcome="", queued_at=None, started_at=None, finished_at=None, detail=detail)
-    assert codec.decode_entry(entry, run_id=RUN_ID).task_id == task_id
+    assert decode_entry(entry, run_id=RUN_ID).task_id == task_id
 
 
 def test_fields_of_a_history_entry_that_do_not_apply_are_none():
@@ -444,6 +447,6 @@ def test_fields_of_a_history_entry_that_do_not_apply_are_none():
         queued_at=None,
         started_at=None,
         finished_at=None,
-        detail=codec.encode_entry(kind="cancel"),
+        detail=encode_entry(kind="cancel"),
     )
-    assert codec.decode_entry(entry, run_id=RUN_ID) == HistoryEntry(sequence=5, kind="cancel")
+    assert decode_entry(entry, run_id=RUN_ID) == HistoryEntry(sequence=5, kind="cancel")

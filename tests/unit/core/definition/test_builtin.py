@@ -10,8 +10,8 @@ import pytest
 from defining import A, define, problems_of
 
 from hephaestus_celery import Async, Context, Debug, Done, Instance, Ok, Status, Wait, WaitForEvent
-from hephaestus_celery.core.execution.transitions import StepState
 from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.core.values.step_state import StepState
 
 RECEIVED = {(WaitForEvent, "received"): Done}
 TIMEOUT = {(WaitForEvent, "timeout"): Done}

@@ -8,12 +8,17 @@ import pytest
 from defining import A, B, C, define
 
 from hephaestus_celery import Done, Status
+from hephaestus_celery.core.execution import due as due_rules
 from hephaestus_celery.core.execution import transitions as run
 from hephaestus_celery.core.execution.commands import ClearTimer, DispatchStep, Finish, SetTimer, TimerKind
-from hephaestus_celery.core.execution.delivery import MOST_KEPT, MOST_KEYS, Delivered, receive, waiting_for
+from hephaestus_celery.core.execution.delivery import Delivered, receive, waiting_for
+from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.core.execution.limits import APPLY_MARGIN, LOSSES, MOST_KEPT, MOST_KEYS
 from hephaestus_celery.core.execution.settle import plan
-from hephaestus_celery.core.execution.transitions import APPLY_MARGIN, LOSSES, Due, PendingResume, Times, Verdict
+from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.core.values.step_state import PendingResume
 
 PARALLEL = define(initial_step=A, transitions={(A, "ok"): [B, C], (B, "ok"): Done, (C, "ok"): Done})
 ACCEPTS = {"go": "ok"}
@@ -67,7 +72,7 @@ def seize(state, key, *, attempt=1, now=5, overran=False):
 
 
 def due(state, key, *, now=5):
-    return run.due(state, key, fence="rescue", times=at(now))
+    return due_rules.due(state, key, fence="rescue", times=at(now))
 
 
 def deliver(state, key, *, now=6):

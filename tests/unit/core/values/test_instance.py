@@ -9,8 +9,8 @@ import pytest
 from defining import A, B, C, a_step, define
 
 from hephaestus_celery import DefinitionError, Done, Instance, Status
-from hephaestus_celery.core.execution.transitions import StepState
 from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.core.values.step_state import StepState
 
 D = a_step("D", "ok")
 FLOW = define(initial_step=A, transitions={(A, "ok"): [B, C, D], (B, "ok"): Done, (C, "ok"): Done, (D, "ok"): Done})

@@ -1,0 +1,114 @@
+"""What it means that something came due, or that a message was lost; pure, as the other transitions.
+
+A step has one entry in the due set, and what that means follows from where the step stands. A rescue is the repair of what
+was lost; it takes an event number and a line in the history, what was planned does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import StrEnum
+
+from hephaestus_celery.core.execution.commands import ClearTimer, DispatchStep, EnterLane, last_message, send
+from hephaestus_celery.core.execution.limits import LOSSES
+from hephaestus_celery.core.execution.state import Decision, RunState, Verdict, applied, stale
+from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.core.execution.transitions import take_over
+from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.core.values.step_state import PendingResume, StepState
+
+
+class Due(StrEnum):
+    """What a step's timer meant when it came due."""
+
+    NOTHING = "nothing"  # its activation has ended
+    RETRY = "retry"  # the next attempt is sent
+    TIMEOUT = "timeout"  # the waiting step is given the event ``timeout``
+    REDISPATCH = "redispatch"  # nobody claimed the message: it is sent again
+    REAPPLY = "reapply"  # who was applying an event is gone: its message is sent again, the first times
+    LAPSED = "lapsed"  # nothing was heard of an attempt, or again of who applied its event: it is taken from its worker, and has failed
+    OVERRAN = "overran"  # an attempt took longer than its time limit: the same
+    SETTLE = "settle"  # what follows a step of very many edges is still to be started: who did so is gone
+
+
+RESCUE_REASONS: Mapping[Due, str] = {
+    Due.LAPSED: "its worker gave no sign of life",
+    Due.OVERRAN: "its time limit is over",
+    Due.REDISPATCH: "its message was not claimed",
+    Due.REAPPLY: "who applied its event is gone",
+}
+"""What the history and ``step.rescue`` say of each kind of rescue; see :func:`rescue_reason`."""
+
+
+def rescue_reason(kind: Due, step: StepState) -> str:
+    """The same for a step in this state: of who was applying its event nothing was heard as of any other."""
+    return RESCUE_REASONS[Due.REAPPLY if kind is Due.LAPSED and step.resume is not None else kind]
+
+
+def due(state: RunState, key: str, *, fence: str, times: Times) -> tuple[Due, Decision]:
+    """A step's entry in the due set has come due; an attempt that is lost is seized with ``fence``, to be failed.
+
+    So is one whose event was lost with its worker, but not the first :data:`LOSSES` times: applying it again harms nothing,
+    and whoever sent it was told that it was accepted. It may be what ends the worker, though, by the route behind it.
+    """
+    step = state.steps.get(key)
+    if step is None or state.status.final or step.status not in (StepStatus.ACTIVE, StepStatus.WAITING):
+        return Due.NOTHING, stale(state)
+    overran = step.deadline is not None and step.deadline <= times.moment
+    if step.fence is not None and (step.resume is None or overran or step.resume.losses >= LOSSES):
+        return (Due.OVERRAN if overran else Due.LAPSED), take_over(state, key, step, fence=fence, times=times)
+    if step.fence is not None and step.resume is not None:
+        resume = replace(step.resume, losses=step.resume.losses + 1)
+        released = replace(_again(step, times), fence=None, deadline=None, resume=resume)
+        return Due.REAPPLY, _sent(state, key, released, times, rescue=True)
+    if step.status is StepStatus.WAITING and step.resume is None:
+        resume = PendingResume(event="timeout", source="timeout", at=times.now)
+        resumed = replace(step, resume=resume, sent_at=times.apart)
+        return Due.TIMEOUT, _sent(state, key, resumed, times, rescue=False)
+    if step.resting:
+        retried = replace(step, resting=False, sent_at=_sent_at(step, times))
+        return Due.RETRY, _sent(state, key, retried, times, rescue=False)
+    return Due.REDISPATCH, _sent(state, key, _again(step, times), times, rescue=True)
+
+
+def resend(state: RunState, key: str, *, attempt: int, token: int, times: Times, lane: str | None = None) -> Decision:
+    """This message of a step counts as lost, and another is sent, to ``lane``; ``STALE`` when the step has moved on."""
+    step = state.steps.get(key)
+    if step is None or state.status.final or not step.awaits_claim or (step.attempt, step.dispatch) != (attempt, token):
+        return stale(state)
+    return _sent(state, key, _again(replace(step, lane=lane or step.lane), times), times, rescue=True)
+
+
+def redirect(state: RunState, dispatch: DispatchStep, *, lane: str) -> Decision:
+    """This message of a step went to ``lane``, and not to where it was thought; ``STALE`` when the step has moved on."""
+    key = dispatch.step
+    step = state.steps.get(key)
+    if step is None or state.status.final or not step.awaits_claim or step.lane == lane:
+        return stale(state)
+    if last_message(key, step) != dispatch:
+        return stale(state)
+    moves = ClearTimer(key), EnterLane(key, lane, step.sent)
+    return Decision(verdict=Verdict.APPLIED, state=state.with_step(key, replace(step, lane=lane)), commands=moves)
+
+
+def fire(state: RunState, key: str) -> Decision:
+    """A timer set for a step beside its own has come due: a step that does not wait yet is to get it when it does."""
+    step = state.steps.get(key)
+    early = key not in state.timeouts and (step is None or step.status is StepStatus.ACTIVE)
+    if state.status.final or not early:
+        return stale(state)
+    return Decision(verdict=Verdict.APPLIED, state=replace(state, timeouts=state.timeouts | {key}))
+
+
+def _again(step: StepState, times: Times) -> StepState:
+    sent_at = _sent_at(step, times)
+    return replace(step, dispatch=step.dispatch + 1, resends=step.resends + 1, sent_at=sent_at)
+
+
+def _sent_at(step: StepState, times: Times) -> int | None:
+    return None if step.lane is None else times.moment
+
+
+def _sent(state: RunState, key: str, step: StepState, times: Times, *, rescue: bool) -> Decision:
+    return applied(state, state.with_step(key, step), reserved=1 if rescue else 0, commands=send(key, step, times))

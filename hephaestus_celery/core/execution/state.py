@@ -1,0 +1,115 @@
+"""The control state of a run, and what a transition of it comes to.
+
+Contexts are not here: the control state says where a run stands, not what it knows. Times are microseconds on the clock of
+the store, given by the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from hephaestus_celery.core.execution.commands import Command
+from hephaestus_celery.core.execution.settle import Arrivals
+from hephaestus_celery.core.values.lifecycle import Status, StepStatus, derive
+from hephaestus_celery.core.values.step_state import StepState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyEvent:
+    """An event that came before its step waited: kept for the next one that waits for ``name`` (``step``, if it says so)."""
+
+    number: int
+    name: str
+    step: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """Where a run stands. ``sequence`` is the last event number given out, ``advances`` the number of engine ticks.
+
+    ``early`` are the events that are kept, in the order in which they came, the last of which was number ``kept``;
+    ``timeouts`` names the steps that a timer came due for before they waited. ``keys`` are those of the events that the
+    run has taken.
+    """
+
+    status: Status
+    steps: Mapping[str, StepState]
+    arrivals: Mapping[str, Arrivals] = field(default_factory=dict[str, Arrivals])
+    early: tuple[EarlyEvent, ...] = ()
+    kept: int = 0
+    timeouts: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
+    sequence: int = 0
+    advances: int = 0
+    applied: int = 0
+    finished_at: int | None = None
+    failed_step: str | None = None
+
+    def count(self, status: StepStatus) -> int:
+        """How many steps are in this status; in a final run nothing is active or waiting."""
+        if self.status.final and status in (StepStatus.ACTIVE, StepStatus.WAITING):
+            return 0
+        return sum(1 for step in self.steps.values() if step.status is status)
+
+    def with_step(self, key: str, step: StepState) -> RunState:
+        """The same with this state of one step."""
+        return replace(self, steps={**self.steps, key: step})
+
+    def derived(self) -> RunState:
+        """The same with the status that follows from where its steps stand."""
+        status = derive(active=self.count(StepStatus.ACTIVE), waiting=self.count(StepStatus.WAITING))
+        return replace(self, status=status)
+
+
+class Verdict(StrEnum):
+    """How a transition was taken."""
+
+    APPLIED = "applied"
+    DISCARDED = "discarded"  # the run has ended: only the history keeps it
+    STALE = "stale"  # not this step, attempt or fence: nothing happened
+    TAKEN = "taken"  # a claim: another worker holds the step
+    CONFLICT = "conflict"  # a computed transition was decided on an older context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The state after a transition, what must be done, and the facts that telemetry tells.
+
+    ``sequence`` is the first of ``reserved`` event numbers.
+    """
+
+    verdict: Verdict
+    state: RunState
+    commands: tuple[Command, ...] = ()
+    sequence: int = 0
+    reserved: int = 0
+    activated: tuple[str, ...] = ()
+    done: bool = False
+
+
+def stale(state: RunState) -> Decision:
+    """Nothing happened: the input is not for the run as it stands."""
+    return Decision(verdict=Verdict.STALE, state=state)
+
+
+def applied(
+    before: RunState,
+    after: RunState,
+    *,
+    reserved: int = 0,
+    commands: tuple[Command, ...] = (),
+    activated: tuple[str, ...] = (),
+    done: bool = False,
+) -> Decision:
+    """A transition from one state to another, which takes the next ``reserved`` event numbers of the run."""
+    return Decision(
+        verdict=Verdict.APPLIED,
+        state=replace(after, sequence=before.sequence + reserved) if reserved else after,
+        commands=commands,
+        sequence=before.sequence + 1,
+        reserved=reserved,
+        activated=activated,
+        done=done,
+    )

@@ -1,0 +1,75 @@
+"""Where one step of a run stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hephaestus_celery.core.values.lifecycle import StepStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingResume:
+    """An event that was delivered to a step and that no worker has applied yet.
+
+    ``losses``: how often the worker that applied it was lost, at no cost of an attempt.
+    """
+
+    event: str
+    source: str  # "external" or "timeout"
+    at: int
+    losses: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepState:
+    """Where one step stands. ``fence`` is set while a worker holds the step; only its bearer may commit.
+
+    ``holder`` names the task that has it, ``worker`` the worker that had it last. ``deadline`` is the end of its time
+    limit, on the steady clock that timers go by. ``resting``: the last attempt failed, and the next one is not due yet.
+    ``lane`` is where its message went, or the last one came from; None where that is not known. ``sent_at`` is when the
+    last message was sent, on the steady clock, where that says something else than ``queued_at``; ``resends`` counts those
+    that took the place of a lost one.
+    """
+
+    status: StepStatus
+    attempt: int = 1
+    max_attempts: int = 1
+    dispatch: int = 1
+    fence: str | None = None
+    queued_at: int | None = None
+    claimed_at: int | None = None
+    deadline: int | None = None
+    holder: str | None = None
+    worker: str | None = None
+    waiting_since: int | None = None
+    accepts: Mapping[str, str] = field(default_factory=dict[str, str])
+    resume: PendingResume | None = None
+    resting: bool = False
+    event: str | None = None
+    order: int | None = None
+    lane: str | None = None
+    sent_at: int | None = None
+    resends: int = 0
+
+    @property
+    def awaits_claim(self) -> bool:
+        """Whether a message of it is on its way, which nobody has claimed."""
+        if self.fence is not None or self.resting:
+            return False
+        return self.status is StepStatus.ACTIVE or (self.status is StepStatus.WAITING and self.resume is not None)
+
+    @property
+    def sent(self) -> int:
+        """When its last message was sent."""
+        queued = self.queued_at if self.resume is None else self.resume.at
+        return self.sent_at or queued or 0
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether the step may yet wait for an event that has not been delivered."""
+        return self.status is StepStatus.ACTIVE or (self.status is StepStatus.WAITING and self.resume is None)
+
+    def outline(self) -> tuple[str, int, str | None]:
+        """Status, attempt and event, for a log line."""
+        return self.status, self.attempt, self.event

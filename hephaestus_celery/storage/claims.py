@@ -1,0 +1,89 @@
+"""A claim: a worker asks for an attempt, holds it by a lease, or is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hephaestus_celery.core.values.step_state import PendingResume
+from hephaestus_celery.storage.queries import StoredRun
+from hephaestus_celery.storage.schema import SCHEMA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRequest:
+    """A worker asks for an attempt. ``fence`` is new for each request; ``versions`` are those the worker knows.
+
+    ``workflow`` is the name of the one that the message was for: a run of another is not touched.
+    A worker that does not know the run's is turned away, and its message is sent again soon: see :data:`TURNED_AWAY`.
+    Of a run with much data, or many steps, the claim brings what these ``predecessors`` gave, as long as that is little;
+    ``limit`` is the step's time limit in microseconds, ``holder`` names the task that asks, ``worker`` the worker that
+    executes it. ``lane`` is where the message came from, ``token`` which of the attempt's messages it was; None where that is
+    not known. ``schema`` is the newest that the worker can read: of a run that is newer, too, it is turned away.
+    """
+
+    run_id: str
+    workflow: str
+    step: str
+    attempt: int
+    fence: str
+    versions: Sequence[int]
+    predecessors: Sequence[str] = ()
+    limit: int | None = None
+    holder: str | None = None
+    worker: str | None = None
+    lane: str | None = None
+    token: int | None = None
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The attempt is this worker's. ``first``: nobody has claimed a step of this run before.
+
+    ``sequence`` is the first event number reserved. ``resume`` is the event to apply where the step had been waiting,
+    ``data`` what came with it.
+    """
+
+    run: StoredRun
+    first: bool
+    sequence: int
+    queued_at: int
+    claimed_at: int
+    waiting_since: int | None = None
+    resume: PendingResume | None = None
+    data: str | None = None
+
+
+class Refused(StrEnum):
+    """Why a claim was not given."""
+
+    UNKNOWN_RUN = "unknown_run"
+    FOREIGN = "foreign"  # the run is of another workflow than the message
+    UNKNOWN_VERSION = "unknown_version"
+    NEWER_SCHEMA = "newer_schema"
+    STALE = "stale"
+    TAKEN = "taken"
+    UNREADABLE = "unreadable"  # it was given, and failed: nothing can be made of what is stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A claim that was not given.
+
+    ``detail`` names the run's workflow for ``FOREIGN``, with its version for ``UNKNOWN_VERSION``, and the run's schema for
+    ``NEWER_SCHEMA``.
+    """
+
+    reason: Refused
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A claimed step, to be kept by a sign of life."""
+
+    run_id: str
+    step: str
+    fence: str

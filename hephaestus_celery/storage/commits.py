@@ -1,0 +1,100 @@
+"""A commit: what a claimed step came to, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.settle import Settlement
+from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.storage.queries import StoredRun
+from hephaestus_celery.storage.starts import PreparedMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """What is the same for every commit. ``entry`` is the history entry's JSON text."""
+
+    operation: str
+    run_id: str
+    step: str
+    fence: str
+    entry: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complete(Commit):
+    """The step gave ``event``. ``result`` and ``metadata`` are JSON texts or None where the step gave none.
+
+    ``configs`` holds, by key of a taken target, the config it is given, and ``rank`` orders them where several sources
+    give one: the source that comes first in the graph wins, whichever commits first. ``stuck`` is the ``failure`` of a
+    run that has nothing left to do, empty where the settlement surely starts a step. ``done_entry`` is the history entry
+    of ``Done``, of no matter where the settlement can't reach it. ``prepared`` are messages for steps that this may
+    start, by their keys; those of steps that it does not start are not sent. ``lanes`` are where the messages of all that
+    it may start go. ``expected``: see
+    :func:`hephaestus_celery.core.execution.transitions.complete`.
+    """
+
+    event: str
+    result: str | None
+    metadata: str | None
+    settlement: Settlement
+    attempts: Mapping[str, int]
+    configs: Mapping[str, str]
+    rank: int
+    done_entry: str
+    stuck: str
+    prepared: Mapping[str, PreparedMessage] = field(default_factory=dict[str, PreparedMessage])
+    lanes: Mapping[str, str] = field(default_factory=dict[str, str])
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspend(Commit):
+    """The step waits, for an event that it ``accepts`` or for ``timeout`` microseconds."""
+
+    accepts: Mapping[str, str]
+    timeout: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry(Commit):
+    """The attempt failed, and another is due after ``delay`` microseconds."""
+
+    delay: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fail(Commit):
+    """The step failed for good; ``failure`` is the JSON text of an instance's ``failure``."""
+
+    failure: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commitment:
+    """What a commit did. ``sequence`` is the first of the event numbers reserved for telling it.
+
+    ``dispatches`` are the messages that are to be sent: those of prepared were, together with the commit. ``resumed``: an
+    event that came early is to be applied now. ``completed`` (keys in the order of their completion),
+    ``finished_at`` and ``start`` are given when the run has ended by this commit; ``ending`` is the number of the first event
+    that tells the end, where it does not follow the others. With ``CONFLICT`` nothing happened, and ``run`` is the newer
+    state to decide on.
+    """
+
+    verdict: Verdict
+    sequence: int = 0
+    status_before: Status = Status.RUNNING
+    status_after: Status = Status.RUNNING
+    advance: int = 0
+    active: int = 0
+    activated: Sequence[str] = ()
+    dispatches: Sequence[DispatchStep] = ()
+    resumed: bool = False
+    completed: Sequence[str] = ()
+    finished_at: int | None = None
+    start: str | None = None
+    ending: int | None = None
+    run: StoredRun | None = None

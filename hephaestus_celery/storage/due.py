@@ -1,0 +1,89 @@
+"""What has come due, or may be lost, and wants more than the store can do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.core.values.step_state import StepState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RescuedRun:
+    """What is told of a run with a rescue that cost no attempt; its contexts and results, which may be large, are not read."""
+
+    header: str
+    status: Status
+    started_at: int
+    start: str | None
+    step: StepState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueEntry:
+    """Something that came due and wants more than the store can do.
+
+    ``dispatch`` is to be sent; for ``LAPSED`` and ``OVERRAN`` the attempt is to be failed, with ``fence``, whether it was
+    executed or its event was being applied; for ``SETTLE`` what follows the step is to be settled. ``sequence``
+    is the number reserved for telling a rescue, 0 where nothing is to be told; ``run`` is what is to be told of one that
+    cost no attempt. ``message_headers`` are the run's.
+    """
+
+    kind: Due
+    run_id: str
+    name: str
+    version: int
+    dispatch: DispatchStep
+    fence: str | None = None
+    sequence: int = 0
+    run: RescuedRun | None = None
+    message_headers: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outstanding:
+    """A message that is late. ``passed``: one that was sent later on its lane had been claimed when an earlier look was taken."""
+
+    run_id: str
+    name: str
+    version: int
+    dispatch: DispatchStep
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A message that was sent, and the lane that it went to."""
+
+    run_id: str
+    dispatch: DispatchStep
+    lane: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneReport:
+    """Messages of a lane that may be lost. ``moves``: something was claimed there since the last look."""
+
+    lane: str
+    moves: bool
+    outstanding: Sequence[Outstanding]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """What has come due. ``held``: the caller is the one scheduler; ``more``: ask again at once.
+
+    ``next_in`` is how many microseconds there are until the next entry comes due, None where there is none.
+    ``troubles`` says of entries that could not be read why not; they are put off. ``lanes`` are looked at by their own
+    times, while something waits there: of those where something may be lost, whoever knows the workers decides that it is.
+    """
+
+    held: bool
+    next_in: int | None = None
+    more: bool = False
+    entries: Sequence[DueEntry] = ()
+    troubles: Sequence[str] = ()
+    lanes: Sequence[LaneReport] = ()

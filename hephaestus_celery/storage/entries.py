@@ -1,0 +1,57 @@
+"""The lines of a run's history as JSON text, and back."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from hephaestus_celery.core.values.history import HistoryEntry
+from hephaestus_celery.storage.codec import decode, encode, moment
+from hephaestus_celery.storage.queries import StoredEntry
+
+
+def encode_entry(
+    *,
+    kind: str,
+    step: str | None = None,
+    attempt: int | None = None,
+    event: str | None = None,
+    reason: str | None = None,
+    worker: str | None = None,
+    task_id: str | None = None,
+    run_id: str = "",
+) -> str:
+    """The JSON text of what a commit adds to the history; order, outcome and times are the store's.
+
+    The ids of our own tasks begin with the ``run_id``, which every entry of a run would repeat: it is left out.
+    """
+    if task_id is not None and run_id:
+        task_id = task_id.removeprefix(run_id)
+    fields = {
+        "kind": kind,
+        "step": step,
+        "attempt": attempt,
+        "event": event,
+        "reason": reason,
+        "worker": worker,
+        "task_id": task_id,
+    }
+    return encode({key: value for key, value in fields.items() if value is not None})
+
+
+def decode_entry(entry: StoredEntry, *, run_id: str) -> HistoryEntry:
+    """One entry of the history of a run."""
+    detail = decode(entry.detail)
+    if detail.get("task_id", "").startswith(":"):
+        detail["task_id"] = run_id + detail["task_id"]
+    return HistoryEntry(
+        sequence=entry.sequence,
+        outcome=entry.outcome or None,
+        queued_at=_moment(entry.queued_at),
+        started_at=_moment(entry.started_at),
+        finished_at=_moment(entry.finished_at),
+        **detail,
+    )
+
+
+def _moment(microseconds: int | None) -> dt.datetime | None:
+    return None if microseconds is None else moment(microseconds)

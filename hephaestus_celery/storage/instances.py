@@ -1,0 +1,175 @@
+"""Instances, read from what is stored of their runs; what did not come with a run is read when it is looked at.
+
+Documents carry the version of their schema: an older one is upgraded when it is read, a newer one is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from hephaestus_celery.core.definition.registry import WORKFLOWS
+from hephaestus_celery.core.values.context import Context, check_mapping
+from hephaestus_celery.core.values.instance import Failure, Instance
+from hephaestus_celery.exceptions import InstanceNotFoundError
+from hephaestus_celery.storage.codec import decode, encode, moment
+from hephaestus_celery.storage.queries import Reader, RunSummary, StoredRun
+from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
+from hephaestus_celery.storage.snapshot import Snapshot, in_order
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.definition.workflow import Workflow
+
+_MOST_DIGITS = 19  # of nanoseconds since the epoch, for centuries
+
+
+def encode_header(
+    *,
+    id: str,
+    run_id: str,
+    workflow: type[Workflow],
+    telemetry: Mapping[str, Any],
+) -> str:
+    """The unchanging part of a run that is to be created."""
+    return encode(
+        {
+            "schema": SCHEMA,
+            "id": id,
+            "run_id": run_id,
+            "name": workflow.name,
+            "family": workflow.family,
+            "version": workflow.version,
+            "tags": sorted(workflow.tags),
+            "metadata": check_mapping(workflow.metadata, "metadata"),
+            "telemetry": telemetry,
+        }
+    )
+
+
+def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance:
+    """The instance that a stored run describes; ``StorageError`` for a document of a newer schema.
+
+    ``reader`` is asked for what did not come with the run, when that is first looked at.
+    """
+    header = decode(run.header)
+    if header["schema"] > SCHEMA:
+        raise written_by_newer(header["run_id"], header["schema"])
+    snapshot = Snapshot(run, run_id=header["run_id"], reader=reader)
+    makers: dict[str, Callable[[], Any]] = {
+        "runtime_metadata": lambda: _merged(snapshot),
+        "telemetry_metadata": lambda: decode(run.header)["telemetry"],
+        "metadata": lambda: decode(run.header)["metadata"],
+        "message_headers": lambda: read_headers(run.message_headers),
+        "step_states": lambda: dict(snapshot.states),
+        "configs": lambda: {key: decode(text) for key, text in snapshot.configs().items()},
+    }
+    steps = frozenset({"step_states"} if run.lacks_steps else ())
+    return Instance.deferred(
+        makers,
+        far=steps | frozenset({"runtime_metadata", "configs"} if run.lacks_data else ()),
+        id=header["id"],
+        run_id=header["run_id"],
+        workflow_name=header["name"],
+        workflow_version=header["version"],
+        workflow_family=header["family"],
+        status=run.status,
+        context=decode_context(run, run_id=header["run_id"], reader=reader),
+        telemetry_start_time=read_start(run.start),
+        started_at=moment(run.started_at),
+        finished_at=None if run.finished_at is None else moment(run.finished_at),
+        failure=None if run.failure is None else Failure(**decode(run.failure)),
+        cancel_reason=run.cancel_reason,
+        tags=tuple(header["tags"]),
+        failed_key=run.failed_step,
+        definition=WORKFLOWS.find(header["name"], header["version"]),
+    )
+
+
+def decode_context(
+    run: StoredRun,
+    *,
+    run_id: str,
+    reader: Reader | None,
+    given: tuple[str, str | None] | None = None,
+    read: dict[str, str] | None = None,
+) -> Context:
+    """What a stored run knows; ``given``: and what this step has just given. ``read``: see :class:`Snapshot`."""
+    snapshot = Snapshot(run, run_id=run_id, reader=reader, read=read)
+    own = dict([] if given is None else [given])
+
+    def steps() -> dict[str, Any]:
+        return {key: _mapping(text) for key, text in {**snapshot.results(), **own}.items()}
+
+    def result(step: str) -> dict[str, Any]:
+        return _mapping(own[step] if step in own else snapshot.result(step))
+
+    far = [*(["initial"] if run.initial is None else []), *(["steps"] if run.lacks_data or run.lacks_steps else [])]
+    makers = {"initial": lambda: decode(snapshot.initial), "steps": steps}
+    return Context.deferred(makers, far=frozenset(far), _result=result)
+
+
+def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Instance:
+    """The instance that a row of a listing describes; what the row does not say is read when it is looked at, and kept."""
+    read: list[Instance] = []
+
+    def whole() -> Instance:
+        if not read:
+            run = reader.load(run_id)
+            if run is None:
+                raise InstanceNotFoundError(f"no run {run_id} of {summary.id} any more; its retention is over")
+            read.append(decode_instance(run, reader=reader))
+        return read[0]
+
+    far = ["context", "runtime_metadata", "telemetry_metadata", "metadata", "configs", "failure", "cancel_reason"]
+    far.append("message_headers")
+    known: dict[str, Any] = {}
+    if summary.steps is None:
+        far.append("step_states")
+    else:
+        known["step_states"] = in_order(summary.steps)
+    return Instance.deferred(
+        {name: partial(_of, whole, name) for name in far},
+        far=frozenset(far),
+        id=summary.id,
+        run_id=run_id,
+        workflow_name=summary.name,
+        workflow_version=summary.version,
+        workflow_family=summary.family,
+        status=summary.status,
+        telemetry_start_time=read_start(summary.start),
+        started_at=moment(summary.started_at),
+        finished_at=None if summary.finished_at is None else moment(summary.finished_at),
+        tags=tuple(summary.tags),
+        failed_key=summary.failed_step,
+        definition=WORKFLOWS.find(summary.name, summary.version),
+        **known,
+    )
+
+
+def read_headers(text: str | None) -> dict[str, Any]:
+    """What every message of a run repeats, as it is stored with it."""
+    return {} if text is None else decode(text)
+
+
+def read_start(text: str | None) -> int | None:
+    """The nanoseconds that a start key holds; None when it is missing or unreadable."""
+    if text is None or not (text.isascii() and text.isdigit()) or len(text) > _MOST_DIGITS:
+        return None
+    return int(text)
+
+
+def _of(whole: Callable[[], Instance], name: str) -> Any:
+    return getattr(whole(), name)
+
+
+def _mapping(text: str | None) -> dict[str, Any]:
+    return {} if text is None else cast("dict[str, Any]", decode(text))
+
+
+def _merged(snapshot: Snapshot) -> dict[str, Any]:
+    # In the order of the commits: that is what "later keys win" means.
+    merged: dict[str, Any] = {}
+    for text in snapshot.metadata().values():
+        merged.update(decode(text))
+    return merged

@@ -1,0 +1,66 @@
+"""What is done to a run from outside: an event is delivered to it, or it is cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.delivery import Delivered
+from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.storage.queries import StoredRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """An event for whichever step waits for it, or for ``step`` alone. ``keep``: until one waits.
+
+    ``key`` names the event, so that the run takes it once.
+    """
+
+    operation: str
+    run_id: str
+    name: str
+    data: str
+    step: str | None
+    keep: bool
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryReport:
+    """The outcome; ``steps`` are those that wait for the event, ``executing`` those being executed at this moment.
+
+    Of an event that was there already (``REPEATED``) there is nothing more to say.
+    """
+
+    outcome: Delivered
+    status: Status = Status.RUNNING
+    steps: Sequence[str] = ()
+    executing: Sequence[str] = ()
+    dispatches: Sequence[DispatchStep] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancellation:
+    """A cancelled run. ``run`` has its steps as they stood."""
+
+    sequence: int
+    run: StoredRun
+
+    @property
+    def held(self) -> Mapping[str, tuple[str | None, str | None]]:
+        """The steps that were being executed, or whose event was being applied: the task and the worker that had each."""
+        return {key: (step.holder, step.worker) for key, step in self.run.steps.items() if self._wants(step, held=True)}
+
+    @property
+    def sent(self) -> Sequence[DispatchStep]:
+        """The last message of each step that nobody had begun with."""
+        unclaimed = [(key, step) for key, step in self.run.steps.items() if self._wants(step, held=False)]
+        return [DispatchStep(key, step.attempt, step.dispatch) for key, step in unclaimed if not step.resting]
+
+    @staticmethod
+    def _wants(step: StepState, *, held: bool) -> bool:
+        wanted = step.status is StepStatus.ACTIVE or (step.status is StepStatus.WAITING and step.resume is not None)
+        return wanted and (step.fence is not None) is held

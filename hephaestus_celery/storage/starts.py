@@ -1,0 +1,64 @@
+"""A run that is to be created, and why it may be refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hephaestus_celery.core.values.identity import Scope
+from hephaestus_celery.exceptions import AlreadyRunningError
+from hephaestus_celery.storage.schema import SCHEMA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedMessage:
+    """A broker's message, for a store that is the broker too: ``text`` goes on its list with what makes it due."""
+
+    list: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstStep:
+    """A step that a run begins with; ``config`` is a JSON text, ``prepared_message`` its message.
+
+    ``lane`` is where that message goes, see :mod:`hephaestus_celery.core.execution.lanes`; None where that can't be known.
+    """
+
+    step: str
+    config: str | None
+    max_attempts: int
+    prepared_message: PreparedMessage | None = None
+    lane: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to be created; ``header`` and ``initial`` are JSON texts. All of ``firsts`` start at once.
+
+    ``message_headers`` is the JSON text of what every message of the run repeats, None where that is nothing.
+    """
+
+    operation: str
+    run_id: str
+    instance_id: str
+    name: str
+    family: str
+    version: int
+    scope: Scope
+    tags: Sequence[str]
+    header: str
+    initial: str
+    firsts: Sequence[FirstStep]
+    schema: int = SCHEMA
+    message_headers: str | None = None
+
+
+def already_running(run: NewRun, holder: str, *, family: str, scope: str) -> AlreadyRunningError:
+    """The error of a start whose id an active run of ``family`` holds, which has this ``scope``."""
+    wider = f"scope 'global' of {run.family if run.scope == 'global' else family}"
+    reason = wider if "global" in (run.scope, scope) else f"scope {run.scope!r} of {run.family}"
+    return AlreadyRunningError(
+        f"{run.instance_id} is running already (run {holder} of {family}; {reason}); wait for its end, cancel it, or "
+        "start another id"
+    )

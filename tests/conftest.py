@@ -264,11 +264,11 @@ class HandRun:
         return held
 
     def seize(
-        self, step: str, attempt: int = 1, *, holder: str, fence: str | None = None, overran: bool = False
+        self, step: str, attempt: int = 1, *, holder: str, fence: str | None = None, timed_out: bool = False
     ) -> int | None:
         fence = fence or f"fence{next(self._numbers)}"
         number = self.storage.seize(
-            self.id, step, attempt=attempt, holder=holder, fence=fence, entry='{"kind":"rescue"}', overran=overran
+            self.id, step, attempt=attempt, holder=holder, fence=fence, entry='{"kind":"rescue"}', timed_out=timed_out
         )
         if number is not None:
             self.fences[step] = fence

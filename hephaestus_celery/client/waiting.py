@@ -173,6 +173,6 @@ def whereabouts(instance: Instance) -> str:
 
 
 def _called(key: str, state: StepState) -> str:
-    if not state.resting:
+    if not state.backing_off:
         return key
-    return f"{key} (rests before attempt {state.attempt} of {state.max_attempts})"
+    return f"{key} (backing off before attempt {state.attempt} of {state.max_attempts})"

@@ -291,7 +291,7 @@ class Driver:
         # Whatever a step made of being told to stop, or did in a thread that can't be told: it took too long.
         if _is_exit(result) or not _is_over(attempt.source.step, SYSTEM_CLOCK.monotonic_ns() - since):
             return result
-        return lost(f"step {attempt.source.step.key}: its time limit is over")
+        return lost(f"step {attempt.source.step.key}: time limit exceeded")
 
     def _failed(self, attempt: HeldAttempt, error: BaseException) -> Failed:
         return failed(
@@ -544,7 +544,7 @@ class Driver:
         """Tell a rescue that the store has recorded, and fail the attempt where one was lost."""
         if entry.kind is Due.SETTLE:
             return self._settle(entry, worker)
-        lost = entry.kind in (Due.LAPSED, Due.OVERRAN)
+        lost = entry.kind in (Due.LEASE_EXPIRED, Due.TIMED_OUT)
         if entry.run is not None and not lost:
             return self._rescued_message(entry, entry.run, worker=worker)
         return self._rescued(
@@ -603,7 +603,7 @@ class Driver:
         fence = secrets.token_hex(8)
         entry = encode_entry(kind="rescue", step=step, attempt=attempt, reason=reason, worker=worker.hostname)
         number = self.storage.seize(
-            run_id, step, attempt=attempt, holder=worker.task_id or "", fence=fence, entry=entry, overran=timed_out
+            run_id, step, attempt=attempt, holder=worker.task_id or "", fence=fence, entry=entry, timed_out=timed_out
         )
         if number is None:
             return None

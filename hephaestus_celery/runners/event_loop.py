@@ -67,7 +67,7 @@ class _Loop:
         else:
             if not in_time:
                 self._cancel(call, ended)
-                raise AttemptLostError("its time limit is over")
+                raise AttemptLostError("time limit exceeded")
         finally:
             ended.close()
         return call.result()

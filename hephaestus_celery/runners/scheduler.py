@@ -35,7 +35,7 @@ it has to notice when the store is silent, in which time no worker can give a si
 LOOK_SECONDS = 1.0
 """How often the others look whether the lock is free."""
 SLICE_SECONDS = 0.25
-_NO_MESSAGE = {Due.LAPSED, Due.OVERRAN, Due.SETTLE}
+_NO_MESSAGE = {Due.LEASE_EXPIRED, Due.TIMED_OUT, Due.SETTLE}
 
 
 class Scheduler:

@@ -26,7 +26,7 @@ class RescuedRun:
 class DueEntry:
     """Something that came due and wants more than the store can do.
 
-    ``dispatch`` is to be sent; for ``LAPSED`` and ``OVERRAN`` the attempt is to be failed, with ``fence``, whether it was
+    ``dispatch`` is to be sent; for ``LEASE_EXPIRED`` and ``TIMED_OUT`` the attempt is to be failed, with ``fence``, whether it was
     executed or its event was being applied; for ``SETTLE`` what follows the step is to be settled. ``sequence``
     is the number reserved for telling a rescue, 0 where nothing is to be told; ``run`` is what is to be told of one that
     cost no attempt. ``message_headers`` are the run's.

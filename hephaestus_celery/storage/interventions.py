@@ -58,7 +58,7 @@ class Cancellation:
     def sent(self) -> Sequence[DispatchStep]:
         """The last message of each step that nobody had begun with."""
         unclaimed = [(key, step) for key, step in self.run.steps.items() if self._wants(step, held=False)]
-        return [DispatchStep(key, step.attempt, step.dispatch) for key, step in unclaimed if not step.resting]
+        return [DispatchStep(key, step.attempt, step.dispatch) for key, step in unclaimed if not step.backing_off]
 
     @staticmethod
     def _wants(step: StepState, *, held: bool) -> bool:

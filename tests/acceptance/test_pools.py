@@ -60,8 +60,8 @@ def test_what_a_killed_worker_of_greenlets_had_is_done_by_another(stage, pool):
     stage.start_workers(2, pool=pool, concurrency=2)
     gate = {"gate": str(stage.folder / "gate")}
     handles = [stage.hephaestus.start_instance(flows.Gated, gate, id=f"x{number}") for number in range(3)]
-    overran = stage.hephaestus.start_instance(flows.Overruns, {"gate": str(stage.folder / "none")}, id="o1").wait(30)
-    assert (overran.status, overran.failure.kind) == ("failed", "exit")
+    timed_out = stage.hephaestus.start_instance(flows.Overruns, {"gate": str(stage.folder / "none")}, id="o1").wait(30)
+    assert (timed_out.status, timed_out.failure.kind) == ("failed", "exit")
     first = eventually(lambda: len(executions(stage, "gate")) == 3 and executions(stage, "gate")[0], what="executed")
     os.kill(first["pid"], signal.SIGKILL)
     (stage.folder / "gate").touch()

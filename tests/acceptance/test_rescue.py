@@ -188,7 +188,7 @@ def test_a_route_that_ends_its_process_every_time_fails_after_the_attempts_of_it
     instance = handle.wait(30)
     event = "given" if timeout is None else "timeout"
     assert (instance.status, instance.failed_step, instance.failure.kind) == ("failed", flows.Vow, "exit")
-    assert instance.failure.message == f"step vow: who applied its event is gone (event '{event}')"
+    assert instance.failure.message == f"step vow: worker that applied its event was lost (event '{event}')"
     routed = [note["result"] for note in stage.notes("routed")]
     assert routed == [{} if timeout else {"by": "ann"}] * 4
     assert [(entry.kind, entry.outcome) for entry in handle.history()] == [
@@ -239,7 +239,7 @@ def test_a_route_that_never_ends_after_an_event_is_ended_by_the_time_limit(stage
     handle = sworn(stage, flows.SWORN_SHORTLY, way="hang", deaths=100)
     instance = handle.wait(30)
     assert (instance.status, instance.failure.kind) == ("failed", "exit")
-    assert "time limit is over" in instance.failure.message
+    assert "time limit exceeded" in instance.failure.message
     assert len(stage.notes("routed")) == 1
     open_gate(stage)
 

@@ -185,7 +185,7 @@ def test_a_step_without_a_sign_of_life_is_taken(hasty):
     run.claim("a", fence="old")
     [entry] = hasty.entries(1)
     assert (entry.kind, entry.run_id, entry.name, entry.version, entry.dispatch) == (
-        Due.LAPSED,
+        Due.LEASE_EXPIRED,
         run.id,
         "shop.Order",
         1,
@@ -200,7 +200,7 @@ def test_a_taken_step_is_active_in_the_same_attempt(hasty):
     run.claim("a")
     hasty.entries(1)
     step = run.load().steps["a"]
-    assert (step.status, step.attempt, step.resting) == (StepStatus.ACTIVE, 1, False)
+    assert (step.status, step.attempt, step.backing_off) == (StepStatus.ACTIVE, 1, False)
 
 
 @pytest.mark.parametrize("how", ["complete", "suspend", "retry", "fail"])
@@ -258,7 +258,7 @@ def test_a_rescue_is_told_with_its_number_and_its_reason(hasty):
                 "kind": "rescue",
                 "step": "a",
                 "attempt": 1,
-                "reason": "its worker gave no sign of life",
+                "reason": "lease expired",
                 "worker": "w1",
             },
         )
@@ -278,7 +278,7 @@ def test_a_step_whose_rescuer_is_gone_too_is_taken_again(hasty):
     run = hasty.start()
     run.claim("a")
     first, second = hasty.entries(2)
-    assert (first.kind, second.kind) == (Due.LAPSED, Due.LAPSED)
+    assert (first.kind, second.kind) == (Due.LEASE_EXPIRED, Due.LEASE_EXPIRED)
     assert first.fence != second.fence
     run.fences["a"] = first.fence
     assert run.retry("a").verdict is Verdict.STALE
@@ -300,7 +300,7 @@ def test_an_attempt_beyond_its_limit_is_taken_although_it_was_renewed(stand):
     run.claim("a", limit=0)
     assert run.renew("a") is True
     [entry] = stand.tick().entries
-    assert (entry.kind, rescues(run)[0][1]["reason"]) == (Due.OVERRAN, "its time limit is over")
+    assert (entry.kind, rescues(run)[0][1]["reason"]) == (Due.TIMED_OUT, "time limit exceeded")
     assert run.complete("a").verdict is Verdict.STALE
 
 
@@ -313,7 +313,7 @@ def test_an_attempt_within_its_limit_is_left_alone(stand):
 def test_a_lease_that_ran_out_before_the_limit_lapsed(hasty):
     run = hasty.start()
     run.claim("a", limit=HOUR)
-    assert [entry.kind for entry in hasty.entries(1)] == [Due.LAPSED]
+    assert [entry.kind for entry in hasty.entries(1)] == [Due.LEASE_EXPIRED]
     assert run.load().steps["a"].deadline is not None
 
 
@@ -350,7 +350,9 @@ def test_applying_an_event_again_is_told_as_a_rescue(hasty):
     run.claim("a")
     [entry] = hasty.entries(1)
     assert entry.sequence == 5
-    assert [(number, told["reason"]) for number, told in rescues(run)] == [(5, "who applied its event is gone")]
+    assert [(number, told["reason"]) for number, told in rescues(run)] == [
+        (5, "worker that applied its event was lost")
+    ]
 
 
 def give(stand, run, source):
@@ -376,16 +378,16 @@ def test_an_event_that_ends_its_worker_each_time_uses_up_the_attempts(hasty, sou
         data.append((claim.resume.event, claim.data))
         [entry] = hasty.entries(1)
         kinds.append(entry.kind)
-        if entry.kind is Due.LAPSED:
+        if entry.kind is Due.LEASE_EXPIRED:
             assert run.complete("a").verdict is Verdict.STALE
             run.fences["a"] = entry.fence
             run.retry("a") if step.attempt < step.max_attempts else run.fail("a")
             kinds += [found.kind for found in hasty.entries(1)] if not run.load().status.final else []
-    assert kinds == [Due.REAPPLY] * LOSSES + [Due.LAPSED, Due.RETRY, Due.LAPSED]
+    assert kinds == [Due.REAPPLY] * LOSSES + [Due.LEASE_EXPIRED, Due.RETRY, Due.LEASE_EXPIRED]
     assert data == [data[0]] * (LOSSES + 2)
     loaded = run.load()
     assert (loaded.status, loaded.failed_step, run.due()) == (Status.FAILED, "a", {})
-    assert {told["reason"] for _, told in rescues(run)} == {"who applied its event is gone"}
+    assert {told["reason"] for _, told in rescues(run)} == {"worker that applied its event was lost"}
     assert [entry.outcome for entry in run.history()] == ["waiting", *[""] * 3, "retrying", "", "failed"]
     assert [entry.sequence for entry in run.history()] == sorted(entry.sequence for entry in run.history())
 
@@ -412,7 +414,7 @@ def test_an_event_whose_rescuer_is_gone_too_is_taken_again(hasty):
         hasty.entries(1)
     run.claim("a")
     first, second = hasty.entries(2)
-    assert (first.kind, second.kind, first.fence != second.fence) == (Due.LAPSED, Due.LAPSED, True)
+    assert (first.kind, second.kind, first.fence != second.fence) == (Due.LEASE_EXPIRED, Due.LEASE_EXPIRED, True)
 
 
 def test_an_event_that_takes_longer_than_the_limit_is_a_failed_attempt_at_once(stand):
@@ -422,7 +424,7 @@ def test_an_event_that_takes_longer_than_the_limit_is_a_failed_attempt_at_once(s
     run.claim("a", limit=-APPLY_MARGIN)
     assert run.renew("a") is True
     [entry] = stand.tick().entries
-    assert (entry.kind, rescues(run)[-1][1]["reason"]) == (Due.OVERRAN, "its time limit is over")
+    assert (entry.kind, rescues(run)[-1][1]["reason"]) == (Due.TIMED_OUT, "time limit exceeded")
     assert run.complete("a").verdict is Verdict.STALE
     run.fences["a"] = entry.fence
     assert run.retry("a").verdict is Verdict.APPLIED
@@ -458,8 +460,8 @@ def test_who_was_ended_at_the_time_limit_while_it_applied_an_event_has_failed_th
     run.wait_at("a")
     run.deliver("go")
     run.claim("a", holder="task", limit=HOUR)
-    assert run.seize("a", holder="task", overran=True) is None
-    assert [entry.kind for entry in stand.tick().entries] == [Due.OVERRAN]
+    assert run.seize("a", holder="task", timed_out=True) is None
+    assert [entry.kind for entry in stand.tick().entries] == [Due.TIMED_OUT]
 
 
 def test_after_an_outage_who_applies_an_event_has_the_time_to_say_so(redis_storage, drive):
@@ -495,7 +497,7 @@ def test_sending_a_message_again_is_told_as_a_rescue(lossy):
     assert rescues(run) == [
         (
             1,
-            {"kind": "rescue", "step": "a", "attempt": 1, "reason": "its message was not claimed", "worker": "w1"},
+            {"kind": "rescue", "step": "a", "attempt": 1, "reason": "message not claimed", "worker": "w1"},
         )
     ]
 
@@ -691,9 +693,9 @@ def test_the_numbers_of_all_events_have_no_gaps(stand_with):
     assert (lost, run.retry("a").sequence) == (5, 6)
     assert [entry.sequence for entry in stand.entries(2)] == [0, 7]  # the retry, and its lost message
     assert run.claim("a", 2, holder="task2").sequence == 8
-    [lapsed] = stand.entries(1)
-    run.fences["a"] = lapsed.fence
-    assert (lapsed.sequence, run.retry("a").sequence) == (9, 10)
+    [expired] = stand.entries(1)
+    run.fences["a"] = expired.fence
+    assert (expired.sequence, run.retry("a").sequence) == (9, 10)
     stand.entries(1)
     run.claim("a", 3)  # 11
     assert run.suspend("a", timeout=0).sequence == 12

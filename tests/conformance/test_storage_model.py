@@ -122,7 +122,7 @@ class Story:
             [*entries] = twin.storage.tick(0, owner="owner", worker="w1", seize=True).entries
             assert len(entries) <= 1
             for entry in entries:
-                if entry.kind in (Due.LAPSED, Due.OVERRAN):
+                if entry.kind in (Due.LEASE_EXPIRED, Due.TIMED_OUT):
                     self.fences.setdefault(twin, {})[entry.dispatch.step] = entry.fence
             found.append([plain(dataclasses.replace(entry, fence=entry.fence and "new")) for entry in entries])
         assert found[0] == found[1], self.told
@@ -132,7 +132,7 @@ class Story:
         # A fence that a tick has made up is another in each storage; who takes a step over fails its attempt at once.
         for entry in entries:
             self.ticked.add(entry["kind"])
-            if entry["kind"] not in ("lapsed", "overran"):
+            if entry["kind"] not in ("lease_expired", "timed_out"):
                 continue
             key, again = entry["dispatch"]["step"], self.chance.random() < 0.95
             for twin in self.twins:
@@ -213,7 +213,7 @@ class Story:
                     attempt,
                     holder=chance.choice(["task1", "task2", ""]),
                     fence=f"seizer{number}",
-                    overran=chance.random() < 0.3,
+                    timed_out=chance.random() < 0.3,
                 )
             case "schedule":
                 step = chance.choice([anywhere, "unheard"] if chance.random() < 0.1 else [anywhere])

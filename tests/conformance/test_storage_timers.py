@@ -19,7 +19,7 @@ ACCEPTS_TIMEOUT = {"go": "ok", "timeout": "timeout"}
 
 
 @pytest.fixture
-def resting(stand):
+def backing_off(stand):
     """A run whose first attempt has failed and whose second is not due for an hour."""
     run = stand.start()
     run.claim("a")
@@ -28,7 +28,7 @@ def resting(stand):
 
 
 @pytest.fixture
-def rested(stand):
+def retry_due(stand):
     """A run whose first attempt has failed and whose second is due."""
     run = stand.start()
     run.claim("a")
@@ -75,84 +75,89 @@ def test_a_retry_reserves_one_number_and_ticks_no_engine(stand):
     assert (commitment.sequence, commitment.advance) == (4, 1)
 
 
-def test_a_failed_attempt_is_in_the_history_as_retrying(resting):
-    [entry] = resting.history()
+def test_a_failed_attempt_is_in_the_history_as_retrying(backing_off):
+    [entry] = backing_off.history()
     assert (entry.sequence, entry.outcome) == (4, "retrying")
     assert entry.queued_at <= entry.started_at <= entry.finished_at
 
 
-def test_a_step_between_attempts_is_active_and_rests(resting):
-    step = resting.load().steps["a"]
-    assert (step.status, step.resting, step.attempt, step.dispatch) == (StepStatus.ACTIVE, True, 2, 2)
+def test_a_step_between_attempts_is_active_and_backs_off(backing_off):
+    step = backing_off.load().steps["a"]
+    assert (step.status, step.backing_off, step.attempt, step.dispatch) == (StepStatus.ACTIVE, True, 2, 2)
 
 
-def test_a_step_between_attempts_is_held_by_nobody(resting):
-    step = resting.load().steps["a"]
+def test_a_step_between_attempts_is_held_by_nobody(backing_off):
+    step = backing_off.load().steps["a"]
     assert (step.fence, step.holder, step.deadline) == (None, None, None)
 
 
-def test_the_next_attempt_is_queued_when_its_rest_is_over(resting):
-    [entry] = resting.history()
-    assert resting.load().steps["a"].queued_at == resting.due()["a"] == entry.finished_at + HOUR
+def test_the_next_attempt_is_queued_when_its_backoff_is_over(backing_off):
+    [entry] = backing_off.history()
+    assert backing_off.load().steps["a"].queued_at == backing_off.due()["a"] == entry.finished_at + HOUR
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 3])
-def test_no_attempt_of_a_resting_step_can_be_claimed(resting, attempt):
-    assert resting.claim("a", attempt) == Refusal(reason=Refused.STALE)
+def test_no_attempt_of_a_backing_off_step_can_be_claimed(backing_off, attempt):
+    assert backing_off.claim("a", attempt) == Refusal(reason=Refused.STALE)
 
 
-def test_before_its_time_a_retry_is_not_dispatched(resting, stand):
+def test_before_its_time_a_retry_is_not_dispatched(backing_off, stand):
     assert list(stand.tick().entries) == []
 
 
-def test_a_tick_tells_how_long_it_is_until_the_next_entry(resting, stand, storage):
+def test_a_tick_tells_how_long_it_is_until_the_next_entry(backing_off, stand, storage):
     before = storage.now()
     left = stand.tick().next_in
-    assert resting.due()["a"] - storage.now() <= left <= resting.due()["a"] - before
+    assert backing_off.due()["a"] - storage.now() <= left <= backing_off.due()["a"] - before
 
 
-def test_a_retry_that_is_due_is_dispatched(rested, stand):
+def test_a_retry_that_is_due_is_dispatched(retry_due, stand):
     assert list(stand.tick().entries) == [
         DueEntry(
-            kind=Due.RETRY, run_id=rested.id, name="shop.Order", version=1, dispatch=DispatchStep("a", 2, 2), sequence=0
+            kind=Due.RETRY,
+            run_id=retry_due.id,
+            name="shop.Order",
+            version=1,
+            dispatch=DispatchStep("a", 2, 2),
+            sequence=0,
         )
     ]
 
 
-def test_a_retry_is_dispatched_once(rested, stand):
+def test_a_retry_is_dispatched_once(retry_due, stand):
     stand.entries(1)
     stand.calm()
 
 
-def test_a_dispatched_retry_is_due_after_the_dispatch_timeout(rested, stand, storage):
+def test_a_dispatched_retry_is_due_after_the_dispatch_timeout(retry_due, stand, storage):
     before = storage.now()
     stand.entries(1)
-    assert before + 30_000_000 <= rested.due()["a"] <= storage.now() + 30_000_000
+    assert before + 30_000_000 <= retry_due.due()["a"] <= storage.now() + 30_000_000
 
 
-def test_a_dispatched_retry_can_be_claimed_as_the_next_attempt(rested, stand):
+def test_a_dispatched_retry_can_be_claimed_as_the_next_attempt(retry_due, stand):
     stand.entries(1)
-    claim = rested.claim("a", 2)
+    claim = retry_due.claim("a", 2)
     assert (claim.run.steps["a"].attempt, claim.first, claim.sequence) == (2, False, 5)
 
 
-def test_the_message_of_an_attempt_that_failed_is_stale(rested, stand):
+def test_the_message_of_an_attempt_that_failed_is_stale(retry_due, stand):
     stand.entries(1)
-    assert rested.claim("a", 1) == Refusal(reason=Refused.STALE)
+    assert retry_due.claim("a", 1) == Refusal(reason=Refused.STALE)
 
 
-def test_a_retried_step_completes_like_any_other(rested, stand):
+def test_a_retried_step_completes_like_any_other(retry_due, stand):
     stand.entries(1)
-    rested.claim("a", 2)
-    assert list(rested.complete("a").activated) == ["b"]
-    assert [entry.outcome for entry in rested.history()] == ["retrying", "completed"]
+    retry_due.claim("a", 2)
+    assert list(retry_due.complete("a").activated) == ["b"]
+    assert [entry.outcome for entry in retry_due.history()] == ["retrying", "completed"]
 
 
-def test_attempts_are_counted_on(rested, stand):
+def test_attempts_are_counted_on(retry_due, stand):
     for attempt in (2, 3, 4):
         stand.entries(1)
-        rested.claim("a", attempt)
-        rested.retry("a")
+        retry_due.claim("a", attempt)
+        retry_due.retry("a")
     assert [entry.dispatch for entry in stand.entries(1)] == [DispatchStep("a", 5, 5)]
 
 
@@ -206,9 +211,9 @@ def test_a_retry_of_an_applied_event_was_queued_when_it_was_delivered(stand):
     assert run.history()[-1].queued_at == delivered
 
 
-def test_a_run_that_ends_while_a_step_rests_has_nothing_due(resting):
-    resting.cancel()
-    assert resting.due() == {}
+def test_a_run_that_ends_while_a_step_backs_off_has_nothing_due(backing_off):
+    backing_off.cancel()
+    assert backing_off.due() == {}
 
 
 # Timeouts
@@ -353,12 +358,12 @@ def test_a_timer_before_the_timeout_of_its_step_puts_the_timeout_off(stand):
     assert run.due() == {"a": run.load().steps["a"].resume.at + 30_000_000}
 
 
-@pytest.mark.parametrize("where", ["unreached", "queued", "claimed", "resting"])
+@pytest.mark.parametrize("where", ["unreached", "queued", "claimed", "backing_off"])
 def test_a_timer_of_a_step_that_does_not_wait_yet_is_kept_for_it(stand, where):
     run = stand.start()
-    if where in ("claimed", "resting"):
+    if where in ("claimed", "backing_off"):
         run.claim("a")
-    if where == "resting":
+    if where == "backing_off":
         run.retry("a", delay=HOUR)
     key = "b" if where == "unreached" else "a"
     run.schedule(key)
@@ -544,10 +549,10 @@ def test_a_tick_that_has_done_something_still_tells_what_comes_next(stand):
     assert 0 < tick.next_in <= 30_000_000
 
 
-def test_what_comes_due_has_no_number_where_nothing_is_told(rested, stand):
+def test_what_comes_due_has_no_number_where_nothing_is_told(retry_due, stand):
     [entry] = stand.tick().entries
     assert entry.sequence == 0
-    assert rested.claim("a", 2).sequence == 5
+    assert retry_due.claim("a", 2).sequence == 5
 
 
 def test_who_waits_for_what_comes_due_hears_of_a_nearer_timer(stand, storage):

@@ -240,8 +240,8 @@ def leave_due(stand, kind, number):
     run = stand.start(
         edges if kind == "sweep" else CHAIN, instance_id=f"order::{number}", tags=("fast", "late"), **more
     )
-    if kind in ("lapsed", "overran", "retry"):
-        run.claim("a", limit=0 if kind == "overran" else None)
+    if kind in ("lease_expired", "timed_out", "retry"):
+        run.claim("a", limit=0 if kind == "timed_out" else None)
     if kind == "retry":
         run.retry("a", delay=HOUR)
     if kind in ("timeout", "reapply", "fire"):
@@ -263,7 +263,8 @@ def leave_due(stand, kind, number):
 
 
 @pytest.mark.parametrize(
-    "kind", ["redispatch", "retry", "timeout", "reapply", "lapsed", "overran", "fire", "sweep", "prune", "wordy"]
+    "kind",
+    ["redispatch", "retry", "timeout", "reapply", "lease_expired", "timed_out", "fire", "sweep", "prune", "wordy"],
 )
 def test_a_hundred_things_that_are_due_at_once(longest, kind):
     def prepare(stand):

@@ -480,7 +480,7 @@ def something_of_each(stand, client):
     rests.retry("a")
     holds.claim("a")
     client.zadd(stand.storage.keys.of_run(holds.id).names[3], {f"{run.id}|a": 1 for run in (waits, rests, holds)})
-    return {waits.id: "timeout", rests.id: "retry", holds.id: "lapsed"}, holds, waits
+    return {waits.id: "timeout", rests.id: "retry", holds.id: "lease_expired"}, holds, waits
 
 
 def kinds(tick):

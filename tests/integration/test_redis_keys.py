@@ -267,11 +267,11 @@ def busy_life(run, stage):
     if stage == "resumed":
         run.suspend("a", accepts={"stop": "ok"})
         run.deliver("stop")
-    if stage == "resting":
+    if stage == "backing_off":
         run.retry("a", delay=60_000_000)
 
 
-STAGES = ("created", "claimed", "waiting", "resumed", "resting", "completed", "failed", "cancelled")
+STAGES = ("created", "claimed", "waiting", "resumed", "backing_off", "completed", "failed", "cancelled")
 
 
 @pytest.mark.parametrize("all_of_it", [True, False], ids=["all its keys", "its hash alone"])

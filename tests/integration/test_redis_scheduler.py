@@ -161,7 +161,7 @@ def test_a_lease_that_was_put_off_runs_out_later(stand_with):
     run = hasty.start()
     run.claim("a")
     hasty.tick(seize=False)
-    assert [(entry.kind, entry.run_id) for entry in hasty.entries(1)] == [(Due.LAPSED, run.id)]
+    assert [(entry.kind, entry.run_id) for entry in hasty.entries(1)] == [(Due.LEASE_EXPIRED, run.id)]
 
 
 def test_while_lapses_are_put_off_everything_else_happens(stand_with):

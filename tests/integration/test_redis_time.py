@@ -100,7 +100,7 @@ def test_leases_and_timers_go_on_when_the_clock_is_set(house, settable, step):
         soon.id: Due.TIMEOUT,
         waits.id: Due.TIMEOUT,
         fresh.id: Due.TIMEOUT,
-        busy.id: Due.OVERRAN,  # its time limit was over; its lease never was
+        busy.id: Due.TIMED_OUT,  # its time limit was over; its lease never was
     }
     for run, wanted in ((soon, 2), (waits, 4), (fresh, 6), (busy, 6)):
         assert wanted - 0.2 <= due[run.id][1] <= wanted + LATE, (run.new.instance_id, due)
@@ -156,7 +156,7 @@ def held(stand, name):
     return run
 
 
-def lapsed(stand, name):
+def expired(stand, name):
     run = held(stand, name)
     stand.storage._client.zadd(stand.storage.keys.of_run(run.id).names[3], {f"{run.id}|a": 1})
     return run
@@ -181,7 +181,7 @@ LATE_CALLS = {
     "cancel": (waiting, lambda run: run.cancel()),
     "schedule": (waiting, lambda run: run.schedule("a", delay=HOUR)),
     "unschedule": (timed, lambda run: run.unschedule("a")),
-    "tick": (lapsed, lambda run: run.storage.tick(0, owner="first", worker="w1", seize=True)),
+    "tick": (expired, lambda run: run.storage.tick(0, owner="first", worker="w1", seize=True)),
 }
 
 

@@ -130,7 +130,7 @@ class Play:
 
     def _possible_for(self, key: str) -> list[str]:
         step = self.state.steps[key]
-        if step.resting:
+        if step.backing_off:
             return ["due"]
         if step.fence not in (None, self.fence(key)):
             return ["rescue"]
@@ -158,7 +158,7 @@ class Play:
             self.waited.add(key)
         if name == "keep":
             self.kept.add(key)
-        if name == "due" and not self.state.steps[key].resting:
+        if name == "due" and not self.state.steps[key].backing_off:
             self.losses -= 1
         self._note(decision)
         return decision

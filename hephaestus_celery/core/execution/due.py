@@ -27,23 +27,23 @@ class Due(StrEnum):
     TIMEOUT = "timeout"  # the waiting step is given the event ``timeout``
     REDISPATCH = "redispatch"  # nobody claimed the message: it is sent again
     REAPPLY = "reapply"  # who was applying an event is gone: its message is sent again, the first times
-    LAPSED = "lapsed"  # nothing was heard of an attempt, or again of who applied its event: it is taken from its worker, and has failed
-    OVERRAN = "overran"  # an attempt took longer than its time limit: the same
+    LEASE_EXPIRED = "lease_expired"  # nothing was heard of an attempt, or again of who applied its event: it is taken from its worker, and has failed
+    TIMED_OUT = "timed_out"  # an attempt took longer than its time limit: the same
     SETTLE = "settle"  # what follows a step of very many edges is still to be started: who did so is gone
 
 
 RESCUE_REASONS: Mapping[Due, str] = {
-    Due.LAPSED: "its worker gave no sign of life",
-    Due.OVERRAN: "its time limit is over",
-    Due.REDISPATCH: "its message was not claimed",
-    Due.REAPPLY: "who applied its event is gone",
+    Due.LEASE_EXPIRED: "lease expired",
+    Due.TIMED_OUT: "time limit exceeded",
+    Due.REDISPATCH: "message not claimed",
+    Due.REAPPLY: "worker that applied its event was lost",
 }
 """What the history and ``step.rescue`` say of each kind of rescue; see :func:`rescue_reason`."""
 
 
 def rescue_reason(kind: Due, step: StepState) -> str:
     """The same for a step in this state: of who was applying its event nothing was heard as of any other."""
-    return RESCUE_REASONS[Due.REAPPLY if kind is Due.LAPSED and step.resume is not None else kind]
+    return RESCUE_REASONS[Due.REAPPLY if kind is Due.LEASE_EXPIRED and step.resume is not None else kind]
 
 
 def due(state: RunState, key: str, *, fence: str, times: Times) -> tuple[Due, Decision]:
@@ -55,9 +55,11 @@ def due(state: RunState, key: str, *, fence: str, times: Times) -> tuple[Due, De
     step = state.steps.get(key)
     if step is None or state.status.final or step.status not in (StepStatus.ACTIVE, StepStatus.WAITING):
         return Due.NOTHING, stale(state)
-    overran = step.deadline is not None and step.deadline <= times.moment
-    if step.fence is not None and (step.resume is None or overran or step.resume.losses >= LOSSES):
-        return (Due.OVERRAN if overran else Due.LAPSED), take_over(state, key, step, fence=fence, times=times)
+    timed_out = step.deadline is not None and step.deadline <= times.moment
+    if step.fence is not None and (step.resume is None or timed_out or step.resume.losses >= LOSSES):
+        return (Due.TIMED_OUT if timed_out else Due.LEASE_EXPIRED), take_over(
+            state, key, step, fence=fence, times=times
+        )
     if step.fence is not None and step.resume is not None:
         resume = replace(step.resume, losses=step.resume.losses + 1)
         released = replace(_again(step, times), fence=None, deadline=None, resume=resume)
@@ -66,8 +68,8 @@ def due(state: RunState, key: str, *, fence: str, times: Times) -> tuple[Due, De
         resume = PendingResume(event="timeout", source="timeout", at=times.now)
         resumed = replace(step, resume=resume, sent_at=times.apart)
         return Due.TIMEOUT, _sent(state, key, resumed, times, rescue=False)
-    if step.resting:
-        retried = replace(step, resting=False, sent_at=_sent_at(step, times))
+    if step.backing_off:
+        retried = replace(step, backing_off=False, sent_at=_sent_at(step, times))
         return Due.RETRY, _sent(state, key, retried, times, rescue=False)
     return Due.REDISPATCH, _sent(state, key, _again(step, times), times, rescue=True)
 

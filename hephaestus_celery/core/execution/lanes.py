@@ -27,7 +27,7 @@ class Lane:
         return cls(queue, int(priority))
 
 
-def patience(*, sent: int, resends: int, timeout: int) -> int:
+def redispatch_interval(*, sent: int, resends: int, timeout: int) -> int:
     """Microseconds that a message sent at ``sent`` is given before it is looked for.
 
     The first is given ``timeout``, each further one twice as much, up to eight times, give or take a quarter: at even

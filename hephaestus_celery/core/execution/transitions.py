@@ -77,7 +77,7 @@ def claim(
 
 def _claimable(step: StepState) -> bool:
     waits_for_worker = step.status is StepStatus.WAITING and step.resume is not None
-    return not step.resting and (step.status is StepStatus.ACTIVE or waits_for_worker)
+    return not step.backing_off and (step.status is StepStatus.ACTIVE or waits_for_worker)
 
 
 def _sent_as(step: StepState, token: int | None, times: Times) -> int:
@@ -94,17 +94,17 @@ def renew(state: RunState, key: str, *, fence: str, times: Times) -> Decision:
     return Decision(verdict=Verdict.APPLIED, state=state, commands=(lease,))
 
 
-def seize(state: RunState, key: str, *, attempt: int, fence: str, times: Times, overran: bool = False) -> Decision:
+def seize(state: RunState, key: str, *, attempt: int, fence: str, times: Times, timed_out: bool = False) -> Decision:
     """Take a step from who held it and is gone; the bearer of the new fence then fails the attempt.
 
-    From who was applying an event nothing is taken: its timer comes due at once, and says what follows. ``overran``: it was
+    From who was applying an event nothing is taken: its timer comes due at once, and says what follows. ``timed_out``: it was
     ended at its time limit.
     """
     step = state.steps.get(key)
     if step is None or step.fence is None or step.attempt != attempt or state.status.final:
         return stale(state)
     if step.resume is not None:
-        over = replace(step, deadline=times.moment if overran else step.deadline)
+        over = replace(step, deadline=times.moment if timed_out else step.deadline)
         hastened = (SetTimer(key, TimerKind.LEASE, times.moment),)
         return Decision(verdict=Verdict.STALE, state=state.with_step(key, over), commands=hastened)
     return take_over(state, key, step, fence=fence, times=times)
@@ -248,7 +248,7 @@ def retry(state: RunState, key: str, *, fence: str, delay: int, times: Times) ->
     refused = _refuse(state, step, fence=fence)
     if refused is not None or step is None:
         return refused or stale(state)
-    again = replace(step, attempt=step.attempt + 1, dispatch=step.dispatch + 1, fence=None, resting=True)
+    again = replace(step, attempt=step.attempt + 1, dispatch=step.dispatch + 1, fence=None, backing_off=True)
     again = replace(again, queued_at=times.now + delay, deadline=None, holder=None, sent_at=None, resends=0)
     backoff = SetTimer(key, TimerKind.BACKOFF, times.moment + delay)
     return applied(state, state.with_step(key, again), reserved=1, commands=(backoff,))

@@ -26,7 +26,7 @@ class StepState:
     """Where one step stands. ``fence`` is set while a worker holds the step; only its bearer may commit.
 
     ``holder`` names the task that has it, ``worker`` the worker that had it last. ``deadline`` is the end of its time
-    limit, on the steady clock that timers go by. ``resting``: the last attempt failed, and the next one is not due yet.
+    limit, on the steady clock that timers go by. ``backing_off``: the last attempt failed, and the next one is not due yet.
     ``lane`` is where its message went, or the last one came from; None where that is not known. ``sent_at`` is when the
     last message was sent, on the steady clock, where that says something else than ``queued_at``; ``resends`` counts those
     that took the place of a lost one.
@@ -45,7 +45,7 @@ class StepState:
     waiting_since: int | None = None
     accepts: Mapping[str, str] = field(default_factory=dict[str, str])
     resume: PendingResume | None = None
-    resting: bool = False
+    backing_off: bool = False
     event: str | None = None
     order: int | None = None
     lane: str | None = None
@@ -55,7 +55,7 @@ class StepState:
     @property
     def awaits_claim(self) -> bool:
         """Whether a message of it is on its way, which nobody has claimed."""
-        if self.fence is not None or self.resting:
+        if self.fence is not None or self.backing_off:
             return False
         return self.status is StepStatus.ACTIVE or (self.status is StepStatus.WAITING and self.resume is not None)
 

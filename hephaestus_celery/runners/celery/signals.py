@@ -58,7 +58,7 @@ def on_lost(sender: Any = None, task_id: str = "", exception: Any = None, args: 
     if isinstance(exception, WorkerLostError):
         sender.runner.recovery.fail(task_id, args, reason="its worker process was lost")
     elif isinstance(exception, TimeLimitExceeded):
-        sender.runner.recovery.fail(task_id, args, reason="its time limit is over", timed_out=True)
+        sender.runner.recovery.fail(task_id, args, reason="time limit exceeded", timed_out=True)
 
 
 def on_revoked(sender: Any = None, request: Any = None, terminated: Any = None, expired: Any = None, **_: Any) -> None:

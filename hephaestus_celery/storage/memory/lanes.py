@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hephaestus_celery.core.execution.commands import last_message
-from hephaestus_celery.core.execution.lanes import patience
+from hephaestus_celery.core.execution.lanes import redispatch_interval
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.due import LaneReport, Outstanding
 
@@ -133,7 +133,7 @@ class Lanes:
                 continue
             lane.offset += 1
             workflow, version, step = waiting
-            if step.sent + patience(sent=step.sent, resends=step.resends, timeout=self._timeout) <= now:
+            if step.sent + redispatch_interval(sent=step.sent, resends=step.resends, timeout=self._timeout) <= now:
                 found.append(
                     Outstanding(
                         run_id=member[0],

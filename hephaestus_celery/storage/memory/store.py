@@ -23,7 +23,7 @@ from hephaestus_celery.core.execution.commands import (
 )
 from hephaestus_celery.core.execution.delivery import Delivered, receive
 from hephaestus_celery.core.execution.due import Due, rescue_reason
-from hephaestus_celery.core.execution.lanes import patience
+from hephaestus_celery.core.execution.lanes import redispatch_interval
 from hephaestus_celery.core.execution.limits import TURNED_AWAY
 from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
 from hephaestus_celery.core.execution.times import Times
@@ -203,7 +203,7 @@ class MemoryStorage:
             return [self._renew(lease) for lease in leases]
 
     def seize(
-        self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, overran: bool = False
+        self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, timed_out: bool = False
     ) -> int | None:
         with self._changed:
             record = self._runs.get(run_id)
@@ -211,7 +211,9 @@ class MemoryStorage:
             if record is None or held is None or held.holder != holder:
                 return None
             times = self._times()
-            decision = transitions.seize(record.state, step, attempt=attempt, fence=fence, times=times, overran=overran)
+            decision = transitions.seize(
+                record.state, step, attempt=attempt, fence=fence, times=times, timed_out=timed_out
+            )
             self._carry_out(record, decision)
             if decision.verdict is not Verdict.APPLIED:
                 return None
@@ -453,7 +455,7 @@ class MemoryStorage:
         member = record.new.run_id, request.step
         soon = self._steady() + TURNED_AWAY * 2 ** min(step.dispatch - 1, 9)
         if step.lane is not None:
-            late = step.sent + patience(sent=step.sent, resends=step.resends, timeout=self._dispatch_timeout)
+            late = step.sent + redispatch_interval(sent=step.sent, resends=step.resends, timeout=self._dispatch_timeout)
             if soon >= late:
                 return
         self._due[member] = min(soon, self._due.get(member, soon))

@@ -70,7 +70,7 @@ class Claims:
         return held
 
     def seize(
-        self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, overran: bool
+        self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, timed_out: bool
     ) -> int | None:
         """Take an attempt from the task that held it and is gone."""
         parameters = replies.parameters(
@@ -80,7 +80,7 @@ class Claims:
             holder=holder,
             fence=fence,
             lease=self._durations.lease,
-            overran=overran or None,
+            timed_out=timed_out or None,
         )
         verdict, sequence = self._calls.of_run("seize", run_id, parameters, entry)
         return int(sequence) if verdict == b"applied" else None

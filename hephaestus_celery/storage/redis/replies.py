@@ -163,7 +163,7 @@ def _read_step(found: Mapping[str, Any]) -> StepState:
         waiting_since=_number(found.get("w")),
         accepts=found.get("x", {}),
         resume=None if resume is None else read_resume(resume),
-        resting="b" in found,
+        backing_off="b" in found,
         event=found.get("e"),
         order=found.get("o"),
         lane=found.get("k"),

@@ -119,10 +119,10 @@ class RedisStorage:
         return self._claims.renew(leases)
 
     def seize(
-        self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, overran: bool = False
+        self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, timed_out: bool = False
     ) -> int | None:
         return self._claims.seize(
-            run_id, step, attempt=attempt, holder=holder, fence=fence, entry=entry, overran=overran
+            run_id, step, attempt=attempt, holder=holder, fence=fence, entry=entry, timed_out=timed_out
         )
 
     def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:

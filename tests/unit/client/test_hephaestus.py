@@ -193,7 +193,9 @@ class Trying(Workflow):
 def test_waiting_for_a_step_between_its_attempts_says_so(hephaestus):
     handle = Trying.start("a1")
     eventually(handle.history, what="an attempt that failed")
-    with pytest.raises(WaitTimeoutError, match=r"still running .*\(active: stubborn \(rests before attempt 2 of 3\)\)"):
+    with pytest.raises(
+        WaitTimeoutError, match=r"still running .*\(active: stubborn \(backing off before attempt 2 of 3\)\)"
+    ):
         handle.wait(0.01)
 
 
@@ -732,7 +734,7 @@ def test_an_attempt_over_its_time_limit_fails_and_its_late_end_changes_nothing(h
         handle = limited(execute, 0.05).start("a1")
         instance = handle.wait(10)
         assert (instance.status, instance.failure.kind) == ("failed", "exit")
-        assert instance.failure.message == "step limited: its time limit is over"
+        assert instance.failure.message == "step limited: time limit exceeded"
         released.set()
         hephaestus.close()  # returns when the step has ended
     assert ended.is_set()

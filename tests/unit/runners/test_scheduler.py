@@ -321,4 +321,4 @@ def test_the_lock_outlives_the_longest_rest():
 
 
 def test_every_rescue_has_a_reason():
-    assert set(RESCUE_REASONS) == {Due.LAPSED, Due.OVERRAN, Due.REDISPATCH, Due.REAPPLY}
+    assert set(RESCUE_REASONS) == {Due.LEASE_EXPIRED, Due.TIMED_OUT, Due.REDISPATCH, Due.REAPPLY}

@@ -240,12 +240,12 @@ def test_a_long_traceback_keeps_its_beginning_and_its_end():
 
 
 def test_a_lost_attempt_is_an_exit_that_may_be_tried_again():
-    answer = lost("step a: its worker gave no sign of life")
+    answer = lost("step a: lease expired")
     assert (answer.kind, answer.retry, type(answer.error), answer.message) == (
         "exit",
         True,
         AttemptLostError,
-        "step a: its worker gave no sign of life",
+        "step a: lease expired",
     )
 
 

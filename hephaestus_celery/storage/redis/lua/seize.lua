@@ -1,11 +1,11 @@
 -- Take an attempt from the task that held it and is gone, as the worker's own main process reports; whoever has the new
 -- fence then fails the attempt, and the old one can't commit any more. An event that it was applying is not taken: it comes due
--- at once. p.overran: the task was ended at its time limit.
+-- at once. p.timed_out: the task was ended at its time limit.
 --   ARGV[3] history entry
 --   reply: {verdict, sequence}
 demand({
   run_id = 'name', step = 'name', attempt = 'number', holder = 'string', fence = 'string', lease = 'number',
-  overran = 'boolean?',
+  timed_out = 'boolean?',
 }, 3)
 local status = redis.call('HGET', run, 'st')
 local step = status and get_step(p.step)
@@ -15,7 +15,7 @@ if not step or is_final(status) or not step.f or step.a ~= p.attempt or step.h ~
 end
 local at = now()
 if step.r then
-  if p.overran then
+  if p.timed_out then
     step.l = text(steady())
     set_step(p.step, step)
   end

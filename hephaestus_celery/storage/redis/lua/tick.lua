@@ -114,7 +114,7 @@ local function fires(key, step, live, member, reference)
 end
 
 local LOSSES = 2 -- how often an event that was lost with its worker is sent again before that is a failed attempt
-local APPLIER_GONE = 'who applied its event is gone'
+local APPLIER_GONE = 'worker that applied its event was lost'
 
 local function is_over(step)
   return step.l and tonumber(step.l) <= steady()
@@ -140,8 +140,8 @@ local function come_due(key, at, member, reference)
   elseif step.f and not p.seize then
     set_timer(key, at + p.lease) -- the store was away: its workers get the time to give a sign of life
   elseif step.f and (not waits or is_over(step) or (step.r.n or 0) >= LOSSES) then
-    local kind = is_over(step) and 'overran' or 'lapsed'
-    local reason = is_over(step) and 'its time limit is over' or waits and APPLIER_GONE or 'its worker gave no sign of life'
+    local kind = is_over(step) and 'timed_out' or 'lease_expired'
+    local reason = is_over(step) and 'time limit exceeded' or waits and APPLIER_GONE or 'lease expired'
     local sequence = seize(key, step, p.fence .. #entries, at, p.lease, cjson.encode({
       kind = 'rescue', step = key, attempt = step.a, reason = reason, worker = p.worker,
     }))
@@ -153,7 +153,7 @@ local function come_due(key, at, member, reference)
     hand_over('retry', core, key, step)
   else
     local kind = step.f and 'reapply' or 'redispatch'
-    local reason = step.f and APPLIER_GONE or 'its message was not claimed'
+    local reason = step.f and APPLIER_GONE or 'message not claimed'
     if step.f then step.r.n, step.l = (step.r.n or 0) + 1, nil end
     local sequence = send_again(key, step, at, reason)
     set_step(key, step)

@@ -67,8 +67,8 @@ def renew(state, key, *, fence=None, now=5):
     return run.renew(state, key, fence=fence or key, times=at(now))
 
 
-def seize(state, key, *, attempt=1, now=5, overran=False):
-    return run.seize(state, key, attempt=attempt, fence="rescue", times=at(now), overran=overran)
+def seize(state, key, *, attempt=1, now=5, timed_out=False):
+    return run.seize(state, key, attempt=attempt, fence="rescue", times=at(now), timed_out=timed_out)
 
 
 def due(state, key, *, now=5):
@@ -123,7 +123,7 @@ def waiting(claimed):
 
 
 @pytest.fixture
-def resting(claimed):
+def backing_off(claimed):
     """The first attempt of A has failed."""
     return retry(claimed, "a").state
 
@@ -533,24 +533,24 @@ def test_an_event_that_is_lost_with_its_worker_time_and_again_is_an_attempt_that
     kinds = []
     for _ in range(LOSSES + 2):
         kind, decision = due(resumed, "a")
-        resumed = decision.state if kind is Due.LAPSED else claim(decision.state, "a").state
+        resumed = decision.state if kind is Due.LEASE_EXPIRED else claim(decision.state, "a").state
         kinds.append(kind)
-    assert kinds == [Due.REAPPLY] * LOSSES + [Due.LAPSED] * 2
+    assert kinds == [Due.REAPPLY] * LOSSES + [Due.LEASE_EXPIRED] * 2
     assert (resumed.steps["a"].resume.losses, resumed.steps["a"].fence) == (LOSSES, "rescue")
 
 
 def test_an_event_that_takes_longer_than_the_time_limit_overran(waiting):
     applied = claim(deliver(waiting, "a").state, "a", limit=500, now=2).state
-    assert due(applied, "a", now=502 + APPLY_MARGIN)[0] is Due.OVERRAN
+    assert due(applied, "a", now=502 + APPLY_MARGIN)[0] is Due.TIMED_OUT
     assert due(applied, "a", now=501 + APPLY_MARGIN)[0] is Due.REAPPLY
 
 
 def test_who_applied_an_event_and_is_gone_is_looked_at_at_once(resumed):
     decision = seize(resumed, "a", now=5)
     assert (decision.state, decision.commands) == (resumed, (SetTimer("a", TimerKind.LEASE, 5),))
-    overran = seize(resumed, "a", now=5, overran=True)
-    assert (overran.verdict, overran.commands) == (decision.verdict, decision.commands)
-    assert due(overran.state, "a", now=5)[0] is Due.OVERRAN
+    timed_out = seize(resumed, "a", now=5, timed_out=True)
+    assert (timed_out.verdict, timed_out.commands) == (decision.verdict, decision.commands)
+    assert due(timed_out.state, "a", now=5)[0] is Due.TIMED_OUT
 
 
 def test_waiting_has_no_time_limit(created):
@@ -570,7 +570,7 @@ def test_a_sign_of_life_changes_no_state(claimed):
     assert renew(claimed, "a").state is claimed
 
 
-@pytest.mark.parametrize("name", ["created", "forked", "resting", "waiting"])
+@pytest.mark.parametrize("name", ["created", "forked", "backing_off", "waiting"])
 def test_a_sign_of_life_for_a_step_that_is_not_held_is_stale(request, name):
     assert renew(request.getfixturevalue(name), "a").verdict is Verdict.STALE
 
@@ -583,12 +583,12 @@ def test_a_sign_of_life_after_the_end_is_stale(ended):
     assert renew(ended, "c").verdict is Verdict.STALE
 
 
-def test_a_failed_attempt_counts(resting):
-    assert resting.steps["a"].attempt == 2
+def test_a_failed_attempt_counts(backing_off):
+    assert backing_off.steps["a"].attempt == 2
 
 
-def test_a_step_between_attempts_is_active(resting):
-    assert (resting.status, resting.steps["a"].status) == (Status.RUNNING, StepStatus.ACTIVE)
+def test_a_step_between_attempts_is_active(backing_off):
+    assert (backing_off.status, backing_off.steps["a"].status) == (Status.RUNNING, StepStatus.ACTIVE)
 
 
 def test_a_failed_attempt_sets_the_timer_of_the_next(claimed):
@@ -600,20 +600,20 @@ def test_a_failed_attempt_reserves_one_event(claimed):
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
-def test_a_resting_step_cannot_be_claimed(resting, attempt):
-    assert claim(resting, "a", attempt=attempt).verdict is Verdict.STALE
+def test_a_backing_off_step_cannot_be_claimed(backing_off, attempt):
+    assert claim(backing_off, "a", attempt=attempt).verdict is Verdict.STALE
 
 
-def test_after_its_rest_the_next_attempt_can_be_claimed(resting):
-    assert claim(due(resting, "a")[1].state, "a", attempt=2).verdict is Verdict.APPLIED
+def test_after_its_backoff_the_next_attempt_can_be_claimed(backing_off):
+    assert claim(due(backing_off, "a")[1].state, "a", attempt=2).verdict is Verdict.APPLIED
 
 
-def test_after_its_rest_the_first_attempt_cannot_be_claimed(resting):
-    assert claim(due(resting, "a")[1].state, "a", attempt=1).verdict is Verdict.STALE
+def test_after_its_backoff_the_first_attempt_cannot_be_claimed(backing_off):
+    assert claim(due(backing_off, "a")[1].state, "a", attempt=1).verdict is Verdict.STALE
 
 
-def test_the_late_answer_of_a_failed_attempt_is_stale(resting):
-    assert complete(due(resting, "a")[1].state, "a").verdict is Verdict.STALE
+def test_the_late_answer_of_a_failed_attempt_is_stale(backing_off):
+    assert complete(due(backing_off, "a")[1].state, "a").verdict is Verdict.STALE
 
 
 def test_a_step_is_seized_from_who_held_it(claimed):
@@ -632,7 +632,7 @@ def test_a_seizure_has_a_lease_of_its_own(claimed):
     assert seize(claimed, "a", now=5).commands == (SetTimer("a", TimerKind.LEASE, 1005),)
 
 
-@pytest.mark.parametrize("name", ["created", "forked", "resting", "waiting", "resumed"])
+@pytest.mark.parametrize("name", ["created", "forked", "backing_off", "waiting", "resumed"])
 def test_a_step_that_no_worker_executes_cannot_be_seized(request, name):
     state = request.getfixturevalue(name)
     decision = seize(state, "a", attempt=state.steps["a"].attempt)
@@ -656,8 +656,8 @@ def test_in_a_run_that_has_ended_nothing_is_seized(ended):
     ("name", "expected"),
     [
         ("created", Due.REDISPATCH),
-        ("claimed", Due.LAPSED),
-        ("resting", Due.RETRY),
+        ("claimed", Due.LEASE_EXPIRED),
+        ("backing_off", Due.RETRY),
         ("waiting", Due.TIMEOUT),
         ("resumed", Due.REAPPLY),
         ("forked", Due.NOTHING),
@@ -668,11 +668,11 @@ def test_what_a_timer_means_follows_from_where_its_step_stands(request, name, ex
 
 
 def test_an_attempt_at_the_end_of_its_time_limit_overran(created):
-    assert due(claim(created, "a", limit=500, now=2).state, "a", now=502)[0] is Due.OVERRAN
+    assert due(claim(created, "a", limit=500, now=2).state, "a", now=502)[0] is Due.TIMED_OUT
 
 
 def test_an_attempt_before_the_end_of_its_time_limit_lapsed(created):
-    assert due(claim(created, "a", limit=500, now=2).state, "a", now=501)[0] is Due.LAPSED
+    assert due(claim(created, "a", limit=500, now=2).state, "a", now=501)[0] is Due.LEASE_EXPIRED
 
 
 @pytest.mark.parametrize("key", ["c", "unheard"])
@@ -682,14 +682,14 @@ def test_after_the_end_no_timer_means_anything(ended, key):
 
 
 @pytest.mark.parametrize(
-    ("name", "reserved"), [("created", 1), ("claimed", 1), ("resumed", 1), ("resting", 0), ("waiting", 0)]
+    ("name", "reserved"), [("created", 1), ("claimed", 1), ("resumed", 1), ("backing_off", 0), ("waiting", 0)]
 )
 def test_a_rescue_is_told_and_what_was_planned_is_not(request, name, reserved):
     assert due(request.getfixturevalue(name), "a")[1].reserved == reserved
 
 
 @pytest.mark.parametrize(
-    ("name", "attempt", "token"), [("created", 1, 2), ("resting", 2, 2), ("waiting", 1, 2), ("resumed", 1, 3)]
+    ("name", "attempt", "token"), [("created", 1, 2), ("backing_off", 2, 2), ("waiting", 1, 2), ("resumed", 1, 3)]
 )
 def test_a_timer_sends_a_message_under_a_token_never_used(request, name, attempt, token):
     assert due(request.getfixturevalue(name), "a", now=5)[1].commands == (

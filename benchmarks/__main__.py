@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import chart, machine, shield
+from benchmarks import against, chart, machine, shield
 from benchmarks.bench import Bench, Row
 from benchmarks.contest import Result, hold
 from benchmarks.durability import describe_server
@@ -26,12 +26,15 @@ from benchmarks.worker import ROOT
 
 OUTPUT, PUBLISHED = ROOT / "build" / "benchmarks", ROOT / "docs" / "performance"
 INTERRUPTED = 130
+AGAINST_ROUNDS = 15
 
 
 def main() -> int:
     """Run what the command line asks for and give the exit code."""
     options = _options()
     shield.install()
+    if options.against is not None:
+        return _compare(options)
     try:
         report = _run(_chosen(options.only), _scale(options))
     except KeyboardInterrupt:
@@ -41,6 +44,16 @@ def main() -> int:
     if options.publish:
         _publish(report)
     return _conclude(report, strict=options.strict)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    rows = [name for name in _chosen(options.only) if options.only or not name.startswith("others-")]
+    try:
+        worse = against.compare(options.against, rows, _scale(options), output=options.output)
+    except KeyboardInterrupt:
+        print("\ninterrupted; everything that was started is stopped", file=sys.stderr)
+        return INTERRUPTED
+    return 1 if worse and options.strict else 0
 
 
 def _run(rows: Mapping[str, Row], scale: Scale) -> Report:
@@ -103,6 +116,11 @@ def _chosen(only: Sequence[str]) -> Mapping[str, Row]:
 
 def _scale(options: argparse.Namespace) -> Scale:
     scale = QUICK if options.quick else FULL
+    if options.against is not None:
+        # Four servers are filled, and both sides share the time of a row.
+        scale = dataclasses.replace(
+            scale, stored_runs=QUICK.stored_runs, rounds=AGAINST_ROUNDS, seconds=2 * scale.seconds
+        )
     return scale if options.rounds is None else dataclasses.replace(scale, rounds=options.rounds)
 
 
@@ -112,6 +130,13 @@ def _names(text: str) -> list[str]:
     if unknown:
         raise argparse.ArgumentTypeError(f"{', '.join(unknown)} names no row; there are {', '.join(ROWS)}")
     return names
+
+
+def _checkout(text: str) -> Path:
+    path = Path(text).resolve()
+    if not (path / "benchmarks" / "rows").is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is no checkout of this project with its benchmarks")
+    return path
 
 
 def _positive(text: str) -> int:
@@ -124,10 +149,15 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a look in two minutes, with sizes that prove nothing")
     parser.add_argument("--only", type=_names, default=[], metavar="NAMES", help=f"of {', '.join(ROWS)}; * is allowed")
+    parser.add_argument(
+        "--against", type=_checkout, metavar="PATH", help="another checkout: measure both in turn, print the ratios"
+    )
     parser.add_argument("--rounds", type=_positive, help="how many rounds each contest has at most")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="the folder that results are written to")
     parser.add_argument("--publish", action="store_true", help="write table and chart into docs/performance as well")
-    parser.add_argument("--strict", action="store_true", help="exit code 1 when a budget is missed, too")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit code 1 when a budget is missed, or a row is worse than before"
+    )
     return parser.parse_args()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import against
 from hephaestus_celery.embedded import find_server
 from hephaestus_celery.exceptions import ConfigurationError
 
@@ -66,3 +67,22 @@ def test_a_row_that_is_not_there_is_refused_by_name(tmp_path):
     ran = bench(tmp_path, "--only", "emit,nothing")
     assert ran.returncode == 2
     assert "nothing names no row; there are costs, latency" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("unit", "before", "after", "ratio"), [("ms", 2.0, 3.0, 1.5), ("steps/s", 300.0, 200.0, 1.5), ("per step", 0, 0, 1)]
+)
+def test_a_ratio_above_one_is_worse_whatever_the_unit(unit, before, after, ratio):
+    found = against.compared("ours", unit, [({"ours": before}, {"ours": after})])
+    assert (found.ratio.median, found.is_worse) == (ratio, ratio > 1)
+
+
+def test_this_checkout_is_compared_with_itself(tmp_path):
+    output = tmp_path / "output"
+    ran = bench(
+        tmp_path / "temporary",
+        *("--against", str(ROOT), "--quick", "--only", "emit", "--rounds", "1", "--output", str(output)),
+    )
+    assert "log handler" in ran.stdout, ran.stdout + ran.stderr
+    [row] = json.loads((output / "against.json").read_text(encoding="utf-8"))
+    assert (row["name"], row["rounds"], row["failure"]) == ("emit", 1, None)

@@ -41,7 +41,7 @@ def app(redis_url, namespace):
 def pool_process(monkeypatch):
     """What a process of a pool does with the signal; a stray one is not waited for."""
     before = signal.signal(signal.SIGUSR1, soft_timeout_sighandler)
-    monkeypatch.setattr(driver, "STRAY_SECONDS", 0.0)
+    monkeypatch.setattr(driver, "NOTICE_SECONDS", 0.0)
     yield
     signal.signal(signal.SIGUSR1, before)
 

@@ -56,7 +56,7 @@ def put_together(
         Durations(lease=settings.lease, dispatch_timeout=settings.dispatch_timeout, retention=settings.retention)
     )
     settings = replace(settings, lease=held.lease, dispatch_timeout=held.dispatch_timeout, retention=held.retention)
-    driver = Driver(storage=storage, settings=settings, dispatcher=runner)
+    driver = Driver(storage=storage, settings=settings, dispatcher=runner, clock=clock, chance=chance)
     if runner is not celery_runner:
         runner.bind(_giving(driver))
     return Parts(storage=storage, runner=runner, driver=driver, clock=clock, chance=chance)

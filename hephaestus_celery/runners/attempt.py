@@ -1,28 +1,30 @@
-"""What passes between a runner and the driver: who works, what was claimed, what it came to, what became of it."""
+"""What passes between a runner and a driver: who works, the attempt that is held, and what its step came to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 from hephaestus_celery.core.definition.builtin import Done
+from hephaestus_celery.core.definition.graph import StepClass
 from hephaestus_celery.core.definition.step import StepConfig
+from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.runners import events
-from hephaestus_celery.runners.events import Events, EventSource
-from hephaestus_celery.runners.messages import Message
+from hephaestus_celery.runners.events import EventSource
 from hephaestus_celery.runners.step_result import StepResult
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.claims import Claim, Lease
+from hephaestus_celery.storage.entries import encode_entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """Who executes: ``fields`` go into every event emitted here.
+    """Who executes: ``fields`` go into every event that it emits.
 
-    ``stop_exceptions`` are its ways to say that a step must stop, ``reserved_exceptions`` exceptions that tell it something of their own: what a
-    step raises is never passed on to it as one of these.
+    ``stop_exceptions`` are those by which its pool interrupts a step. ``reserved_exceptions`` mean something of their own
+    to it: what a step raises is never passed on to it as one of these.
     """
 
     hostname: str | None = None
@@ -50,7 +52,10 @@ class Worker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldAttempt:
-    """A claimed attempt, or a delivered event to be applied. ``began``: when it was asked for, on the monotonic clock."""
+    """An attempt that this process holds, by the lease of its fence: claimed for a message, or taken over from who lost it.
+
+    It may be a delivered event that is to be applied. ``began`` is when it was asked for, on the monotonic clock.
+    """
 
     source: EventSource
     claim: Claim
@@ -59,26 +64,80 @@ class HeldAttempt:
     began: int
 
     @property
+    def instance(self) -> Instance:
+        """The run, as the claim has brought it."""
+        return self.source.instance
+
+    @property
+    def step(self) -> StepClass:
+        """The step that is executed."""
+        return self.source.step
+
+    @property
+    def state(self) -> StepState:
+        """Where the step stands."""
+        return self.claim.run.steps[self.source.step.key]
+
+    @property
+    def number(self) -> int:
+        """Which attempt of the step this is, from 1 up."""
+        return self.state.attempt
+
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts the step has at most."""
+        return self.state.max_attempts
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """What every message of the run carries."""
+        return self.source.instance.message_headers
+
+    @property
     def lease(self) -> Lease:
-        """What is to be kept while the attempt lasts."""
+        """What is to be renewed while the attempt lasts."""
         return Lease(run_id=self.source.instance.run_id, step=self.source.step.key, fence=self.fence)
 
     def config(self) -> StepConfig:
-        """The config of the step as it was given; raises what the step makes of one that it can't restore."""
+        """The config of the step as it was given; raises what the step raises where it can't restore it."""
         stored = self.claim.run.configs.get(self.source.step.key)
         return None if stored is None else self.source.step.restored_config(codec.decode(stored))
 
     @property
     def launches_done(self) -> bool:
-        """The workflow begins with ``Done``: there is nothing to execute."""
+        """Whether the workflow begins with ``Done``: then there is nothing to execute."""
         return self.source.step is Done
+
+    def entry(self, *, kind: str, event: str | None = None, reason: str | None = None) -> str:
+        """The entry of the history for what it has come to, as JSON text."""
+        state = self.state
+        return encode_entry(
+            kind=kind,
+            step=self.source.step.key,
+            attempt=state.attempt,
+            event=event,
+            reason=reason,
+            # The worker that lost it, where another has noticed that; its task is not known any more.
+            worker=state.worker or self.worker.hostname,
+            task_id=self.worker.task_id,
+            run_id=self.source.instance.run_id,
+        )
+
+    def done_entry(self) -> str:
+        """The entry of ``Done``, where the run ends by this attempt."""
+        return encode_entry(
+            kind="attempt",
+            step=Done.key,
+            attempt=1,
+            event="done",
+            worker=self.worker.hostname,
+            task_id=self.worker.task_id,
+            run_id=self.source.instance.run_id,
+        )
 
     def emit_start(self) -> None:
         """Emit what the claim has committed: the start of the run, if this is its first, and of the attempt."""
-        if self.claim.first:
-            events.emit([partial(events.run_began, self.source, self.claim)])
-        if self.claim.resume is None and not self.launches_done:
-            events.emit([partial(events.attempt_began, self.source, self.claim)])
+        events.emit(events.claimed(self.source, self.claim))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,21 +146,3 @@ class Executed:
 
     result: StepResult
     duration: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of a attempt. ``label`` is a word for the log.
-
-    ``error`` is set when the attempt failed, ``retry_in`` (seconds) when another is due.
-    """
-
-    label: str
-    events: Events = ()
-    messages: Sequence[Message] = ()
-    error: Exception | None = None
-    retry_in: float | None = None
-
-    def emit(self) -> None:
-        """Emit the events of what was committed."""
-        events.emit(self.events)

@@ -1,8 +1,8 @@
-"""Whether an attempt is still waited for."""
+"""Whether an attempt is still wanted."""
 
 from __future__ import annotations
 
-from hephaestus_celery.clock import SYSTEM_CLOCK
+from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import native_threads as native
 from hephaestus_celery.storage.claims import Lease
@@ -11,32 +11,30 @@ from hephaestus_celery.storage.port import Storage
 ASK_NANOSECONDS = 1_000_000_000
 
 
-class Waited:
-    """Asks the store by a sign of life: it says who holds the step, and whether its run has ended, in one small script."""
+class CancellationCheck:
+    """Asks the store by renewing the lease: one small script says who holds the step, and whether its run has ended."""
 
-    def __init__(self, storage: Storage, lease: Lease) -> None:
+    def __init__(self, storage: Storage, lease: Lease, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._storage = storage
         self._lease = lease
+        self._clock = clock
         self._thread = _thread()
         self._asked: int | None = None
-        self._over = False
+        self._cancelled = False
 
-    def is_over(self) -> bool:
-        """Whether nobody waits for it; asked at most once a second, and False while the store is away."""
-        now = SYSTEM_CLOCK.monotonic_ns()
-        if not self._over and (self._asked is None or now - self._asked >= ASK_NANOSECONDS):
+    def is_cancelled(self) -> bool:
+        """Whether nobody wants it any more; asked at most once a second, and False while the store is away."""
+        now = self._clock.monotonic_ns()
+        if not self._cancelled and (self._asked is None or now - self._asked >= ASK_NANOSECONDS):
             self._asked = now
             try:
-                self._over = not self._ask()
+                self._cancelled = not self.is_wanted()
             except StorageError:
                 return False
-        return self._over
+        return self._cancelled
 
-    def ask(self) -> bool:
-        """Whether it is waited for, now; ``StorageError`` when the store is away."""
-        return self._ask()
-
-    def _ask(self) -> bool:
+    def is_wanted(self) -> bool:
+        """Whether it is wanted, asked now; ``StorageError`` when the store is away."""
         if not native.patched() or _thread() == self._thread:
             return self._storage.renew([self._lease])[0]
         # An async step, on the thread of its loop: connections of greenlets belong to the thread that has made them.

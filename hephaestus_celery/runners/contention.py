@@ -2,17 +2,16 @@
 
 A route is decided on what has completed, and its commit is refused where more has by then. Each refusal means that another
 branch went on, so this ends; but each of a thousand branches could be asked a thousand times. So those of one process decide
-one after the other, and rest before they try again, the longer the more often they were refused.
+one after the other, and pause before they try again, the longer the more often they were refused.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
-from hephaestus_celery.clock import SYSTEM_CLOCK
+from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.locks import Turns
 
 Route = tuple[type, str]
@@ -26,9 +25,10 @@ _PATIENCE = 30.0  # seconds, for hundreds of threads
 class Contention:
     """Orders those who decide again about a run."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Clock, chance: Chance) -> None:
+        self._clock = clock
+        self._chance = chance
         self._turns = [Turns(patience=_PATIENCE) for _ in range(_PLACES)]
-        self._chance = secrets.SystemRandom()
         self._calm: WeakKeyDictionary[type, set[Route]] = WeakKeyDictionary()
 
     def note_refusal(self, workflow: type) -> None:
@@ -50,7 +50,7 @@ class Contention:
         with self._turns[hash(run_id) % _PLACES].turn():
             yield
 
-    def rest(self, *, refusals: int, nanoseconds: int) -> None:
-        """Rest after so many refusals, by chance up to a few times of what deciding takes."""
+    def pause(self, *, refusals: int, nanoseconds: int) -> None:
+        """Pause after so many refusals, by chance up to a few times of what deciding takes."""
         most = min(_LONGEST, nanoseconds / 1e9 * 2 ** min(refusals, 5))
-        SYSTEM_CLOCK.sleep(self._chance.random() * most)
+        self._clock.sleep(self._chance.fraction() * most)

@@ -1,6 +1,6 @@
-"""What is emitted for a transition: its events, in order, with the numbers that its commit has reserved.
+"""What is emitted for a transition: its events as data, in order, with the numbers that its commit has reserved.
 
-They are calls that emit; the process that did the thing makes them, after the commit.
+Whoever did the thing emits them, after the commit, by :func:`emit`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from hephaestus_celery import telemetry
@@ -23,24 +22,50 @@ from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.claims import Claim
 from hephaestus_celery.storage.commits import Commitment
 from hephaestus_celery.storage.instances import read_start
+from hephaestus_celery.telemetry.catalogue import names
 
 logger = logging.getLogger("hephaestus_celery")
 
-Events = Sequence[Callable[[], None]]
+_EMITTERS: Mapping[telemetry.EventName, Callable[..., None]] = {
+    names.WORKFLOW_START: telemetry.workflow_start,
+    names.WORKFLOW_STOP: telemetry.workflow_stop,
+    names.WORKFLOW_EXCEPTION: telemetry.workflow_exception,
+    names.WORKFLOW_TRANSITION: telemetry.workflow_transition,
+    names.ENGINE_ADVANCE: telemetry.engine_advance,
+    names.STEP_START: telemetry.step_start,
+    names.STEP_STOP: telemetry.step_stop,
+    names.STEP_EXCEPTION: telemetry.step_exception,
+    names.STEP_ASYNC: telemetry.step_async,
+    names.STEP_RESUME: telemetry.step_resume,
+    names.STEP_RESCUE: telemetry.step_rescue,
+}
 
 
-def emit(events: Events) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event that is to be emitted: which, of which run, and what it carries.
+
+    ``fields`` are those that every event of this name has, ``extra`` is the rest of its metadata.
+    """
+
+    name: telemetry.EventName
+    instance: Instance
+    fields: Mapping[str, Any]
+    extra: Mapping[str, Any]
+
+
+def emit(events: Sequence[Event]) -> None:
     """Emit the events. What they report has happened: one that can't be emitted is logged, and keeps none back."""
     for event in events:
         try:
-            event()
+            _EMITTERS[event.name](event.instance, **event.fields, extra=event.extra)
         except Exception:
-            logger.exception("an event can't be emitted")
+            logger.exception("the event %s can't be emitted", ".".join(event.name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSource:
-    """Who acts: a step of an instance, in a worker. ``worker`` holds the fields that every event carries."""
+    """Where events come from: a step of an instance, in a worker, whose fields every event carries."""
 
     instance: Instance
     step: StepClass
@@ -52,29 +77,33 @@ class EventSource:
         return {**fields, **self.worker, "sequence": sequence}
 
 
-def run_began(source: EventSource, claim: Claim) -> None:
-    """The run's first claim: it was started, and the engine's first tick made it running."""
+def claimed(source: EventSource, claim: Claim) -> Sequence[Event]:
+    """An attempt was claimed, and with it the run has begun if this was its first claim."""
+    began = _run_began(source, claim) if claim.first else ()
+    if claim.resume is not None or source.step is Done:
+        return began
+    return (*began, _attempt_began(source, claim))
+
+
+def _run_began(source: EventSource, claim: Claim) -> Sequence[Event]:
     instance = source.instance
-    telemetry.workflow_start(
-        instance,
-        source.metadata(
-            claim.sequence,
-            initial_step=_initial(instance),
-            context_keys=list(instance.context.initial),
-            runner=source.runner,
-        ),
+    start = source.metadata(
+        claim.sequence,
+        initial_step=_initial(instance),
+        context_keys=list(instance.context.initial),
+        runner=source.runner,
     )
-    telemetry.engine_advance(
-        instance,
-        0,
-        source.metadata(
-            claim.sequence + 1,
-            active_steps_count=claim.run.active,
-            completed_in_advance=0,
-            status_before=Status.PENDING,
-            status_after=Status.RUNNING,
-            iteration=1,
-        ),
+    advance = source.metadata(
+        claim.sequence + 1,
+        active_steps_count=claim.run.active,
+        completed_in_advance=0,
+        status_before=Status.PENDING,
+        status_after=Status.RUNNING,
+        iteration=1,
+    )
+    return (
+        Event(name=names.WORKFLOW_START, instance=instance, fields={}, extra=start),
+        Event(name=names.ENGINE_ADVANCE, instance=instance, fields={"duration": 0}, extra=advance),
     )
 
 
@@ -83,60 +112,53 @@ def _initial(instance: Instance) -> StepClass | tuple[StepClass, ...]:
     return (first, *others) if others else first
 
 
-def attempt_began(source: EventSource, claim: Claim) -> None:
-    """An attempt was claimed."""
+def _attempt_began(source: EventSource, claim: Claim) -> Event:
     state = claim.run.steps[source.step.key]
-    telemetry.step_start(
-        source.instance,
-        source.step,
-        source.metadata(
-            claim.sequence + (2 if claim.first else 0),
-            queue_time=max(0, claim.claimed_at - claim.queued_at) * 1000,
-            step_key=source.step.key,
-            concurrent=claim.run.active > 1,
-            active_steps_count=claim.run.active,
-            attempt=state.attempt,
-            max_attempts=state.max_attempts,
-        ),
+    extra = source.metadata(
+        claim.sequence + (2 if claim.first else 0),
+        queue_time=max(0, claim.claimed_at - claim.queued_at) * 1000,
+        step_key=source.step.key,
+        concurrent=claim.run.active > 1,
+        active_steps_count=claim.run.active,
+        attempt=state.attempt,
+        max_attempts=state.max_attempts,
     )
+    return Event(name=names.STEP_START, instance=source.instance, fields={"step": source.step}, extra=extra)
 
 
 def completed(
     source: EventSource, claim: Claim, result: Completed, commitment: Commitment, *, duration: int, tick: int
-) -> Events:
+) -> Sequence[Event]:
     """A step gave an event. ``duration`` of the step and ``tick`` of the engine are nanoseconds."""
     number = commitment.sequence
-    targets = [source.instance.workflow.graph.by_key[key] for key in commitment.activated]
     if commitment.verdict is Verdict.STALE:
         return ()
     if commitment.verdict is Verdict.DISCARDED:
-        return (
-            ()
-            if claim.resume is not None
-            else (_step_stop(source, claim, result, [], duration=duration, number=number),)
-        )
+        discarded = claim.resume is None
+        return (_step_stop(source, claim, result, [], duration=duration, number=number),) if discarded else ()
     if source.step is Done:
         return _done(source, commitment, number)
+    targets = [source.instance.workflow.graph.by_key[key] for key in commitment.activated]
     first = (
         _step_stop(source, claim, result, targets, duration=duration, number=number)
         if claim.resume is None
         else _step_resume(source, claim, number)
     )
-    return [first, *_advanced(source, result, targets, commitment, tick), *ended(source, commitment, number + 3)]
+    return (first, *_advanced(source, result, targets, commitment, tick), *ended(source, commitment, number + 3))
 
 
-def ended(source: EventSource, commitment: Commitment, number: int = 0) -> Events:
-    """What follows a step has ended the run; nothing where it has not. Told from this number on, or the commitment's own."""
+def ended(source: EventSource, commitment: Commitment, number: int = 0) -> Sequence[Event]:
+    """The end of a run, where a commit has brought that; its numbers begin here, or where the commitment says."""
     number = commitment.ending or number
     if commitment.status_after is Status.COMPLETED:
         return _done(source, commitment, number)
     if commitment.status_after is Status.FAILED:
-        return (_ended_in_failure(source, stuck(source.step.key), commitment, number),)
+        return (_run_failed(source, stuck(source.step.key), commitment, number),)
     return ()
 
 
-def suspended(source: EventSource, claim: Claim, commitment: Commitment, *, duration: int) -> Events:
-    """A step waits."""
+def waiting(source: EventSource, claim: Claim, commitment: Commitment, *, duration: int) -> Sequence[Event]:
+    """A step waits from now on."""
     if commitment.verdict is Verdict.STALE:
         return ()
     extra = source.metadata(
@@ -145,13 +167,14 @@ def suspended(source: EventSource, claim: Claim, commitment: Commitment, *, dura
         instance_status=commitment.status_after,
         attempt=_attempt(source, claim),
     )
-    return (partial(telemetry.step_async, source.instance, source.step, duration, extra),)
+    fields = {"step": source.step, "duration": duration}
+    return (Event(name=names.STEP_ASYNC, instance=source.instance, fields=fields, extra=extra),)
 
 
-def rescued(source: EventSource, number: int, *, attempt: int, reason: str) -> Events:
+def rescued(source: EventSource, number: int, *, attempt: int, reason: str) -> Sequence[Event]:
     """A message or an attempt of a step was lost, and noticed."""
     extra = source.metadata(number, step_key=source.step.key, attempt=attempt, reason=reason)
-    return (partial(telemetry.step_rescue, source.instance, source.step, extra),)
+    return (Event(name=names.STEP_RESCUE, instance=source.instance, fields={"step": source.step}, extra=extra),)
 
 
 def failed(
@@ -162,7 +185,7 @@ def failed(
     *,
     duration: int,
     retry_in: float | None = None,
-) -> Events:
+) -> Sequence[Event]:
     """An attempt failed. Without ``retry_in`` (seconds) it was the last, and the run fails with it."""
     if commitment.verdict is Verdict.STALE:
         return ()
@@ -177,14 +200,14 @@ def failed(
         will_retry=retry_in is not None and commitment.verdict is Verdict.APPLIED,
         retry_in=None if retry_in is None else int(retry_in * 1e9),
     )
-    cause = (result.kind, result.reason, result.stacktrace)
-    first = partial(telemetry.step_exception, source.instance, source.step, duration, *cause, extra)
+    fields = {"step": source.step, "duration": duration, **_cause(result)}
+    first = Event(name=names.STEP_EXCEPTION, instance=source.instance, fields=fields, extra=extra)
     if commitment.verdict is Verdict.DISCARDED or retry_in is not None:
         return (first,)
-    return (first, _ended_in_failure(source, result, commitment, commitment.sequence + 1))
+    return (first, _run_failed(source, result, commitment, commitment.sequence + 1))
 
 
-def _ended_in_failure(source: EventSource, result: Failed, commitment: Commitment, number: int) -> Callable[[], None]:
+def _run_failed(source: EventSource, result: Failed, commitment: Commitment, number: int) -> Event:
     extra = source.metadata(
         number,
         failed_step=source.step,
@@ -192,13 +215,17 @@ def _ended_in_failure(source: EventSource, result: Failed, commitment: Commitmen
         advance_count=commitment.advance,
         runner=source.runner,
     )
-    cause = (result.kind, result.reason, result.stacktrace)
-    return partial(telemetry.workflow_exception, _ended(source, commitment), *cause, extra)
+    instance = _at_its_end(source, commitment)
+    return Event(name=names.WORKFLOW_EXCEPTION, instance=instance, fields=_cause(result), extra=extra)
+
+
+def _cause(result: Failed) -> dict[str, Any]:
+    return {"kind": result.kind, "reason": result.reason, "stacktrace": result.stacktrace}
 
 
 def _step_stop(
     source: EventSource, claim: Claim, result: Completed, targets: Sequence[StepClass], *, duration: int, number: int
-) -> Callable[[], None]:
+) -> Event:
     extra = source.metadata(
         number,
         step_key=source.step.key,
@@ -208,21 +235,23 @@ def _step_stop(
         transitions_to=list(targets),
         attempt=_attempt(source, claim),
     )
-    return partial(telemetry.step_stop, source.instance, source.step, duration, extra)
+    fields = {"step": source.step, "duration": duration}
+    return Event(name=names.STEP_STOP, instance=source.instance, fields=fields, extra=extra)
 
 
-def _step_resume(source: EventSource, claim: Claim, number: int) -> Callable[[], None]:
+def _step_resume(source: EventSource, claim: Claim, number: int) -> Event:
     resume = claim.resume
     event, sender, waited = (None, None, None) if resume is None else (resume.event, resume.source, _waited(claim))
     extra = source.metadata(number, wait_duration=waited, step_key=source.step.key, resume_event=event, source=sender)
-    return partial(telemetry.step_resume, source.instance, source.step, extra)
+    return Event(name=names.STEP_RESUME, instance=source.instance, fields={"step": source.step}, extra=extra)
 
 
 def _advanced(
     source: EventSource, result: Completed, targets: Sequence[StepClass], commitment: Commitment, tick: int
-) -> Events:
+) -> Sequence[Event]:
     number = commitment.sequence
-    extra = source.metadata(
+    transition = {"from_step": source.step, "event": result.event, "targets": list(targets)}
+    advance = source.metadata(
         number + 2,
         active_steps_count=commitment.active,
         completed_in_advance=1,
@@ -230,30 +259,18 @@ def _advanced(
         status_after=commitment.status_after,
         iteration=commitment.advance,
     )
+    instance = source.instance
     return (
-        partial(
-            telemetry.workflow_transition,
-            source.instance,
-            source.step,
-            result.event,
-            list(targets),
-            source.metadata(number + 1),
-        ),
-        partial(telemetry.engine_advance, source.instance, tick, extra),
+        Event(name=names.WORKFLOW_TRANSITION, instance=instance, fields=transition, extra=source.metadata(number + 1)),
+        Event(name=names.ENGINE_ADVANCE, instance=instance, fields={"duration": tick}, extra=advance),
     )
 
 
-def _done(source: EventSource, commitment: Commitment, number: int) -> Events:
-    instance = _ended(source, commitment)
+def _done(source: EventSource, commitment: Commitment, number: int) -> Sequence[Event]:
+    instance = _at_its_end(source, commitment)
     by_key = instance.workflow.graph.by_key
     start = source.metadata(
-        number,
-        queue_time=0,
-        step_key=Done.key,
-        concurrent=False,
-        active_steps_count=1,
-        attempt=1,
-        max_attempts=1,
+        number, queue_time=0, step_key=Done.key, concurrent=False, active_steps_count=1, attempt=1, max_attempts=1
     )
     stop = source.metadata(
         number + 1,
@@ -264,6 +281,7 @@ def _done(source: EventSource, commitment: Commitment, number: int) -> Events:
         transitions_to=[],
         attempt=1,
     )
+    transition: dict[str, Any] = {"from_step": Done, "event": "done", "targets": []}
     end = source.metadata(
         number + 3,
         step_count=len(commitment.completed),
@@ -272,14 +290,14 @@ def _done(source: EventSource, commitment: Commitment, number: int) -> Events:
         runner=source.runner,
     )
     return (
-        partial(telemetry.step_start, instance, Done, start),
-        partial(telemetry.step_stop, instance, Done, 0, stop),
-        partial(telemetry.workflow_transition, instance, Done, "done", [], source.metadata(number + 2)),
-        partial(telemetry.workflow_stop, instance, end),
+        Event(name=names.STEP_START, instance=instance, fields={"step": Done}, extra=start),
+        Event(name=names.STEP_STOP, instance=instance, fields={"step": Done, "duration": 0}, extra=stop),
+        Event(name=names.WORKFLOW_TRANSITION, instance=instance, fields=transition, extra=source.metadata(number + 2)),
+        Event(name=names.WORKFLOW_STOP, instance=instance, fields={}, extra=end),
     )
 
 
-def _ended(source: EventSource, commitment: Commitment) -> Instance:
+def _at_its_end(source: EventSource, commitment: Commitment) -> Instance:
     finished = commitment.finished_at
     return source.instance.apart(
         status=commitment.status_after,

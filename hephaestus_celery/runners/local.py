@@ -11,9 +11,10 @@ from typing import Any
 
 from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.exceptions import ConfigurationError
-from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Outcome, Worker
+from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Worker
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.messages import NO_HEADERS, Message
+from hephaestus_celery.runners.outcome import Outcome
 from hephaestus_celery.runners.refusals import RefusalLog
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.runners.workers import Holdings, attempt_of

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from hephaestus_celery.clock import SYSTEM_CLOCK
+from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
 from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.runners.workers import BrokerAwayError, Fleet, Holdings
 from hephaestus_celery.storage.due import LaneReport, Outstanding
@@ -36,7 +36,7 @@ def report_interval(dispatch_timeout: timedelta) -> float:
 
 
 @dataclass(slots=True)
-class _Pace:
+class _GrowingInterval:
     """Something that may be done at growing intervals; times are seconds."""
 
     due: float = 0.0
@@ -53,16 +53,16 @@ class _Pace:
 
 
 @dataclass(slots=True)
-class _Known:
+class _LaneMemory:
     """What is remembered of a lane.
 
-    ``doubt``: a report that was made when the queue was empty, and when it may be believed. ``losing``: many may have been
-    lost at once, since some were; until this moment what the lane has come past is believed to be without a doubt.
+    ``unconfirmed``: a report that was made when the queue was empty, and when it may be believed. ``losing``: many may have been
+    lost at once, since some were; until this moment what the lane has come past is believed to be lost at once.
     """
 
-    few: _Pace = field(default_factory=_Pace)
-    probe: _Pace = field(default_factory=_Pace)
-    doubt: tuple[float, LaneReport] | None = None
+    few: _GrowingInterval = field(default_factory=_GrowingInterval)
+    probing: _GrowingInterval = field(default_factory=_GrowingInterval)
+    unconfirmed: tuple[float, LaneReport] | None = None
     losing: float = 0.0
     still: bool = False  # at the last look nothing had moved, and something was missing
     unattended: bool = False
@@ -71,33 +71,38 @@ class _Known:
 class LostMessageWatch:
     """Judges the reports on the lanes of one partition. What it remembers may be lost: it would ask a little more often."""
 
-    def __init__(self, fleet: Fleet, *, dispatch_timeout: timedelta) -> None:
+    def __init__(self, fleet: Fleet, *, dispatch_timeout: timedelta, clock: Clock = SYSTEM_CLOCK) -> None:
         self._fleet = fleet
+        self._clock = clock
         self._timeout = dispatch_timeout.total_seconds()
         self._settled_in = max(_SETTLED, 2 * report_interval(dispatch_timeout))
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _LaneMemory] = {}
 
     def lost(self, report: LaneReport, storage: Storage) -> Sequence[Outstanding]:
         """Those of the messages of a report that are lost."""
         try:
-            return self._lost(report, storage, SYSTEM_CLOCK.monotonic_ns() / 1e9)
+            return self._lost(report, storage, self._clock.monotonic_ns() / 1e9)
         except BrokerAwayError as error:
             logger.debug("what waits in %s can't be known now: %s", report.lane, error)
             return ()
 
-    def doubts(self) -> list[LaneReport]:
+    def unconfirmed(self) -> list[LaneReport]:
         """Reports whose time to be judged again has come."""
-        now = SYSTEM_CLOCK.monotonic_ns() / 1e9
-        return [known.doubt[1] for known in self._known.values() if known.doubt is not None and known.doubt[0] <= now]
+        now = self._clock.monotonic_ns() / 1e9
+        return [
+            known.unconfirmed[1]
+            for known in self._known.values()
+            if known.unconfirmed is not None and known.unconfirmed[0] <= now
+        ]
 
     def next_in(self) -> float | None:
         """Seconds until the next report is to be judged again; None where there is none."""
-        times = [known.doubt[0] for known in self._known.values() if known.doubt is not None]
-        return max(0.0, min(times) - SYSTEM_CLOCK.monotonic_ns() / 1e9) if times else None
+        times = [known.unconfirmed[0] for known in self._known.values() if known.unconfirmed is not None]
+        return max(0.0, min(times) - self._clock.monotonic_ns() / 1e9) if times else None
 
     def _lost(self, report: LaneReport, storage: Storage, now: float) -> Sequence[Outstanding]:
-        known = self._known.setdefault(report.lane, _Known())
-        doubt, known.doubt = known.doubt, None
+        known = self._known.setdefault(report.lane, _LaneMemory())
+        doubted, known.unconfirmed = known.unconfirmed, None
         lane = Lane.parse(report.lane)
         holdings = self._fleet.holdings(storage)
         free = [message for message in report.outstanding if not any(each.may_hold(message) for each in holdings)]
@@ -110,7 +115,7 @@ class LostMessageWatch:
             known.losing = now + self._settled_in
             return passed
         if length == 0:
-            return self._of_empty(known, report, free, doubt, now=now)
+            return self._of_empty(known, report, free, doubted, now=now)
         counted = [str(each) for each in self._fleet.counted(lane)]
         held = sum(each.counts.get(name, 0) for each in holdings for name in counted)
         missing = storage.outstanding(*counted) - length - held
@@ -120,26 +125,26 @@ class LostMessageWatch:
         self._note_unattended(known, lane, length, unattended=not attended and not report.moves)
         # Twice in a row: a worker may just have taken some, and not have said so.
         still, known.still = known.still, attended and not report.moves and missing != 0
-        probes = still and known.still and known.probe.is_due(now, first=self._timeout)
+        probes = still and known.still and known.probing.is_due(now, first=self._timeout)
         return free[:1] if probes else ()
 
     def _of_empty(
         self,
-        known: _Known,
+        known: _LaneMemory,
         report: LaneReport,
         free: Sequence[Outstanding],
-        doubt: tuple[float, LaneReport] | None,
+        doubted: tuple[float, LaneReport] | None,
         *,
         now: float,
     ) -> Sequence[Outstanding]:
         # A worker may just have taken the last ones, and may be so new that nothing was heard of it: it gets the time to.
-        if doubt is not None and doubt[0] <= now:
+        if doubted is not None and doubted[0] <= now:
             known.losing = now + 2 * self._timeout + self._settled_in
             return free
-        known.doubt = doubt or (now + self._settled_in, report)
+        known.unconfirmed = doubted or (now + self._settled_in, report)
         return ()
 
-    def _note_unattended(self, known: _Known, lane: Lane, length: int, *, unattended: bool) -> None:
+    def _note_unattended(self, known: _LaneMemory, lane: Lane, length: int, *, unattended: bool) -> None:
         if unattended and not known.unattended:
             logger.warning(
                 "%d message(s) wait in queue %s (priority %d), and no worker reports that it takes from it: start one "

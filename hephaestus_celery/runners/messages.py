@@ -13,6 +13,7 @@ from hephaestus_celery.core.definition.step import is_key
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.inputs import is_count
+from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.runners.known_steps import limit
 
 _BRIEF = 80  # bytes of a step's key in the id of a task
@@ -77,6 +78,17 @@ def messages(
         )
         for dispatch, step in zip(dispatches, steps, strict=True)
     ]
+
+
+def messages_of(instance: Instance, dispatches: Sequence[DispatchStep]) -> list[Message]:
+    """The messages for steps of this run."""
+    return messages(
+        instance.workflow_name,
+        instance.workflow_version,
+        instance.run_id,
+        dispatches,
+        headers=instance.message_headers,
+    )
 
 
 def parse(args: object, kwargs: object) -> tuple[str, str, int, int] | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
-from hephaestus_celery.clock import SYSTEM_CLOCK
+from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.queries import DataKind, Reader, StoredRun
@@ -19,9 +19,10 @@ _PAUSE = 0.2  # seconds
 class PatientReader:
     """A reader for attempts. What was begun is not given up for an outage that the lease outlives; then ``StorageError``."""
 
-    def __init__(self, reader: Reader, *, lease: timedelta) -> None:
+    def __init__(self, reader: Reader, *, lease: timedelta, clock: Clock = SYSTEM_CLOCK) -> None:
         self._reader = reader
-        self._patience = int(lease.total_seconds() * 1e9)
+        self._clock = clock
+        self._longest = int(lease.total_seconds() * 1e9)
 
     def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
         return self._until_there(lambda: self._reader.load(run_id, steps=steps))
@@ -36,11 +37,11 @@ class PatientReader:
         return self._until_there(lambda: self._reader.read_data(run_id, kind, steps))
 
     def _until_there(self, ask: Callable[[], T]) -> T:
-        deadline = SYSTEM_CLOCK.monotonic_ns() + self._patience
+        deadline = self._clock.monotonic_ns() + self._longest
         while True:
             try:
                 return ask()
             except StorageError:
-                if SYSTEM_CLOCK.monotonic_ns() > deadline:
+                if self._clock.monotonic_ns() > deadline:
                     raise
-                SYSTEM_CLOCK.sleep(_PAUSE)
+                self._clock.sleep(_PAUSE)

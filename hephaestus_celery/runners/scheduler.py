@@ -8,19 +8,18 @@ dies in the middle of anything is continued by the next.
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.lost_messages import LostMessageWatch
-from hephaestus_celery.runners.messages import Message
+from hephaestus_celery.runners.messages import Message, messages
 from hephaestus_celery.runners.workers import Fleet, UnknownFleet
-from hephaestus_celery.storage.due import DueEntry, Tick
+from hephaestus_celery.storage.due import DueEntry, Outstanding, Tick
+from hephaestus_celery.storage.instances import read_headers
 from hephaestus_celery.storage.port import Storage
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ _NO_MESSAGE = {Due.LEASE_EXPIRED, Due.TIMED_OUT, Due.SETTLE}
 
 
 class Scheduler:
-    """A thread that does what is due; ``dispatch`` sends messages, ``worker`` is who tells the events.
+    """A thread that does what is due; ``dispatch`` sends messages, ``worker`` is who emits the events.
 
     ``fleet`` is what is known of the workers; None: nothing, so that every message that is late is sent again.
     ``undisturbed`` keeps the process from being forked while the scheduler is at work.
@@ -62,7 +61,7 @@ class Scheduler:
         self._driver = driver
         self._dispatch = dispatch
         self._worker = worker
-        self._owner = secrets.token_hex(8)
+        self._owner: str | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._calm_since = 0
@@ -103,7 +102,7 @@ class Scheduler:
                 away = True
                 # Workers could not renew their leases either: they get the time to, before any attempt counts as lost.
                 lease = self._driver().settings.lease.total_seconds()
-                self._calm_since = SYSTEM_CLOCK.monotonic_ns() + int(lease * 1e9)
+                self._calm_since = self._now() + int(lease * 1e9)
                 self._stopping.wait(LOOK_SECONDS)
             except Exception:
                 # A router or a retry policy of the application's, a run that can't be read: nothing else waits for it.
@@ -129,9 +128,9 @@ class Scheduler:
         return min(pause for pause in pauses if pause is not None), any(tick.held for tick in ticks)
 
     def _partition(self, storage: Storage, number: int) -> Tick:
-        seize = SYSTEM_CLOCK.monotonic_ns() >= self._calm_since
+        seize = self._now() >= self._calm_since
         while True:
-            tick = storage.tick(number, owner=self._owner, worker=self._worker.hostname or "", seize=seize)
+            tick = storage.tick(number, owner=self._name(), worker=self._worker.hostname or "", seize=seize)
             self._note_lock(number, tick)
             for trouble in tick.troubles:
                 logger.error("an entry of the due set can't be read: %s", trouble)
@@ -149,17 +148,18 @@ class Scheduler:
         watch = self._watches.get(number)
         if watch is None:
             timeout = driver.settings.dispatch_timeout
-            watch = self._watches[number] = LostMessageWatch(self._fleet, dispatch_timeout=timeout)
-        if SYSTEM_CLOCK.monotonic_ns() < self._calm_since:
+            watch = LostMessageWatch(self._fleet, dispatch_timeout=timeout, clock=driver.clock)
+            self._watches[number] = watch
+        if self._now() < self._calm_since:
             return  # workers could not report what they hold; they are looked at again
-        for report in (*tick.lanes, *watch.doubts()):
+        for report in (*tick.lanes, *watch.unconfirmed()):
             lost = watch.lost(report, storage)
             if lost:
                 entries = storage.resend(
                     number,
-                    {message: driver.lane_of(message) for message in lost},
+                    {message: driver.dispatcher.lane(_replacement(message)) for message in lost},
                     lane=report.lane,
-                    operation=secrets.token_hex(8),
+                    operation=driver.chance.token(),
                     worker=self._worker.hostname or "",
                 )
                 self._handle(entries)
@@ -177,12 +177,12 @@ class Scheduler:
 
     def _handle(self, entries: Sequence[DueEntry]) -> None:
         driver = self._driver()
-        self._dispatch([driver.due_message(entry) for entry in entries if entry.kind not in _NO_MESSAGE])
+        self._dispatch([_due_message(entry) for entry in entries if entry.kind not in _NO_MESSAGE])
         for entry in entries:
             if entry.sequence == 0 and entry.kind is not Due.SETTLE:
                 continue
             try:
-                outcome = driver.rescue(entry, worker=self._worker)
+                outcome = driver.recovery.rescue(entry, worker=self._worker)
             except StorageError as error:
                 if error.transient:
                     raise
@@ -199,15 +199,23 @@ class Scheduler:
         if not listen:  # the bell rings for who holds the lock: a thousand others would all come running
             self._stopping.wait(seconds)
             return
-        deadline = SYSTEM_CLOCK.monotonic_ns() + int(seconds * 1e9)
+        deadline = self._now() + int(seconds * 1e9)
         while not self._stopping.is_set():
-            left = (deadline - SYSTEM_CLOCK.monotonic_ns()) / 1e9
+            left = (deadline - self._now()) / 1e9
             if left <= 0 or storage.await_due(timeout=min(left, SLICE_SECONDS)):
                 return
 
+    def _now(self) -> int:
+        return self._driver().clock.monotonic_ns()
+
+    def _name(self) -> str:
+        # What the scheduler locks bear; the same as long as this scheduler lives.
+        self._owner = self._owner or self._driver().chance.token()
+        return self._owner
+
     def _leave(self, storage: Storage) -> None:
         try:
-            storage.resign(owner=self._owner)
+            storage.resign(owner=self._name())
         except Exception:  # noqa: BLE001 - it ends anyhow
             logger.info("the scheduler lock is left to run out")
         if storage is not self._driver().storage:
@@ -222,3 +230,14 @@ def _pause(tick: Tick, lease: float) -> float:
     due = max(0.0, tick.next_in / 1e6)
     # While attempts are being executed, a store that falls silent is to be noticed well before their leases are over.
     return min(IDLE_SECONDS, due, lease / 6) if due <= lease else min(IDLE_SECONDS, due)
+
+
+def _due_message(entry: DueEntry) -> Message:
+    """The message for a step whose time has come."""
+    headers = read_headers(entry.message_headers)
+    return messages(entry.name, entry.version, entry.run_id, [entry.dispatch], headers=headers)[0]
+
+
+def _replacement(message: Outstanding) -> Message:
+    """The message that takes the place of a lost one."""
+    return messages(message.name, message.version, message.run_id, [message.dispatch])[0]

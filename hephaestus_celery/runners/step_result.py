@@ -1,23 +1,20 @@
-"""Calling a step, and making of whatever comes back one of three checked answers."""
+"""What an execution of a step comes to: a closed union, and the check of what ``execute`` returned."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from hephaestus_celery.core.definition.step import Async, Error, Ok, Step, StepConfig
+from hephaestus_celery.core.definition.step import Async, Error, Ok, Step
 from hephaestus_celery.core.values.context import check_mapping
 from hephaestus_celery.core.values.formatting import listed, named
-from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.retry import seconds
 from hephaestus_celery.exceptions import StepFailedError
-from hephaestus_celery.runners import event_loop as loops
-from hephaestus_celery.runners.failures import Failed, failed, shown
+from hephaestus_celery.runners.failures import Failed, shown
 from hephaestus_celery.storage import codec
 
-_SHOWN = 200  # characters of an answer
+_SHOWN = 200  # characters of what a step returned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,81 +34,57 @@ class Waiting:
 
 
 StepResult = Completed | Waiting | Failed
+"""Whatever an execution comes to; every exception on the way to a commit is made a :class:`Failed`."""
 
 
-def call(
-    step: type[Step],
-    instance: Instance,
-    config: Callable[[], StepConfig],
-    *,
-    limit: int,
-    seconds_left: float | None = None,
-    stop_exceptions: tuple[type[BaseException], ...] = (),
-    reserved_exceptions: tuple[type[BaseException], ...] = (),
-) -> StepResult:
-    """Run ``step.execute`` to its end. Never raises what the step raises: raising is failing.
+def check(step: type[Step], returned: object, *, limit: int) -> StepResult:
+    """What ``execute`` returned, checked; ``TypeError``, ``ValueError`` or ``DataError`` where it may not return that.
 
-    ``config`` gives the step's, as it was given to it; ``limit`` is the size that one value may have; ``seconds_left`` is
-    what an ``async def`` may take before it is cancelled; ``stop_exceptions`` and ``reserved_exceptions`` are exceptions of the runner's: see :func:`~hephaestus_celery.runners.failures.failed`.
+    ``limit`` is the size that one value may have, in bytes of JSON.
     """
-    try:
-        answer: object = step().execute(instance, config(), instance.context)
-        if inspect.isawaitable(answer):
-            answer = loops.run(answer, seconds=seconds_left)
-    except BaseException as error:  # noqa: BLE001 - a step may raise anything, and all of it is a failed attempt
-        return failed(error, stop_exceptions=stop_exceptions, reserved_exceptions=reserved_exceptions)
-    try:
-        return _checked(step, answer, limit=limit)
-    except (TypeError, ValueError) as error:  # DataError too: no further attempt mends an answer that may not be given
-        return replace(failed(error), retry=False)
-    except BaseException as error:  # noqa: BLE001 - mappings of the user's own may raise anything too
-        return failed(error, stop_exceptions=stop_exceptions, reserved_exceptions=reserved_exceptions)
-
-
-def _checked(step: type[Step], answer: object, *, limit: int) -> StepResult:
-    match answer:
+    match returned:
         case Ok():
-            return _check_ok(step, answer, limit=limit)
+            return _check_ok(step, returned, limit=limit)
         case Async():
-            return _check_async(step, answer)
+            return _check_async(step, returned)
         case Error():
             return Failed(
                 kind="error",
-                reason=answer.reason,
-                error=StepFailedError(shown(answer.reason)),
-                retry=answer.retry is not False,
+                reason=returned.reason,
+                error=StepFailedError(shown(returned.reason)),
+                retry=returned.retry is not False,
                 stacktrace=None,
                 text=None,
             )
         case _:
             raise TypeError(
-                f"{called(step)} answered with {named(answer, limit=_SHOWN)}; it must return Ok, Async or Error"
+                f"{called(step)} answered with {named(returned, limit=_SHOWN)}; it must return Ok, Async or Error"
             )
 
 
-def _check_ok(step: type[Step], answer: Ok, *, limit: int) -> Completed:
-    event: object = answer.event
+def _check_ok(step: type[Step], returned: Ok, *, limit: int) -> Completed:
+    event: object = returned.event
     if event not in tuple(step.events):
         declared = listed([repr(name) for name in step.events])
         raise ValueError(
             f"{called(step)} gave the event {named(event, limit=_SHOWN)}, which it does not declare ({declared})"
         )
     return Completed(
-        event=answer.event,
-        result=_encoded(answer.context, f"{called(step)}: context", limit=limit),
-        metadata=_encoded(answer.metadata, f"{called(step)}: metadata", limit=limit),
+        event=returned.event,
+        result=_encoded(returned.context, f"{called(step)}: context", limit=limit),
+        metadata=_encoded(returned.metadata, f"{called(step)}: metadata", limit=limit),
     )
 
 
-def _check_async(step: type[Step], answer: Async) -> Waiting:
-    if answer.timeout is None:
+def _check_async(step: type[Step], returned: Async) -> Waiting:
+    if returned.timeout is None:
         return Waiting(timeout=None)
     try:
-        length = seconds(answer.timeout, name="timeout")
+        length = seconds(returned.timeout, name="timeout")
     except ValueError as error:
         raise TypeError(f"{called(step)} answered with Async: {error}") from None
     if length < 0:
-        raise ValueError(f"{called(step)} answered with Async(timeout={named(answer.timeout)}), which is negative")
+        raise ValueError(f"{called(step)} answered with Async(timeout={named(returned.timeout)}), which is negative")
     if "timeout" not in step.events:
         raise ValueError(f"{called(step)} answered with Async(timeout=...), but does not declare the event 'timeout'")
     return Waiting(timeout=round(length * 1_000_000))

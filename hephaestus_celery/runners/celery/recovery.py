@@ -39,7 +39,7 @@ class TaskRecovery:
             return
         run_id, step, attempt, _ = hint
         try:
-            outcome = self._driver().fail_lost(
+            outcome = self._driver().recovery.fail_lost(
                 run_id, step, attempt, reason=reason, worker=self._worker(task_id), timed_out=timed_out
             )
         except StorageError as error:

@@ -38,7 +38,10 @@ def test_an_answer_that_comes_too_late_is_told_in_the_log(make_driver, start, ca
     worker = Worker(hostname="h", task_id="t")
     attempt = driver.claim(message.workflow, message.run_id, message.step, 1, worker=worker)
     executed = driver.execute(attempt)
-    assert driver.fail_lost(message.run_id, message.step, 1, reason="it was killed", worker=worker).label == "retrying"
+    assert (
+        driver.recovery.fail_lost(message.run_id, message.step, 1, reason="it was killed", worker=worker).label
+        == "retrying"
+    )
     caplog.clear()
     driver.commit(attempt, executed).emit()
     [record] = caplog.records

@@ -8,7 +8,7 @@ import pytest
 from defining import A, B, define
 
 from hephaestus_celery import Done, Ok, RetryPolicy, Step, route
-from hephaestus_celery.runners import driver as drivers
+from hephaestus_celery.runners import execution
 from hephaestus_celery.runners.attempt import Worker
 
 
@@ -23,7 +23,7 @@ WORKER = Worker(
 
 @pytest.fixture(autouse=True)
 def _no_rest(monkeypatch):
-    monkeypatch.setattr(drivers, "NOTICE_SECONDS", 0)
+    monkeypatch.setattr(execution, "NOTICE_SECONDS", 0)
 
 
 @pytest.mark.parametrize("where", ["step", "route"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from given_time import GivenClock
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.lanes import Lane
@@ -56,26 +57,25 @@ def report(count, *, passed=True, moves=True):
 
 
 @pytest.fixture
-def time_passes(monkeypatch):
-    """``time_passes(seconds)``, on a clock of the test's own."""
-    now = [1_000_000_000_000]
-    monkeypatch.setattr("hephaestus_celery.clock.SystemClock.monotonic_ns", lambda _: now[0])
-
-    def passes(seconds):
-        now[0] += int(seconds * 1e9)
-
-    return passes
+def clock():
+    return GivenClock()
 
 
 @pytest.fixture
-def judge(time_passes):
+def time_passes(clock):
+    """``time_passes(seconds)``, on a clock of the test's own."""
+    return clock.sleep
+
+
+@pytest.fixture
+def judge(clock):
     """``judge(fleet, report, outstanding=...)``: the numbers of the messages that are lost; ``judge.watch`` is who says so."""
 
     class Judge:
         watch = None
 
         def __call__(self, fleet, given, *, outstanding=None, beside=0):
-            self.watch = self.watch or LostMessageWatch(fleet, dispatch_timeout=TIMEOUT)
+            self.watch = self.watch or LostMessageWatch(fleet, dispatch_timeout=TIMEOUT, clock=clock)
             storage = MemoryStorage()
             for number in range(len(given.outstanding) if outstanding is None else outstanding):
                 storage._lanes.enter(str(LANE), (RUN.format(number), "a"), 1)
@@ -122,8 +122,8 @@ def test_what_was_lost_with_a_whole_queue_is_sent_again_without_further_doubts(j
     fleet = Fleet(length=0)
     assert judge(fleet, report(2, passed=False)) == []
     time_passes(2 * report_interval(TIMEOUT))
-    [doubt] = judge.watch.doubts()
-    assert judge(fleet, doubt) == [0, 1]
+    [again] = judge.watch.unconfirmed()
+    assert judge(fleet, again) == [0, 1]
     for _ in range(5):  # the lane has come past what was lost with it, and is empty again and again
         time_passes(2 * report_interval(TIMEOUT) - 1)
         assert judge(fleet, report(50)) == list(range(50))
@@ -133,11 +133,11 @@ def test_what_was_lost_with_a_whole_queue_is_sent_again_without_further_doubts(j
 
 def test_an_empty_queue_is_believed_when_workers_have_had_the_time_to_say_what_they_hold(judge, time_passes):
     assert judge(Fleet(length=0), report(2, passed=False)) == []
-    assert judge.watch.doubts() == []
+    assert judge.watch.unconfirmed() == []
     assert judge.watch.next_in() == 2 * report_interval(TIMEOUT)
     time_passes(2 * report_interval(TIMEOUT))
-    [doubt] = judge.watch.doubts()
-    assert judge(None, doubt) == [0, 1]
+    [again] = judge.watch.unconfirmed()
+    assert judge(None, again) == [0, 1]
     assert judge.watch.next_in() is None
 
 
@@ -145,8 +145,8 @@ def test_an_empty_queue_that_nobody_is_known_to_take_from_may_be_in_the_hands_of
     fleet = Fleet(length=0, queues=())
     assert judge(fleet, report(3, passed=False)) == []
     time_passes(2 * report_interval(TIMEOUT))
-    [doubt] = judge.watch.doubts()
-    assert judge(fleet, doubt) == [0, 1, 2]
+    [again] = judge.watch.unconfirmed()
+    assert judge(fleet, again) == [0, 1, 2]
 
 
 def test_where_nothing_can_be_known_what_is_late_is_sent_again(judge):

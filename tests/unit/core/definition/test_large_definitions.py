@@ -14,11 +14,11 @@ from functools import partial
 import pytest
 from defining import a_step, define, problems_of
 
-from hephaestus_celery import DefinitionError, Done, LocalRunner, MemoryStorage, Settings
+from hephaestus_celery import DefinitionError, Done, LocalRunner, Settings
 from hephaestus_celery.core.execution.settle import plan, settle
-from hephaestus_celery.runners.driver import MOST_ROWS, Driver
 from hephaestus_celery.runners.known_steps import versions_with
 from hephaestus_celery.runners.messages import messages
+from hephaestus_celery.runners.moves import MOST_ROWS, Moves
 
 FEW, MANY = 300, 3000
 
@@ -131,10 +131,10 @@ def test_a_process_remembers_a_bounded_number_of_settlements():
         transitions={**ends, **dict(zip([(s, "ok") for s in made], [*made[1:], Done], strict=True))},
     )
     runner = LocalRunner()
-    driver = Driver(storage=MemoryStorage(), settings=Settings(), dispatcher=runner)
+    moves = Moves(Settings(), runner)
     for (step, event), targets in flow.graph.table.items():
-        assert driver._known_move(flow, step, event, targets) is driver._known_move(flow, step, event, targets)
-    assert sum(len(move.settlement.rows) for move in driver._moves[flow].values()) <= MOST_ROWS
+        assert moves.find(flow, step, event, targets) is moves.find(flow, step, event, targets)
+    assert sum(len(move.settlement.rows) for move in moves._known[flow].values()) <= MOST_ROWS
     runner.close()
 
 

@@ -1,0 +1,196 @@
+"""Completing a step: where its event leads to, the messages of what starts, and the commit of all that.
+
+A computed route is decided on what has completed by then. When its commit is refused, since more has completed, it is
+decided again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from hephaestus_celery.clock import Clock
+from hephaestus_celery.core.definition.builtin import Done
+from hephaestus_celery.core.definition.graph import Target
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.runners import events
+from hephaestus_celery.runners.attempt import HeldAttempt
+from hephaestus_celery.runners.contention import Contention
+from hephaestus_celery.runners.dispatcher import Dispatcher
+from hephaestus_celery.runners.execution import MOST_INTERRUPTIONS, Executor, failed_in
+from hephaestus_celery.runners.failures import Failed
+from hephaestus_celery.runners.messages import messages_of
+from hephaestus_celery.runners.moves import Moves
+from hephaestus_celery.runners.outcome import Outcome, outcome_of
+from hephaestus_celery.runners.patient_reader import PatientReader
+from hephaestus_celery.runners.step_result import Completed
+from hephaestus_celery.storage.commits import Commitment, Complete
+from hephaestus_celery.storage.instances import decode_context
+from hephaestus_celery.storage.port import Storage
+from hephaestus_celery.storage.queries import StoredRun
+from hephaestus_celery.storage.starts import PreparedMessage
+
+if TYPE_CHECKING:
+    from hephaestus_celery.config import Settings
+
+_KINDS = {None: "attempt", "external": "resume", "timeout": "timer"}
+"""The kinds of entries in the history, by the source of the event that is applied."""
+
+
+class Completion:
+    """Commits completed steps; one whose route fails has failed itself, which the caller commits."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        settings: Settings,
+        dispatcher: Dispatcher,
+        reader: PatientReader,
+        executor: Executor,
+        contention: Contention,
+        clock: Clock,
+    ) -> None:
+        self._storage = storage
+        self._dispatcher = dispatcher
+        self._reader = reader
+        self._executor = executor
+        self._contention = contention
+        self._clock = clock
+        self._moves = Moves(settings, dispatcher)
+
+    def commit(self, attempt: HeldAttempt, result: Completed, duration: int) -> Outcome | Failed:
+        """Decide what follows from a result and commit it; the failure of its route where that can't be decided."""
+        workflow, run_id = attempt.instance.workflow, attempt.instance.run_id
+        route = (attempt.source.step, result.event)
+        if route not in workflow.graph.dynamic or not self._contention.is_likely(workflow, route):
+            return self._commit(attempt, result, duration, attempt.claim.run)
+        with self._contention.turn(run_id):  # what the claim has brought is old by then
+            run = self._reader.load(run_id, steps=[attempt.step.key])
+            return self._commit(attempt, result, duration, run or attempt.claim.run)
+
+    def _commit(self, attempt: HeldAttempt, result: Completed, duration: int, run: StoredRun) -> Outcome | Failed:
+        ticked = self._clock.monotonic_ns()
+        decision = self._decided(attempt, result, run, {})
+        if isinstance(decision, Failed):
+            return decision
+        if decision.expected is None:
+            commitment = self._storage.commit(decision)
+        else:
+            with self._contention.turn(attempt.instance.run_id):
+                decided = self._commit_decided(attempt, result, decision)
+            if isinstance(decided, Failed):
+                return decided
+            commitment = decided
+        tick = max(0, self._clock.monotonic_ns() - ticked)
+        source, claim = attempt.source, attempt.claim
+        return outcome_of(
+            attempt,
+            commitment,
+            label=result.event,
+            describe=lambda: events.completed(source, claim, result, commitment, duration=duration, tick=tick),
+        )
+
+    def _commit_decided(self, attempt: HeldAttempt, result: Completed, decision: Complete) -> Commitment | Failed:
+        # A conflict means that another step has completed meanwhile: there are no more of them than steps.
+        read: dict[str, str] = {}
+        refusals = 0
+        while True:
+            commitment = self._storage.commit(decision)
+            if commitment.verdict is not Verdict.CONFLICT or commitment.run is None:
+                return commitment
+            self._contention.note_refusal(attempt.instance.workflow)
+            began = self._clock.monotonic_ns()
+            again = self._decided(attempt, result, commitment.run, read)
+            if isinstance(again, Failed):
+                return again
+            decision = again
+            commitment = self._storage.commit(decision)
+            if commitment.verdict is not Verdict.CONFLICT:
+                return commitment
+            # Then that commit again: refused, it brings what the run has come to during this pause.
+            refusals += 1
+            self._contention.pause(refusals=refusals, nanoseconds=self._clock.monotonic_ns() - began)
+
+    def _decided(
+        self, attempt: HeldAttempt, result: Completed, run: StoredRun, read: dict[str, str]
+    ) -> Complete | Failed:
+        # What a result leads to, as the run stands. ``read`` are results of steps that were read for this before.
+        interruptions = 0
+        while True:
+            try:
+                targets, settled = self._targets(attempt, result, run, read)
+            except BaseException as error:  # noqa: BLE001 - a route is the user's code; its failure is the step's
+                if interruptions < MOST_INTERRUPTIONS and self._executor.was_meant_for_another(attempt, error):
+                    interruptions += 1
+                    continue
+                return failed_in(attempt, error)
+            workflow, route = attempt.instance.workflow, (attempt.source.step, result.event)
+            if route in workflow.graph.dynamic:
+                late = self._executor.in_time(attempt, result, since=attempt.began)
+                if isinstance(late, Failed):
+                    return late
+                if settled:
+                    self._contention.note_calm(workflow, route)
+            return self._decision(attempt, result, targets, expected=None if settled else run.applied)
+
+    def _targets(
+        self, attempt: HeldAttempt, result: Completed, run: StoredRun, read: dict[str, str]
+    ) -> tuple[tuple[Target, ...], bool]:
+        # Where the event leads to, and whether that is so whatever else of the run completes meanwhile: a declared
+        # transition, or a route that has looked at nothing but what was given and what can't change any more.
+        instance, step = attempt.source.instance, attempt.source.step
+        if attempt.launches_done:
+            return (), True
+        if (step, result.event) not in instance.workflow.graph.dynamic:
+            return instance.workflow.targets(step, result.event, instance.context), True
+        given = (step.key, result.result)
+        context = decode_context(run, run_id=instance.run_id, reader=self._reader, given=given, read=read)
+        found: Callable[[str], dict[str, Any]] = context.__dict__["_result"]
+        missed: list[str] = []
+
+        def find(key: str) -> dict[str, Any]:
+            try:
+                return found(key)
+            except KeyError:
+                missed.append(key)
+                raise
+
+        context = context.apart(_result=find)
+        targets = instance.workflow.targets(step, result.event, context)
+        return targets, "steps" not in context.__dict__ and not missed
+
+    def _decision(
+        self, attempt: HeldAttempt, result: Completed, targets: tuple[Target, ...], *, expected: int | None
+    ) -> Complete:
+        instance, step = attempt.source.instance, attempt.source.step
+        workflow = instance.workflow
+        move = self._moves.find(workflow, step, result.event, targets)
+        fixed = self._dispatcher.lanes_are_fixed
+        kind = _KINDS[attempt.claim.resume and attempt.claim.resume.source]
+        return Complete(
+            operation=f"{attempt.fence}c",
+            run_id=instance.run_id,
+            step=step.key,
+            fence=attempt.fence,
+            entry=attempt.entry(kind=kind, event=result.event),
+            event=result.event,
+            result=result.result,
+            metadata=result.metadata,
+            settlement=move.settlement,
+            attempts=move.attempts,
+            configs=move.configs,
+            rank=move.rank,
+            done_entry=attempt.done_entry() if Done.key in (step.key, *move.settlement.rows) else "",
+            stuck=move.stuck,
+            prepared=self._prepared(attempt, targets),
+            lanes=move.lanes if fixed else self._moves.lanes(workflow, instance.run_id, move.attempts),
+            expected=expected,
+        )
+
+    def _prepared(self, attempt: HeldAttempt, targets: tuple[Target, ...]) -> dict[str, PreparedMessage]:
+        starts = [DispatchStep(target.step.key, 1, 1) for target in targets if target.step is not Done]
+        hints = messages_of(attempt.source.instance, starts)
+        prepared = {hint.step: self._dispatcher.prepare(hint, parent=attempt.worker.task_id) for hint in hints}
+        return {key: message for key, message in prepared.items() if message is not None}

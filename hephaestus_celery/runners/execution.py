@@ -1,0 +1,189 @@
+"""Executing the step of an attempt: its call, the interruptions that reach it, its time limit, the hooks around it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+
+from hephaestus_celery.clock import Clock
+from hephaestus_celery.core.definition.step import Step, StepConfig
+from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.runners import event_loop as loops
+from hephaestus_celery.runners.attempt import Executed, HeldAttempt
+from hephaestus_celery.runners.cancellation import CancellationCheck
+from hephaestus_celery.runners.dispatcher import Dispatcher
+from hephaestus_celery.runners.failures import Failed, failed, lost
+from hephaestus_celery.runners.hooks import Hooks
+from hephaestus_celery.runners.known_steps import limit
+from hephaestus_celery.runners.step_result import Completed, StepResult, check
+from hephaestus_celery.storage.port import Storage
+
+logger = logging.getLogger("hephaestus_celery")
+
+NOTICE_SECONDS = 0.5
+"""How long an attempt that was interrupted within its time waits for the store to know of it: whoever revokes a task says
+so to the store a moment later."""
+
+MOST_INTERRUPTIONS = 3
+"""Times that one attempt runs again, or one route is asked again, after it was interrupted by what was meant for another:
+what interrupts it each time is its own, or comes so often that it could go on for ever."""
+
+_PAUSE = 0.2  # seconds between two questions to a store that is away
+
+
+class Executor:
+    """Executes steps, and asks its storage whether they are still wanted."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        lease_ns: int,
+        max_payload: int,
+        dispatcher: Dispatcher,
+        hooks: Hooks,
+        clock: Clock,
+    ) -> None:
+        self._storage = storage
+        self._lease_ns = lease_ns
+        self._max_payload = max_payload
+        self._dispatcher = dispatcher
+        self._hooks = hooks
+        self._clock = clock
+
+    def execute(self, attempt: HeldAttempt) -> Executed:
+        """Run the step of an attempt to its end; a delivered event is a result already. Never raises.
+
+        Where it was interrupted by what was meant for another attempt, it is run again: :data:`MOST_INTERRUPTIONS` times.
+        """
+        for interruptions in count():
+            began = self._clock.monotonic_ns()
+            try:
+                result = self._result(attempt, began)
+            except BaseException as error:  # noqa: BLE001 - the runner's way to stop a step may strike anywhere
+                result = failed_in(attempt, error)
+            duration = max(0, self._clock.monotonic_ns() - began)
+            try:
+                again = (
+                    isinstance(result, Failed)
+                    and interruptions < MOST_INTERRUPTIONS
+                    and self.was_meant_for_another(attempt, result.reason)
+                )
+                if not again:
+                    return Executed(result=result, duration=duration)
+            except attempt.worker.stop_exceptions:
+                pass  # and once more
+        raise AssertionError  # there is no end of numbers
+
+    def interrupted(self, attempt: HeldAttempt, error: BaseException, *, earlier: int) -> Executed | None:
+        """What an interruption beside the body of a step makes of its attempt; None where it was meant for another.
+
+        ``earlier`` is how often that was so before.
+        """
+        if earlier < MOST_INTERRUPTIONS and self.was_meant_for_another(attempt, error):
+            return None
+        return Executed(result=failed_in(attempt, error), duration=0)
+
+    def was_meant_for_another(self, attempt: HeldAttempt, error: object) -> bool:
+        """Whether an interruption was meant for another attempt, which this process had before.
+
+        So it is where this one is within its time, and is still wanted.
+        """
+        seconds = (self._clock.monotonic_ns() - attempt.began) / 1e9
+        if not attempt.worker.was_interrupted_early(error, seconds=seconds):
+            return False
+        deadline = self._clock.monotonic_ns() + self._lease_ns
+        wanted = CancellationCheck(self._storage, attempt.lease, clock=self._clock)
+        for pause in (0.0, NOTICE_SECONDS):
+            self._clock.sleep(pause)
+            if not self._is_wanted(wanted, deadline):
+                return False
+        logger.warning(
+            "[%s] step %s was interrupted by what was meant for another attempt, and runs again",
+            attempt.instance.id,
+            attempt.step.key,
+        )
+        return True
+
+    def in_time(self, attempt: HeldAttempt, result: StepResult, *, since: int) -> StepResult:
+        """The result of a step, or that it took too long; ``since`` is when its time began."""
+        if isinstance(result, Failed) and result.kind == "exit":
+            return result
+        allowed = limit(attempt.step)
+        if allowed is None or self._clock.monotonic_ns() - since <= allowed * 1e9:
+            return result
+        # Whatever the step made of being interrupted, or did in a thread that can't be.
+        return lost(f"step {attempt.step.key}: time limit exceeded")
+
+    def _result(self, attempt: HeldAttempt, began: int) -> StepResult:
+        if attempt.claim.resume is not None:
+            data = attempt.claim.data
+            result = None if data == "{}" else data
+            return Completed(event=attempt.claim.resume.event, result=result, metadata=None)
+        if attempt.launches_done:
+            return Completed(event="done", result=None, metadata=None)
+        result = self._hooks.run(attempt, lambda: self._call(attempt))
+        return self.in_time(attempt, result, since=attempt.began if self._dispatcher.ends_attempts else began)
+
+    def _call(self, attempt: HeldAttempt) -> StepResult:
+        cancellation = CancellationCheck(self._storage, attempt.lease, clock=self._clock)
+        instance = attempt.source.instance
+        return call(
+            attempt.source.step,
+            # A copy: whatever the step does to it, what is emitted and decided is of the run.
+            instance.apart(context=instance.context.apart(_cancelled=cancellation.is_cancelled)),
+            attempt.config,
+            limit=self._max_payload,
+            seconds_left=limit(attempt.source.step),
+            stop_exceptions=attempt.worker.stop_exceptions,
+            reserved_exceptions=attempt.worker.reserved_exceptions,
+        )
+
+    def _is_wanted(self, check: CancellationCheck, deadline: int) -> bool:
+        while True:
+            try:
+                return check.is_wanted()
+            except StorageError:
+                if self._clock.monotonic_ns() > deadline:
+                    return False
+                self._clock.sleep(_PAUSE)
+
+
+def call(
+    step: type[Step],
+    instance: Instance,
+    config: Callable[[], StepConfig],
+    *,
+    limit: int,
+    seconds_left: float | None = None,
+    stop_exceptions: tuple[type[BaseException], ...] = (),
+    reserved_exceptions: tuple[type[BaseException], ...] = (),
+) -> StepResult:
+    """Run ``step.execute`` to its end. Never raises what the step raises: raising is failing.
+
+    ``config`` gives the step's, as it was given to it; ``limit`` is the size that one value may have; ``seconds_left`` is
+    what an ``async def`` may take before it is cancelled. The exceptions are the runner's: see
+    :func:`~hephaestus_celery.runners.failures.failed`.
+    """
+    try:
+        returned: object = step().execute(instance, config(), instance.context)
+        if inspect.isawaitable(returned):
+            returned = loops.run(returned, seconds=seconds_left)
+    except BaseException as error:  # noqa: BLE001 - a step may raise anything, and all of it is a failed attempt
+        return failed(error, stop_exceptions=stop_exceptions, reserved_exceptions=reserved_exceptions)
+    try:
+        return check(step, returned, limit=limit)
+    except (TypeError, ValueError) as error:  # DataError too: no further attempt mends what may not be returned
+        return replace(failed(error), retry=False)
+    except BaseException as error:  # noqa: BLE001 - mappings of the user's own may raise anything too
+        return failed(error, stop_exceptions=stop_exceptions, reserved_exceptions=reserved_exceptions)
+
+
+def failed_in(attempt: HeldAttempt, error: BaseException) -> Failed:
+    """An exception in an attempt, as the failure of it."""
+    worker = attempt.worker
+    return failed(error, stop_exceptions=worker.stop_exceptions, reserved_exceptions=worker.reserved_exceptions)

@@ -1,0 +1,123 @@
+"""Committing failed attempts: another attempt is due after a pause, or the run has failed."""
+
+from __future__ import annotations
+
+import logging
+
+from hephaestus_celery.clock import Chance
+from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.values.retry import DEFAULT_RETRY, RetryPolicy
+from hephaestus_celery.runners import events
+from hephaestus_celery.runners.attempt import HeldAttempt, Worker
+from hephaestus_celery.runners.failures import Failed
+from hephaestus_celery.runners.outcome import Outcome, outcome_of
+from hephaestus_celery.storage import codec
+from hephaestus_celery.storage.claims import Lease
+from hephaestus_celery.storage.commits import Fail, Retry
+from hephaestus_celery.storage.entries import encode_entry
+from hephaestus_celery.storage.port import Storage
+from hephaestus_celery.storage.queries import StoredRun
+
+logger = logging.getLogger("hephaestus_celery")
+
+_LONGEST_DELAY = 1e9  # seconds; a date that is further away has no name
+
+
+class FailedAttempts:
+    """Commits failed attempts. ``default_retry`` is the policy of the application."""
+
+    def __init__(self, storage: Storage, *, default_retry: RetryPolicy, chance: Chance) -> None:
+        self._storage = storage
+        self._default_retry = default_retry
+        self._chance = chance
+
+    def commit(self, attempt: HeldAttempt, result: Failed, duration: int) -> Outcome:
+        """Commit that an attempt has failed, which took so many nanoseconds."""
+        if result.retry and attempt.number < attempt.max_attempts:
+            return self._retry(attempt, result, duration)
+        commitment = self._storage.commit(
+            Fail(
+                operation=f"{attempt.fence}f",
+                run_id=attempt.instance.run_id,
+                step=attempt.step.key,
+                fence=attempt.fence,
+                entry=attempt.entry(kind="attempt", reason=result.account),
+                failure=codec.encode(result.failure),
+            )
+        )
+        source, claim = attempt.source, attempt.claim
+        return outcome_of(
+            attempt,
+            commitment,
+            label="failed",
+            describe=lambda: events.failed(source, claim, result, commitment, duration=duration),
+            error=result.error,
+        )
+
+    def commit_unreadable(self, run: StoredRun, lease: Lease, result: Failed, worker: Worker) -> None:
+        """Commit that an attempt has failed of a run of which no instance can be made here.
+
+        Its workflow may be another deployment's: then the policy of this application decides, and only the history has it.
+        """
+        state = run.steps[lease.step]
+        entry = encode_entry(
+            kind="attempt",
+            step=lease.step,
+            attempt=state.attempt,
+            reason=result.account,
+            worker=state.worker or worker.hostname,
+        )
+        operation = f"{lease.fence}f"
+        if result.retry and state.attempt < state.max_attempts:
+            delay = self._default_retry.delay(state.attempt, chance=self._chance.fraction())
+            commit = Retry(
+                operation=operation,
+                run_id=lease.run_id,
+                step=lease.step,
+                fence=lease.fence,
+                entry=entry,
+                delay=int(delay * 1e6),
+            )
+        else:
+            commit = Fail(
+                operation=operation,
+                run_id=lease.run_id,
+                step=lease.step,
+                fence=lease.fence,
+                entry=entry,
+                failure=codec.encode(result.failure),
+            )
+        self._storage.commit(commit)
+
+    def _retry(self, attempt: HeldAttempt, result: Failed, duration: int) -> Outcome:
+        source, claim = attempt.source, attempt.claim
+        delay = self._delay(attempt)
+        commitment = self._storage.commit(
+            Retry(
+                operation=f"{attempt.fence}f",
+                run_id=attempt.instance.run_id,
+                step=attempt.step.key,
+                fence=attempt.fence,
+                entry=attempt.entry(kind="attempt", reason=result.account),
+                delay=int(delay * 1e6),
+            )
+        )
+        return outcome_of(
+            attempt,
+            commitment,
+            label="retrying",
+            describe=lambda: events.failed(source, claim, result, commitment, duration=duration, retry_in=delay),
+            error=result.error,
+            retry_in=delay if commitment.verdict is Verdict.APPLIED else None,
+        )
+
+    def _delay(self, attempt: HeldAttempt) -> float:
+        chance = self._chance.fraction()
+        step = attempt.step
+        try:
+            policy = attempt.instance.workflow.retry_policy(step, self._default_retry)
+            return min(float(policy.delay(attempt.number, chance=chance)), _LONGEST_DELAY)
+        except Exception:
+            # A policy of the application's own. An attempt that can't be retried by it is retried by the default.
+            logger.exception("the retry policy of step %s failed; the default stands in", step.key)
+            return DEFAULT_RETRY.delay(attempt.number, chance=chance)

@@ -1,0 +1,95 @@
+"""Moves: what a completed step leads to in its graph, as far as that is the same for every run of the workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from hephaestus_celery.core.definition.builtin import Done
+from hephaestus_celery.core.definition.graph import Target
+from hephaestus_celery.core.definition.step import Step
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.settle import Settlement, plan
+from hephaestus_celery.core.values.context import check_mapping
+from hephaestus_celery.runners.dispatcher import Dispatcher
+from hephaestus_celery.runners.failures import stuck
+from hephaestus_celery.runners.messages import messages
+from hephaestus_celery.storage import codec
+
+if TYPE_CHECKING:
+    from hephaestus_celery.config import Settings
+    from hephaestus_celery.core.definition.workflow import Workflow
+
+MOST_ROWS = 100_000
+"""Rows of settlements that a process remembers: 20 to 30 MB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """What follows from an event of a step: see the fields of these names of ``Complete``."""
+
+    settlement: Settlement
+    attempts: Mapping[str, int]
+    configs: Mapping[str, str]
+    rank: int
+    stuck: str
+    lanes: Mapping[str, str]
+
+
+class Moves:
+    """Finds moves, and remembers those of declared transitions: they are the same every time."""
+
+    def __init__(self, settings: Settings, dispatcher: Dispatcher) -> None:
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._known: WeakKeyDictionary[type[Workflow], dict[tuple[str, str], Move]] = WeakKeyDictionary()
+        self._rows = 0
+
+    def find(self, workflow: type[Workflow], step: type[Step], event: str, targets: tuple[Target, ...]) -> Move:
+        """The move of a step that gave this event, which leads to these targets."""
+        if (step, event) in workflow.graph.dynamic:
+            return self._plan(workflow, step, targets)
+        known = self._known.setdefault(workflow, {})
+        move = known.get((step.key, event))
+        if move is None:
+            move = self._plan(workflow, step, targets)
+            if self._rows + len(move.settlement.rows) > MOST_ROWS:
+                self._known.clear()
+                self._rows = 0
+                known = self._known.setdefault(workflow, {})
+            known[step.key, event] = move
+            self._rows += len(move.settlement.rows)
+        return move
+
+    def lanes(self, workflow: type[Workflow], run_id: str, keys: Iterable[str]) -> dict[str, str]:
+        """Where the messages of these steps go, for those that may be started."""
+        starts = [DispatchStep(key, 1, 1) for key in keys if key != Done.key]
+        hints = messages(workflow.name, workflow.version, run_id, starts)
+        lanes = {hint.step: self._dispatcher.lane(hint) for hint in hints}
+        return {key: lane for key, lane in lanes.items() if lane is not None}
+
+    def _plan(self, workflow: type[Workflow], step: type[Step], targets: tuple[Target, ...]) -> Move:
+        settlement = plan(workflow.graph, step, targets)
+        default = self._settings.default_retry
+        limit = self._settings.max_payload
+        configs = {target.step.key: encoded_config(target, limit=limit) for target in targets}
+        return Move(
+            settlement=settlement,
+            attempts={
+                key: workflow.retry_policy(workflow.graph.by_key[key], default).max_attempts for key in settlement.rows
+            },
+            configs={key: config for key, config in configs.items() if config is not None},
+            rank=workflow.graph.rank(step.key),
+            stuck="" if settlement.starts_one else codec.encode(stuck(step.key).failure),
+            lanes=self.lanes(workflow, "", settlement.rows) if self._dispatcher.lanes_are_fixed else {},
+        )
+
+
+def encoded_config(target: Target, *, limit: int) -> str | None:
+    """The config that a target is given, as JSON text of at most ``limit`` bytes; None where it is given none."""
+    if target.config is None:
+        return None
+    config = check_mapping(target.step.plain_config(target.config), f"{target.step.key}: config")
+    return codec.encode_limited(config, f"{target.step.key}: config", limit=limit)

@@ -1,0 +1,71 @@
+"""What has become of an attempt once that is committed: events to emit, messages to send."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.runners import events
+from hephaestus_celery.runners.attempt import HeldAttempt
+from hephaestus_celery.runners.events import Event
+from hephaestus_celery.runners.messages import Message, messages_of
+from hephaestus_celery.storage.commits import Commitment
+
+logger = logging.getLogger("hephaestus_celery")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What has become of an attempt. ``label`` is a word for the log.
+
+    ``error`` is set when the attempt failed, ``retry_in`` (seconds) when another is due.
+    """
+
+    label: str
+    events: Sequence[Event] = ()
+    messages: Sequence[Message] = ()
+    error: Exception | None = None
+    retry_in: float | None = None
+
+    def emit(self) -> None:
+        """Emit the events of what was committed."""
+        events.emit(self.events)
+
+
+def outcome_of(
+    attempt: HeldAttempt,
+    commitment: Commitment,
+    *,
+    label: str,
+    describe: Callable[[], Sequence[Event]],
+    error: Exception | None = None,
+    retry_in: float | None = None,
+) -> Outcome:
+    """The outcome of a commitment, whose events ``describe`` gives.
+
+    It is committed. What goes wrong now costs events, or the time until the store has a message sent again.
+    """
+    if commitment.verdict is Verdict.STALE:
+        _log_stale(attempt)
+    found: Sequence[Event] = ()
+    sent: list[Message] = []
+    try:
+        found = describe()
+        sent = messages_of(attempt.instance, commitment.dispatches)
+    except Exception:
+        logger.exception(
+            "[%s] what step %s has committed can't be emitted", attempt.instance.id, attempt.source.step.key
+        )
+    return Outcome(label=label, events=found, messages=sent, error=error, retry_in=retry_in)
+
+
+def _log_stale(attempt: HeldAttempt) -> None:
+    logger.warning(
+        "[%s] step %s: what attempt %d came to is not stored; it is not this worker's any more (its lease has expired, or "
+        "its time limit), or the run is gone (pruned, or lost with its server's data)",
+        attempt.instance.id,
+        attempt.step.key,
+        attempt.number,
+    )

@@ -1,0 +1,168 @@
+"""Recovery: rescues that the store has recorded, attempts that were lost, and commits that were not carried out to their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from hephaestus_celery.clock import Chance, Clock
+from hephaestus_celery.core.execution.due import Due, rescue_reason
+from hephaestus_celery.core.values.formatting import shown
+from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.runners import events
+from hephaestus_celery.runners.attempt import HeldAttempt, Worker
+from hephaestus_celery.runners.events import Event, EventSource
+from hephaestus_celery.runners.failed_attempts import FailedAttempts
+from hephaestus_celery.runners.failures import lost
+from hephaestus_celery.runners.messages import messages
+from hephaestus_celery.runners.outcome import Outcome
+from hephaestus_celery.storage.claims import Claim, Lease
+from hephaestus_celery.storage.due import DueEntry, RescuedRun
+from hephaestus_celery.storage.entries import encode_entry
+from hephaestus_celery.storage.instances import decode_instance, read_headers
+from hephaestus_celery.storage.port import Storage
+from hephaestus_celery.storage.queries import StoredRun
+
+_LOSSES = (Due.LEASE_EXPIRED, Due.TIMED_OUT)
+
+
+class Recovery:
+    """Recovers for a driver. ``runner`` is the class of the runner, which events name."""
+
+    def __init__(
+        self, storage: Storage, *, failed_attempts: FailedAttempts, runner: type, clock: Clock, chance: Chance
+    ) -> None:
+        self._storage = storage
+        self._failed_attempts = failed_attempts
+        self._runner = runner
+        self._clock = clock
+        self._chance = chance
+
+    def rescue(self, entry: DueEntry, *, worker: Worker) -> Outcome:
+        """The outcome of a rescue that the store has recorded; where an attempt was lost, it is failed."""
+        if entry.kind is Due.SETTLE:
+            return self._settle(entry, worker)
+        is_loss = entry.kind in _LOSSES
+        if entry.run is not None and not is_loss:
+            return self._message_rescued(entry, entry.run, worker=worker)
+        return self._rescued(
+            entry.run_id,
+            entry.dispatch.step,
+            fence=entry.fence if is_loss else None,
+            number=entry.sequence,
+            reason=partial(rescue_reason, entry.kind),
+            worker=worker,
+        )
+
+    def fail_lost(
+        self, run_id: str, step: str, attempt: int, *, reason: str, worker: Worker, timed_out: bool = False
+    ) -> Outcome | None:
+        """Fail an attempt whose task has ended without a commit; None when that task does not hold it (any more).
+
+        None also where it was applying an event: the scheduler looks soon at what follows from that. ``timed_out``: it was
+        ended at its time limit.
+        """
+        fence = self._chance.token()
+        entry = encode_entry(kind="rescue", step=step, attempt=attempt, reason=reason, worker=worker.hostname)
+        number = self._storage.seize(
+            run_id, step, attempt=attempt, holder=worker.task_id or "", fence=fence, entry=entry, timed_out=timed_out
+        )
+        if number is None:
+            return None
+        return self._rescued(run_id, step, fence=fence, number=number, reason=lambda _: reason, worker=worker)
+
+    def _settle(self, entry: DueEntry, worker: Worker) -> Outcome:
+        # Go on with what follows a step, or with the start of a run, where whoever did so is gone.
+        step = entry.dispatch.step
+        commitment = self._storage.settle(entry.run_id, step)
+        headers = read_headers(entry.message_headers)
+        sent = messages(entry.name, entry.version, entry.run_id, commitment.dispatches, headers=headers)
+        followed: Sequence[Event] = ()
+        if commitment.ending is not None:
+            run = self._storage.load(entry.run_id, steps=[step])
+            if run is not None:
+                source = self._source(decode_instance(run, reader=self._storage), step, worker)
+                followed = () if source is None else events.ended(source, commitment)
+        return Outcome(label="settled", events=followed, messages=sent)
+
+    def _message_rescued(self, entry: DueEntry, rescued: RescuedRun, *, worker: Worker) -> Outcome:
+        # What the store has given is enough for the event: the run may be large, and a backlog of such.
+        step = entry.dispatch.step
+        run = StoredRun(
+            header=rescued.header,
+            initial=None,
+            status=rescued.status,
+            started_at=rescued.started_at,
+            start=rescued.start,
+            sequence=entry.sequence,
+            steps={step: rescued.step},
+            lacks_data=True,
+            lacks_steps=True,
+        )
+        source = self._source(decode_instance(run, reader=self._storage), step, worker)
+        if source is None:
+            return Outcome(label="unknown")
+        reason = rescue_reason(entry.kind, rescued.step)
+        rescue = events.rescued(source, entry.sequence, attempt=entry.dispatch.attempt, reason=reason)
+        return Outcome(label="rescued", events=rescue)
+
+    def _rescued(
+        self,
+        run_id: str,
+        step: str,
+        *,
+        fence: str | None,
+        number: int,
+        reason: Callable[[StepState], str],
+        worker: Worker,
+    ) -> Outcome:
+        run = self._storage.load(run_id, steps=[step])
+        if run is None:
+            return Outcome(label="gone")
+        why = reason(run.steps[step])
+        source = self._source(decode_instance(run, reader=self._storage), step, worker)
+        if source is None:
+            return self._unknown(run, run_id, step, fence=fence, reason=why, worker=worker)
+        rescue = events.rescued(source, number, attempt=run.steps[step].attempt, reason=why)
+        if fence is None:
+            return Outcome(label="rescued", events=rescue)
+        attempt = self._held(source, run, fence=fence, worker=worker)
+        duration = max(0, self._storage.now() - attempt.claim.claimed_at) * 1000
+        result = lost(f"step {step}: {why}{_of_event(attempt.state)}")
+        outcome = self._failed_attempts.commit(attempt, result, duration)
+        return replace(outcome, events=[*rescue, *outcome.events])
+
+    def _held(self, source: EventSource, run: StoredRun, *, fence: str, worker: Worker) -> HeldAttempt:
+        state = run.steps[source.step.key]
+        claim = Claim(
+            run=run,
+            first=False,
+            sequence=0,
+            queued_at=state.queued_at or 0,
+            claimed_at=state.claimed_at or 0,
+            resume=state.resume,
+        )
+        return HeldAttempt(source=source, claim=claim, fence=fence, worker=worker, began=self._clock.monotonic_ns())
+
+    def _unknown(
+        self, run: StoredRun, run_id: str, step: str, *, fence: str | None, reason: str, worker: Worker
+    ) -> Outcome:
+        # The workflow is another deployment's: its attempt is failed all the same, and only the history has that, since
+        # there is no class for an event to name.
+        if fence is not None:
+            result = lost(f"step {step}: {reason}{_of_event(run.steps[step])}")
+            lease = Lease(run_id=run_id, step=step, fence=fence)
+            self._failed_attempts.commit_unreadable(run, lease, result, worker)
+        return Outcome(label="unknown")
+
+    def _source(self, instance: Instance, step: str, worker: Worker) -> EventSource | None:
+        found = None if instance.definition is None else instance.definition.graph.by_key.get(step)
+        if found is None:
+            return None
+        return EventSource(instance=instance, step=found, runner=self._runner, worker=worker.fields)
+
+
+def _of_event(state: StepState) -> str:
+    return "" if state.resume is None else f" (event {shown(state.resume.event)})"

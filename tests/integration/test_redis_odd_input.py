@@ -203,7 +203,7 @@ def nesting(stand, script):
         "deliver": lambda: run.deliver("go"),
         "resend": lambda: run.resend("a", lane="9:two"),
         "redirect": lambda: storage.redirect([sent]),
-        "settle": lambda: storage._settling(wide(run), "op")("0", prepared),
+        "settle": lambda: storage._commits._settling(wide(run), "op")("0", prepared),
         "list": lambda: storage.list_runs(Query(tag="fast")),
     }
     if script == "settle":
@@ -228,9 +228,9 @@ def wide(run):
 
 def settle(run, edges):
     """Commit step a, all but what follows it."""
-    laid = edges.stage(run.storage._calls.of_run, fence="mine", name="0123")
+    staged = edges.stage(run.storage._calls.of_run, fence="mine", name="0123")
     nothing = Settlement(taken=(), dead=(), rows={})
-    run.storage._completed(run.completion("a", settlement=nothing, attempts={}, configs={}), settling=laid)
+    run.storage._commits._completed(run.completion("a", settlement=nothing, attempts={}, configs={}), settling=staged)
 
 
 @settings(

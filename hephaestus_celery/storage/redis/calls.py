@@ -11,10 +11,10 @@ from redis.exceptions import RedisError
 from hephaestus_celery.clock import Clock
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.exceptions import DataError, StorageError
-from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.connections import Command, Connections
 from hephaestus_celery.storage.redis.errors import explain, is_transient
 from hephaestus_celery.storage.redis.keys import Keys
+from hephaestus_celery.storage.redis.parameters import with_time
 from hephaestus_celery.storage.redis.scripts import Scripts, is_values
 from hephaestus_celery.storage.redis.steady_clock import Reading, SteadyClock
 
@@ -91,14 +91,14 @@ class Calls:
             for _ in range(2):
                 with _unsent():
                     now, offset = steady.now()
-                timed = replies.timed(
+                arguments = with_time(
                     parameters,
                     now=now,
                     offset=offset,
                     slack=slack or self.slack,
                     punctual=script in _PUNCTUAL,
                 )
-                reply = self.scripts.call(self.connections, script, keys, [prefix, timed, *data], run_id=run_id)
+                reply = self.scripts.call(self.connections, script, keys, [prefix, arguments, *data], run_id=run_id)
                 if reply != b"late":
                     return reply
                 steady.look()  # nothing was done; the server's clock may have been set

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import cast
 
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal, Refused
-from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.durations import HeldDurations
 from hephaestus_celery.storage.redis.framing import reading
+from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.reads import MOST_CARRIED
+from hephaestus_celery.storage.redis.stored_runs import read_claim
 
 _MOST_LEASES = 100  # that one call renews
 
@@ -26,7 +27,7 @@ class Claims:
         reply = self._calls.of_run(
             "claim",
             request.run_id,
-            replies.parameters(
+            as_parameters(
                 run_id=request.run_id,
                 workflow=request.workflow,
                 step=request.step,
@@ -48,7 +49,7 @@ class Claims:
             if isinstance(reply, list):
                 reason, detail = cast("list[bytes]", reply)
                 return Refusal(reason=Refused(reason.decode()), detail=detail.decode())
-            return replies.read_claim(reply, run_id=request.run_id, step=request.step)
+            return read_claim(reply, run_id=request.run_id, step=request.step)
 
     def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
         """Renew leases, a hundred in each call; False for what is not held with this fence any more."""
@@ -63,7 +64,7 @@ class Claims:
         )
         for prefix, positions in slices:
             rows = [[leases[i].run_id, leases[i].step, leases[i].fence] for i in positions]
-            parameters = replies.parameters(leases=rows, lease=self._durations.lease)
+            parameters = as_parameters(leases=rows, lease=self._durations.lease)
             reply = self._calls.of_partition("renew", prefix, parameters)
             for position, renewed in zip(positions, reply, strict=True):
                 held[position] = renewed == 1
@@ -73,7 +74,7 @@ class Claims:
         self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, timed_out: bool
     ) -> int | None:
         """Take an attempt from the task that held it and is gone."""
-        parameters = replies.parameters(
+        parameters = as_parameters(
             run_id=run_id,
             step=step,
             attempt=attempt,

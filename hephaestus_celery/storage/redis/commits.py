@@ -24,6 +24,7 @@ from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.durations import HeldDurations
 from hephaestus_celery.storage.redis.errors import was_not_done
 from hephaestus_celery.storage.redis.framing import reading
+from hephaestus_celery.storage.redis.parameters import as_parameters, attempts, settlement_rows, whole
 from hephaestus_celery.storage.redis.reads import Reads
 from hephaestus_celery.storage.redis.wide_steps import SLICE, Edges, Progress
 from hephaestus_celery.storage.starts import NewRun, PreparedMessage, already_running
@@ -85,7 +86,7 @@ class Commits:
         reply = self._calls.of_run(
             "create",
             run.run_id,
-            replies.parameters(
+            as_parameters(
                 run_id=run.run_id,
                 id=run.instance_id,
                 name=run.name,
@@ -134,7 +135,7 @@ class Commits:
         reply = self._calls.of_run(
             "complete",
             commit.run_id,
-            replies.parameters(
+            as_parameters(
                 run_id=commit.run_id,
                 op=commit.operation,
                 step=commit.step,
@@ -142,8 +143,8 @@ class Commits:
                 event=commit.event,
                 taken=list(commit.settlement.taken),
                 dead=list(commit.settlement.dead),
-                rows=replies.settlement_rows(commit.settlement),
-                **replies.attempts(commit.attempts),
+                rows=settlement_rows(commit.settlement),
+                **attempts(commit.attempts),
                 rank=commit.rank,
                 stuck=commit.stuck or None,
                 expected=commit.expected,
@@ -179,7 +180,7 @@ class Commits:
             reply = self._calls.of_run(
                 "settle",
                 edges.run_id,
-                replies.parameters(
+                as_parameters(
                     run_id=edges.run_id,
                     op=f"{operation}{number}",
                     source=edges.source,
@@ -203,7 +204,7 @@ class Commits:
         return self._calls.of_run(
             "suspend",
             commit.run_id,
-            replies.parameters(
+            as_parameters(
                 run_id=commit.run_id,
                 op=commit.operation,
                 step=commit.step,
@@ -220,7 +221,7 @@ class Commits:
         return self._calls.of_run(
             "retry",
             commit.run_id,
-            replies.parameters(
+            as_parameters(
                 run_id=commit.run_id, op=commit.operation, step=commit.step, fence=commit.fence, delay=commit.delay
             ),
             commit.entry,
@@ -230,7 +231,7 @@ class Commits:
         return self._calls.of_run(
             "fail",
             commit.run_id,
-            replies.parameters(
+            as_parameters(
                 run_id=commit.run_id,
                 op=commit.operation,
                 step=commit.step,
@@ -250,7 +251,7 @@ def _first_steps(run: NewRun) -> tuple[list[str], list[list[object]], list[str]]
     for first in run.firsts:
         message = first.prepared_message
         place = [] if message is None else [lists.index(message.list) + 1, prepared.index(message) + 1]
-        firsts.append([first.step, replies.whole(first.max_attempts), *place])
+        firsts.append([first.step, whole(first.max_attempts), *place])
     return lists, firsts, [message.text for message in prepared]
 
 

@@ -34,7 +34,7 @@ class UnexpectedReplyError(RedisError):
 
 
 NOTHING_DONE = "nothing was done: bad"
-"""What scripts say of parameters that they refuse; see ``demand`` in ``prelude.lua``."""
+"""What scripts say of parameters that they refuse; see ``demand`` in ``lua/parts/arguments.lua``."""
 _UNREACHED = "check that the server is up, and hephaestus_state_backend (where it is not set, the result backend or the broker is the store)"
 
 _BY_CODE = {

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hephaestus_celery.storage.queries import Candidates, Query, RunSummary
-from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.framing import reading
 from hephaestus_celery.storage.redis.keys import indexes
+from hephaestus_celery.storage.redis.parameters import as_parameters
+from hephaestus_celery.storage.redis.stored_runs import read_summary
 
 _BUDGET = 100  # runs that one script call of a listing looks at
 _ROWS = 50  # and how many of them it gives
@@ -44,7 +45,7 @@ class Listing:
         after = at = None
         while True:
             reply = self._calls.of_partition(
-                "candidates", prefix, replies.parameters(id=instance_id, family=family, after=after, at=at)
+                "candidates", prefix, as_parameters(id=instance_id, family=family, after=after, at=at)
             )
             newest, after, at, *active = (text.decode() for text in reply)
             if not after:
@@ -71,7 +72,7 @@ def _parameters(prefix: str, query: Query, *, position: str | None, limit: int) 
     score, _, below = (position or "").partition(":")
     if score and query.started_before is not None and int(score) >= query.started_before:
         score = below = ""
-    return replies.parameters(
+    return as_parameters(
         indexes=indexes(prefix, query),
         statuses=dict.fromkeys(query.statuses, True),
         name=query.name,
@@ -90,4 +91,4 @@ def _parameters(prefix: str, query: Query, *, position: str | None, limit: int) 
 def _read_row(row: Sequence[bytes]) -> Row:
     run_id = row[0].decode(errors="replace")
     with reading(run_id):
-        return run_id, replies.read_summary(row[2], start=row[1], run_id=run_id)
+        return run_id, read_summary(row[2], start=row[1], run_id=run_id)

@@ -13,7 +13,9 @@ from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.durations import HeldDurations
 from hephaestus_celery.storage.redis.framing import reading
+from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.reads import Reads
+from hephaestus_celery.storage.redis.stored_runs import read_run
 from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
 
 _MOST_WAITING = 100  # steps of a large run that may be what an event is for
@@ -38,12 +40,12 @@ class Outside:
 
     def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:
         """Set a durable timer beside the step's own."""
-        parameters = replies.parameters(run_id=run_id, step=step, reference=reference, delay=delay)
+        parameters = as_parameters(run_id=run_id, step=step, reference=reference, delay=delay)
         return bool(self._calls.of_run("schedule", run_id, parameters))
 
     def unschedule(self, run_id: str, step: str, *, reference: str, operation: str) -> bool:
         """Take such a timer back."""
-        parameters = replies.parameters(run_id=run_id, step=step, reference=reference, op=operation)
+        parameters = as_parameters(run_id=run_id, step=step, reference=reference, op=operation)
         return bool(self._calls.of_run("unschedule", run_id, parameters))
 
     def cancel(self, run_id: str, *, operation: str, reason: str | None, entry: str) -> Cancellation | None:
@@ -51,7 +53,7 @@ class Outside:
         reply = self._calls.of_run(
             "cancel",
             run_id,
-            replies.parameters(run_id=run_id, op=operation, schema=SCHEMA, retention=self._durations.retention),
+            as_parameters(run_id=run_id, op=operation, schema=SCHEMA, retention=self._durations.retention),
             entry,
             "" if reason is None else json.dumps(reason),
         )
@@ -62,7 +64,7 @@ class Outside:
         if reply[0] == b"stale":
             return None
         with reading(run_id):
-            run = replies.read_run(reply[3], start=reply[2], run_id=run_id)
+            run = read_run(reply[3], start=reply[2], run_id=run_id)
         if run.lacks_steps:
             run = replace(run, steps=self._reads.states(run_id), lacks_steps=False)  # they don't move any more
         return replies.read_cancellation(reply, run=run)
@@ -71,7 +73,7 @@ class Outside:
         reply = self._calls.of_run(
             "deliver",
             delivery.run_id,
-            replies.parameters(
+            as_parameters(
                 run_id=delivery.run_id,
                 op=delivery.operation,
                 name=delivery.name,

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.core.execution.transitions import StepState
 from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.queries import DataKind, StoredEntry, StoredRun
-from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.framing import reading
+from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.scripts import is_texts, is_values
+from hephaestus_celery.storage.redis.stored_runs import read_config, read_entry, read_run, read_states
 
 MOST_CARRIED = 1000
 """Predecessors whose results one call looks for."""
@@ -42,9 +43,9 @@ class Reads:
         raise AssertionError  # the last look gives what it has seen
 
     def _load(self, run_id: str, steps: Sequence[str]) -> StoredRun | None:
-        reply = self._calls.of_run("load", run_id, replies.parameters(run_id=run_id), *steps[:MOST_CARRIED])
+        reply = self._calls.of_run("load", run_id, as_parameters(run_id=run_id), *steps[:MOST_CARRIED])
         with reading(run_id):
-            return replies.read_run(reply[1], start=reply[0], run_id=run_id) if reply else None
+            return read_run(reply[1], start=reply[0], run_id=run_id) if reply else None
 
     def initial(self, run_id: str) -> str:
         """The initial context."""
@@ -67,7 +68,7 @@ class Reads:
             if status is None:
                 raise _gone(run_id)
             texts.update((step, text) for step, text in zip(asked, found, strict=True) if text is not None)
-        return replies.read_states(texts)
+        return read_states(texts)
 
     def data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
         """The data of one kind that these steps have, in as many calls as its size takes."""
@@ -75,7 +76,7 @@ class Reads:
         position = 0
         while position < len(steps):
             asked = steps[position : position + _MOST_NAMES]
-            parameters = replies.parameters(run_id=run_id, kind=kind.value)
+            parameters = as_parameters(run_id=run_id, kind=kind.value)
             reply: list[bytes] | None = self._calls.of_run("data", run_id, parameters, *asked)
             if reply is None:
                 raise _gone(run_id)
@@ -83,7 +84,7 @@ class Reads:
             with reading(run_id):
                 found.update((step, text.decode()) for step, text in zip(asked, reply, strict=False) if text)
         if kind is DataKind.CONFIG:
-            return {step: replies.read_config(text) for step, text in found.items()}
+            return {step: read_config(text) for step, text in found.items()}
         return found
 
     def scan_states(self, run_id: str) -> Mapping[str, StepState]:
@@ -99,7 +100,7 @@ class Reads:
                 texts.update(zip(names, (text.decode() for text in page[1::2]), strict=True))
             cursor = following.decode()
             if cursor == "0":
-                return replies.read_states(texts)
+                return read_states(texts)
 
     def history(self, run_id: str) -> Sequence[StoredEntry]:
         """All entries, in the order of the run's commits."""
@@ -109,7 +110,7 @@ class Reads:
             start = len(found)
             lines = self._calls.command("LRANGE", key, start, start + _PAGE - 1, fits=is_texts)
             with reading(run_id):
-                found.extend(replies.read_entry(line) for line in lines)
+                found.extend(read_entry(line) for line in lines)
             if len(lines) < _PAGE:
                 return found
 

@@ -1,225 +1,23 @@
-"""Between the fields of a run's hash, the facts that scripts answer with, and the values of the port."""
+"""What scripts reply, as values of the port: of commits, deliveries, cancellations and ticks."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.execution.due import Due
-from hephaestus_celery.core.execution.settle import Row, Settlement
 from hephaestus_celery.core.execution.state import Verdict
-from hephaestus_celery.core.values.formatting import shortened
-from hephaestus_celery.core.values.lifecycle import Status, StepStatus
-from hephaestus_celery.core.values.step_state import PendingResume, StepState
-from hephaestus_celery.exceptions import DataError
-from hephaestus_celery.storage.claims import Claim
+from hephaestus_celery.core.execution.transitions import StepState
+from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.commits import Commitment
 from hephaestus_celery.storage.due import DueEntry, LaneReport, Outstanding, RescuedRun, Tick
 from hephaestus_celery.storage.interventions import Cancellation, DeliveryReport
-from hephaestus_celery.storage.queries import RunSummary, StoredEntry, StoredRun
-from hephaestus_celery.storage.redis.framing import unpacked
-from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
-
-# json.dumps makes an encoder a call. What is no JSON, or no text that UTF-8 can carry, shows when it is written or sent.
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False, ensure_ascii=False).encode
-_EXACT = 10**14
-
-
-def parameters(**values: object) -> str:
-    """The JSON object that a script takes; what is None is left out, since Lua has no null."""
-    try:
-        return _encode({key: value for key, value in values.items() if value is not None})
-    except (ValueError, TypeError) as error:
-        raise DataError(f"the store can't be asked for that: {shortened(str(error), limit=200)}") from error
-
-
-def whole(number: int) -> int | str:
-    """An int for a script to keep: as text where it has more digits than a number of Lua's JSON keeps (14)."""
-    return number if abs(number) < _EXACT else str(number)
-
-
-def timed(parameters: str, *, now: int, offset: int, slack: int, punctual: bool) -> str:
-    """The same with what the caller knows of the time: see ``steady`` in ``prelude.lua``."""
-    kept = f',"offset":{offset}' if offset else ""
-    asked = ',"punctual":true' if punctual else ""
-    others = "" if parameters == "{}" else f"{parameters[1:-1]},"
-    return f'{{{others}"now":{now},"slack":{slack}{kept}{asked}}}'
-
-
-def settlement_rows(settlement: Settlement) -> dict[str, list[int | str]]:
-    """The rows of a settlement as ``complete.lua`` takes them: those that say more than that there is one predecessor."""
-    rows = settlement.rows.items()
-    return {key: [row.predecessors, *row.successors] for key, row in rows if row.predecessors != 1 or row.successors}
-
-
-def settling_row(row: Row, *, attempts: int, lane: str | None) -> str:
-    """One row as ``settle.lua`` takes it, with what is to be known of a step that starts."""
-    return _encode([row.predecessors, whole(attempts), lane or "", *row.successors])
-
-
-def attempts(numbers: Mapping[str, int]) -> dict[str, object]:
-    """How often steps may be attempted, as ``complete.lua`` takes it: the same for most."""
-    most = next(iter(numbers.values()), 1)
-    return {"most": whole(most), "attempts": {key: whole(number) for key, number in numbers.items() if number != most}}
-
-
-def read_run(fields: bytes, *, start: bytes, run_id: str) -> StoredRun:
-    """A run from its hash, as scripts pack it: see ``packed`` in ``prelude.lua``.
-
-    ``StorageError``, naming the ``run_id``, for one that is newer than this code.
-    """
-    return _read_run(unpacked(fields, run_id), start.decode(), run_id)
-
-
-def _read_run(values: Sequence[str], start: str, run_id: str) -> StoredRun:
-    kinds: dict[str, dict[str, str]] = {"s": {}, "r": {}, "m": {}, "c": {}}
-    core: dict[str, str] = {}
-    for name, value in zip(values[::2], values[1::2], strict=True):
-        if name[1:2] != ":":
-            core[name] = value
-        elif (found := kinds.get(name[0])) is not None:
-            found[name[2:]] = value
-    _check_schema(core, run_id)
-    finished, reason = core.get("t1"), core.get("cr")
-    return StoredRun(
-        header=core["h"],
-        initial=core.get("i"),
-        status=Status(core["st"]),
-        started_at=int(core["t0"]),
-        finished_at=None if finished is None else int(finished),
-        start=start or None,
-        sequence=int(core["seq"]),
-        lacks_steps="s" in core.get("lk", ""),
-        lacks_data="d" in core.get("lk", ""),
-        steps=_Steps(kinds["s"]),
-        results=kinds["r"],
-        metadata=kinds["m"],
-        configs={key: read_config(text) for key, text in kinds["c"].items()},
-        failed_step=core.get("fs"),
-        failure=core.get("f"),
-        cancel_reason=None if reason is None else json.loads(reason),
-        message_headers=core.get("mh"),
-        active=int(core["act"]),
-        applied=int(core["app"]),
-    )
-
-
-def _check_schema(core: Mapping[str, str], run_id: str) -> None:
-    schema = int(core.get("schema", "1"))
-    if schema > SCHEMA:
-        raise written_by_newer(run_id, schema)
-
-
-def read_summary(fields: bytes, *, start: bytes, run_id: str) -> RunSummary:
-    """A row of a listing; ``StorageError``, naming the ``run_id``, for a run that is newer than this code."""
-    texts = unpacked(fields, run_id)
-    found = dict(zip(texts[::2], texts[1::2], strict=True))
-    _check_schema(found, run_id)
-    finished = found.get("t1")
-    return RunSummary(
-        id=found["id"],
-        name=found["name"],
-        family=found["family"],
-        version=int(found["version"]),
-        tags=json.loads(found.get("tags", "[]")),
-        status=Status(found["st"]),
-        started_at=int(found["t0"]),
-        finished_at=None if finished is None else int(finished),
-        start=start.decode() or None,
-        failed_step=found.get("fs"),
-        steps=read_states({name[2:]: text for name, text in found.items() if name.startswith("s:")})
-        if "all" in found
-        else None,
-    )
-
-
-def read_states(texts: Mapping[str, str]) -> Mapping[str, StepState]:
-    """The states of steps, by key; each is read when it is asked for."""
-    return _Steps(texts)
-
-
-def read_config(text: str) -> str:
-    """The config of a step, which is stored behind the rank of who gave it."""
-    return text.partition("|")[2]
-
-
-def _read_step(found: Mapping[str, Any]) -> StepState:
-    resume = found.get("r")
-    return StepState(
-        status=StepStatus(found["s"]),
-        attempt=found["a"],
-        max_attempts=int(found.get("m", 1)),
-        dispatch=found.get("d", 1),
-        fence=found.get("f"),
-        queued_at=_number(found.get("q")),
-        claimed_at=_number(found.get("c")),
-        deadline=_number(found.get("l")),
-        holder=found.get("h"),
-        worker=found.get("u"),
-        waiting_since=_number(found.get("w")),
-        accepts=found.get("x", {}),
-        resume=None if resume is None else read_resume(resume),
-        backing_off="b" in found,
-        event=found.get("e"),
-        order=found.get("o"),
-        lane=found.get("k"),
-        sent_at=_number(found.get("t")),
-        resends=found.get("n", 0),
-    )
-
-
-class _Steps(Mapping[str, StepState]):
-    """The states of a run's steps by key, each read when it is asked for: of many, a claim asks for one."""
-
-    __slots__ = ("_read", "_texts")
-
-    def __init__(self, texts: Mapping[str, str]) -> None:
-        self._texts = texts
-        self._read: dict[str, StepState] = {}
-
-    def __getitem__(self, key: str) -> StepState:
-        if key not in self._read:
-            self.document(key)
-        return self._read[key]
-
-    def document(self, key: str) -> Mapping[str, Any]:
-        """What is stored of one, of which its state is a part."""
-        found: Mapping[str, Any] = json.loads(self._texts[key])
-        self._read[key] = _read_step(found)
-        return found
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._texts)
-
-    def __len__(self) -> int:
-        return len(self._texts)
-
-
-def read_resume(found: Mapping[str, Any]) -> PendingResume:
-    """A delivered event from its JSON object."""
-    return PendingResume(event=found["e"], source=found["s"], at=int(found["at"]), losses=found.get("n", 0))
-
-
-def read_claim(reply: bytes, *, run_id: str, step: str) -> Claim:
-    """A claim of a step that was given."""
-    *fields, start, data = unpacked(reply, run_id)
-    run = _read_run(fields, start, run_id)
-    found = cast("_Steps", run.steps).document(step)
-    state = run.steps[step]
-    return Claim(
-        run=replace(run, sequence=found["j"] - 1),  # asked again, the claim still is of that moment
-        first=found.get("i", False),
-        sequence=found["j"],
-        queued_at=int(found["q"]),
-        claimed_at=int(found["c"]),
-        waiting_since=state.waiting_since,
-        resume=state.resume,
-        data=data or None,
-    )
+from hephaestus_celery.storage.queries import StoredRun
+from hephaestus_celery.storage.redis.stored_runs import read_run, read_step
 
 
 def read_commitment(
@@ -359,7 +157,7 @@ def _read_rescued(found: Mapping[str, Any]) -> RescuedRun:
         status=Status(found["status"]),
         started_at=int(found["started"]),
         start=found["start"] or None,
-        step=_read_step(json.loads(found["state"])),
+        step=read_step(json.loads(found["state"])),
     )
 
 
@@ -377,19 +175,6 @@ def _read_lane(found: Mapping[str, Any]) -> LaneReport:
             )
             for message in found["outstanding"]
         ],
-    )
-
-
-def read_entry(line: bytes) -> StoredEntry:
-    """One line of a run's history."""
-    sequence, outcome, queued, started, finished, detail = line.decode().split("|", 5)
-    return StoredEntry(
-        sequence=int(sequence),
-        outcome=outcome,
-        queued_at=_number(queued),
-        started_at=_number(started),
-        finished_at=_number(finished),
-        detail=detail,
     )
 
 

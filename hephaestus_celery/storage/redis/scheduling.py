@@ -10,6 +10,7 @@ from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.durations import HeldDurations
+from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.scheduler_lock import SchedulerLock
 from hephaestus_celery.storage.redis.scripts import is_number
 from hephaestus_celery.storage.schema import SCHEMA
@@ -53,7 +54,7 @@ class Scheduling:
         reply = self._calls.of_partition(
             "resend",
             self._calls.keys.partition(partition),
-            replies.parameters(
+            as_parameters(
                 messages=rows,
                 op=operation,
                 schema=SCHEMA,
@@ -72,7 +73,7 @@ class Scheduling:
             by_prefix.setdefault(self._calls.keys.of_run(each.run_id).prefix, []).append(row)
         for prefix, rows in by_prefix.items():
             for start in range(0, len(rows), _MOST_MESSAGES):
-                parameters = replies.parameters(
+                parameters = as_parameters(
                     messages=rows[start : start + _MOST_MESSAGES],
                     dispatch_timeout=self._durations.dispatch_timeout,
                     schema=SCHEMA,
@@ -87,7 +88,7 @@ class Scheduling:
 
     def report(self, worker: str, holdings: str | None, *, lifetime: int) -> None:
         """What a worker holds; None when it leaves."""
-        parameters = replies.parameters(lifetime=lifetime)
+        parameters = as_parameters(lifetime=lifetime)
         self._calls.of_partition("report", self._calls.keys.partition(0), parameters, worker, holdings or "")
 
     def reports(self) -> Sequence[str]:
@@ -98,7 +99,7 @@ class Scheduling:
     def resign(self, *, owner: str) -> None:
         """Leave the scheduler locks that this owner holds."""
         for prefix in self._calls.keys.all_partitions():
-            self._calls.of_partition("resign", prefix, replies.parameters(owner=owner))
+            self._calls.of_partition("resign", prefix, as_parameters(owner=owner))
 
     def _tick(
         self, prefix: str, lock: SchedulerLock, *, owner: str, worker: str, seize: bool
@@ -110,7 +111,7 @@ class Scheduling:
         steady = self._calls.clock(prefix)
         for stepped in (False, True):
             operation = self._chance.token()
-            parameters = replies.parameters(
+            parameters = as_parameters(
                 owner=owner,
                 worker=worker,
                 op=operation,

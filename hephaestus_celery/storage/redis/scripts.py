@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any, TypeGuard
@@ -17,7 +18,8 @@ NAMES = (
     *("deliver", "cancel", "schedule", "unschedule", "tick", "resend", "redirect", "resign"),
     *("load", "data", "candidates", "list", "report", "reports", "stage", "settle"),
 )
-_SETTLING = {"create", "complete", "settle"}
+
+_NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
 
 
 def is_number(reply: Any) -> bool:
@@ -72,19 +74,29 @@ _PACKED = {"claim", "load", "complete", "cancel"}
 """Those that give a run, packed; what others give last may be data, and look like anything."""
 
 
+def compose(name: str) -> str:
+    """The source of a script: the parts that it needs, as its ``-- needs:`` line says, and itself."""
+    parts: dict[str, str] = {}
+    own = _with_parts(f"{name}.lua", parts)
+    return "".join([*parts.values(), own])
+
+
+def _with_parts(path: str, parts: dict[str, str]) -> str:
+    # Gives the source of a file, and adds the parts that it needs: those first that others need.
+    source = (resources.files("hephaestus_celery.storage.redis") / "lua" / path).read_text(encoding="utf-8")
+    needed = _NEEDS.search(source)
+    for part in needed[1].split() if needed else ():
+        if part not in parts:
+            found = _with_parts(f"parts/{part}.lua", parts)
+            parts[part] = found
+    return source
+
+
 class Scripts:
     """Calls a script by name; a server that has forgotten it (a restart, ``SCRIPT FLUSH``) is given it again."""
 
     def __init__(self) -> None:
-        folder = resources.files("hephaestus_celery.storage.redis") / "lua"
-        prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
-        settling = (folder / "settling.lua").read_text(encoding="utf-8")
-        self.sources = {
-            name: prelude
-            + (settling if name in _SETTLING else "")
-            + (folder / f"{name}.lua").read_text(encoding="utf-8")
-            for name in NAMES
-        }
+        self.sources = {name: compose(name) for name in NAMES}
         self._hashes = {name: hashlib.sha1(source.encode()).hexdigest() for name, source in self.sources.items()}  # noqa: S324 - Redis names scripts so
 
     def call(

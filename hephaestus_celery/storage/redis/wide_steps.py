@@ -1,7 +1,7 @@
 """Very many edges of one step: staged before its commit, settled in slices after it, so that no script takes long.
 
 The commit says that they are staged; from then on they are settled by who has committed it or, where that one is gone, by
-the scheduler: see ``lua/settling.lua``. So are the first steps of a run where they are very many.
+the scheduler: see ``lua/parts/settling.lua``. So are the first steps of a run where they are very many.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from hephaestus_celery.core.execution.settle import Row
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.storage.commits import Commitment, Complete
 from hephaestus_celery.storage.redis import replies
+from hephaestus_celery.storage.redis.parameters import as_parameters, settling_row
 from hephaestus_celery.storage.starts import NewRun, PreparedMessage
 
 AT_ONCE = 500
@@ -85,7 +86,7 @@ class Edges:
         position = 0
         edges = [*(f"1{key}" for key in self.taken), *(f"0{key}" for key in self.dead)]
         for some, rows in zip_longest(_slices(edges), _slices(list(self.rows)), fillvalue=()):
-            parameters = replies.parameters(
+            parameters = as_parameters(
                 run_id=self.run_id,
                 id=name,
                 position=position,
@@ -101,7 +102,7 @@ class Edges:
     def _fields(self, rows: Iterable[str]) -> Iterator[str]:
         for key in rows:
             yield key
-            yield replies.settling_row(self.rows[key], attempts=self.attempts[key], lane=self.lanes.get(key))
+            yield settling_row(self.rows[key], attempts=self.attempts[key], lane=self.lanes.get(key))
             if key in self.configs:
                 yield f"|{key}"
                 yield f"{self.rank}|{self.configs[key]}"

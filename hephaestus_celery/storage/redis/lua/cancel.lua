@@ -1,6 +1,7 @@
 -- End a run at once. Steps that are being executed go on; their commits will be discarded.
 --   ARGV[3] history entry   ARGV[4] reason as JSON, or ''
 --   reply: {verdict}, {'newer_schema', its number} or {'applied', facts, start, the run's fields (see carried), packed}
+-- needs: ending
 demand({ run_id = 'name', op = 'string', schema = 'number', retention = 'number' }, 4)
 local core = redis.call('HMGET', run, 'st', 'schema')
 local status = core[1]

@@ -1,6 +1,7 @@
 -- The runs that an id may mean: the active ones, and the newest, which is looked for among few at a time.
 --   p.after: the run up to which the ones before this call have looked, and p.at its place in the order of starts
 --   reply: {newest or '', run to go on after or '', its place, active...}
+-- needs: arguments
 demand({ id = 'string', family = 'string?', after = 'string?', at = 'string?' })
 local LOOKS = 500
 local active = redis.call('HGETALL', prefix .. 'active:' .. p.id)

@@ -9,6 +9,7 @@
 --   they are short: what they don't say is as it mostly is. `v` applied, `before` and `after` running, `activated` the taken
 --   targets, `active` none; `posted` is true where it is all of them. The ending is what the run itself says.
 --   p.settling names the edges that stage.lua has laid by: there are too many to be settled here, and settle.lua follows
+-- needs: settling commit
 demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', event = 'string', taken = 'table', dead = 'table',
   rows = 'table', attempts = 'table', rank = 'number', stuck = 'string?', expected = 'number?', configs = 'number',

@@ -1,6 +1,7 @@
 -- Data of steps: of one kind, p.kind, in the order in which it is asked for; as much as one reply carries, at least one.
 --   ARGV[3...] keys of the steps
 --   reply: {text or ''...}, or false for an unknown run
+-- needs: arguments
 local MOST = 1048576 -- bytes
 if redis.call('EXISTS', run) == 0 then return false end
 local reply, total = {}, 0

@@ -3,6 +3,7 @@
 -- Mirrors core/execution/delivery.py.
 --   ARGV[3] data of the event
 --   reply: {facts}
+-- needs: lanes answers run_reply
 demand({
   run_id = 'name', op = 'string', name = 'string', only = 'name?', keep = 'boolean?', key = 'string?',
   dispatch_timeout = 'number', among = 'table?',

@@ -1,6 +1,7 @@
 -- A claimed step failed for good, and its run with it.
 --   ARGV[3] history entry   ARGV[4] the failure
 --   reply: {facts, start, ending}, or {facts} where the run had ended; see complete.lua
+-- needs: commit ending
 demand({ run_id = 'name', op = 'string', step = 'name', fence = 'string', retention = 'number' }, 4)
 local facts = answered(p.step, p.op)
 if facts then return string.find(facts, '"v":') and { facts } or { facts, read_start(), ending() } end

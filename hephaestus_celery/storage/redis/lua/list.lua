@@ -2,6 +2,7 @@
 -- checks what the index does not say, and stops after p.limit runs or p.budget looks.
 --   reply: {position to go on from, or '' after the last, 'more' if more are known to match, rows...}, a row being
 --   {run id, start, its fields without data, packed}; the states of its steps among them where they are few and short
+-- needs: run_reply
 local FIELDS = { 'st', 'name', 'family', 'version', 'id', 't0', 't1', 'fs', 'tags', 'schema' }
 local SHORT, FEW_STEPS = 1024, 100 -- bytes of the states of one run; fields
 local CHUNK = 50

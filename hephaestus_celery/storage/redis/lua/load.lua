@@ -1,6 +1,7 @@
 -- A run as it stands, in one moment: what one reply may carry of it.
 --   ARGV[3...] keys of the steps that are asked for, in a run of many
 --   reply: {} or {start, fields (see carried), packed}
+-- needs: run_reply
 local core = redis.call('HMGET', run, 'st', 'sz', 'il')
 if not core[1] then return {} end
 local steps = {}

@@ -2,6 +2,7 @@
 -- which may have come before: a step that has moved on since is left alone. Again is the same as once.
 --   p.messages: {run id, step, attempt, token, lane}...
 --   reply: 1
+-- needs: lanes messages
 demand({ messages = 'table', dispatch_timeout = 'number', schema = 'number' })
 demand_messages(function(lane) return is_text(lane) and lane ~= '' end)
 for _, message in ipairs(p.messages) do

@@ -1,6 +1,7 @@
 -- A worker says what it holds; who gives no sign of life is forgotten.
 --   ARGV[3] name of the worker   ARGV[4] what it holds, or '' where it leaves   p.lifetime
 --   reply: 1
+-- needs: time
 demand({ lifetime = 'number' }, 4)
 local workers = prefix .. 'workers'
 if ARGV[4] == '' then

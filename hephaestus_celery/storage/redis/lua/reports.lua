@@ -1,4 +1,5 @@
 -- What living workers hold.   reply: {report...}
+-- needs: time
 local workers, at, found = prefix .. 'workers', steady(), {}
 local held = redis.call('HGETALL', workers)
 for i = 1, #held, 2 do

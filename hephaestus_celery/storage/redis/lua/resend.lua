@@ -2,6 +2,7 @@
 -- moved on since is left alone. Asked again, it answers for what it has done before like the first time.
 --   p.messages: {run id, step, attempt, token, lane or ''}...   p.op, p.lane (which was looked through)
 --   reply: entries, as of tick.lua
+-- needs: rescue messages
 demand({ messages = 'table', op = 'string', lane = 'string', worker = 'string', dispatch_timeout = 'number', schema = 'number' })
 demand_messages(is_text)
 local entries = {}

@@ -1,6 +1,7 @@
 -- An attempt of a claimed step failed, and another is due after a rest.
 --   ARGV[3] history entry
 --   reply: {facts}
+-- needs: commit answers due
 demand({ run_id = 'name', op = 'string', step = 'name', fence = 'string', delay = 'number' }, 3)
 local facts = answered(p.step, p.op)
 if facts then return { facts } end

@@ -3,6 +3,7 @@
 -- at once. p.timed_out: the task was ended at its time limit.
 --   ARGV[3] history entry
 --   reply: {verdict, sequence}
+-- needs: rescue
 demand({
   run_id = 'name', step = 'name', attempt = 'number', holder = 'string', fence = 'string', lease = 'number',
   timed_out = 'boolean?',

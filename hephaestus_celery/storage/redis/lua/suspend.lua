@@ -2,6 +2,7 @@
 -- between the step's answer and this commit.
 --   ARGV[3] history entry
 --   reply: {facts}
+-- needs: commit answers lanes
 demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', accepts = 'table', names = 'table', timeout = 'number?',
   dispatch_timeout = 'number',

@@ -8,6 +8,7 @@
 --   or '0'), entries, troubles, reports}, a report being what waits in a lane and may be lost
 -- The lock is a hash: owner; schema, the newest that the owner can read: who can read newer ones takes the lock; beat, as far as it has come on the steady clock; offset of that clock; handed, the operation
 -- that handed something over, entries and reports.
+-- needs: rescue ending
 demand({
   owner = 'string', worker = 'string', op = 'string', acknowledged = 'string?', evict = 'string?', stepped = 'boolean?',
   seize = 'boolean?', fence = 'string', limit = 'number', lease = 'number', dispatch_timeout = 'number', now = 'number',

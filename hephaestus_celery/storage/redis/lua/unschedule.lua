@@ -1,5 +1,6 @@
 -- Take a timer back.
 --   reply: 1 when it had not fired yet, else 0
+-- needs: answers time
 demand({ run_id = 'name', step = 'name', reference = 'name', op = 'string' })
 local REMEMBERED = 3600000 -- milliseconds: who was told that the store is away asks again when it is back
 if replayed(p.op) then return 1 end

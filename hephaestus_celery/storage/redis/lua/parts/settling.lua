@@ -1,4 +1,5 @@
 -- What complete.lua and settle.lua share: what follows where edges are settled. Mirrors core/execution/settle.py (settle).
+-- needs: ending messages
 local fields = {} -- what is written in the end, names and values
 local function set(name, value)
   fields[#fields + 1] = name

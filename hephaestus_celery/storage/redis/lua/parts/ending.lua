@@ -1,0 +1,81 @@
+-- The end of a run, and what its reply says of it.
+-- needs: answers lanes staged run_reply
+
+local PRUNE_MARGIN = 60000 -- milliseconds
+
+-- What is kept of a step beside its state goes with the run's end: its timers, its place in a lane, counts and data of events
+-- that nobody will apply.
+local function clear_away(field, value)
+  local kind, name = string.sub(field, 1, 2), string.sub(field, 3)
+  if kind == 's:' and not string.find(value, '"s":"[cs]') then
+    local step = cjson.decode(value)
+    if step.s == 'active' or step.s == 'waiting' then
+      clear_timer(name)
+      if awaits_claim(step) then leave_lane(name, step) end
+    end
+  end
+  if kind == 't:' then clear_timer(value .. '|' .. name) end
+  if kind == 'g:' then
+    local id = cjson.decode(value).id
+    clear_timer(SETTLE .. '|' .. name .. '|' .. id)
+    redis.call('UNLINK', unpack(staged(id)))
+  end
+  if kind == 'p:' or kind == 'e:' or kind == 'd:' or kind == 't:' or kind == 'g:' then redis.call('HDEL', run, field) end
+end
+
+-- What an ended run says of its end: when it was, and which steps had completed, in the order of their completion; of a run of
+-- many steps only that they are many. `at` and `fields`: what finish() knows of that.
+local function ending(at, fields)
+  local t1 = at or redis.call('HGET', run, 't1')
+  if not fields then
+    if redis.call('HLEN', run) > FEW then return cjson.encode({ t1 = t1, many = true }) end
+    fields = fields_of({ ['s:'] = true })
+  end
+  local completed, order = {}, {}
+  for _, field in ipairs(fields) do
+    if string.find(field[2], '"s":"completed"', 1, true) then
+      local key = string.sub(field[1], 3)
+      completed[#completed + 1] = key
+      order[key] = cjson.decode(field[2]).o
+    end
+  end
+  table.sort(completed, function(a, b) return order[a] < order[b] end)
+  return cjson.encode({ t1 = t1, completed = completed })
+end
+
+-- How long a key is kept after the end of a run. The scheduler prunes it in time; where no scheduler runs, it still goes.
+local function expire(key)
+  redis.call('PEXPIRE', key, text(math.ceil(p.retention / 1000) + PRUNE_MARGIN))
+end
+
+-- The end of a run: its id is free, its timers are gone, its retention begins, those who wait are told. What belongs to many
+-- steps is cleared away in slices, by whoever has the scheduler lock: until then it means nothing, since the run has ended.
+-- Gives what ending() asks for.
+local function finish(before, status, at)
+  set_status(before, status)
+  redis.call('HSET', run, 't1', text(at), 'act', 0, 'wai', 0)
+  local about = redis.call('HMGET', run, 'id', 'family', 'tags', 'en', 'ek')
+  local active = prefix .. 'active:' .. about[1]
+  redis.call('HDEL', active, p.run_id)
+  local fields
+  if redis.call('HLEN', run) <= FEW then
+    fields = {}
+    for _, field in ipairs(fields_of({ ['s:'] = true, ['t:'] = true, ['p:'] = true, ['e:'] = true, ['d:'] = true, ['g:'] = true })) do
+      clear_away(field[1], field[2])
+      if string.sub(field[1], 1, 2) == 's:' then fields[#fields + 1] = field end
+    end
+  else
+    set_soon(SWEEP, at, at)
+  end
+  local lasting = { run, start, history }
+  if about[4] then redis.call('DEL', early_events()) end
+  if about[5] then lasting[#lasting + 1] = taken_events() end
+  redis.call('PEXPIRE', answers, ANSWERS_LIFETIME)
+  watch(about[1], about[2], about[3] and cjson.decode(about[3]) or {}, p.retention > 0 and p.retention or WATCH)
+  if p.retention > 0 then
+    if redis.call('EXISTS', active) == 0 then lasting[#lasting + 1] = prefix .. 'index:id:' .. about[1] end
+    for _, key in ipairs(lasting) do expire(key) end
+  end
+  redis.call('PUBLISH', prefix .. 'finished:' .. p.run_id, status)
+  return fields and text(at), fields
+end

@@ -1,0 +1,56 @@
+-- Lanes (core/execution/lanes.py): what waits in a queue, by when it was sent. `lanes` says when each is looked at, `marks` up to
+-- where it was claimed, `looks` what the last look has seen. A step whose lane is not known has a timer instead.
+-- needs: due
+
+local function lane_key(lane)
+  return prefix .. 'lane:' .. lane
+end
+
+-- When a message was sent, as lanes have it: by the steady clock. None where that says the same as the other.
+local function sent_at(at)
+  local moment = at - now() + steady()
+  return moment ~= at and text(moment) or nil
+end
+
+-- A message for a step is on its way: since step.t, where that is set. `timed`: the step may have an entry in the due set, which means nothing any more.
+local function sent(key, step, at, timed)
+  if not step.k then return set_timer(key, at + p.dispatch_timeout) end
+  if timed then clear_timer(key) end
+  local since = step.t and tonumber(step.t) or at
+  redis.call('ZADD', lane_key(step.k), text(since), p.run_id .. '|' .. key)
+  redis.call('ZADD', prefix .. 'lanes', 'NX', text(since + p.dispatch_timeout), step.k)
+end
+
+-- The same for many steps that have just started.
+local function all_sent(keys, lane, at)
+  local since = at - now() + steady()
+  local set, score = due, text(since + p.dispatch_timeout)
+  if lane then set, score = lane_key(lane), text(since) end
+  for from = 1, #keys, 500 do -- in slices: unpack() has a limited stack
+    local entries = {}
+    for i = from, math.min(from + 499, #keys) do
+      entries[#entries + 1] = score
+      entries[#entries + 1] = p.run_id .. '|' .. keys[i]
+    end
+    redis.call('ZADD', set, unpack(entries))
+  end
+  if lane then redis.call('ZADD', prefix .. 'lanes', 'NX', text(since + p.dispatch_timeout), lane) end
+end
+
+local function leave_lane(key, step)
+  if step.k then redis.call('ZREM', lane_key(step.k), p.run_id .. '|' .. key) end
+end
+
+-- Whether a message of the step is on its way, which nobody has claimed.
+local function awaits_claim(step)
+  return not step.f and not step.b and (step.s == 'active' or (step.s == 'waiting' and step.r))
+end
+
+-- When the last message of a step counts as late: each further one for the same attempt is given twice as much time, up to
+-- eight times, give or take a quarter: at even intervals a broker may give it to the same worker each time, which may not
+-- know the workflow.
+local function late_at(step, at)
+  local factor = 1
+  if step.n then factor = math.min(2 ^ step.n, 8) * (0.75 + (at % 1009) / 1009 / 2) end
+  return at + math.floor(p.dispatch_timeout * factor)
+end

@@ -1,0 +1,41 @@
+-- Rescues: an attempt is taken from a lost worker, or a lost message is sent again.
+-- needs: lanes
+
+-- Take a claimed step from its worker, and tell so. Gives the number of that event.
+local function seize(key, step, fence, at, lease, entry)
+  local sequence = redis.call('HINCRBY', run, 'seq', 1)
+  remember(sequence, '', nil, nil, text(at), entry)
+  step.f, step.z, step.h = fence, sequence, nil
+  set_step(key, step)
+  set_timer(key, at + lease)
+  return sequence
+end
+
+-- The last message of a step, or who was applying its event, is lost: another is sent. Gives the number of that event.
+local function send_again(key, step, at, reason)
+  step.f, step.d, step.n = nil, step.d + 1, (step.n or 0) + 1
+  if step.k then
+    step.t = text(at - now() + steady())
+    sent(key, step, at, true)
+  else
+    set_timer(key, late_at(step, at))
+  end
+  local sequence = redis.call('HINCRBY', run, 'seq', 1)
+  remember(sequence, '', nil, nil, text(at), cjson.encode({
+    kind = 'rescue', step = key, attempt = step.a, reason = reason, worker = p.worker,
+  }))
+  return sequence
+end
+
+-- What its teller is to know of a rescue that cost no attempt; the rest of the run may be large. Where the caller's telemetry is
+-- so much that a hundred of them would be too large, the header is left out, and the teller reads the run.
+local MOST_OF_HEADER = 4096
+local function rescue(kind, key, step, sequence)
+  local core = redis.call('HMGET', run, 'name', 'version', 'st', 't0', 'mh')
+  local brief = redis.call('HSTRLEN', run, 'h') <= MOST_OF_HEADER
+  return {
+    kind = kind, run = p.run_id, name = core[1], version = core[2], step = key, attempt = step.a, token = step.d,
+    seq = sequence, header = brief and redis.call('HGET', run, 'h') or nil, status = core[3], started = core[4],
+    start = read_start(), state = cjson.encode(step), headers = core[5] or nil,
+  }
+end

@@ -1,0 +1,98 @@
+-- The fields of a run's hash: reading and writing the states of steps, its status, and its history.
+-- needs: arguments
+
+-- Whether a run was written by a newer version than the caller's: whose states it can't read, and leaves alone.
+local function is_newer(schema)
+  return schema and tonumber(schema) > p.schema
+end
+
+-- Go over to another run of the same partition, in scripts that see many.
+local function at_run(run_id)
+  run, start, history = prefix .. 'run:' .. run_id, prefix .. 'start:' .. run_id, prefix .. 'history:' .. run_id
+  answers = prefix .. 'answers:' .. run_id
+  p.run_id = run_id
+end
+
+-- When the run began. Its key stands outside the run's hash and may hold anything, of any type: only digits are told.
+local function read_start()
+  local value = redis.pcall('GET', start)
+  if type(value) == 'string' and string.find(value, '^%d+$') then return value end
+  return ''
+end
+
+-- Data that stands in the run until a step applies it; what is small is not worth a command.
+local function count_data(bytes)
+  if bytes > 1024 and redis.call('HEXISTS', run, 'sz') == 1 then redis.call('HINCRBY', run, 'sz', bytes) end
+end
+
+local function get_step(key)
+  local stored = redis.call('HGET', run, 's:' .. key)
+  return stored and cjson.decode(stored)
+end
+
+local function set_step(key, state)
+  redis.call('HSET', run, 's:' .. key, cjson.encode(state))
+end
+
+-- Fields of the run, as a flat list of names and values. One command for all of them: each is written to the AOF too.
+local function write(fields)
+  for from = 1, #fields, 1000 do -- in slices: unpack() has a limited stack
+    redis.call('HSET', run, unpack(fields, from, math.min(from + 999, #fields)))
+  end
+end
+
+local function is_final(status)
+  return status == 'completed' or status == 'failed' or status == 'cancelled'
+end
+
+-- Fields of the run by the beginning of their names, as {name, value} in no order. By name: the rest of the hash (contexts,
+-- results) may be large.
+local function fields_of(kinds)
+  local names, found = {}, {}
+  for _, field in ipairs(redis.call('HKEYS', run)) do
+    if kinds[string.sub(field, 1, 2)] then names[#names + 1] = field end
+  end
+  for from = 1, #names, 1000 do -- in slices: unpack() has a limited stack
+    local to = math.min(from + 999, #names)
+    for i, value in ipairs(redis.call('HMGET', run, unpack(names, from, to))) do
+      found[#found + 1] = { names[from + i - 1], value }
+    end
+  end
+  return found
+end
+
+-- Events that came before their steps waited (hash): `<number>|<step, or nothing>|<name>`, and what came with them. In the
+-- order of their numbers; `en` of the run is the last number, absent where none was ever kept.
+local function early_events()
+  return prefix .. 'early:' .. p.run_id
+end
+
+-- The keys of the events that the run has taken (set); `ek` of the run is there where this is.
+local function taken_events()
+  return prefix .. 'taken:' .. p.run_id
+end
+
+local function set_status(before, after)
+  if before == after then return end
+  local score = redis.call('HGET', run, 't0')
+  redis.call('ZREM', prefix .. 'index:status:' .. before, p.run_id)
+  redis.call('ZADD', prefix .. 'index:status:' .. after, score, p.run_id)
+  redis.call('HSET', run, 'st', after)
+end
+
+-- The status of a run that goes on, from its counters of active and waiting steps.
+local function derived()
+  local counts = redis.call('HMGET', run, 'act', 'wai')
+  if tonumber(counts[1]) > 0 or tonumber(counts[2]) == 0 then return 'running' end
+  return 'waiting'
+end
+
+local function remember(sequence, outcome, queued, started, finished, detail)
+  redis.call('RPUSH', history, table.concat(
+    { text(sequence), outcome, queued or '', started or '', finished or '', detail }, '|'))
+end
+
+-- Since when the attempt or the delivered event has been there to be claimed.
+local function queued(step)
+  return step.r and step.r.at or step.q
+end

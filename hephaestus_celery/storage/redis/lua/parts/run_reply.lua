@@ -1,0 +1,59 @@
+-- A run as a reply carries it: `carried` (its fields, bounded) and `packed` (many values as one string).
+-- needs: run
+
+-- A flat list as one string: a reply of many small ones costs its reader far more. On its first line the run that it is
+-- of, and how long each value is; so nothing that a value holds can be taken for the end of one.
+local function packed(values)
+  local lengths = {}
+  for i, value in ipairs(values) do
+    values[i] = tostring(value)
+    lengths[i] = #values[i]
+  end
+  return (p.run_id or '') .. ' ' .. table.concat(lengths, ',') .. '\n' .. table.concat(values)
+end
+
+-- What one reply carries of a run, so that no script takes long: data of SMALL bytes, the fields of FEW steps. `sz` counts
+-- the bytes of data (where it is missing, they are many), `il` says that the initial context alone is more than that.
+local SMALL, FEW = 65536, 400
+
+-- The run's fields as one reply may carry them, as a flat list: all of a small run; of another, where it stands, the states
+-- of `steps` (of all where they are few), and their results as long as these are small together. `lk` says what is left out.
+-- `initial`: the initial context comes in any case.
+local function carried(size, large, steps, initial)
+  local few = redis.call('HLEN', run) <= FEW
+  local small = size and tonumber(size) <= SMALL
+  if few and small and (initial or not large) then return redis.call('HGETALL', run) end
+  local names = { 'h', 'schema', 'st', 't0', 't1', 'act', 'app', 'seq', 'fs', 'f', 'cr', 'mh' }
+  if initial or not large then names[#names + 1] = 'i' end
+  if few then
+    for _, field in ipairs(redis.call('HKEYS', run)) do
+      local kind = string.sub(field, 1, 2)
+      if kind == 's:' or (small and (kind == 'r:' or kind == 'm:' or kind == 'c:')) then names[#names + 1] = field end
+    end
+  end
+  local total = 0
+  for i, key in ipairs(steps) do
+    if not few then names[#names + 1] = 's:' .. key end
+    if not (few and small) then
+      local length = redis.call('HSTRLEN', run, 'r:' .. key)
+      if length > 0 and total + length <= SMALL then
+        total = total + length
+        names[#names + 1] = 'r:' .. key
+      end
+      if i == 1 then names[#names + 1] = 'c:' .. key end
+    end
+  end
+  local fields = { 'lk', few and (small and '' or 'd') or 'sd' }
+  for from = 1, #names, 1000 do -- in slices: unpack() has a limited stack
+    local to = math.min(from + 999, #names)
+    local values = redis.call('HMGET', run, unpack(names, from, to))
+    for i = from, to do
+      local value = values[i - from + 1]
+      if value then
+        fields[#fields + 1] = names[i]
+        fields[#fields + 1] = value
+      end
+    end
+  end
+  return fields
+end

@@ -1,0 +1,69 @@
+"""Scripts are composed of the parts that they need, and of no other."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import pytest
+
+from hephaestus_celery.storage.redis.scripts import NAMES, compose
+
+FOLDER = resources.files("hephaestus_celery.storage.redis") / "lua"
+FILES = {
+    **{f"{name}.lua": (FOLDER / f"{name}.lua").read_text(encoding="utf-8") for name in NAMES},
+    **{
+        f"parts/{part.name}": part.read_text(encoding="utf-8")
+        for part in (FOLDER / "parts").iterdir()
+        if part.name.endswith(".lua")
+    },
+}
+
+
+def gives(source):
+    """The names that a part defines for those who need it."""
+    return set(re.findall(r"(?m)^local function (\w+)", source)) | {
+        name for names in re.findall(r"(?m)^local ([\w, ]+?)(?: =|$)", source) for name in names.split(", ")
+    }
+
+
+def needs(source):
+    found = re.search(r"(?m)^-- needs: (.+)$", source)
+    return found[1].split() if found else []
+
+
+def test_every_file_is_a_script_or_a_part_of_one():
+    scripts = {file.name for file in FOLDER.iterdir() if file.name.endswith(".lua")}
+    assert scripts == {f"{name}.lua" for name in NAMES}
+    assert {part for source in FILES.values() for part in needs(source)} == {
+        name.removeprefix("parts/").removesuffix(".lua") for name in FILES if name.startswith("parts/")
+    }
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_file_uses_each_part_that_it_asks_for_or_what_that_asks_for(name):
+    code = re.sub(r"--.*", "", FILES[name])
+
+    def is_used(part):
+        source = FILES[f"parts/{part}.lua"]
+        words = gives(source)
+        return any(re.search(rf"\b{word}\b", code) for word in words) or any(map(is_used, needs(source)))
+
+    assert [part for part in needs(FILES[name]) if not is_used(part)] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_script_has_all_functions_and_constants_that_it_uses(name):
+    source = compose(name)
+    code = re.sub(r"'[^']*'|\"[^\"]*\"", "''", re.sub(r"--.*", "", source))
+    known = {word for text in FILES.values() for word in gives(text)}
+    defined = gives(source) | set(re.findall(r"local function (\w+)", source))
+    used = set(re.findall(r"(?<![\w.:'])(\w+)\(", code)) | set(re.findall(r"\b[A-Z][A-Z_]{2,}\b", code))
+    assert used & known <= defined
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_file_begins_with_what_it_is_for(name):
+    first = FILES[name].partition("\n")[0]
+    assert first.startswith("-- ")
+    assert not first.startswith("-- needs:")

@@ -1,4 +1,4 @@
-"""What happens in workflows, told to whoever listens.
+"""What happens in workflows, as events for whoever listens.
 
 ``attach`` a function to an event and it is called whenever that happens; ``events()`` names the events, the reference
 page "Telemetry events" says what each carries. ``log_handler`` writes them to the log, ``metrics`` defines what to
@@ -21,19 +21,9 @@ from hephaestus_celery.telemetry.catalogue import (
     workflow_stop_event,
     workflow_transition_event,
 )
-from hephaestus_celery.telemetry.dispatcher import (
-    AlreadyAttachedError,
-    EventName,
-    Handler,
-    NotAttachedError,
-    attach,
-    attach_many,
-    detach,
-    execute,
-    list_handlers,
-    span,
-)
+from hephaestus_celery.telemetry.dispatcher import attach, attach_many, detach, execute, list_handlers
 from hephaestus_celery.telemetry.emitter import (
+    Emitter,
     engine_advance,
     runner_init,
     step_async,
@@ -48,9 +38,12 @@ from hephaestus_celery.telemetry.emitter import (
     workflow_stop,
     workflow_transition,
 )
+from hephaestus_celery.telemetry.handlers import AlreadyAttachedError, EventName, Handler, NotAttachedError
+from hephaestus_celery.telemetry.spans import span
 
 __all__ = [
     "AlreadyAttachedError",
+    "Emitter",
     "EventName",
     "Handler",
     "NotAttachedError",

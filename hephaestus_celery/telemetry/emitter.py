@@ -1,6 +1,6 @@
-"""One function per event: the only place where an event is built.
+"""One method per event: the only place where an event is built.
 
-Every function asks first whether anybody listens, so that without handlers nothing is built. Metadata is laid over
+Each asks first whether anybody listens, so that without handlers nothing is built. Metadata is laid over
 each other in this order, the later one wins: the caller's ``telemetry_metadata``, ``extra``, the fields that the event
 always has, ``workflow_version``. What an event measures beyond its arguments is taken out of ``extra``: it moves to the
 measurements, and is absent there when ``extra`` lacks it.
@@ -13,152 +13,162 @@ from datetime import UTC, datetime
 from traceback import FrameSummary
 from typing import TYPE_CHECKING, Any, Final
 
-from hephaestus_celery.clock import SYSTEM_CLOCK
+from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
+from hephaestus_celery.exceptions import DefinitionError
 from hephaestus_celery.telemetry.catalogue import names
-from hephaestus_celery.telemetry.dispatcher import EventName, execute, has_handlers
+from hephaestus_celery.telemetry.dispatcher import execute, has_handlers
+from hephaestus_celery.telemetry.handlers import EventName
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.definition.step import Step
+    from hephaestus_celery.core.definition.workflow import Workflow
     from hephaestus_celery.core.values.instance import Instance
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def workflow_start(instance: Instance, extra: Mapping[str, Any] | None = None) -> None:
-    """Tell that a run has begun."""
-    if has_handlers(names.WORKFLOW_START):
-        _emit(names.WORKFLOW_START, instance, {"system_time": SYSTEM_CLOCK.time_ns()}, {}, extra)
+class Emitter:
+    """Builds and emits the events of a runtime, with the times of its clock."""
+
+    __slots__ = ("_clock",)
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+
+    def workflow_start(self, instance: Instance, extra: Mapping[str, Any] | None = None) -> None:
+        """Emit that a run has begun."""
+        if has_handlers(names.WORKFLOW_START):
+            self._emit(names.WORKFLOW_START, instance, {"system_time": self._clock.time_ns()}, {}, extra)
+
+    def workflow_stop(self, instance: Instance, extra: Mapping[str, Any] | None = None) -> None:
+        """Emit that a run has completed; measures ``step_count`` and ``advance_count`` where ``extra`` has them."""
+        if has_handlers(names.WORKFLOW_STOP):
+            taken, rest = _taken(extra, "step_count", "advance_count")
+            measurements = {"duration": _duration(instance), **taken}
+            self._emit(names.WORKFLOW_STOP, instance, measurements, {"status": "completed"}, rest)
+
+    def workflow_exception(
+        self,
+        instance: Instance,
+        kind: str,
+        reason: object,
+        stacktrace: list[FrameSummary] | None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Emit that a run has failed, with the failure of the step that failed it."""
+        if has_handlers(names.WORKFLOW_EXCEPTION):
+            always = {"kind": kind, "reason": reason, "stacktrace": stacktrace, "status": "failed"}
+            self._emit(names.WORKFLOW_EXCEPTION, instance, {"duration": _duration(instance)}, always, extra)
+
+    def workflow_cancel(self, instance: Instance, extra: Mapping[str, Any] | None = None) -> None:
+        """Emit that a run was cancelled; the reason, where there is one, comes in ``extra``."""
+        if has_handlers(names.WORKFLOW_CANCEL):
+            measurements = {"system_time": self._clock.time_ns(), "duration": _duration(instance)}
+            self._emit(names.WORKFLOW_CANCEL, instance, measurements, {"status": "cancelled"}, extra)
+
+    def step_rescue(self, instance: Instance, step: type[Step], extra: Mapping[str, Any] | None = None) -> None:
+        """Emit that a message or an attempt of a step was lost, and noticed."""
+        if has_handlers(names.STEP_RESCUE):
+            self._emit(names.STEP_RESCUE, instance, {"system_time": self._clock.time_ns()}, {"step": step}, extra)
+
+    def workflow_transition(
+        self,
+        instance: Instance,
+        from_step: type[Step],
+        event: str,
+        targets: Sequence[type[Step]],
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Emit which steps the completion of ``from_step`` has activated."""
+        if has_handlers(names.WORKFLOW_TRANSITION):
+            count = len(targets)
+            always = {"from_step": from_step, "event": event, "targets": list(targets), "fan_out": count > 1}
+            self._emit(names.WORKFLOW_TRANSITION, instance, {"targets_count": count}, always, extra)
+
+    def step_start(self, instance: Instance, step: type[Step], extra: Mapping[str, Any] | None = None) -> None:
+        """Emit that an attempt of a step begins; measures ``queue_time`` where ``extra`` has it."""
+        if has_handlers(names.STEP_START):
+            taken, rest = _taken(extra, "queue_time")
+            self._emit(
+                names.STEP_START, instance, {"system_time": self._clock.time_ns(), **taken}, {"step": step}, rest
+            )
+
+    def step_stop(
+        self, instance: Instance, step: type[Step], duration: int, extra: Mapping[str, Any] | None = None
+    ) -> None:
+        """Emit that a step has completed, ``duration`` nanoseconds after its attempt began."""
+        if has_handlers(names.STEP_STOP):
+            self._emit(names.STEP_STOP, instance, {"duration": duration}, {"step": step}, extra)
+
+    def step_exception(  # noqa: PLR0917 - the signature is public, and that of the other emit functions
+        self,
+        instance: Instance,
+        step: type[Step],
+        duration: int,
+        kind: str,
+        reason: object,
+        stacktrace: list[FrameSummary] | None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Emit that an attempt of a step has failed, ``duration`` nanoseconds after it began."""
+        if has_handlers(names.STEP_EXCEPTION):
+            always = {"step": step, "kind": kind, "reason": reason, "stacktrace": stacktrace}
+            self._emit(names.STEP_EXCEPTION, instance, {"duration": duration}, always, extra)
+
+    def step_async(
+        self, instance: Instance, step: type[Step], duration: int, extra: Mapping[str, Any] | None = None
+    ) -> None:
+        """Emit that a step waits from now on, ``duration`` nanoseconds after its attempt began."""
+        if has_handlers(names.STEP_ASYNC):
+            self._emit(names.STEP_ASYNC, instance, {"duration": duration}, {"step": step}, extra)
+
+    def step_resume(self, instance: Instance, step: type[Step], extra: Mapping[str, Any] | None = None) -> None:
+        """Emit that a step has got what it waited for; measures ``wait_duration`` where ``extra`` has it."""
+        if has_handlers(names.STEP_RESUME):
+            taken, rest = _taken(extra, "wait_duration")
+            self._emit(
+                names.STEP_RESUME, instance, {"system_time": self._clock.time_ns(), **taken}, {"step": step}, rest
+            )
+
+    def engine_advance(self, instance: Instance, duration: int, extra: Mapping[str, Any] | None = None) -> None:
+        """Emit one decision of the engine, which took ``duration`` nanoseconds.
+
+        Measures ``active_steps_count`` and ``completed_in_advance`` where ``extra`` has them.
+        """
+        if has_handlers(names.ENGINE_ADVANCE):
+            taken, rest = _taken(extra, "active_steps_count", "completed_in_advance")
+            self._emit(names.ENGINE_ADVANCE, instance, {"duration": duration, **taken}, {}, rest)
+
+    def runner_init(self, extra: Mapping[str, Any] | None = None) -> None:
+        """Emit that a runner is ready; it belongs to no instance, so ``extra`` is all its metadata."""
+        if has_handlers(names.RUNNER_INIT):
+            execute(names.RUNNER_INIT, {"system_time": self._clock.time_ns()}, extra or {}, clock=self._clock)
+
+    def _emit(
+        self,
+        event: EventName,
+        instance: Instance,
+        measurements: Mapping[str, Any],
+        always: Mapping[str, Any],
+        extra: Mapping[str, Any] | None,
+    ) -> None:
+        metadata = {
+            **instance.telemetry_metadata,
+            **(extra or {}),
+            "instance_id": instance.id,
+            "run_id": instance.run_id,
+            "workflow": _workflow(instance),
+            **always,
+            "workflow_version": instance.workflow_version,
+        }
+        execute(event, measurements, metadata, clock=self._clock)
 
 
-def workflow_stop(instance: Instance, extra: Mapping[str, Any] | None = None) -> None:
-    """Tell that a run has completed; measures ``step_count`` and ``advance_count`` where ``extra`` has them."""
-    if has_handlers(names.WORKFLOW_STOP):
-        taken, rest = _taken(extra, "step_count", "advance_count")
-        measurements = {"duration": _duration(instance), **taken}
-        _emit(names.WORKFLOW_STOP, instance, measurements, {"status": "completed"}, rest)
-
-
-def workflow_exception(
-    instance: Instance,
-    kind: str,
-    reason: object,
-    stacktrace: list[FrameSummary] | None,
-    extra: Mapping[str, Any] | None = None,
-) -> None:
-    """Tell that a run has failed, with the failure of the step that failed it."""
-    if has_handlers(names.WORKFLOW_EXCEPTION):
-        always = {"kind": kind, "reason": reason, "stacktrace": stacktrace, "status": "failed"}
-        _emit(names.WORKFLOW_EXCEPTION, instance, {"duration": _duration(instance)}, always, extra)
-
-
-def workflow_cancel(instance: Instance, extra: Mapping[str, Any] | None = None) -> None:
-    """Tell that a run was cancelled; the reason, where there is one, comes in ``extra``."""
-    if has_handlers(names.WORKFLOW_CANCEL):
-        measurements = {"system_time": SYSTEM_CLOCK.time_ns(), "duration": _duration(instance)}
-        _emit(names.WORKFLOW_CANCEL, instance, measurements, {"status": "cancelled"}, extra)
-
-
-def step_rescue(instance: Instance, step: type[Step], extra: Mapping[str, Any] | None = None) -> None:
-    """Tell that a message or an attempt of a step was lost, and noticed."""
-    if has_handlers(names.STEP_RESCUE):
-        _emit(names.STEP_RESCUE, instance, {"system_time": SYSTEM_CLOCK.time_ns()}, {"step": step}, extra)
-
-
-def workflow_transition(
-    instance: Instance,
-    from_step: type[Step],
-    event: str,
-    targets: Sequence[type[Step]],
-    extra: Mapping[str, Any] | None = None,
-) -> None:
-    """Tell which steps the completion of ``from_step`` has activated."""
-    if has_handlers(names.WORKFLOW_TRANSITION):
-        count = len(targets)
-        always = {"from_step": from_step, "event": event, "targets": list(targets), "fan_out": count > 1}
-        _emit(names.WORKFLOW_TRANSITION, instance, {"targets_count": count}, always, extra)
-
-
-def step_start(instance: Instance, step: type[Step], extra: Mapping[str, Any] | None = None) -> None:
-    """Tell that an attempt of a step begins; measures ``queue_time`` where ``extra`` has it."""
-    if has_handlers(names.STEP_START):
-        taken, rest = _taken(extra, "queue_time")
-        _emit(names.STEP_START, instance, {"system_time": SYSTEM_CLOCK.time_ns(), **taken}, {"step": step}, rest)
-
-
-def step_stop(instance: Instance, step: type[Step], duration: int, extra: Mapping[str, Any] | None = None) -> None:
-    """Tell that a step has completed, ``duration`` nanoseconds after its attempt began."""
-    if has_handlers(names.STEP_STOP):
-        _emit(names.STEP_STOP, instance, {"duration": duration}, {"step": step}, extra)
-
-
-def step_exception(  # noqa: PLR0917 - the signature is public, and that of the other emit functions
-    instance: Instance,
-    step: type[Step],
-    duration: int,
-    kind: str,
-    reason: object,
-    stacktrace: list[FrameSummary] | None,
-    extra: Mapping[str, Any] | None = None,
-) -> None:
-    """Tell that an attempt of a step has failed, ``duration`` nanoseconds after it began."""
-    if has_handlers(names.STEP_EXCEPTION):
-        always = {"step": step, "kind": kind, "reason": reason, "stacktrace": stacktrace}
-        _emit(names.STEP_EXCEPTION, instance, {"duration": duration}, always, extra)
-
-
-def step_async(instance: Instance, step: type[Step], duration: int, extra: Mapping[str, Any] | None = None) -> None:
-    """Tell that a step waits from now on, ``duration`` nanoseconds after its attempt began."""
-    if has_handlers(names.STEP_ASYNC):
-        _emit(names.STEP_ASYNC, instance, {"duration": duration}, {"step": step}, extra)
-
-
-def step_resume(instance: Instance, step: type[Step], extra: Mapping[str, Any] | None = None) -> None:
-    """Tell that a step has got what it waited for; measures ``wait_duration`` where ``extra`` has it."""
-    if has_handlers(names.STEP_RESUME):
-        taken, rest = _taken(extra, "wait_duration")
-        _emit(names.STEP_RESUME, instance, {"system_time": SYSTEM_CLOCK.time_ns(), **taken}, {"step": step}, rest)
-
-
-def engine_advance(instance: Instance, duration: int, extra: Mapping[str, Any] | None = None) -> None:
-    """Tell of one decision of the engine, which took ``duration`` nanoseconds.
-
-    Measures ``active_steps_count`` and ``completed_in_advance`` where ``extra`` has them.
-    """
-    if has_handlers(names.ENGINE_ADVANCE):
-        taken, rest = _taken(extra, "active_steps_count", "completed_in_advance")
-        _emit(names.ENGINE_ADVANCE, instance, {"duration": duration, **taken}, {}, rest)
-
-
-def runner_init(extra: Mapping[str, Any] | None = None) -> None:
-    """Tell that a runner is ready; it belongs to no instance, so ``extra`` is all its metadata."""
-    if has_handlers(names.RUNNER_INIT):
-        execute(names.RUNNER_INIT, {"system_time": SYSTEM_CLOCK.time_ns()}, extra or {})
-
-
-def _emit(
-    event: EventName,
-    instance: Instance,
-    measurements: Mapping[str, Any],
-    always: Mapping[str, Any],
-    extra: Mapping[str, Any] | None,
-) -> None:
-    metadata = {
-        **instance.telemetry_metadata,
-        **(extra or {}),
-        "instance_id": instance.id,
-        "run_id": instance.run_id,
-        "workflow": _workflow(instance),
-        **always,
-        "workflow_version": instance.workflow_version,
-    }
-    execute(event, measurements, metadata)
-
-
-def _workflow(instance: Instance) -> object:
-    if not hasattr(instance, "definition"):
-        return instance.workflow  # a stand-in of somebody's tests, with the documented attributes only
-    # A run may be cancelled where its workflow is not defined; asking for the class would raise there.
-    return instance.definition or instance.workflow_name
+def _workflow(instance: Instance) -> type[Workflow] | str:
+    try:
+        return instance.workflow
+    except DefinitionError:  # a run may be cancelled where its workflow is not defined
+        return instance.workflow_name
 
 
 def _taken(extra: Mapping[str, Any] | None, *measured: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -180,3 +190,20 @@ def _duration(instance: Instance) -> int | None:
     seconds = since_epoch.days * 86_400 + since_epoch.seconds
     duration = seconds * 1_000_000_000 + since_epoch.microseconds * 1_000 - start
     return duration if duration >= 0 else None
+
+
+_SYSTEM = Emitter()
+
+workflow_start = _SYSTEM.workflow_start
+workflow_stop = _SYSTEM.workflow_stop
+workflow_exception = _SYSTEM.workflow_exception
+workflow_cancel = _SYSTEM.workflow_cancel
+step_rescue = _SYSTEM.step_rescue
+workflow_transition = _SYSTEM.workflow_transition
+step_start = _SYSTEM.step_start
+step_stop = _SYSTEM.step_stop
+step_exception = _SYSTEM.step_exception
+step_async = _SYSTEM.step_async
+step_resume = _SYSTEM.step_resume
+engine_advance = _SYSTEM.engine_advance
+runner_init = _SYSTEM.runner_init

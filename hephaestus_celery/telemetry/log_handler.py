@@ -16,8 +16,8 @@ from typing import Any, Final, TypeAlias
 from hephaestus_celery.core.values.formatting import listed
 from hephaestus_celery.telemetry import dispatcher
 from hephaestus_celery.telemetry.catalogue import names
-from hephaestus_celery.telemetry.dispatcher import EventName
 from hephaestus_celery.telemetry.formatting import label, reason_label, step_label
+from hephaestus_celery.telemetry.handlers import EventName
 
 HANDLER_ID: Final = "hephaestus-default-log-handler"
 

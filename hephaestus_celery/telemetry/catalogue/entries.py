@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from hephaestus_celery.telemetry.catalogue import names
-from hephaestus_celery.telemetry.dispatcher import EventName
+from hephaestus_celery.telemetry.handlers import EventName
 
 
 class Presence(StrEnum):

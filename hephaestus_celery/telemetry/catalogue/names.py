@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hephaestus_celery.telemetry.dispatcher import EventName
+from hephaestus_celery.telemetry.handlers import EventName
 
 WORKFLOW_START: Final[EventName] = ("hephaestus", "workflow", "start")
 WORKFLOW_STOP: Final[EventName] = ("hephaestus", "workflow", "stop")

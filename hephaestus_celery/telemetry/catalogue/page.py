@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from hephaestus_celery.telemetry.catalogue.entries import CATALOGUE, CatalogueEntry, Field
 from hephaestus_celery.telemetry.catalogue.names import extension_events
-from hephaestus_celery.telemetry.dispatcher import EventName
+from hephaestus_celery.telemetry.handlers import EventName
 
 _HEAD = """\
 <!-- Printed by `python -m hephaestus_celery.telemetry.catalogue`; change the catalogue, not this page. -->

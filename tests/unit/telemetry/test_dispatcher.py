@@ -11,8 +11,10 @@ import threading
 import pytest
 
 from hephaestus_celery import telemetry
+from hephaestus_celery.clock import SystemClock
 from hephaestus_celery.exceptions import HephaestusError
-from hephaestus_celery.telemetry.dispatcher import HANDLER_FAILURE, kind_of
+from hephaestus_celery.telemetry.dispatcher import HANDLER_FAILURE
+from hephaestus_celery.telemetry.failures import kind_of
 
 EVENT = ("shop", "order", "placed")
 OTHER = ("shop", "order", "paid")
@@ -32,6 +34,16 @@ def failing(exception):
         raise exception
 
     return handler
+
+
+class StoppedClock(SystemClock):
+    """A clock that stands still."""
+
+    def time_ns(self):
+        return 1_700
+
+    def monotonic_ns(self):
+        return 7
 
 
 class Odd(BaseException):
@@ -321,6 +333,12 @@ def test_a_failure_is_measured_on_both_clocks(attach, failures):
     assert {name: type(value) for name, value in measurements.items()} == {"monotonic_time": int, "system_time": int}
 
 
+def test_a_failure_is_measured_on_the_clock_that_is_given(attach, failures):
+    attach("bad", failing(ValueError()), EVENT)
+    telemetry.execute(EVENT, {}, clock=StoppedClock())
+    assert failures.calls[0][1] == {"monotonic_time": 7, "system_time": 1_700}
+
+
 def test_a_failure_has_exactly_these_fields(attach, failures):
     attach("bad", failing(ValueError()), EVENT)
     telemetry.execute(EVENT, {})
@@ -444,6 +462,51 @@ def test_ctrl_c_during_a_handler_goes_on_to_the_process(attach, on_signal):
     attach("innocent", lambda *_: signal.raise_signal(signal.SIGINT), EVENT)
     with pytest.raises(KeyboardInterrupt):
         telemetry.execute(EVENT, {})
+
+
+def raises_in_one_line(*_):
+    if True: raise KeyboardInterrupt  # fmt: skip  # noqa: E701
+
+
+def raises_over_lines(*_):
+    raise (
+        KeyboardInterrupt(
+            "by itself",
+        )
+    )
+
+
+def passes_on_what_it_caught(*_):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:  # noqa: TRY203 - that is what this handler does
+        raise
+
+
+@pytest.mark.parametrize("function", [raises_in_one_line, raises_over_lines])
+def test_a_handler_that_raises_what_ctrl_c_does_has_failed(attach, on_signal, function):
+    on_signal(signal.SIGINT, signal.default_int_handler)
+    attach("bad", function, EVENT)
+    telemetry.execute(EVENT, {})
+    assert telemetry.list_handlers() == []
+
+
+def test_ctrl_c_that_a_handler_has_caught_and_passes_on_goes_on_to_the_process(attach, on_signal):
+    on_signal(signal.SIGINT, signal.default_int_handler)
+    attach("innocent", passes_on_what_it_caught, EVENT)
+    with pytest.raises(KeyboardInterrupt):
+        telemetry.execute(EVENT, {})
+    assert [handler.id for handler in telemetry.list_handlers()] == ["innocent"]
+
+
+def test_a_handler_without_source_that_is_struck_by_ctrl_c_stays_attached(attach, on_signal):
+    on_signal(signal.SIGINT, signal.default_int_handler)
+    names = {"signal": signal}
+    exec("def struck(*_):\n    signal.raise_signal(signal.SIGINT)", names)
+    attach("innocent", names["struck"], EVENT)
+    with pytest.raises(KeyboardInterrupt):
+        telemetry.execute(EVENT, {})
+    assert [handler.id for handler in telemetry.list_handlers()] == ["innocent"]
 
 
 def test_a_handler_that_a_signal_struck_stays_attached(attach, on_signal):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hephaestus_celery import telemetry
+from hephaestus_celery.clock import SystemClock
 from hephaestus_celery.telemetry import emitter
 from hephaestus_celery.telemetry.catalogue import CATALOGUE, Presence
 from hephaestus_celery.testing.capture import EventCapture
@@ -335,3 +336,18 @@ def test_extra_may_be_none(emit, capture, name):
     emit(name, {})
     one, other = capture.events
     assert (one.metadata, one.measurements.keys()) == (other.metadata, other.measurements.keys())
+
+
+def test_the_events_of_a_runtime_have_the_times_of_its_clock(attach, instance, validate):
+    class StoppedClock(SystemClock):
+        def time_ns(self):
+            return 1_700
+
+    found = []
+    attach(
+        "found",
+        lambda _event, measurements, *_: found.append(measurements["system_time"]),
+        telemetry.step_start_event(),
+    )
+    telemetry.Emitter(StoppedClock()).step_start(instance, validate)
+    assert found == [1_700]

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal as a question that is asked, not as an exception that strikes anywhere.
+"""Ctrl-C, SIGTERM and a closed terminal as a question that is asked, not as an exception that is raised anywhere.
 
 An exception in the moment between the start of a process and the note that it was started would leave it behind. So a
 signal only raises a flag, and :class:`Interrupted` is raised where everything is accounted for. Signals that come while
@@ -47,8 +47,8 @@ class Interruption:
         if self._requested:
             raise Interrupted
 
-    def rest(self, seconds: float) -> None:
-        """Rest so long, less if a signal comes: then :class:`Interrupted` is raised."""
+    def wait(self, seconds: float) -> None:
+        """Wait so long, less if a signal comes: then :class:`Interrupted` is raised."""
         end = SYSTEM_CLOCK.monotonic_ns() + int(seconds * 1e9)
         self.check()
         while SYSTEM_CLOCK.monotonic_ns() < end:

@@ -1,1 +1,1 @@
-"""The commands of ``celery -A shop hephaestus``, a file each."""
+"""The commands, a file each. They import no more than click needs before one of them is called."""

@@ -26,7 +26,7 @@ _INIT = "hephaestus.runner.init"
 
 
 class Chaos:
-    """Kills one worker with its pool, starts another one a moment later, and tells when the loss is noticed.
+    """Kills one worker with its pool, starts another one a moment later, and reports when the loss is noticed.
 
     It strikes when a third of the work is done, and it strikes the worker that verifies the :class:`Stalled` distribution:
     so there is always a step that dies in the middle, however fast the others are.
@@ -48,7 +48,7 @@ class Chaos:
             if SYSTEM_CLOCK.monotonic_ns() > deadline:
                 return  # it's a nicety: lost messages are sent again
             self._workers.check()
-            interruption.rest(_GLANCE_SECONDS)
+            interruption.wait(_GLANCE_SECONDS)
 
     def act(self, instances: Sequence[Instance]) -> None:
         """Do what is next, if it is time; to be called again and again with all runs."""
@@ -69,7 +69,7 @@ class Chaos:
         wanted = {
             "no worker was killed": self._struck_at is not None,
             "no worker was started in place of the killed one": self._replaced,
-            "no rescue was told": self._noticed,
+            "no rescue was emitted": self._noticed,
         }
         return [omission for omission, happened in wanted.items() if not happened]
 

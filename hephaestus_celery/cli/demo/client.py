@@ -27,8 +27,8 @@ class StandstillError(HephaestusError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Show:
-    """What is on stage while the runs go on; ``workers`` are those of the demo itself, if it has any."""
+class Session:
+    """What the client needs while the runs go on; ``workers`` are those of the demo itself, if it has any."""
 
     example: Example
     workers: Workers | None
@@ -37,50 +37,50 @@ class Show:
     interruption: Interruption
 
 
-def start(show: Show, specimens: Mapping[str, str], *, limit: int | None, times: int) -> list[InstanceHandle]:
+def start(session: Session, specimens: Mapping[str, str], *, limit: int | None, times: int) -> list[InstanceHandle]:
     """Start a run for each distribution, at most ``limit`` of the installed ones, each so many ``times``."""
-    stalled = {} if show.chaos is None else {STALLED: str(show.chaos.stalled.metadata)}
+    stalled = {} if session.chaos is None else {STALLED: str(session.chaos.stalled.metadata)}
     # The stalled one first: others shall still be there when its worker is killed.
-    installed = dict(list(show.example.installed().items())[:limit])
+    installed = dict(list(session.example.installed().items())[:limit])
     again = {f"{name}time{n}": folder for n in range(2, times + 1) for name, folder in installed.items()}
     chosen = {**stalled, **installed, **specimens, **again}
     handles: list[InstanceHandle] = []
     for value, metadata in chosen.items():
-        show.interruption.check()
+        session.interruption.check()
         context = {"folder": metadata}
-        handles.append(show.example.hephaestus.start_instance(show.example.workflow, context, id=value))
+        handles.append(session.example.hephaestus.start_instance(session.example.workflow, context, id=value))
     own = len(stalled) + len(specimens)
     often = f", {times} times" if times > 1 else ""
-    show.progress.say(
+    session.progress.say(
         f"started: a workflow for each of {len(installed) + own} distributions{often}, {own} of them the demo's own"
     )
     return handles
 
 
-def follow(show: Show, handles: Sequence[InstanceHandle]) -> list[Instance]:
+def follow(session: Session, handles: Sequence[InstanceHandle]) -> list[Instance]:
     """Show how the runs go, approve where one waits for it, and give them all when the last has ended."""
     approved: set[str] = set()
     before: object = None
     changed_at = SYSTEM_CLOCK.monotonic_ns()
     while True:
-        if show.workers is not None:
-            show.workers.check()
-        instances = _look(show.example, handles)
-        if show.chaos is not None:
-            show.chaos.act(instances)
+        if session.workers is not None:
+            session.workers.check()
+        instances = _look(session.example, handles)
+        if session.chaos is not None:
+            session.chaos.act(instances)
         for instance in instances:
-            if show.example.approval in instance.waiting_steps and instance.run_id not in approved:
-                _approve(show, instance)
+            if session.example.approval in instance.waiting_steps and instance.run_id not in approved:
+                _approve(session, instance)
                 approved.add(instance.run_id)
         if all(instance.status.final for instance in instances):
             return [handle.get() for handle in handles]  # whole: they are looked at when the server is gone
-        show.progress.show(f"{len(instances)} runs: {report.tally(instances)}")
+        session.progress.show(f"{len(instances)} runs: {report.tally(instances)}")
         now = [instance.step_states for instance in instances]
         if now != before:
             before, changed_at = now, SYSTEM_CLOCK.monotonic_ns()
         elif SYSTEM_CLOCK.monotonic_ns() - changed_at > STANDSTILL_SECONDS * 1e9:
             raise StandstillError(f"nothing has happened for {STANDSTILL_SECONDS:g} s: {report.tally(instances)}")
-        show.interruption.rest(_LOOK_SECONDS)
+        session.interruption.wait(_LOOK_SECONDS)
 
 
 def _look(loaded: Example, handles: Sequence[InstanceHandle]) -> list[Instance]:
@@ -94,8 +94,8 @@ def _look(loaded: Example, handles: Sequence[InstanceHandle]) -> list[Instance]:
             return [found[handle.run_id] for handle in handles]
 
 
-def _approve(show: Show, instance: Instance) -> None:
+def _approve(session: Session, instance: Instance) -> None:
     names = ", ".join(instance.context.steps["verify_files"]["names"])
-    show.progress.say(f"{instance.id} waits for approval, changed: {names}")
-    show.example.hephaestus.resume(instance.run_id, "approval", {"by": "the demo"})
-    show.progress.say(f"{instance.id} is approved")
+    session.progress.say(f"{instance.id} waits for approval, changed: {names}")
+    session.example.hephaestus.resume(instance.run_id, "approval", {"by": "the demo"})
+    session.progress.say(f"{instance.id} is approved")

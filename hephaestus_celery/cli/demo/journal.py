@@ -1,4 +1,4 @@
-"""What the demo's workers were told by telemetry: the files in which each of their processes notes its events."""
+"""The events that the demo's workers have emitted: each of their processes notes its own in a file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read(folder: Path) -> list[Note]:
 
 
 def executing(notes: Iterable[Note]) -> list[Note]:
-    """The start of the step that each process is executing: of those whose last word that is."""
+    """The start of the step that each process is executing: of those whose last note that is."""
     last = {note.pid: note for note in notes}
     return [note for note in last.values() if note.event == STEP_START]
 
@@ -46,10 +46,10 @@ def count_events(notes: Iterable[Note]) -> Counter[str]:
     return Counter(note.event for note in notes)
 
 
-def await_told(folder: Path, runs: Collection[str], *, seconds: float) -> list[Note]:
+def await_events(folder: Path, runs: Collection[str], *, seconds: float) -> list[Note]:
     """What was noted of these finished runs, and of no run at all, once it is whole; after so many seconds what is there.
 
-    Events are told after the state was stored, and a killed worker does not tell any more.
+    Events are emitted after the state was stored, and a killed worker emits none any more.
     """
     deadline = SYSTEM_CLOCK.monotonic_ns() + int(seconds * 1e9)
     while True:
@@ -60,19 +60,19 @@ def await_told(folder: Path, runs: Collection[str], *, seconds: float) -> list[N
 
 
 def _is_whole(notes: Iterable[Note], runs: Collection[str]) -> bool:
-    told: dict[str, set[int]] = {run: set() for run in runs}
+    sequences: dict[str, set[int]] = {run: set() for run in runs}
     ended: set[str] = set()
     for note in notes:
         if note.run is not None and note.sequence is not None:
-            told[note.run].add(note.sequence)
+            sequences[note.run].add(note.sequence)
             if note.event in _LAST:
                 ended.add(note.run)
-    return len(ended) == len(told) and all(len(numbers) == max(numbers) for numbers in told.values())
+    return len(ended) == len(sequences) and all(len(numbers) == max(numbers) for numbers in sequences.values())
 
 
 def _notes(file: Path) -> Iterable[Note]:
     whole, _, _ = file.read_text().rpartition("\n")
     for line in whole.splitlines():
-        told = json.loads(line)
-        fields = {name: told[name] for name in ("event", "run", "sequence", "instance", "step", "reason")}
+        noted = json.loads(line)
+        fields = {name: noted[name] for name in ("event", "run", "sequence", "instance", "step", "reason")}
         yield Note(pid=int(file.stem.rpartition("-")[2]), **fields)

@@ -25,7 +25,7 @@ class Aftermath:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class DemoResult:
     """The runs after their end, and the folder in which the workers noted their events; the aftermath if any may be killed."""
 
     instances: Sequence[Instance]
@@ -33,18 +33,18 @@ class Ending:
     aftermath: Aftermath | None = None
 
 
-def conclude(ending: Ending, counts: Mapping[str, int], *, seconds: float) -> int:
+def conclude(result: DemoResult, counts: Mapping[str, int], *, seconds: float) -> int:
     """Print what became of everything, and give the demo's exit code."""
-    click.echo(f"\n{report.table(ending.instances)}\n")
+    click.echo(f"\n{report.table(result.instances)}\n")
     click.echo(f"Telemetry, as the workers' handlers saw it:\n\n{report.event_table(counts)}\n")
-    problems = [*chain.from_iterable(map(_surprises, ending.instances))]
+    problems = [*chain.from_iterable(map(_surprises, result.instances))]
     rescued = False
-    if ending.aftermath is not None:
-        rescued = _show_aftermath(ending.instances, ending.aftermath.histories)
-        problems += [*ending.aftermath.omissions, *_gaps(ending.instances, ending.aftermath.histories)]
-    if not rescued:  # what killed processes had yet to tell is lost; the histories lack nothing
-        problems += [f"{name} was never told" for name in report.event_names() if not counts[name]]
-    click.echo(f"{len(ending.instances)} runs in {seconds:.1f} s: {report.tally(ending.instances)}.")
+    if result.aftermath is not None:
+        rescued = _show_aftermath(result.instances, result.aftermath.histories)
+        problems += [*result.aftermath.omissions, *_gaps(result.instances, result.aftermath.histories)]
+    if not rescued:  # events that killed processes had yet to emit are lost; the histories lack nothing
+        problems += [f"{name} was never emitted" for name in report.event_names() if not counts[name]]
+    click.echo(f"{len(result.instances)} runs in {seconds:.1f} s: {report.tally(result.instances)}.")
     for problem in problems:
         click.echo(f"Unexpected: {problem}", err=True)
     return 1 if problems else 0
@@ -76,8 +76,8 @@ def _show_aftermath(instances: Sequence[Instance], histories: Mapping[str, Seque
 def _gaps(instances: Sequence[Instance], histories: Mapping[str, Sequence[HistoryEntry]]) -> Iterator[str]:
     for instance in instances:
         history = histories[instance.run_id]
-        told = {entry.step for entry in history if entry.outcome == "completed"}
-        missing = sorted({step.key for step in instance.completed_steps} - told)
+        ended = {entry.step for entry in history if entry.outcome == "completed"}
+        missing = sorted({step.key for step in instance.completed_steps} - ended)
         if missing:
             yield f"the history of {instance.id} lacks the end of {', '.join(missing)}"
         if _value(instance) == STALLED and not any(_is_lost_attempt(entry) for entry in history):

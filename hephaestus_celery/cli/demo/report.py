@@ -1,11 +1,12 @@
-"""What the demo prints at its end: what became of each run, what the workers told, and what had to be rescued."""
+"""What the demo prints at its end: what became of each run, what the workers have emitted, and what had to be rescued."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hephaestus_celery import telemetry
+from hephaestus_celery.cli import render
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
@@ -18,12 +19,12 @@ _VERDICT_LENGTH = 100
 
 def table(instances: Iterable[Instance]) -> str:
     """A line for each run: instance, status, duration, completed steps, verdict."""
-    return _grid(HEADINGS, [_row(instance) for instance in instances])
+    return render.table(HEADINGS, [_row(instance) for instance in instances], numbers=_NUMBERS)
 
 
 def history_table(entries: Iterable[HistoryEntry]) -> str:
     """A line for each entry of a run's history."""
-    return _grid(HISTORY_HEADINGS, [_history_row(entry) for entry in entries])
+    return render.table(HISTORY_HEADINGS, [_history_row(entry) for entry in entries], numbers=_NUMBERS)
 
 
 def rescue_table(entries: Iterable[HistoryEntry]) -> str:
@@ -78,17 +79,6 @@ def _row(instance: Instance) -> tuple[str, ...]:
 def _history_row(entry: HistoryEntry) -> tuple[str, ...]:
     fields = (entry.sequence, entry.kind, entry.step, entry.attempt, entry.outcome, entry.reason, entry.worker)
     return tuple("" if field is None else str(field) for field in fields)
-
-
-def _grid(headings: Sequence[str], rows: Collection[Sequence[str]]) -> str:
-    lines = [headings, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
-    return "\n".join("  ".join(_aligned(headings, line, widths)).rstrip() for line in lines)
-
-
-def _aligned(headings: Sequence[str], line: Sequence[str], widths: Sequence[int]) -> Iterable[str]:
-    for heading, text, width in zip(headings, line, widths, strict=True):
-        yield text.rjust(width) if heading in _NUMBERS else text.ljust(width)
 
 
 def _shortened(text: str) -> str:

@@ -1,4 +1,4 @@
-"""``hephaestus-celery demo``: a server, two workers and a client, on ``examples/verify_environment.py``."""
+"""The demo from its beginning to its end: a server, two workers and a client, on ``examples/verify_environment.py``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import click
 
 from hephaestus_celery.cli.demo import chaos, example, journal
 from hephaestus_celery.cli.demo.chaos import Chaos
-from hephaestus_celery.cli.demo.client import Show, follow, start
-from hephaestus_celery.cli.demo.outcome import Aftermath, Ending, conclude
+from hephaestus_celery.cli.demo.client import Session, follow, start
+from hephaestus_celery.cli.demo.outcome import Aftermath, DemoResult, conclude
 from hephaestus_celery.cli.demo.progress import Progress
 from hephaestus_celery.cli.demo.specimens import Stalled, make_specimens
 from hephaestus_celery.cli.demo.workers import Workers
@@ -23,8 +23,8 @@ from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.embedded import EmbeddedServer
 
 WORKERS = 2
-TOLD_SECONDS = 5.0
-"""How long to wait for what other people's workers have yet to tell of runs that have ended."""
+EVENTS_SECONDS = 5.0
+"""How long to wait for events of ended runs that other people's workers have yet to emit."""
 _GLANCE_SECONDS = 0.1
 
 
@@ -44,7 +44,7 @@ class Options:
 
 
 def run_demo(interruption: Interruption, options: Options) -> int:
-    """Run the demo and give its exit code: 0 when every run ended as expected and all that should be told was.
+    """Run the demo and give its exit code: 0 when every run ended as expected and all events were emitted.
 
     Whatever ends it, an error or a signal (130), its processes are stopped, and unless ``keep`` names a folder for its
     data, that is removed.
@@ -54,21 +54,21 @@ def run_demo(interruption: Interruption, options: Options) -> int:
         with contextlib.ExitStack() as stack:
             stack.callback(progress.close)
             if options.attach is None:
-                ending = _run(stack, progress, interruption, options)
-                notes = journal.read(ending.events)  # the workers have ended, and with them all that they told
+                result = _run(stack, progress, interruption, options)
+                notes = journal.read(result.events)  # the workers have ended, and with them all that they have emitted
             else:
-                ending = _attach(stack, progress, interruption, options, options.attach)
-                notes = journal.await_told(
-                    ending.events, {instance.run_id for instance in ending.instances}, seconds=TOLD_SECONDS
+                result = _attach(stack, progress, interruption, options, options.attach)
+                notes = journal.await_events(
+                    result.events, {instance.run_id for instance in result.instances}, seconds=EVENTS_SECONDS
                 )
         interruption.check()  # it may have come while the workers were being stopped
     except Interrupted:
         click.echo(f"Interrupted; {_afterwards(options)}.", err=True)
         return EXIT_CODE
-    return conclude(ending, journal.count_events(notes), seconds=progress.seconds)
+    return conclude(result, journal.count_events(notes), seconds=progress.seconds)
 
 
-def _run(stack: contextlib.ExitStack, progress: Progress, interruption: Interruption, options: Options) -> Ending:
+def _run(stack: contextlib.ExitStack, progress: Progress, interruption: Interruption, options: Options) -> DemoResult:
     folder = _data_folder(stack, options.keep)
     logs, events, distributions = folder / "logs", folder / "events", folder / "distributions"
     for part in (logs, events, distributions):
@@ -86,26 +86,26 @@ def _run(stack: contextlib.ExitStack, progress: Progress, interruption: Interrup
             stalled = inner.enter_context(Stalled(distributions))  # it keeps workers from being stopped
             agent = Chaos(stalled, workers=workers, events=events, progress=progress)
             agent.await_workers(WORKERS, interruption)
-        show = Show(example=loaded, workers=workers, chaos=agent, progress=progress, interruption=interruption)
-        handles = start(show, make_specimens(distributions), limit=options.limit, times=options.times)
-        ending = _end(show, handles, follow(show, handles), events)
+        session = Session(example=loaded, workers=workers, chaos=agent, progress=progress, interruption=interruption)
+        handles = start(session, make_specimens(distributions), limit=options.limit, times=options.times)
+        result = _result(session, handles, follow(session, handles), events)
         progress.show("all runs have ended; stopping the workers")
-    return ending
+    return result
 
 
 def _attach(
     stack: contextlib.ExitStack, progress: Progress, interruption: Interruption, options: Options, folder: Path
-) -> Ending:
+) -> DemoResult:
     loaded = example.load()
     stack.enter_context(loaded.hephaestus)
     # The workers read what is in it, so it stays until the runs have ended.
     distributions = stack.enter_context(tempfile.TemporaryDirectory(prefix="distributions-", dir=folder))
-    show = Show(example=loaded, workers=None, chaos=None, progress=progress, interruption=interruption)
-    handles = start(show, make_specimens(Path(distributions)), limit=options.limit, times=options.times)
-    instances = follow(show, handles)
+    session = Session(example=loaded, workers=None, chaos=None, progress=progress, interruption=interruption)
+    handles = start(session, make_specimens(Path(distributions)), limit=options.limit, times=options.times)
+    instances = follow(session, handles)
     histories = {handle.run_id: handle.history() for handle in handles}
     aftermath = Aftermath(histories=histories, omissions=())
-    return Ending(instances=instances, events=folder / "events", aftermath=aftermath)
+    return DemoResult(instances=instances, events=folder / "events", aftermath=aftermath)
 
 
 def _afterwards(options: Options) -> str:
@@ -119,9 +119,11 @@ def _data_folder(stack: contextlib.ExitStack, keep: Path | None) -> Path:
     return keep.absolute()
 
 
-def _end(show: Show, handles: Sequence[InstanceHandle], instances: Sequence[Instance], events: Path) -> Ending:
-    if show.chaos is None:
-        return Ending(instances=instances, events=events)
+def _result(
+    session: Session, handles: Sequence[InstanceHandle], instances: Sequence[Instance], events: Path
+) -> DemoResult:
+    if session.chaos is None:
+        return DemoResult(instances=instances, events=events)
     histories = {handle.run_id: handle.history() for handle in handles}
-    aftermath = Aftermath(histories=histories, omissions=show.chaos.omissions())
-    return Ending(instances=instances, events=events, aftermath=aftermath)
+    aftermath = Aftermath(histories=histories, omissions=session.chaos.omissions())
+    return DemoResult(instances=instances, events=events, aftermath=aftermath)

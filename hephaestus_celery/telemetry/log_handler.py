@@ -38,7 +38,7 @@ DEFAULT_LEVELS: Final[Mapping[EventName, int]] = MappingProxyType(
         names.STEP_RESCUE: logging.WARNING,
     }
 )
-"""The level of each event unless ``attach`` is told another; a failed attempt that will be retried is a warning."""
+"""The level of each event unless ``attach`` is given another; a failed attempt that will be retried is a warning."""
 
 _RETRIED: Final[EventName] = (*names.STEP_EXCEPTION, "retried")
 

@@ -40,7 +40,7 @@ class MetricDefinition:
         """The value and the tags that one event gives, or None where it has nothing to say.
 
         A counter gives 1 for every event; the others skip a measurement that is missing or None. Every tag is there in
-        every answer, as text: the name of a workflow, the key of a step, ``unknown`` where the event does not tell.
+        every result, as text: the name of a workflow, the key of a step, ``unknown`` where the event does not have it.
         """
         value = 1 if self.kind is MetricKind.COUNTER else measurements.get(self.measurement)
         if value is None:

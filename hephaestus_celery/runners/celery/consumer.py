@@ -15,7 +15,7 @@ def consumer_step(name: str, *, begin: Callable[[Any], None], end: Callable[[], 
     """A step for the blueprint of an application's consumers.
 
     ``begin(consumer)`` is called when one is connected, and again each time that it has lost its connection; ``end()`` when
-    it stops for good. ``name`` tells the steps of several runtimes of an application apart. The signal ``worker_ready`` would
+    it stops for good. ``name`` is different for each runtime of an application. The signal ``worker_ready`` would
     not do: a worker of ``celery.contrib.testing`` sends none.
     """
 

@@ -1,4 +1,4 @@
-"""Sending messages: one batch, no retries, no waiting. A lost message is sent again by whoever reads the due set."""
+"""Sending messages: one batch, no retries, no waiting. The scheduler sends a lost message again."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def send(app: Celery, messages: Sequence[Message], *, default_queue: str | None,
         elif len(messages) == 1:
             _log(app, messages[0], error)
         else:
-            # One for a queue that was declared in another way, or one that a router fails at, is to be alone with that:
-            # what comes due together is sent together, whatever run it is of.
+            # A message may fail alone: its queue was declared in another way, or a router fails at it. The others, which
+            # may be of other runs, are sent all the same.
             for message in messages:
                 send(app, [message], default_queue=default_queue, on_sent=on_sent)
 
@@ -70,7 +70,7 @@ def _send(app: Celery, messages: Sequence[Message], default_queue: str | None, o
 
 
 def argsrepr(message: Message) -> str:
-    """How monitors show what a message says."""
+    """How monitors show the arguments of a message."""
     return f"({message.run_id}, {message.step}, {message.attempt})"
 
 
@@ -110,7 +110,7 @@ def call_task(app: Celery, producer: Any, message: Message, default_queue: str |
 
 
 def options_of(message: Message, task: Any, default_queue: str | None) -> dict[str, Any]:
-    """How a message is sent, as far as its step or the task that is registered for it say so."""
+    """The options of a message: those of its step, and those of the task that is registered for it."""
     chosen: dict[str, Any] = {
         "queue": message.queue or getattr(task, "queue", None) or default_queue,
         "priority": getattr(task, "priority", None) if message.priority is None else message.priority,

@@ -1,9 +1,9 @@
-"""Forks of a worker's main process, beside the threads that work in it.
+"""Forks of a worker's main process, while other threads work in it.
 
-A child has only the thread that forked. What another thread held at that moment, nobody gives back there: the lock of a
-module that it was importing, of a property that Celery or kombu was making. A child that needs it then stands still for ever,
-with its lease kept. And the scheduler is at work just when a process of the pool has died and another is forked. So a fork
-waits until such a thread is at rest, but never for long: one that waits for a server holds nothing that a child needs.
+A child has only the thread that forked. A lock that another thread held at that moment is never released there: that of a
+module being imported, or of a property that Celery or kombu was making. A child that needs it hangs, and keeps its lease.
+The scheduler works just when a pool process has died and another is forked. So a fork waits until such threads are between
+two pieces of work, but never for long: a thread that waits for a server holds nothing that a child needs.
 """
 
 from __future__ import annotations

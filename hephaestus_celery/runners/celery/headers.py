@@ -1,10 +1,10 @@
-"""What an application adds to the messages of a run: seen where the run is started, repeated by every message of it.
+"""Headers that an application adds to the messages of a run: captured at its start, repeated by every later message.
 
-A package for tenants puts the tenant of the moment into the headers of each message, an agent that traces the place in
-the trace. A chain of Celery tasks has that from the worker that sends the next message; a retry or a rescue is sent by
-whoever notices, whose surroundings are nobody's. So the message of a start is made by the application's own way of
-sending, as for any task, and taken up just before it would leave: what was added to its headers is stored with the run,
-and laid over every later message of it, after the application's own way has put in what it found there.
+A package for tenants puts the current tenant into the headers of each message; a tracing agent puts the trace there. In a
+chain of Celery tasks, each worker that sends the next message has them. A retry or a rescue is sent by another process,
+which has none of them. So the first message of a run is made by the application's own way of sending, and captured just
+before it leaves. What was added to its headers is stored with the run. It is laid over every later message of the run,
+after the application's own way of sending has added its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_BYTES = 8192
 """How much of headers is stored with a run, as JSON."""
 
 _LEAVE = "_publish"
-"""The last of kombu's own methods of a producer before the transport's: what stands in for `publish` comes before it."""
+"""The last method of a kombu producer before the transport: whatever an application wraps around `publish` comes before."""
 _STAMPS, _STAMPED = "stamps", "stamped_headers"
 
 
@@ -42,13 +42,13 @@ class CapturedMessage:
     place: Mapping[str, Any]
 
     def publish(self, producer: Any) -> None:
-        """Let it leave."""
+        """Send it."""
         for arguments, keywords in self.publications:
             getattr(producer, _LEAVE)(*arguments, **keywords)
 
 
 class HeaderCapture:
-    """Of an application: ``send(producer, message)`` is its own way of sending."""
+    """Captures what an application adds; ``send(producer, message)`` is the application's own way of sending."""
 
     def __init__(self, app: Celery, send: Callable[[Any, Message], None]) -> None:
         self._app = app
@@ -57,7 +57,7 @@ class HeaderCapture:
         self._noted: set[str] = set()
 
     def start_messages(self, messages: Sequence[Message]) -> tuple[list[Message], Mapping[str, Any]]:
-        """The messages, made in the surroundings of the caller, and what was added to the headers of the first.
+        """The messages as the caller's application makes them, and what was added to the headers of the first.
 
         A message that did not leave by the producer that it was given has left already, if at all; it is sent again.
         """
@@ -132,8 +132,8 @@ def with_run_headers(
 ) -> Generator[None]:
     """Lay the headers of a message's run over what is published of it in the block.
 
-    Those that the run does not have stay: what the sender's surroundings add is not less true for that. ``on_sent`` gets
-    the place where it goes, as the ``delivery_info`` of who gets it will say.
+    Headers that the run does not have stay as the sender has added them. ``on_sent`` gets the place where the message
+    goes, as the ``delivery_info`` of its receiver will have it.
     """
     if not message.headers and on_sent is None:
         yield

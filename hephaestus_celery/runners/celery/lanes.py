@@ -88,8 +88,8 @@ def lane_of(app: Celery, delivery: object) -> str | None:
     """The lane that a message came from, by its ``delivery_info``; None where that does not name one queue."""
     if not isinstance(delivery, Mapping):
         return None
-    said = cast("Mapping[str, Any]", delivery)
-    exchange, key, priority = said.get("exchange"), said.get("routing_key"), said.get("priority")
+    info = cast("Mapping[str, Any]", delivery)
+    exchange, key, priority = info.get("exchange"), info.get("routing_key"), info.get("priority")
     if not is_queue(key):
         return None
     if exchange:

@@ -1,7 +1,7 @@
 """What a worker makes of each task when it starts, made when a step's task first needs it.
 
-A worker's main process and each process of its pool make, for all tasks that there are, what takes three to eight kilobytes
-a task: for ten thousand steps up to eighty megabytes, most of it never used. Only what was made last is kept.
+A worker's main process and each process of its pool make objects of three to eight kilobytes for every task. For ten
+thousand steps that is up to eighty megabytes, most of it never used. Here only those that were made last are kept.
 """
 
 from __future__ import annotations

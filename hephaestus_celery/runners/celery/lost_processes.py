@@ -1,8 +1,8 @@
 """Noticing at once that a process of the prefork pool is gone.
 
-Celery looks when the pipe of a process closes; but a process that is killed closes its files a moment before it can be
-waited for. When that look comes too early, Celery looks again only after five seconds (`AsynPool.timers`). Measured with
-plain tasks: 5 of 8 kills were noticed after 4.8 s or more, the others within 45 ms. So it is asked to look more often.
+Celery checks when the pipe of a process closes; but a process that is killed closes its files a moment before it can be
+waited for. When the check comes too early, Celery checks again only after five seconds (`AsynPool.timers`). Measured with
+plain tasks: 5 of 8 kills were noticed after 4.8 s or more, the others within 45 ms. So Celery is made to check more often.
 
 The same timer keeps the loop turning for pools of threads: before Celery 5.6 a late acknowledgement from a thread did not
 wake it, and the next message waited until something else did.

@@ -1,8 +1,8 @@
-"""Whether an application sends messages as Celery does, with nothing of its own on the way.
+"""Whether an application sends messages as Celery does, with no code of its own on the way.
 
-Only then are the messages of one step all alike but for their ids. Packages for tenants, agents that trace and signal
-receivers put something of the sender's surroundings into each message, and may come and go while a process lives: so it is
-looked at each time, by what stands where Celery's and kombu's own functions were.
+Only then do the messages of one step differ by their ids alone. Packages for tenants, tracing agents and signal receivers
+add something of the sender to each message, and may be installed and removed while a process lives. So this is checked
+for each message: are Celery's and kombu's own functions still in their places?
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CALLING = ("apply_async", "_get_exec_options", "shadow_name")
 
 
 def is_unmodified(app: Celery, names: Iterable[str]) -> bool:
-    """Whether nothing but Celery itself has a say in the messages of the tasks with these names, where it is asked."""
+    """Whether Celery alone makes the messages of the tasks with these names, in this process and at this moment."""
     amqp: Any = app.amqp
     return (
         not _observed()
@@ -49,7 +49,7 @@ def is_unmodified_producer(producer: Any) -> bool:
 
 
 def _observed() -> bool:
-    # Whoever listens to these may change each message, and is told of each message: Celery's way, one by one.
+    # A receiver may change each message, and expects to be called for each.
     return bool(
         signals.before_task_publish.receivers or signals.after_task_publish.receivers or signals.task_sent.receivers
     )
@@ -79,7 +79,7 @@ def _is_their_method(method: Any, module: Any) -> bool:
 
 
 def _is_their_function(function: Any, name: str, module: Any) -> bool:
-    # What stands in for a function says in all else that it is that one: its type, or where it was defined, tells.
+    # A wrapper copies the name and the docstring of what it wraps, but not its type, its module or its code.
     return (
         type(function) is FunctionType
         and function.__globals__ is vars(module)

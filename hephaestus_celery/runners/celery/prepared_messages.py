@@ -1,15 +1,14 @@
 """Messages that the store itself puts on the broker's list, in the script that decides that they are due.
 
-That is possible where broker and state store are one Redis: then there is no moment between a commit and its messages, and
-no round trip for them. What a message looks like is kombu's and Celery's business. So the first two messages of a step in
-a process are prepared by them as ever, down to the command that would send it, which is not executed; the first one
-becomes a template. Only when the template, filled in for the second one, gives exactly what kombu has made of it, is it
-used. Whatever makes messages differ in a way not known here (another serializer, a compression, a later wire format)
-makes that comparison fail, and the messages of that step are sent after the commit, as with any other broker. Steps that
-are routed alike share a template, once it has given a message of a second one of them too: a fan-out of ten thousand steps
-needs three specimens, not twenty thousand.
+That is possible where broker and state store are one Redis. Then nothing can be lost between a commit and its messages,
+and they cost no round trip. The format of a message is kombu's and Celery's business. So the first two messages of a step
+in a process are prepared by Celery and kombu, down to the command that would send them, which is not executed. The first
+becomes a template. The template is used only when it gives, filled in for the second message, exactly what kombu has made.
+A message that differs in any other way (another serializer, a compression, a later format) fails that comparison, and the
+messages of that step are sent after the commit, as with any other broker. Steps that are routed alike share a template,
+once it has given a message of a second one of them: a fan-out of ten thousand steps needs three specimens.
 
-A template knows nothing of who sends what. So it is used only where nothing but Celery has a say in its messages (see
+A template knows nothing of the sender. So it is used only where nothing but Celery makes the messages (see
 :mod:`hephaestus_celery.runners.celery.overrides`, asked for each of them), and for runs that were started in such a process.
 """
 

@@ -44,14 +44,14 @@ class TaskRecovery:
             )
         except StorageError as error:
             logger.warning(
-                "[%s] step %s: %s, and the store is away (%s); its lease will show it", run_id, step, reason, error
+                "[%s] step %s: %s, and the store is away (%s); its lease will expire", run_id, step, reason, error
             )
             return
         if outcome is not None:
             outcome.emit()
 
     def revoke(self, workflow: str, step_key: str, *, task_id: str, args: Any, reason: str) -> None:
-        """Fail an attempt whose task was revoked before it was executed; an event that it was to apply stays given."""
+        """Fail an attempt whose task was revoked before it was executed; an event that it was to apply stays delivered."""
         hint = parse(args or (), {})
         if hint is None or hint[1] != step_key or not is_task_id(task_id):
             return

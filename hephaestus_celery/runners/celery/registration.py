@@ -1,9 +1,8 @@
 """Registering a task for each step of a workflow.
 
 A class for each of ten thousand tasks, and what a worker makes for each when it starts, take a hundred megabytes of every
-process. So the tasks of a workflow's steps have one class, as far as they have the same time limit and annotations: what
-tells them apart stands in the tasks themselves. An application whose own class of tasks does something with classes gets
-one for each step.
+process. So tasks of a workflow with the same time limit and annotations share a class. What differs, such as the name, is
+an attribute of the task itself. Where the application's own base class of tasks works with classes, each step has a class.
 """
 
 from __future__ import annotations
@@ -102,8 +101,8 @@ class _TaskMaker:
             return self._make(StepTask, step.__name__, step, own)()
         annotations = self._annotations_of(name)
         # Values by identity: equal ones that are not the same make a class more, and nothing worse.
-        told = tuple(tuple((name, id(value)) for name, value in each.items()) for each in annotations)
-        kind = (step.__module__, limit(step), told)
+        values = tuple(tuple((name, id(value)) for name, value in each.items()) for each in annotations)
+        kind = (step.__module__, limit(step), values)
         shared = self._classes.get(kind)
         if shared is None:
             shared = self._make(_SharedTask, self._workflow.__name__, step, {"of_all": annotations})

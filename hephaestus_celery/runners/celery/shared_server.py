@@ -32,14 +32,14 @@ _HARMLESS_OPTIONS = frozenset(
 
 
 def is_broker(app: Celery, store: str | None) -> bool:
-    """Whether broker and store are the same database of the same server, as their URLs say."""
+    """Whether broker and store are the same database of the same server, by their URLs."""
     urls = broker_urls(app)
     place = None if store is None else _place(store)
     return place is not None and all(isinstance(url, str) and _place(url) == place for url in urls)
 
 
 def has_uniform_messages(app: Celery) -> bool:
-    """Whether the settings let the messages of a task be all alike but for what they say."""
+    """Whether, by the settings, the messages of a task differ in nothing but their values."""
     conf = app.conf
     if conf.task_send_sent_event or conf.task_inherit_parent_priority:
         return False
@@ -47,7 +47,7 @@ def has_uniform_messages(app: Celery) -> bool:
 
 
 def _place(url: str) -> tuple[str, ...] | None:
-    """What of a URL says which database it is, and whose rights count there; None where it does not say one."""
+    """The parts of a URL that name the database and the user; None where it names none."""
     if ";" in url:
         return None
     parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""Receivers of Celery's signals: where telemetry is told, in the process that did the thing.
+"""Receivers of Celery's signals: they claim before a task, and emit its events after it, in the process that executed it.
 
 Connected once per process, whatever the number of runtimes: the sender says which task, the task which runner. They are
 idempotent, since Celery sends some signals twice (a hard time limit sends ``task_failure`` so), and they swallow nothing:
@@ -32,7 +32,7 @@ def connect() -> None:
 
 
 def on_prerun(sender: Any = None, **_: Any) -> None:
-    """Claim, and tell that the attempt began (and the run with it, if it is its first)."""
+    """Claim, and emit that the attempt began (and the run, if it is its first attempt)."""
     if not isinstance(sender, StepTask):
         return
     sender.claim()
@@ -40,7 +40,7 @@ def on_prerun(sender: Any = None, **_: Any) -> None:
 
 
 def on_ended(sender: Any = None, **_: Any) -> None:
-    """Tell what the task's body has committed, and send what follows."""
+    """Emit what the task's body has committed, and send what follows."""
     if isinstance(sender, StepTask):
         sender.follow()
 
@@ -64,7 +64,7 @@ def on_lost(sender: Any = None, task_id: str = "", exception: Any = None, args: 
 def on_revoked(sender: Any = None, request: Any = None, terminated: Any = None, expired: Any = None, **_: Any) -> None:
     """In a worker's main process: somebody revoked the task of an attempt, before or while it was executed.
 
-    A message that has expired says nothing of its step: Celery calls it revoked, too.
+    Celery calls a message that has expired revoked, too; that is no failure of its step.
     """
     if not isinstance(sender, StepTask) or request is None:
         return

@@ -249,7 +249,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
                 reason = error if isinstance(error, BaseException) else "its task ended before it was executed"
                 driver.fail(attempt, reason=reason).emit()
         except StorageError as away:
-            logger.warning("[%s] %s, and the store is away (%s); its lease will show it", self.name, error, away)
+            logger.warning("[%s] %s, and the store is away (%s); its lease will expire", self.name, error, away)
         finally:
             driver.release(attempt)
 

@@ -18,19 +18,19 @@ _MARK = re.compile(r'"<hephaestus (\w+)>"')
 class MessageTemplate:
     """A message's JSON text, cut where a message's own values stand: ``slots`` names what goes between the ``pieces``.
 
-    ``rest`` is the text of the body behind the arguments.
+    ``tail`` is the text of the body behind the arguments.
     """
 
     list: str
     pieces: tuple[str, ...]
     slots: tuple[str, ...]
-    rest: str
+    tail: str
 
     def fill(self, message: Message, *, parent: str | None, tag: str) -> str:
         """The text that is put on the list."""
         arguments = json.dumps([message.run_id, message.step, message.attempt, message.token])
         values = {
-            "body": f'"{base64.b64encode(f"[{arguments}{self.rest}".encode()).decode()}"',
+            "body": f'"{base64.b64encode(f"[{arguments}{self.tail}".encode()).decode()}"',
             "name": json.dumps(message.task_name),
             "task": json.dumps(message.task_id),
             "run": f'"{message.run_id}"',
@@ -69,7 +69,7 @@ def template_of(queue: str, text: str, message: Message) -> MessageTemplate | No
         return None
     parts = _MARK.split(json.dumps({**envelope, "body": _mark("body")}))
     return MessageTemplate(
-        list=queue, pieces=tuple(parts[::2]), slots=tuple(parts[1::2]), rest=body[len(arguments) + 1 :]
+        list=queue, pieces=tuple(parts[::2]), slots=tuple(parts[1::2]), tail=body[len(arguments) + 1 :]
     )
 
 

@@ -1,4 +1,4 @@
-"""What a worker that starts says about settings that it is better off without. It changes none."""
+"""Advice that a worker logs when it starts, about settings that endanger messages. It changes no setting."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _endangered(app: Celery, consumer: Any) -> list[str]:
 
 def _can_fall_silent(app: Celery, consumer: Any) -> bool:
     # Celery (5.5 to 5.7) raises the prefetch count again when the tasks that the lost connection has left are done, in
-    # the thread that did them; then two threads read the answers of one connection, and one gets the other's.
+    # the thread that did them; then two threads read the replies of one connection, and one gets the other's.
     return (
         app.conf.worker_enable_prefetch_count_reduction
         and consumer.connection.transport.driver_type == "amqp"

@@ -43,7 +43,7 @@ class CeleryFleet:
                 raise BrokerAwayError(str(error)) from error
 
     def counted(self, lane: Lane) -> Sequence[Lane]:
-        """Elsewhere than on Redis a queue says how much it has of all priorities together."""
+        """On other brokers than Redis, the length of a queue is that of all priorities together."""
         with self._app.connection_for_read() as connection:
             if connection.transport.driver_type == "redis":
                 return [lane]

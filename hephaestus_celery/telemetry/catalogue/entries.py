@@ -33,7 +33,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueEntry:
-    """One event: the function that emits it, what it tells, and its fields."""
+    """One event: the function that emits it, what it means, and its fields."""
 
     name: EventName
     accessor: str | None
@@ -192,7 +192,7 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
         name=names.STEP_EXCEPTION,
         accessor="step_exception_event",
         emitter="step_exception(instance, step, duration, kind, reason, stacktrace, extra)",
-        description="An attempt of a step has failed: it raised, answered with `Error`, ran too long or was lost.",
+        description="An attempt of a step has failed: it raised, returned `Error`, ran too long or was lost.",
         measurements=(_STEP_DURATION,),
         metadata=(
             *_OF_AN_INSTANCE,
@@ -209,7 +209,7 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
         name=names.STEP_ASYNC,
         accessor="step_async_event",
         emitter="step_async(instance, step, duration, extra)",
-        description="A step has answered with `Async`: it waits for an event or a timeout.",
+        description="A step has returned `Async`: it waits for an event or a timeout.",
         measurements=(_STEP_DURATION,),
         metadata=(
             *_OF_AN_INSTANCE,

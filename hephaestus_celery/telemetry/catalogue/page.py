@@ -34,7 +34,7 @@ def render_page() -> str:
 
 def _overview() -> Iterator[str]:
     extensions = extension_events()
-    yield "| event | tells |"
+    yield "| event | meaning |"
     yield "|---|---|"
     for entry in CATALOGUE:
         mark = " (extension)" if entry.name in extensions else ""

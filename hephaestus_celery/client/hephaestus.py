@@ -12,7 +12,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
-from hephaestus_celery import telemetry
 from hephaestus_celery.client.cancel import end_tasks
 from hephaestus_celery.client.handle import InstanceHandle
 from hephaestus_celery.client.listing import Page, read_query
@@ -197,7 +196,7 @@ class Hephaestus:
                 f"{ended.id} has ended already ({ended.status}); only an active run can be cancelled"
             )
         instance = decode_instance(cancelled.run, reader=parts.storage)
-        telemetry.workflow_cancel(instance, {"sequence": cancelled.sequence, "reason": reason})
+        parts.driver.emitter.workflow_cancel(instance, {"sequence": cancelled.sequence, "reason": reason})
         return end_tasks(parts.runner, instance, cancelled, terminate=terminate)
 
     def get(self, id: str, *, workflow: type[Workflow] | None = None) -> Instance:
@@ -290,7 +289,7 @@ class Hephaestus:
         from hephaestus_celery.runners.celery import CeleryRunner, check_given
 
         check_given(app)
-        self._celery_runner = CeleryRunner(app, name=self.name, owns=self._owns)
+        self._celery_runner = CeleryRunner(app, name=self.name, owns=self._owns, clock=self._clock, chance=self._chance)
         self._celery_runner.bind(lambda: self._resolved().driver)
 
     def _check_found(self, workflow: type[Workflow]) -> None:
@@ -342,7 +341,7 @@ class Hephaestus:
 
     def _tell_init(self, parts: Parts) -> None:
         # Of workers their runner tells; this runtime executes steps in its own process.
-        telemetry.runner_init(
+        parts.driver.emitter.runner_init(
             {
                 "name": self.name,
                 "runner": type(parts.runner),

@@ -17,6 +17,7 @@ from hephaestus_celery.runners.step_result import StepResult
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.claims import Claim, Lease
 from hephaestus_celery.storage.entries import encode_entry
+from hephaestus_celery.telemetry.emitter import SYSTEM_EMITTER, Emitter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +136,9 @@ class HeldAttempt:
             run_id=self.source.instance.run_id,
         )
 
-    def emit_start(self) -> None:
+    def emit_start(self, emitter: Emitter = SYSTEM_EMITTER) -> None:
         """Emit what the claim has committed: the start of the run, if this is its first, and of the attempt."""
-        events.emit(events.claimed(self.source, self.claim))
+        events.emit(events.claimed(self.source, self.claim), emitter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,7 @@ from hephaestus_celery.storage.commits import Suspend
 from hephaestus_celery.storage.instances import decode_instance
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import StoredRun
+from hephaestus_celery.telemetry.emitter import Emitter
 
 if TYPE_CHECKING:
     from hephaestus_celery.config import Settings
@@ -74,6 +75,7 @@ class Driver:
         self.dispatcher = dispatcher
         self.clock = clock
         self.chance = chance
+        self.emitter = Emitter(clock)
         self._runner = type(dispatcher)
         self._lease_ns = int(settings.lease.total_seconds() * 1e9)
         self._reader = PatientReader(storage, lease=settings.lease, clock=clock)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hephaestus_celery import telemetry
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import StepClass
 from hephaestus_celery.core.execution.state import Verdict
@@ -23,21 +22,23 @@ from hephaestus_celery.storage.claims import Claim
 from hephaestus_celery.storage.commits import Commitment
 from hephaestus_celery.storage.instances import read_start
 from hephaestus_celery.telemetry.catalogue import names
+from hephaestus_celery.telemetry.emitter import SYSTEM_EMITTER, Emitter
+from hephaestus_celery.telemetry.handlers import EventName
 
 logger = logging.getLogger("hephaestus_celery")
 
-_EMITTERS: Mapping[telemetry.EventName, Callable[..., None]] = {
-    names.WORKFLOW_START: telemetry.workflow_start,
-    names.WORKFLOW_STOP: telemetry.workflow_stop,
-    names.WORKFLOW_EXCEPTION: telemetry.workflow_exception,
-    names.WORKFLOW_TRANSITION: telemetry.workflow_transition,
-    names.ENGINE_ADVANCE: telemetry.engine_advance,
-    names.STEP_START: telemetry.step_start,
-    names.STEP_STOP: telemetry.step_stop,
-    names.STEP_EXCEPTION: telemetry.step_exception,
-    names.STEP_ASYNC: telemetry.step_async,
-    names.STEP_RESUME: telemetry.step_resume,
-    names.STEP_RESCUE: telemetry.step_rescue,
+_EMITTERS: Mapping[EventName, Callable[..., None]] = {
+    names.WORKFLOW_START: Emitter.workflow_start,
+    names.WORKFLOW_STOP: Emitter.workflow_stop,
+    names.WORKFLOW_EXCEPTION: Emitter.workflow_exception,
+    names.WORKFLOW_TRANSITION: Emitter.workflow_transition,
+    names.ENGINE_ADVANCE: Emitter.engine_advance,
+    names.STEP_START: Emitter.step_start,
+    names.STEP_STOP: Emitter.step_stop,
+    names.STEP_EXCEPTION: Emitter.step_exception,
+    names.STEP_ASYNC: Emitter.step_async,
+    names.STEP_RESUME: Emitter.step_resume,
+    names.STEP_RESCUE: Emitter.step_rescue,
 }
 
 
@@ -48,17 +49,17 @@ class Event:
     ``fields`` are those that every event of this name has, ``extra`` is the rest of its metadata.
     """
 
-    name: telemetry.EventName
+    name: EventName
     instance: Instance
     fields: Mapping[str, Any]
     extra: Mapping[str, Any]
 
 
-def emit(events: Sequence[Event]) -> None:
-    """Emit the events. What they report has happened: one that can't be emitted is logged, and keeps none back."""
+def emit(events: Sequence[Event], emitter: Emitter = SYSTEM_EMITTER) -> None:
+    """Emit the events, with the times of the emitter's clock. What they report has happened: one that can't be emitted is logged, and keeps none back."""
     for event in events:
         try:
-            _EMITTERS[event.name](event.instance, **event.fields, extra=event.extra)
+            _EMITTERS[event.name](emitter, event.instance, **event.fields, extra=event.extra)
         except Exception:
             logger.exception("the event %s can't be emitted", ".".join(event.name))
 

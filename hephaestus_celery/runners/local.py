@@ -130,7 +130,7 @@ class LocalRunner:
             self._refusals.note_left(attempt, step=message.step)
             return
         try:
-            attempt.emit_start()
+            attempt.emit_start(driver.emitter)
             executed = driver.execute(attempt)
             outcome = self._commit(driver, attempt, executed)
         finally:
@@ -156,7 +156,7 @@ class LocalRunner:
             self._telling[run_id] += 1
         try:
             outcome = driver.commit(attempt, executed)
-            outcome.emit()
+            outcome.emit(driver.emitter)
             return outcome
         finally:
             with self._told:

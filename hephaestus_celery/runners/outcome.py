@@ -12,6 +12,7 @@ from hephaestus_celery.runners.attempt import HeldAttempt
 from hephaestus_celery.runners.events import Event
 from hephaestus_celery.runners.messages import Message, messages_of
 from hephaestus_celery.storage.commits import Commitment
+from hephaestus_celery.telemetry.emitter import SYSTEM_EMITTER, Emitter
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -29,9 +30,9 @@ class Outcome:
     error: Exception | None = None
     retry_in: float | None = None
 
-    def emit(self) -> None:
+    def emit(self, emitter: Emitter = SYSTEM_EMITTER) -> None:
         """Emit the events of what was committed."""
-        events.emit(self.events)
+        events.emit(self.events, emitter)
 
 
 def outcome_of(

@@ -192,7 +192,7 @@ class Scheduler:
                 # The attempt is seized; its new lease runs out, and it comes here again.
                 logger.exception("step %s of run %s could not be rescued", entry.dispatch.step, entry.run_id)
                 continue
-            outcome.emit()
+            outcome.emit(driver.emitter)
             self._dispatch(outcome.messages)
 
     def _rest(self, storage: Storage, seconds: float, *, listen: bool) -> None:

@@ -192,18 +192,19 @@ def _duration(instance: Instance) -> int | None:
     return duration if duration >= 0 else None
 
 
-_SYSTEM = Emitter()
+SYSTEM_EMITTER = Emitter()
+"""Has the clock of the operating system; its methods are the functions of :mod:`hephaestus_celery.telemetry`."""
 
-workflow_start = _SYSTEM.workflow_start
-workflow_stop = _SYSTEM.workflow_stop
-workflow_exception = _SYSTEM.workflow_exception
-workflow_cancel = _SYSTEM.workflow_cancel
-step_rescue = _SYSTEM.step_rescue
-workflow_transition = _SYSTEM.workflow_transition
-step_start = _SYSTEM.step_start
-step_stop = _SYSTEM.step_stop
-step_exception = _SYSTEM.step_exception
-step_async = _SYSTEM.step_async
-step_resume = _SYSTEM.step_resume
-engine_advance = _SYSTEM.engine_advance
-runner_init = _SYSTEM.runner_init
+workflow_start = SYSTEM_EMITTER.workflow_start
+workflow_stop = SYSTEM_EMITTER.workflow_stop
+workflow_exception = SYSTEM_EMITTER.workflow_exception
+workflow_cancel = SYSTEM_EMITTER.workflow_cancel
+step_rescue = SYSTEM_EMITTER.step_rescue
+workflow_transition = SYSTEM_EMITTER.workflow_transition
+step_start = SYSTEM_EMITTER.step_start
+step_stop = SYSTEM_EMITTER.step_stop
+step_exception = SYSTEM_EMITTER.step_exception
+step_async = SYSTEM_EMITTER.step_async
+step_resume = SYSTEM_EMITTER.step_resume
+engine_advance = SYSTEM_EMITTER.engine_advance
+runner_init = SYSTEM_EMITTER.runner_init

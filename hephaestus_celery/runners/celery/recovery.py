@@ -48,7 +48,7 @@ class TaskRecovery:
             )
             return
         if outcome is not None:
-            outcome.emit()
+            outcome.emit(self._driver().emitter)
 
     def revoke(self, workflow: str, step_key: str, *, task_id: str, args: Any, reason: str) -> None:
         """Fail an attempt whose task was revoked before it was executed; an event that it was to apply stays delivered."""
@@ -60,12 +60,12 @@ class TaskRecovery:
             claimed = self._driver().claim(workflow, run_id, step, attempt, worker=self._worker(task_id))
             if isinstance(claimed, Refusal):
                 return
-            claimed.emit_start()
+            claimed.emit_start(self._driver().emitter)
             outcome = self._driver().fail(claimed, reason=reason)
         except StorageError as error:
             logger.warning("[%s] step %s: %s, and the store is away (%s)", run_id, step, reason, error)
             return
-        outcome.emit()
+        outcome.emit(self._driver().emitter)
 
     def send_again(self, workflow: str, step_key: str, *, args: Any) -> None:
         """Have the message of an attempt sent again soon: this one has expired, and that costs the attempt nothing."""

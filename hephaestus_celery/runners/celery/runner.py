@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from celery import Celery
 
-from hephaestus_celery import telemetry
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.execution.commands import DispatchStep
@@ -182,7 +181,7 @@ class CeleryRunner:
         return Scheduler(lambda: self.driver, dispatch=self.dispatch, worker=worker, fleet=fleet, undisturbed=no_forks)
 
     def _emit_init(self) -> None:
-        telemetry.runner_init(
+        self.driver.emitter.runner_init(
             {
                 "name": self._name,
                 "runner": type(self),

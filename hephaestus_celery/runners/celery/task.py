@@ -151,7 +151,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         progress = self._progress
         if progress.attempt is not None and not progress.emitted_start:
             progress.emitted_start = True
-            progress.attempt.emit_start()
+            progress.attempt.emit_start(self.runner.driver.emitter)
 
     def run(self, *args: Any, **kwargs: Any) -> str:
         """Execute and commit. A failed attempt is raised after it was committed, for Celery's monitors to see.
@@ -178,7 +178,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         if outcome is None or progress.followed:
             return
         progress.followed = True
-        outcome.emit()
+        outcome.emit(self.runner.driver.emitter)
         self.runner.dispatch(outcome.messages)
 
     def _claimed(self) -> HeldAttempt:
@@ -247,7 +247,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         try:
             if not progress.given_up:
                 reason = error if isinstance(error, BaseException) else "its task ended before it was executed"
-                driver.fail(attempt, reason=reason).emit()
+                driver.fail(attempt, reason=reason).emit(driver.emitter)
         except StorageError as away:
             logger.warning("[%s] %s, and the store is away (%s); its lease will expire", self.name, error, away)
         finally:

@@ -19,6 +19,7 @@ from hephaestus_celery.core.definition.graph import Graph, Target
 from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.settle import plan
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.embedded import EmbeddedServer
 from hephaestus_celery.exceptions import ConfigurationError
@@ -211,7 +212,7 @@ class HandRun:
             ClaimRequest(
                 run_id=self.id,
                 workflow=workflow or self.new.name,
-                step=step,
+                activation=Activation.parse(step),
                 attempt=attempt,
                 fence=fence,
                 versions=versions,
@@ -259,7 +260,9 @@ class HandRun:
         return self.storage.commit(Retry(**{**self._common(step, "f"), "delay": delay, **fields}))
 
     def renew(self, step: str, *, fence: str | None = None) -> bool:
-        lease = Lease(run_id=self.id, step=step, fence=fence or self.fences.get(step, "no fence"))
+        lease = Lease(
+            run_id=self.id, activation=Activation.parse(step), fence=fence or self.fences.get(step, "no fence")
+        )
         [held] = self.storage.renew([lease])
         return held
 
@@ -278,14 +281,16 @@ class HandRun:
         self, step: str, attempt: int = 1, token: int = 1, *, lane: str | None = None, operation: str | None = None
     ) -> Any:
         """Say that a message is lost."""
-        dispatch = DispatchStep(step, attempt, token)
+        dispatch = DispatchStep(Activation.parse(step), attempt, token)
         lost = Outstanding(run_id=self.id, name=self.new.name, version=self.new.version, dispatch=dispatch, passed=True)
         operation = operation or f"resend{next(self._numbers)}"
         return self.storage.resend(0, {lost: lane}, lane=self.lane or "", operation=operation, worker="w1")
 
     def redirect(self, step: str, attempt: int = 1, token: int = 1, *, lane: str) -> None:
         """Say that a message went to this lane."""
-        self.storage.redirect([Sent(run_id=self.id, dispatch=DispatchStep(step, attempt, token), lane=lane)])
+        self.storage.redirect(
+            [Sent(run_id=self.id, dispatch=DispatchStep(Activation.parse(step), attempt, token), lane=lane)]
+        )
 
     def schedule(self, step: str, *, reference: str = "ref", delay: int = 0) -> bool:
         return self.storage.schedule(self.id, step, reference=reference, delay=delay)
@@ -352,13 +357,13 @@ class HandRun:
                     found[step] = key.decode().partition("lane:")[2]
         return found
 
-    def _common(self, step: str, suffix: str) -> dict[str, str]:
+    def _common(self, step: str, suffix: str) -> dict[str, Any]:
         fence = self.fences.get(step, "no fence")
         entry = json.dumps({"kind": "attempt", "step": step})
         return {
             "operation": fence + suffix,
             "run_id": self.id,
-            "step": step,
+            "activation": Activation.parse(step),
             "fence": fence,
             "entry": entry,
         }

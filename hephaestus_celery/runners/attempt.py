@@ -9,6 +9,7 @@ from typing import Any, cast
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import StepClass
 from hephaestus_celery.core.definition.step import StepConfig
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.runners import events
@@ -97,7 +98,7 @@ class HeldAttempt:
     @property
     def lease(self) -> Lease:
         """What is to be renewed while the attempt lasts."""
-        return Lease(run_id=self.source.instance.run_id, step=self.source.step.key, fence=self.fence)
+        return Lease(run_id=self.source.instance.run_id, activation=Activation(self.source.step.key), fence=self.fence)
 
     def config(self) -> StepConfig:
         """The config of the step as it was given; raises what the step raises where it can't restore it."""

@@ -14,6 +14,7 @@ from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import Target
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.runners import events
 from hephaestus_celery.runners.attempt import HeldAttempt
 from hephaestus_celery.runners.contention import Contention
@@ -172,7 +173,7 @@ class Completion:
         return Complete(
             operation=f"{attempt.fence}c",
             run_id=instance.run_id,
-            step=step.key,
+            activation=Activation(step.key),
             fence=attempt.fence,
             entry=attempt.entry(kind=kind, event=result.event),
             event=result.event,
@@ -190,7 +191,7 @@ class Completion:
         )
 
     def _prepared(self, attempt: HeldAttempt, targets: tuple[Target, ...]) -> dict[str, PreparedMessage]:
-        starts = [DispatchStep(target.step.key, 1, 1) for target in targets if target.step is not Done]
+        starts = [DispatchStep(Activation(target.step.key), 1, 1) for target in targets if target.step is not Done]
         hints = messages_of(attempt.source.instance, starts)
         prepared = {hint.step: self._dispatcher.prepare(hint, parent=attempt.worker.task_id) for hint in hints}
         return {key: message for key, message in prepared.items() if message is not None}

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.exceptions import DataError, StepFailedError, StorageError
 from hephaestus_celery.runners import events
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Worker
@@ -136,7 +137,7 @@ class Driver:
         request = ClaimRequest(
             run_id=run_id,
             workflow=workflow,
-            step=step,
+            activation=Activation.parse(step),
             attempt=attempt,
             fence=fence or self.chance.token(),
             versions=versions,
@@ -150,14 +151,18 @@ class Driver:
         claim = self.storage.claim(request)
         if isinstance(claim, Refusal):
             return claim
-        return self._held(claim, Lease(run_id=run_id, step=step, fence=request.fence), worker, began)
+        return self._held(
+            claim, Lease(run_id=run_id, activation=Activation.parse(step), fence=request.fence), worker, began
+        )
 
     def _held(self, claim: Claim, lease: Lease, worker: Worker, began: int) -> HeldAttempt | Refusal:
         self._keeper.keep(lease)
         try:
-            source = self._source(claim.run, lease.step, worker)
+            source = self._source(claim.run, lease.activation.step, worker)
         except Exception as error:
-            logger.exception("[%s] what is stored of the run can't be read; step %s fails", lease.run_id, lease.step)
+            logger.exception(
+                "[%s] what is stored of the run can't be read; step %s fails", lease.run_id, lease.activation.step
+            )
             self._failed_attempts.commit_unreadable(claim.run, lease, failed(error), worker)
             self._keeper.let_go(lease)
             return Refusal(reason=Refused.UNREADABLE)
@@ -172,7 +177,14 @@ class Driver:
     def decline(self, workflow: str, run_id: str, step: str, attempt: int) -> Claim | Refusal:
         """Turn a message away that this process has no code for; another is sent soon, for a worker that has."""
         fence = self.chance.token()
-        request = ClaimRequest(run_id=run_id, workflow=workflow, step=step, attempt=attempt, fence=fence, versions=())
+        request = ClaimRequest(
+            run_id=run_id,
+            workflow=workflow,
+            activation=Activation.parse(step),
+            attempt=attempt,
+            fence=fence,
+            versions=(),
+        )
         return self.storage.claim(request)
 
     def execute(self, attempt: HeldAttempt) -> Executed:
@@ -250,7 +262,7 @@ class Driver:
             Suspend(
                 operation=f"{attempt.fence}c",
                 run_id=attempt.instance.run_id,
-                step=step.key,
+                activation=Activation(step.key),
                 fence=attempt.fence,
                 entry=attempt.entry(kind="attempt"),
                 accepts=step.resume_events(attempt.config()),

@@ -6,6 +6,7 @@ import logging
 
 from hephaestus_celery.clock import Chance
 from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.retry import DEFAULT_RETRY, RetryPolicy
 from hephaestus_celery.runners import events
 from hephaestus_celery.runners.attempt import HeldAttempt, Worker
@@ -39,7 +40,7 @@ class FailedAttempts:
             Fail(
                 operation=f"{attempt.fence}f",
                 run_id=attempt.instance.run_id,
-                step=attempt.step.key,
+                activation=Activation(attempt.step.key),
                 fence=attempt.fence,
                 entry=attempt.entry(kind="attempt", reason=result.account),
                 failure=codec.encode(result.failure),
@@ -59,10 +60,10 @@ class FailedAttempts:
 
         Its workflow may be another deployment's: then the policy of this application decides, and only the history has it.
         """
-        state = run.steps[lease.step]
+        state = run.steps[lease.activation.step]
         entry = encode_entry(
             kind="attempt",
-            step=lease.step,
+            step=lease.activation.step,
             attempt=state.attempt,
             reason=result.account,
             worker=state.worker or worker.hostname,
@@ -73,7 +74,7 @@ class FailedAttempts:
             commit = Retry(
                 operation=operation,
                 run_id=lease.run_id,
-                step=lease.step,
+                activation=Activation.parse(lease.activation.step),
                 fence=lease.fence,
                 entry=entry,
                 delay=int(delay * 1e6),
@@ -82,7 +83,7 @@ class FailedAttempts:
             commit = Fail(
                 operation=operation,
                 run_id=lease.run_id,
-                step=lease.step,
+                activation=Activation.parse(lease.activation.step),
                 fence=lease.fence,
                 entry=entry,
                 failure=codec.encode(result.failure),
@@ -96,7 +97,7 @@ class FailedAttempts:
             Retry(
                 operation=f"{attempt.fence}f",
                 run_id=attempt.instance.run_id,
-                step=attempt.step.key,
+                activation=Activation(attempt.step.key),
                 fence=attempt.fence,
                 entry=attempt.entry(kind="attempt", reason=result.account),
                 delay=int(delay * 1e6),

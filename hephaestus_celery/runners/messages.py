@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -11,12 +10,11 @@ from typing import Any
 from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.definition.step import is_key
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.inputs import is_count
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.runners.known_steps import limit
-
-_BRIEF = 80  # bytes of a step's key in the id of a task
 
 NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
 
@@ -25,14 +23,14 @@ NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
 class Message:
     """A hint that a step wants a worker: lost, late or doubled, it changes nothing but the time that passes.
 
-    ``workflow`` and ``step`` are its name and key; ``token`` counts the messages that were sent for the step. ``queue``,
+    ``workflow`` is its name; ``token`` counts the messages that were sent for the step. ``queue``,
     ``priority`` and ``time_limit`` (seconds) are the step's own, where the sender knows it. ``headers`` are the run's, which
     it carries whoever sends it; ``prepared`` is what :meth:`Runner.prepare` has made of it, for that runner alone.
     """
 
     run_id: str
     workflow: str
-    step: str
+    activation: Activation
     attempt: int
     token: int
     queue: str | None = None
@@ -44,12 +42,17 @@ class Message:
     @property
     def task_name(self) -> str:
         """How Celery names the step's task."""
-        return f"{self.workflow}.{self.step}"
+        return f"{self.workflow}.{self.activation.step}"
 
     @property
     def task_id(self) -> str:
         """Names this message, and no other, ever; at most 255 bytes, as AMQP wants it."""
-        return f"{self.run_id}:{_brief(self.step)}:{self.attempt}.{self.token}"
+        return self.activation.task_id(self.run_id, attempt=self.attempt, token=self.token)
+
+    @property
+    def step(self) -> str:
+        """The key of its step."""
+        return self.activation.step
 
 
 def messages(
@@ -63,12 +66,12 @@ def messages(
     """The messages for steps of a run of the workflow with this name and version; ``headers`` are the run's."""
     definition = WORKFLOWS.find(name, version)
     known = {} if definition is None else definition.graph.by_key
-    steps = [known.get(dispatch.step) for dispatch in dispatches]
+    steps = [known.get(dispatch.activation.step) for dispatch in dispatches]
     return [
         Message(
             run_id=run_id,
             workflow=name,
-            step=dispatch.step,
+            activation=dispatch.activation,
             attempt=dispatch.attempt,
             token=dispatch.token,
             queue=step and step.queue,
@@ -99,11 +102,3 @@ def parse(args: object, kwargs: object) -> tuple[str, str, int, int] | None:
             return (run_id, step, attempt, token) if known else None
         case _:
             return None
-
-
-def _brief(key: str) -> str:
-    """A step's key where it is short, else its first bytes and a hash: longer than any key that stands for itself."""
-    data = key.encode()
-    if len(data) <= _BRIEF:
-        return key
-    return f"{data[:_BRIEF].decode(errors='ignore')}~{hashlib.blake2b(data, digest_size=16).hexdigest()}"

@@ -12,6 +12,7 @@ from hephaestus_celery.core.definition.graph import Target
 from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.settle import Settlement, plan
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.context import check_mapping
 from hephaestus_celery.runners.dispatcher import Dispatcher
 from hephaestus_celery.runners.failures import stuck
@@ -65,7 +66,7 @@ class Moves:
 
     def lanes(self, workflow: type[Workflow], run_id: str, keys: Iterable[str]) -> dict[str, str]:
         """Where the messages of these steps go, for those that may be started."""
-        starts = [DispatchStep(key, 1, 1) for key in keys if key != Done.key]
+        starts = [DispatchStep(Activation.parse(key), 1, 1) for key in keys if key != Done.key]
         hints = messages(workflow.name, workflow.version, run_id, starts)
         lanes = {hint.step: self._dispatcher.lane(hint) for hint in hints}
         return {key: lane for key, lane in lanes.items() if lane is not None}

@@ -8,6 +8,7 @@ from functools import partial
 
 from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.core.execution.due import Due, rescue_reason
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.step_state import StepState
@@ -49,7 +50,7 @@ class Recovery:
             return self._message_rescued(entry, entry.run, worker=worker)
         return self._rescued(
             entry.run_id,
-            entry.dispatch.step,
+            entry.dispatch.activation.step,
             fence=entry.fence if is_loss else None,
             number=entry.sequence,
             reason=partial(rescue_reason, entry.kind),
@@ -75,7 +76,7 @@ class Recovery:
 
     def _settle(self, entry: DueEntry, worker: Worker) -> Outcome:
         # Go on with what follows a step, or with the start of a run, where whoever did so is gone.
-        step = entry.dispatch.step
+        step = entry.dispatch.activation.step
         commitment = self._storage.settle(entry.run_id, step)
         headers = read_headers(entry.message_headers)
         sent = messages(entry.name, entry.version, entry.run_id, commitment.dispatches, headers=headers)
@@ -89,7 +90,7 @@ class Recovery:
 
     def _message_rescued(self, entry: DueEntry, rescued: RescuedRun, *, worker: Worker) -> Outcome:
         # What the store has given is enough for the event: the run may be large, and a backlog of such.
-        step = entry.dispatch.step
+        step = entry.dispatch.activation.step
         run = StoredRun(
             header=rescued.header,
             initial=None,
@@ -153,7 +154,7 @@ class Recovery:
         # there is no class for an event to name.
         if fence is not None:
             result = lost(f"step {step}: {reason}{_of_event(run.steps[step])}")
-            lease = Lease(run_id=run_id, step=step, fence=fence)
+            lease = Lease(run_id=run_id, activation=Activation.parse(step), fence=fence)
             self._failed_attempts.commit_unreadable(run, lease, result, worker)
         return Outcome(label="unknown")
 

@@ -186,11 +186,11 @@ class Scheduler:
             except StorageError as error:
                 if error.transient:
                     raise
-                logger.exception("step %s of run %s could not be rescued", entry.dispatch.step, entry.run_id)
+                logger.exception("step %s of run %s could not be rescued", entry.dispatch.activation.step, entry.run_id)
                 continue  # what is stored of it can't be read; nothing else waits for that
             except Exception:
                 # The attempt is seized; its new lease runs out, and it comes here again.
-                logger.exception("step %s of run %s could not be rescued", entry.dispatch.step, entry.run_id)
+                logger.exception("step %s of run %s could not be rescued", entry.dispatch.activation.step, entry.run_id)
                 continue
             outcome.emit(driver.emitter)
             self._dispatch(outcome.messages)

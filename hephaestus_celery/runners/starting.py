@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.runners.dispatcher import Dispatcher
 from hephaestus_celery.runners.hooks import Hooks
@@ -74,7 +75,7 @@ class Starter:
 
     def _first_messages(self, workflow: type[Workflow], run_id: str) -> tuple[Sequence[Message], Mapping[str, Any]]:
         # The messages, and the headers that all messages of the run repeat.
-        starts = [DispatchStep(initial.step.key, 1, 1) for initial in workflow.graph.initials]
+        starts = [DispatchStep(Activation(initial.step.key), 1, 1) for initial in workflow.graph.initials]
         added = self._hooks.start_headers()
         hints = messages(workflow.name, workflow.version, run_id, starts, headers=added)
         hints, headers = self._dispatcher.start_messages(hints)

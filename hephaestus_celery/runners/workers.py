@@ -33,7 +33,7 @@ class Holdings:
 
     def may_hold(self, message: Outstanding) -> bool:
         """Whether the message may be among them, or an older one for the same attempt."""
-        task = f"{message.name}.{message.dispatch.step}"
+        task = f"{message.name}.{message.dispatch.activation.step}"
         return task in self.many or attempt_of(_hint(message).task_id) in self.messages
 
     def encode(self) -> str:
@@ -100,7 +100,7 @@ def _hint(message: Outstanding) -> Message:
     return Message(
         run_id=message.run_id,
         workflow=message.name,
-        step=dispatch.step,
+        activation=dispatch.activation,
         attempt=dispatch.attempt,
         token=dispatch.token,
     )

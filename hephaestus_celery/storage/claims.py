@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import PendingResume
 from hephaestus_celery.storage.queries import StoredRun
 from hephaestus_celery.storage.schema import SCHEMA
@@ -25,7 +26,7 @@ class ClaimRequest:
 
     run_id: str
     workflow: str
-    step: str
+    activation: Activation
     attempt: int
     fence: str
     versions: Sequence[int]
@@ -85,5 +86,5 @@ class Lease:
     """A claimed step, to be kept by a sign of life."""
 
     run_id: str
-    step: str
+    activation: Activation
     fence: str

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.settle import Settlement
 from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.queries import StoredRun
 from hephaestus_celery.storage.starts import PreparedMessage
@@ -19,7 +20,7 @@ class Commit:
 
     operation: str
     run_id: str
-    step: str
+    activation: Activation
     fence: str
     entry: str
 

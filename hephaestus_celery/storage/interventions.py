@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.delivery import Delivered
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.queries import StoredRun
@@ -58,7 +59,11 @@ class Cancellation:
     def sent(self) -> Sequence[DispatchStep]:
         """The last message of each step that nobody had begun with."""
         unclaimed = [(key, step) for key, step in self.run.steps.items() if self._wants(step, held=False)]
-        return [DispatchStep(key, step.attempt, step.dispatch) for key, step in unclaimed if not step.backing_off]
+        return [
+            DispatchStep(Activation.parse(key), step.attempt, step.dispatch)
+            for key, step in unclaimed
+            if not step.backing_off
+        ]
 
     @staticmethod
     def _wants(step: StepState, *, held: bool) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 
 DIAMOND = {("a", "ok"): ["b", "c"], ("b", "ok"): ["d"], ("c", "ok"): ["d"], ("d", "ok"): ["done"]}
@@ -42,7 +43,7 @@ def test_a_completed_step_starts_the_next(stand):
     assert (commitment.verdict, list(commitment.activated), list(commitment.dispatches)) == (
         Verdict.APPLIED,
         ["b"],
-        [DispatchStep("b", 1, 1)],
+        [DispatchStep(Activation("b"), 1, 1)],
     )
 
 

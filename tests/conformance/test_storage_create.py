@@ -8,6 +8,7 @@ from threading import Barrier
 import pytest
 
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import AlreadyRunningError
 from hephaestus_celery.storage.queries import DataKind
@@ -19,7 +20,7 @@ def test_a_created_run_is_pending(stand):
 
 
 def test_a_created_run_gives_the_dispatch_of_its_first_step(stand):
-    assert stand.start().dispatched == [DispatchStep("a", 1, 1)]
+    assert stand.start().dispatched == [DispatchStep(Activation("a"), 1, 1)]
 
 
 def test_a_created_run_keeps_its_header_and_context_as_they_are(stand):
@@ -239,7 +240,7 @@ def test_all_first_steps_are_active_at_once_each_with_its_attempts_and_config(st
     firsts = [FirstStep(step="a", config=None, max_attempts=2), FirstStep(step="b", config='{"n":1}', max_attempts=3)]
     run = stand.start(SEVERAL, firsts=firsts)
     stored = run.load()
-    assert run.dispatched == [DispatchStep("a", 1, 1), DispatchStep("b", 1, 1)]
+    assert run.dispatched == [DispatchStep(Activation("a"), 1, 1), DispatchStep(Activation("b"), 1, 1)]
     assert {key: (step.status, step.max_attempts) for key, step in stored.steps.items()} == {
         "a": (StepStatus.ACTIVE, 2),
         "b": (StepStatus.ACTIVE, 3),

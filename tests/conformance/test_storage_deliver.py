@@ -11,6 +11,7 @@ import pytest
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.claims import Refusal, Refused
@@ -95,7 +96,7 @@ def test_an_event_is_accepted_and_dispatched_with_the_next_token(run):
     assert report == DeliveryReport(
         outcome=Delivered.ACCEPTED, status=Status.WAITING, steps=report.steps, dispatches=report.dispatches
     )
-    assert (list(report.steps), list(report.dispatches)) == (["a"], [DispatchStep("a", 1, 2)])
+    assert (list(report.steps), list(report.dispatches)) == (["a"], [DispatchStep(Activation("a"), 1, 2)])
 
 
 def test_an_accepted_event_is_due_after_the_dispatch_timeout(run):
@@ -274,7 +275,7 @@ def test_a_kept_event_is_delivered_the_moment_its_step_waits(stand):
     run = stand.start()
     run.deliver("go", '{"early":1}', keep=True)
     commitment = run.wait_at("a")
-    assert (commitment.resumed, list(commitment.dispatches)) == (True, [DispatchStep("a", 1, 2)])
+    assert (commitment.resumed, list(commitment.dispatches)) == (True, [DispatchStep(Activation("a"), 1, 2)])
     assert run.claim("a").data == '{"early":1}'
 
 

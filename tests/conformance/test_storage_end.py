@@ -10,6 +10,7 @@ import pytest
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import InstanceNotFoundError
 
@@ -93,7 +94,7 @@ def test_a_cancellation_tells_whose_task_holds_a_step_and_what_nobody_has_begun_
     run.deliver()
     cancelled = run.cancel()
     assert {key: task for key, (task, _) in cancelled.held.items()} == {"b": "task-of-b"}
-    assert set(cancelled.sent) == {DispatchStep("c", 1, 2), DispatchStep("d", 1, 1)}
+    assert set(cancelled.sent) == {DispatchStep(Activation("c"), 1, 2), DispatchStep(Activation("d"), 1, 1)}
 
 
 def test_a_step_between_attempts_has_no_message(stand):

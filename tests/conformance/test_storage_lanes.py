@@ -9,6 +9,7 @@ import pytest
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.storage.claims import Refused
 
 LANE, OTHER = "0:work", "5:work"
@@ -51,7 +52,7 @@ def late(stand, wanted):
     while not wanted <= set(found):
         for report in stand.tick().lanes:
             for message in report.outstanding:
-                found[message.run_id, message.dispatch.step] = message.passed
+                found[message.run_id, message.dispatch.activation.step] = message.passed
         assert time.monotonic() < end, f"{wanted} were to be reported, and these were: {found}"
     return found
 
@@ -126,7 +127,7 @@ def test_where_nobody_claims_all_is_late_and_nothing_is_passed(stand):
     [report] = reports(stand)
     assert (report.lane, report.moves) == (LANE, False)
     assert [(message.run_id, message.passed) for message in report.outstanding] == [(run.id, False) for run in runs]
-    assert report.outstanding[0].dispatch == DispatchStep("a", 1, 1)
+    assert report.outstanding[0].dispatch == DispatchStep(Activation("a"), 1, 1)
     assert stand.storage.outstanding(LANE) == 3
 
 
@@ -166,7 +167,11 @@ def test_many_are_looked_through_piece_by_piece(stand):
 def test_a_lost_message_is_sent_again_and_told_without_its_run(stand):
     run = start(stand)
     [entry] = run.resend("a")
-    assert (entry.kind, entry.dispatch, run.lanes()) == (Due.REDISPATCH, DispatchStep("a", 1, 2), {"a": LANE})
+    assert (entry.kind, entry.dispatch, run.lanes()) == (
+        Due.REDISPATCH,
+        DispatchStep(Activation("a"), 1, 2),
+        {"a": LANE},
+    )
     assert entry.run.header == run.new.header
     assert entry.run.step == run.load().steps["a"]
     [told] = run.history()
@@ -184,7 +189,7 @@ def test_where_all_is_lost_look_after_look_follows_at_once(stand):
         for report in tick.lanes:
             lost = dict.fromkeys(report.outstanding)
             entries = stand.storage.resend(0, lost, lane=LANE, operation=f"op{looks}", worker="w1")
-            again |= {(entry.run_id, entry.dispatch.step) for entry in entries}
+            again |= {(entry.run_id, entry.dispatch.activation.step) for entry in entries}
     assert looks <= 20
 
 
@@ -266,7 +271,7 @@ def test_a_message_that_was_turned_away_is_sent_again_soon(stand_with):
     [entry] = stand.entries(1)
     assert (entry.kind, entry.dispatch, run.lanes(), run.due()) == (
         Due.REDISPATCH,
-        DispatchStep("a", 1, 2),
+        DispatchStep(Activation("a"), 1, 2),
         {"a": LANE},
         {},
     )

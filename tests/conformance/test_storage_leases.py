@@ -13,6 +13,7 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.execution.limits import APPLY_MARGIN, LOSSES
 from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.storage.claims import Claim, Lease, Refusal, Refused
 
@@ -121,7 +122,7 @@ def test_signs_of_life_are_answered_one_by_one(stand, storage):
         run.claim("a")
     runs[1].complete("a")
     runs[2].cancel()
-    leases = [Lease(run_id=run.id, step="a", fence=run.fences["a"]) for run in runs]
+    leases = [Lease(run_id=run.id, activation=Activation("a"), fence=run.fences["a"]) for run in runs]
     assert list(storage.renew(leases)) == [True, False, False, True]
 
 
@@ -189,7 +190,7 @@ def test_a_step_without_a_sign_of_life_is_taken(hasty):
         run.id,
         "shop.Order",
         1,
-        DispatchStep("a", 1, 1),
+        DispatchStep(Activation("a"), 1, 1),
     )
     assert entry.fence not in (None, "old")
     assert run.load().steps["a"].fence == entry.fence
@@ -338,7 +339,7 @@ def test_an_event_that_nobody_applies_any_more_is_sent_again(hasty):
     run.deliver("go", '{"n":1}')
     run.claim("a")
     [entry] = hasty.entries(1)
-    assert (entry.kind, entry.dispatch, entry.fence) == (Due.REAPPLY, DispatchStep("a", 1, 3), None)
+    assert (entry.kind, entry.dispatch, entry.fence) == (Due.REAPPLY, DispatchStep(Activation("a"), 1, 3), None)
     assert run.complete("a").verdict is Verdict.STALE
     assert run.claim("a").data == '{"n":1}'
 
@@ -482,7 +483,7 @@ def test_after_an_outage_who_applies_an_event_has_the_time_to_say_so(redis_stora
 def test_a_message_that_nobody_claims_is_sent_again_under_a_new_token(lossy):
     run = lossy.start()
     [entry] = lossy.entries(1)
-    assert (entry.kind, entry.run_id, entry.dispatch) == (Due.REDISPATCH, run.id, DispatchStep("a", 1, 2))
+    assert (entry.kind, entry.run_id, entry.dispatch) == (Due.REDISPATCH, run.id, DispatchStep(Activation("a"), 1, 2))
 
 
 def test_tokens_are_never_used_twice(lossy):
@@ -524,7 +525,7 @@ def test_a_claimed_message_is_not_sent_again(lossy):
 def test_the_message_of_an_activated_step_is_sent_again(lossy):
     run = lossy.start()
     run.step("a")
-    assert [(entry.kind, entry.dispatch.step) for entry in lossy.entries(1)] == [(Due.REDISPATCH, "b")]
+    assert [(entry.kind, entry.dispatch.activation.step) for entry in lossy.entries(1)] == [(Due.REDISPATCH, "b")]
 
 
 def test_the_message_of_a_retry_is_sent_again(lossy):
@@ -532,8 +533,8 @@ def test_the_message_of_a_retry_is_sent_again(lossy):
     run.claim("a")
     run.retry("a")
     assert [(entry.kind, entry.dispatch) for entry in lossy.entries(2)] == [
-        (Due.RETRY, DispatchStep("a", 2, 2)),
-        (Due.REDISPATCH, DispatchStep("a", 2, 3)),
+        (Due.RETRY, DispatchStep(Activation("a"), 2, 2)),
+        (Due.REDISPATCH, DispatchStep(Activation("a"), 2, 3)),
     ]
 
 
@@ -546,7 +547,7 @@ def test_the_message_of_an_event_is_sent_again(lossy, source):
     else:
         assert lossy.entries(1)[0].kind is Due.TIMEOUT
     [entry] = lossy.entries(1)
-    assert (entry.kind, entry.dispatch) == (Due.REDISPATCH, DispatchStep("a", 1, 3))
+    assert (entry.kind, entry.dispatch) == (Due.REDISPATCH, DispatchStep(Activation("a"), 1, 3))
     assert isinstance(run.claim("a"), Claim)
 
 

@@ -123,7 +123,7 @@ class Story:
             assert len(entries) <= 1
             for entry in entries:
                 if entry.kind in (Due.LEASE_EXPIRED, Due.TIMED_OUT):
-                    self.fences.setdefault(twin, {})[entry.dispatch.step] = entry.fence
+                    self.fences.setdefault(twin, {})[entry.dispatch.activation.step] = entry.fence
             found.append([plain(dataclasses.replace(entry, fence=entry.fence and "new")) for entry in entries])
         assert found[0] == found[1], self.told
         self.compare_taken(found[0])
@@ -134,7 +134,7 @@ class Story:
             self.ticked.add(entry["kind"])
             if entry["kind"] not in ("lease_expired", "timed_out"):
                 continue
-            key, again = entry["dispatch"]["step"], self.chance.random() < 0.95
+            key, again = entry["dispatch"]["activation"]["step"], self.chance.random() < 0.95
             for twin in self.twins:
                 twin.fences[key] = self.fences[twin][key]
             answers = [plain(twin.retry(key, delay=HOUR) if again else twin.fail(key)) for twin in self.twins]

@@ -44,7 +44,7 @@ def test_a_key_goes_through_every_operation_as_it_is(stand, storage, key):
     assert run.renew(key)
     run.retry(key)
     [entry] = stand.entries()
-    assert (entry.kind, entry.dispatch.step, entry.dispatch.attempt) == (Due.RETRY, key, 2)
+    assert (entry.kind, entry.dispatch.activation.step, entry.dispatch.attempt) == (Due.RETRY, key, 2)
     assert run.schedule(key, delay=3_600_000_000)
     assert set(run.due()) == {key, f"{key}|ref"}
     assert run.unschedule(key)

@@ -9,6 +9,7 @@ import pytest
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.storage.claims import Refusal, Refused
 from hephaestus_celery.storage.due import DueEntry
@@ -118,7 +119,7 @@ def test_a_retry_that_is_due_is_dispatched(retry_due, stand):
             run_id=retry_due.id,
             name="shop.Order",
             version=1,
-            dispatch=DispatchStep("a", 2, 2),
+            dispatch=DispatchStep(Activation("a"), 2, 2),
             sequence=0,
         )
     ]
@@ -158,7 +159,7 @@ def test_attempts_are_counted_on(retry_due, stand):
         stand.entries(1)
         retry_due.claim("a", attempt)
         retry_due.retry("a")
-    assert [entry.dispatch for entry in stand.entries(1)] == [DispatchStep("a", 5, 5)]
+    assert [entry.dispatch for entry in stand.entries(1)] == [DispatchStep(Activation("a"), 5, 5)]
 
 
 def test_the_late_answer_of_an_attempt_that_failed_is_stale(stand):
@@ -221,7 +222,7 @@ def test_a_run_that_ends_while_a_step_backs_off_has_nothing_due(backing_off):
 
 def test_a_timeout_gives_the_waiting_step_the_event_timeout(patient, stand):
     [entry] = stand.tick().entries
-    assert (entry.kind, entry.dispatch, entry.sequence) == (Due.TIMEOUT, DispatchStep("a", 1, 2), 0)
+    assert (entry.kind, entry.dispatch, entry.sequence) == (Due.TIMEOUT, DispatchStep(Activation("a"), 1, 2), 0)
     resume = patient.load().steps["a"].resume
     assert (resume.event, resume.source) == ("timeout", "timeout")
 
@@ -284,7 +285,7 @@ def test_of_two_branches_that_wait_each_has_its_timeout(stand):
     run.step("a")
     run.wait_at("b", timeout=0)
     run.wait_at("c", timeout=HOUR)
-    assert [entry.dispatch.step for entry in stand.tick().entries] == ["b"]
+    assert [entry.dispatch.activation.step for entry in stand.tick().entries] == ["b"]
     assert run.load().steps["c"].resume is None
 
 
@@ -303,7 +304,7 @@ def test_a_timer_gives_the_waiting_step_the_event_timeout(stand):
     run.wait_at("a")
     assert run.schedule("a") is True
     [entry] = stand.tick().entries
-    assert (entry.kind, entry.dispatch, entry.sequence) == (Due.TIMEOUT, DispatchStep("a", 1, 2), 0)
+    assert (entry.kind, entry.dispatch, entry.sequence) == (Due.TIMEOUT, DispatchStep(Activation("a"), 1, 2), 0)
     assert run.load().steps["a"].resume.source == "timeout"
 
 
@@ -378,7 +379,7 @@ def test_a_kept_timer_fires_the_moment_its_step_waits(stand, accepts):
     run.schedule("a")
     stand.tick()
     commitment = run.suspend("a", accepts=accepts)
-    assert (commitment.resumed, list(commitment.dispatches)) == (True, [DispatchStep("a", 1, 2)])
+    assert (commitment.resumed, list(commitment.dispatches)) == (True, [DispatchStep(Activation("a"), 1, 2)])
 
 
 def test_a_kept_timer_is_a_timeout_like_any_other(stand):

@@ -39,7 +39,7 @@ def test_all_branches_start_in_the_order_of_declaration(run):
     run.claim("a")
     commitment = run.complete("a", lanes=dict.fromkeys([*BRANCHES, "other", "last"], "0:celery"))
     assert list(commitment.activated) == BRANCHES
-    assert [dispatch.step for dispatch in commitment.dispatches] == BRANCHES
+    assert [dispatch.activation.step for dispatch in commitment.dispatches] == BRANCHES
     assert (commitment.verdict, commitment.active, commitment.status_after) == ("applied", WIDE, "running")
     assert by_status(run) == {StepStatus.COMPLETED: 1, StepStatus.ACTIVE: WIDE, StepStatus.SKIPPED: 1}
     assert run.lanes() == dict.fromkeys(BRANCHES, "0:celery")
@@ -130,7 +130,7 @@ def test_a_run_that_has_nothing_left_to_do_has_failed(run):
 def test_a_run_may_begin_with_thousands(stand):
     firsts = {(branch, "ok"): ["join"] for branch in BRANCHES}
     run = stand.start({**firsts, ("join", "ok"): ["done"]}, config='{"n":1}')
-    assert [dispatch.step for dispatch in run.dispatched] == BRANCHES
+    assert [dispatch.activation.step for dispatch in run.dispatched] == BRANCHES
     assert by_status(run) == {StepStatus.ACTIVE: WIDE}
     assert run.load().active == WIDE
     assert run.load().status == "pending"

@@ -14,6 +14,7 @@ from tenants import tenant
 
 from hephaestus_celery import Hephaestus
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.runners.celery.headers import MOST_BYTES, HeaderCapture
 from hephaestus_celery.runners.messages import messages
 
@@ -81,7 +82,9 @@ def test_later_messages_are_the_starters_whoever_sends_them(site, later_too):
     with site.going_on():
         handle = site.start("acme", "1")
     instance = handle.get()
-    later = messages("visits", 1, handle.run_id, [DispatchStep("left", 1, 1)], headers=instance.message_headers)
+    later = messages(
+        "visits", 1, handle.run_id, [DispatchStep(Activation("left"), 1, 1)], headers=instance.message_headers
+    )
     with site.going_on() if later_too else nullcontext():
         assert site.runtime.runner.prepare(later[0], parent=None) is None
         site.runtime.runner.dispatch(later)

@@ -13,6 +13,7 @@ from kombu.transport.redis import Channel
 
 from hephaestus_celery import Hephaestus, StorageError
 from hephaestus_celery.clock import SYSTEM_CLOCK
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.runners.celery.dispatch import send_one
 from hephaestus_celery.runners.celery.prepared_messages import MessagePreparer
@@ -20,7 +21,7 @@ from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.storage.starts import PreparedMessage
 
 RUN = new_run_id(milliseconds=1, instance_id="orderid::a1", random_bits=1)
-HINT = Message(run_id=RUN, workflow="linear", step="a", attempt=1, token=1)
+HINT = Message(run_id=RUN, workflow="linear", activation=Activation("a"), attempt=1, token=1)
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ def test_a_list_that_is_none_leaves_the_message_to_celery(redis_storage, drive, 
     assert run.dispatched
     run.claim("a")
     done = run.complete("a", prepared={"b": PreparedMessage(list=f"{namespace}:taken", text="{}")})
-    assert [dispatch.step for dispatch in done.dispatches] == ["b"]
+    assert [dispatch.activation.step for dispatch in done.dispatches] == ["b"]
     assert run.load().steps["b"].status == "active"
 
 
@@ -255,7 +256,7 @@ def test_steps_that_are_routed_alike_share_a_template(application, redis_url, wa
     app = application(task_routes={"linear.x*": {"queue": f"{namespace}-x"}})
     preparer = MessagePreparer(app, store=redis_url, default_queue=None)
     specimens = counted(preparer)
-    hints = [replace(HINT, step=f"{letter}{number}") for number in range(50) for letter in "ax"]
+    hints = [replace(HINT, activation=Activation(f"{letter}{number}")) for number in range(50) for letter in "ax"]
     prepared = [preparer.prepare(hint, parent=None) for hint in hints]
     assert specimens == ["a0", "a0", "x0", "x0", "a1", "x1"]
     for hint in reversed(hints):
@@ -277,4 +278,4 @@ def test_what_depends_on_the_name_of_the_task_is_seen_at_the_second_one(applicat
     preparer = MessagePreparer(app, store=redis_url, default_queue=None)
     assert preparer.prepare(HINT, parent=None) is not None
     for step in "bcd":
-        assert preparer.prepare(replace(HINT, step=step), parent=None) is None
+        assert preparer.prepare(replace(HINT, activation=Activation(step)), parent=None) is None

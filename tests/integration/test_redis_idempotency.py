@@ -12,6 +12,7 @@ import pytest
 
 from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.claims import Lease
 from hephaestus_celery.storage.commits import Fail, Retry, Suspend
@@ -96,7 +97,13 @@ def suspend():
     def call(storage, run):
         return storage.commit(
             Suspend(
-                operation="minec", run_id=run.id, step="a", fence="mine", entry=ENTRY, accepts={"go": "ok"}, timeout=1
+                operation="minec",
+                run_id=run.id,
+                activation=Activation("a"),
+                fence="mine",
+                entry=ENTRY,
+                accepts={"go": "ok"},
+                timeout=1,
             )
         )
 
@@ -110,7 +117,9 @@ def fail():
         return run
 
     def call(storage, run):
-        return storage.commit(Fail(operation="minef", run_id=run.id, step="a", fence="mine", entry=ENTRY, failure="{}"))
+        return storage.commit(
+            Fail(operation="minef", run_id=run.id, activation=Activation("a"), fence="mine", entry=ENTRY, failure="{}")
+        )
 
     return Case(prepare, call)
 
@@ -123,7 +132,14 @@ def retry():
 
     def call(storage, run):
         return storage.commit(
-            Retry(operation="minef", run_id=run.id, step="a", fence="mine", entry=ENTRY, delay=3_600_000_000)
+            Retry(
+                operation="minef",
+                run_id=run.id,
+                activation=Activation("a"),
+                fence="mine",
+                entry=ENTRY,
+                delay=3_600_000_000,
+            )
         )
 
     return Case(prepare, call)
@@ -133,7 +149,9 @@ def retry_at_once():
     case = retry()
 
     def call(storage, run):
-        return storage.commit(Retry(operation="minef", run_id=run.id, step="a", fence="mine", entry=ENTRY, delay=0))
+        return storage.commit(
+            Retry(operation="minef", run_id=run.id, activation=Activation("a"), fence="mine", entry=ENTRY, delay=0)
+        )
 
     return Case(case.prepare, call)
 
@@ -454,7 +472,7 @@ def test_a_message_sent_again_twice_in_one_operation_is_sent_again_once(stand, r
 def test_a_sign_of_life_given_twice_is_answered_twice(stand, redis_storage):
     run = stand.start()
     run.claim("a")
-    lease = Lease(run_id=run.id, step="a", fence=run.fences["a"])
+    lease = Lease(run_id=run.id, activation=Activation("a"), fence=run.fences["a"])
     assert list(redis_storage.renew([lease, lease])) == [True, True]
 
 
@@ -464,7 +482,7 @@ def test_a_computed_transition_repeated_with_other_targets_gets_its_first_answer
     run.claim("a")
     applied = run.load().applied
     first = redis_storage.commit(run.completion("a", "ok", expected=applied))
-    assert (list(first.activated), [dispatch.step for dispatch in first.dispatches]) == (["b"], ["b"])
+    assert (list(first.activated), [dispatch.activation.step for dispatch in first.dispatches]) == (["b"], ["b"])
     # Decided anew on an older context, after the answer to the first call was lost.
     assert redis_storage.commit(run.completion("a", "other", expected=applied)) == first
 

@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.settle import Settlement
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import DataError, StorageError
 from hephaestus_celery.storage.claims import Lease
@@ -71,7 +72,7 @@ def prepare(stand, script):
         "suspend": lambda: run.suspend("a", timeout=1_000_000),
         "retry": lambda: run.retry("a", delay=1_000_000),
         "fail": lambda: run.fail("a"),
-        "renew": lambda: storage.renew([Lease(run_id=run.id, step="a", fence="mine")]),
+        "renew": lambda: storage.renew([Lease(run_id=run.id, activation=Activation("a"), fence="mine")]),
         "seize": lambda: run.seize("a", holder="task"),
         "deliver": lambda: run.deliver("go", step="a", key="evt_1"),
         "cancel": lambda: run.cancel("enough"),
@@ -191,7 +192,7 @@ def nesting(stand, script):
         run.claim("a", fence="mine")
     if script == "deliver":
         run.wait_at("a")
-    sent = Sent(run_id=run.id, dispatch=DispatchStep("a", 1, 1), lane="9:two")
+    sent = Sent(run_id=run.id, dispatch=DispatchStep(Activation("a"), 1, 1), lane="9:two")
     lanes = {"b": "0:one", "c": "9:two", "d": "0:one", "e": "0:one"}
     attempts = {"b": 5, "c": 3, "d": 5, "e": 10**15, "done": 5}
     calls = {
@@ -199,7 +200,9 @@ def nesting(stand, script):
         "claim": lambda: run.claim("a", versions=(1, 2)),
         "complete": lambda: run.complete("a", attempts=attempts, lanes=lanes, prepared=prepared),
         "suspend": lambda: run.suspend("a", accepts={"go": "ok", "on": "no"}),
-        "renew": lambda: storage.renew([Lease(run_id=run.id, step=step, fence="mine") for step in ("a", "b")]),
+        "renew": lambda: storage.renew(
+            [Lease(run_id=run.id, activation=Activation.parse(step), fence="mine") for step in ("a", "b")]
+        ),
         "deliver": lambda: run.deliver("go"),
         "resend": lambda: run.resend("a", lane="9:two"),
         "redirect": lambda: storage.redirect([sent]),
@@ -288,7 +291,9 @@ def test_a_lease_that_can_not_be_read_keeps_no_other_from_its_sign_of_life(stand
     client.hset(stand.storage.keys.of_run(broken.id).run, "s:a", "no JSON")
     client.delete(stand.storage.keys.of_run(other.id).run)
     client.set(stand.storage.keys.of_run(other.id).run, "no hash")
-    leases = [Lease(run_id=each.id, step="a", fence=each.fences["a"]) for each in (broken, other, run)]
+    leases = [
+        Lease(run_id=each.id, activation=Activation("a"), fence=each.fences["a"]) for each in (broken, other, run)
+    ]
     assert list(stand.storage.renew(leases)) == [False, False, True]
 
 

@@ -8,6 +8,7 @@ from celery import Celery
 
 from hephaestus_celery import Hephaestus, LocalRunner
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.storage.due import Outstanding
@@ -39,7 +40,11 @@ def test_the_task_that_holds_a_step_is_revoked_and_not_a_later_copy_of_its_messa
     prefix = storage.keys.of_run(handle.run_id).prefix
     [lane] = [name.decode().partition("lane:")[2] for name in storage._client.scan_iter(f"{prefix}lane:*", count=1000)]
     lost = Outstanding(
-        run_id=handle.run_id, name=tenants.Visits.name, version=1, dispatch=DispatchStep("who", 1, 1), passed=True
+        run_id=handle.run_id,
+        name=tenants.Visits.name,
+        version=1,
+        dispatch=DispatchStep(Activation("who"), 1, 1),
+        passed=True,
     )
     [entry] = storage.resend(0, {lost: lane}, lane=lane, operation="again", worker="w1")
     assert entry.dispatch.token == 2

@@ -68,7 +68,7 @@ def take_over(run):
         if not entries:
             return found
         assert [entry.run_id for entry in entries] == [run.id]
-        found.append(run.storage.settle(run.id, entries[0].dispatch.step))
+        found.append(run.storage.settle(run.id, entries[0].dispatch.activation.step))
 
 
 def left_over(run):
@@ -92,7 +92,7 @@ def test_what_is_left_is_done_by_the_scheduler(stand, broken_off, slices):
     assert len(left_over(run)) == 2
     hurry(run, "a")
     followed = take_over(run)
-    started = [dispatch.step for commitment in followed for dispatch in commitment.dispatches]
+    started = [dispatch.activation.step for commitment in followed for dispatch in commitment.dispatches]
     assert started == BRANCHES[SLICE * slices :]
     after = Counter(state.status for state in run.load().steps.values())
     assert after == {StepStatus.COMPLETED: 1, StepStatus.ACTIVE: WIDE}
@@ -176,7 +176,7 @@ def test_the_same_commit_again_goes_on_where_it_was_cut_off(stand, broken_off):
     broken_off(2, lambda: run.storage.commit(completion))
     commitment = run.storage.commit(completion)
     assert sorted(commitment.activated) == sorted(BRANCHES)
-    assert {dispatch.step for dispatch in commitment.dispatches} == set(BRANCHES)
+    assert {dispatch.activation.step for dispatch in commitment.dispatches} == set(BRANCHES)
     assert run.load().active == WIDE
     assert left_over(run) == []
 
@@ -185,7 +185,7 @@ def test_a_start_that_is_cut_off_is_accepted_and_done_by_the_scheduler(stand, br
     firsts = {(branch, "ok"): ["done"] for branch in BRANCHES}
     run = stand.prepare(firsts)
     sent = broken_off(1, lambda: run.storage.create(run.new), told=False)
-    assert [dispatch.step for dispatch in sent] == BRANCHES[:SLICE]
+    assert [dispatch.activation.step for dispatch in sent] == BRANCHES[:SLICE]
     assert len(run.load().steps) == SLICE
     hurry(run, "")
     take_over(run)

@@ -19,6 +19,7 @@ from hephaestus_celery.core.execution.due import due
 from hephaestus_celery.core.execution.settle import plan
 from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
 from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 
 Transitions = Mapping[tuple[str, str], tuple[str, ...]]
@@ -171,13 +172,17 @@ class Play:
         attempt, held = (step.attempt, step.fence) if step else (1, None)
         fence, rescue = self.fence(key), self._rescue(key)
         decisions = {
-            "claim": lambda: run.claim(self.state, key, attempt=attempt, fence=fence, launch=False, times=times),
+            "claim": lambda: run.claim(
+                self.state, Activation.parse(key), attempt=attempt, fence=fence, launch=False, times=times
+            ),
             "answer": lambda: self.suspend(key) if self.suspends(key) else self.complete(key),
-            "fail": lambda: run.fail(self.state, key, fence=held or fence, times=times),
-            "retry": lambda: run.retry(self.state, key, fence=fence, delay=1, times=times),
-            "rescue": lambda: run.retry(self.state, key, fence=rescue, delay=1, times=times),
-            "due": lambda: due(self.state, key, fence=rescue, times=times)[1],
-            "deliver": lambda: run.deliver(self.state, key, name=_event(key), source="external", times=times),
+            "fail": lambda: run.fail(self.state, Activation.parse(key), fence=held or fence, times=times),
+            "retry": lambda: run.retry(self.state, Activation.parse(key), fence=fence, delay=1, times=times),
+            "rescue": lambda: run.retry(self.state, Activation.parse(key), fence=rescue, delay=1, times=times),
+            "due": lambda: due(self.state, Activation.parse(key), fence=rescue, times=times)[1],
+            "deliver": lambda: run.deliver(
+                self.state, Activation.parse(key), name=_event(key), source="external", times=times
+            ),
             "keep": lambda: receive(self.state, name=_event(key), step=None, keep=True, key=key, times=times).decision,
             "cancel": lambda: run.cancel(self.state, times=times),
         }
@@ -191,7 +196,7 @@ class Play:
         step = flow.graph.by_key[key]
         return run.complete(
             self.state,
-            key,
+            Activation.parse(key),
             fence=fence or self.fence(key),
             event=event,
             settlement=plan(flow.graph, step, flow.graph.table[step, event]),
@@ -202,7 +207,12 @@ class Play:
     def suspend(self, key: str, *, fence: str | None = None) -> Decision:
         accepts = {_event(key): self.plot.answers[key]}
         return run.suspend(
-            self.state, key, fence=fence or self.fence(key), accepts=accepts, timeout=None, times=self._times()
+            self.state,
+            Activation.parse(key),
+            fence=fence or self.fence(key),
+            accepts=accepts,
+            timeout=None,
+            times=self._times(),
         )
 
     def waits_for_its_event(self, key: str) -> bool:

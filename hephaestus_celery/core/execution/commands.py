@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
 
@@ -21,9 +22,9 @@ class TimerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DispatchStep:
-    """Send a message for this attempt of this step; ``token`` counts its messages."""
+    """Send a message for this attempt of an activation; ``token`` counts its messages."""
 
-    step: str
+    activation: Activation
     attempt: int
     token: int
 
@@ -32,7 +33,7 @@ class DispatchStep:
 class SetTimer:
     """Put the step's one entry in the due set to ``at`` (microseconds on the steady clock of the store)."""
 
-    step: str
+    activation: Activation
     kind: TimerKind
     at: int
 
@@ -41,14 +42,14 @@ class SetTimer:
 class ClearTimer:
     """Take the step's entry out of the due set."""
 
-    step: str
+    activation: Activation
 
 
 @dataclass(frozen=True, slots=True)
 class EnterLane:
     """A message for the step goes to this lane (see :mod:`hephaestus_celery.core.execution.lanes`): it waits there since ``at``."""
 
-    step: str
+    activation: Activation
     lane: str
     at: int
 
@@ -57,7 +58,7 @@ class EnterLane:
 class LeaveLane:
     """The step's message was claimed: it waits in ``left`` no more, and ``lane`` has come to what was sent at ``at``."""
 
-    step: str
+    activation: Activation
     left: str | None
     lane: str
     at: int
@@ -73,14 +74,14 @@ class Finish:
 Command = DispatchStep | SetTimer | ClearTimer | EnterLane | LeaveLane | Finish
 
 
-def last_message(key: str, step: StepState) -> DispatchStep:
+def last_message(activation: Activation, step: StepState) -> DispatchStep:
     """The last message of a step that stands so."""
-    return DispatchStep(key, step.attempt, step.dispatch)
+    return DispatchStep(activation, step.attempt, step.dispatch)
 
 
-def send(key: str, step: StepState, times: Times) -> tuple[Command, ...]:
+def send(activation: Activation, step: StepState, times: Times) -> tuple[Command, ...]:
     """The last message of a step is to be sent, and watched: on its lane, or by a timer where that is not known."""
-    message = last_message(key, step)
+    message = last_message(activation, step)
     if step.lane is not None:
-        return ClearTimer(key), EnterLane(key, step.lane, times.moment), message
-    return SetTimer(key, TimerKind.DISPATCH, times.moment + times.dispatch_timeout), message
+        return ClearTimer(activation), EnterLane(activation, step.lane, times.moment), message
+    return SetTimer(activation, TimerKind.DISPATCH, times.moment + times.dispatch_timeout), message

@@ -13,6 +13,7 @@ from hephaestus_celery.core.execution.limits import MOST_KEPT, MOST_KEYS
 from hephaestus_celery.core.execution.state import Decision, EarlyEvent, RunState, Verdict, stale
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.execution.transitions import deliver
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import StepStatus
 
 
@@ -49,7 +50,7 @@ def receive(
     outcome = _outcome(state, waiting, keep=keep, key=key)
     match outcome:
         case Delivered.ACCEPTED:
-            decision = deliver(state, waiting[0], name=name, source="external", times=times)
+            decision = deliver(state, Activation.parse(waiting[0]), name=name, source="external", times=times)
         case Delivered.KEPT:
             number = state.kept + 1
             early = EarlyEvent(number=number, name=name, step=step)

@@ -15,6 +15,7 @@ from hephaestus_celery.core.execution.limits import LOSSES
 from hephaestus_celery.core.execution.state import Decision, RunState, Verdict, applied, stale
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.execution.transitions import take_over
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.step_state import PendingResume, StepState
 
@@ -46,61 +47,65 @@ def rescue_reason(kind: Due, step: StepState) -> str:
     return RESCUE_REASONS[Due.REAPPLY if kind is Due.LEASE_EXPIRED and step.resume is not None else kind]
 
 
-def due(state: RunState, key: str, *, fence: str, times: Times) -> tuple[Due, Decision]:
+def due(state: RunState, activation: Activation, *, fence: str, times: Times) -> tuple[Due, Decision]:
     """A step's entry in the due set has come due; an attempt that is lost is seized with ``fence``, to be failed.
 
     So is one whose event was lost with its worker, but not the first :data:`LOSSES` times: applying it again harms nothing,
     and whoever sent it was told that it was accepted. It may be what ends the worker, though, by the route behind it.
     """
-    step = state.steps.get(key)
+    step = state.find(activation)
     if step is None or state.status.final or step.status not in (StepStatus.ACTIVE, StepStatus.WAITING):
         return Due.NOTHING, stale(state)
     timed_out = step.deadline is not None and step.deadline <= times.moment
     if step.fence is not None and (step.resume is None or timed_out or step.resume.losses >= LOSSES):
         return (Due.TIMED_OUT if timed_out else Due.LEASE_EXPIRED), take_over(
-            state, key, step, fence=fence, times=times
+            state, activation, step, fence=fence, times=times
         )
     if step.fence is not None and step.resume is not None:
         resume = replace(step.resume, losses=step.resume.losses + 1)
         released = replace(_again(step, times), fence=None, deadline=None, resume=resume)
-        return Due.REAPPLY, _sent(state, key, released, times, rescue=True)
+        return Due.REAPPLY, _sent(state, activation, released, times, rescue=True)
     if step.status is StepStatus.WAITING and step.resume is None:
         resume = PendingResume(event="timeout", source="timeout", at=times.now)
         resumed = replace(step, resume=resume, sent_at=times.apart)
-        return Due.TIMEOUT, _sent(state, key, resumed, times, rescue=False)
+        return Due.TIMEOUT, _sent(state, activation, resumed, times, rescue=False)
     if step.backing_off:
         retried = replace(step, backing_off=False, sent_at=_sent_at(step, times))
-        return Due.RETRY, _sent(state, key, retried, times, rescue=False)
-    return Due.REDISPATCH, _sent(state, key, _again(step, times), times, rescue=True)
+        return Due.RETRY, _sent(state, activation, retried, times, rescue=False)
+    return Due.REDISPATCH, _sent(state, activation, _again(step, times), times, rescue=True)
 
 
-def resend(state: RunState, key: str, *, attempt: int, token: int, times: Times, lane: str | None = None) -> Decision:
+def resend(
+    state: RunState, activation: Activation, *, attempt: int, token: int, times: Times, lane: str | None = None
+) -> Decision:
     """This message of a step counts as lost, and another is sent, to ``lane``; ``STALE`` when the step has moved on."""
-    step = state.steps.get(key)
+    step = state.find(activation)
     if step is None or state.status.final or not step.awaits_claim or (step.attempt, step.dispatch) != (attempt, token):
         return stale(state)
-    return _sent(state, key, _again(replace(step, lane=lane or step.lane), times), times, rescue=True)
+    return _sent(state, activation, _again(replace(step, lane=lane or step.lane), times), times, rescue=True)
 
 
 def redirect(state: RunState, dispatch: DispatchStep, *, lane: str) -> Decision:
     """This message of a step went to ``lane``, and not to where it was thought; ``STALE`` when the step has moved on."""
-    key = dispatch.step
-    step = state.steps.get(key)
+    activation = dispatch.activation
+    step = state.find(activation)
     if step is None or state.status.final or not step.awaits_claim or step.lane == lane:
         return stale(state)
-    if last_message(key, step) != dispatch:
+    if last_message(activation, step) != dispatch:
         return stale(state)
-    moves = ClearTimer(key), EnterLane(key, lane, step.sent)
-    return Decision(verdict=Verdict.APPLIED, state=state.with_step(key, replace(step, lane=lane)), commands=moves)
+    moves = ClearTimer(activation), EnterLane(activation, lane, step.sent)
+    return Decision(
+        verdict=Verdict.APPLIED, state=state.with_step(activation, replace(step, lane=lane)), commands=moves
+    )
 
 
-def fire(state: RunState, key: str) -> Decision:
+def fire(state: RunState, activation: Activation) -> Decision:
     """A timer set for a step beside its own has come due: a step that does not wait yet is to get it when it does."""
-    step = state.steps.get(key)
-    early = key not in state.timeouts and (step is None or step.status is StepStatus.ACTIVE)
+    step = state.find(activation)
+    early = str(activation) not in state.timeouts and (step is None or step.status is StepStatus.ACTIVE)
     if state.status.final or not early:
         return stale(state)
-    return Decision(verdict=Verdict.APPLIED, state=replace(state, timeouts=state.timeouts | {key}))
+    return Decision(verdict=Verdict.APPLIED, state=replace(state, timeouts=state.timeouts | {str(activation)}))
 
 
 def _again(step: StepState, times: Times) -> StepState:
@@ -112,5 +117,7 @@ def _sent_at(step: StepState, times: Times) -> int | None:
     return None if step.lane is None else times.moment
 
 
-def _sent(state: RunState, key: str, step: StepState, times: Times, *, rescue: bool) -> Decision:
-    return applied(state, state.with_step(key, step), reserved=1 if rescue else 0, commands=send(key, step, times))
+def _sent(state: RunState, activation: Activation, step: StepState, times: Times, *, rescue: bool) -> Decision:
+    return applied(
+        state, state.with_step(activation, step), reserved=1 if rescue else 0, commands=send(activation, step, times)
+    )

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from hephaestus_celery.core.execution.commands import Command
 from hephaestus_celery.core.execution.settle import Arrivals
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus, derive
 from hephaestus_celery.core.values.step_state import StepState
 
@@ -27,7 +28,9 @@ class EarlyEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """Where a run stands. ``sequence`` is the last event number given out, ``advances`` the number of engine ticks.
+    """Where a run stands; its ``steps`` are named by the texts of their activations.
+
+    ``sequence`` is the last event number given out, ``advances`` the number of engine ticks.
 
     ``early`` are the events that are kept, in the order in which they came, the last of which was number ``kept``;
     ``timeouts`` names the steps that a timer came due for before they waited. ``keys`` are those of the events that the
@@ -53,9 +56,13 @@ class RunState:
             return 0
         return sum(1 for step in self.steps.values() if step.status is status)
 
-    def with_step(self, key: str, step: StepState) -> RunState:
-        """The same with this state of one step."""
-        return replace(self, steps={**self.steps, key: step})
+    def find(self, activation: Activation) -> StepState | None:
+        """Where this activation stands; None where it has not been started."""
+        return self.steps.get(str(activation))
+
+    def with_step(self, activation: Activation, step: StepState) -> RunState:
+        """The same with this state of one activation."""
+        return replace(self, steps={**self.steps, str(activation): step})
 
     def derived(self) -> RunState:
         """The same with the status that follows from where its steps stand."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.definition.step import Step
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.lazy import Deferred
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
@@ -133,7 +134,7 @@ class Instance(Deferred):
 
     def idempotency_key(self, step: StepClass | Step) -> str:
         """The same string for every attempt of one activation of ``step``, and for no other: for outside systems."""
-        return f"{self.run_id}:{step.key}"
+        return Activation(step.key).idempotency_key(self.run_id)
 
     @property
     def _version(self) -> str:

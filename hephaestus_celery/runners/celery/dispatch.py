@@ -89,7 +89,7 @@ def call_task(app: Celery, producer: Any, message: Message, default_queue: str |
     """Call the task of a message's step, for whatever the application has put in the way of that."""
     task = find_task(app, message.task_name)
     options: dict[str, Any] = {
-        "args": [message.run_id, message.step, message.attempt, message.token],
+        "args": [message.run_id, str(message.activation), message.attempt, message.token],
         "task_id": message.task_id,
         "producer": producer,
         "ignore_result": True,

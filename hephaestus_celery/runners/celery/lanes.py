@@ -66,7 +66,7 @@ class LaneFinder:
         return None if lane == expected and message.attempt == message.token == 1 else lane
 
     def _ask(self, message: Message) -> str | None:
-        arguments = [message.run_id, message.step, message.attempt, message.token]
+        arguments = [message.run_id, str(message.activation), message.attempt, message.token]
         task: Any = cast("Any", self._app).tasks.get(message.task_name)
         chosen = options_of(message, task, self._default_queue)
         try:

@@ -114,7 +114,7 @@ class CeleryRunner:
         def note(message: Message, place: Mapping[str, Any]) -> None:
             lane = self._lane_finder().note_sent(message, place)
             if lane is not None:
-                dispatch = DispatchStep(message.step, message.attempt, message.token)
+                dispatch = DispatchStep(message.activation, message.attempt, message.token)
                 elsewhere.append(Sent(run_id=message.run_id, dispatch=dispatch, lane=lane))
 
         send(self.app, messages, default_queue=default_queue, on_sent=note)

@@ -28,7 +28,7 @@ class MessageTemplate:
 
     def fill(self, message: Message, *, parent: str | None, tag: str) -> str:
         """The text that is put on the list."""
-        arguments = json.dumps([message.run_id, message.step, message.attempt, message.token])
+        arguments = json.dumps([message.run_id, str(message.activation), message.attempt, message.token])
         values = {
             "body": f'"{base64.b64encode(f"[{arguments}{self.tail}".encode()).decode()}"',
             "name": json.dumps(message.task_name),
@@ -64,7 +64,7 @@ def template_of(queue: str, text: str, message: Message) -> MessageTemplate | No
         return None
     if "argsrepr" in properties:
         properties["argsrepr"] = _mark("shown")
-    arguments = json.dumps([message.run_id, message.step, message.attempt, message.token])
+    arguments = json.dumps([message.run_id, str(message.activation), message.attempt, message.token])
     if not body.startswith(f"[{arguments}"):
         return None
     parts = _MARK.split(json.dumps({**envelope, "body": _mark("body")}))

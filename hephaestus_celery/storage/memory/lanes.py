@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from hephaestus_celery.core.execution.commands import last_message
 from hephaestus_celery.core.execution.lanes import redispatch_interval
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.due import LaneReport, Outstanding
 
@@ -139,7 +140,7 @@ class Lanes:
                         run_id=member[0],
                         name=workflow,
                         version=version,
-                        dispatch=last_message(member[1], step),
+                        dispatch=last_message(Activation.parse(member[1]), step),
                         passed=lane.passed is not None and at <= lane.passed,
                     )
                 )

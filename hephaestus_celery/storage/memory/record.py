@@ -40,9 +40,9 @@ def decide(state: RunState, commit: Complete | Suspend | Retry | Fail, times: Ti
         case Suspend():
             return _suspend(state, commit, times)
         case Retry():
-            return transitions.retry(state, commit.step, fence=commit.fence, delay=commit.delay, times=times)
+            return transitions.retry(state, commit.activation, fence=commit.fence, delay=commit.delay, times=times)
         case Fail():
-            return transitions.fail(state, commit.step, fence=commit.fence, times=times)
+            return transitions.fail(state, commit.activation, fence=commit.fence, times=times)
 
 
 def stored(record: Record) -> StoredRun:
@@ -96,12 +96,12 @@ def _check_schema(record: Record) -> None:
 
 def remember(record: Record, commit: Complete | Suspend | Retry | Fail, decision: Decision, now: int) -> None:
     """Add what a commit did to the history."""
-    step = record.state.steps[commit.step]
+    step = record.state.steps[str(commit.activation)]
     outcome = "discarded"
     if decision.verdict is Verdict.APPLIED:
         outcome = {Complete: "completed", Suspend: "waiting", Retry: "retrying", Fail: "failed"}[type(commit)]
     queued = step.resume.at if step.resume is not None else step.queued_at
-    if commit.step != transitions.DONE:
+    if commit.activation.step != transitions.DONE:
         record.history.append(entry_of(decision.sequence, outcome, queued, step.claimed_at, now, detail=commit.entry))
     if isinstance(commit, Complete) and decision.done:
         last = decision.sequence + decision.reserved - 1
@@ -123,7 +123,7 @@ def record_data(record: Record, commit: Complete | Suspend | Retry | Fail, decis
                 record.failure = commit.stuck
         case Suspend():
             for early in set(record.state.early) - set(decision.state.early):
-                record.data[commit.step] = record.early.pop(early.number)
+                record.data[str(commit.activation)] = record.early.pop(early.number)
         case Fail():
             record.failure = commit.failure
         case Retry():
@@ -132,10 +132,10 @@ def record_data(record: Record, commit: Complete | Suspend | Retry | Fail, decis
 
 def _record_result(record: Record, commit: Complete) -> None:
     if commit.result is not None:
-        record.results[commit.step] = commit.result
+        record.results[str(commit.activation)] = commit.result
     if commit.metadata is not None:
-        record.metadata[commit.step] = commit.metadata
-    record.data.pop(commit.step, None)
+        record.metadata[str(commit.activation)] = commit.metadata
+    record.data.pop(str(commit.activation), None)
     for key, config in commit.configs.items():
         held = record.configs.get(key)
         if held is None or held[0] > commit.rank:
@@ -188,7 +188,7 @@ def read_cursor(cursor: str | None) -> tuple[int, str] | None:
 def _complete(state: RunState, commit: Complete, times: Times) -> Decision:
     return transitions.complete(
         state,
-        commit.step,
+        commit.activation,
         fence=commit.fence,
         event=commit.event,
         settlement=commit.settlement,
@@ -201,5 +201,5 @@ def _complete(state: RunState, commit: Complete, times: Times) -> Decision:
 
 def _suspend(state: RunState, commit: Suspend, times: Times) -> Decision:
     return transitions.suspend(
-        state, commit.step, fence=commit.fence, accepts=commit.accepts, timeout=commit.timeout, times=times
+        state, commit.activation, fence=commit.fence, accepts=commit.accepts, timeout=commit.timeout, times=times
     )

@@ -27,6 +27,7 @@ from hephaestus_celery.core.execution.lanes import redispatch_interval
 from hephaestus_celery.core.execution.limits import TURNED_AWAY
 from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
 from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import InstanceNotFoundError
@@ -150,10 +151,10 @@ class MemoryStorage:
             before = record.state
             decision = transitions.claim(
                 before,
-                request.step,
+                request.activation,
                 attempt=request.attempt,
                 fence=request.fence,
-                launch=request.step == transitions.DONE,
+                launch=request.activation.step == transitions.DONE,
                 times=self._times(),
                 limit=request.limit,
                 holder=request.holder,
@@ -164,7 +165,7 @@ class MemoryStorage:
             if decision.verdict is not Verdict.APPLIED:
                 return Refusal(reason=Refused(decision.verdict.value))
             self._carry_out(record, decision)
-            step = decision.state.steps[request.step]
+            step = decision.state.steps[str(request.activation)]
             return Claim(
                 run=replace(stored(record), sequence=before.sequence),
                 first=decision.state.advances > before.advances,
@@ -173,7 +174,7 @@ class MemoryStorage:
                 claimed_at=step.claimed_at or 0,
                 waiting_since=step.waiting_since,
                 resume=step.resume,
-                data=record.data.get(request.step),
+                data=record.data.get(str(request.activation)),
             )
 
     def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
@@ -212,7 +213,7 @@ class MemoryStorage:
                 return None
             times = self._times()
             decision = transitions.seize(
-                record.state, step, attempt=attempt, fence=fence, times=times, timed_out=timed_out
+                record.state, Activation.parse(step), attempt=attempt, fence=fence, times=times, timed_out=timed_out
             )
             self._carry_out(record, decision)
             if decision.verdict is not Verdict.APPLIED:
@@ -431,28 +432,28 @@ class MemoryStorage:
                 case DispatchStep():
                     dispatches.append(command)
                 case SetTimer():
-                    self._due[record.new.run_id, command.step] = command.at
+                    self._due[record.new.run_id, str(command.activation)] = command.at
                     self._changed.notify_all()
                 case ClearTimer():
-                    self._due.pop((record.new.run_id, command.step), None)
+                    self._due.pop((record.new.run_id, str(command.activation)), None)
                 case EnterLane():
-                    self._lanes.enter(command.lane, (record.new.run_id, command.step), command.at)
+                    self._lanes.enter(command.lane, (record.new.run_id, str(command.activation)), command.at)
                     self._changed.notify_all()
                 case LeaveLane():
                     if command.left is not None:
-                        self._lanes.leave(command.left, (record.new.run_id, command.step))
+                        self._lanes.leave(command.left, (record.new.run_id, str(command.activation)))
                     self._lanes.move(command.lane, command.at)
                 case Finish():
                     self._finish(record)
         return tuple(dispatches)
 
     def _turn_away(self, record: Record, request: ClaimRequest) -> None:
-        step = record.state.steps.get(request.step)
+        step = record.state.steps.get(str(request.activation))
         if step is None or record.state.status.final or step.attempt != request.attempt:
             return
         if not step.awaits_claim:
             return
-        member = record.new.run_id, request.step
+        member = record.new.run_id, str(request.activation)
         soon = self._steady() + TURNED_AWAY * 2 ** min(step.dispatch - 1, 9)
         if step.lane is not None:
             late = step.sent + redispatch_interval(sent=step.sent, resends=step.resends, timeout=self._dispatch_timeout)
@@ -465,7 +466,7 @@ class MemoryStorage:
         record = self._runs.get(lease.run_id)
         if record is None:
             return False
-        decision = transitions.renew(record.state, lease.step, fence=lease.fence, times=self._times())
+        decision = transitions.renew(record.state, lease.activation, fence=lease.fence, times=self._times())
         self._carry_out(record, decision)
         return decision.verdict is Verdict.APPLIED
 
@@ -482,7 +483,7 @@ class MemoryStorage:
         if reference and not self._fires(record, key):
             return None
         times = self._times()
-        kind, decision = due_rules.due(record.state, key, fence=secrets.token_hex(8), times=times)
+        kind, decision = due_rules.due(record.state, Activation.parse(key), fence=secrets.token_hex(8), times=times)
         if kind is Due.NOTHING:
             self._due.pop((run_id, key), None)
             return None
@@ -508,7 +509,7 @@ class MemoryStorage:
             run_id=record.new.run_id,
             name=record.new.name,
             version=record.new.version,
-            dispatch=last_message(key, step),
+            dispatch=last_message(Activation.parse(key), step),
             fence=step.fence,
             sequence=decision.sequence if decision.reserved else 0,
             run=rescued if kind in (Due.REDISPATCH, Due.REAPPLY) else None,
@@ -527,22 +528,22 @@ class MemoryStorage:
         if record is None:
             return None
         times, dispatch = self._times(), message.dispatch
-        before = record.state.steps.get(dispatch.step)
+        before = record.state.find(dispatch.activation)
         decision = due_rules.resend(
-            record.state, dispatch.step, attempt=dispatch.attempt, token=dispatch.token, times=times, lane=lane
+            record.state, dispatch.activation, attempt=dispatch.attempt, token=dispatch.token, times=times, lane=lane
         )
         if decision.verdict is not Verdict.APPLIED:
             return None
         if before is not None and before.lane is not None:
-            self._lanes.leave(before.lane, (message.run_id, dispatch.step))
+            self._lanes.leave(before.lane, (message.run_id, str(dispatch.activation)))
         self._carry_out(record, decision)
-        return self._due_entry(record, Due.REDISPATCH, dispatch.step, decision, worker)
+        return self._due_entry(record, Due.REDISPATCH, str(dispatch.activation), decision, worker)
 
     def _redirect(self, sent: Sent) -> None:
         record = self._runs.get(sent.run_id)
         if record is None:
             return
-        key, before = sent.dispatch.step, record.state.steps.get(sent.dispatch.step)
+        key, before = str(sent.dispatch.activation), record.state.steps.get(str(sent.dispatch.activation))
         decision = due_rules.redirect(record.state, sent.dispatch, lane=sent.lane)
         if decision.verdict is Verdict.APPLIED and before is not None and before.lane is not None:
             self._lanes.leave(before.lane, (sent.run_id, key))
@@ -550,7 +551,7 @@ class MemoryStorage:
 
     def _fires(self, record: Record, key: str) -> bool:
         # A timer beside the step's own: kept for a step that does not wait yet, without meaning for one that has ended.
-        self._carry_out(record, due_rules.fire(record.state, key))
+        self._carry_out(record, due_rules.fire(record.state, Activation(key)))
         step = record.state.steps.get(key)
         return step is not None and step.status is StepStatus.WAITING and step.resume is None
 
@@ -595,13 +596,11 @@ class MemoryStorage:
 
 def executed_at(state: RunState, only: str | None) -> tuple[str, ...]:
     """The keys of the steps that workers are executing, or that one of them."""
-    return tuple(step.step for step in claimed(state) if not state.status.final and only in (None, step.step))
+    return tuple(key for key in claimed(state) if not state.status.final and only in (None, key))
 
 
-def claimed(state: RunState) -> tuple[DispatchStep, ...]:
-    """The steps of a state that workers are executing."""
+def claimed(state: RunState) -> tuple[str, ...]:
+    """The activations of a state that workers are executing, by their texts."""
     return tuple(
-        DispatchStep(key, step.attempt, step.dispatch)
-        for key, step in state.steps.items()
-        if step.fence is not None and step.status is StepStatus.ACTIVE
+        key for key, step in state.steps.items() if step.fence is not None and step.status is StepStatus.ACTIVE
     )

@@ -30,7 +30,7 @@ class Claims:
             as_parameters(
                 run_id=request.run_id,
                 workflow=request.workflow,
-                step=request.step,
+                step=str(request.activation),
                 attempt=request.attempt,
                 fence=request.fence,
                 schema=request.schema,
@@ -49,7 +49,7 @@ class Claims:
             if isinstance(reply, list):
                 reason, detail = cast("list[bytes]", reply)
                 return Refusal(reason=Refused(reason.decode()), detail=detail.decode())
-            return read_claim(reply, run_id=request.run_id, step=request.step)
+            return read_claim(reply, run_id=request.run_id, step=str(request.activation))
 
     def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
         """Renew leases, a hundred in each call; False for what is not held with this fence any more."""
@@ -63,7 +63,7 @@ class Claims:
             for start in range(0, len(positions), _MOST_LEASES)
         )
         for prefix, positions in slices:
-            rows = [[leases[i].run_id, leases[i].step, leases[i].fence] for i in positions]
+            rows = [[leases[i].run_id, str(leases[i].activation), leases[i].fence] for i in positions]
             parameters = as_parameters(leases=rows, lease=self._durations.lease)
             reply = self._calls.of_partition("renew", prefix, parameters)
             for position, renewed in zip(positions, reply, strict=True):

@@ -17,6 +17,7 @@ from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.settle import Settlement
 from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.redis import replies
@@ -61,7 +62,10 @@ class Commits:
                 reply = self._fail(commit)
         with reading(commit.run_id):
             return replies.read_commitment(
-                reply, run_id=commit.run_id, step=commit.step, states=lambda: self._reads.scan_states(commit.run_id)
+                reply,
+                run_id=commit.run_id,
+                step=str(commit.activation),
+                states=lambda: self._reads.scan_states(commit.run_id),
             )
 
     def settle(self, run_id: str, step: str) -> Commitment:
@@ -111,7 +115,7 @@ class Commits:
             case b"posted":
                 return ()
             case b"ok":
-                return [DispatchStep(first.step, 1, 1) for first in run.firsts]
+                return [DispatchStep(Activation(first.step), 1, 1) for first in run.firsts]
             case _:
                 holder, family, scope = (part.decode() for part in cast("list[bytes]", reply))
                 raise already_running(run, holder, family=family, scope=scope)
@@ -138,7 +142,7 @@ class Commits:
             as_parameters(
                 run_id=commit.run_id,
                 op=commit.operation,
-                step=commit.step,
+                step=str(commit.activation),
                 fence=commit.fence,
                 event=commit.event,
                 taken=list(commit.settlement.taken),
@@ -167,7 +171,7 @@ class Commits:
             return replies.read_commitment(
                 reply,
                 run_id=commit.run_id,
-                step=commit.step,
+                step=str(commit.activation),
                 taken=commit.settlement.taken,
                 states=lambda: self._reads.scan_states(commit.run_id),
             )
@@ -207,7 +211,7 @@ class Commits:
             as_parameters(
                 run_id=commit.run_id,
                 op=commit.operation,
-                step=commit.step,
+                step=str(commit.activation),
                 fence=commit.fence,
                 accepts=dict(commit.accepts),
                 names=list(commit.accepts),
@@ -222,7 +226,11 @@ class Commits:
             "retry",
             commit.run_id,
             as_parameters(
-                run_id=commit.run_id, op=commit.operation, step=commit.step, fence=commit.fence, delay=commit.delay
+                run_id=commit.run_id,
+                op=commit.operation,
+                step=str(commit.activation),
+                fence=commit.fence,
+                delay=commit.delay,
             ),
             commit.entry,
         )
@@ -234,7 +242,7 @@ class Commits:
             as_parameters(
                 run_id=commit.run_id,
                 op=commit.operation,
-                step=commit.step,
+                step=str(commit.activation),
                 fence=commit.fence,
                 retention=self._durations.retention,
             ),

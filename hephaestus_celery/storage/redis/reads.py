@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hephaestus_celery.core.execution.transitions import StepState
+from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.queries import DataKind, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.calls import Calls

@@ -11,8 +11,9 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.execution.state import Verdict
-from hephaestus_celery.core.execution.transitions import StepState
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.commits import Commitment
 from hephaestus_celery.storage.due import DueEntry, LaneReport, Outstanding, RescuedRun, Tick
 from hephaestus_celery.storage.interventions import Cancellation, DeliveryReport
@@ -53,9 +54,9 @@ def read_commitment(
         advance=facts.get("adv", 0),
         active=facts.get("active", 0),
         activated=activated,
-        dispatches=[DispatchStep(step, facts["attempt"], facts["token"])]
+        dispatches=[DispatchStep(Activation.parse(step), facts["attempt"], facts["token"])]
         if resumed
-        else [DispatchStep(key, 1, 1) for key in activated if key not in sent],
+        else [DispatchStep(Activation.parse(key), 1, 1) for key in activated if key not in sent],
         resumed=resumed,
         completed=_completed(states()) if ending.get("many") else list(ending.get("completed", ())),
         finished_at=_number(ending.get("t1")),
@@ -108,7 +109,9 @@ def read_delivery(reply: Sequence[bytes]) -> DeliveryReport:
         status=Status(facts["status"]),
         steps=steps,
         executing=facts.get("executing") or (),
-        dispatches=[DispatchStep(steps[0], facts["attempt"], facts["token"])] if outcome is Delivered.ACCEPTED else (),
+        dispatches=[DispatchStep(Activation.parse(steps[0]), facts["attempt"], facts["token"])]
+        if outcome is Delivered.ACCEPTED
+        else (),
     )
 
 
@@ -141,7 +144,7 @@ def read_entries(text: bytes) -> list[DueEntry]:
             run_id=found["run"],
             name=found["name"],
             version=int(found["version"]),
-            dispatch=DispatchStep(found["step"], found["attempt"], found["token"]),
+            dispatch=DispatchStep(Activation.parse(found["step"]), found["attempt"], found["token"]),
             fence=found.get("fence"),
             sequence=found["seq"],
             run=_read_rescued(found) if "header" in found else None,
@@ -170,7 +173,7 @@ def _read_lane(found: Mapping[str, Any]) -> LaneReport:
                 run_id=message["run"],
                 name=message["name"],
                 version=int(message["version"]),
-                dispatch=DispatchStep(message["step"], message["attempt"], message["token"]),
+                dispatch=DispatchStep(Activation.parse(message["step"]), message["attempt"], message["token"]),
                 passed=message["passed"],
             )
             for message in found["outstanding"]

@@ -48,7 +48,13 @@ class Scheduling:
     ) -> Sequence[DueEntry]:
         """Send others for these messages of a lane, which are lost."""
         rows = [
-            [message.run_id, message.dispatch.step, message.dispatch.attempt, message.dispatch.token, goes or ""]
+            [
+                message.run_id,
+                str(message.dispatch.activation),
+                message.dispatch.attempt,
+                message.dispatch.token,
+                goes or "",
+            ]
             for message, goes in lost.items()
         ]
         reply = self._calls.of_partition(
@@ -69,7 +75,7 @@ class Scheduling:
         """Note that these messages went to other lanes than was said of them."""
         by_prefix: dict[str, list[list[str | int]]] = {}
         for each in sent:
-            row = [each.run_id, each.dispatch.step, each.dispatch.attempt, each.dispatch.token, each.lane]
+            row = [each.run_id, str(each.dispatch.activation), each.dispatch.attempt, each.dispatch.token, each.lane]
             by_prefix.setdefault(self._calls.keys.of_run(each.run_id).prefix, []).append(row)
         for prefix, rows in by_prefix.items():
             for start in range(0, len(rows), _MOST_MESSAGES):

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from hephaestus_celery.core.execution.transitions import PendingResume, StepState
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.core.values.step_state import PendingResume, StepState
 from hephaestus_celery.storage.claims import Claim
 from hephaestus_celery.storage.queries import RunSummary, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.framing import unpacked

@@ -14,6 +14,7 @@ from typing import Any
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.settle import Row
 from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.storage.commits import Commitment, Complete
 from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.parameters import as_parameters, settling_row
@@ -54,7 +55,7 @@ class Edges:
             return None
         return cls(
             run_id=commit.run_id,
-            source=commit.step,
+            source=str(commit.activation),
             taken=settlement.taken,
             dead=settlement.dead,
             rows=settlement.rows,
@@ -157,7 +158,7 @@ class Progress:
     def _miss(self, end: int | None) -> None:
         missed = self.edges.surely(self.position, end)
         self.activated.extend(missed)
-        self.dispatches.extend(DispatchStep(key, 1, 1) for key in missed)
+        self.dispatches.extend(DispatchStep(Activation.parse(key), 1, 1) for key in missed)
 
     def settle(
         self, settle_slice: Callable[[str, Mapping[str, PreparedMessage]], tuple[Commitment, replies.Slice | None]]

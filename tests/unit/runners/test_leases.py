@@ -9,14 +9,15 @@ from datetime import timedelta
 
 import pytest
 
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import native_threads as native
 from hephaestus_celery.runners.leases import LeaseKeeper
 from hephaestus_celery.storage.claims import Lease
 from hephaestus_celery.storage.memory import MemoryStorage
 
-LEASE = Lease(run_id="run1", step="a", fence="f1")
-OTHER = Lease(run_id="run2", step="b", fence="f2")
+LEASE = Lease(run_id="run1", activation=Activation("a"), fence="f1")
+OTHER = Lease(run_id="run2", activation=Activation("b"), fence="f2")
 
 
 class Renewing(MemoryStorage):

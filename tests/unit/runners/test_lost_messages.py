@@ -9,6 +9,7 @@ from given_time import GivenClock
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.lanes import Lane
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.runners.lost_messages import FEW, LostMessageWatch, report_interval
 from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.runners.workers import BrokerAwayError, Holdings, attempt_of
@@ -44,11 +45,11 @@ class Fleet:
 
 
 def message_of(number, *, token=1):
-    return Message(run_id=RUN.format(number), workflow="shop.Order", step="a", attempt=1, token=token)
+    return Message(run_id=RUN.format(number), workflow="shop.Order", activation=Activation("a"), attempt=1, token=token)
 
 
 def late(number, *, passed=True, token=1):
-    dispatch = DispatchStep("a", 1, token)
+    dispatch = DispatchStep(Activation("a"), 1, token)
     return Outstanding(run_id=RUN.format(number), name="shop.Order", version=1, dispatch=dispatch, passed=passed)
 
 

@@ -12,6 +12,7 @@ from ids import shown
 
 from hephaestus_celery import Done
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.runners.known_steps import LIMIT_MARGIN, limit_of, predecessors_of
 from hephaestus_celery.runners.messages import messages, parse
@@ -84,7 +85,7 @@ def test_a_message_of_ours_has_no_keyword_arguments():
 def test_a_message_names_its_step_with_its_queue_and_priority(name):
     fast = a_step("Fast", "ok", queue="fast", priority=7)
     define(name=name, initial_step=fast, transitions={(fast, "ok"): Done})
-    [message] = messages(name, 1, RUN, [DispatchStep("fast", 2, 3)])
+    [message] = messages(name, 1, RUN, [DispatchStep(Activation("fast"), 2, 3)])
     assert (message.run_id, message.workflow, message.step, message.attempt, message.token) == (RUN, name, "fast", 2, 3)
     assert (message.queue, message.priority) == ("fast", 7)
 
@@ -93,23 +94,28 @@ def test_a_message_names_its_step_with_its_queue_and_priority(name):
 def test_a_message_for_what_is_not_known_here_has_no_queue(name, version, step):
     fast = a_step("Fast", "ok", queue="fast", priority=7)
     define(name=name, initial_step=fast, transitions={(fast, "ok"): Done})
-    [message] = messages(name, version, RUN, [DispatchStep(step, 1, 1)])
+    [message] = messages(name, version, RUN, [DispatchStep(Activation.parse(step), 1, 1)])
     assert (message.step, message.queue, message.priority) == (step, None, None)
 
 
 def test_the_id_of_a_task_names_one_message(name):
-    found = messages(name, 1, RUN, [DispatchStep("a", 1, 1), DispatchStep("a", 1, 2), DispatchStep("a", 2, 2)])
+    found = messages(
+        name,
+        1,
+        RUN,
+        [DispatchStep(Activation("a"), 1, 1), DispatchStep(Activation("a"), 1, 2), DispatchStep(Activation("a"), 2, 2)],
+    )
     assert [message.task_id for message in found] == [f"{RUN}:a:1.1", f"{RUN}:a:1.2", f"{RUN}:a:2.2"]
 
 
 def test_the_id_of_a_task_fits_and_is_its_own_however_long_its_step_is_named(name):
     keys = ["é" * 200, "é" * 199 + "e", "🛒" * 200, "x" * 200, "x" * 80, "x" * 81, "x" * 79 + "é"]
-    most = [DispatchStep(key, sys.maxsize, sys.maxsize) for key in keys]
+    most = [DispatchStep(Activation.parse(key), sys.maxsize, sys.maxsize) for key in keys]
     found = [message.task_id for message in messages(name, 1, RUN, most)]
     assert max(len(task_id.encode()) for task_id in found) <= 255
     assert len(set(found)) == len(keys)
     # Neither can one be made up by naming a step as the id of another's task begins.
-    forged = [DispatchStep(task_id.split(":")[1], sys.maxsize, sys.maxsize) for task_id in found]
+    forged = [DispatchStep(Activation(task_id.split(":")[1]), sys.maxsize, sys.maxsize) for task_id in found]
     assert {message.task_id for message in messages(name, 1, RUN, forged)} & set(found) == {found[4]}
 
 
@@ -124,7 +130,7 @@ def test_the_store_gives_a_pool_the_time_to_end_a_step_itself(name, limit):
 def test_a_message_says_how_long_its_step_may_take(name):
     slow = a_step("Slow", "ok", time_limit=timedelta(seconds=3))
     define(name=name, initial_step=slow, transitions={(slow, "ok"): Done})
-    found = messages(name, 1, RUN, [DispatchStep("slow", 1, 1), DispatchStep("done", 1, 1)])
+    found = messages(name, 1, RUN, [DispatchStep(Activation("slow"), 1, 1), DispatchStep(Activation("done"), 1, 1)])
     assert [message.time_limit for message in found] == [3.0, None]
 
 
@@ -167,7 +173,12 @@ def test_of_what_is_not_known_here_nothing_is_asked_for(name, versions, step):
 
 def test_steps_of_one_dispatch_are_messages_in_its_order(name):
     define(name=name, initial_step=A, transitions={(A, "ok"): B, (B, "ok"): Done})
-    assert [message.step for message in messages(name, 1, RUN, [DispatchStep("b", 1, 1), DispatchStep("a", 1, 1)])] == [
+    assert [
+        message.step
+        for message in messages(
+            name, 1, RUN, [DispatchStep(Activation("b"), 1, 1), DispatchStep(Activation("a"), 1, 1)]
+        )
+    ] == [
         "b",
         "a",
     ]

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from hephaestus_celery.core.execution.due import RESCUE_REASONS, Due
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.attempt import Executed, Worker
@@ -66,7 +67,9 @@ def test_a_message_that_nobody_claims_is_sent_again(make_driver, start, schedule
     driver = make_driver(lease=HOUR, dispatch_timeout=0.001)
     message = start(driver)
     first = schedule(driver).wait(1)[0]
-    assert first == Message(run_id=message.run_id, workflow=message.workflow, step="a", attempt=1, token=2)
+    assert first == Message(
+        run_id=message.run_id, workflow=message.workflow, activation=Activation("a"), attempt=1, token=2
+    )
 
 
 def test_what_is_due_already_when_the_scheduler_starts_is_done(make_driver, start, schedule):

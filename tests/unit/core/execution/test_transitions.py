@@ -17,6 +17,7 @@ from hephaestus_celery.core.execution.limits import APPLY_MARGIN, LOSSES, MOST_K
 from hephaestus_celery.core.execution.settle import plan
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.step_state import PendingResume
 
@@ -33,14 +34,22 @@ def create():
 
 
 def claim(state, key, *, attempt=1, fence=None, now=2, **options):
-    return run.claim(state, key, attempt=attempt, fence=fence or key, launch=key == "done", times=at(now), **options)
+    return run.claim(
+        state,
+        Activation.parse(key),
+        attempt=attempt,
+        fence=fence or key,
+        launch=key == "done",
+        times=at(now),
+        **options,
+    )
 
 
 def complete(state, key, *, fence=None, now=3, expected=None):
     step = PARALLEL.graph.by_key[key]
     return run.complete(
         state,
-        key,
+        Activation.parse(key),
         fence=fence or key,
         event="ok",
         settlement=plan(PARALLEL.graph, step, PARALLEL.graph.table[step, "ok"]),
@@ -52,31 +61,33 @@ def complete(state, key, *, fence=None, now=3, expected=None):
 
 def suspend(state, key, *, fence=None, accepts=None, timeout=None, now=4):
     accepts = ACCEPTS if accepts is None else accepts
-    return run.suspend(state, key, fence=fence or key, accepts=accepts, timeout=timeout, times=at(now))
+    return run.suspend(
+        state, Activation.parse(key), fence=fence or key, accepts=accepts, timeout=timeout, times=at(now)
+    )
 
 
 def fail(state, key, *, fence=None, now=5):
-    return run.fail(state, key, fence=fence or key, times=at(now))
+    return run.fail(state, Activation.parse(key), fence=fence or key, times=at(now))
 
 
 def retry(state, key, *, fence=None, delay=50, now=5):
-    return run.retry(state, key, fence=fence or key, delay=delay, times=at(now))
+    return run.retry(state, Activation.parse(key), fence=fence or key, delay=delay, times=at(now))
 
 
 def renew(state, key, *, fence=None, now=5):
-    return run.renew(state, key, fence=fence or key, times=at(now))
+    return run.renew(state, Activation.parse(key), fence=fence or key, times=at(now))
 
 
 def seize(state, key, *, attempt=1, now=5, timed_out=False):
-    return run.seize(state, key, attempt=attempt, fence="rescue", times=at(now), timed_out=timed_out)
+    return run.seize(state, Activation.parse(key), attempt=attempt, fence="rescue", times=at(now), timed_out=timed_out)
 
 
 def due(state, key, *, now=5):
-    return due_rules.due(state, key, fence="rescue", times=at(now))
+    return due_rules.due(state, Activation.parse(key), fence="rescue", times=at(now))
 
 
 def deliver(state, key, *, now=6):
-    return run.deliver(state, key, name="go", source="external", times=at(now))
+    return run.deliver(state, Activation.parse(key), name="go", source="external", times=at(now))
 
 
 def send(state, *, name="go", step=None, kept=True, key=None, now=7):
@@ -145,7 +156,10 @@ def test_a_new_run_is_pending(created):
 
 
 def test_a_new_run_dispatches_its_first_step():
-    assert create().commands == (SetTimer("a", TimerKind.DISPATCH, 101), DispatchStep("a", 1, 1))
+    assert create().commands == (
+        SetTimer(Activation("a"), TimerKind.DISPATCH, 101),
+        DispatchStep(Activation("a"), 1, 1),
+    )
 
 
 def test_the_first_claim_makes_the_run_running(claimed):
@@ -168,7 +182,7 @@ def test_a_claim_of_done_itself_reserves_no_step_start():
 
 
 def test_a_claim_sets_the_lease(created):
-    assert claim(created, "a", now=2).commands == (SetTimer("a", TimerKind.LEASE, 1002),)
+    assert claim(created, "a", now=2).commands == (SetTimer(Activation("a"), TimerKind.LEASE, 1002),)
 
 
 def test_a_second_claim_finds_the_step_taken(claimed):
@@ -212,11 +226,11 @@ def test_a_started_step_has_the_attempts_of_its_policy(forked):
 
 def test_a_completion_clears_its_timer_and_dispatches_its_targets(claimed):
     assert complete(claimed, "a", now=3).commands == (
-        ClearTimer("a"),
-        SetTimer("b", TimerKind.DISPATCH, 103),
-        DispatchStep("b", 1, 1),
-        SetTimer("c", TimerKind.DISPATCH, 103),
-        DispatchStep("c", 1, 1),
+        ClearTimer(Activation("a")),
+        SetTimer(Activation("b"), TimerKind.DISPATCH, 103),
+        DispatchStep(Activation("b"), 1, 1),
+        SetTimer(Activation("c"), TimerKind.DISPATCH, 103),
+        DispatchStep(Activation("c"), 1, 1),
     )
 
 
@@ -235,7 +249,7 @@ def test_the_completion_that_reaches_done_reserves_the_events_of_done_too(both):
 
 
 def test_the_completion_that_reaches_done_finishes_the_run(both):
-    assert complete(complete(both, "b").state, "c").commands == (ClearTimer("c"), Finish(Status.COMPLETED))
+    assert complete(complete(both, "b").state, "c").commands == (ClearTimer(Activation("c")), Finish(Status.COMPLETED))
 
 
 def test_done_is_the_last_in_the_order_of_completion(both):
@@ -251,7 +265,13 @@ def test_a_run_that_begins_with_done_ends_with_its_completion():
     flow = define(initial_step=Done)
     state = claim(run.create(initials={"done": 1}, times=at(1)).state, "done").state
     decision = run.complete(
-        state, "done", fence="done", event="done", settlement=plan(flow.graph, Done, ()), attempts={}, times=at(2)
+        state,
+        Activation("done"),
+        fence="done",
+        event="done",
+        settlement=plan(flow.graph, Done, ()),
+        attempts={},
+        times=at(2),
     )
     assert (decision.state.status, decision.reserved, decision.state.sequence) == (Status.COMPLETED, 4, 6)
 
@@ -317,15 +337,15 @@ def test_a_suspension_reserves_one_event(claimed):
 
 
 def test_a_suspension_without_timeout_clears_the_timer(claimed):
-    assert suspend(claimed, "a").commands == (ClearTimer("a"),)
+    assert suspend(claimed, "a").commands == (ClearTimer(Activation("a")),)
 
 
 def test_a_suspension_with_timeout_sets_the_timer(claimed):
-    assert suspend(claimed, "a", timeout=50, now=4).commands == (SetTimer("a", TimerKind.TIMEOUT, 54),)
+    assert suspend(claimed, "a", timeout=50, now=4).commands == (SetTimer(Activation("a"), TimerKind.TIMEOUT, 54),)
 
 
 def test_a_timeout_of_nothing_is_due_at_once(claimed):
-    assert suspend(claimed, "a", timeout=0, now=4).commands == (SetTimer("a", TimerKind.TIMEOUT, 4),)
+    assert suspend(claimed, "a", timeout=0, now=4).commands == (SetTimer(Activation("a"), TimerKind.TIMEOUT, 4),)
 
 
 def test_a_waiting_step_is_found_by_its_event(waiting):
@@ -355,8 +375,8 @@ def test_in_a_run_that_has_ended_nothing_waits(waiting):
 
 def test_a_delivery_dispatches_the_step_under_a_new_token(waiting):
     assert deliver(waiting, "a", now=6).commands == (
-        SetTimer("a", TimerKind.DISPATCH, 106),
-        DispatchStep("a", 1, 2),
+        SetTimer(Activation("a"), TimerKind.DISPATCH, 106),
+        DispatchStep(Activation("a"), 1, 2),
     )
 
 
@@ -432,8 +452,8 @@ def test_a_kept_event_is_delivered_the_moment_its_step_waits(claimed, step):
 
 def test_a_kept_event_is_dispatched_the_moment_its_step_waits(claimed):
     assert suspend(keep(claimed).state, "a", now=9).commands == (
-        SetTimer("a", TimerKind.DISPATCH, 109),
-        DispatchStep("a", 1, 2),
+        SetTimer(Activation("a"), TimerKind.DISPATCH, 109),
+        DispatchStep(Activation("a"), 1, 2),
     )
 
 
@@ -459,7 +479,7 @@ def test_a_failure_reserves_the_exceptions_of_step_and_run(both):
 
 
 def test_a_failure_finishes_the_run(both):
-    assert fail(both, "b").commands == (ClearTimer("b"), Finish(Status.FAILED))
+    assert fail(both, "b").commands == (ClearTimer(Activation("b")), Finish(Status.FAILED))
 
 
 def test_steps_not_yet_started_never_start_after_a_failure(forked):
@@ -517,11 +537,11 @@ def test_a_time_limit_sets_the_deadline_of_the_attempt(created):
 
 
 def test_a_time_limit_shorter_than_the_lease_is_due_first(created):
-    assert claim(created, "a", limit=500, now=2).commands == (SetTimer("a", TimerKind.LEASE, 502),)
+    assert claim(created, "a", limit=500, now=2).commands == (SetTimer(Activation("a"), TimerKind.LEASE, 502),)
 
 
 def test_a_lease_shorter_than_the_time_limit_is_due_first(created):
-    assert claim(created, "a", limit=5000, now=2).commands == (SetTimer("a", TimerKind.LEASE, 1002),)
+    assert claim(created, "a", limit=5000, now=2).commands == (SetTimer(Activation("a"), TimerKind.LEASE, 1002),)
 
 
 def test_applying_an_event_has_the_time_limit_and_a_margin(waiting):
@@ -547,7 +567,7 @@ def test_an_event_that_takes_longer_than_the_time_limit_overran(waiting):
 
 def test_who_applied_an_event_and_is_gone_is_looked_at_at_once(resumed):
     decision = seize(resumed, "a", now=5)
-    assert (decision.state, decision.commands) == (resumed, (SetTimer("a", TimerKind.LEASE, 5),))
+    assert (decision.state, decision.commands) == (resumed, (SetTimer(Activation("a"), TimerKind.LEASE, 5),))
     timed_out = seize(resumed, "a", now=5, timed_out=True)
     assert (timed_out.verdict, timed_out.commands) == (decision.verdict, decision.commands)
     assert due(timed_out.state, "a", now=5)[0] is Due.TIMED_OUT
@@ -558,12 +578,12 @@ def test_waiting_has_no_time_limit(created):
 
 
 def test_a_sign_of_life_prolongs_the_lease(claimed):
-    assert renew(claimed, "a", now=5).commands == (SetTimer("a", TimerKind.LEASE, 1005),)
+    assert renew(claimed, "a", now=5).commands == (SetTimer(Activation("a"), TimerKind.LEASE, 1005),)
 
 
 def test_a_sign_of_life_does_not_prolong_the_time_limit(created):
     held = claim(created, "a", limit=500, now=2).state
-    assert renew(held, "a", now=5).commands == (SetTimer("a", TimerKind.LEASE, 502),)
+    assert renew(held, "a", now=5).commands == (SetTimer(Activation("a"), TimerKind.LEASE, 502),)
 
 
 def test_a_sign_of_life_changes_no_state(claimed):
@@ -592,7 +612,7 @@ def test_a_step_between_attempts_is_active(backing_off):
 
 
 def test_a_failed_attempt_sets_the_timer_of_the_next(claimed):
-    assert retry(claimed, "a", delay=50, now=5).commands == (SetTimer("a", TimerKind.BACKOFF, 55),)
+    assert retry(claimed, "a", delay=50, now=5).commands == (SetTimer(Activation("a"), TimerKind.BACKOFF, 55),)
 
 
 def test_a_failed_attempt_reserves_one_event(claimed):
@@ -629,7 +649,7 @@ def test_a_seizure_reserves_one_event(claimed):
 
 
 def test_a_seizure_has_a_lease_of_its_own(claimed):
-    assert seize(claimed, "a", now=5).commands == (SetTimer("a", TimerKind.LEASE, 1005),)
+    assert seize(claimed, "a", now=5).commands == (SetTimer(Activation("a"), TimerKind.LEASE, 1005),)
 
 
 @pytest.mark.parametrize("name", ["created", "forked", "backing_off", "waiting", "resumed"])
@@ -693,8 +713,8 @@ def test_a_rescue_is_told_and_what_was_planned_is_not(request, name, reserved):
 )
 def test_a_timer_sends_a_message_under_a_token_never_used(request, name, attempt, token):
     assert due(request.getfixturevalue(name), "a", now=5)[1].commands == (
-        SetTimer("a", TimerKind.DISPATCH, 105),
-        DispatchStep("a", attempt, token),
+        SetTimer(Activation("a"), TimerKind.DISPATCH, 105),
+        DispatchStep(Activation("a"), attempt, token),
     )
 
 

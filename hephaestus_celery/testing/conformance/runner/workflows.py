@@ -1,0 +1,176 @@
+"""The workflows that the tests of a runner start; a worker of that runner has to import this module."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from hephaestus_celery import (
+    Async,
+    Done,
+    Ok,
+    RetryPolicy,
+    Step,
+    Unique,
+    Wait,
+    WaitForEvent,
+    Workflow,
+    route,
+)
+
+
+class Plain(Step):
+    events = ("done",)
+
+    def execute(self, instance, config, context):
+        return Ok("done", {"by": self.key})
+
+
+class A(Plain): ...
+
+
+class B(Plain): ...
+
+
+class C(Plain): ...
+
+
+class D(Plain): ...
+
+
+class Linear(Workflow):
+    name = "conformance_linear"
+    unique = Unique("conformance-linear")
+    initial_step = A
+    transitions = {(A, "done"): B, (B, "done"): Done}
+
+
+class Diamond(Workflow):
+    name = "conformance_diamond"
+    unique = Unique("conformance-diamond")
+    initial_step = A
+    transitions = {(A, "done"): [B, C], (B, "done"): D, (C, "done"): D, (D, "done"): Done}
+
+
+class Choose(Step):
+    events = ("left", "right")
+
+    def execute(self, instance, config, context):
+        return Ok("left" if context.initial["value"] == 1 else "right")
+
+
+class Left(Plain): ...
+
+
+class Right(Plain): ...
+
+
+class Merge(Plain): ...
+
+
+class Choice(Workflow):
+    name = "conformance_choice"
+    unique = Unique("conformance-choice")
+    initial_step = A
+    transitions = {
+        (A, "done"): [Choose, B],
+        (Choose, "left"): Left,
+        (Choose, "right"): Right,
+        (Left, "done"): Merge,
+        (Right, "done"): Merge,
+        (B, "done"): Merge,
+        (Merge, "done"): Done,
+    }
+
+
+class Routed(Workflow):
+    name = "conformance_routed"
+    unique = Unique("conformance-routed")
+    initial_step = A
+    transitions = {(B, "done"): Done, (C, "done"): (D, {"tier": "gold"}), (D, "done"): Done}
+
+    @route(A, "done", targets=[B, C])
+    def by_value(self, context):
+        return C if context.initial["value"] == 1 else B
+
+
+class Ask(Step):
+    events = ("approved",)
+
+    def execute(self, instance, config, context):
+        return Async()
+
+
+class Approval(Workflow):
+    name = "conformance_approval"
+    unique = Unique("conformance-approval")
+    initial_step = A
+    transitions = {(A, "done"): Ask, (Ask, "approved"): B, (B, "done"): Done}
+
+
+class Payment(Workflow):
+    name = "conformance_payment"
+    unique = Unique("conformance-payment")
+    initial_step = A
+    transitions = {(A, "done"): (WaitForEvent, {"event_name": "paid"}), (WaitForEvent, "received"): Done}
+
+
+class Pausing(Workflow):
+    name = "conformance_pausing"
+    unique = Unique("conformance-pausing")
+    initial_step = (Wait, {"duration": timedelta(milliseconds=100)})
+    transitions = {(Wait, "timeout"): Done}
+
+
+class Raises(Step):
+    events = ("done",)
+    retry = RetryPolicy(max_attempts=1)
+
+    def execute(self, instance, config, context):
+        raise RuntimeError("it broke")
+
+
+class Failing(Workflow):
+    name = "conformance_failing"
+    unique = Unique("conformance-failing")
+    initial_step = Raises
+    transitions = {(Raises, "done"): Done}
+
+
+class Flaky(Step):
+    events = ("done",)
+    retry = RetryPolicy(max_attempts=2, base=0.05, jitter=False)
+
+    def execute(self, instance, config, context):
+        if instance.step_states[self.key].attempt == 1:
+            raise RuntimeError("not yet")
+        return Ok("done")
+
+
+class Retried(Workflow):
+    name = "conformance_retried"
+    unique = Unique("conformance-retried")
+    initial_step = Flaky
+    transitions = {(Flaky, "done"): Done}
+
+
+class Straight(Workflow):
+    name = "conformance_straight"
+    unique = Unique("conformance-straight")
+    initial_step = Done
+
+
+class Later(Step):
+    events = ("done",)
+
+    async def execute(self, instance, config, context):
+        await asyncio.sleep(0)
+        return Ok("done", {"price": Decimal("9.90"), "when": datetime(2026, 1, 2, 3, 4, tzinfo=UTC)})
+
+
+class Asynchronous(Workflow):
+    name = "conformance_asynchronous"
+    unique = Unique("conformance-asynchronous")
+    initial_step = Later
+    transitions = {(Later, "done"): Done}

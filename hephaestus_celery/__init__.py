@@ -4,12 +4,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery import telemetry
-from hephaestus_celery.client.hephaestus import Hephaestus, InstanceHandle
+from hephaestus_celery.client.facade import Workflow
+from hephaestus_celery.client.handle import InstanceHandle
+from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.client.listing import Page
 from hephaestus_celery.config import Settings
 from hephaestus_celery.core.definition.builtin import Debug, Done, Wait, WaitForEvent
+from hephaestus_celery.core.definition.route import route
 from hephaestus_celery.core.definition.step import Async, Error, Ok, Step
-from hephaestus_celery.core.definition.workflow import Workflow, route
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.identity import Unique

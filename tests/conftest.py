@@ -16,9 +16,9 @@ from redis import Redis
 from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import Graph, Target
+from hephaestus_celery.core.definition.plan import plan
 from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.settle import plan
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.embedded import EmbeddedServer

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from hephaestus_celery.client.hephaestus import Hephaestus
-from hephaestus_celery.core.definition.registry import RUNTIMES
+from hephaestus_celery.client.runtimes import RUNTIMES
 from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.runners.scheduler import Scheduler
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from hephaestus_celery.core.definition.registry import RUNTIMES
+from hephaestus_celery.client.runtimes import RUNTIMES, Runtime
 from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.values.cancellation import CancelReport
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
-
-if TYPE_CHECKING:
-    from hephaestus_celery.client.hephaestus import Hephaestus
+from hephaestus_celery.core.values.lifecycle import Status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +26,7 @@ class InstanceHandle:
 
     id: str
     run_id: str
-    hephaestus: Hephaestus = field(repr=False, compare=False)
+    hephaestus: Runtime = field(repr=False, compare=False)
 
     def __getattr__(self, name: str) -> Any:
         # Python comes here for what was not set yet: the runtime of a handle that was pickled.
@@ -53,6 +51,11 @@ class InstanceHandle:
     def get(self) -> Instance:
         """The run as it stands."""
         return self.hephaestus.get(self.run_id)
+
+    @property
+    def status(self) -> Status:
+        """The status of the run, read now."""
+        return self.get().status
 
     def wait(self, timeout: float | timedelta | None = None) -> Instance:
         """The run after its end; see :meth:`Hephaestus.wait`."""

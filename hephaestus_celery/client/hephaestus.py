@@ -9,26 +9,27 @@ import socket
 import threading
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 from weakref import WeakSet
 
 from hephaestus_celery.client.cancel import end_tasks
 from hephaestus_celery.client.handle import InstanceHandle
-from hephaestus_celery.client.listing import Page, read_query
+from hephaestus_celery.client.listing import ListFilters, Page, read_query
 from hephaestus_celery.client.parts import Parts, put_together
 from hephaestus_celery.client.resolve import find_run, list_runs, read_run
 from hephaestus_celery.client.resume import resume
+from hephaestus_celery.client.runtimes import RUNTIMES
 from hephaestus_celery.client.timers import Timers
 from hephaestus_celery.client.waiting import still_going
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.config import Settings
 from hephaestus_celery.core.definition import versioning
 from hephaestus_celery.core.definition.module_path import MAIN
-from hephaestus_celery.core.definition.registry import RUNTIMES, WORKFLOWS
+from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.definition.step import Step
-from hephaestus_celery.core.definition.workflow import Workflow
+from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.cancellation import CancelReport
-from hephaestus_celery.core.values.context import check_mapping
+from hephaestus_celery.core.values.carried import check_mapping
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
@@ -93,7 +94,7 @@ class Hephaestus:
 
     def start_instance(
         self,
-        workflow: type[Workflow],
+        workflow: type[WorkflowDefinition],
         context: Mapping[str, Any] | None = None,
         *,
         id: str,
@@ -136,7 +137,7 @@ class Hephaestus:
         data: Mapping[str, Any] | None = None,
         *,
         step: type[Step] | str | None = None,
-        workflow: type[Workflow] | None = None,
+        workflow: type[WorkflowDefinition] | None = None,
         keep_early: bool = False,
         key: str | None = None,
     ) -> None:
@@ -170,7 +171,12 @@ class Hephaestus:
         return self._timers.cancel(self._resolved(), reference)
 
     def cancel(
-        self, id: str, reason: str | None = None, *, terminate: bool = False, workflow: type[Workflow] | None = None
+        self,
+        id: str,
+        reason: str | None = None,
+        *,
+        terminate: bool = False,
+        workflow: type[WorkflowDefinition] | None = None,
     ) -> CancelReport:
         """End a run: later results are dropped, no new step starts, its id is free at once.
 
@@ -199,7 +205,7 @@ class Hephaestus:
         parts.driver.emitter.workflow_cancel(instance, {"sequence": cancelled.sequence, "reason": reason})
         return end_tasks(parts.runner, instance, cancelled, terminate=terminate)
 
-    def get(self, id: str, *, workflow: type[Workflow] | None = None) -> Instance:
+    def get(self, id: str, *, workflow: type[WorkflowDefinition] | None = None) -> Instance:
         """The active run of an instance id, else its newest; or the run with this run id.
 
         ``InstanceNotFoundError`` when there is none, ``AmbiguousInstanceError`` when several are active.
@@ -231,7 +237,7 @@ class Hephaestus:
             self.get(run_id)  # raises for a run that is not there; one that has not begun has no history
         return [decode_entry(entry, run_id=run_id) for entry in entries]
 
-    def list(self, **filters: Any) -> Page:
+    def list(self, **filters: Unpack[ListFilters]) -> Page:
         """A page of instances that match all filters, newest first; ``page.next_cursor`` gives the next one.
 
         Filters: ``status``, ``status_in``, ``workflow`` (a class or its name; an umbrella means all its versions),
@@ -292,7 +298,7 @@ class Hephaestus:
         self._celery_runner = CeleryRunner(app, name=self.name, owns=self._owns, clock=self._clock, chance=self._chance)
         self._celery_runner.bind(lambda: self._resolved().driver)
 
-    def _check_found(self, workflow: type[Workflow]) -> None:
+    def _check_found(self, workflow: type[WorkflowDefinition]) -> None:
         """Refuse a workflow that no worker of the application would know: its runs would wait for ever."""
         if not self._owns(workflow):
             raise ConfigurationError(
@@ -312,7 +318,7 @@ class Hephaestus:
                 f"that workers import, or give it a name = ... and define it under that name there"
             )
 
-    def _rival(self, workflow: type[Workflow]) -> Hephaestus | None:
+    def _rival(self, workflow: type[WorkflowDefinition]) -> Hephaestus | None:
         # A task is registered once on an application, by whoever does so last.
         others = (other for other in RUNTIMES.all() if isinstance(other, Hephaestus) and other is not self)
         return next((other for other in others if self._contests(other) and other._owns(workflow)), None)  # noqa: SLF001 - one class
@@ -326,7 +332,7 @@ class Hephaestus:
             return False  # no run is begun there
         return not self.storage.is_one_with(store)
 
-    def _owns(self, workflow: type[Workflow]) -> bool:
+    def _owns(self, workflow: type[WorkflowDefinition]) -> bool:
         return workflow.hephaestus is None or workflow.hephaestus is self
 
     def _resolved(self) -> Parts:
@@ -361,7 +367,7 @@ class Hephaestus:
             chance=self._chance,
         )
 
-    def _run_id(self, id: object, workflow: type[Workflow] | None) -> str:
+    def _run_id(self, id: object, workflow: type[WorkflowDefinition] | None) -> str:
         return find_run(self._resolved().storage, id, workflow=workflow)
 
 
@@ -371,10 +377,10 @@ def _real(app: Celery) -> Celery:
     return real_app(app)
 
 
-_noted: WeakSet[type[Workflow]] = WeakSet()
+_noted: WeakSet[type[WorkflowDefinition]] = WeakSet()
 
 
-def _note_left_behind(workflow: type[Workflow]) -> None:
+def _note_left_behind(workflow: type[WorkflowDefinition]) -> None:
     note = versioning.left_behind(workflow)
     if note is not None and workflow not in _noted:
         _noted.add(workflow)
@@ -382,10 +388,10 @@ def _note_left_behind(workflow: type[Workflow]) -> None:
 
 
 def _is_workflow(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, Workflow)
+    return isinstance(value, type) and issubclass(value, WorkflowDefinition)
 
 
-def _instance_id(workflow: type[Workflow], value: object, *, chance: Chance) -> str:
+def _instance_id(workflow: type[WorkflowDefinition], value: object, *, chance: Chance) -> str:
     key, separator, rest = value.partition("::") if isinstance(value, str) else ("", "", "")
     if separator and key == workflow.unique.key:
         value = rest

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeGuard, cast
+from typing import Any, TypedDict, TypeGuard, cast
 
-from hephaestus_celery.core.definition.workflow import Workflow
+from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.inputs import LONGEST_ID, is_asked_for
 from hephaestus_celery.core.values.instance import Instance
@@ -31,6 +31,27 @@ class Page:
 
     def __len__(self) -> int:
         return len(self.instances)
+
+
+class RunFilters(TypedDict, total=False):
+    """What the runs of one workflow can be filtered by; a filter that is None says nothing."""
+
+    status: Status | str | None
+    status_in: Iterable[Status | str] | None
+    version: int | None
+    workflow_family: type[WorkflowDefinition] | str | None
+    id: str | None
+    tag: str | None
+    started_after: datetime | None
+    started_before: datetime | None
+    limit: int | None
+    cursor: str | None
+
+
+class ListFilters(RunFilters, total=False):
+    """What runs can be filtered by."""
+
+    workflow: type[WorkflowDefinition] | str | None
 
 
 def read_query(filters: Mapping[str, Any]) -> Query:
@@ -82,9 +103,9 @@ def _family(name: str, value: object) -> dict[str, Any]:
     return {"family": value.family if _is_defined(value) else _string(name, value)}
 
 
-def _is_defined(value: object) -> TypeGuard[type[Workflow]]:
+def _is_defined(value: object) -> TypeGuard[type[WorkflowDefinition]]:
     # The root and abstract classes describe no workflow: there is nothing that could be listed of them.
-    return isinstance(value, type) and issubclass(value, Workflow) and hasattr(value, "family")
+    return isinstance(value, type) and issubclass(value, WorkflowDefinition) and hasattr(value, "family")
 
 
 def _text(name: str, value: object) -> dict[str, Any]:

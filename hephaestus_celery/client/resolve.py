@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hephaestus_celery.client.listing import read_query
-from hephaestus_celery.core.definition.workflow import Workflow
+from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.formatting import listed, named, shortened, shown
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.inputs import LONGEST_ID, is_asked_for
@@ -19,7 +19,7 @@ from hephaestus_celery.storage.queries import Query, RunSummary
 _SHOWN = 300  # characters of an id: all of one that may be
 
 
-def find_run(storage: Storage, id: object, *, workflow: type[Workflow] | None) -> str:
+def find_run(storage: Storage, id: object, *, workflow: type[WorkflowDefinition] | None) -> str:
     """The run id of the active run of an instance id, else of its newest; a run id is taken as it is.
 
     With ``workflow`` only its runs count; a run id that is none of theirs is tried as the value of an id, which may be
@@ -50,7 +50,7 @@ def find_run(storage: Storage, id: object, *, workflow: type[Workflow] | None) -
     return chosen
 
 
-def read_run(storage: Storage, id: str, *, workflow: type[Workflow] | None = None) -> Instance:
+def read_run(storage: Storage, id: str, *, workflow: type[WorkflowDefinition] | None = None) -> Instance:
     """The run that an id means; see :func:`find_run`."""
     run = storage.load(find_run(storage, id, workflow=workflow))
     if run is None:
@@ -58,7 +58,7 @@ def read_run(storage: Storage, id: str, *, workflow: type[Workflow] | None = Non
     return decode_instance(run, reader=storage)
 
 
-def _not_found(id: str, workflow: type[Workflow] | None) -> str:
+def _not_found(id: str, workflow: type[WorkflowDefinition] | None) -> str:
     whose = "" if workflow is None else f" of {workflow.__qualname__}"
     told = f"no instance {shortened(id, limit=_SHOWN)}{whose}; it was never started, or its retention is over"
     if "::" in id:
@@ -86,7 +86,7 @@ def list_runs(storage: Storage, query: Query) -> tuple[Sequence[tuple[str, RunSu
     return [(run_id, stored) for run_id, stored in runs if run_id == query.id], None
 
 
-def _belongs(storage: Storage, run_id: str, workflow: type[Workflow]) -> bool:
+def _belongs(storage: Storage, run_id: str, workflow: type[WorkflowDefinition]) -> bool:
     run = storage.load(run_id, steps=())
     if run is None:
         return False
@@ -95,12 +95,12 @@ def _belongs(storage: Storage, run_id: str, workflow: type[Workflow]) -> bool:
     return instance.workflow_family == workflow.family and own_version
 
 
-def _counts_by_version(workflow: type[Workflow]) -> bool:
+def _counts_by_version(workflow: type[WorkflowDefinition]) -> bool:
     """Whether runs of other versions are other instances: the versions of an umbrella, or of a name, each by themselves."""
     return workflow.unique.scope == "version" and not workflow.versions
 
 
-def _newest(storage: Storage, id: str, workflow: type[Workflow]) -> str | None:
+def _newest(storage: Storage, id: str, workflow: type[WorkflowDefinition]) -> str | None:
     query = read_query({"workflow": workflow, "version": workflow.version, "id": id, "limit": 1})
     runs, _ = storage.list_runs(query)
     return runs[0][0] if runs else None

@@ -8,14 +8,15 @@ from typing import Any
 from hephaestus_celery.client.parts import Parts
 from hephaestus_celery.client.resolve import read_run
 from hephaestus_celery.client.waiting import can_still_wait, declares, not_waiting, too_many
-from hephaestus_celery.core.definition.step import Step, is_name
-from hephaestus_celery.core.definition.workflow import Workflow
+from hephaestus_celery.core.definition.step import Step, check_step_key
+from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.delivery import Delivered
-from hephaestus_celery.core.values.context import check_mapping
+from hephaestus_celery.core.values.carried import check_mapping
 from hephaestus_celery.core.values.formatting import listed, shown
-from hephaestus_celery.core.values.inputs import check_event_key, check_step_key
+from hephaestus_celery.core.values.inputs import check_event_key
 from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.names import is_name
 from hephaestus_celery.exceptions import (
     AmbiguousResumeError,
     InstanceNotFoundError,
@@ -37,7 +38,7 @@ def resume(
     data: Mapping[str, Any] | None,
     *,
     step: type[Step] | str | None,
-    workflow: type[Workflow] | None,
+    workflow: type[WorkflowDefinition] | None,
     keep_early: bool,
     key: str | None,
 ) -> None:

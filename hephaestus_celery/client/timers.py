@@ -7,10 +7,11 @@ from datetime import timedelta
 from hephaestus_celery.client.parts import Parts
 from hephaestus_celery.client.resolve import read_run
 from hephaestus_celery.client.waiting import can_time_out
-from hephaestus_celery.core.definition.step import Step, is_key
+from hephaestus_celery.core.definition.step import Step, check_step_key
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.identity import is_run_id
-from hephaestus_celery.core.values.inputs import check_step_key, is_timer
+from hephaestus_celery.core.values.inputs import is_timer
+from hephaestus_celery.core.values.names import is_key
 from hephaestus_celery.core.values.retry import seconds
 from hephaestus_celery.exceptions import DataError, NotWaitingError, StorageError
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Sequence
 
-from hephaestus_celery.core.definition.builtin import Done
+from hephaestus_celery.core.definition.registry import find_definition
 from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.execution.limits import MOST_KEPT, MOST_KEYS
 from hephaestus_celery.core.values.formatting import listed
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.core.values.names import DONE
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.interventions import DeliveryReport
 
@@ -23,8 +24,8 @@ def declares(instance: Instance, key: str, event: str) -> bool:
 
 
 def _accepted(instance: Instance, key: str) -> Sequence[str]:
-    definition = instance.definition
-    if definition is None or key not in definition.graph.by_key or key == Done.key:
+    definition = find_definition(instance)
+    if definition is None or key not in definition.graph.by_key or key == DONE:
         return ()
     step = definition.graph.by_key[key]
     if key in instance.configs:
@@ -34,7 +35,7 @@ def _accepted(instance: Instance, key: str) -> Sequence[str]:
 
 def can_time_out(instance: Instance, key: str) -> bool:
     """Whether the event ``"timeout"`` leads on from a step of an instance, with the config that it has or may get."""
-    definition = instance.definition
+    definition = find_definition(instance)
     if definition is None:
         return True
     step = definition.graph.by_key.get(key)
@@ -46,10 +47,11 @@ def can_time_out(instance: Instance, key: str) -> bool:
 
 def can_still_wait(instance: Instance, event: str, step: str | None) -> bool:
     """Whether some step (or the one named) may yet wait for an event: only then it is kept, and does not lie for ever."""
-    if instance.definition is None:
+    definition = find_definition(instance)
+    if definition is None:
         return True
     ended = {key for key, state in instance.step_states.items() if not state.can_wait}
-    keys = [key for key in instance.definition.graph.by_key if key not in ended and step in (None, key)]
+    keys = [key for key in definition.graph.by_key if key not in ended and step in (None, key)]
     return any(event in _accepted(instance, key) for key in keys)
 
 
@@ -105,7 +107,7 @@ def still_going(instance: Instance, seconds: float | None) -> str:
 
 def _unknown(instance: Instance, event: str, step: str | None) -> str | None:
     """That this event, or step, is none of the workflow's, with what is; None where this process can't tell."""
-    definition = instance.definition
+    definition = find_definition(instance)
     if definition is None:
         return None
     steps = definition.graph.by_key
@@ -138,7 +140,8 @@ def _those(instance: Instance, step: str | None) -> list[str]:
     # The step that is meant, or all that the workflow has.
     if step is not None:
         return [step]
-    return list(instance.step_states if instance.definition is None else instance.definition.graph.by_key)
+    definition = find_definition(instance)
+    return list(instance.step_states if definition is None else definition.graph.by_key)
 
 
 def _was_given(instance: Instance, key: str, event: str) -> bool:

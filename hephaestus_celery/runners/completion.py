@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hephaestus_celery.clock import Clock
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import Target
+from hephaestus_celery.core.definition.registry import definition_of
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
@@ -63,7 +64,7 @@ class Completion:
 
     def commit(self, attempt: HeldAttempt, result: Completed, duration: int) -> Outcome | Failed:
         """Decide what follows from a result and commit it; the failure of its route where that can't be decided."""
-        workflow, run_id = attempt.instance.workflow, attempt.instance.run_id
+        workflow, run_id = definition_of(attempt.instance), attempt.instance.run_id
         route = (attempt.source.step, result.event)
         if route not in workflow.graph.dynamic or not self._contention.is_likely(workflow, route):
             return self._commit(attempt, result, duration, attempt.claim.run)
@@ -101,7 +102,7 @@ class Completion:
             commitment = self._storage.commit(decision)
             if commitment.verdict is not Verdict.CONFLICT or commitment.run is None:
                 return commitment
-            self._contention.note_refusal(attempt.instance.workflow)
+            self._contention.note_refusal(definition_of(attempt.instance))
             began = self._clock.monotonic_ns()
             again = self._decided(attempt, result, commitment.run, read)
             if isinstance(again, Failed):
@@ -127,7 +128,7 @@ class Completion:
                     interruptions += 1
                     continue
                 return failed_in(attempt, error)
-            workflow, route = attempt.instance.workflow, (attempt.source.step, result.event)
+            workflow, route = definition_of(attempt.instance), (attempt.source.step, result.event)
             if route in workflow.graph.dynamic:
                 late = self._executor.in_time(attempt, result, since=attempt.began)
                 if isinstance(late, Failed):
@@ -144,8 +145,8 @@ class Completion:
         instance, step = attempt.source.instance, attempt.source.step
         if attempt.launches_done:
             return (), True
-        if (step, result.event) not in instance.workflow.graph.dynamic:
-            return instance.workflow.targets(step, result.event, instance.context), True
+        if (step, result.event) not in definition_of(instance).graph.dynamic:
+            return definition_of(instance).targets(step, result.event, instance.context), True
         given = (step.key, result.result)
         context = decode_context(run, run_id=instance.run_id, reader=self._reader, given=given, read=read)
         found: Callable[[str], dict[str, Any]] = context.__dict__["_result"]
@@ -159,14 +160,14 @@ class Completion:
                 raise
 
         context = context.apart(_result=find)
-        targets = instance.workflow.targets(step, result.event, context)
+        targets = definition_of(instance).targets(step, result.event, context)
         return targets, "steps" not in context.__dict__ and not missed
 
     def _decision(
         self, attempt: HeldAttempt, result: Completed, targets: tuple[Target, ...], *, expected: int | None
     ) -> Complete:
         instance, step = attempt.source.instance, attempt.source.step
-        workflow = instance.workflow
+        workflow = definition_of(instance)
         move = self._moves.find(workflow, step, result.event, targets)
         fixed = self._dispatcher.lanes_are_fixed
         kind = _KINDS[attempt.claim.resume and attempt.claim.resume.source]

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
+from hephaestus_celery.core.definition.registry import definition_of
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.exceptions import DataError, StepFailedError, StorageError
 from hephaestus_celery.runners import events
@@ -46,7 +47,7 @@ from hephaestus_celery.telemetry.emitter import Emitter
 
 if TYPE_CHECKING:
     from hephaestus_celery.config import Settings
-    from hephaestus_celery.core.definition.workflow import Workflow
+    from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -108,7 +109,7 @@ class Driver:
         )
 
     def create(
-        self, workflow: type[Workflow], *, id: str, context: Mapping[str, Any], telemetry: Mapping[str, Any]
+        self, workflow: type[WorkflowDefinition], *, id: str, context: Mapping[str, Any], telemetry: Mapping[str, Any]
     ) -> tuple[str, Sequence[Message]]:
         """Store a new run of a workflow; gives its run id, and the messages for its first steps unless the store sent them."""
         return self._starter.create(workflow, id=id, context=context, telemetry=telemetry)
@@ -171,7 +172,10 @@ class Driver:
     def _source(self, run: StoredRun, step: str, worker: Worker) -> EventSource:
         instance = decode_instance(run, reader=self._reader)
         return EventSource(
-            instance=instance, step=instance.workflow.graph.by_key[step], runner=self._runner, worker=worker.fields
+            instance=instance,
+            step=definition_of(instance).graph.by_key[step],
+            runner=self._runner,
+            worker=worker.fields,
         )
 
     def decline(self, workflow: str, run_id: str, step: str, attempt: int) -> Claim | Refusal:

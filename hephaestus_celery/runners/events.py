@@ -12,6 +12,7 @@ from typing import Any
 
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import StepClass
+from hephaestus_celery.core.definition.registry import definition_of
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
@@ -109,7 +110,7 @@ def _run_began(source: EventSource, claim: Claim) -> Sequence[Event]:
 
 
 def _initial(instance: Instance) -> StepClass | tuple[StepClass, ...]:
-    first, *others = (initial.step for initial in instance.workflow.graph.initials)
+    first, *others = (initial.step for initial in definition_of(instance).graph.initials)
     return (first, *others) if others else first
 
 
@@ -139,7 +140,7 @@ def completed(
         return (_step_stop(source, claim, result, [], duration=duration, number=number),) if discarded else ()
     if source.step is Done:
         return _done(source, commitment, number)
-    targets = [source.instance.workflow.graph.by_key[key] for key in commitment.activated]
+    targets = [definition_of(source.instance).graph.by_key[key] for key in commitment.activated]
     first = (
         _step_stop(source, claim, result, targets, duration=duration, number=number)
         if claim.resume is None
@@ -269,7 +270,7 @@ def _advanced(
 
 def _done(source: EventSource, commitment: Commitment, number: int) -> Sequence[Event]:
     instance = _at_its_end(source, commitment)
-    by_key = instance.workflow.graph.by_key
+    by_key = definition_of(instance).graph.by_key
     start = source.metadata(
         number, queue_time=0, step_key=Done.key, concurrent=False, active_steps_count=1, attempt=1, max_attempts=1
     )

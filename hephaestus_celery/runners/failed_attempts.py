@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from hephaestus_celery.clock import Chance
+from hephaestus_celery.core.definition.registry import definition_of
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.retry import DEFAULT_RETRY, RetryPolicy
@@ -116,7 +117,7 @@ class FailedAttempts:
         chance = self._chance.fraction()
         step = attempt.step
         try:
-            policy = attempt.instance.workflow.retry_policy(step, self._default_retry)
+            policy = definition_of(attempt.instance).retry_policy(step, self._default_retry)
             return min(float(policy.delay(attempt.number, chance=chance)), _LONGEST_DELAY)
         except Exception:
             # A policy of the application's own. An attempt that can't be retried by it is retried by the default.

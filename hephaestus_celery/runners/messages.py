@@ -8,12 +8,12 @@ from types import MappingProxyType
 from typing import Any
 
 from hephaestus_celery.core.definition.registry import WORKFLOWS
-from hephaestus_celery.core.definition.step import is_key
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.inputs import is_count
 from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.names import is_key
 from hephaestus_celery.runners.known_steps import limit
 
 NO_HEADERS: Mapping[str, Any] = MappingProxyType({})

@@ -9,11 +9,12 @@ from weakref import WeakKeyDictionary
 
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import Target
+from hephaestus_celery.core.definition.plan import plan
 from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.settle import Settlement, plan
+from hephaestus_celery.core.execution.settle import Settlement
 from hephaestus_celery.core.values.activation import Activation
-from hephaestus_celery.core.values.context import check_mapping
+from hephaestus_celery.core.values.carried import check_mapping
 from hephaestus_celery.runners.dispatcher import Dispatcher
 from hephaestus_celery.runners.failures import stuck
 from hephaestus_celery.runners.messages import messages
@@ -21,7 +22,7 @@ from hephaestus_celery.storage import codec
 
 if TYPE_CHECKING:
     from hephaestus_celery.config import Settings
-    from hephaestus_celery.core.definition.workflow import Workflow
+    from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 
 MOST_ROWS = 100_000
 """Rows of settlements that a process remembers: 20 to 30 MB."""
@@ -45,10 +46,12 @@ class Moves:
     def __init__(self, settings: Settings, dispatcher: Dispatcher) -> None:
         self._settings = settings
         self._dispatcher = dispatcher
-        self._known: WeakKeyDictionary[type[Workflow], dict[tuple[str, str], Move]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[type[WorkflowDefinition], dict[tuple[str, str], Move]] = WeakKeyDictionary()
         self._rows = 0
 
-    def find(self, workflow: type[Workflow], step: type[Step], event: str, targets: tuple[Target, ...]) -> Move:
+    def find(
+        self, workflow: type[WorkflowDefinition], step: type[Step], event: str, targets: tuple[Target, ...]
+    ) -> Move:
         """The move of a step that gave this event, which leads to these targets."""
         if (step, event) in workflow.graph.dynamic:
             return self._plan(workflow, step, targets)
@@ -64,14 +67,14 @@ class Moves:
             self._rows += len(move.settlement.rows)
         return move
 
-    def lanes(self, workflow: type[Workflow], run_id: str, keys: Iterable[str]) -> dict[str, str]:
+    def lanes(self, workflow: type[WorkflowDefinition], run_id: str, keys: Iterable[str]) -> dict[str, str]:
         """Where the messages of these steps go, for those that may be started."""
         starts = [DispatchStep(Activation.parse(key), 1, 1) for key in keys if key != Done.key]
         hints = messages(workflow.name, workflow.version, run_id, starts)
         lanes = {hint.step: self._dispatcher.lane(hint) for hint in hints}
         return {key: lane for key, lane in lanes.items() if lane is not None}
 
-    def _plan(self, workflow: type[Workflow], step: type[Step], targets: tuple[Target, ...]) -> Move:
+    def _plan(self, workflow: type[WorkflowDefinition], step: type[Step], targets: tuple[Target, ...]) -> Move:
         settlement = plan(workflow.graph, step, targets)
         default = self._settings.default_retry
         limit = self._settings.max_payload

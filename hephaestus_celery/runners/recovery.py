@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from hephaestus_celery.clock import Chance, Clock
+from hephaestus_celery.core.definition.registry import find_definition
 from hephaestus_celery.core.execution.due import Due, rescue_reason
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.formatting import shown
@@ -159,7 +160,7 @@ class Recovery:
         return Outcome(label="unknown")
 
     def _source(self, instance: Instance, step: str, worker: Worker) -> EventSource | None:
-        found = None if instance.definition is None else instance.definition.graph.by_key.get(step)
+        found = None if (workflow := find_definition(instance)) is None else workflow.graph.by_key.get(step)
         if found is None:
             return None
         return EventSource(instance=instance, step=found, runner=self._runner, worker=worker.fields)

@@ -20,7 +20,7 @@ from hephaestus_celery.storage.starts import FirstStep, NewRun
 
 if TYPE_CHECKING:
     from hephaestus_celery.config import Settings
-    from hephaestus_celery.core.definition.workflow import Workflow
+    from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 
 _RUN_ID_BITS = 58
 
@@ -46,7 +46,7 @@ class Starter:
         self._chance = chance
 
     def create(
-        self, workflow: type[Workflow], *, id: str, context: Mapping[str, Any], telemetry: Mapping[str, Any]
+        self, workflow: type[WorkflowDefinition], *, id: str, context: Mapping[str, Any], telemetry: Mapping[str, Any]
     ) -> tuple[str, Sequence[Message]]:
         """Store a new run; gives its run id, and the messages for its first steps unless the store has sent them."""
         limit = self._settings.max_payload
@@ -73,7 +73,9 @@ class Starter:
         milliseconds = self._clock.time_ns() // 1_000_000
         return new_run_id(milliseconds=milliseconds, instance_id=id, random_bits=self._chance.bits(_RUN_ID_BITS))
 
-    def _first_messages(self, workflow: type[Workflow], run_id: str) -> tuple[Sequence[Message], Mapping[str, Any]]:
+    def _first_messages(
+        self, workflow: type[WorkflowDefinition], run_id: str
+    ) -> tuple[Sequence[Message], Mapping[str, Any]]:
         # The messages, and the headers that all messages of the run repeat.
         starts = [DispatchStep(Activation(initial.step.key), 1, 1) for initial in workflow.graph.initials]
         added = self._hooks.start_headers()
@@ -81,7 +83,7 @@ class Starter:
         hints, headers = self._dispatcher.start_messages(hints)
         return hints, {**added, **headers} if added else headers
 
-    def _firsts(self, workflow: type[Workflow], hints: Sequence[Message]) -> list[FirstStep]:
+    def _firsts(self, workflow: type[WorkflowDefinition], hints: Sequence[Message]) -> list[FirstStep]:
         default = self._settings.default_retry
         return [
             FirstStep(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hephaestus_celery.core.definition.step import Async, Error, Ok, Step
-from hephaestus_celery.core.values.context import check_mapping
+from hephaestus_celery.core.values.carried import check_mapping
 from hephaestus_celery.core.values.formatting import listed, named
 from hephaestus_celery.core.values.retry import seconds
 from hephaestus_celery.exceptions import StepFailedError

@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from hephaestus_celery.core.definition.registry import WORKFLOWS
-from hephaestus_celery.core.values.context import Context, check_mapping
+from hephaestus_celery.core.values.carried import check_mapping
+from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.instance import Failure, Instance
 from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.codec import decode, encode, moment
@@ -19,7 +20,7 @@ from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
 from hephaestus_celery.storage.snapshot import Snapshot, in_order
 
 if TYPE_CHECKING:
-    from hephaestus_celery.core.definition.workflow import Workflow
+    from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 
 _MOST_DIGITS = 19  # of nanoseconds since the epoch, for centuries
 
@@ -28,7 +29,7 @@ def encode_header(
     *,
     id: str,
     run_id: str,
-    workflow: type[Workflow],
+    workflow: type[WorkflowDefinition],
     telemetry: Mapping[str, Any],
 ) -> str:
     """The unchanging part of a run that is to be created."""

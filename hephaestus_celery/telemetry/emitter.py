@@ -21,7 +21,7 @@ from hephaestus_celery.telemetry.handlers import EventName
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.definition.step import Step
-    from hephaestus_celery.core.definition.workflow import Workflow
+    from hephaestus_celery.core.values.declared import DeclaredWorkflow
     from hephaestus_celery.core.values.instance import Instance
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -164,7 +164,7 @@ class Emitter:
         execute(event, measurements, metadata, clock=self._clock)
 
 
-def _workflow(instance: Instance) -> type[Workflow] | str:
+def _workflow(instance: Instance) -> type[DeclaredWorkflow] | str:
     try:
         return instance.workflow
     except DefinitionError:  # a run may be cancelled where its workflow is not defined

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 from hephaestus_celery import Done, Ok, Step, Unique, Workflow
+from hephaestus_celery.core.definition.plan import plan
 from hephaestus_celery.core.execution import transitions as run
 from hephaestus_celery.core.execution.delivery import receive, waiting_for
 from hephaestus_celery.core.execution.due import due
-from hephaestus_celery.core.execution.settle import plan
 from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import hephaestus_celery
+from hephaestus_celery.client.facade import Workflow
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.definition.step import Step
-from hephaestus_celery.core.definition.workflow import Workflow
 from hephaestus_celery.exceptions import ConfigurationError
 
 NAME = "verify_environment"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging  # only for Debug, whose work it is to log
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hephaestus_celery.core.definition.step import Async, Ok, Result, Step, StepConfig, is_name
+from hephaestus_celery.core.definition.step import Async, Ok, Result, Step, StepConfig
+from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.formatting import shown
-
-if TYPE_CHECKING:
-    from hephaestus_celery.core.values.context import Context
-    from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.names import DONE, is_name
 
 UNITS = {
     "second": timedelta(seconds=1),
@@ -26,7 +25,7 @@ _MICROSECOND = "microsecond"  # how a timedelta is stored: a unit that a definit
 class Done(Step):
     """The only end of a workflow; completed by the engine in the commit that reaches it, never a message."""
 
-    key = "done"
+    key = DONE
     events = ("done",)
 
     def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result:

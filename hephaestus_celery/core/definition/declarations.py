@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeGuard, cast
+from typing import TypeGuard, cast
 
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import StepClass, Target
+from hephaestus_celery.core.definition.route import Route
 from hephaestus_celery.core.definition.step import Step, StepConfig, check_events, check_spelling, is_step
 from hephaestus_celery.core.values.formatting import listed, shown
-
-if TYPE_CHECKING:
-    from hephaestus_celery.core.definition.workflow import Route, Workflow
 
 Pair = tuple[StepClass, str]
 
@@ -55,9 +53,8 @@ class Draft:
         return found
 
 
-def read_initials(workflow: type[Workflow], draft: Draft) -> None:
-    """Read ``initial_step``: a step, ``(step, config)``, or a list of them."""
-    given: object = getattr(workflow, "initial_step", None)
+def read_initials(given: object, draft: Draft) -> None:
+    """Read ``initial_step``: a step, ``(step, config)``, or a list of them; None where it is not declared."""
     if given is None:
         draft.report("initial_step is missing: name the step, or (step, config), that comes first, or a list of them")
         return
@@ -66,9 +63,8 @@ def read_initials(workflow: type[Workflow], draft: Draft) -> None:
         draft.report("initial_step has Done in a list; a workflow of nothing but its end has initial_step = Done")
 
 
-def read_transitions(workflow: type[Workflow], draft: Draft) -> None:
+def read_transitions(transitions: object, draft: Draft) -> None:
     """Read ``transitions``."""
-    transitions: object = workflow.transitions
     if not isinstance(transitions, Mapping):
         draft.report(f"transitions must be a mapping of (step, event) to targets, not {shown(transitions)}")
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.step import Step, StepConfig
@@ -35,13 +35,13 @@ class Edge:
 class Graph:
     """An acyclic graph of steps with one end, ``Done``; all of ``initials`` start at once.
 
-    ``table`` maps ``(source, event)`` to targets in the order of their declaration; ``dynamic`` names those pairs of it
-    whose targets a ``@route`` computes.
+    ``table`` maps ``(source, event)`` to targets in the order of their declaration; ``dynamic`` maps those pairs of it whose
+    targets a ``@route`` computes to the name of its method.
     """
 
     initials: tuple[Target, ...]
     table: Mapping[tuple[StepClass, str], tuple[Target, ...]]
-    dynamic: frozenset[tuple[StepClass, str]] = frozenset()
+    dynamic: Mapping[tuple[StepClass, str], str] = field(default_factory=dict[tuple[StepClass, str], str])
 
     @property
     def initial(self) -> Target:

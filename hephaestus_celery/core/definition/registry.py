@@ -1,65 +1,23 @@
-"""What this process has defined: its workflows, and its runtimes.
+"""The workflows that this process has defined.
 
-Step code is found here and nowhere else: a message names a run and a step, never a path to import. The two registries
-are the only state of the core; they grow when classes are defined and runtimes made.
+Step code is found here and nowhere else: a message names a run and a step, never a path to import. The registry is the
+only state of the core; it grows when classes are defined.
 """
 
 from __future__ import annotations
 
+import copyreg
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import Any, cast
 
 from hephaestus_celery.core.definition.module_path import place_of
-from hephaestus_celery.exceptions import ConfigurationError, DefinitionError
+from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.exceptions import DefinitionError
 
-if TYPE_CHECKING:
-    from hephaestus_celery.core.definition.workflow import Workflow
-    from hephaestus_celery.core.values.cancellation import CancelReport
-    from hephaestus_celery.core.values.instance import Instance
-
-    WorkflowClass = type[Workflow]
-    Listener = Callable[[WorkflowClass], None]
-
-
-class Runtime(Protocol):
-    """What the facade of a workflow needs of a runtime; ``Hephaestus`` is one."""
-
-    @property
-    def name(self) -> str:
-        """How errors name this runtime."""
-        ...
-
-    def start_instance(
-        self,
-        workflow: WorkflowClass,
-        context: Mapping[str, Any] | None = None,
-        *,
-        id: str,
-        version: int | None = None,
-        telemetry_metadata: Mapping[str, Any] | None = None,
-    ) -> Any: ...
-
-    def resume(
-        self,
-        id: str,
-        event: str,
-        data: Mapping[str, Any] | None = None,
-        *,
-        step: Any = None,
-        workflow: WorkflowClass | None = None,
-        keep_early: bool = False,
-        key: str | None = None,
-    ) -> None: ...
-
-    def get(self, id: str, *, workflow: WorkflowClass | None = None) -> Instance: ...
-
-    def cancel(
-        self, id: str, reason: str | None = None, *, terminate: bool = False, workflow: WorkflowClass | None = None
-    ) -> CancelReport: ...
-
-    def list(self, **filters: Any) -> Any: ...
+WorkflowClass = type[WorkflowDefinition]
+Listener = Callable[[WorkflowClass], None]
 
 
 class WorkflowRegistry:
@@ -148,114 +106,30 @@ class WorkflowRegistry:
         return unsubscribe
 
 
-class RuntimeRegistry:
-    """The open runtimes of a process. They are kept alive: a module may make one and keep no name for it.
-
-    Those that were entered with ``with`` come before all others for as long as the block lasts: the one of this
-    thread's (or task's) innermost block, else, in a thread that has none, the one that was entered last.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._runtimes: list[Runtime] = []
-        self._entered: list[Runtime] = []
-        self._here: ContextVar[tuple[Runtime, ...]] = ContextVar("hephaestus_entered", default=())
-
-    def add(self, runtime: Runtime) -> None:
-        """An opened runtime."""
-        with self._lock:
-            self._runtimes.append(runtime)
-
-    def enter(self, runtime: Runtime) -> None:
-        """A block of ``runtime`` has begun."""
-        with self._lock:
-            self._entered.append(runtime)
-        self._here.set((*self._here.get(), runtime))
-
-    def leave(self, runtime: Runtime) -> None:
-        """The innermost block of ``runtime`` is over."""
-        with self._lock:
-            self._entered = _without_last(self._entered, runtime)
-        self._here.set(tuple(_without_last(self._here.get(), runtime)))
-
-    def discard(self, runtime: Runtime) -> None:
-        """A closed one."""
-        with self._lock:
-            self._runtimes = [known for known in self._runtimes if known is not runtime]
-            self._entered = [known for known in self._entered if known is not runtime]
-
-    def all(self) -> tuple[Runtime, ...]:
-        """The runtimes that are open."""
-        return tuple(self._runtimes)
-
-    def entered(self) -> Runtime | None:
-        """The runtime whose block this is, if there is one."""
-        entered = self._entered
-        here = [runtime for runtime in self._here.get() if any(runtime is known for known in entered)]
-        inner = here or entered
-        return inner[-1] if inner else None
-
-    def of(self, workflow: WorkflowClass) -> Runtime:
-        """The runtime to use for a workflow: the entered one, else the workflow's own, else the one of the process.
-
-        ``ConfigurationError`` where there is none, or several of the process.
-        """
-        entered = self.entered()
-        if entered is not None:
-            return entered
-        return self.sole(workflow) if workflow.hephaestus is None else workflow.hephaestus
-
-    def called(self, name: str, *, by: str) -> Runtime:
-        """The runtime that a value from another process means: the entered one, else the one of this process.
-
-        Of several it is the one with this name. ``ConfigurationError`` for none, or where the name does not tell; ``by``
-        is who asks.
-        """
-        entered = self.entered()
-        if entered is not None:
-            return entered
-        named = [runtime for runtime in self._runtimes if runtime.name == name]
-        if len(self._runtimes) > 1 and len(named) != 1:
-            names = ", ".join(runtime.name for runtime in self._runtimes)
-            raise ConfigurationError(
-                f"{by} was made by the Hephaestus {name!r} of another process, and finds several in this one ({names}), "
-                "not one of that name; give them names, close the others, or enter one: with Hephaestus():"
-            )
-        return self._one(named or self._runtimes, by)
-
-    def sole(self, workflow: WorkflowClass) -> Runtime:
-        """The one runtime of the process; ``ConfigurationError`` for none or several."""
-        return self._one(self._runtimes, workflow.__qualname__)
-
-    def _one(self, known: Sequence[Runtime], asking: str) -> Runtime:
-        match len(known):
-            case 1:
-                return known[0]
-            case 0:
-                raise ConfigurationError(
-                    f"{asking} finds no Hephaestus in this process; create one, Hephaestus(app), "
-                    "in a module that is imported here"
-                )
-            case _:
-                names = ", ".join(runtime.name for runtime in known)
-                raise ConfigurationError(
-                    f"{asking} finds several Hephaestus in this process ({names}); say which one it "
-                    f"belongs to with the class attribute `hephaestus`, close the others, or enter one: with Hephaestus():"
-                )
-
-
 def _keys(workflow: WorkflowClass) -> set[str]:
     return {source.key for source, _ in workflow.graph.table}
 
 
-def _without_last(runtimes: Sequence[Runtime], runtime: Runtime) -> list[Runtime]:
-    kept = list(runtimes)
-    for position in range(len(kept) - 1, -1, -1):
-        if kept[position] is runtime:
-            del kept[position]
-            break
-    return kept
+def definition_of(instance: Instance) -> type[WorkflowDefinition]:
+    """The workflow of an instance; ``DefinitionError`` where this process does not define it."""
+    return cast("type[WorkflowDefinition]", instance.workflow)  # nothing else enters the registry
+
+
+def find_definition(instance: Instance) -> type[WorkflowDefinition] | None:
+    """The workflow of an instance, or None where this process does not define it."""
+    return None if instance.definition is None else definition_of(instance)
+
+
+def _reduced(instance: Instance) -> tuple[Callable[[dict[str, Any]], Instance], tuple[dict[str, Any]]]:
+    return _restored, (instance.__getstate__(),)
+
+
+def _restored(state: dict[str, Any]) -> Instance:
+    instance = Instance.__new__(Instance)
+    definition = WORKFLOWS.find(state["workflow_name"], state["workflow_version"])
+    instance.__dict__.update(state, definition=definition)
+    return instance
 
 
 WORKFLOWS = WorkflowRegistry()
-RUNTIMES = RuntimeRegistry()
+copyreg.pickle(Instance, _reduced)  # a pickle or copy of an instance finds its workflow here, by name

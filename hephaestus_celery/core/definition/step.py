@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from hephaestus_celery.core.definition.signatures import spelled, takes
-from hephaestus_celery.core.values.formatting import shown
+from hephaestus_celery.core.values.context import Context
+from hephaestus_celery.core.values.declared import DeclaredStep
+from hephaestus_celery.core.values.formatting import named, shown
+from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.names import LONGEST_KEY, is_key, is_name
 from hephaestus_celery.core.values.retry import RetryPolicy, seconds
 from hephaestus_celery.core.values.spelling import misspelt
-
-if TYPE_CHECKING:
-    from hephaestus_celery.core.values.context import Context
-    from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.exceptions import DataError
 
 StepConfig = Mapping[str, Any] | None
-
-LONGEST_KEY, LONGEST_EVENT = 200, 100
-"""Characters that the key of a step, and the name of an event, may have."""
 
 LONGEST_QUEUE, HIGHEST_PRIORITY = 255, 255
 """What a broker's protocol has room for."""
 
-_NAME = re.compile(r"[^\s|\x00-\x1f\x7f]+")
 _SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -74,17 +71,13 @@ class Error:
 Result = Ok | Async | Error
 
 
-class Step:
+class Step(DeclaredStep):
     """One step of a workflow; subclass it, declare ``events`` and write ``execute``.
 
     The class is the step's identity within a workflow. ``execute`` runs at least once per activation: give
     ``instance.idempotency_key(step)`` to outside systems that must not act twice.
     """
 
-    events: ClassVar[Sequence[str]] = ()
-    """The names that ``execute`` may answer with, ``Ok(event)``, or that ``resume`` may bring."""
-    key: ClassVar[str] = "step"
-    """Names the step within a workflow, in at most 200 characters; by default the class name in snake case."""
     retry: ClassVar[RetryPolicy | None] = None
     """None: the workflow's ``default_retry``."""
     time_limit: ClassVar[float | timedelta | None] = None
@@ -131,11 +124,6 @@ class Step:
         return config
 
     @classmethod
-    def restored_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The config as it was given, from the one that is stored."""
-        return config
-
-    @classmethod
     def events_for(cls, config: StepConfig) -> tuple[str, ...]:
         """The events that need a transition where the step has this config."""
         del config
@@ -153,21 +141,20 @@ def snake_case(name: str) -> str:
     return _SNAKE.sub("_", name).lower()
 
 
-def is_name(value: object) -> bool:
-    """Whether ``value`` can name an event: 1 to 100 printable characters without white space or ``|``."""
-    return _is_word(value, LONGEST_EVENT)
-
-
-def is_key(value: object) -> bool:
-    """Whether ``value`` can be the key of a step: 1 to 200 printable characters without white space or ``|``."""
-    return _is_word(value, LONGEST_KEY)
-
-
 def is_step(value: object) -> bool:
     """Whether ``value`` is a step class that can run: it has an ``execute`` of its own and declares events."""
     return (
         isinstance(value, type) and issubclass(value, Step) and value.execute is not Step.execute and bool(value.events)
     )
+
+
+def check_step_key(step: type[Step] | str | None) -> str | None:
+    """The key of a step that is given by its class or by its key; None for None. ``DataError`` for anything else."""
+    given: object = step
+    key: object = given.key if isinstance(given, type) and issubclass(given, Step) else given
+    if key is None or (isinstance(key, str) and is_key(key)):
+        return key
+    raise DataError(f"step must be a step class or its key, not {named(step)}")
 
 
 def check_step(step: type[Step]) -> list[str]:
@@ -218,12 +205,6 @@ def _check_key(step: type[Step]) -> list[str]:
         return []
     rule = f"a string of 1 to {LONGEST_KEY} printable characters without white space or |"
     return [f"step {step.__name__}: {shown(key)} can't be its key ({rule})"]
-
-
-def _is_word(value: object, longest: int) -> bool:
-    if not isinstance(value, str) or not 0 < len(value) <= longest:
-        return False
-    return _NAME.fullmatch(value) is not None and value.isprintable()
 
 
 def _check_calls(step: type[Step]) -> list[str]:

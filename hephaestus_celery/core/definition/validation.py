@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import FunctionType
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from hephaestus_celery.core.definition.declarations import (
     Draft,
-    Pair,
-    as_target,
-    label,
     read_initials,
     read_route,
     read_transitions,
 )
-from hephaestus_celery.core.definition.graph import Graph, StepClass, Target
+from hephaestus_celery.core.definition.graph import Graph
+from hephaestus_celery.core.definition.route import Route
 from hephaestus_celery.core.definition.signatures import spelled, takes
-from hephaestus_celery.core.definition.soundness import check_graph, config_problems
-from hephaestus_celery.core.values.context import check_mapping
-from hephaestus_celery.core.values.formatting import listed, shown
+from hephaestus_celery.core.definition.soundness import check_graph
+from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.values.carried import check_mapping
+from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.identity import Unique
 from hephaestus_celery.core.values.retry import RetryPolicy
 from hephaestus_celery.core.values.spelling import misspelt, nearest
-from hephaestus_celery.exceptions import DataError, NonRetryableError
-
-if TYPE_CHECKING:
-    from hephaestus_celery.core.definition.workflow import Route, Workflow
+from hephaestus_celery.exceptions import DataError
 
 OPTIONS = frozenset(
     [
@@ -54,63 +50,37 @@ _METHODS = frozenset(["version_for"])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """A graph, or the problems that stand in its way; ``routes`` names the method for each computed pair."""
+    """A graph, or the problems that stand in its way."""
 
     graph: Graph | None
     problems: tuple[str, ...]
-    routes: dict[Pair, str]
 
 
-def check(workflow: type[Workflow], routes: Mapping[str, Route]) -> Checked:
+def check(workflow: type[WorkflowDefinition], routes: Mapping[str, Route]) -> Checked:
     """Check a workflow's class attributes and its graph."""
     draft = Draft()
     _check_options(workflow, draft)
     _check_unique(workflow, draft)
-    read_initials(workflow, draft)
-    read_transitions(workflow, draft)
+    read_initials(getattr(workflow, "initial_step", None), draft)
+    read_transitions(workflow.transitions, draft)
     for name, noted in routes.items():
         read_route(name, noted, draft)
         _check_route(workflow, name, draft)
     check_graph(draft)
     if draft.problems:
-        return Checked(graph=None, problems=tuple(draft.problems), routes={})
-    graph = Graph(initials=draft.initials, table=draft.table, dynamic=frozenset(draft.routes))
-    return Checked(graph=graph, problems=(), routes=draft.routes)
+        return Checked(graph=None, problems=tuple(draft.problems))
+    graph = Graph(initials=draft.initials, table=draft.table, dynamic=draft.routes)
+    return Checked(graph=graph, problems=())
 
 
-def check_options(workflow: type[Workflow]) -> tuple[str, ...]:
+def check_options(workflow: type[WorkflowDefinition]) -> tuple[str, ...]:
     """What is wrong with the class attributes that an umbrella has as well as any other workflow, a sentence each."""
     draft = Draft()
     _check_options(workflow, draft)
     return tuple(draft.problems)
 
 
-class RouteError(NonRetryableError, ValueError):
-    """What a ``@route`` method gave is none of its targets, or an event leads nowhere: no further attempt mends that."""
-
-
-def chosen(method: str, answer: object, declared: Sequence[Target]) -> tuple[Target, ...]:
-    """What a ``@route`` method gave, as targets; :class:`RouteError` unless all of it was declared."""
-    given = cast("Sequence[object]", answer) if isinstance(answer, list) else [answer]
-    known = {target.step: target for target in declared}
-    result: dict[StepClass, Target] = {}
-    for item in given:
-        target = as_target(item)
-        if target is None or target.step not in known:
-            names = listed([step.__name__ for step in known])
-            raise RouteError(f"route {method} gave {label(item)}, which is none of its targets ({names})")
-        if target.step in result:
-            raise RouteError(f"route {method} gave {target.step.__name__} twice")
-        result[target.step] = target if target.config is not None else known[target.step]
-    if not result:
-        raise RouteError(f"route {method} gave no target")
-    for target in result.values():
-        if problems := config_problems(target):
-            raise RouteError(f"route {method}: {problems[0]}")
-    return tuple(result.values())
-
-
-def _check_options(workflow: type[Workflow], draft: Draft) -> None:
+def _check_options(workflow: type[WorkflowDefinition], draft: Draft) -> None:
     _check_unknown(workflow, draft)
     _check_tags(workflow, draft)
     try:
@@ -129,7 +99,7 @@ def _check_options(workflow: type[Workflow], draft: Draft) -> None:
         draft.report(f"name has at most {LONGEST_NAME} characters, and not {len(name)}: {shown(name)}")
 
 
-def _check_unique(workflow: type[Workflow], draft: Draft) -> None:
+def _check_unique(workflow: type[WorkflowDefinition], draft: Draft) -> None:
     unique: object = getattr(workflow, "unique", None)
     if unique is None:
         if not _is_member_to_be(workflow):
@@ -138,13 +108,13 @@ def _check_unique(workflow: type[Workflow], draft: Draft) -> None:
         draft.report(f"unique must be a Unique('key'), not {shown(unique)}")
 
 
-def _check_route(workflow: type[Workflow], name: str, draft: Draft) -> None:
+def _check_route(workflow: type[WorkflowDefinition], name: str, draft: Draft) -> None:
     method = inspect.getattr_static(workflow, name)
     if isinstance(method, FunctionType) and not (takes(method, 1) or takes(method, 2)):
         draft.report(f"route {name}: {spelled(method)} must be {name}(context)")
 
 
-def _is_member_to_be(workflow: type[Workflow]) -> bool:
+def _is_member_to_be(workflow: type[WorkflowDefinition]) -> bool:
     # A version of an umbrella inherits `unique` from it, and is defined before it. Such a class says that it is one by
     # its own `version`, or by standing in the body of another class; it can't be started until an umbrella takes it.
     parent = workflow.__qualname__.rpartition(".")[0]
@@ -156,11 +126,9 @@ def _is_version(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _check_unknown(workflow: type[Workflow], draft: Draft) -> None:
-    from hephaestus_celery.core.definition.workflow import Workflow  # at call time: workflow.py imports this module
-
+def _check_unknown(workflow: type[WorkflowDefinition], draft: Draft) -> None:
     for ancestor in workflow.__mro__:
-        if ancestor is Workflow:
+        if ancestor is WorkflowDefinition:
             break
         for name, value in vars(ancestor).items():
             if name.startswith("_") or name.isupper() or name in _KNOWN:
@@ -184,7 +152,7 @@ def _meant(name: str, value: object) -> tuple[str | None, bool]:
     return nearest(name, OPTIONS), False
 
 
-def _check_tags(workflow: type[Workflow], draft: Draft) -> None:
+def _check_tags(workflow: type[WorkflowDefinition], draft: Draft) -> None:
     tags: object = workflow.tags
     if not isinstance(tags, (tuple, list, set, frozenset)):
         draft.report(f"tags must be a list or tuple of strings, not {shown(tags)}")

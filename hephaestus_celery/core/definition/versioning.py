@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from weakref import WeakSet
 
 from hephaestus_celery.core.definition import validation
 from hephaestus_celery.core.definition.registry import WORKFLOWS
+from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.formatting import listed, shown
 from hephaestus_celery.core.values.identity import Unique
 
-if TYPE_CHECKING:
-    from hephaestus_celery.core.definition.workflow import Workflow
-
-    WorkflowClass = type[Workflow]
-
+WorkflowClass = type[WorkflowDefinition]
 
 UNNAMED: WeakSet[WorkflowClass] = WeakSet()
 """The workflows that do not say their name themselves: it is that of their place in the code."""
@@ -53,12 +50,10 @@ def check_umbrella(umbrella: WorkflowClass) -> list[str]:
 
 
 def _check_member(umbrella: WorkflowClass, key: object, member: object) -> list[str]:
-    from hephaestus_celery.core.definition.workflow import Workflow  # at call time: workflow.py imports this module
-
     problems: list[str] = []
     if isinstance(key, bool) or not isinstance(key, int) or key < 1:
         problems.append(f"versions has the key {shown(key)}; version numbers are positive ints")
-    if not (isinstance(member, type) and issubclass(member, Workflow)):
+    if not (isinstance(member, type) and issubclass(member, WorkflowDefinition)):
         return [*problems, f"version {shown(key)} is {shown(cast('object', member))}, which is no workflow"]
     if member.versions:
         problems.append(f"version {shown(key)}, {member.__qualname__}, is an umbrella itself")

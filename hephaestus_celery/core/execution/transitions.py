@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.execution.commands import ClearTimer, Command, Finish, LeaveLane, SetTimer, TimerKind, send
 from hephaestus_celery.core.execution.limits import APPLY_MARGIN
 from hephaestus_celery.core.execution.settle import Settled, Settlement, settle
@@ -23,9 +22,9 @@ from hephaestus_celery.core.execution.state import Decision, EarlyEvent, RunStat
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.core.values.names import DONE
 from hephaestus_celery.core.values.step_state import PendingResume, StepState
 
-DONE = Done.key
 EMPTY_LANES: Mapping[str, str] = MappingProxyType({})
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import TypeGuard
 
-from hephaestus_celery.core.definition.step import Step, is_key
 from hephaestus_celery.core.values.formatting import named
 from hephaestus_celery.exceptions import DataError
 
@@ -21,15 +20,6 @@ LONGEST_TASK_ID = 255
 LONGEST_ID = 1000
 """Characters of an id that is asked for, and of the name of a workflow or a tag: more than any has that is there."""
 _LARGEST_COUNT = 10**14
-
-
-def check_step_key(step: type[Step] | str | None) -> str | None:
-    """The key of a step that is given by its class or by its key; None for None."""
-    given: object = step
-    key: object = given.key if isinstance(given, type) and issubclass(given, Step) else given
-    if key is None or (isinstance(key, str) and is_key(key)):
-        return key
-    raise DataError(f"step must be a step class or its key, not {named(step)}")
 
 
 def is_timer(reference: str) -> bool:

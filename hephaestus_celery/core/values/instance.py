@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from hephaestus_celery.core.definition.registry import WORKFLOWS
-from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.context import Context
+from hephaestus_celery.core.values.declared import DeclaredStep, DeclaredWorkflow
 from hephaestus_celery.core.values.lazy import Deferred
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import DefinitionError
-
-if TYPE_CHECKING:
-    from hephaestus_celery.core.definition.workflow import Workflow
-
-StepClass = type[Step]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +63,7 @@ class Instance(Deferred):
     message_headers: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """What the application added to the message with which the run was started: all of its messages repeat it."""
     failed_key: str | None = None
-    definition: type[Workflow] | None = field(default=None, repr=False)
+    definition: type[DeclaredWorkflow] | None = field(default=None, repr=False)
     """The workflow class, or None where this process does not define it."""
 
     def apart(self, **changes: Any) -> Self:
@@ -79,12 +73,8 @@ class Instance(Deferred):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "definition"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        definition = WORKFLOWS.find(state["workflow_name"], state["workflow_version"])
-        self.__dict__.update(state, definition=definition)
-
     @property
-    def workflow(self) -> type[Workflow]:
+    def workflow(self) -> type[DeclaredWorkflow]:
         """The workflow class of exactly this version."""
         if self.definition is None:
             raise DefinitionError(
@@ -94,45 +84,45 @@ class Instance(Deferred):
         return self.definition
 
     @property
-    def step_configs(self) -> dict[StepClass, Mapping[str, Any]]:
+    def step_configs(self) -> dict[type[DeclaredStep], Mapping[str, Any]]:
         """The configs of the steps that were started with one."""
         steps = {key: self._step(key) for key in self.configs}
         return {step: step.restored_config(self.configs[key]) for key, step in steps.items()}
 
     @property
-    def active_steps(self) -> frozenset[StepClass]:
+    def active_steps(self) -> frozenset[type[DeclaredStep]]:
         """Steps to be executed, executing, or between attempts."""
         return self._steps(StepStatus.ACTIVE)
 
     @property
-    def waiting_steps(self) -> frozenset[StepClass]:
+    def waiting_steps(self) -> frozenset[type[DeclaredStep]]:
         """Steps that wait for an event or a time."""
         return self._steps(StepStatus.WAITING)
 
     @property
-    def completed_steps(self) -> frozenset[StepClass]:
+    def completed_steps(self) -> frozenset[type[DeclaredStep]]:
         """Steps that gave an event, ``Done`` included."""
         return self._steps(StepStatus.COMPLETED)
 
     @property
-    def skipped_steps(self) -> frozenset[StepClass]:
+    def skipped_steps(self) -> frozenset[type[DeclaredStep]]:
         """Steps that no branch can reach any more."""
         return self._steps(StepStatus.SKIPPED)
 
     @property
-    def failed_step(self) -> StepClass | None:
+    def failed_step(self) -> type[DeclaredStep] | None:
         """The step that failed the run."""
         return None if self.failed_key is None else self._step(self.failed_key)
 
     @property
-    def current_step(self) -> StepClass | None:
+    def current_step(self) -> type[DeclaredStep] | None:
         """The only waiting step, else the only active one, else None."""
         for steps in (self.waiting_steps, self.active_steps):
             if len(steps) == 1:
                 return next(iter(steps))
         return None
 
-    def idempotency_key(self, step: StepClass | Step) -> str:
+    def idempotency_key(self, step: type[DeclaredStep] | DeclaredStep) -> str:
         """The same string for every attempt of one activation of ``step``, and for no other: for outside systems."""
         return Activation(step.key).idempotency_key(self.run_id)
 
@@ -140,17 +130,17 @@ class Instance(Deferred):
     def _version(self) -> str:
         return f"workflow {self.workflow_name!r}, version {self.workflow_version},"
 
-    def _steps(self, status: StepStatus) -> frozenset[StepClass]:
+    def _steps(self, status: StepStatus) -> frozenset[type[DeclaredStep]]:
         _ = self.workflow  # an empty answer of one that is not defined here would look like a true one
         if self.status.final and status in (StepStatus.ACTIVE, StepStatus.WAITING):
             return frozenset()
         return frozenset(self._resolve(key for key, state in self.step_states.items() if state.status is status))
 
-    def _resolve(self, keys: Iterable[str]) -> Iterable[StepClass]:
+    def _resolve(self, keys: Iterable[str]) -> Iterable[type[DeclaredStep]]:
         return [self._step(key) for key in keys]
 
-    def _step(self, key: str) -> StepClass:
-        step = self.workflow.graph.by_key.get(key)
+    def _step(self, key: str) -> type[DeclaredStep]:
+        step = self.workflow.find_step(key)
         if step is None:
             raise DefinitionError(
                 f"instance {self.id} (run {self.run_id})",

@@ -22,7 +22,7 @@ from hephaestus_celery.runners.known_steps import limit
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.definition.graph import StepClass
-    from hephaestus_celery.core.definition.workflow import Workflow
+    from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 
 _OF_CLASSES = (
     "__call__",
@@ -38,7 +38,7 @@ _OF_CLASSES = (
 """What is called of a class, or once for each, or is replaced in it by what instruments tasks."""
 
 
-def register(app: Celery, runner: TaskRunner, workflow: type[Workflow]) -> None:
+def register(app: Celery, runner: TaskRunner, workflow: type[WorkflowDefinition]) -> None:
     """Register a task for each step of a workflow on an application. ``Done`` gets one only where it comes first.
 
     Versions of one name share their tasks. One of ours is replaced in silence; at any other Celery warns.
@@ -53,7 +53,7 @@ def register(app: Celery, runner: TaskRunner, workflow: type[Workflow]) -> None:
         app.register_task(task)
 
 
-def task_name(workflow: type[Workflow], step: StepClass) -> str:
+def task_name(workflow: type[WorkflowDefinition], step: StepClass) -> str:
     """How Celery names the task of a step: in routes, annotations, rate limits and monitors."""
     return f"{workflow.name}.{step.key}"
 
@@ -86,7 +86,7 @@ class _SharedTask(StepTask):
 class _TaskMaker:
     """Makes the tasks of one workflow's steps."""
 
-    def __init__(self, app: Celery, runner: TaskRunner, workflow: type[Workflow]) -> None:
+    def __init__(self, app: Celery, runner: TaskRunner, workflow: type[WorkflowDefinition]) -> None:
         self._app: Any = app  # the stubs lack half of it
         self._runner, self._workflow = runner, workflow
         self._annotations: Sequence[Any] = self._app.annotations

@@ -34,7 +34,7 @@ from hephaestus_celery.storage.due import Sent
 from hephaestus_celery.storage.starts import PreparedMessage
 
 if TYPE_CHECKING:
-    from hephaestus_celery.core.definition.workflow import Workflow
+    from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -52,7 +52,7 @@ class CeleryRunner:
         app: Celery,
         *,
         name: str,
-        owns: Callable[[type[Workflow]], bool],
+        owns: Callable[[type[WorkflowDefinition]], bool],
         clock: Clock = SYSTEM_CLOCK,
         chance: Chance = SYSTEM_CHANCE,
     ) -> None:
@@ -198,6 +198,6 @@ class CeleryRunner:
         self._unsubscribe()
         self._unsubscribe = WORKFLOWS.subscribe(self._register)
 
-    def _register(self, workflow: type[Workflow]) -> None:
+    def _register(self, workflow: type[WorkflowDefinition]) -> None:
         if self._owns(workflow):
             register(self.app, self, workflow)

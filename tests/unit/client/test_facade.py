@@ -6,8 +6,8 @@ import pytest
 from defining import define, sound
 
 from hephaestus_celery import ConfigurationError, Done, Hephaestus, InstanceNotFoundError, Unique
-from hephaestus_celery.core.definition import workflow as facade
-from hephaestus_celery.core.definition.registry import RuntimeRegistry
+from hephaestus_celery.client import facade
+from hephaestus_celery.client.runtimes import RuntimeRegistry
 
 RUN_ID = "0190f0f0-0000-7000-8000-000000000001"
 CALLS = {
@@ -16,6 +16,9 @@ CALLS = {
     "get": lambda flow: flow.get("a1"),
     "cancel": lambda flow: flow.cancel("a1"),
     "list": lambda flow: flow.list(),
+    "handle": lambda flow: flow.handle("a1"),
+    "wait": lambda flow: flow.wait("a1", 10),
+    "history": lambda flow: flow.history("a1"),
 }
 
 
@@ -89,13 +92,30 @@ def test_get_finds_an_instance_by_its_run_id(flow, runtime):
     assert flow.get(handle.run_id).id == "orderid::a1"
 
 
+def test_a_handle_is_that_of_the_newest_run(flow, runtime):
+    flow.start("a1").wait(timeout=10)
+    started = flow.start("a1")
+    assert flow.handle("a1") == started
+
+
+def test_a_run_is_waited_for_by_its_value(flow, runtime):
+    handle = flow.start("a1")
+    assert flow.wait("a1", timeout=10).run_id == handle.run_id
+
+
+def test_a_history_is_read_by_its_value(flow, runtime):
+    handle = flow.start("a1")
+    handle.wait(timeout=10)
+    assert flow.history("a1") == handle.history()
+
+
 def test_list_lists_the_runs_of_this_workflow_alone(flow, runtime):
     define(**sound(name="shop.other", unique=Unique("other"))).start("b1").wait(timeout=10)
     flow.start("a1").wait(timeout=10)
     assert [instance.id for instance in flow.list()] == ["orderid::a1"]
 
 
-@pytest.mark.parametrize("call", ["resume", "get", "cancel"])
+@pytest.mark.parametrize("call", ["resume", "get", "cancel", "handle", "wait", "history"])
 def test_a_call_for_an_unknown_value_names_the_id(flow, runtime, call):
     with pytest.raises(InstanceNotFoundError, match="orderid::a1"):
         CALLS[call](flow)
@@ -111,7 +131,7 @@ def test_a_value_that_is_no_string_is_refused_by_name(flow, runtime):
         flow.get(5)
 
 
-@pytest.mark.parametrize("call", ["resume", "get", "cancel"])
+@pytest.mark.parametrize("call", ["resume", "get", "cancel", "handle", "wait", "history"])
 def test_with_scope_none_a_value_names_no_run(nameless, runtime, call):
     with pytest.raises(ConfigurationError, match=rf"^Flow.{call} can't tell which run 'a1' means: its scope is 'none'"):
         CALLS[call](nameless)

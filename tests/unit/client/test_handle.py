@@ -9,8 +9,8 @@ import secrets
 
 import pytest
 
-from hephaestus_celery import ConfigurationError, Done, Hephaestus, Ok, Step, Unique, Workflow
-from hephaestus_celery.core.definition.registry import RUNTIMES
+from hephaestus_celery import ConfigurationError, Done, Hephaestus, Ok, Status, Step, Unique, Workflow
+from hephaestus_celery.client.runtimes import RUNTIMES
 
 
 class Spoil(Step):
@@ -86,7 +86,7 @@ def test_a_pickled_handle_belongs_to_the_one_runtime_of_its_process(finished, he
 
 
 def test_of_several_runtimes_a_pickled_handle_belongs_to_the_one_of_its_name(finished, monkeypatch):
-    monkeypatch.setattr("hephaestus_celery.core.definition.registry.RUNTIMES.entered", lambda: None)
+    monkeypatch.setattr("hephaestus_celery.client.runtimes.RUNTIMES.entered", lambda: None)
     other = Hephaestus(name="other")
     try:
         assert pickle.loads(pickle.dumps(finished)).get() == finished.get()
@@ -111,11 +111,15 @@ def test_a_pickled_handle_says_what_it_does_not_find(finished, hephaestus):
         two.close()
 
 
+def test_a_handle_reads_the_status_of_its_run(finished):
+    assert finished.status is Status.COMPLETED
+
+
 def test_what_a_handle_does_not_have_is_told_with_where_it_is(finished):
     with pytest.raises(
-        AttributeError, match=r"^a handle has no 'status'; its run has, as it stands: handle.get\(\).status$"
+        AttributeError, match=r"^a handle has no 'failure'; its run has, as it stands: handle.get\(\).failure$"
     ):
-        finished.status  # noqa: B018 - asking is what fails
+        finished.failure  # noqa: B018 - asking is what fails
     with pytest.raises(AttributeError, match=r"^a handle has no 'state'$"):
         finished.state  # noqa: B018
     with pytest.raises(AttributeError, match=r"^an Instance has no 'state'$"):

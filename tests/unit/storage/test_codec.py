@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hephaestus_celery import DataError, Failure, HistoryEntry, Status, StorageError
-from hephaestus_celery.core.values.context import check_value
+from hephaestus_celery.core.values.carried import check_value
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage import codec

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import pytest
 
 from hephaestus_celery import telemetry
+from hephaestus_celery.client.facade import Workflow
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.step import Ok, Step
-from hephaestus_celery.core.definition.workflow import Workflow
 from hephaestus_celery.core.values.identity import Unique
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status

@@ -15,7 +15,8 @@ import pytest
 from defining import a_step, define, problems_of
 
 from hephaestus_celery import DefinitionError, Done, LocalRunner, Settings
-from hephaestus_celery.core.execution.settle import plan, settle
+from hephaestus_celery.core.definition.plan import plan
+from hephaestus_celery.core.execution.settle import settle
 from hephaestus_celery.runners.known_steps import versions_with
 from hephaestus_celery.runners.messages import messages
 from hephaestus_celery.runners.moves import MOST_ROWS, Moves

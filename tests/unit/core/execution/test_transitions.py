@@ -8,13 +8,13 @@ import pytest
 from defining import A, B, C, define
 
 from hephaestus_celery import Done, Status
+from hephaestus_celery.core.definition.plan import plan
 from hephaestus_celery.core.execution import due as due_rules
 from hephaestus_celery.core.execution import transitions as run
 from hephaestus_celery.core.execution.commands import ClearTimer, DispatchStep, Finish, SetTimer, TimerKind
 from hephaestus_celery.core.execution.delivery import Delivered, receive, waiting_for
 from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.execution.limits import APPLY_MARGIN, LOSSES, MOST_KEPT, MOST_KEYS
-from hephaestus_celery.core.execution.settle import plan
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation

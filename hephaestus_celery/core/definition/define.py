@@ -1,0 +1,29 @@
+"""Making a class a workflow: it is checked, gets its name and graph, and is known to the process from then on."""
+
+from __future__ import annotations
+
+from hephaestus_celery.core.definition import validation, versioning
+from hephaestus_celery.core.definition.module_path import place_of
+from hephaestus_celery.core.definition.registry import WORKFLOWS
+from hephaestus_celery.core.definition.route import routes_of
+from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.exceptions import DefinitionError
+
+
+def define(workflow: type[WorkflowDefinition]) -> None:
+    """Check a class that was just made, complete and register it; ``DefinitionError`` lists every problem found."""
+    if "name" not in workflow.__dict__:
+        versioning.UNNAMED.add(workflow)
+        workflow.name = place_of(workflow)
+    workflow.family = workflow.name
+    if "versions" in workflow.__dict__:
+        problems = versioning.check_umbrella(workflow)
+        if problems:
+            raise DefinitionError(workflow.__qualname__, problems)
+        versioning.adopt(workflow)
+        return
+    checked = validation.check(workflow, routes_of(workflow))
+    if checked.graph is None:
+        raise DefinitionError(workflow.__qualname__, checked.problems)
+    workflow.graph = checked.graph
+    WORKFLOWS.add(workflow)

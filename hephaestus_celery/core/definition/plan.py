@@ -1,0 +1,69 @@
+"""What the event of a step means for the steps after it, whatever the run: the settlement that its graph gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
+
+from hephaestus_celery.core.definition.graph import Graph, StepClass, Target
+from hephaestus_celery.core.execution.settle import Row, Settlement
+
+
+def plan(graph: Graph, source: StepClass, targets: Iterable[Target]) -> Settlement:
+    """The settlement of ``source`` whose event leads to ``targets``.
+
+    It goes no further than a step is sure to stay open: one that waits for a taken target, or for what comes after one.
+    Else the settlement of each choice would hold all that follows, whatever the branches have in common. (This rests on
+    the law above: no step is settled before all that come before it are.)
+    """
+    taken = tuple(target.step.key for target in targets)
+    rows = {key: Row(predecessors=len(graph.predecessors(graph.by_key[key]))) for key in taken}
+    dead = tuple(step.key for step in graph.successors(source) if step.key not in rows)
+    still = _Open(graph, taken)
+    pending = [(graph.rank(key), key) for key in dead]
+    heapify(pending)  # in topological order: what comes before a step is known when it is looked at
+    while pending:
+        _, key = heappop(pending)
+        if key in rows:  # seen already, or taken: such a step is never skipped, so its successors are not needed
+            continue
+        step = graph.by_key[key]
+        predecessors = graph.predecessors(step)
+        if any(still.holds(before) for before in predecessors):
+            still.add(step)
+            rows[key] = Row(predecessors=len(predecessors))
+            continue
+        successors = tuple(successor.key for successor in graph.successors(step))
+        rows[key] = Row(predecessors=len(predecessors), successors=successors)
+        for successor in successors:
+            heappush(pending, (graph.rank(successor), successor))
+    return Settlement(taken=taken, dead=dead, rows=rows)
+
+
+class _Open:
+    """The steps that a settlement leaves open: its taken targets, and all that comes after them."""
+
+    def __init__(self, graph: Graph, taken: Iterable[str]) -> None:
+        self._graph = graph
+        self._known = {graph.by_key[key]: True for key in taken}
+        self._first = min((graph.rank(key) for key in taken), default=0)
+
+    def add(self, step: StepClass) -> None:
+        """One that was found to be open."""
+        self._known[step] = True
+
+    def holds(self, step: StepClass) -> bool:
+        """Whether a step is open; asked in topological order."""
+        walk = [step]
+        while walk:
+            here = walk[-1]
+            if here in self._known:
+                walk.pop()
+                continue
+            before = [other for other in self._graph.predecessors(here) if self._graph.rank(other.key) >= self._first]
+            unknown = [other for other in before if other not in self._known]
+            if unknown and not any(self._known.get(other) for other in before):
+                walk.extend(unknown)
+                continue
+            self._known[here] = any(self._known[other] for other in before if other in self._known)
+            walk.pop()
+        return self._known[step]

@@ -1,0 +1,36 @@
+"""What values know of steps and workflows: the classes that are executed stand above, in ``core.definition``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+
+class DeclaredStep:
+    """The base of ``Step``: what an instance needs to name its steps."""
+
+    events: ClassVar[Sequence[str]] = ()
+    """The names that ``execute`` may give, ``Ok(event)``, or that ``resume`` may bring."""
+    key: ClassVar[str] = "step"
+    """Names the step within a workflow, in at most 200 characters; by default the class name in snake case."""
+
+    @classmethod
+    def restored_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The config as it was given, from the one that is stored."""
+        return config
+
+
+class DeclaredWorkflow:
+    """The base of ``Workflow``: what an instance needs of its workflow."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    family: ClassVar[str]
+    """The name that identities are counted under: the umbrella's, or the workflow's own."""
+    tags: ClassVar[Sequence[str]] = ()
+    metadata: ClassVar[Mapping[str, Any]] = {}
+
+    @classmethod
+    def find_step(cls, key: str) -> type[DeclaredStep] | None:
+        """The step with this key, or None."""
+        raise NotImplementedError

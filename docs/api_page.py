@@ -9,12 +9,14 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import takewhile
 from types import ModuleType
-from typing import Any
+from typing import Any, ForwardRef
 
 import hephaestus_celery as api
 from hephaestus_celery import exceptions, telemetry, testing
-from hephaestus_celery.core.values.cancellation import CancelReport
+from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.values.declared import DeclaredStep, DeclaredWorkflow
 from hephaestus_celery.telemetry import log_handler, metrics
 
 WIDTH = 100
@@ -174,8 +176,8 @@ _FOUND: dict[str, Any] = {
     **{f"telemetry.log_handler.{name}": getattr(log_handler, name) for name in ("attach", "detach")},
     **{f"telemetry.metrics.{name}": getattr(metrics, name) for name in ("metrics", "MetricDefinition")},
     **{f"testing.{name}": getattr(testing, name) for name in testing.__all__},
-    "CancelReport": CancelReport,
 }
+_BASES = (DeclaredStep, DeclaredWorkflow, WorkflowDefinition)
 _ERRORS = {name for name, found in vars(exceptions).items() if inspect.isclass(found)}
 
 
@@ -210,11 +212,13 @@ def raised_by(error: str) -> list[str]:
         f"{name}.{member}"
         for name in named
         if inspect.isclass(_FOUND[name])
-        for member in vars(_FOUND[name])
+        for member in _members(_FOUND[name])
         if f"{name}.{member}" in _headings()
     ]
     texts = {name: _FOUND[name].__doc__ for name in named if name != "telemetry"}
-    texts |= {member: vars(_FOUND[member.rpartition(".")[0]])[member.rpartition(".")[2]].__doc__ for member in members}
+    texts |= {
+        member: _members(_FOUND[member.rpartition(".")[0]])[member.rpartition(".")[2]].__doc__ for member in members
+    }
     return [name for name, text in texts.items() if re.search(rf"\b{error}\b", text or "")]
 
 
@@ -278,9 +282,19 @@ def _class(name: str, found: type) -> Iterator[str]:
         for field, kind, text in fields:
             cell = kind.replace("|", "\\|")
             yield f"| `{field}` | `{cell}` | {text} |" if described else f"| `{field}` | `{cell}` |"
-    for member, value in vars(found).items():
+    for member, value in _members(found).items():
         if not member.startswith("_") and found is not api.Settings:
             yield from _member(name, member, value)
+
+
+def _owners(found: type) -> list[type]:
+    """The classes whose members a public class has: its own, after those of bases that have no entry themselves."""
+    bases = takewhile(lambda base: base not in _FOUND.values(), found.__mro__[1:])
+    return [base for base in reversed([*bases]) if base in _BASES] + [found]
+
+
+def _members(found: type) -> dict[str, Any]:
+    return {name: value for owner in _owners(found) for name, value in vars(owner).items()}
 
 
 def _member(owner: str, name: str, value: object) -> Iterator[str]:
@@ -318,10 +332,12 @@ def _block(code: str) -> Iterator[str]:
 
 def _fields(found: type) -> Iterator[tuple[str, str, str]]:
     """The declared fields of a class with their types, and the text that stands below each in its source."""
-    annotations = {
-        name: kind for name, kind in vars(found).get("__annotations__", {}).items() if not name.startswith("_")
-    }
-    texts = dict(_texts(found)) if annotations else {}
+    annotations: dict[str, Any] = {}
+    texts: dict[str, str] = {}
+    for owner in _owners(found):
+        own = {name: kind for name, kind in vars(owner).get("__annotations__", {}).items() if not name.startswith("_")}
+        annotations |= own
+        texts |= dict(_texts(owner)) if own else {}
     for name, kind in annotations.items():
         text = _linked(_clean(texts.get(name, "")), own="").replace("\n", " ").replace("|", "\\|")
         yield name, _plain(kind), text
@@ -372,9 +388,14 @@ def _shown(default: object) -> str:
 
 
 def _plain(annotation: object) -> str:
+    if isinstance(annotation, ForwardRef):
+        annotation = annotation.__forward_arg__
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
     text = re.sub(r"\b(builtins|collections\.abc|typing|datetime|hephaestus_celery(?:\.\w+)+)\.", "", text)
     text = re.sub(r"\bStepClass\b", "type[Step]", text)
+    text = re.sub(r"\bDeclared(Step|Workflow)\b", r"\1", text)  # as users name them
+    text = re.sub(r"\bWorkflowDefinition\b", "Workflow", text)
+    text = re.sub(r"\bRuntime\b", "Hephaestus", text)
     wrapped = re.fullmatch(r"ClassVar\[(.*)\]", text)
     return wrapped[1] if wrapped else text
 
@@ -409,7 +430,7 @@ def _headings() -> set[str]:
         f"{name}.{member}"
         for name in grouped
         if inspect.isclass(_FOUND[name])
-        for member, value in vars(_FOUND[name]).items()
+        for member, value in _members(_FOUND[name]).items()
         if not member.startswith("_") and (inspect.isroutine(value) or isinstance(value, (classmethod, property)))
     }
     return grouped | {member for member in members if _documented(member)}
@@ -417,7 +438,7 @@ def _headings() -> set[str]:
 
 def _documented(member: str) -> bool:
     owner, _, name = member.rpartition(".")
-    value = vars(_FOUND[owner])[name]
+    value = _members(_FOUND[owner])[name]
     return _FOUND[owner] is not api.Settings and bool(getattr(getattr(value, "__func__", value), "__doc__", None))
 
 

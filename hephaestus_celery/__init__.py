@@ -7,11 +7,12 @@ from hephaestus_celery import telemetry
 from hephaestus_celery.client.facade import Workflow
 from hephaestus_celery.client.handle import InstanceHandle
 from hephaestus_celery.client.hephaestus import Hephaestus
-from hephaestus_celery.client.listing import Page
+from hephaestus_celery.client.listing import ListFilters, Page
 from hephaestus_celery.config import Settings
 from hephaestus_celery.core.definition.builtin import Debug, Done, Wait, WaitForEvent
 from hephaestus_celery.core.definition.route import route
-from hephaestus_celery.core.definition.step import Async, Error, Ok, Step
+from hephaestus_celery.core.definition.step import Async, Error, Ok, Step, StepConfig
+from hephaestus_celery.core.values.cancellation import CancelReport
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.identity import Unique
@@ -37,7 +38,9 @@ from hephaestus_celery.exceptions import (
     WaitTimeoutError,
 )
 from hephaestus_celery.runners.local import LocalRunner
+from hephaestus_celery.runners.port import Runner
 from hephaestus_celery.storage.memory import MemoryStorage
+from hephaestus_celery.storage.port import Storage
 
 if TYPE_CHECKING:
     from hephaestus_celery.runners.celery import CeleryRunner
@@ -48,6 +51,7 @@ __all__ = [
     "AmbiguousInstanceError",
     "AmbiguousResumeError",
     "Async",
+    "CancelReport",
     "CeleryRunner",
     "ConfigurationError",
     "Context",
@@ -63,6 +67,7 @@ __all__ = [
     "Instance",
     "InstanceHandle",
     "InstanceNotFoundError",
+    "ListFilters",
     "LocalRunner",
     "MemoryStorage",
     "NonRetryableError",
@@ -73,10 +78,13 @@ __all__ = [
     "RedisStorage",
     "RetryPolicy",
     "RunStateError",
+    "Runner",
     "Settings",
     "Status",
     "Step",
+    "StepConfig",
     "StepFailedError",
+    "Storage",
     "StorageError",
     "TooManyEventsError",
     "Unique",

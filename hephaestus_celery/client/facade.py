@@ -34,11 +34,17 @@ class Workflow(WorkflowDefinition):
     """
 
     hephaestus: ClassVar[Hephaestus | None] = None
+    """The runtime to use where a process has several."""
 
     def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not abstract:
             define(cls)
+
+    @classmethod
+    def version_for(cls, versions: Mapping[int, type[Workflow]], options: Mapping[str, Any]) -> int | None:
+        """Override in an umbrella to choose the version of a new instance from the options of its start."""
+        return super().version_for(versions, options)
 
     @classmethod
     def start(

@@ -77,7 +77,7 @@ class WorkflowDefinition(DeclaredWorkflow):
         return to_text(cls.graph)
 
     @classmethod
-    def version_for(cls, versions: Mapping[int, type[WorkflowDefinition]], options: Mapping[str, Any]) -> int | None:
+    def version_for(cls, versions: Mapping[int, Any], options: Mapping[str, Any]) -> int | None:
         """Override in an umbrella to choose the version of a new instance from the options of its start."""
         del versions, options
         return None

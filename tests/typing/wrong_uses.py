@@ -1,0 +1,67 @@
+"""Mistakes that type checkers find: one in each line that is marked, and nothing else."""
+
+from __future__ import annotations
+
+from hephaestus_celery import (
+    Context,
+    Done,
+    Hephaestus,
+    Instance,
+    InstanceHandle,
+    Ok,
+    RetryPolicy,
+    Step,
+    StepConfig,
+    Unique,
+    Workflow,
+)
+
+
+class Validate(Step):
+    events = 5  # wrong: not names
+    retry = 3  # wrong: not a policy
+    time_limit = "a minute"  # wrong: neither seconds nor a timedelta
+
+    def execute(self, instance: Instance, config: StepConfig, context: Context) -> str:  # wrong: not a result
+        return "valid"
+
+
+class Charge(Step):
+    events = ("charged",)
+
+    async def execute(self, instance: Instance, config: StepConfig, context: Context) -> int:  # wrong: not a result
+        return 1
+
+
+class Ship(Step):
+    events = ("shipped",)
+
+    def execute(self, context: Context) -> Ok:  # wrong: it is called with three arguments
+        return Ok("shipped")
+
+
+class OrderFlow(Workflow):
+    unique = "orderid"  # wrong: not a Unique
+    initial_step = Ship
+    transitions = {(Ship, "shipped"): Done}
+    version = "1"  # wrong: not a number
+
+
+def misuse(hephaestus: Hephaestus, handle: InstanceHandle, instance: Instance, context: Context) -> None:
+    hephaestus.start_instance(OrderFlow, {"items": 3})  # wrong: no id
+    hephaestus.start_instance(Ship, {}, id="A-1")  # wrong: a step is no workflow
+    hephaestus.list(state="running")  # wrong: no such filter
+    hephaestus.list(limit="10")  # wrong: not a number
+    hephaestus.resume("orderid::A-1")  # wrong: no event
+    OrderFlow.start("A-1", {}, idempotent=True)  # wrong: no such option
+    OrderFlow.start("A-1", ["items"])  # wrong: not a mapping
+    OrderFlow.list(workflow=OrderFlow)  # wrong: it is this one
+    OrderFlow.wait("A-1", "5")  # wrong: neither seconds nor a timedelta
+    handle.wait(timeout="5")  # wrong: neither seconds nor a timedelta
+    handle.run_id = "other"  # wrong: handles do not change
+    instance.idempotency_key("charge")  # wrong: not a step
+    context.result(5)  # wrong: neither a step nor its key
+    Ok("valid", ["seen"])  # wrong: not a mapping
+    RetryPolicy(backoff="quadratic")  # wrong: no such backoff
+    Unique("orderid", scope="shop")  # wrong: no such scope
+    Hephaestus(store=None)  # wrong: no such option

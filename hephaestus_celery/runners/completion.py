@@ -6,7 +6,6 @@ decided again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery.clock import Clock
@@ -148,20 +147,19 @@ class Completion:
         if (step, result.event) not in definition_of(instance).graph.dynamic:
             return definition_of(instance).targets(step, result.event, instance.context), True
         given = (step.key, result.result)
-        context = decode_context(run, run_id=instance.run_id, reader=self._reader, given=given, read=read)
-        found: Callable[[str], dict[str, Any]] = context.__dict__["_result"]
+        known = decode_context(run, run_id=instance.run_id, reader=self._reader, given=given, read=read)
         missed: list[str] = []
 
         def find(key: str) -> dict[str, Any]:
             try:
-                return found(key)
+                return known.result(key)
             except KeyError:
                 missed.append(key)
                 raise
 
-        context = context.apart(_result=find)
+        context = known.apart(read_result=find)
         targets = definition_of(instance).targets(step, result.event, context)
-        return targets, "steps" not in context.__dict__ and not missed
+        return targets, not context.is_made("steps") and not missed
 
     def _decision(
         self, attempt: HeldAttempt, result: Completed, targets: tuple[Target, ...], *, expected: int | None

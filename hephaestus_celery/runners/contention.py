@@ -28,7 +28,7 @@ class Contention:
     def __init__(self, *, clock: Clock, chance: Chance) -> None:
         self._clock = clock
         self._chance = chance
-        self._turns = [Turns(patience=_PATIENCE) for _ in range(_PLACES)]
+        self._turns = [Turns(longest_wait=_PATIENCE) for _ in range(_PLACES)]
         self._calm: WeakKeyDictionary[type, set[Route]] = WeakKeyDictionary()
 
     def note_refusal(self, workflow: type) -> None:

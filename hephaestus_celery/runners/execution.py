@@ -135,7 +135,7 @@ class Executor:
         return call(
             attempt.source.step,
             # A copy: whatever the step does to it, what is emitted and decided is of the run.
-            instance.apart(context=instance.context.apart(_cancelled=cancellation.is_cancelled)),
+            instance.apart(context=instance.context.apart(is_over=cancellation.is_cancelled)),
             attempt.config,
             limit=self._max_payload,
             seconds_left=limit(attempt.source.step),

@@ -106,8 +106,8 @@ def decode_context(
         return _mapping(own[step] if step in own else snapshot.result(step))
 
     far = [*(["initial"] if run.initial is None else []), *(["steps"] if run.lacks_data or run.lacks_steps else [])]
-    makers = {"initial": lambda: decode(snapshot.initial), "steps": steps}
-    return Context.deferred(makers, far=frozenset(far), _result=result)
+    makers = {"initial": lambda: decode(snapshot.initial()), "steps": steps}
+    return Context.deferred(makers, far=frozenset(far), read_result=result)
 
 
 def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Instance:

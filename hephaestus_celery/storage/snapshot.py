@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from hephaestus_celery.core.values.lazy import once
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.queries import DataKind, Reader, StoredRun
@@ -25,7 +24,7 @@ def in_order(states: Mapping[str, StepState]) -> dict[str, StepState]:
 
 
 class Snapshot:
-    """A stored run, completed by ``reader``; JSON texts stay texts. Everything is read once, and kept.
+    """A stored run, completed by ``reader``; JSON texts stay texts. States and results are read once, and kept.
 
     ``read`` are results that were read for an earlier moment of the run; those that are read now are added to it.
     """
@@ -37,15 +36,20 @@ class Snapshot:
         self._run_id = run_id
         self._reader = reader
         self._read: dict[str, str] = {} if read is None else read
+        self._states: dict[str, StepState] | None = None
 
-    @once
     def initial(self) -> str:
         """The initial context."""
         return self._run.initial if self._run.initial is not None else self._asked.read_initial(self._run_id)
 
-    @once
+    @property
     def states(self) -> dict[str, StepState]:
         """Where the steps stood; completed ones in the order of their completion, then the others."""
+        if self._states is None:
+            self._states = self._read_states()
+        return self._states
+
+    def _read_states(self) -> dict[str, StepState]:
         found = self._run.steps
         if self._run.lacks_steps:
             found = {**self._asked.read_states(self._run_id), **found}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.step import Step, StepConfig
-from hephaestus_celery.core.values.lazy import once
 
 StepClass = type[Step]
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,76 +44,49 @@ class Graph:
     table: Mapping[tuple[StepClass, str], tuple[Target, ...]]
     dynamic: Mapping[tuple[StepClass, str], str] = field(default_factory=dict[tuple[StepClass, str], str])
 
-    @property
-    def initial(self) -> Target:
-        """The first of ``initials``."""
-        return self.initials[0]
+    edges: tuple[Edge, ...] = field(init=False, repr=False, compare=False)
+    """Every edge, in the order of declaration."""
+    by_key: dict[str, StepClass] = field(init=False, repr=False, compare=False)
+    """The steps by key, in the order in which a reader of the definition meets them; ``Done`` last."""
+    topological_order: tuple[StepClass, ...] = field(init=False, repr=False, compare=False)
+    """Every step, each after all of its predecessors; ``Done`` is the last."""
 
-    @once
-    def edges(self) -> tuple[Edge, ...]:
-        """Every edge, in the order of declaration."""
-        return tuple(
+    _predecessors: Mapping[StepClass, tuple[StepClass, ...]] = field(init=False, repr=False, compare=False)
+    _successors: Mapping[StepClass, tuple[StepClass, ...]] = field(init=False, repr=False, compare=False)
+    _rank: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    _configs: Mapping[StepClass, tuple[StepConfig, ...]] = field(init=False, repr=False, compare=False)
+    _events: Mapping[StepClass, tuple[str, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        edges = tuple(
             Edge(source=source, event=event, target=target.step, dynamic=(source, event) in self.dynamic)
             for (source, event), targets in self.table.items()
             for target in targets
         )
+        by_key = _by_key(self.initials, edges)
+        predecessors = _gathered(by_key, ((edge.target, edge.source) for edge in edges))
+        successors = _gathered(by_key, ((edge.source, edge.target) for edge in edges))
+        order = _ordered(predecessors, successors)
+        placed = [*self.initials, *(target for targets in self.table.values() for target in targets)]
+        configs: dict[StepClass, list[StepConfig]] = {step: [] for step in order}
+        for target in placed:
+            configs[target.step].append(target.config)
+        computed = {
+            "edges": edges,
+            "by_key": by_key,
+            "topological_order": order,
+            "_predecessors": predecessors,
+            "_successors": successors,
+            "_rank": {step.key: rank for rank, step in enumerate(order)},
+            "_configs": {step: tuple(given) for step, given in configs.items()},
+            "_events": _gathered(by_key, self.table),
+        }
+        self.__dict__.update(computed)  # frozen for everybody else
 
-    @once
-    def topological_order(self) -> tuple[StepClass, ...]:
-        """Every step, each after all of its predecessors; ``Done`` is the last."""
-        remaining = {step: len(self.predecessors(step)) for step in self.by_key.values()}
-        ready = deque(step for step, count in remaining.items() if count == 0)
-        order: list[StepClass] = []
-        while ready:
-            step = ready.popleft()
-            order.append(step)
-            for successor in self.successors(step):
-                remaining[successor] -= 1
-                if remaining[successor] == 0:
-                    ready.append(successor)
-        return tuple(order)
-
-    @once
-    def by_key(self) -> dict[str, StepClass]:
-        """The steps by key, in the order in which a reader of the definition meets them; ``Done`` last."""
-        steps: dict[str, StepClass] = {initial.step.key: initial.step for initial in self.initials}
-        for edge in self.edges:
-            steps.setdefault(edge.source.key, edge.source)
-            steps.setdefault(edge.target.key, edge.target)
-        steps.pop(Done.key, None)
-        return {**steps, Done.key: Done}
-
-    @once
-    def _predecessors(self) -> dict[StepClass, tuple[StepClass, ...]]:
-        found: dict[StepClass, dict[StepClass, None]] = {step: {} for step in self.by_key.values()}
-        for edge in self.edges:
-            found[edge.target][edge.source] = None
-        return {step: tuple(sources) for step, sources in found.items()}
-
-    @once
-    def _successors(self) -> dict[StepClass, tuple[StepClass, ...]]:
-        found: dict[StepClass, dict[StepClass, None]] = {step: {} for step in self.by_key.values()}
-        for edge in self.edges:
-            found[edge.source][edge.target] = None
-        return {step: tuple(targets) for step, targets in found.items()}
-
-    @once
-    def _rank(self) -> dict[str, int]:
-        return {step.key: rank for rank, step in enumerate(self.topological_order)}
-
-    @once
-    def _configs(self) -> dict[StepClass, tuple[StepConfig, ...]]:
-        found: dict[StepClass, list[StepConfig]] = {step: [] for step in self.by_key.values()}
-        for target in (*self.initials, *(target for targets in self.table.values() for target in targets)):
-            found[target.step].append(target.config)
-        return {step: tuple(configs) for step, configs in found.items()}
-
-    @once
-    def _events(self) -> dict[StepClass, tuple[str, ...]]:
-        found: dict[StepClass, list[str]] = {step: [] for step in self.by_key.values()}
-        for source, event in self.table:
-            found[source].append(event)
-        return {step: tuple(events) for step, events in found.items()}
+    @property
+    def initial(self) -> Target:
+        """The first of ``initials``."""
+        return self.initials[0]
 
     def predecessors(self, step: StepClass) -> tuple[StepClass, ...]:
         """The steps that have an edge into ``step``; ``KeyError`` for a step that is not in the graph."""
@@ -133,3 +107,36 @@ class Graph:
     def rank(self, key: str) -> int:
         """The place of a step in ``topological_order``."""
         return self._rank[key]
+
+
+def _by_key(initials: Iterable[Target], edges: Iterable[Edge]) -> dict[str, StepClass]:
+    steps: dict[str, StepClass] = {initial.step.key: initial.step for initial in initials}
+    for edge in edges:
+        steps.setdefault(edge.source.key, edge.source)
+        steps.setdefault(edge.target.key, edge.target)
+    steps.pop(Done.key, None)
+    return {**steps, Done.key: Done}
+
+
+def _gathered(by_key: Mapping[str, StepClass], pairs: Iterable[tuple[StepClass, V]]) -> dict[StepClass, tuple[V, ...]]:
+    """For each step what stands beside it in ``pairs``, each once, in the order in which it comes."""
+    found: dict[StepClass, dict[V, None]] = {step: {} for step in by_key.values()}
+    for step, value in pairs:
+        found[step][value] = None
+    return {step: tuple(values) for step, values in found.items()}
+
+
+def _ordered(
+    predecessors: Mapping[StepClass, Sequence[StepClass]], successors: Mapping[StepClass, Sequence[StepClass]]
+) -> tuple[StepClass, ...]:
+    remaining = {step: len(before) for step, before in predecessors.items()}
+    ready = deque(step for step, count in remaining.items() if count == 0)
+    order: list[StepClass] = []
+    while ready:
+        step = ready.popleft()
+        order.append(step)
+        for successor in successors[step]:
+            remaining[successor] -= 1
+            if remaining[successor] == 0:
+                ready.append(successor)
+    return tuple(order)

@@ -20,13 +20,17 @@ class Context(Deferred):
 
     initial: dict[str, Any] = field(default_factory=dict[str, Any])
     steps: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    read_result: Callable[[str], dict[str, Any]] | None = field(default=None, init=False, repr=False, compare=False)
+    """Reads the result of one step, where ``steps`` is not read yet; ``KeyError`` where it has not completed."""
+    is_over: Callable[[], bool] | None = field(default=None, init=False, repr=False, compare=False)
+    """Asks whether the attempt that this context was given to is over."""
 
     def result(self, step: type[DeclaredStep] | str) -> dict[str, Any]:
         """What one step gave, without reading what the others did; ``KeyError`` where it has not completed."""
         key = step if isinstance(step, str) else step.key
-        read: Callable[[str], dict[str, Any]] | None = self.__dict__.get("_result")
+        read = self.read_result
         try:
-            return self.steps[key] if read is None or "steps" in self.__dict__ else read(key)
+            return self.steps[key] if read is None or self.is_made("steps") else read(key)
         except KeyError:
             raise KeyError(f"step {key!r} had not completed, so there is no result of it") from None
 
@@ -36,5 +40,4 @@ class Context(Deferred):
         For a step that takes long, to stop early. It asks the store, at most once a second, and says what it knew where that
         is away; once True it stays True. Outside the attempt that it was given to, a context says False.
         """
-        asked: Callable[[], bool] | None = self.__dict__.get("_cancelled")
-        return asked is not None and asked()
+        return self.is_over is not None and self.is_over()

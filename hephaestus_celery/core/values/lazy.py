@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any, Generic, Self, TypeVar, overload
-
-W = TypeVar("W")
-V = TypeVar("V")
+from typing import Any, Self
 
 Makers = Mapping[str, Callable[[], Any]]
 
@@ -17,7 +14,10 @@ class Deferred:
 
     A field that may be deferred has no default of the class: Python must come to ``__getattr__`` for it. ``far`` names
     the fields whose making asks the store; only ``repr`` does not make them, and shows them as ``...``. A copy or pickle
-    is a plain value, with everything made.
+    is a plain value, with everything made, and without the fields that are not compared: they are means, not data.
+
+    No lock is held while a field is made, as the maker may ask the store. Two threads that ask at once may both make it,
+    and one of the two values is kept.
     """
 
     @classmethod
@@ -34,6 +34,10 @@ class Deferred:
         value.__dict__.update({name: held for name, held in self.__dict__.items() if name not in makers}, **changes)
         return value
 
+    def is_made(self, name: str) -> bool:
+        """Whether this field is there already."""
+        return name in self.__dict__
+
     def __getattr__(self, name: str) -> Any:
         make = self.__dict__.get("_makers", {}).get(name)
         if make is None:
@@ -45,34 +49,11 @@ class Deferred:
     def __repr__(self) -> str:
         far: frozenset[str] = self.__dict__.get("_far", frozenset())
         shown = [
-            f"{one.name}={'...' if one.name in far and one.name not in self.__dict__ else repr(getattr(self, one.name))}"
+            f"{one.name}={'...' if one.name in far and not self.is_made(one.name) else repr(getattr(self, one.name))}"
             for one in fields(self)  # type: ignore[arg-type] - every subclass is a dataclass
             if one.repr
         ]
         return f"{type(self).__qualname__}({', '.join(shown)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type] - as above
-
-
-class once(Generic[W, V]):  # noqa: N801 - a decorator, as `property` is
-    """A property that is made when it is first asked for, and kept.
-
-    What ``functools.cached_property`` is since Python 3.12. Before, it has one lock for all values of a class: whoever reads
-    from the store under it keeps all others waiting, of whatever run, and a process that is forked then waits for ever.
-    Here two who ask at once may both make it; one of the two is kept.
-    """
-
-    def __init__(self, make: Callable[[W], V]) -> None:
-        self._make = make
-        self.__doc__ = make.__doc__
-
-    def __set_name__(self, _: type, name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, owner: None, kind: type | None = None) -> Self: ...
-    @overload
-    def __get__(self, owner: W, kind: type | None = None) -> V: ...
-    def __get__(self, owner: W | None, kind: type | None = None) -> V | Self:
-        return self if owner is None else owner.__dict__.setdefault(self._name, self._make(owner))
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.compare}  # type: ignore[arg-type] - as above

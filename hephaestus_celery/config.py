@@ -57,7 +57,7 @@ class Settings:
     lease: timedelta = field(
         default=timedelta(seconds=30),
         metadata={
-            "effect": "How long a worker holds an attempt without a sign of life; it gives one three times per lease, also while it shuts down."
+            "effect": "How long a worker holds an attempt without renewing its lease; it renews it three times per lease, also while it shuts down."
         },
     )
     dispatch_timeout: timedelta = field(

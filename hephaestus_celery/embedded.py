@@ -108,7 +108,7 @@ class EmbeddedServer:
         return self._process.pid
 
     def start(self) -> None:
-        """Start the server and return once it answers; nothing happens where it runs already."""
+        """Start the server and return once it replies; nothing happens where it runs already."""
         if self.running:
             return
         binary = _executable(self.binary, self.folder)
@@ -159,7 +159,7 @@ class EmbeddedServer:
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = SYSTEM_CLOCK.monotonic_ns() + int(START_SECONDS * 1e9)
-        while not _answers(self.socket_path):
+        while not _replies(self.socket_path):
             if SYSTEM_CLOCK.monotonic_ns() > deadline:
                 raise StorageError(f"the embedded server did not answer within {START_SECONDS:g} s{self._last_words()}")
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -192,7 +192,7 @@ def find_server() -> Path:
     2. the one that the extra ``hephaestus-celery[embedded]`` brings,
     3. ``valkey-server`` or ``redis-server`` on the ``PATH``.
 
-    ``ConfigurationError`` tells how to get one where there is none.
+    ``ConfigurationError`` says how to get one where there is none.
     """
     named = os.environ.get(SERVER_VARIABLE)
     if named:
@@ -267,13 +267,13 @@ def _spawn(binary: Path, *, folder: Path, socket_path: Path, log: IO[bytes]) -> 
         raise ConfigurationError(f"the server program {binary} can't be started: {error}") from error
 
 
-def _answers(socket_path: Path) -> bool:
+def _replies(socket_path: Path) -> bool:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(1)
             connection.connect(str(socket_path))
             connection.sendall(b"PING\r\n")
-            # While the server reads its data back it answers with an error, -LOADING.
+            # While the server reads its data back it replies with an error, -LOADING.
             return connection.recv(64).startswith(b"+PONG")
     except OSError:
         return False

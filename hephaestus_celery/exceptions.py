@@ -73,7 +73,7 @@ class DataError(HephaestusError, ValueError):
 
 
 class StorageError(HephaestusError):
-    """The state store is out of reach, or answered something that it never should.
+    """The state store is out of reach, or gave a reply that it never should.
 
     ``stored`` is False where a start has surely stored nothing, and None where that can't be known (and of other calls):
     the run may be there. ``transient``: the store is away, or takes nothing at this time, and the same call may succeed
@@ -91,11 +91,11 @@ class WaitTimeoutError(HephaestusError, TimeoutError):
 
 
 class StepFailedError(HephaestusError):
-    """A step answered with ``Error(reason)``; what Celery's monitors see of it."""
+    """A step returned ``Error(reason)``; what Celery's monitors see of it."""
 
 
 class AttemptLostError(HephaestusError):
-    """The worker that executed an attempt is gone, or was told to stop; what telemetry gives as the reason."""
+    """The worker that executed an attempt is gone, or was stopped; what telemetry gives as the reason."""
 
 
 class NonRetryableError(HephaestusError):

@@ -9,29 +9,29 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-PATIENCE_SECONDS = 2.0
+LONGEST_WAIT_SECONDS = 2.0
 
 
 def kind_of_threads() -> object:
-    """What tells threads from greenlets: gevent and eventlet put their own in its place."""
+    """What distinguishes threads from greenlets: gevent and eventlet put their own in its place."""
     return _thread.allocate_lock
 
 
 class Turns:
-    """Turns that threads, or greenlets, take; not a lock: nobody waits for one for longer than ``patience`` seconds.
+    """Turns that threads, or greenlets, take; not a lock: nobody waits for one for longer than ``longest_wait`` seconds.
 
     So neither a fork nor a signal handler, nor one who is kept in its turn by a server that is silent, keeps others for long.
     """
 
-    def __init__(self, patience: float = PATIENCE_SECONDS) -> None:
-        self._patience = patience
+    def __init__(self, longest_wait: float = LONGEST_WAIT_SECONDS) -> None:
+        self._longest_wait = longest_wait
         self._made: tuple[object, Any] = (None, None)
 
     @contextmanager
     def turn(self) -> Generator[None]:
         """Run the block when it is one's turn, or when one has waited for long enough."""
         lock = self._lock()
-        taken = lock.acquire(timeout=self._patience)
+        taken = lock.acquire(timeout=self._longest_wait)
         if not taken and self._made[1] is lock:
             self._made = (None, None)  # who has it may never give it back: a signal may have struck there
         try:

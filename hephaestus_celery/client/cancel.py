@@ -1,4 +1,4 @@
-"""What becomes of the tasks of a run that was cancelled."""
+"""Ending the tasks of a cancelled run: messages are revoked, and processes interrupted where that is asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger("hephaestus_celery")
 
 
 def end_tasks(runner: Runner, instance: Instance, cancelled: Cancellation, *, terminate: bool) -> CancelReport:
-    """Keep what nobody has begun with from being begun, and interrupt what is being executed if that is asked for."""
+    """Revoke the messages that no worker has claimed; with ``terminate`` interrupt what is being executed."""
     sent = messages(instance.workflow_name, instance.workflow_version, instance.run_id, cancelled.sent)
     holders = {task_id: key for key, (task_id, _) in cancelled.held.items() if task_id is not None}
     runner.revoke([*(message.task_id for message in sent), *holders])
@@ -27,7 +27,7 @@ def end_tasks(runner: Runner, instance: Instance, cancelled: Cancellation, *, te
     others = sorted(cancelled.held.keys() - interrupted)
     if others:
         logger.warning(
-            "[%s] is cancelled, but %s could not be interrupted: only prefork pools can, while the worker answers. What is "
+            "[%s] is cancelled, but %s could not be interrupted: only prefork pools can, and only while the worker replies. What is "
             "being executed goes on, and its result is discarded; let long steps ask context.cancelled()",
             instance.id,
             ", ".join(others),

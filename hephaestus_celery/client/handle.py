@@ -31,10 +31,10 @@ class InstanceHandle:
     def __getattr__(self, name: str) -> Any:
         # Python comes here for what was not set yet: the runtime of a handle that was pickled.
         if name != "hephaestus" or "_name" not in self.__dict__:
-            told = f"a handle has no {name!r}"
+            text = f"a handle has no {name!r}"
             if name in Instance.__dataclass_fields__ or isinstance(getattr(Instance, name, None), property):
-                told += f"; its run has, as it stands: handle.get().{name}"
-            raise AttributeError(told, name=name, obj=self)
+                text += f"; its run has, as it stands: handle.get().{name}"
+            raise AttributeError(text, name=name, obj=self)
         found = RUNTIMES.called(self.__dict__["_name"], by=f"the handle of {self.id}")
         return self.__dict__.setdefault("hephaestus", found)
 

@@ -165,8 +165,8 @@ class Hephaestus:
     def cancel_timer(self, reference: str) -> bool:
         """Take a timer of :meth:`schedule_resume` back; False when it has fired, was taken back, or its run has ended.
 
-        After a ``StorageError``, which may mean that it was done and the answer was lost, ask again: the answer is then
-        what that call would have given.
+        After a ``StorageError``, which may mean that it was done and the reply was lost, call again: the second call
+        gives what the first one would have given.
         """
         return self._timers.cancel(self._resolved(), reference)
 
@@ -180,7 +180,7 @@ class Hephaestus:
     ) -> CancelReport:
         """End a run: later results are dropped, no new step starts, its id is free at once.
 
-        Steps that nobody has begun with are not begun. A step that is being executed goes on, and its result is discarded;
+        Steps that no worker has claimed do not start. A step that is being executed goes on, and its result is discarded;
         it learns of it by asking ``context.cancelled()``. With ``terminate`` it is interrupted where its pool can do so:
         in prefork pools, by Celery's ``SoftTimeLimitExceeded``. The report names the steps that were being executed, and
         those that were interrupted; of the others a warning is logged. ``NotCancellableError`` when the run has ended already.
@@ -342,7 +342,7 @@ class Hephaestus:
             made = self._parts is None
             parts = self._parts = self._parts or self._put_together()
         if made and parts.runner is not self._celery_runner:
-            self._tell_init(parts)  # outside the lock: a handler may use this runtime
+            self._emit_init(parts)  # outside the lock: a handler may use this runtime
         return parts
 
     def _tell_init(self, parts: Parts) -> None:

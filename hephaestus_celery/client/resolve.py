@@ -60,11 +60,11 @@ def read_run(storage: Storage, id: str, *, workflow: type[WorkflowDefinition] | 
 
 def _not_found(id: str, workflow: type[WorkflowDefinition] | None) -> str:
     whose = "" if workflow is None else f" of {workflow.__qualname__}"
-    told = f"no instance {shortened(id, limit=_SHOWN)}{whose}; it was never started, or its retention is over"
+    text = f"no instance {shortened(id, limit=_SHOWN)}{whose}; it was never started, or its retention is over"
     if "::" in id:
-        return told
+        return text
     return (
-        f"{told}. An id is the key of the workflow's Unique and a value, such as orderid::{shortened(id, limit=_SHOWN)}"
+        f"{text}. An id is the key of the workflow's Unique and a value, such as orderid::{shortened(id, limit=_SHOWN)}"
     )
 
 

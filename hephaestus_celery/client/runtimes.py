@@ -104,7 +104,7 @@ class RuntimeRegistry:
     def called(self, name: str, *, by: str) -> Runtime:
         """The runtime that a value from another process means: the entered one, else the one of this process.
 
-        Of several it is the one with this name. ``ConfigurationError`` for none, or where the name does not tell; ``by``
+        Of several it is the one with this name. ``ConfigurationError`` for none, or where the name does not decide; ``by``
         is who asks.
         """
         entered = self.entered()

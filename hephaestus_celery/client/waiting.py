@@ -1,4 +1,4 @@
-"""What an instance waits for, or may yet wait for, and how to say so."""
+"""What an instance waits for, or may still wait for, and the messages that say so."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def can_time_out(instance: Instance, key: str) -> bool:
 
 
 def can_still_wait(instance: Instance, event: str, step: str | None) -> bool:
-    """Whether some step (or the one named) may yet wait for an event: only then it is kept, and does not lie for ever."""
+    """Whether some step (or the one named) may still wait for an event: only then an early event is kept."""
     definition = find_definition(instance)
     if definition is None:
         return True
@@ -56,7 +56,7 @@ def can_still_wait(instance: Instance, event: str, step: str | None) -> bool:
 
 
 def not_waiting(instance: Instance, event: str, step: str | None, report: DeliveryReport, *, keep_early: bool) -> str:
-    """The message of a ``NotWaitingError``: why not, what would be accepted, and what to do, in this order."""
+    """The message of a ``NotWaitingError``: the reason, what would be accepted, and what to do."""
     if report.status.final:
         return f"{instance.id} has ended ({report.status}); nothing waits for {event!r} any more"
     unknown = _unknown(instance, event, step)
@@ -70,15 +70,15 @@ def not_waiting(instance: Instance, event: str, step: str | None, report: Delive
             f"step {listed(given)} of {instance.id} has been given an event already{had}, which a worker is about to "
             f"apply; {event!r} is not accepted beside it. An event that may come twice has a key: resume(..., key=...)"
         )
-    whom = f"step {step} of {instance.id} does not wait" if step else f"no step of {instance.id} waits"
+    subject = f"step {step} of {instance.id} does not wait" if step else f"no step of {instance.id} waits"
     executing = f" ({listed(sorted(report.executing))} being executed)" if report.executing else ""
-    told = f"{whom} for {event!r}{executing}; {whereabouts(instance)}"
+    text = f"{subject} for {event!r}{executing}; {whereabouts(instance)}"
     accepted = _accepted_now(instance)
     if accepted:
-        told += f"; accepted are {accepted}"
+        text += f"; accepted are {accepted}"
     if not can_still_wait(instance, event, step):
-        return f"{told}. What takes {event!r} has ended in this run"
-    return told if keep_early else f"{told}. keep_early=True keeps an event until its step waits"
+        return f"{text}. What takes {event!r} has ended in this run"
+    return text if keep_early else f"{text}. keep_early=True keeps an event until its step waits"
 
 
 def too_many(instance: Instance, event: str, report: DeliveryReport) -> str:
@@ -96,17 +96,17 @@ def too_many(instance: Instance, event: str, report: DeliveryReport) -> str:
 
 def still_going(instance: Instance, seconds: float | None) -> str:
     """The message of a ``WaitTimeoutError``."""
-    told = f"{instance.id} is still {instance.status} after {seconds} s ({whereabouts(instance)}); it goes on"
+    text = f"{instance.id} is still {instance.status} after {seconds} s ({whereabouts(instance)}); it goes on"
     if instance.status is not Status.PENDING:
-        return told
+        return text
     return (
-        f"{told} when a worker begins with it, which none has: see that one runs, has imported "
+        f"{text} when a worker begins with it, which none has: see that one runs, has imported "
         f"{instance.workflow_name}, and takes from the queue of its first step"
     )
 
 
 def _unknown(instance: Instance, event: str, step: str | None) -> str | None:
-    """That this event, or step, is none of the workflow's, with what is; None where this process can't tell."""
+    """What to say of an event or step that the workflow does not have; None where this process does not know the workflow."""
     definition = find_definition(instance)
     if definition is None:
         return None
@@ -116,19 +116,19 @@ def _unknown(instance: Instance, event: str, step: str | None) -> str | None:
     taken = {name: key for key in _those(instance, step) for name in _accepted(instance, key)}
     if event in taken:
         return None
-    whom = (
+    subject = (
         f"step {step} of {definition.__qualname__} never waits"
         if step
         else f"no step of {definition.__qualname__} waits"
     )
     if not taken:
-        return f"{whom} for an event, {event!r} or any other"
-    # Any step may answer Async, so any of its events may come from outside: those that are surely meant to stand first.
+        return f"{subject} for an event, {event!r} or any other"
+    # Any step may return Async, so any of its events may come from outside: the likely ones stand first.
     now = [name for name, _ in _waited_for(instance) if name in taken]
     likely = [*now, *(name for name, key in taken.items() if name not in steps[key].events)]
     ordered = list(dict.fromkeys([*likely, *taken]))
     hint = _nearest(event, likely) or _nearest(event, ordered)
-    return f"{whom} for {event!r}{hint}, only for {listed([repr(name) for name in ordered])}"
+    return f"{subject} for {event!r}{hint}, only for {listed([repr(name) for name in ordered])}"
 
 
 def _nearest(name: str, known: Collection[str]) -> str:

@@ -43,7 +43,7 @@ def test_one_that_is_taken_is_seen_and_not_waited_for():
 
 
 def test_one_that_is_never_given_back_costs_others_their_patience_once():
-    turns = Turns(patience=0.05)
+    turns = Turns(longest_wait=0.05)
     thread = threading.Thread(target=turns._lock().acquire)  # and a signal struck before it could be given back
     thread.start()
     thread.join()
@@ -55,7 +55,7 @@ def test_one_that_is_never_given_back_costs_others_their_patience_once():
 
 
 def test_a_forked_process_has_turns_of_its_own():
-    turns = Turns(patience=60)
+    turns = Turns(longest_wait=60)
     held, release = threading.Event(), threading.Event()
 
     def hold():

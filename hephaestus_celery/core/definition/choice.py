@@ -16,12 +16,12 @@ class RouteError(NonRetryableError, ValueError):
     """What a ``@route`` method gave is none of its targets, or an event leads nowhere: no further attempt mends that."""
 
 
-def chosen(method: str, answer: object, declared: Sequence[Target]) -> tuple[Target, ...]:
+def chosen(method: str, given: object, declared: Sequence[Target]) -> tuple[Target, ...]:
     """What a ``@route`` method gave, as targets; :class:`RouteError` unless all of it was declared."""
-    given = cast("Sequence[object]", answer) if isinstance(answer, list) else [answer]
+    items = cast("Sequence[object]", given) if isinstance(given, list) else [given]
     known = {target.step: target for target in declared}
     result: dict[StepClass, Target] = {}
-    for item in given:
+    for item in items:
         target = as_target(item)
         if target is None or target.step not in known:
             names = listed([step.__name__ for step in known])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hephaestus_celery.core.definition.graph import Graph
 
 MOST_EDGES, MOST_TEXT = 500, 50_000
-"""What Mermaid draws unless it is told otherwise (``maxEdges``, ``maxTextSize``)."""
+"""What Mermaid draws by default (``maxEdges``, ``maxTextSize``)."""
 
 
 def to_mermaid(graph: Graph) -> str:

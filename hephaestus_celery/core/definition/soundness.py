@@ -19,7 +19,7 @@ from hephaestus_celery.exceptions import DataError
 
 MOST_PREDECESSORS = 0xFFFF
 """How many settled predecessors the store can count."""
-_TOLD_CYCLES, _SHOWN_OF_A_CYCLE = 20, 50
+_REPORTED_CYCLES, _SHOWN_OF_A_CYCLE = 20, 50
 
 
 def check_graph(draft: Draft) -> None:
@@ -39,7 +39,7 @@ def check_graph(draft: Draft) -> None:
 
 
 def _check_keys(steps: Iterable[StepClass], draft: Draft) -> set[StepClass]:
-    """Reports keys that are taken; gives the steps that are one step to whoever wrote them, made anew by ``named``."""
+    """Report keys that are taken; gives the steps that repeated calls of ``named`` have made more than once."""
     holders: dict[str, StepClass] = {}
     doubled: set[StepClass] = set()
     for step in steps:
@@ -66,7 +66,7 @@ def _check_keys(steps: Iterable[StepClass], draft: Draft) -> set[StepClass]:
 def _check_configs(eventful: Collection[StepClass], draft: Draft) -> dict[StepClass, dict[str, None]]:
     """Gives the events that steps need a transition for, with the configs that they are given.
 
-    A config that is wrong needs none: which events it was meant to have can't be told before it is mended.
+    A wrong config needs none: its events are not known before it is corrected.
     """
     wanted: dict[StepClass, dict[str, None]] = {}
     for target in draft.targets:
@@ -118,8 +118,8 @@ def _check_cycles(draft: Draft) -> None:
     named: set[StepClass] = set()
     found = 0
     for step in _suspects(successors):
-        if found == _TOLD_CYCLES:
-            draft.report(f"more cycles than the {found} above: mend these first")
+        if found == _REPORTED_CYCLES:
+            draft.report(f"more cycles than the {found} above: correct these first")
             break
         if step not in named and (cycle := _cycle_through(step, successors)):
             named.update(cycle)
@@ -131,7 +131,7 @@ def _check_cycles(draft: Draft) -> None:
 
 
 def _second_wait(cycle: Sequence[StepClass]) -> str:
-    # Two waits, one after the other, are no cycle to whoever wrote them: it is the same class that stands there twice.
+    # Whoever writes two waits, one after the other, means no cycle: the same class just stands there twice.
     wait = next((step for step in cycle if issubclass(step, (Wait, WaitForEvent))), None)
     if wait is None:
         return ""

@@ -1,4 +1,4 @@
-"""Steps, and what their ``execute`` may answer with."""
+"""Steps, and the results that their ``execute`` may return."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Step(DeclaredStep):
             cls.key = snake_case(cls.__name__)
 
     def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result | Awaitable[Result]:
-        """Do the work and answer with :class:`Ok`, :class:`Async` or :class:`Error`; raising is failing.
+        """Do the work and return :class:`Ok`, :class:`Async` or :class:`Error`; raising is failing.
 
         An ``async def`` runs on the one event loop of its process, beside others, and is cancelled when its time is over.
         """

@@ -1,6 +1,6 @@
 """Which values may be carried: stored as JSON and read back equal.
 
-Law 8 of the design rests here: what is read equals what was written. So a value that JSON (plus datetime, date, time,
+Law 8 of the design is kept here: what is read equals what was written. So a value that JSON (plus datetime, date, time,
 Decimal and UUID) would give back as something else, such as a tuple or NaN, is refused where it enters.
 """
 

@@ -10,7 +10,7 @@ from datetime import datetime
 class HistoryEntry:
     """One attempt, resume, timer, rescue or cancellation; fields that don't apply are None.
 
-    ``sequence`` is the number of the first event that tells of it. ``kind``: ``attempt``, ``resume``, ``timer``,
+    ``sequence`` is the number of the first telemetry event of it. ``kind``: ``attempt``, ``resume``, ``timer``,
     ``rescue``, ``cancel``. ``step`` is the step's key. ``outcome`` of an attempt: ``completed``, ``waiting``,
     ``retrying``, ``failed``, ``discarded``; of a resume or a timer: ``completed``. Times are aware UTC datetimes on the
     clock of the store.

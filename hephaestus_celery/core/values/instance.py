@@ -26,7 +26,7 @@ class Failure:
     stacktrace: str | None = None
 
 
-# Without slots: with them Python 3.11 answers with a TypeError where a property of a frozen class is assigned to.
+# Without slots: with them Python 3.11 raises a TypeError where a property of a frozen class is assigned to.
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Instance(Deferred):
     """A snapshot of a run; it does not change when the run goes on, and whatever is done to its dicts changes no run.
@@ -131,7 +131,7 @@ class Instance(Deferred):
         return f"workflow {self.workflow_name!r}, version {self.workflow_version},"
 
     def _steps(self, status: StepStatus) -> frozenset[type[DeclaredStep]]:
-        _ = self.workflow  # an empty answer of one that is not defined here would look like a true one
+        _ = self.workflow  # raises where it is not defined here: an empty set would look like a true one
         if self.status.final and status in (StepStatus.ACTIVE, StepStatus.WAITING):
             return frozenset()
         return frozenset(self._resolve(key for key, state in self.step_states.items() if state.status is status))

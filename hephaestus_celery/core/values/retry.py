@@ -1,4 +1,4 @@
-"""Retry policies: how often a step is attempted and how long it rests in between."""
+"""Retry policies: how often a step is attempted, and the backoff between two attempts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RetryPolicy:
 
     ``backoff`` is ``exponential``, ``linear`` or ``constant``.
 
-    ``base`` and ``max_backoff`` are seconds or timedeltas. With ``jitter`` the rest is drawn from the upper half of the
+    ``base`` and ``max_backoff`` are seconds or timedeltas. With ``jitter`` the backoff is drawn from the upper half of the
     computed time, so that steps that failed together do not come back together. Raises ``ValueError`` on nonsense.
     """
 
@@ -42,17 +42,17 @@ class RetryPolicy:
                 raise ValueError(f"{name} must not be negative: {shown(getattr(self, name))}")
 
     def delay(self, attempt: int, *, chance: float) -> float:
-        """Seconds to rest after the failed attempt number ``attempt`` (from 1); ``chance`` is in [0, 1)."""
+        """Seconds to back off after the failed attempt number ``attempt`` (from 1); ``chance`` is in [0, 1)."""
         base, ceiling = seconds(self.base, name="base"), seconds(self.max_backoff, name="max_backoff")
         match self.backoff:
             case "exponential":
-                rest = base * 2.0 ** min(attempt - 1, 62)
+                pause = base * 2.0 ** min(attempt - 1, 62)
             case "linear":
-                rest = base * attempt
+                pause = base * attempt
             case "constant":
-                rest = base
-        rest = min(rest, ceiling)
-        return rest * (0.5 + chance / 2) if self.jitter else rest
+                pause = base
+        pause = min(pause, ceiling)
+        return pause * (0.5 + chance / 2) if self.jitter else pause
 
 
 def seconds(value: object, *, name: str) -> float:

@@ -1,4 +1,4 @@
-"""Names that were probably meant: for attributes and settings that nobody reads."""
+"""Guessing the name that was meant, for attributes and settings that do not exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def misspelt(name: str, options: Collection[str], *, aliases: Mapping[str, str] 
     """The option that ``name`` is surely meant to be, where names of the user's own are allowed too.
 
     That is one that differs in case or underscores only, by one letter (left out, put in, replaced, or two exchanged; two
-    letters in long ones), or that goes by another name, which ``aliases`` tells. None where ``name`` is an option itself.
+    letters in long ones), or that ``aliases`` maps it to. None where ``name`` is an option itself.
     """
     if name in options:
         return None

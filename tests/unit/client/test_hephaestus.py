@@ -1,4 +1,4 @@
-"""Hephaestus, its handles and the facade, on the local runner: what a user calls, and what answers."""
+"""Hephaestus, its handles and the facade, on the local runner: what a user calls, and what comes back."""
 
 from __future__ import annotations
 
@@ -240,9 +240,9 @@ def test_a_local_runtime_tells_once_that_it_is_ready():
     with EventCapture() as events, Hephaestus(name="here") as hephaestus:
         for value in ("a1", "a2"):
             hephaestus.start_instance(Question, {}, id=value)
-        told = [event for event in events.events if event.event == ("hephaestus", "runner", "init")]
-        assert events.events[0] is told[0]
-    assert [dict(event.metadata) for event in told] == [
+        emitted = [event for event in events.events if event.event == ("hephaestus", "runner", "init")]
+        assert events.events[0] is emitted[0]
+    assert [dict(event.metadata) for event in emitted] == [
         {
             "name": "here",
             "runner": LocalRunner,
@@ -460,7 +460,7 @@ def test_the_name_that_was_meant_is_sought_among_what_is_waited_for_first(hephae
 
 
 @pytest.mark.parametrize(
-    ("event", "options", "told"),
+    ("event", "options", "message"),
     [
         (
             "yess",
@@ -473,8 +473,8 @@ def test_the_name_that_was_meant_is_sought_among_what_is_waited_for_first(hephae
         ("yes", {"step": "done"}, r"step done of Question never waits for an event, 'yes' or any other$"),
     ],
 )
-def test_a_misspelt_event_or_step_is_answered_with_what_would_be_accepted(question, event, options, told):
-    with pytest.raises(NotWaitingError, match=told):
+def test_a_misspelt_event_or_step_names_what_would_be_accepted(question, event, options, message):
+    with pytest.raises(NotWaitingError, match=message):
         question.resume(event, **options)
 
 
@@ -485,7 +485,7 @@ def test_of_a_workflow_that_is_not_defined_here_the_error_names_what_waiting_ste
         question.resume("yess")
 
 
-def test_a_second_resume_before_the_first_is_applied_is_told_so():
+def test_a_second_resume_before_the_first_is_applied_is_emitted_so():
     with Hephaestus(runner=Idle()):
         handle = Question.start("a1")
         handle.hephaestus.runner.perform(handle)
@@ -512,7 +512,7 @@ def test_keep_early_is_advised_where_it_helps_and_was_not_used(hephaestus, gate)
     assert "keep_early" not in str(caught.value)
 
 
-def test_an_event_for_a_step_that_has_ended_is_told_so(hephaestus):
+def test_an_event_for_a_step_that_has_ended_is_emitted_so(hephaestus):
     handle = waiting(Twice)
     handle.resume("yes")
     eventually(lambda: RIGHT in handle.get().waiting_steps)
@@ -522,7 +522,7 @@ def test_an_event_for_a_step_that_has_ended_is_told_so(hephaestus):
 
 
 class Idle(LocalRunner):
-    """Executes what its test tells it to, and nothing else."""
+    """Executes what its test gives it, and nothing else."""
 
     def dispatch(self, messages):
         self.messages = [*getattr(self, "messages", ()), *messages]
@@ -738,8 +738,8 @@ def test_an_attempt_over_its_time_limit_fails_and_its_late_end_changes_nothing(h
         released.set()
         hephaestus.close()  # returns when the step has ended
     assert ended.is_set()
-    told = [event.event for event in captured.events if event.event[1] == "step"]
-    assert told == [("hephaestus", "step", name) for name in ("start", "rescue", "exception")]
+    emitted = [event.event for event in captured.events if event.event[1] == "step"]
+    assert emitted == [("hephaestus", "step", name) for name in ("start", "rescue", "exception")]
     assert handle.get() == instance
 
 
@@ -792,7 +792,7 @@ def test_parallel_branches_run_side_by_side(hephaestus):
     assert Meeting.start("a1").wait(20).status == "completed"
 
 
-def test_a_step_that_was_taken_out_of_a_workflow_is_told_as_that(caplog):
+def test_a_step_that_was_taken_out_of_a_workflow_is_emitted_as_that(caplog):
     def flow(**attributes):
         return type("Shrinking", (Workflow,), {"__module__": "shop", "unique": Unique("shrinking"), **attributes})
 

@@ -234,8 +234,8 @@ def instance():
 
 def debugged(instance, caplog):
     with caplog.at_level(logging.DEBUG, logger="hephaestus_celery.debug"):
-        answer = Debug().execute(instance, None, instance.context)
-    return answer, [record.getMessage() for record in caplog.records]
+        result = Debug().execute(instance, None, instance.context)
+    return result, [record.getMessage() for record in caplog.records]
 
 
 def test_debug_answers_completed(instance, caplog):

@@ -13,19 +13,19 @@ from hephaestus_celery.core.definition.graph import Target
 AFTER = {(B, "ok"): Done, (C, "ok"): Done}
 
 
-def routed(answer, *, targets=(B, C), after=AFTER, **attributes):
-    """A workflow in which a method gives this answer after A."""
-    method = route(A, "ok", targets=list(targets))(lambda self, context: answer)
+def routed(choice, *, targets=(B, C), after=AFTER, **attributes):
+    """A workflow in which a method gives this choice after A."""
+    method = route(A, "ok", targets=list(targets))(lambda self, context: choice)
     return define(initial_step=A, transitions=after, choose=method, **attributes)
 
 
-def chosen(answer, **options):
-    return routed(answer, **options).targets(A, "ok", Context())
+def chosen(choice, **options):
+    return routed(choice, **options).targets(A, "ok", Context())
 
 
-def refusal_of(answer, **options):
+def refusal_of(choice, **options):
     with pytest.raises(ValueError, match="route choose") as refused:
-        chosen(answer, **options)
+        chosen(choice, **options)
     return str(refused.value)
 
 
@@ -119,10 +119,10 @@ def test_an_undeclared_target_is_refused():
     assert refusal_of(Done) == "route choose gave Done, which is none of its targets (B, C)"
 
 
-@pytest.mark.parametrize("answer", [None, "B", 5, (B,), [B, "C"]])
-def test_an_answer_that_is_no_target_is_refused(answer):
-    wrong = answer[1] if isinstance(answer, list) else answer
-    assert refusal_of(answer) == f"route choose gave {wrong!r}, which is none of its targets (B, C)"
+@pytest.mark.parametrize("choice", [None, "B", 5, (B,), [B, "C"]])
+def test_a_choice_that_is_no_target_is_refused(choice):
+    wrong = choice[1] if isinstance(choice, list) else choice
+    assert refusal_of(choice) == f"route choose gave {wrong!r}, which is none of its targets (B, C)"
 
 
 def test_a_target_chosen_twice_is_refused():

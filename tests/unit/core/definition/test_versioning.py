@@ -266,27 +266,27 @@ def test_versions_may_differ_in_their_steps():
     assert list(orders.versions[1].graph.by_key) != list(orders.versions[2].graph.by_key)
 
 
-def test_a_first_version_that_is_not_found_under_the_umbrellas_name_is_told_once_to_who_makes_a_runtime(caplog):
+def test_a_first_version_that_is_not_found_under_the_umbrellas_name_is_noted_once_to_who_makes_a_runtime(caplog):
     with Hephaestus():
         made = umbrella(name="shop.parcel")
     with Hephaestus():
         pass
-    told = [record.getMessage() for record in caplog.records if "shop.parcel" in record.getMessage()]
-    assert len(told) == 1
-    assert "give V1 name = 'shop.parcel'" in told[0]
-    assert f"name = '{made.versions[1].name}' says so" in told[0]
+    noted = [record.getMessage() for record in caplog.records if "shop.parcel" in record.getMessage()]
+    assert len(noted) == 1
+    assert "give V1 name = 'shop.parcel'" in noted[0]
+    assert f"name = '{made.versions[1].name}' says so" in noted[0]
 
 
 @pytest.mark.parametrize("name", ["shop.parcel", "shop.parcel_v1"])
 def test_a_first_version_that_says_its_name_is_no_news(name, caplog):
     with Hephaestus():
-        caplog.clear()  # it may have told of what other tests have defined
+        caplog.clear()  # it may have noted of what other tests have defined
         versions = {1: a_member("V1", version=1, name=name), 2: a_member("V2", version=2)}
         umbrella(name="shop.parcel", versions=versions)
         umbrella(name="shop.later", versions={2: a_member("V2", version=2)})
-    told = [record.getMessage() for record in caplog.records]
+    noted = [record.getMessage() for record in caplog.records]
     assert [
-        line for line in told if "shop.parcel" in line or "shop.later" in line
+        line for line in noted if "shop.parcel" in line or "shop.later" in line
     ] == []  # others' umbrellas may be there
 
 

@@ -10,7 +10,7 @@ from hephaestus_celery import RetryPolicy
 from hephaestus_celery.core.values.retry import DEFAULT_RETRY, FOREVER, seconds
 
 
-def rests(**arguments):
+def pauses(**arguments):
     policy = RetryPolicy(jitter=False, **arguments)
     return [policy.delay(attempt, chance=0.5) for attempt in range(1, 6)]
 
@@ -20,15 +20,15 @@ def test_the_default_is_the_one_of_the_contract():
 
 
 def test_an_exponential_backoff_doubles():
-    assert rests(backoff="exponential", base=0.5, max_backoff=100) == [0.5, 1, 2, 4, 8]
+    assert pauses(backoff="exponential", base=0.5, max_backoff=100) == [0.5, 1, 2, 4, 8]
 
 
 def test_a_linear_backoff_grows_by_its_base():
-    assert rests(backoff="linear", base=3, max_backoff=100) == [3, 6, 9, 12, 15]
+    assert pauses(backoff="linear", base=3, max_backoff=100) == [3, 6, 9, 12, 15]
 
 
 def test_a_constant_backoff_stays():
-    assert rests(backoff="constant", base=3, max_backoff=100) == [3, 3, 3, 3, 3]
+    assert pauses(backoff="constant", base=3, max_backoff=100) == [3, 3, 3, 3, 3]
 
 
 @pytest.mark.parametrize(
@@ -36,15 +36,15 @@ def test_a_constant_backoff_stays():
     [("exponential", [2, 4, 5, 5, 5]), ("linear", [2, 4, 5, 5, 5]), ("constant", [2, 2, 2, 2, 2])],
 )
 def test_no_rest_is_longer_than_max_backoff(backoff, expected):
-    assert rests(backoff=backoff, base=2, max_backoff=5) == expected
+    assert pauses(backoff=backoff, base=2, max_backoff=5) == expected
 
 
 def test_base_and_max_backoff_may_be_timedeltas():
-    assert rests(base=timedelta(seconds=2), max_backoff=timedelta(seconds=5)) == [2, 4, 5, 5, 5]
+    assert pauses(base=timedelta(seconds=2), max_backoff=timedelta(seconds=5)) == [2, 4, 5, 5, 5]
 
 
 def test_a_base_of_nothing_rests_not_at_all():
-    assert rests(base=0) == [0, 0, 0, 0, 0]
+    assert pauses(base=0) == [0, 0, 0, 0, 0]
 
 
 def test_the_thousandth_attempt_rests_at_most_max_backoff():

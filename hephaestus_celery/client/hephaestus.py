@@ -345,8 +345,8 @@ class Hephaestus:
             self._emit_init(parts)  # outside the lock: a handler may use this runtime
         return parts
 
-    def _tell_init(self, parts: Parts) -> None:
-        # Of workers their runner tells; this runtime executes steps in its own process.
+    def _emit_init(self, parts: Parts) -> None:
+        # A worker's runner emits this event itself; here steps are executed in this process.
         parts.driver.emitter.runner_init(
             {
                 "name": self.name,

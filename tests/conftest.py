@@ -19,6 +19,7 @@ from hephaestus_celery.core.definition.graph import Graph, Target
 from hephaestus_celery.core.definition.plan import plan
 from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.embedded import EmbeddedServer
@@ -310,7 +311,9 @@ class HandRun:
     ) -> Any:
         operation = f"{self.id}-delivery{next(self._numbers)}"
         return self.storage.deliver(
-            Delivery(operation=operation, run_id=self.id, name=name, data=data, step=step, keep=keep, key=key)
+            Delivery(
+                operation=operation, run=RunReference(id=self.id), name=name, data=data, step=step, keep=keep, key=key
+            )
         )
 
     def cancel(self, reason: str | None = None) -> Any:

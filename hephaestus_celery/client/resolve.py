@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hephaestus_celery.client.listing import read_query
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.execution.resolve import RunReference, resolve
 from hephaestus_celery.core.values.formatting import listed, named, shortened, shown
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.inputs import LONGEST_ID, is_asked_for
@@ -25,29 +25,48 @@ def find_run(storage: Storage, id: object, *, workflow: type[WorkflowDefinition]
     With ``workflow`` only its runs count; a run id that is none of theirs is tried as the value of an id, which may be
     a UUID too. ``InstanceNotFoundError`` when there is none, ``AmbiguousInstanceError`` when several are active.
     """
+    reference = reference_to(id, workflow=workflow)
+    if is_run_id(reference.id):
+        if workflow is None or _belongs(storage, reference):
+            return reference.id
+        reference = as_value(reference, workflow)
+    version = reference.version if reference.exact else None
+    found = resolve(reference, storage.candidates(reference.id, family=reference.family, version=version))
+    if found.several:
+        raise ambiguous(reference, found.several)
+    if found.run_id is None:
+        raise not_found(reference, workflow=workflow)
+    return found.run_id
+
+
+def reference_to(id: object, *, workflow: type[WorkflowDefinition] | None) -> RunReference:
+    """What an id means, with ``workflow`` among its runs alone; ``ValueError`` for what is no id."""
     if not isinstance(id, str):
         raise ValueError(f"an instance id must be a string, not {named(id)}")
     if not is_asked_for(id):
         raise ValueError(f"an instance id has 1 to {LONGEST_ID} printable characters: {shown(id)} is none")
-    if is_run_id(id):
-        if workflow is None or _belongs(storage, id, workflow):
-            return id
-        return find_run(storage, f"{workflow.unique.key}::{id}", workflow=workflow)
-    found = storage.candidates(id, family=None if workflow is None else workflow.family)
-    active, newest = found.active, found.newest
-    if workflow is not None and _counts_by_version(workflow):
-        active = [run_id for run_id in active if _belongs(storage, run_id, workflow)]
-        newest = newest if active else _newest(storage, id, workflow)
-    elif workflow is not None and len(active) > 1 and not workflow.versions:
-        active = [run_id for run_id in active if _version(storage, run_id) == workflow.version]
-    if len(active) > 1:
-        raise AmbiguousInstanceError(
-            f"{shortened(id, limit=_SHOWN)} names {len(active)} active runs ({listed(active)}); use a run id, or workflow=..."
-        )
-    chosen = active[0] if active else newest
-    if chosen is None:
-        raise InstanceNotFoundError(_not_found(id, workflow))
-    return chosen
+    if workflow is None:
+        return RunReference(id=id)
+    return RunReference(
+        id=id,
+        family=workflow.family,
+        version=None if workflow.versions else workflow.version,
+        # Runs of other versions are other instances: the versions of an umbrella, or of a name, each by themselves.
+        exact=workflow.unique.scope == "version" and not workflow.versions,
+    )
+
+
+def as_value(reference: RunReference, workflow: type[WorkflowDefinition]) -> RunReference:
+    """The same id, taken as the value of the workflow's ids."""
+    return replace(reference, id=f"{workflow.unique.key}::{reference.id}")
+
+
+def ambiguous(reference: RunReference, active: Sequence[str]) -> AmbiguousInstanceError:
+    """The error of who named an id of which several runs are active."""
+    return AmbiguousInstanceError(
+        f"{shortened(reference.id, limit=_SHOWN)} names {len(active)} active runs ({listed(active)}); use a run id, or "
+        "workflow=..."
+    )
 
 
 def read_run(storage: Storage, id: str, *, workflow: type[WorkflowDefinition] | None = None) -> Instance:
@@ -58,10 +77,15 @@ def read_run(storage: Storage, id: str, *, workflow: type[WorkflowDefinition] | 
     return decode_instance(run, reader=storage)
 
 
+def not_found(reference: RunReference, *, workflow: type[WorkflowDefinition] | None) -> InstanceNotFoundError:
+    """The error of who named an id that no run has."""
+    return InstanceNotFoundError(_not_found(reference.id, workflow))
+
+
 def _not_found(id: str, workflow: type[WorkflowDefinition] | None) -> str:
     whose = "" if workflow is None else f" of {workflow.__qualname__}"
     text = f"no instance {shortened(id, limit=_SHOWN)}{whose}; it was never started, or its retention is over"
-    if "::" in id:
+    if "::" in id or is_run_id(id):
         return text
     return (
         f"{text}. An id is the key of the workflow's Unique and a value, such as orderid::{shortened(id, limit=_SHOWN)}"
@@ -86,26 +110,9 @@ def list_runs(storage: Storage, query: Query) -> tuple[Sequence[tuple[str, RunSu
     return [(run_id, stored) for run_id, stored in runs if run_id == query.id], None
 
 
-def _belongs(storage: Storage, run_id: str, workflow: type[WorkflowDefinition]) -> bool:
-    run = storage.load(run_id, steps=())
+def _belongs(storage: Storage, reference: RunReference) -> bool:
+    run = storage.load(reference.id, steps=())
     if run is None:
         return False
     instance = decode_instance(run)
-    own_version = not _counts_by_version(workflow) or instance.workflow_version == workflow.version
-    return instance.workflow_family == workflow.family and own_version
-
-
-def _counts_by_version(workflow: type[WorkflowDefinition]) -> bool:
-    """Whether runs of other versions are other instances: the versions of an umbrella, or of a name, each by themselves."""
-    return workflow.unique.scope == "version" and not workflow.versions
-
-
-def _newest(storage: Storage, id: str, workflow: type[WorkflowDefinition]) -> str | None:
-    query = read_query({"workflow": workflow, "version": workflow.version, "id": id, "limit": 1})
-    runs, _ = storage.list_runs(query)
-    return runs[0][0] if runs else None
-
-
-def _version(storage: Storage, run_id: str) -> int | None:
-    run = storage.load(run_id, steps=())
-    return None if run is None else decode_instance(run).workflow_version
+    return reference.admits(family=instance.workflow_family, version=instance.workflow_version)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.delivery import Delivered
+from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.core.values.step_state import StepState
@@ -15,13 +16,13 @@ from hephaestus_celery.storage.queries import StoredRun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """An event for whichever step waits for it, or for ``step`` alone. ``keep``: until one waits.
+    """An event for whichever step of a ``run`` waits for it, or for ``step`` alone. ``keep``: until one waits.
 
     ``key`` names the event, so that the run takes it once.
     """
 
     operation: str
-    run_id: str
+    run: RunReference
     name: str
     data: str
     step: str | None
@@ -30,13 +31,26 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunAddress:
+    """What every message about a run needs: its id, its workflow, and the headers that all its messages repeat."""
+
+    run_id: str
+    name: str
+    version: int
+    message_headers: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryReport:
     """The outcome; ``steps`` are those that wait for the event, ``executing`` those being executed at this moment.
 
-    Of an event that was there already (``REPEATED``) there is nothing more to say.
+    ``run`` is the run that was meant, None where there is none. ``active`` are the runs of which one would have to be named
+    (``SEVERAL``). Of an event that was there already (``REPEATED``) there is nothing more to say.
     """
 
     outcome: Delivered
+    run: RunAddress | None = None
+    active: Sequence[str] = ()
     status: Status = Status.RUNNING
     steps: Sequence[str] = ()
     executing: Sequence[str] = ()

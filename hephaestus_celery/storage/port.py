@@ -13,11 +13,12 @@ from datetime import timedelta
 from typing import Protocol
 
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.resolve import Candidates
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport
-from hephaestus_celery.storage.queries import Candidates, Query, Reader, RunSummary, StoredEntry
+from hephaestus_celery.storage.queries import Query, Reader, RunSummary, StoredEntry
 from hephaestus_celery.storage.starts import NewRun
 
 
@@ -159,8 +160,8 @@ class Storage(Reader, Protocol):
         """End a run; None when it has ended already. ``InstanceNotFoundError`` for an unknown one."""
         ...
 
-    def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
-        """The runs of an instance id, of one workflow family or of all."""
+    def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
+        """The runs of an instance id, of one workflow family or of all; with ``version`` only those of this version."""
         ...
 
     def history(self, run_id: str) -> Sequence[StoredEntry]:

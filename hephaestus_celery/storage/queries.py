@@ -102,14 +102,6 @@ class StoredEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidates:
-    """The runs that an instance id may mean: the active ones, and the newest of all."""
-
-    active: Sequence[str]
-    newest: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """A page of runs, newest first: all filters must match. Times are microseconds; ``cursor`` is from a page before."""
 

@@ -15,10 +15,15 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.claims import Refusal, Refused
-from hephaestus_celery.storage.interventions import DeliveryReport
+from hephaestus_celery.storage.interventions import DeliveryReport, RunAddress
 from hephaestus_celery.storage.memory import MemoryStorage
 
 FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
+
+
+def address(run):
+    """What messages about a run need."""
+    return RunAddress(run_id=run.id, name=run.new.name, version=run.new.version)
 
 
 @pytest.fixture
@@ -94,7 +99,11 @@ def test_a_wait_is_in_the_history(run):
 def test_an_event_is_accepted_and_dispatched_with_the_next_token(run):
     report = run.deliver("go")
     assert report == DeliveryReport(
-        outcome=Delivered.ACCEPTED, status=Status.WAITING, steps=report.steps, dispatches=report.dispatches
+        run=address(run),
+        outcome=Delivered.ACCEPTED,
+        status=Status.WAITING,
+        steps=report.steps,
+        dispatches=report.dispatches,
     )
     assert (list(report.steps), list(report.dispatches)) == (["a"], [DispatchStep(Activation("a"), 1, 2)])
 
@@ -322,7 +331,7 @@ def test_of_events_with_one_key_one_is_accepted(run):
     before = run.load(), run.due(), list(run.history())
     for fields in ({}, {"name": "stop"}, {"keep": True}, {"step": "b"}):
         report = run.deliver(**fields, key="evt_1")
-        assert report == DeliveryReport(outcome=Delivered.REPEATED, status=Status.WAITING)
+        assert report == DeliveryReport(outcome=Delivered.REPEATED, run=address(run), status=Status.WAITING)
     assert (run.load(), run.due(), list(run.history())) == before
     assert run.claim("a").data == '{"n":1}'
 
@@ -357,7 +366,7 @@ def test_a_key_is_taken_also_when_the_run_has_ended(run, how):
         run.step("b")
     ended = run.load().status
     for key in ("evt_1", "evt_2"):
-        assert run.deliver("go", key=key) == DeliveryReport(outcome=Delivered.REPEATED, status=ended)
+        assert run.deliver("go", key=key) == DeliveryReport(outcome=Delivered.REPEATED, run=address(run), status=ended)
     assert run.deliver("go", key="evt_3").outcome is Delivered.NOT_WAITING
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from hephaestus_celery.core.execution.delivery import Delivered
+from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
@@ -207,7 +208,9 @@ def cancel():
 
 
 def delivery(run, *, keep, key=None):
-    return Delivery(operation="delivery", run_id=run.id, name="go", data='{"n":1}', step=None, keep=keep, key=key)
+    return Delivery(
+        operation="delivery", run=RunReference(id=run.id), name="go", data='{"n":1}', step=None, keep=keep, key=key
+    )
 
 
 def on(storage, run):

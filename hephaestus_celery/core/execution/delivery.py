@@ -28,6 +28,7 @@ class Delivered(StrEnum):
     TOO_MANY_KEPT = "too_many_kept"
     TOO_MANY_KEYS = "too_many_keys"
     UNKNOWN_RUN = "unknown_run"
+    SEVERAL = "several"  # active runs of the id: it is not said which is meant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

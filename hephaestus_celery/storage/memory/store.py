@@ -25,9 +25,11 @@ from hephaestus_celery.core.execution.delivery import Delivered, receive
 from hephaestus_celery.core.execution.due import Due, rescue_reason
 from hephaestus_celery.core.execution.lanes import redispatch_interval
 from hephaestus_celery.core.execution.limits import TURNED_AWAY
+from hephaestus_celery.core.execution.resolve import Candidates, Resolution, RunReference, resolve
 from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import InstanceNotFoundError
@@ -35,7 +37,7 @@ from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, RescuedRun, Sent, Tick
 from hephaestus_celery.storage.entries import encode_entry
-from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport
+from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport, RunAddress
 from hephaestus_celery.storage.memory.lanes import Lanes, Member
 from hephaestus_celery.storage.memory.record import (
     Record,
@@ -50,7 +52,7 @@ from hephaestus_celery.storage.memory.record import (
     summary,
 )
 from hephaestus_celery.storage.port import Durations, Storage
-from hephaestus_celery.storage.queries import Candidates, DataKind, Query, RunSummary, StoredEntry, StoredRun
+from hephaestus_celery.storage.queries import DataKind, Query, RunSummary, StoredEntry, StoredRun
 from hephaestus_celery.storage.schema import SCHEMA
 from hephaestus_celery.storage.starts import NewRun, already_running
 
@@ -297,9 +299,12 @@ class MemoryStorage:
 
     def deliver(self, delivery: Delivery) -> DeliveryReport:
         with self._changed:
-            record = self._runs.get(delivery.run_id)
+            found = self._resolve(delivery.run)
+            record = None if found.run_id is None else self._runs.get(found.run_id)
             if record is None:
-                return DeliveryReport(outcome=Delivered.UNKNOWN_RUN)
+                outcome = Delivered.SEVERAL if found.several else Delivered.UNKNOWN_RUN
+                return DeliveryReport(outcome=outcome, active=found.several)
+            stored(record)  # raises for one that is newer, which must not be changed
             reception = receive(
                 record.state,
                 name=delivery.name,
@@ -313,10 +318,11 @@ class MemoryStorage:
             elif reception.outcome is Delivered.KEPT:
                 record.early[reception.decision.state.kept] = delivery.data
             elif reception.outcome is Delivered.REPEATED:
-                return DeliveryReport(outcome=Delivered.REPEATED, status=record.state.status)
+                return DeliveryReport(outcome=Delivered.REPEATED, run=address(record), status=record.state.status)
             executing = executed_at(record.state, delivery.step)
             return DeliveryReport(
                 outcome=reception.outcome,
+                run=address(record),
                 status=record.state.status,
                 steps=reception.steps,
                 executing=executing,
@@ -364,14 +370,11 @@ class MemoryStorage:
             }[kind]
             return {step: held[step] for step in steps if step in held}
 
-    def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
-        def of_family(run_id: str) -> bool:
-            return family in (None, self._runs[run_id].new.family)
-
+    def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
         with self._changed:
-            known = [run_id for run_id in self._by_id.get(instance_id, []) if of_family(run_id)]
-            active = [run_id for run_id in self._active.get(instance_id, []) if of_family(run_id)]
-            return Candidates(active=active, newest=known[-1] if known else None)
+            return self._candidates(
+                RunReference(id=instance_id, family=family, version=version, exact=version is not None)
+            )
 
     def history(self, run_id: str) -> Sequence[StoredEntry]:
         with self._changed:
@@ -402,6 +405,25 @@ class MemoryStorage:
 
     def close(self) -> None:
         """Nothing to let go of: the runs stay readable."""
+
+    def _resolve(self, reference: RunReference) -> Resolution:
+        if not is_run_id(reference.id):
+            return resolve(reference, self._candidates(reference))
+        known = reference.id in self._runs and self._admits(reference, reference.id)
+        return Resolution(run_id=reference.id if known else None)
+
+    def _candidates(self, reference: RunReference) -> Candidates:
+        known = [run_id for run_id in self._by_id.get(reference.id, ()) if self._admits(reference, run_id)]
+        active = [run_id for run_id in self._active.get(reference.id, ()) if self._admits(reference, run_id)]
+        return Candidates(
+            active=active,
+            newest=known[-1] if known else None,
+            versions={run_id: self._runs[run_id].new.version for run_id in active},
+        )
+
+    def _admits(self, reference: RunReference, run_id: str) -> bool:
+        new = self._runs[run_id].new
+        return reference.admits(family=new.family, version=new.version)
 
     def _known_run(self, run_id: str) -> Record:
         record = self._runs.get(run_id)
@@ -604,3 +626,9 @@ def claimed(state: RunState) -> tuple[str, ...]:
     return tuple(
         key for key, step in state.steps.items() if step.fence is not None and step.status is StepStatus.ACTIVE
     )
+
+
+def address(record: Record) -> RunAddress:
+    """What every message about a run needs."""
+    new = record.new
+    return RunAddress(run_id=new.run_id, name=new.name, version=new.version, message_headers=new.message_headers)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hephaestus_celery.storage.queries import Candidates, Query, RunSummary
+from hephaestus_celery.core.execution.resolve import Candidates
+from hephaestus_celery.storage.queries import Query, RunSummary
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.framing import reading
 from hephaestus_celery.storage.redis.keys import indexes
@@ -39,17 +40,19 @@ class Listing:
         more = more or len(found) > query.limit
         return page, f"{page[-1][1].started_at}:{page[-1][0]}" if more and page else None
 
-    def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
+    def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
         """The active runs of an id and its newest, in as many calls as finding that takes."""
         prefix = self._calls.keys.of_instance(instance_id)
+        whose = {"id": instance_id, "family": family, "version": None if version is None else str(version)}
         after = at = None
         while True:
             reply = self._calls.of_partition(
-                "candidates", prefix, as_parameters(id=instance_id, family=family, after=after, at=at)
+                "candidates", prefix, as_parameters(**whose, exact=version is not None or None, after=after, at=at)
             )
             newest, after, at, *active = (text.decode() for text in reply)
             if not after:
-                return Candidates(active=active, newest=newest or None)
+                versions = dict(zip(active[::2], map(int, active[1::2]), strict=True))
+                return Candidates(active=list(versions), newest=newest or None, versions=versions)
 
     def _list_partition(self, prefix: str, query: Query) -> tuple[list[Row], str | None]:
         found: list[Row] = []

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from hephaestus_celery.core.execution.delivery import Delivered
+from hephaestus_celery.core.execution.resolve import RunReference
+from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport
-from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.durations import HeldDurations
 from hephaestus_celery.storage.redis.framing import reading
+from hephaestus_celery.storage.redis.listing import Listing
 from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.reads import Reads
+from hephaestus_celery.storage.redis.replies import read_cancellation, read_delivery
 from hephaestus_celery.storage.redis.stored_runs import read_run
 from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
 
@@ -24,19 +29,24 @@ _MOST_WAITING = 100  # steps of a large run that may be what an event is for
 class Outside:
     """Applies to the runs of one storage what their users ask for."""
 
-    def __init__(self, calls: Calls, reads: Reads, durations: HeldDurations) -> None:
-        self._calls, self._reads, self._durations = calls, reads, durations
+    def __init__(self, calls: Calls, reads: Reads, listing: Listing, durations: HeldDurations) -> None:
+        self._calls, self._reads, self._listing, self._durations = calls, reads, listing, durations
 
     def deliver(self, delivery: Delivery) -> DeliveryReport:
-        """Record an event for the step that waits for it."""
-        report = self._deliver(delivery, among=None)
-        if report is None:  # the run has many steps, and the store does not look at all of them in one call
-            states = self._reads.scan_states(delivery.run_id).items()
-            waiting = [key for key, state in states if state.can_wait and delivery.name in state.accepts]
-            executing = [key for key, state in states if state.status is StepStatus.ACTIVE and state.fence]
-            report = self._deliver(delivery, among=[*waiting[:_MOST_WAITING], *executing[:_MOST_WAITING]])
-        assert report is not None  # noqa: S101 - it was told where to look
-        return report
+        """Record an event for the step that waits for it: one round trip, but where very many runs or steps may be meant."""
+        facts = self._deliver(delivery)
+        if facts["v"] == "unresolved":  # the newest run of the id is none of those that one call looks at
+            newest = self._newest(delivery.run)
+            if newest is None:
+                return DeliveryReport(outcome=Delivered.UNKNOWN_RUN)
+            delivery = replace(delivery, run=RunReference(id=newest))
+            facts = self._deliver(delivery)
+        if facts["v"] == "many":  # the run has many steps, and the store does not look at all of them in one call
+            delivery = replace(delivery, run=RunReference(id=facts["run"]))
+            facts = self._deliver(delivery, among=self._concerned(facts["run"], delivery.name))
+        if facts["v"] == "newer_schema":
+            raise written_by_newer(facts["run"], facts["schema"])
+        return read_delivery(facts)
 
     def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:
         """Set a durable timer beside the step's own."""
@@ -67,14 +77,20 @@ class Outside:
             run = read_run(reply[3], start=reply[2], run_id=run_id)
         if run.lacks_steps:
             run = replace(run, steps=self._reads.states(run_id), lacks_steps=False)  # they don't move any more
-        return replies.read_cancellation(reply, run=run)
+        return read_cancellation(reply, run=run)
 
-    def _deliver(self, delivery: Delivery, *, among: Sequence[str] | None) -> DeliveryReport | None:
-        reply = self._calls.of_run(
+    def _deliver(self, delivery: Delivery, *, among: Sequence[str] | None = None) -> Mapping[str, Any]:
+        reference, keys = delivery.run, self._calls.keys
+        by_run = is_run_id(reference.id)
+        reply = self._calls.of_partition(
             "deliver",
-            delivery.run_id,
+            keys.of_run(reference.id).prefix if by_run else keys.of_instance(reference.id),
             as_parameters(
-                run_id=delivery.run_id,
+                run_id=reference.id if by_run else None,
+                id=None if by_run else reference.id,
+                family=reference.family,
+                version=None if reference.version is None else str(reference.version),
+                exact=reference.exact or None,
                 op=delivery.operation,
                 name=delivery.name,
                 only=delivery.step,
@@ -82,7 +98,19 @@ class Outside:
                 keep=delivery.keep or None,
                 key=delivery.key,
                 dispatch_timeout=self._durations.dispatch_timeout,
+                schema=SCHEMA,
             ),
             delivery.data,
         )
-        return None if replies.is_too_wide(reply) else replies.read_delivery(reply)
+        return json.loads(reply[0])
+
+    def _newest(self, reference: RunReference) -> str | None:
+        version = reference.version if reference.exact else None
+        return self._listing.candidates(reference.id, family=reference.family, version=version).newest
+
+    def _concerned(self, run_id: str, name: str) -> list[str]:
+        # Of a run of many steps, those that may be what an event of this name is for, or are being executed.
+        states = self._reads.scan_states(run_id).items()
+        waiting = [key for key, state in states if state.can_wait and name in state.accepts]
+        executing = [key for key, state in states if state.status is StepStatus.ACTIVE and state.fence]
+        return [*waiting[:_MOST_WAITING], *executing[:_MOST_WAITING]]

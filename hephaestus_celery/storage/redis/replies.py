@@ -16,7 +16,7 @@ from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.commits import Commitment
 from hephaestus_celery.storage.due import DueEntry, LaneReport, Outstanding, RescuedRun, Tick
-from hephaestus_celery.storage.interventions import Cancellation, DeliveryReport
+from hephaestus_celery.storage.interventions import Cancellation, DeliveryReport, RunAddress
 from hephaestus_celery.storage.queries import StoredRun
 from hephaestus_celery.storage.redis.stored_runs import read_run, read_step
 
@@ -90,22 +90,20 @@ def _completed(states: Mapping[str, StepState]) -> list[str]:
     return sorted(orders, key=orders.__getitem__)
 
 
-def is_too_wide(reply: Sequence[bytes]) -> bool:
-    """Whether a delivery was sent back: the caller is to say among which steps the run is to be looked through."""
-    return json.loads(reply[0])["v"] == "many"
-
-
-def read_delivery(reply: Sequence[bytes]) -> DeliveryReport:
-    """What became of a delivery."""
-    facts = json.loads(reply[0])
+def read_delivery(facts: Mapping[str, Any]) -> DeliveryReport:
+    """What became of a delivery, from the facts of ``deliver.lua``."""
     outcome = Delivered(facts["v"])
-    if outcome is Delivered.UNKNOWN_RUN:
-        return DeliveryReport(outcome=outcome)
-    if outcome is Delivered.REPEATED:
-        return DeliveryReport(outcome=outcome, status=Status(facts["status"]))
-    steps: list[str] = facts.get("steps") or []
+    if outcome in (Delivered.UNKNOWN_RUN, Delivered.SEVERAL):
+        return DeliveryReport(outcome=outcome, active=facts.get("active") or ())
+    steps = tuple[str, ...](facts.get("steps") or ())
     return DeliveryReport(
         outcome=outcome,
+        run=RunAddress(
+            run_id=facts["run"],
+            name=facts["name"],
+            version=int(facts["version"]),
+            message_headers=facts.get("headers"),
+        ),
         status=Status(facts["status"]),
         steps=steps,
         executing=facts.get("executing") or (),

@@ -10,6 +10,7 @@ from redis import Redis
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.resolve import Candidates
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal
@@ -17,7 +18,7 @@ from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry,
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.port import Durations, Storage
-from hephaestus_celery.storage.queries import Candidates, DataKind, Query, RunSummary, StoredEntry, StoredRun
+from hephaestus_celery.storage.queries import DataKind, Query, RunSummary, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.claims import Claims
 from hephaestus_celery.storage.redis.client import connect
@@ -74,7 +75,7 @@ class RedisStorage:
         self._listing = Listing(self._calls)
         self._claims = Claims(self._calls, self._durations)
         self._commits = Commits(self._calls, self._reads, self._durations, chance=chance)
-        self._outside = Outside(self._calls, self._reads, self._durations)
+        self._outside = Outside(self._calls, self._reads, self._listing, self._durations)
         self._scheduling = Scheduling(self._calls, self._durations, clock=clock, chance=chance)
         self._wakeups = Wakeups(self._client, [f"{prefix}wake" for prefix in self.keys.all_partitions()])
         self._waits = Waits(
@@ -191,8 +192,8 @@ class RedisStorage:
     def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
         return self._reads.data(run_id, kind, steps)
 
-    def candidates(self, instance_id: str, *, family: str | None) -> Candidates:
-        return self._listing.candidates(instance_id, family=family)
+    def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
+        return self._listing.candidates(instance_id, family=family, version=version)
 
     def history(self, run_id: str) -> Sequence[StoredEntry]:
         return self._reads.history(run_id)

@@ -1,24 +1,42 @@
 -- An event for a waiting step: recorded once, to be applied by a worker. Closes the race of many senders: the first is
 -- accepted, the others find nothing that waits. One that has a key (p.key) is taken once by the run, whatever it brings.
+-- Closes the race with a new start of the id, too: which run is meant is looked up in the same moment.
 -- Mirrors core/execution/delivery.py.
+--   KEYS: those of no run   p.run_id, or p.id: which run; with p.family, p.version and p.exact: see parts/resolve.lua
 --   ARGV[3] data of the event
---   reply: {facts}
--- needs: lanes answers run_reply
+--   reply: {facts}. `v`, the outcome; where it is no other, `several` active runs are meant (`active`), or it is `unresolved`:
+--   further calls must look for the newest run, or `many`: the caller is to say among which steps to look. Of a run that was
+--   found `run`, `name`, `version`, `status` and `headers`; `steps` that wait for it, `executing` ones, and of the one that is
+--   given it `attempt` and `token`. Of a run that is too new `newer_schema` and `schema`.
+-- needs: lanes answers run_reply resolve
 demand({
-  run_id = 'name', op = 'string', name = 'string', only = 'name?', keep = 'boolean?', key = 'string?',
-  dispatch_timeout = 'number', among = 'table?',
+  run_id = 'name?', id = 'string?', family = 'string?', version = 'string?', exact = 'boolean?', op = 'string',
+  name = 'string', only = 'name?', keep = 'boolean?', key = 'string?', dispatch_timeout = 'number', among = 'table?',
+  schema = 'number',
 }, 3)
 inside('among', p.among == nil or is_list(p.among, is_name))
+inside('id', (p.run_id == nil) ~= (p.id == nil))
 local MOST_KEPT, MOST_KEYS = 100, 10000
 
-local core = redis.call('HMGET', run, 'st', 'en')
-local status = core[1]
-if not status then return { cjson.encode({ v = 'unknown_run' }) } end
-
-local before = replayed(p.op)
+-- Of whom it was asked: by the time of a repeat an id may mean another run.
+local owner = p.run_id or p.id
+local before = replayed(owner, p.op)
 if before then return { before } end
+local found, several, unresolved = p.run_id, nil, nil
+if p.id then found, several, unresolved = resolve() end
+if several then return { cjson.encode({ v = 'several', active = several }) } end
+if unresolved then return { '{"v":"unresolved"}' } end
+if not found then return { '{"v":"unknown_run"}' } end
+
+at_run(found)
+local core = redis.call('HMGET', run, 'st', 'en', 'name', 'version', 'family', 'mh', 'schema')
+local status = core[1]
+if not status or not admits(core[5], core[4]) then return { '{"v":"unknown_run"}' } end
+if is_newer(core[7]) then return { cjson.encode({ v = 'newer_schema', run = found, schema = tonumber(core[7]) }) } end
+local facts = { run = found, name = core[3], version = core[4], headers = core[6] or nil, status = status }
 if p.key and redis.call('SISMEMBER', taken_events(), p.key) == 1 then
-  return { cjson.encode({ v = 'repeated', status = status }) }
+  facts.v = 'repeated'
+  return { cjson.encode(facts) }
 end
 
 -- The steps that may wait for it, as {key, state}: of many, those that the caller has found (p.among); nil where it is to find them.
@@ -42,7 +60,10 @@ end
 local waiting, executing = {}, {}
 if not is_final(status) then
   local asked = candidates()
-  if not asked then return { cjson.encode({ v = 'many' }) } end
+  if not asked then
+    facts.v = 'many'
+    return { cjson.encode(facts) }
+  end
   for _, found in ipairs(asked) do
     local key, step = found[1], found[2]
     if step.s == 'waiting' and not step.r and step.x[p.name] then
@@ -61,7 +82,7 @@ local function verdict()
   return #waiting == 1 and 'accepted' or 'kept'
 end
 
-local facts = { v = verdict(), status = status, steps = waiting, executing = executing }
+facts.v, facts.steps, facts.executing = verdict(), waiting, executing
 -- What was refused left no trace, and is looked at anew when it is asked again.
 if facts.v ~= 'accepted' and facts.v ~= 'kept' then return { cjson.encode(facts) } end
 
@@ -82,4 +103,4 @@ end
 if p.key then
   if redis.call('SADD', taken_events(), p.key) == 1 then redis.call('HINCRBY', run, 'ek', 1) end
 end
-return { replay(p.op, cjson.encode(facts)) }
+return { replay(owner, p.op, cjson.encode(facts)) }

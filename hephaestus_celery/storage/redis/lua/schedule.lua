@@ -3,12 +3,12 @@
 --   reply: 1, or 0 when the run has ended or is unknown
 -- needs: due answers
 demand({ run_id = 'name', step = 'name', reference = 'name', delay = 'number' })
-if replayed('timer ' .. p.reference) then return 1 end
+if replayed(p.run_id, 'timer ' .. p.reference) then return 1 end
 local status = redis.call('HGET', run, 'st')
 if not status or is_final(status) then return 0 end
 local at = now()
 redis.call('HSET', run, 't:' .. p.reference, p.step) -- so that the end of the run finds it
 local member = p.step .. '|' .. p.reference
 set_soon(member, at + p.delay, at)
-replay('timer ' .. p.reference, '1')
+replay(p.run_id, 'timer ' .. p.reference, '1')
 return 1

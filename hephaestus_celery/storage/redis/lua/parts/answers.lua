@@ -24,11 +24,11 @@ end
 
 -- The same for calls of which a run may see any number, events and timers from outside: each keeps its answer by itself,
 -- and for a time only, so that none piles up in a run that goes on for months.
-local function replayed(operation)
-  return redis.call('GET', prefix .. 'answer:' .. p.run_id .. ':' .. operation) or nil
+local function replayed(owner, operation)
+  return redis.call('GET', prefix .. 'answer:' .. owner .. ':' .. operation) or nil
 end
 
-local function replay(operation, encoded, lifetime)
-  redis.call('SET', prefix .. 'answer:' .. p.run_id .. ':' .. operation, encoded, 'PX', lifetime or ANSWERS_LIFETIME)
+local function replay(owner, operation, encoded, lifetime)
+  redis.call('SET', prefix .. 'answer:' .. owner .. ':' .. operation, encoded, 'PX', lifetime or ANSWERS_LIFETIME)
   return encoded
 end

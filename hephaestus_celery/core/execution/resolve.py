@@ -1,0 +1,51 @@
+"""Which run is meant by who names one: a rule that every store goes by. Mirrored by `storage/redis/lua/parts/resolve.lua`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReference:
+    """A run, named by its run id, or by an instance id: whose active run it is, else its newest.
+
+    Only runs of ``family`` count, where that is given. ``version`` is the one that the caller means: with ``exact`` runs of
+    other versions do not count, else it only decides between several active runs.
+    """
+
+    id: str
+    family: str | None = None
+    version: int | None = None
+    exact: bool = False
+
+    def admits(self, *, family: str, version: int) -> bool:
+        """Whether a run of this workflow counts."""
+        return self.family in (None, family) and not (self.exact and version != self.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """The runs that an instance id may mean: the active ones, with their ``versions``, and the newest of all."""
+
+    active: Sequence[str]
+    newest: str | None
+    versions: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """The run that is meant: None where there is none, or where ``several`` active ones may be."""
+
+    run_id: str | None
+    several: Sequence[str] = ()
+
+
+def resolve(reference: RunReference, candidates: Candidates) -> Resolution:
+    """The run that a reference by an instance id means, among those that count."""
+    meant = candidates.active
+    if reference.version is not None and len(meant) > 1:
+        meant = [run_id for run_id in meant if candidates.versions.get(run_id) == reference.version]
+    if len(meant) > 1:
+        return Resolution(run_id=None, several=meant)
+    return Resolution(run_id=meant[0] if meant else candidates.newest)

@@ -1,0 +1,63 @@
+-- Which run an instance id means: its active run, else its newest. Mirrors core/execution/resolve.py.
+-- Scripts that need this take p.id, p.family, p.version and p.exact as RunReference has them.
+-- needs: run
+
+-- Whether a run of this workflow counts.
+local function admits(family, version)
+  return (not p.family or family == p.family) and not (p.exact and version ~= p.version)
+end
+
+-- The active runs that count, as {run id, version}.
+local function active_runs()
+  local active, found = redis.call('HGETALL', prefix .. 'active:' .. p.id), {}
+  for i = 1, #active, 2 do
+    local about = cjson.decode(active[i + 1])
+    if admits(about.family, about.version) and redis.call('EXISTS', prefix .. 'run:' .. active[i]) == 1 then
+      found[#found + 1] = { active[i], about.version }
+    end
+  end
+  return found
+end
+
+-- The newest run that counts, which is looked for among few at a time: its id or '', and the run to go on after with its
+-- place in the order of starts, both '' where all have been looked at.
+-- `after`, `at`: where the call before this one has come to. Others may have come or gone since, that run as well.
+local LOOKS = 500
+local function newest_run(after, at)
+  local index = prefix .. 'index:id:' .. p.id
+  local page, first, offset = nil, 1, 0
+  repeat
+    page = redis.call('ZREVRANGEBYSCORE', index, at or '+inf', '-inf', 'WITHSCORES', 'LIMIT', offset, LOOKS)
+    first, offset = 1, offset + LOOKS
+    while after and page[first] and page[first + 1] == at and page[first] >= after do first = first + 2 end
+  until first <= #page or #page == 0
+  for i = first, #page, 2 do
+    local core = redis.call('HMGET', prefix .. 'run:' .. page[i], 'family', 'version')
+    if not core[1] then
+      redis.call('ZREM', index, page[i]) -- its retention is over
+    elseif admits(core[1], core[2]) then
+      return page[i], '', ''
+    end
+  end
+  if #page == 2 * LOOKS then return '', page[#page - 1], page[#page] end
+  return '', '', ''
+end
+
+-- The run that is meant, or nil; then the active runs where these are several, or whether further calls must look for it.
+local function resolve()
+  local active = active_runs()
+  if p.version and #active > 1 then
+    local meant = {}
+    for _, found in ipairs(active) do
+      if found[2] == p.version then meant[#meant + 1] = found end
+    end
+    active = meant
+  end
+  if #active == 1 then return active[1][1] end
+  local several = {}
+  for i, found in ipairs(active) do several[i] = found[1] end
+  if #several > 0 then return nil, several end
+  local newest, after = newest_run()
+  if newest ~= '' then return newest end
+  return nil, nil, after ~= ''
+end

@@ -19,6 +19,7 @@ from hephaestus_celery.client.parts import Parts, put_together
 from hephaestus_celery.client.resolve import find_run, list_runs, read_run
 from hephaestus_celery.client.resume import resume
 from hephaestus_celery.client.runtimes import RUNTIMES
+from hephaestus_celery.client.start import check_start
 from hephaestus_celery.client.timers import Timers
 from hephaestus_celery.client.waiting import still_going
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
@@ -29,7 +30,6 @@ from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.cancellation import CancelReport
-from hephaestus_celery.core.values.carried import check_mapping
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
@@ -46,7 +46,6 @@ from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.entries import decode_entry, encode_entry
 from hephaestus_celery.storage.instances import decode_instance, decode_summary
 from hephaestus_celery.storage.port import Storage
-from hephaestus_celery.telemetry.catalogue import RESERVED_METADATA
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -109,26 +108,19 @@ class Hephaestus:
         context that can't be carried, ``ValueError`` for a bad id or version. After a ``StorageError`` its ``stored`` is
         False where that is sure, and None where it can't be known: look with ``get`` before starting again.
         """
-        if not _is_workflow(workflow):
-            raise ValueError(f"start needs a workflow class, not {shown(workflow)}")
-        options = {"id": id, "context": context or {}, "telemetry_metadata": telemetry_metadata or {}}
-        chosen = versioning.resolve(workflow, version=version, options=options)
-        if getattr(chosen, "unique", None) is None:
-            raise ConfigurationError(
-                f"{chosen.__qualname__} has no unique: it is meant to be a version of an umbrella, which no class has "
-                "made it; add it to the versions of one, or give it a unique = Unique('key')"
-            )
-        instance_id = _instance_id(chosen, id, chance=self._chance)
-        initial = check_mapping({} if context is None else context, "context")
-        metadata = _checked_metadata(telemetry_metadata)
+        start = check_start(
+            workflow, context, id=id, version=version, telemetry_metadata=telemetry_metadata, chance=self._chance
+        )
         if self._closed:
             raise ConfigurationError(f"{self!r} is closed, and starts nothing any more; make a new one")
         parts = self._resolved()
         if parts.runner is self._celery_runner:
-            self._check_found(chosen)
-        run_id, messages = parts.driver.create(chosen, id=instance_id, context=initial, telemetry=metadata)
+            self._check_found(start.workflow)
+        run_id, messages = parts.driver.create(
+            start.workflow, id=start.id, context=start.context, telemetry=start.telemetry
+        )
         parts.runner.dispatch(messages)
-        return InstanceHandle(id=instance_id, run_id=run_id, hephaestus=self)
+        return InstanceHandle(id=start.id, run_id=run_id, hephaestus=self)
 
     def resume(
         self,
@@ -385,22 +377,3 @@ def _note_left_behind(workflow: type[WorkflowDefinition]) -> None:
     if note is not None and workflow not in _noted:
         _noted.add(workflow)
         logger.warning("%s", note)
-
-
-def _is_workflow(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, WorkflowDefinition)
-
-
-def _instance_id(workflow: type[WorkflowDefinition], value: object, *, chance: Chance) -> str:
-    key, separator, rest = value.partition("::") if isinstance(value, str) else ("", "", "")
-    if separator and key == workflow.unique.key:
-        value = rest
-    return workflow.unique.instance_id(value, suffix=chance.token()[:8])
-
-
-def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    checked = check_mapping({} if metadata is None else metadata, "telemetry_metadata")
-    for name in checked:
-        if name in RESERVED_METADATA:
-            raise DataError(f"telemetry_metadata.{name} has the name of a field of the events; choose another name")
-    return checked

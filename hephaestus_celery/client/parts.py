@@ -48,7 +48,7 @@ def put_together(
             runner = runner or celery_runner
             if storage is None:
                 settings = state_backend(app, settings)
-                storage = _redis(settings)
+                storage = _redis(settings, clock=clock, chance=chance)
     if storage is None:
         storage = MemoryStorage()
     runner = runner or LocalRunner()
@@ -66,7 +66,7 @@ def _giving(driver: Driver) -> Callable[[], Driver]:
     return lambda: driver
 
 
-def _redis(settings: Settings) -> Storage:
+def _redis(settings: Settings, *, clock: Clock, chance: Chance) -> Storage:
     from hephaestus_celery.storage.redis import RedisStorage
 
     return RedisStorage(
@@ -75,4 +75,6 @@ def _redis(settings: Settings) -> Storage:
         partitions=settings.partitions,
         timeout=settings.state_timeout,
         options=settings.options,
+        clock=clock,
+        chance=chance,
     )

@@ -40,6 +40,7 @@ from hephaestus_celery import (
     route,
 )
 from hephaestus_celery.clock import SYSTEM_CLOCK
+from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.testing import EventCapture
 
 ONCE = RetryPolicy(max_attempts=1)
@@ -835,3 +836,38 @@ def test_what_no_further_attempt_can_mend_fails_at_once(breaks, reason):
         assert handle.wait(timeout=30).status == "failed"
         [attempt] = handle.history()
     assert (attempt.attempt, attempt.outcome, reason in attempt.reason) == (1, "failed", True)
+
+
+class Fixed:
+    """A clock that stands, and chance that gives the same each time."""
+
+    def time_ns(self):
+        return 1_700_000_000_000_000_000
+
+    monotonic_ns = elapsed_ns = time_ns
+
+    def sleep(self, seconds):
+        raise AssertionError("nobody waits")
+
+    def fraction(self):
+        return 0.5
+
+    def bits(self, count):
+        return (1 << count) - 1
+
+    def token(self):
+        return "0123456789abcdef"
+
+
+def test_ids_are_made_of_the_clock_and_the_chance_that_a_runtime_was_given():
+    class Free(Workflow):
+        unique = Unique("free", "none")
+        initial_step = Done
+
+    fixed = Fixed()
+    with Hephaestus(clock=fixed, chance=fixed, storage=MemoryStorage()) as hephaestus:
+        handle = hephaestus.start_instance(Free, id="a1")
+        assert handle.id == "free::a1::01234567"
+        assert handle.run_id == new_run_id(
+            milliseconds=1_700_000_000_000, instance_id=handle.id, random_bits=(1 << 58) - 1
+        )

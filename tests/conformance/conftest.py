@@ -6,25 +6,16 @@ import pytest
 
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.storage.redis.store import RedisStorage
+from hephaestus_celery.testing.conformance.storage.fixtures import stand, stand_with, storage
+
+__all__ = ["stand", "stand_with", "storage"]
 
 
 @pytest.fixture(params=["memory", "redis"])
-def storage(request):
-    """An empty storage."""
-    return MemoryStorage() if request.param == "memory" else request.getfixturevalue("redis_storage")
-
-
-@pytest.fixture
-def stand(storage, drive):
-    """The storage, driven by hand."""
-    return drive(storage)
-
-
-@pytest.fixture(params=["memory", "redis"])
-def stand_with(request, drive):
-    """``stand_with(lease=..., dispatch_timeout=...)``: an empty storage in which things come due soon, driven by hand."""
+def make_storage(request):
+    """``make_storage(lease=..., dispatch_timeout=...)``: an empty storage."""
     if request.param == "memory":
-        yield lambda **settings: drive(MemoryStorage(**settings))
+        yield MemoryStorage
         return
     url, namespace = request.getfixturevalue("redis_url"), request.getfixturevalue("namespace")
     request.getfixturevalue("redis_storage")  # cleans up
@@ -32,8 +23,8 @@ def stand_with(request, drive):
 
     def make(**settings):
         made.append(RedisStorage(url, namespace=namespace, **settings))
-        return drive(made[-1])
+        return made[-1]
 
     yield make
-    for storage in made:
-        storage.close()
+    for each in made:
+        each.close()

@@ -265,7 +265,7 @@ def test_both_storages_tell_one_story(drive, redis_storage, monkeypatch, seed, s
     run = drive(MemoryStorage()).start(
         random_edges(chance), config=chance.choice([None, '{"n":0}']), lane=chance.choice(LANES)
     )
-    twin = type(run)(redis_storage, run.graph, run.new)
+    twin = run.twin(redis_storage)
     redis_storage.create(twin.new)
     story = Story(chance, [run, twin])
     for number in range(STORY):
@@ -293,7 +293,7 @@ def run_twin(run):
     """The same run once more, in a memory of its own."""
     storage = MemoryStorage()
     storage.create(run.new)
-    return type(run)(storage, run.graph, run.new)
+    return run.twin(storage)
 
 
 class Noting:

@@ -215,7 +215,7 @@ def delivery(run, *, keep, key=None):
 
 def on(storage, run):
     """The run, led through another storage on the same server."""
-    return type(run)(storage, run.graph, run.new)
+    return run.twin(storage)
 
 
 CASES = [

@@ -489,3 +489,15 @@ def test_a_look_at_a_long_backlog_touches_only_a_piece_of_it(private_server, nam
     storage.close()
     assert sum(len(report.outstanding) for report in reports) <= 50
     assert sum(used.values()) < 100  # one for each, and those of a tick
+
+
+def test_after_an_outage_who_applies_an_event_has_the_time_to_say_so(redis_storage, drive):
+    stand = drive(redis_storage)
+    run = stand.start()
+    run.wait_at("a")
+    run.deliver("go")
+    run.claim("a", holder="task")
+    run.seize("a", holder="task")
+    assert list(stand.tick(seize=False).entries) == []
+    assert run.renew("a") is True
+    assert run.complete("a").verdict is Verdict.APPLIED

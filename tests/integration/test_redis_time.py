@@ -220,7 +220,7 @@ def test_what_a_frozen_server_gets_too_late_is_not_done(private_server, hasty, d
     calm = drive(hasty())
     calm.tick(owner="first", seize=False)
     runs = {call: prepare(calm, call) for call, (prepare, _) in LATE_CALLS.items()}
-    theirs = {call: type(run)(hasty(), run.graph, run.new) for call, run in runs.items()}
+    theirs = {call: run.twin(hasty()) for call, run in runs.items()}
     warm, go, outcomes = threading.Barrier(len(LATE_CALLS) + 1), threading.Event(), {}
 
     def ask(call):

@@ -112,13 +112,13 @@ def changing(chance):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_each_step_is_started_or_skipped_once_whatever_the_definition_becomes(drive, redis_storage, seed):
+def test_each_step_is_started_or_skipped_once_whatever_the_definition_becomes(drive, storage, seed):
     chance = random.Random(seed)
     first, *others = changing(chance)
     stand = drive(MemoryStorage())
     run = stand.start(first)
-    twin = type(run)(redis_storage, run.graph, run.new)
-    redis_storage.create(twin.new)
+    twin = run.twin(storage)
+    storage.create(twin.new)
     graphs = [run.graph, *(stand.prepare(edges).graph for edges in others)]
     started = Counter(key for key in run.load().steps)
     while active := [key for key, step in run.load().steps.items() if step.status is StepStatus.ACTIVE]:

@@ -18,73 +18,73 @@ FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
 
 
 @pytest.fixture
-def stand(stand_with):
+def hurried(stand_with):
     """A storage in which a message is late after 60 ms."""
     return stand_with(dispatch_timeout=TIMEOUT)
 
 
-def start(stand, number=0, **fields):
-    return stand.start(instance_id=f"order::a{number}", lane=LANE, **fields)
+def start(hurried, number=0, **fields):
+    return hurried.start(instance_id=f"order::a{number}", lane=LANE, **fields)
 
 
-def pass_by(stand, duration):
+def pass_by(hurried, duration):
     """Let time pass on the clock of the storage."""
-    until = stand.storage.now() + duration // timedelta(microseconds=1)
-    while stand.storage.now() <= until:
+    until = hurried.storage.now() + duration // timedelta(microseconds=1)
+    while hurried.storage.now() <= until:
         pass
 
 
-def reports(stand):
+def reports(hurried):
     """The reports on lanes of the next looks, for at least eight dispatch timeouts or until there is one."""
     end = time.monotonic() + 8 * TIMEOUT.total_seconds()
     while time.monotonic() < end:
-        tick = stand.tick()
+        tick = hurried.tick()
         assert list(tick.entries) == []
         if tick.lanes:
             return list(tick.lanes)
     return []
 
 
-def late(stand, wanted):
+def late(hurried, wanted):
     """What the looks report, until all that is wanted was among it: run id and step, and whether it was passed."""
     found = {}
     end = time.monotonic() + 20
     while not wanted <= set(found):
-        for report in stand.tick().lanes:
+        for report in hurried.tick().lanes:
             for message in report.outstanding:
                 found[message.run_id, message.dispatch.activation.step] = message.passed
         assert time.monotonic() < end, f"{wanted} were to be reported, and these were: {found}"
     return found
 
 
-def test_a_message_waits_in_its_lane_and_not_in_the_due_set(stand):
-    run = start(stand)
+def test_a_message_waits_in_its_lane_and_not_in_the_due_set(hurried):
+    run = start(hurried)
     assert (run.lanes(), run.due()) == ({"a": LANE}, {})
 
 
-def test_who_claims_takes_it_from_its_lane(stand):
-    run = start(stand)
+def test_who_claims_takes_it_from_its_lane(hurried):
+    run = start(hurried)
     run.claim("a", lane=LANE, token=1)
     assert (run.lanes(), set(run.due())) == ({}, {"a"})
 
 
-def test_what_a_commit_starts_waits_in_the_lanes_that_the_commit_names(stand):
-    run = start(stand, edges=FORK)
+def test_what_a_commit_starts_waits_in_the_lanes_that_the_commit_names(hurried):
+    run = start(hurried, edges=FORK)
     run.claim("a")
     run.complete("a", lanes={"b": LANE, "c": OTHER})
     assert (run.lanes(), run.due()) == ({"b": LANE, "c": OTHER}, {})
 
 
-def test_what_is_sent_where_that_is_not_known_has_a_timer(stand):
-    run = start(stand, edges=FORK)
+def test_what_is_sent_where_that_is_not_known_has_a_timer(hurried):
+    run = start(hurried, edges=FORK)
     run.claim("a")
     run.complete("a", lanes={"b": LANE})
     assert (run.lanes(), set(run.due())) == ({"b": LANE}, {"c"})
 
 
 @pytest.mark.parametrize("end", ["cancel", "fail"])
-def test_the_end_of_a_run_takes_what_waits_from_its_lane(stand, end):
-    run = start(stand, edges=FORK)
+def test_the_end_of_a_run_takes_what_waits_from_its_lane(hurried, end):
+    run = start(hurried, edges=FORK)
     run.step("a")
     run.claim("b")
     if end == "fail":
@@ -94,18 +94,18 @@ def test_the_end_of_a_run_takes_what_waits_from_its_lane(stand, end):
     assert run.lanes() == {}
 
 
-def test_the_next_attempt_waits_in_the_lane_that_the_last_one_came_from(stand):
-    run = start(stand)
+def test_the_next_attempt_waits_in_the_lane_that_the_last_one_came_from(hurried):
+    run = start(hurried)
     run.claim("a", lane=OTHER)
     run.retry("a")
     assert run.lanes() == {}
-    [entry] = stand.entries(1)
+    [entry] = hurried.entries(1)
     assert (entry.kind, run.lanes(), run.due()) == (Due.RETRY, {"a": OTHER}, {})
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_a_delivered_event_waits_in_the_lane_of_its_step(stand, early):
-    run = start(stand)
+def test_a_delivered_event_waits_in_the_lane_of_its_step(hurried, early):
+    run = start(hurried)
     run.claim("a")
     if early:
         run.deliver("go", keep=True)
@@ -114,58 +114,58 @@ def test_a_delivered_event_waits_in_the_lane_of_its_step(stand, early):
     assert (run.lanes(), run.due()) == ({"a": LANE}, {})
 
 
-def test_a_timeout_waits_in_the_lane_of_its_step(stand):
-    run = start(stand)
+def test_a_timeout_waits_in_the_lane_of_its_step(hurried):
+    run = start(hurried)
     run.wait_at("a", accepts={"timeout": "timeout"}, timeout=0)
-    [entry] = stand.entries(1)
+    [entry] = hurried.entries(1)
     assert (entry.kind, run.lanes(), run.due()) == (Due.TIMEOUT, {"a": LANE}, {})
 
 
-def test_where_nobody_claims_all_is_late_and_nothing_is_passed(stand):
-    runs = [start(stand, number) for number in range(3)]
-    pass_by(stand, 2 * TIMEOUT)
-    [report] = reports(stand)
+def test_where_nobody_claims_all_is_late_and_nothing_is_passed(hurried):
+    runs = [start(hurried, number) for number in range(3)]
+    pass_by(hurried, 2 * TIMEOUT)
+    [report] = reports(hurried)
     assert (report.lane, report.moves) == (LANE, False)
     assert [(message.run_id, message.passed) for message in report.outstanding] == [(run.id, False) for run in runs]
     assert report.outstanding[0].dispatch == DispatchStep(Activation("a"), 1, 1)
-    assert stand.storage.outstanding(LANE) == 3
+    assert hurried.storage.outstanding(LANE) == 3
 
 
-def test_what_was_sent_before_a_message_that_was_claimed_is_passed(stand):
-    first, second, third = (start(stand, number) for number in range(3))
+def test_what_was_sent_before_a_message_that_was_claimed_is_passed(hurried):
+    first, second, third = (start(hurried, number) for number in range(3))
     second.claim("a", lane=LANE, token=1)
     found = {(first.id, "a"): False}
     while not found[first.id, "a"]:
-        found = late(stand, {(first.id, "a")})
-    [report] = reports(stand)
+        found = late(hurried, {(first.id, "a")})
+    [report] = reports(hurried)
     assert {message.run_id: message.passed for message in report.outstanding} == {first.id: True, third.id: False}
 
 
-def test_a_lane_that_moves_on_is_not_looked_through(stand):
-    runs = [start(stand, number) for number in range(100)]
+def test_a_lane_that_moves_on_is_not_looked_through(hurried):
+    runs = [start(hurried, number) for number in range(100)]
     for run in runs:  # in the order of sending, for as long as many dispatch timeouts
         run.claim("a", lane=LANE, token=1)
-        pass_by(stand, TIMEOUT / 10)
-        assert list(stand.tick().lanes) == []
+        pass_by(hurried, TIMEOUT / 10)
+        assert list(hurried.tick().lanes) == []
 
 
-def test_a_claim_in_another_lane_passes_nothing(stand):
-    waiting = start(stand)
-    other = start(stand, 1)
+def test_a_claim_in_another_lane_passes_nothing(hurried):
+    waiting = start(hurried)
+    other = start(hurried, 1)
     other.claim("a", lane=OTHER, token=1)
     for _ in range(3):
-        assert late(stand, {(waiting.id, "a")}) == {(waiting.id, "a"): False}
+        assert late(hurried, {(waiting.id, "a")}) == {(waiting.id, "a"): False}
 
 
-def test_many_are_looked_through_piece_by_piece(stand):
-    runs = {(start(stand, number).id, "a") for number in range(120)}
-    pieces = [len(report.outstanding) for report in reports(stand)]
+def test_many_are_looked_through_piece_by_piece(hurried):
+    runs = {(start(hurried, number).id, "a") for number in range(120)}
+    pieces = [len(report.outstanding) for report in reports(hurried)]
     assert 0 < sum(pieces) < 120
-    assert set(late(stand, runs)) == runs
+    assert set(late(hurried, runs)) == runs
 
 
-def test_a_lost_message_is_sent_again_and_told_without_its_run(stand):
-    run = start(stand)
+def test_a_lost_message_is_sent_again_and_told_without_its_run(hurried):
+    run = start(hurried)
     [entry] = run.resend("a")
     assert (entry.kind, entry.dispatch, run.lanes()) == (
         Due.REDISPATCH,
@@ -178,40 +178,40 @@ def test_a_lost_message_is_sent_again_and_told_without_its_run(stand):
     assert (told.sequence, told.outcome) == (entry.sequence, "")
 
 
-def test_where_all_is_lost_look_after_look_follows_at_once(stand):
+def test_where_all_is_lost_look_after_look_follows_at_once(hurried):
     """A broker that has lost a long queue is made good within seconds, not a piece at a time."""
-    runs = {(start(stand, number).id, "a") for number in range(220)}
+    runs = {(start(hurried, number).id, "a") for number in range(220)}
     again, looks = set(), 0
-    pass_by(stand, TIMEOUT)
+    pass_by(hurried, TIMEOUT)
     while again != runs:
-        tick = stand.tick()
+        tick = hurried.tick()
         looks += 1
         for report in tick.lanes:
             lost = dict.fromkeys(report.outstanding)
-            entries = stand.storage.resend(0, lost, lane=LANE, operation=f"op{looks}", worker="w1")
+            entries = hurried.storage.resend(0, lost, lane=LANE, operation=f"op{looks}", worker="w1")
             again |= {(entry.run_id, entry.dispatch.activation.step) for entry in entries}
     assert looks <= 20
 
 
-def test_a_message_is_sent_again_to_where_it_goes_now(stand):
-    run = start(stand)
+def test_a_message_is_sent_again_to_where_it_goes_now(hurried):
+    run = start(hurried)
     run.resend("a", lane=OTHER)
     assert run.lanes() == {"a": OTHER}
 
 
-def test_a_message_that_went_elsewhere_waits_there_since_it_was_sent(stand):
-    known, unknown = start(stand), stand.start(instance_id="order::b")
+def test_a_message_that_went_elsewhere_waits_there_since_it_was_sent(hurried):
+    known, unknown = start(hurried), hurried.start(instance_id="order::b")
     for run in (known, unknown, known):
         run.redirect("a", lane=OTHER)
         assert (run.lanes(), run.due()) == ({"a": OTHER}, {})
-    assert (stand.storage.outstanding(LANE), stand.storage.outstanding(OTHER)) == (0, 2)
-    assert stand.storage.outstanding(LANE, OTHER) == 2
-    assert late(stand, {(known.id, "a"), (unknown.id, "a")})
+    assert (hurried.storage.outstanding(LANE), hurried.storage.outstanding(OTHER)) == (0, 2)
+    assert hurried.storage.outstanding(LANE, OTHER) == 2
+    assert late(hurried, {(known.id, "a"), (unknown.id, "a")})
 
 
 @pytest.mark.parametrize("moved", ["claimed", "another attempt", "another message", "cancelled", "unknown"])
-def test_what_has_moved_on_is_not_redirected(stand, moved):
-    run = start(stand)
+def test_what_has_moved_on_is_not_redirected(hurried, moved):
+    run = start(hurried)
     attempt = token = 1
     match moved:
         case "claimed":
@@ -228,14 +228,14 @@ def test_what_has_moved_on_is_not_redirected(stand, moved):
 
 
 @pytest.mark.parametrize(("attempt", "token"), [(1, 2), (2, 1)])
-def test_another_message_than_the_last_is_not_lost(stand, attempt, token):
-    run = start(stand)
+def test_another_message_than_the_last_is_not_lost(hurried, attempt, token):
+    run = start(hurried)
     assert list(run.resend("a", attempt, token)) == []
 
 
 @pytest.mark.parametrize("moved", ["claimed", "cancelled"])
-def test_what_has_moved_on_is_not_sent_again(stand, moved):
-    run = start(stand)
+def test_what_has_moved_on_is_not_sent_again(hurried, moved):
+    run = start(hurried)
     if moved == "claimed":
         run.claim("a")
     else:
@@ -243,32 +243,32 @@ def test_what_has_moved_on_is_not_sent_again(stand, moved):
     assert list(run.resend("a")) == []
 
 
-def test_a_message_that_was_sent_again_gets_twice_the_time(stand):
-    run = start(stand)
-    late(stand, {(run.id, "a")})
+def test_a_message_that_was_sent_again_gets_twice_the_time(hurried):
+    run = start(hurried)
+    late(hurried, {(run.id, "a")})
     run.resend("a")
-    began = stand.storage.now()
-    late(stand, {(run.id, "a")})
-    assert stand.storage.now() - began >= 2 * 0.75 * TIMEOUT.total_seconds() * 1e6
+    began = hurried.storage.now()
+    late(hurried, {(run.id, "a")})
+    assert hurried.storage.now() - began >= 2 * 0.75 * TIMEOUT.total_seconds() * 1e6
 
 
 @pytest.mark.parametrize(("token", "passed"), [(1, False), (2, True)])
-def test_only_the_last_message_of_a_step_says_how_far_its_lane_has_come(stand, token, passed):
-    again = start(stand)
-    waiting = start(stand, 1)
+def test_only_the_last_message_of_a_step_says_how_far_its_lane_has_come(hurried, token, passed):
+    again = start(hurried)
+    waiting = start(hurried, 1)
     again.resend("a")
     again.claim("a", lane=LANE, token=token)
     for _ in range(3):
-        found = late(stand, {(waiting.id, "a")})
+        found = late(hurried, {(waiting.id, "a")})
     assert found == {(waiting.id, "a"): passed}
 
 
 def test_a_message_that_was_turned_away_is_sent_again_soon(stand_with):
-    stand = stand_with(dispatch_timeout=timedelta(seconds=30))
-    run = start(stand)
+    hurried = stand_with(dispatch_timeout=timedelta(seconds=30))
+    run = start(hurried)
     assert run.claim("a", versions=()).reason is Refused.UNKNOWN_VERSION
     assert run.lanes() == {"a": LANE}
-    [entry] = stand.entries(1)
+    [entry] = hurried.entries(1)
     assert (entry.kind, entry.dispatch, run.lanes(), run.due()) == (
         Due.REDISPATCH,
         DispatchStep(Activation("a"), 1, 2),
@@ -277,12 +277,12 @@ def test_a_message_that_was_turned_away_is_sent_again_soon(stand_with):
     )
 
 
-def test_what_living_workers_hold_is_known_for_as_long_as_they_say(stand):
-    storage = stand.storage
+def test_what_living_workers_hold_is_known_for_as_long_as_they_say(hurried):
+    storage = hurried.storage
     storage.report("w1", '{"n":1}', lifetime=60_000_000)
     storage.report("w2", '{"n":2}', lifetime=1000)
     storage.report("w3", '{"n":3}', lifetime=60_000_000)
     storage.report("w3", None, lifetime=60_000_000)
     storage.report("w1", '{"n":4}', lifetime=60_000_000)
-    pass_by(stand, timedelta(milliseconds=2))
+    pass_by(hurried, timedelta(milliseconds=2))
     assert list(storage.reports()) == ['{"n":4}']

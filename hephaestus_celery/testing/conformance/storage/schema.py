@@ -7,7 +7,6 @@ import pytest
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.claims import Refused
-from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.schema import SCHEMA
 
@@ -17,10 +16,7 @@ NEWER = SCHEMA + 1
 def put_aside(stand, run):
     """All that a run has in the due set is due."""
     for member in run.due():
-        if isinstance(stand.storage, MemoryStorage):
-            stand.storage._due[run.id, member] = 1
-        else:
-            stand.storage._client.zadd(stand.storage.keys.of_run(run.id).names[3], {f"{run.id}|{member}": 1})
+        run.probe.set_due(stand.storage, run.id, member, 1)
 
 
 @pytest.mark.parametrize("versions", [(1,), ()])

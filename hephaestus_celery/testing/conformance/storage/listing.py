@@ -8,7 +8,6 @@ import pytest
 
 from hephaestus_celery.core.values.lifecycle import LIVE, Status
 from hephaestus_celery.storage.instances import decode_instance, decode_summary
-from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.storage.queries import Query
 
 
@@ -29,19 +28,7 @@ def pages(storage, limit, **filters):
 
 def set_start(run, at):
     """Let a run have begun at another time."""
-    storage = run.storage
-    if isinstance(storage, MemoryStorage):
-        record = storage._runs[run.id]
-        storage._order.remove((record.started_at, run.id))
-        record.started_at = at
-        storage._order.append((at, run.id))
-        storage._order.sort()
-        return
-    prefix = storage.keys.of_run(run.id).prefix
-    storage._client.hset(f"{prefix}run:{run.id}", "t0", at)
-    names = ["all", f"id:{run.new.instance_id}", f"family:{run.new.family}", *(f"status:{status}" for status in Status)]
-    for name in names:
-        storage._client.zadd(f"{prefix}index:{name}", {run.id: at}, xx=True)
+    run.probe.set_started_at(run.storage, run.id, at)
 
 
 @pytest.fixture
@@ -201,8 +188,7 @@ def test_an_empty_store_lists_nothing(storage):
 
 
 @pytest.mark.parametrize("matching", [1, 2, 3])
-def test_a_page_that_needs_many_looks_ends_like_any_other(stand, storage, monkeypatch, matching):
-    monkeypatch.setattr("hephaestus_celery.storage.redis.listing._BUDGET", 100)
+def test_a_page_that_needs_many_looks_ends_like_any_other(stand, storage, matching):
     runs = [stand.start(instance_id=f"order::{number}", version=2 if number < matching else 1) for number in range(350)]
     wanted = [run.id for run in reversed(runs[:matching])]
     assert pages(storage, 2, version=2) == [wanted[start : start + 2] for start in range(0, matching, 2)]

@@ -1,0 +1,24 @@
+"""The tests that every storage passes; see :mod:`hephaestus_celery.testing.conformance`.
+
+``make_storage`` is a fixture that gives a callable, which makes an empty storage. It takes ``lease`` and ``dispatch_timeout``,
+timedeltas, where a test needs other ones than the defaults; the fixture closes what was made. Tests that look past the port
+need a fixture ``probe`` too, see :class:`~hephaestus_celery.testing.conformance.driven.Probe`; without one they are skipped.
+"""
+
+from hephaestus_celery.testing.conformance.storage.changed_definitions import *
+from hephaestus_celery.testing.conformance.storage.claims import *
+from hephaestus_celery.testing.conformance.storage.completion import *
+from hephaestus_celery.testing.conformance.storage.data import *
+from hephaestus_celery.testing.conformance.storage.endings import *
+from hephaestus_celery.testing.conformance.storage.events_from_outside import *
+from hephaestus_celery.testing.conformance.storage.fixtures import *
+from hephaestus_celery.testing.conformance.storage.lanes import *
+from hephaestus_celery.testing.conformance.storage.leases import *
+from hephaestus_celery.testing.conformance.storage.listing import *
+from hephaestus_celery.testing.conformance.storage.message_headers import *
+from hephaestus_celery.testing.conformance.storage.names import *
+from hephaestus_celery.testing.conformance.storage.resolving import *
+from hephaestus_celery.testing.conformance.storage.schema import *
+from hephaestus_celery.testing.conformance.storage.starts import *
+from hephaestus_celery.testing.conformance.storage.timers import *
+from hephaestus_celery.testing.conformance.storage.wide_steps import *

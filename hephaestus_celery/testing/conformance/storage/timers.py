@@ -1,0 +1,603 @@
+"""Rests, waits and timers that come due: once, at their time, and never for what has ended."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.storage.claims import Refusal, Refused
+from hephaestus_celery.storage.due import DueEntry
+
+FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
+HOUR = 3_600_000_000
+ACCEPTS_TIMEOUT = {"go": "ok", "timeout": "timeout"}
+
+
+@pytest.fixture
+def backing_off(stand):
+    """A run whose first attempt has failed and whose second is not due for an hour."""
+    run = stand.start()
+    run.claim("a")
+    run.retry("a", delay=HOUR)
+    return run
+
+
+@pytest.fixture
+def retry_due(stand):
+    """A run whose first attempt has failed and whose second is due."""
+    run = stand.start()
+    run.claim("a")
+    run.retry("a")
+    return run
+
+
+@pytest.fixture
+def patient(stand):
+    """A run whose step waits, and whose timeout is over."""
+    run = stand.start()
+    run.wait_at("a", timeout=0)
+    return run
+
+
+def end(run, how):
+    """End a run, whose step ``a`` is claimed if it is to be failed."""
+    if how == "fail":
+        run.fail("a")
+    else:
+        run.cancel()
+
+
+# Retries
+
+
+def test_a_retry_is_applied_and_the_run_goes_on(stand):
+    run = stand.start()
+    run.claim("a")
+    commitment = run.retry("a")
+    assert (commitment.verdict, commitment.status_before, commitment.status_after, commitment.active) == (
+        Verdict.APPLIED,
+        Status.RUNNING,
+        Status.RUNNING,
+        1,
+    )
+    assert (list(commitment.dispatches), commitment.resumed, commitment.finished_at) == ([], False, None)
+
+
+def test_a_retry_reserves_one_number_and_ticks_no_engine(stand):
+    run = stand.start()
+    run.claim("a")
+    commitment = run.retry("a")
+    assert (commitment.sequence, commitment.advance) == (4, 1)
+
+
+def test_a_failed_attempt_is_in_the_history_as_retrying(backing_off):
+    [entry] = backing_off.history()
+    assert (entry.sequence, entry.outcome) == (4, "retrying")
+    assert entry.queued_at <= entry.started_at <= entry.finished_at
+
+
+def test_a_step_between_attempts_is_active_and_backs_off(backing_off):
+    step = backing_off.load().steps["a"]
+    assert (step.status, step.backing_off, step.attempt, step.dispatch) == (StepStatus.ACTIVE, True, 2, 2)
+
+
+def test_a_step_between_attempts_is_held_by_nobody(backing_off):
+    step = backing_off.load().steps["a"]
+    assert (step.fence, step.holder, step.deadline) == (None, None, None)
+
+
+def test_the_next_attempt_is_queued_when_its_backoff_is_over(backing_off):
+    [entry] = backing_off.history()
+    assert backing_off.load().steps["a"].queued_at == backing_off.due()["a"] == entry.finished_at + HOUR
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 3])
+def test_no_attempt_of_a_backing_off_step_can_be_claimed(backing_off, attempt):
+    assert backing_off.claim("a", attempt) == Refusal(reason=Refused.STALE)
+
+
+def test_before_its_time_a_retry_is_not_dispatched(backing_off, stand):
+    assert list(stand.tick().entries) == []
+
+
+def test_a_tick_tells_how_long_it_is_until_the_next_entry(backing_off, stand, storage):
+    before = storage.now()
+    left = stand.tick().next_in
+    assert backing_off.due()["a"] - storage.now() <= left <= backing_off.due()["a"] - before
+
+
+def test_a_retry_that_is_due_is_dispatched(retry_due, stand):
+    assert list(stand.tick().entries) == [
+        DueEntry(
+            kind=Due.RETRY,
+            run_id=retry_due.id,
+            name="shop.Order",
+            version=1,
+            dispatch=DispatchStep(Activation("a"), 2, 2),
+            sequence=0,
+        )
+    ]
+
+
+def test_a_retry_is_dispatched_once(retry_due, stand):
+    stand.entries(1)
+    stand.calm()
+
+
+def test_a_dispatched_retry_is_due_after_the_dispatch_timeout(retry_due, stand, storage):
+    before = storage.now()
+    stand.entries(1)
+    assert before + 30_000_000 <= retry_due.due()["a"] <= storage.now() + 30_000_000
+
+
+def test_a_dispatched_retry_can_be_claimed_as_the_next_attempt(retry_due, stand):
+    stand.entries(1)
+    claim = retry_due.claim("a", 2)
+    assert (claim.run.steps["a"].attempt, claim.first, claim.sequence) == (2, False, 5)
+
+
+def test_the_message_of_an_attempt_that_failed_is_stale(retry_due, stand):
+    stand.entries(1)
+    assert retry_due.claim("a", 1) == Refusal(reason=Refused.STALE)
+
+
+def test_a_retried_step_completes_like_any_other(retry_due, stand):
+    stand.entries(1)
+    retry_due.claim("a", 2)
+    assert list(retry_due.complete("a").activated) == ["b"]
+    assert [entry.outcome for entry in retry_due.history()] == ["retrying", "completed"]
+
+
+def test_attempts_are_counted_on(retry_due, stand):
+    for attempt in (2, 3, 4):
+        stand.entries(1)
+        retry_due.claim("a", attempt)
+        retry_due.retry("a")
+    assert [entry.dispatch for entry in stand.entries(1)] == [DispatchStep(Activation("a"), 5, 5)]
+
+
+def test_the_late_answer_of_an_attempt_that_failed_is_stale(stand):
+    run = stand.start()
+    run.claim("a", fence="old")
+    run.retry("a")
+    assert run.complete("a", operation="late").verdict is Verdict.STALE
+    stand.entries(1)
+    run.claim("a", 2, fence="new")
+    assert run.complete("a", fence="old", operation="later").verdict is Verdict.STALE
+
+
+def test_a_retry_under_another_fence_changes_nothing(stand):
+    run = stand.start()
+    run.claim("a")
+    before = run.load(), run.due(), list(run.history())
+    assert run.retry("a", fence="foreign", operation="foreign").verdict is Verdict.STALE
+    assert (run.load(), run.due(), list(run.history())) == before
+
+
+def test_a_retry_after_the_end_is_discarded_with_a_number(stand):
+    run = stand.start()
+    run.claim("a")
+    run.cancel()  # number 4
+    commitment = run.retry("a")
+    assert (commitment.verdict, commitment.sequence) == (Verdict.DISCARDED, 5)
+    assert [entry.outcome for entry in run.history()] == ["", "discarded"]
+    assert run.due() == {}
+
+
+def test_a_retry_of_an_applied_event_applies_it_again(stand):
+    run = stand.start()
+    run.wait_at("a")
+    run.deliver("go", '{"n":1}')
+    run.claim("a")
+    run.retry("a")
+    assert [entry.kind for entry in stand.entries(1)] == [Due.RETRY]
+    claim = run.claim("a", 2)
+    assert (claim.data, claim.resume.event) == ('{"n":1}', "ok")
+    assert run.complete("a").verdict is Verdict.APPLIED
+
+
+def test_a_retry_of_an_applied_event_was_queued_when_it_was_delivered(stand):
+    run = stand.start()
+    run.wait_at("a")
+    run.deliver("go")
+    delivered = run.load().steps["a"].resume.at
+    run.claim("a")
+    run.retry("a")
+    assert run.history()[-1].queued_at == delivered
+
+
+def test_a_run_that_ends_while_a_step_backs_off_has_nothing_due(backing_off):
+    backing_off.cancel()
+    assert backing_off.due() == {}
+
+
+# Timeouts
+
+
+def test_a_timeout_gives_the_waiting_step_the_event_timeout(patient, stand):
+    [entry] = stand.tick().entries
+    assert (entry.kind, entry.dispatch, entry.sequence) == (Due.TIMEOUT, DispatchStep(Activation("a"), 1, 2), 0)
+    resume = patient.load().steps["a"].resume
+    assert (resume.event, resume.source) == ("timeout", "timeout")
+
+
+def test_a_timeout_brings_no_data(patient, stand):
+    stand.entries(1)
+    claim = patient.claim("a")
+    assert (claim.data, claim.resume.event, claim.resume.source) == (None, "timeout", "timeout")
+
+
+def test_a_timeout_fires_once(patient, stand):
+    stand.entries(1)
+    stand.calm()
+
+
+def test_a_timeout_that_was_delivered_is_due_after_the_dispatch_timeout(patient, stand):
+    stand.entries(1)
+    assert patient.due() == {"a": patient.load().steps["a"].resume.at + 30_000_000}
+
+
+def test_before_its_time_a_timeout_does_not_fire(stand):
+    run = stand.start()
+    run.wait_at("a", timeout=HOUR)
+    assert list(stand.tick().entries) == []
+    assert run.load().steps["a"].resume is None
+
+
+def test_after_a_timeout_no_event_is_accepted(patient, stand):
+    stand.entries(1)
+    assert patient.deliver("go").outcome == "not_waiting"
+
+
+def test_a_timeout_that_was_applied_completes_its_step(patient, stand):
+    stand.entries(1)
+    patient.claim("a")
+    assert list(patient.complete("a").activated) == ["b"]
+
+
+def test_a_timeout_means_nothing_once_its_step_was_resumed(patient, stand):
+    patient.deliver("go")
+    assert list(stand.tick().entries) == []
+    assert patient.load().steps["a"].resume.source == "external"
+
+
+def test_a_timeout_means_nothing_once_its_step_was_completed(patient, stand):
+    patient.deliver("go")
+    patient.step("a")
+    assert list(stand.tick().entries) == []
+    assert patient.load().steps["a"].status is StepStatus.COMPLETED
+
+
+def test_a_timeout_means_nothing_once_its_run_has_ended(patient, stand):
+    patient.cancel()
+    assert list(stand.tick().entries) == []
+    assert patient.load().status is Status.CANCELLED
+
+
+def test_of_two_branches_that_wait_each_has_its_timeout(stand):
+    run = stand.start(FORK)
+    run.step("a")
+    run.wait_at("b", timeout=0)
+    run.wait_at("c", timeout=HOUR)
+    assert [entry.dispatch.activation.step for entry in stand.tick().entries] == ["b"]
+    assert run.load().steps["c"].resume is None
+
+
+def test_what_comes_due_comes_in_the_order_of_its_time(stand):
+    runs = [stand.start(instance_id=f"order::{number}") for number in range(5)]
+    for run in reversed(runs):
+        run.wait_at("a", timeout=0)
+    assert [entry.run_id for entry in stand.entries(5)] == [run.id for run in reversed(runs)]
+
+
+# Timers beside the step's own
+
+
+def test_a_timer_gives_the_waiting_step_the_event_timeout(stand):
+    run = stand.start()
+    run.wait_at("a")
+    assert run.schedule("a") is True
+    [entry] = stand.tick().entries
+    assert (entry.kind, entry.dispatch, entry.sequence) == (Due.TIMEOUT, DispatchStep(Activation("a"), 1, 2), 0)
+    assert run.load().steps["a"].resume.source == "timeout"
+
+
+def test_a_timer_fires_once(stand):
+    run = stand.start()
+    run.wait_at("a")
+    run.schedule("a")
+    stand.entries(1)
+    stand.calm()
+    assert set(run.due()) == {"a"}
+
+
+def test_before_its_time_a_timer_does_not_fire(stand):
+    run = stand.start()
+    run.wait_at("a")
+    run.schedule("a", delay=HOUR)
+    assert list(stand.tick().entries) == []
+    assert set(run.due()) == {"a|ref"}
+
+
+def test_several_timers_of_one_step_give_one_timeout(stand):
+    run = stand.start()
+    run.wait_at("a")
+    for number in range(5):
+        run.schedule("a", reference=f"ref{number}")
+    assert len(stand.tick().entries) == 1
+    assert set(run.due()) == {"a"}
+
+
+@pytest.mark.parametrize("first", ["timeout", "timer"])
+def test_a_timer_and_the_timeout_of_a_step_at_once_give_one_timeout_and_no_rescue(stand, first):
+    run = stand.start()
+    run.claim("a")
+    if first == "timer":
+        run.suspend("a", timeout=1000)
+        run.schedule("a")
+    else:
+        run.suspend("a", timeout=0)
+        run.schedule("a", delay=1000)
+    due = max(run.due().values())
+    while stand.storage.now() <= due:
+        pass
+    assert [entry.kind for entry in stand.tick().entries] == [Due.TIMEOUT]
+    assert [entry.outcome for entry in run.history()] == ["waiting"]
+
+
+def test_a_timer_before_the_timeout_of_its_step_puts_the_timeout_off(stand):
+    run = stand.start()
+    run.wait_at("a", timeout=HOUR)
+    run.schedule("a")
+    stand.entries(1)
+    assert run.due() == {"a": run.load().steps["a"].resume.at + 30_000_000}
+
+
+@pytest.mark.parametrize("where", ["unreached", "queued", "claimed", "backing_off"])
+def test_a_timer_of_a_step_that_does_not_wait_yet_is_kept_for_it(stand, where):
+    run = stand.start()
+    if where in ("claimed", "backing_off"):
+        run.claim("a")
+    if where == "backing_off":
+        run.retry("a", delay=HOUR)
+    key = "b" if where == "unreached" else "a"
+    run.schedule(key)
+    assert list(stand.tick().entries) == []
+    assert f"{key}|ref" not in run.due()
+
+
+@pytest.mark.parametrize("accepts", [{}, {"go": "ok"}, ACCEPTS_TIMEOUT])
+def test_a_kept_timer_fires_the_moment_its_step_waits(stand, accepts):
+    run = stand.start()
+    run.claim("a")
+    run.schedule("a")
+    stand.tick()
+    commitment = run.suspend("a", accepts=accepts)
+    assert (commitment.resumed, list(commitment.dispatches)) == (True, [DispatchStep(Activation("a"), 1, 2)])
+
+
+def test_a_kept_timer_is_a_timeout_like_any_other(stand):
+    run = stand.start()
+    run.claim("a")
+    run.schedule("a")
+    stand.tick()
+    run.suspend("a", accepts=ACCEPTS_TIMEOUT)
+    claim = run.claim("a")
+    assert (claim.resume.event, claim.resume.source, claim.data) == ("timeout", "timeout", None)
+
+
+def test_a_timer_kept_for_a_step_that_nothing_had_reached_fires_when_it_waits(stand):
+    run = stand.start()
+    run.schedule("b")
+    stand.tick()
+    run.step("a")
+    assert run.wait_at("b").resumed is True
+
+
+def test_a_timer_kept_for_a_step_is_not_for_another(stand):
+    run = stand.start(FORK)
+    run.step("a")
+    run.schedule("b")
+    stand.tick()
+    assert run.wait_at("c", accepts=ACCEPTS_TIMEOUT).resumed is False
+    assert run.wait_at("b", accepts=ACCEPTS_TIMEOUT).resumed is True
+
+
+def test_a_kept_timer_leaves_an_event_named_timeout_its_data(stand):
+    run = stand.start()
+    run.deliver("timeout", '{"n":1}', step="a", keep=True)
+    run.schedule("a")
+    stand.tick()
+    run.wait_at("a", accepts={"timeout": "received"})
+    claim = run.claim("a")
+    assert (claim.resume.event, claim.resume.source, claim.data) == ("received", "external", '{"n":1}')
+
+
+@pytest.mark.parametrize("where", ["resumed", "applied", "completed", "skipped"])
+def test_a_timer_means_nothing_once_its_step_waits_no_more(stand, where):
+    run = stand.start(
+        {("z", "ok"): ["a"], ("z", "other"): ["b"], ("a", "ok"): ["c"], ("b", "ok"): ["c"], ("c", "ok"): ["done"]}
+    )
+    run.step("z", "other" if where == "skipped" else "ok")
+    if where != "skipped":
+        run.wait_at("a")
+        run.deliver("go")
+    if where in ("applied", "completed"):
+        run.claim("a")
+    if where == "completed":
+        run.complete("a")
+    run.schedule("a")
+    before = run.load()
+    stand.calm()
+    assert run.load() == before
+    assert "a|ref" not in run.due()
+
+
+def test_a_timer_that_has_fired_leaves_nothing_for_a_later_step(stand):
+    run = stand.start()
+    run.wait_at("a", accepts=ACCEPTS_TIMEOUT)
+    run.schedule("a")
+    stand.entries(1)
+    run.step("a")
+    assert run.wait_at("b", accepts=ACCEPTS_TIMEOUT).resumed is False
+
+
+def test_a_timer_can_be_taken_back(stand):
+    run = stand.start()
+    run.wait_at("a")
+    run.schedule("a")
+    assert run.unschedule("a") is True
+    assert (list(stand.tick().entries), run.due()) == ([], {})
+
+
+def test_a_timer_is_taken_back_once(stand):
+    run = stand.start()
+    run.wait_at("a")
+    run.schedule("a")
+    run.unschedule("a")
+    assert run.unschedule("a") is False
+    stand.calm()
+
+
+def test_taking_one_timer_back_leaves_the_others(stand):
+    run = stand.start()
+    run.wait_at("a", timeout=HOUR)
+    for reference in ("one", "two"):
+        run.schedule("a", reference=reference, delay=HOUR)
+    run.unschedule("a", reference="one")
+    assert set(run.due()) == {"a", "a|two"}
+
+
+def test_a_timer_that_has_fired_cannot_be_taken_back(stand):
+    run = stand.start()
+    run.wait_at("a")
+    run.schedule("a")
+    stand.entries(1)
+    assert run.unschedule("a") is False
+
+
+def test_a_timer_that_was_never_set_cannot_be_taken_back(stand):
+    run = stand.start()
+    assert run.unschedule("a") is False
+    assert stand.prepare().unschedule("a") is False
+
+
+def test_a_timer_of_an_ended_run_cannot_be_taken_back(stand):
+    run = stand.start()
+    run.schedule("a", delay=HOUR)
+    run.cancel()
+    assert run.unschedule("a") is False
+
+
+def test_an_ended_run_takes_no_timer(stand):
+    run = stand.start()
+    run.cancel()
+    assert (run.schedule("a"), run.due()) == (False, {})
+
+
+def test_an_unknown_run_takes_no_timer(stand):
+    assert stand.prepare().schedule("a") is False
+    assert stand.tick().next_in is None
+
+
+def test_a_timer_changes_nothing_until_it_fires(stand):
+    run = stand.start()
+    before = run.load(), list(run.history())
+    run.schedule("a", delay=HOUR)
+    assert (run.load(), list(run.history())) == before
+
+
+@pytest.mark.parametrize("how", ["fail", "cancel"])
+def test_after_the_end_nothing_of_the_run_is_due(stand, how):
+    run = stand.start(FORK)
+    run.step("a")
+    run.wait_at("b", timeout=HOUR)
+    run.schedule("b", reference="one", delay=HOUR)
+    run.schedule("c", reference="two", delay=HOUR)
+    run.claim("c")
+    run.fail("c") if how == "fail" else run.cancel()
+    assert run.due() == {}
+
+
+def test_after_its_completion_nothing_of_a_run_is_due(stand):
+    run = stand.start()
+    run.schedule("a", reference="one", delay=HOUR)
+    run.schedule("b", reference="two", delay=HOUR)
+    run.step("a")
+    run.step("b")
+    assert run.due() == {}
+
+
+def test_with_nothing_due_there_is_nothing_to_wait_for(stand):
+    run = stand.start()
+    run.wait_at("a")
+    tick = stand.tick()
+    assert (tick.held, tick.more, list(tick.entries)) == (True, False, [])
+    assert tick.next_in is None or tick.next_in > 23 * HOUR  # a store that may lose runs looks once a day
+
+
+def test_a_tick_that_has_done_something_still_tells_what_comes_next(stand):
+    run = stand.start()
+    run.wait_at("a", timeout=0)
+    tick = stand.tick()
+    assert len(tick.entries) == 1
+    assert 0 < tick.next_in <= 30_000_000
+
+
+def test_what_comes_due_has_no_number_where_nothing_is_told(retry_due, stand):
+    [entry] = stand.tick().entries
+    assert entry.sequence == 0
+    assert retry_due.claim("a", 2).sequence == 5
+
+
+def test_who_waits_for_what_comes_due_hears_of_a_nearer_timer(stand, storage):
+    run = stand.start()
+    run.wait_at("a")
+    stand.tick()
+    storage.await_due(timeout=0)
+    stand.tick()
+    run.schedule("a", delay=1000)
+    assert storage.await_due(timeout=10) is True
+
+
+def test_who_waits_for_what_comes_due_hears_what_was_set_before(stand, storage):
+    run = stand.start()
+    run.wait_at("a")
+    stand.tick()
+    run.schedule("a", delay=1000)
+    assert storage.await_due(timeout=10) is True
+
+
+def test_who_waits_for_what_comes_due_hears_nothing_where_nothing_was_set(stand, storage):
+    stand.tick()
+    storage.await_due(timeout=0)
+    stand.tick()
+    assert storage.await_due(timeout=0.01) is False
+
+
+def test_many_timers_ring_as_one(stand, storage):
+    run = stand.start()
+    run.wait_at("a")
+    storage.await_due(timeout=0)
+    stand.tick()
+    for number in range(50):
+        run.schedule("a", reference=str(number), delay=1000)
+    assert storage.await_due(timeout=10) is True
+    stand.tick()
+    more = 0
+    while storage.await_due(timeout=0.1):
+        more += 1
+    assert more < 5  # what was still under way when the first rang
+
+
+def test_the_entry_of_a_retry_says_what_was_given(stand):
+    run = stand.start()
+    run.claim("a")
+    run.retry("a", entry=json.dumps({"kind": "attempt", "reason": "no|t\nnow"}))
+    assert json.loads(run.history()[-1].detail)["reason"] == "no|t\nnow"

@@ -1,0 +1,33 @@
+"""Our storages are held to all of the suite, and no test of it hides another."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from pathlib import Path
+
+from hephaestus_celery.testing.conformance import storage as suite
+
+HERE = Path(__file__).parent
+PARTS = sorted(path.stem for path in Path(suite.__file__).parent.glob("*.py") if path.stem != "__init__")
+
+
+def names(part):
+    module = importlib.import_module(f"{suite.__name__}.{part}")
+    fixtures = {name for name, value in vars(module).items() if type(value).__name__ == "FixtureFunctionDefinition"}
+    return [name for name in vars(module) if name.startswith("test_") or name in fixtures]
+
+
+def test_every_part_is_bound_to_our_storages():
+    bound = "".join(path.read_text(encoding="utf-8") for path in HERE.glob("test_storage_*.py"))
+    assert [part for part in PARTS if part != "fixtures" and f"storage.{part} import *" not in bound] == []
+
+
+def test_every_part_is_in_the_suite_as_a_whole():
+    missing = [name for part in PARTS for name in names(part) if not hasattr(suite, name)]
+    assert missing == []
+
+
+def test_no_two_parts_have_a_test_or_a_fixture_of_the_same_name():
+    counted = Counter(name for part in PARTS for name in names(part))
+    assert [name for name, count in counted.items() if count > 1] == []

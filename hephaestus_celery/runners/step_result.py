@@ -48,14 +48,7 @@ def check(step: type[Step], returned: object, *, limit: int) -> StepResult:
         case Async():
             return _check_async(step, returned)
         case Error():
-            return Failed(
-                kind="error",
-                reason=returned.reason,
-                error=StepFailedError(shown(returned.reason)),
-                retry=returned.retry is not False,
-                stacktrace=None,
-                text=None,
-            )
+            return _check_error(step, returned)
         case _:
             raise TypeError(
                 f"{called(step)} answered with {named(returned, limit=_SHOWN)}; it must return Ok, Async or Error"
@@ -88,6 +81,20 @@ def _check_async(step: type[Step], returned: Async) -> Waiting:
     if "timeout" not in step.events:
         raise ValueError(f"{called(step)} answered with Async(timeout=...), but does not declare the event 'timeout'")
     return Waiting(timeout=round(length * 1_000_000))
+
+
+def _check_error(step: type[Step], returned: Error) -> Failed:
+    retry: object = returned.retry
+    if not isinstance(retry, bool):
+        raise TypeError(f"{called(step)} gave Error with retry={named(retry)}, which must be True or False")
+    return Failed(
+        kind="error",
+        reason=returned.reason,
+        error=StepFailedError(shown(returned.reason)),
+        retry=retry,
+        stacktrace=None,
+        text=None,
+    )
 
 
 def called(step: type[Step]) -> str:

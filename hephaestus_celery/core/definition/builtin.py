@@ -12,6 +12,7 @@ from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.names import DONE, is_name
+from hephaestus_celery.core.values.retry import seconds
 
 UNITS = {
     "second": timedelta(seconds=1),
@@ -36,7 +37,7 @@ class Done(Step):
 class Wait(Step):
     """Waits for a fixed time, then gives ``"timeout"``.
 
-    Config: ``{"duration": int, "unit": "second" | "minute" | "hour" | "day"}`` or ``{"duration": timedelta}``.
+    Config: ``{"duration": seconds or timedelta}``, or ``{"duration": int, "unit": "second" | "minute" | "hour" | "day"}``.
     """
 
     events = ("timeout",)
@@ -68,15 +69,26 @@ class Wait(Step):
 class WaitForEvent(Step):
     """Waits for ``resume(id, event_name, data)`` and gives ``"received"`` with ``data`` as its result.
 
-    Config: ``{"event_name": str, "timeout_ms": int}``; the timeout is optional, completes the step with ``"timeout"``
-    and needs a transition then.
+    Config: ``{"event_name": str, "timeout": seconds or timedelta}``; the timeout is optional, completes the step with
+    ``"timeout"`` and needs a transition then. ``"timeout_ms": int`` may stand in its place.
     """
 
     events = ("received", "timeout")
 
     def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result:
-        timeout = (config or {}).get("timeout_ms")
-        return Async() if timeout is None else Async(timeout=timedelta(milliseconds=timeout))
+        return Async(timeout=_event_timeout(config or {}))
+
+    @classmethod
+    def plain_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not isinstance(config.get("timeout"), timedelta):
+            return config
+        return {**config, "timeout": config["timeout"] // timedelta(microseconds=1), "unit": _MICROSECOND}
+
+    @classmethod
+    def restored_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        if config.get("unit") != _MICROSECOND:
+            return config
+        return {"event_name": config["event_name"], "timeout": timedelta(microseconds=config["timeout"])}
 
     @classmethod
     def check_config(cls, config: StepConfig) -> list[str]:
@@ -87,17 +99,16 @@ class WaitForEvent(Step):
                 "config needs an event_name (a string of 1 to 100 characters without white space or |), "
                 f"not {shown(config.get('event_name'))}"
             )
-        timeout = config.get("timeout_ms")
-        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0):
-            problems.append(f"timeout_ms must be a number of milliseconds (an int, not negative), not {shown(timeout)}")
-        elif timeout is not None and timeout > timedelta.max // timedelta(milliseconds=1):
-            problems.append(f"timeout_ms is too long: {shown(timeout)}")
-        problems.extend(_unknown(config, {"event_name", "timeout_ms"}))
+        try:
+            _event_timeout(config)
+        except ValueError as error:
+            problems.append(str(error))
+        problems.extend(_unknown(config, {"event_name", "timeout", "timeout_ms"}))
         return problems
 
     @classmethod
     def events_for(cls, config: StepConfig) -> tuple[str, ...]:
-        has_timeout = (config or {}).get("timeout_ms") is not None
+        has_timeout = any((config or {}).get(name) is not None for name in ("timeout", "timeout_ms"))
         return ("received", "timeout") if has_timeout else ("received",)
 
     @classmethod
@@ -123,7 +134,7 @@ class Debug(Step):
 def wait_duration(config: StepConfig) -> timedelta:
     """How long a :class:`Wait` with this config waits; ``ValueError`` says what is wrong with it."""
     if not config or "duration" not in config:
-        raise ValueError("config needs a duration (a timedelta, or an int with a unit)")
+        raise ValueError("config needs a duration (seconds or a timedelta, or an int with a unit)")
     problems = _unknown(config, {"duration", "unit"})
     if problems:
         raise ValueError(problems[0])
@@ -132,16 +143,47 @@ def wait_duration(config: StepConfig) -> timedelta:
         if unit is not None:
             raise ValueError(f"a duration that is a timedelta takes no unit ({shown(unit)})")
         result = duration
+    elif unit is None and "unit" not in config:
+        result = _from_seconds(duration, "duration")
     else:
         result = _from_units(duration, unit)
-    if result < timedelta(0):
-        raise ValueError(f"duration must not be negative: {shown(duration)}")
-    return result
+    return _not_negative(result, "duration", duration)
+
+
+def _event_timeout(config: Mapping[str, Any]) -> timedelta | None:
+    """How long a :class:`WaitForEvent` with this config waits at most; ``ValueError`` says what is wrong with it."""
+    timeout, milliseconds = config.get("timeout"), config.get("timeout_ms")
+    if timeout is not None and milliseconds is not None:
+        raise ValueError(
+            f"timeout ({shown(timeout)}) and timeout_ms ({shown(milliseconds)}) say the same; give one of them"
+        )
+    if timeout is not None:
+        length = timeout if isinstance(timeout, timedelta) else _from_seconds(timeout, "timeout")
+        return _not_negative(length, "timeout", timeout)
+    if milliseconds is None:
+        return None
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int) or milliseconds < 0:
+        raise ValueError(
+            f"timeout_ms must be a number of milliseconds (an int, not negative), not {shown(milliseconds)}"
+        )
+    if milliseconds > timedelta.max // timedelta(milliseconds=1):
+        raise ValueError(f"timeout_ms is too long: {shown(milliseconds)}")
+    return timedelta(milliseconds=milliseconds)
+
+
+def _not_negative(length: timedelta, name: str, given: object) -> timedelta:
+    if length < timedelta(0):
+        raise ValueError(f"{name} must not be negative: {shown(given)}")
+    return length
+
+
+def _from_seconds(length: object, name: str) -> timedelta:
+    return timedelta(seconds=seconds(length, name=name))
 
 
 def _from_units(duration: object, unit: object) -> timedelta:
     if isinstance(duration, bool) or not isinstance(duration, int):
-        raise ValueError(f"duration must be an int or a timedelta, not {shown(duration)}")
+        raise ValueError(f"duration must be an int where it has a unit, not {shown(duration)}")
     if not isinstance(unit, str) or unit not in UNITS:
         raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {shown(unit)}")
     try:

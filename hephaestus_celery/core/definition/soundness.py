@@ -85,8 +85,9 @@ def config_problems(target: Target) -> list[str]:
     name = target.step.__name__
     if config is not None:
         plain = config
-        if issubclass(target.step, Wait) and isinstance(config, Mapping):
-            plain = {key: value for key, value in cast("Mapping[Any, Any]", config).items() if key != "duration"}
+        if issubclass(target.step, (Wait, WaitForEvent)) and isinstance(config, Mapping):  # both take timedeltas
+            given = cast("Mapping[Any, Any]", config)
+            plain = {key: value for key, value in given.items() if key not in ("duration", "timeout")}
         try:
             check_mapping(plain, f"{name}: config")
         except DataError as error:

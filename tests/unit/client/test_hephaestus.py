@@ -871,3 +871,20 @@ def test_ids_are_made_of_the_clock_and_the_chance_that_a_runtime_was_given():
         assert handle.run_id == new_run_id(
             milliseconds=1_700_000_000_000, instance_id=handle.id, random_bits=(1 << 58) - 1
         )
+
+
+@pytest.mark.parametrize("timeout", [0.01, timedelta(milliseconds=10)])
+def test_a_wait_for_an_event_ends_after_its_timeout(timeout):
+    class Signed(Workflow):
+        unique = Unique("signed")
+        initial_step = (WaitForEvent, {"event_name": "signed", "timeout": timeout})
+        transitions = {(WaitForEvent, "received"): Done, (WaitForEvent, "timeout"): (Wait, {"duration": 0.01})} | {
+            (Wait, "timeout"): Done
+        }
+
+    with Hephaestus() as hephaestus:
+        ended = hephaestus.start_instance(Signed, id="a1").wait(timeout=30)
+        assert ended.step_configs == {
+            WaitForEvent: {"event_name": "signed", "timeout": timeout},
+            Wait: {"duration": 0.01},
+        }

@@ -117,6 +117,15 @@ def test_an_error_may_ask_for_no_further_attempt():
     assert run(Error("no stock", retry=False)).retry is False
 
 
+@pytest.mark.parametrize("retry", [0, 1, None, "no"])
+def test_an_error_says_true_or_false_to_further_attempts(retry):
+    failed = run(Error("no stock", retry=retry))
+    assert failed.message.endswith(
+        f"gave Error with retry={retry!r} ({type(retry).__name__}), which must be True or False"
+    )
+    assert failed.retry is False
+
+
 def test_the_failure_of_an_error_names_no_exception():
     assert run(Error("no stock")).failure == {
         "kind": "error",

@@ -60,6 +60,8 @@ def test_a_subclass_of_done_is_no_end():
         ({"duration": 0, "unit": "second"}, timedelta(0)),
         ({"duration": timedelta(days=2, microseconds=3)}, timedelta(days=2, microseconds=3)),
         ({"duration": timedelta(0)}, timedelta(0)),
+        ({"duration": 5}, timedelta(seconds=5)),
+        ({"duration": 0.25}, timedelta(milliseconds=250)),
     ],
 )
 def test_a_wait_suspends_for_its_duration(config, length):
@@ -83,20 +85,26 @@ def test_a_wait_in_another_unit_is_a_problem(unit):
     assert problems_of_wait({"duration": 5, "unit": unit}) == (f"Wait: unit must be one of {UNITS}, not {unit!r}",)
 
 
-def test_a_wait_without_a_unit_is_a_problem():
-    assert problems_of_wait({"duration": 5}) == (f"Wait: unit must be one of {UNITS}, not None",)
+@pytest.mark.parametrize("duration", ["5", True, None, [5]])
+def test_a_wait_without_a_unit_takes_seconds_or_a_timedelta(duration):
+    assert problems_of_wait({"duration": duration}) == (
+        f"Wait: duration must be seconds or a timedelta, not {duration!r}",
+    )
 
 
 @pytest.mark.parametrize("duration", [-1, timedelta(microseconds=-1)])
 def test_a_wait_of_a_negative_duration_is_a_problem(duration):
-    config = {"duration": duration} if isinstance(duration, timedelta) else {"duration": duration, "unit": "second"}
-    assert problems_of_wait(config) == (f"Wait: duration must not be negative: {duration!r}",)
+    assert problems_of_wait({"duration": duration}) == (f"Wait: duration must not be negative: {duration!r}",)
+
+
+def test_a_wait_of_a_negative_number_of_units_is_a_problem():
+    assert problems_of_wait({"duration": -1, "unit": "day"}) == ("Wait: duration must not be negative: -1",)
 
 
 @pytest.mark.parametrize("duration", [1.5, "5", True, None, [5]])
 def test_a_wait_of_a_duration_that_is_no_int_is_a_problem(duration):
     assert problems_of_wait({"duration": duration, "unit": "second"}) == (
-        f"Wait: duration must be an int or a timedelta, not {duration!r}",
+        f"Wait: duration must be an int where it has a unit, not {duration!r}",
     )
 
 
@@ -112,12 +120,14 @@ def test_a_timedelta_with_a_unit_is_a_problem():
 
 @pytest.mark.parametrize("config", [None, {}])
 def test_a_wait_without_a_duration_is_a_problem(config):
-    assert problems_of_wait(config) == ("Wait: config needs a duration (a timedelta, or an int with a unit)",)
+    assert problems_of_wait(config) == (
+        "Wait: config needs a duration (seconds or a timedelta, or an int with a unit)",
+    )
 
 
 def test_a_bare_wait_is_a_problem():
     assert problems_of(initial_step=A, transitions={(A, "ok"): Wait, (Wait, "timeout"): Done}) == (
-        "Wait: config needs a duration (a timedelta, or an int with a unit)",
+        "Wait: config needs a duration (seconds or a timedelta, or an int with a unit)",
     )
 
 
@@ -181,8 +191,49 @@ def test_a_timeout_longer_than_time_itself_is_a_problem():
 
 
 def test_a_wait_for_an_event_with_an_unknown_key_is_a_problem():
+    assert problems_of_event({"event_name": "paid", "timeouts": 5}, RECEIVED) == (
+        "WaitForEvent: config has the unknown key 'timeouts' (known: event_name, timeout, timeout_ms)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("timeout", "length"),
+    [(5, timedelta(seconds=5)), (0.5, timedelta(milliseconds=500)), (timedelta(hours=1), timedelta(hours=1))],
+)
+def test_a_wait_for_an_event_takes_its_timeout_in_seconds_or_as_a_timedelta(timeout, length):
+    config = {"event_name": "paid", "timeout": timeout}
+    define(initial_step=(WaitForEvent, config), transitions=RECEIVED | TIMEOUT)  # raises nothing
+    assert WaitForEvent().execute(None, config, None) == Async(timeout=length)
+    assert WaitForEvent.events_for(config) == ("received", "timeout")
+
+
+def test_a_timeout_that_is_a_timedelta_is_stored_as_json_and_read_as_it_was_given():
+    given = {"event_name": "paid", "timeout": timedelta(milliseconds=1)}
+    stored = WaitForEvent.plain_config(given)
+    assert stored == {"event_name": "paid", "timeout": 1000, "unit": "microsecond"}
+    assert WaitForEvent.restored_config(stored) == given
+    assert WaitForEvent.events_for(stored) == ("received", "timeout")
+    assert WaitForEvent.restored_config({"event_name": "paid", "timeout": 5}) == {"event_name": "paid", "timeout": 5}
+
+
+@pytest.mark.parametrize(
+    ("timeout", "problem"),
+    [
+        ("5", "timeout must be seconds or a timedelta, not '5'"),
+        (True, "timeout must be seconds or a timedelta, not True"),
+        (-1, "timeout must not be negative: -1"),
+        (timedelta(-1), f"timeout must not be negative: {timedelta(-1)!r}"),
+    ],
+)
+def test_a_timeout_that_is_no_duration_is_a_problem(timeout, problem):
+    assert problems_of_event({"event_name": "paid", "timeout": timeout}, RECEIVED | TIMEOUT) == (
+        f"WaitForEvent: {problem}",
+    )
+
+
+def test_two_timeouts_of_one_wait_are_a_problem():
     assert problems_of_event({"event_name": "paid", "timeout": 5, "timeout_ms": 5}, RECEIVED | TIMEOUT) == (
-        "WaitForEvent: config has the unknown key 'timeout' (known: event_name, timeout_ms)",
+        "WaitForEvent: timeout (5) and timeout_ms (5) say the same; give one of them",
     )
 
 

@@ -1,1 +1,1 @@
-"""What users call."""
+"""What users call: the runtime, the facade of a workflow, handles, and what is behind their calls."""

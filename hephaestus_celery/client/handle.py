@@ -17,11 +17,10 @@ from hephaestus_celery.core.values.lifecycle import Status
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceHandle:
-    """One run that was started; stays with this run when its id is started again.
+    """One run that was started; stays with this run when its id is started again. Handles of one run are equal.
 
-    It can be pickled: where it is read it belongs to the one ``Hephaestus`` of that process (the one entered with
-    ``with`` first, of several the one with the same name); it looks for it when it is first used, and
-    ``ConfigurationError`` says what it did not find. Handles of one run are equal.
+    A handle can be pickled. In another process it looks for its runtime when it is first used: the one that was entered
+    with ``with``, else the only one, else the one of the same name. ``ConfigurationError`` says what it did not find.
     """
 
     id: str
@@ -29,7 +28,7 @@ class InstanceHandle:
     hephaestus: Runtime = field(repr=False, compare=False)
 
     def __getattr__(self, name: str) -> Any:
-        # Python comes here for what was not set yet: the runtime of a handle that was pickled.
+        # Python calls this for attributes that are not set: here the runtime of a handle that was pickled.
         if name != "hephaestus" or "_name" not in self.__dict__:
             text = f"a handle has no {name!r}"
             if name in Instance.__dataclass_fields__ or isinstance(getattr(Instance, name, None), property):

@@ -1,4 +1,4 @@
-"""Hephaestus: puts settings, storage and runner together, and is what users call."""
+"""``Hephaestus``, the runtime: every call on runs, whatever their workflow."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class Hephaestus:
         return self._timers.schedule(self._resolved(), id, step, delay)
 
     def cancel_timer(self, reference: str) -> bool:
-        """Take a timer of :meth:`schedule_resume` back; False when it has fired, was taken back, or its run has ended.
+        """Cancel a timer of :meth:`schedule_resume`; False when it has fired, was cancelled, or its run has ended.
 
         After a ``StorageError``, which may mean that it was done and the reply was lost, call again: the second call
         gives what the first one would have given.
@@ -311,7 +311,7 @@ class Hephaestus:
             )
 
     def _rival(self, workflow: type[WorkflowDefinition]) -> Hephaestus | None:
-        # A task is registered once on an application, by whoever does so last.
+        # An application has one task of each name: the last registration counts.
         others = (other for other in RUNTIMES.all() if isinstance(other, Hephaestus) and other is not self)
         return next((other for other in others if self._contests(other) and other._owns(workflow)), None)  # noqa: SLF001 - one class
 

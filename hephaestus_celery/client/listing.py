@@ -1,4 +1,4 @@
-"""Filters of a listing, checked, and the page that it gives."""
+"""Listings: the filters, their checks, and the page that comes back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Page:
 
 
 class RunFilters(TypedDict, total=False):
-    """What the runs of one workflow can be filtered by; a filter that is None says nothing."""
+    """The filters of one workflow's runs; a filter that is None does not count."""
 
     status: Status | str | None
     status_in: Iterable[Status | str] | None
@@ -49,7 +49,7 @@ class RunFilters(TypedDict, total=False):
 
 
 class ListFilters(RunFilters, total=False):
-    """What runs can be filtered by."""
+    """The filters of ``Hephaestus.list``: those of one workflow's runs, and ``workflow``, a class or a name."""
 
     workflow: type[WorkflowDefinition] | str | None
 

@@ -1,4 +1,4 @@
-"""Which run an id means, and which runs a listing does."""
+"""Resolving an id to a run, and filters to the runs of a listing."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def as_value(reference: RunReference, workflow: type[WorkflowDefinition]) -> Run
 
 
 def ambiguous(reference: RunReference, active: Sequence[str]) -> AmbiguousInstanceError:
-    """The error of who named an id of which several runs are active."""
+    """The error for an id of which several runs are active."""
     return AmbiguousInstanceError(
         f"{shortened(reference.id, limit=_SHOWN)} names {len(active)} active runs ({listed(active)}); use a run id, or "
         "workflow=..."
@@ -78,7 +78,7 @@ def read_run(storage: Storage, id: str, *, workflow: type[WorkflowDefinition] | 
 
 
 def not_found(reference: RunReference, *, workflow: type[WorkflowDefinition] | None) -> InstanceNotFoundError:
-    """The error of who named an id that no run has."""
+    """The error for an id that no run has."""
     return InstanceNotFoundError(_not_found(reference.id, workflow))
 
 

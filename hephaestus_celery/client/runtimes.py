@@ -58,7 +58,7 @@ class RuntimeRegistry:
         self._here: ContextVar[tuple[Runtime, ...]] = ContextVar("hephaestus_entered", default=())
 
     def add(self, runtime: Runtime) -> None:
-        """An opened runtime."""
+        """Add a runtime that was opened."""
         with self._lock:
             self._runtimes.append(runtime)
 
@@ -75,7 +75,7 @@ class RuntimeRegistry:
         self._here.set(tuple(_without_last(self._here.get(), runtime)))
 
     def discard(self, runtime: Runtime) -> None:
-        """A closed one."""
+        """Remove a runtime that was closed."""
         with self._lock:
             self._runtimes = [known for known in self._runtimes if known is not runtime]
             self._entered = [known for known in self._entered if known is not runtime]

@@ -1,4 +1,4 @@
-"""Whether functions that an application wrote fit the way in which they are going to be called."""
+"""Whether an application's functions take the arguments that they will be called with."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from types import FunctionType
 def takes(function: FunctionType, count: int) -> bool:
     """Whether a call with ``count`` arguments by position fits.
 
-    It is read from the code object, a hundred times as quick as ``inspect.signature``: definitions have ten thousand steps.
-    A decorator's wrapper is judged by what it takes itself, not by what it wraps.
+    The counts of the code object say so, a hundred times as fast as ``inspect.signature``: definitions may have ten
+    thousand steps. Of a decorator's wrapper its own parameters count, not those of what it wraps.
     """
     code = function.__code__
     needed = code.co_argcount - len(function.__defaults__ or ())

@@ -30,7 +30,7 @@ _SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 OPTIONS = frozenset(["events", "key", "retry", "time_limit", "queue", "priority"])
 _METHODS = frozenset(["execute"])
-# Celery's names for it, and what people call it.
+# Names that Celery, or people, use for our options.
 _ALIASES = {
     **dict.fromkeys(
         ["retries", "max_retries", "max_attempts", "retry_policy", "default_retry", "autoretry_for"], "retry"
@@ -114,7 +114,7 @@ class Step(DeclaredStep):
 
     @classmethod
     def check_config(cls, config: StepConfig) -> list[str]:
-        """What is wrong with a config of this step, a sentence each; called when a workflow is defined."""
+        """The problems of a config of this step, a sentence each; called when a workflow is defined."""
         del config
         return []
 
@@ -131,7 +131,7 @@ class Step(DeclaredStep):
 
     @classmethod
     def resume_events(cls, config: StepConfig) -> dict[str, str]:
-        """What ``resume`` may bring while the step waits: the name that comes, and the event that it is to the step."""
+        """The events that ``resume`` may deliver while the step waits: each name, and the step's own event for it."""
         del config
         return {event: event for event in cls.events}
 
@@ -179,7 +179,7 @@ def check_spelling(step: type[Step]) -> list[str]:
 
 
 def is_same_name(one: type[Step], other: type[Step]) -> bool:
-    """Whether two classes came of the same call of ``named``, made twice."""
+    """Whether two classes were made by the same call of ``named``, called twice."""
     made = [vars(step).get("_named_of") for step in (one, other)]
     return made[0] is not None and made[0] is made[1] and one.key == other.key
 
@@ -208,7 +208,7 @@ def _check_key(step: type[Step]) -> list[str]:
 
 
 def _check_calls(step: type[Step]) -> list[str]:
-    """What would raise each time that the step is executed, whatever it does; anything but plain functions is believed."""
+    """Signatures that would raise whenever the step is executed; only plain functions are checked."""
     problems: list[str] = []
     execute = inspect.getattr_static(step, "execute")
     if isinstance(execute, FunctionType) and not takes(execute, 4):

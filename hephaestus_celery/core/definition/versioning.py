@@ -15,7 +15,7 @@ from hephaestus_celery.core.values.identity import Unique
 WorkflowClass = type[WorkflowDefinition]
 
 UNNAMED: WeakSet[WorkflowClass] = WeakSet()
-"""The workflows that do not say their name themselves: it is that of their place in the code."""
+"""The workflows without a ``name`` of their own: they are named for their place in the code."""
 
 
 def check_umbrella(umbrella: WorkflowClass) -> list[str]:
@@ -85,7 +85,7 @@ def adopt(umbrella: WorkflowClass) -> None:
 
 
 def left_behind(workflow: WorkflowClass) -> str | None:
-    """What is to be known of a first version that has another name than its umbrella, which was not said on purpose.
+    """A warning about a first version whose name is not its umbrella's, and was not chosen; None where all is well.
 
     A workflow without a version is stored as version 1 of its name. When it becomes an umbrella, its active runs are
     looked for under that name, and only a version 1 that bears it is found.

@@ -24,12 +24,18 @@ class WorkflowDefinition(DeclaredWorkflow):
     """
 
     unique: ClassVar[Unique]
+    """The key and the scope of instance ids."""
     initial_step: ClassVar[Any]
+    """A step, ``(step, config)``, or a list of them."""
     transitions: ClassVar[Mapping[Any, Any]] = {}
+    """Maps ``(step, event)`` to a target, or to a list of targets."""
     default_retry: ClassVar[RetryPolicy | None] = None
+    """The policy of steps that have none; None: the setting ``hephaestus_default_retry``."""
     hephaestus: ClassVar[Any] = None
     versions: ClassVar[Mapping[int, type[WorkflowDefinition]]] = {}
+    """The workflows of an umbrella, by version."""
     current: ClassVar[int]
+    """The version that an umbrella starts."""
 
     graph: ClassVar[Graph]
     """The checked graph; an umbrella has that of its current version."""

@@ -1,1 +1,1 @@
-"""The values that everything is said in: contexts, instances, identities, retry policies, and what may be carried."""
+"""The values that all other parts share: contexts, instances, identities, step states, retry policies."""

@@ -1,4 +1,4 @@
-"""What the caller of ``cancel`` learns."""
+"""The report that ``cancel`` gives."""
 
 from __future__ import annotations
 

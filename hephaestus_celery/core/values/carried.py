@@ -113,8 +113,8 @@ def _carries_zone(value: dt.datetime | dt.time) -> bool:
 
 
 def _check_local(value: dt.datetime, path: str) -> None:
-    # A local time that is twice (or never) in its zone equals no time of another zone, whatever that says: it is read
-    # back equal only in the very zone, which must have a name that finds it again.
+    # A local time that occurs twice (or never) in its zone equals no time of another zone. It is read back equal only in
+    # the same zone, so the zone needs a name by which it is found again.
     zone = value.tzinfo
     if zone is None or value.utcoffset() == value.replace(fold=1 - value.fold).utcoffset():
         return

@@ -35,7 +35,7 @@ class Context(Deferred):
             raise KeyError(f"step {key!r} had not completed, so there is no result of it") from None
 
     def cancelled(self) -> bool:
-        """Whether nobody waits for this attempt any more: its run was cancelled, has failed or ended without it.
+        """Whether the result of this attempt is no longer wanted: its run was cancelled, has failed or ended without it.
 
         For a step that takes long, to stop early. It asks the store, at most once a second, and says what it knew where that
         is away; once True it stays True. Outside the attempt that it was given to, a context says False.

@@ -24,11 +24,14 @@ class DeclaredWorkflow:
     """The base of ``Workflow``: what an instance needs of its workflow."""
 
     name: ClassVar[str]
+    """Names the workflow in the store; by default the place of its class, ``module.QualName``."""
     version: ClassVar[int] = 1
     family: ClassVar[str]
     """The name that identities are counted under: the umbrella's, or the workflow's own."""
     tags: ClassVar[Sequence[str]] = ()
+    """Strings that listings can be filtered by."""
     metadata: ClassVar[Mapping[str, Any]] = {}
+    """Data that every instance of the workflow carries."""
 
     @classmethod
     def find_step(cls, key: str) -> type[DeclaredStep] | None:

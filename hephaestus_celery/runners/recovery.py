@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.core.definition.registry import find_definition
@@ -46,17 +45,7 @@ class Recovery:
         """The outcome of a rescue that the store has recorded; where an attempt was lost, it is failed."""
         if entry.kind is Due.SETTLE:
             return self._settle(entry, worker)
-        is_loss = entry.kind in _LOSSES
-        if entry.run is not None and not is_loss:
-            return self._message_rescued(entry, entry.run, worker=worker)
-        return self._rescued(
-            entry.run_id,
-            entry.dispatch.activation.step,
-            fence=entry.fence if is_loss else None,
-            number=entry.sequence,
-            reason=partial(rescue_reason, entry.kind),
-            worker=worker,
-        )
+        return self._rescued(entry, worker=worker)
 
     def fail_lost(
         self, run_id: str, step: str, attempt: int, *, reason: str, worker: Worker, timed_out: bool = False
@@ -68,12 +57,10 @@ class Recovery:
         """
         fence = self._chance.token()
         entry = encode_entry(kind="rescue", step=step, attempt=attempt, reason=reason, worker=worker.hostname)
-        number = self._storage.seize(
+        taken = self._storage.seize(
             run_id, step, attempt=attempt, holder=worker.task_id or "", fence=fence, entry=entry, timed_out=timed_out
         )
-        if number is None:
-            return None
-        return self._rescued(run_id, step, fence=fence, number=number, reason=lambda _: reason, worker=worker)
+        return None if taken is None else self._rescued(taken, reason=reason, worker=worker)
 
     def _settle(self, entry: DueEntry, worker: Worker) -> Outcome:
         # Go on with what follows a step, or with the start of a run, where whoever did so is gone.
@@ -89,51 +76,25 @@ class Recovery:
                 followed = () if source is None else events.ended(source, commitment)
         return Outcome(label="settled", events=followed, messages=sent)
 
-    def _message_rescued(self, entry: DueEntry, rescued: RescuedRun, *, worker: Worker) -> Outcome:
-        # What the store has given is enough for the event: the run may be large, and a backlog of such.
+    def _rescued(self, entry: DueEntry, *, reason: str | None = None, worker: Worker) -> Outcome:
+        # One round trip, the commit, where an attempt was lost: the store has given all else with the entry.
         step = entry.dispatch.activation.step
-        run = StoredRun(
-            header=rescued.header,
-            initial=None,
-            status=rescued.status,
-            started_at=rescued.started_at,
-            start=rescued.start,
-            sequence=entry.sequence,
-            steps={step: rescued.step},
-            lacks_data=True,
-            lacks_steps=True,
-        )
-        source = self._source(decode_instance(run, reader=self._storage), step, worker)
-        if source is None:
-            return Outcome(label="unknown")
-        reason = rescue_reason(entry.kind, rescued.step)
-        rescue = events.rescued(source, entry.sequence, attempt=entry.dispatch.attempt, reason=reason)
-        return Outcome(label="rescued", events=rescue)
-
-    def _rescued(
-        self,
-        run_id: str,
-        step: str,
-        *,
-        fence: str | None,
-        number: int,
-        reason: Callable[[StepState], str],
-        worker: Worker,
-    ) -> Outcome:
-        run = self._storage.load(run_id, steps=[step])
+        run = self._storage.load(entry.run_id, steps=[step]) if entry.run is None else _run_of(entry, entry.run)
         if run is None:
             return Outcome(label="gone")
-        why = reason(run.steps[step])
+        state = run.steps[step]
+        why = reason or rescue_reason(entry.kind, state)
+        fence = entry.fence if entry.kind in _LOSSES else None
         source = self._source(decode_instance(run, reader=self._storage), step, worker)
         if source is None:
-            return self._unknown(run, run_id, step, fence=fence, reason=why, worker=worker)
-        rescue = events.rescued(source, number, attempt=run.steps[step].attempt, reason=why)
+            return self._unknown(run, entry.run_id, step, fence=fence, reason=why, worker=worker)
+        rescue = events.rescued(source, entry.sequence, attempt=state.attempt, reason=why)
         if fence is None:
             return Outcome(label="rescued", events=rescue)
         attempt = self._held(source, run, fence=fence, worker=worker)
-        duration = max(0, self._storage.now() - attempt.claim.claimed_at) * 1000
-        result = lost(f"step {step}: {why}{_of_event(attempt.state)}")
-        outcome = self._failed_attempts.commit(attempt, result, duration)
+        lost_at = entry.run.at if entry.run is not None else self._storage.now()
+        duration = max(0, lost_at - attempt.claim.claimed_at) * 1000
+        outcome = self._failed_attempts.commit(attempt, lost(f"step {step}: {why}{_of_event(state)}"), duration)
         return replace(outcome, events=[*rescue, *outcome.events])
 
     def _held(self, source: EventSource, run: StoredRun, *, fence: str, worker: Worker) -> HeldAttempt:
@@ -164,6 +125,22 @@ class Recovery:
         if found is None:
             return None
         return EventSource(instance=instance, step=found, runner=self._runner, worker=worker.fields)
+
+
+def _run_of(entry: DueEntry, rescued: RescuedRun) -> StoredRun:
+    # What the store has given is enough: the run may be large, and there may be a backlog of such. The rest is read when asked for.
+    return StoredRun(
+        header=rescued.header,
+        initial=None,
+        status=rescued.status,
+        started_at=rescued.started_at,
+        start=rescued.start,
+        sequence=entry.sequence,
+        steps={str(entry.dispatch.activation): rescued.step},
+        message_headers=entry.message_headers,
+        lacks_data=True,
+        lacks_steps=True,
+    )
 
 
 def _of_event(state: StepState) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.due import Due
@@ -13,13 +13,18 @@ from hephaestus_celery.core.values.step_state import StepState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RescuedRun:
-    """What is told of a run with a rescue that cost no attempt; its contexts and results, which may be large, are not read."""
+    """What is known of a run with a rescue: enough to emit it, and to fail the attempt where one was lost.
+
+    Its contexts and results, which may be large, are not read. ``at`` is when this was read, by the clock of the store: 0
+    where that is not known.
+    """
 
     header: str
     status: Status
     started_at: int
     start: str | None
     step: StepState
+    at: int = field(default=0, compare=False)  # a repeat of the call reads it anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +33,8 @@ class DueEntry:
 
     ``dispatch`` is to be sent; for ``LEASE_EXPIRED`` and ``TIMED_OUT`` the attempt is to be failed, with ``fence``, whether it was
     executed or its event was being applied; for ``SETTLE`` what follows the step is to be settled. ``sequence``
-    is the number reserved for telling a rescue, 0 where nothing is to be told; ``run`` is what is to be told of one that
-    cost no attempt. ``message_headers`` are the run's.
+    is the number reserved for telling a rescue, 0 where nothing is to be told; ``run`` is what is
+    known of the run of a rescue, None where that is so much that it must be loaded. ``message_headers`` are the run's.
     """
 
     kind: Due

@@ -92,8 +92,8 @@ class Storage(Reader, Protocol):
 
     def seize(
         self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, timed_out: bool = False
-    ) -> int | None:
-        """Take an attempt from the task that held it, with a new fence: the number of the rescue's event.
+    ) -> DueEntry | None:
+        """Take an attempt from the task that held it, with a new fence: gives all that failing it needs.
 
         None when that task does not hold it (any more). So it is, too, where that task was applying an event: this comes due
         at once; see :func:`hephaestus_celery.core.execution.due.due`. ``timed_out``: the task was ended at its time limit.

@@ -74,6 +74,12 @@ def plain(value, name=""):
     return value
 
 
+def with_fence(entry, fence):
+    """An entry whose attempt is held by this fence: a tick makes another up in each storage."""
+    run = entry.run and dataclasses.replace(entry.run, step=dataclasses.replace(entry.run.step, fence=fence))
+    return dataclasses.replace(entry, fence=fence, run=run)
+
+
 def history(run):
     """A run's history; what is said of a rescue is made up by the storages themselves, each in its own layout."""
     return [{**plain(entry), "detail": json.loads(entry.detail)} for entry in run.history()]
@@ -124,7 +130,7 @@ class Story:
             for entry in entries:
                 if entry.kind in (Due.LEASE_EXPIRED, Due.TIMED_OUT):
                     self.fences.setdefault(twin, {})[entry.dispatch.activation.step] = entry.fence
-            found.append([plain(dataclasses.replace(entry, fence=entry.fence and "new")) for entry in entries])
+            found.append([plain(with_fence(entry, entry.fence and "new")) for entry in entries])
         assert found[0] == found[1], self.told
         self.compare_taken(found[0])
 

@@ -6,6 +6,8 @@ import pytest
 from stage import eventually
 
 from hephaestus_celery import Async, Done, Hephaestus, LocalRunner, Step, Unique, Workflow
+from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.storage.claims import Lease
 from hephaestus_celery.storage.redis.connections import Connections
 
@@ -53,7 +55,7 @@ def waiting(redis_storage):
         eventually(lambda: handle.get().status == "waiting", what="the run waits")
     with Hephaestus(storage=redis_storage, runner=Idle()) as hephaestus:
         hephaestus.list(limit=1)  # the clock of the partition is known from here on
-        redis_storage.renew([Lease(run_id=handle.run_id, step="x", fence="x")])
+        redis_storage.renew([Lease(run_id=handle.run_id, activation=Activation("ask"), fence="x")])
         yield hephaestus, handle.run_id
 
 
@@ -70,3 +72,35 @@ def test_a_resume_costs_one_round_trip(waiting, trips, how):
     trips.clear()
     calls[how]()
     assert trips == [["EVALSHA"]]
+
+
+@pytest.fixture
+def claimed(redis_storage):
+    """A driver, and the run of "asked::a1", whose first attempt a worker holds."""
+    with Hephaestus(storage=redis_storage, runner=Idle()) as hephaestus:
+        run_id = hephaestus.start_instance(Asking, id="a1").run_id
+        driver = hephaestus._resolved().driver
+        driver.claim(Asking.name, run_id, "ask", 1, worker=Worker(hostname="w1", task_id="task1"))
+        yield driver, run_id
+
+
+def test_an_attempt_that_its_worker_s_main_process_sees_lost_costs_two_round_trips(claimed, trips):
+    driver, run_id = claimed
+    trips.clear()
+    outcome = driver.recovery.fail_lost(
+        run_id, "ask", 1, reason="killed", worker=Worker(hostname="w1", task_id="task1")
+    )
+    assert trips == [["EVALSHA"], ["EVALSHA"]]  # taken from its task, and failed
+    assert [event.name[-1] for event in outcome.events] == ["rescue", "exception"]
+
+
+def test_an_attempt_that_a_tick_finds_lost_costs_one_round_trip_more(claimed, trips, redis_storage):
+    driver, run_id = claimed
+    keys = redis_storage.keys.of_run(run_id)
+    redis_storage._client.zadd(keys.names[3], {f"{run_id}|ask": 1})
+    trips.clear()
+    [entry] = redis_storage.tick(0, owner="owner", worker="w2", seize=True).entries
+    outcome = driver.recovery.rescue(entry, worker=Worker(hostname="w2"))
+    assert trips[-2:] == [["EVALSHA"], ["EVALSHA"]]  # the tick, and the commit
+    assert len(trips) == 2
+    assert [event.name[-1] for event in outcome.events] == ["rescue", "exception"]

@@ -207,7 +207,7 @@ class MemoryStorage:
 
     def seize(
         self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, timed_out: bool = False
-    ) -> int | None:
+    ) -> DueEntry | None:
         with self._changed:
             record = self._runs.get(run_id)
             held = None if record is None else record.state.steps.get(step)
@@ -221,7 +221,8 @@ class MemoryStorage:
             if decision.verdict is not Verdict.APPLIED:
                 return None
             record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
-            return decision.sequence
+            kind = Due.TIMED_OUT if timed_out else Due.LEASE_EXPIRED
+            return self._entry_about(record, kind, step, decision)
 
     def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:
         with self._changed:
@@ -519,12 +520,17 @@ class MemoryStorage:
                 kind="rescue", step=key, attempt=step.attempt, reason=rescue_reason(kind, step), worker=worker
             )
             record.history.append(entry_of(decision.sequence, "", finished_at=self.now(), detail=entry))
+        return self._entry_about(record, kind, key, decision)
+
+    def _entry_about(self, record: Record, kind: Due, key: str, decision: Decision) -> DueEntry:
+        step = record.state.steps[key]
         rescued = RescuedRun(
             header=record.new.header,
             status=record.state.status,
             started_at=record.started_at,
             start=record.start,
             step=step,
+            at=self.now(),
         )
         return DueEntry(
             kind=kind,
@@ -534,7 +540,7 @@ class MemoryStorage:
             dispatch=last_message(Activation.parse(key), step),
             fence=step.fence,
             sequence=decision.sequence if decision.reserved else 0,
-            run=rescued if kind in (Due.REDISPATCH, Due.REAPPLY) else None,
+            run=rescued if decision.reserved else None,
             message_headers=record.new.message_headers,
         )
 

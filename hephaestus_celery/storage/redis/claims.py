@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import cast
 
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal, Refused
+from hephaestus_celery.storage.due import DueEntry
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.durations import HeldDurations
 from hephaestus_celery.storage.redis.framing import reading
 from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.reads import MOST_CARRIED
+from hephaestus_celery.storage.redis.replies import read_entries
 from hephaestus_celery.storage.redis.stored_runs import read_claim
 
 _MOST_LEASES = 100  # that one call renews
@@ -72,7 +74,7 @@ class Claims:
 
     def seize(
         self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, timed_out: bool
-    ) -> int | None:
+    ) -> DueEntry | None:
         """Take an attempt from the task that held it and is gone."""
         parameters = as_parameters(
             run_id=run_id,
@@ -83,5 +85,5 @@ class Claims:
             lease=self._durations.lease,
             timed_out=timed_out or None,
         )
-        verdict, sequence = self._calls.of_run("seize", run_id, parameters, entry)
-        return int(sequence) if verdict == b"applied" else None
+        _, entries = self._calls.of_run("seize", run_id, parameters, entry)
+        return next(iter(read_entries(entries)), None)

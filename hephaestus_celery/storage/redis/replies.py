@@ -134,11 +134,17 @@ def read_tick(reply: Sequence[bytes]) -> Tick:
     )
 
 
+_KINDS = {
+    "lapsed": Due.LEASE_EXPIRED,
+    "overran": Due.TIMED_OUT,
+}  # as entries name them: schedulers of all versions read them
+
+
 def read_entries(text: bytes) -> list[DueEntry]:
     """What has come due, or is sent again."""
     return [
         DueEntry(
-            kind=Due(found["kind"]),
+            kind=_KINDS.get(found["kind"]) or Due(found["kind"]),
             run_id=found["run"],
             name=found["name"],
             version=int(found["version"]),
@@ -159,6 +165,7 @@ def _read_rescued(found: Mapping[str, Any]) -> RescuedRun:
         started_at=int(found["started"]),
         start=found["start"] or None,
         step=read_step(json.loads(found["state"])),
+        at=int(found.get("at", 0)),  # an older scheduler has not said it
     )
 
 

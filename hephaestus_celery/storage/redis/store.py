@@ -121,7 +121,7 @@ class RedisStorage:
 
     def seize(
         self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, timed_out: bool = False
-    ) -> int | None:
+    ) -> DueEntry | None:
         return self._claims.seize(
             run_id, step, attempt=attempt, holder=holder, fence=fence, entry=entry, timed_out=timed_out
         )

@@ -205,14 +205,14 @@ class DrivenRun:
 
     def seize(
         self, step: str, attempt: int = 1, *, holder: str, fence: str | None = None, timed_out: bool = False
-    ) -> int | None:
+    ) -> Any:
         fence = fence or f"fence{next(self._numbers)}"
-        number = self.storage.seize(
+        lost = self.storage.seize(
             self.id, step, attempt=attempt, holder=holder, fence=fence, entry='{"kind":"rescue"}', timed_out=timed_out
         )
-        if number is not None:
+        if lost is not None:
             self.fences[step] = fence
-        return number
+        return lost
 
     def resend(
         self, step: str, attempt: int = 1, token: int = 1, *, lane: str | None = None, operation: str | None = None

@@ -2,7 +2,7 @@
 -- fence then fails the attempt, and the old one can't commit any more. An event that it was applying is not taken: it comes due
 -- at once. p.timed_out: the task was ended at its time limit.
 --   ARGV[3] history entry
---   reply: {verdict, sequence}
+--   reply: {verdict, entries}: one, as of tick.lua, where it was taken, with all that failing the attempt needs
 -- needs: rescue
 demand({
   run_id = 'name', step = 'name', attempt = 'number', holder = 'string', fence = 'string', lease = 'number',
@@ -10,9 +10,11 @@ demand({
 }, 3)
 local status = redis.call('HGET', run, 'st')
 local step = status and get_step(p.step)
-if step and step.f == p.fence then return { 'applied', tostring(step.z) } end -- this call again
+if step and step.f == p.fence then -- this call again
+  return { 'applied', cjson.encode({ rescue(p.timed_out and TIMED_OUT or LEASE_EXPIRED, p.step, step, step.z) }) }
+end
 if not step or is_final(status) or not step.f or step.a ~= p.attempt or step.h ~= p.holder then
-  return { 'stale', '0' }
+  return { 'stale', '[]' }
 end
 local at = now()
 if step.r then
@@ -21,6 +23,7 @@ if step.r then
     set_step(p.step, step)
   end
   set_soon(p.step, at, at)
-  return { 'stale', '0' }
+  return { 'stale', '[]' }
 end
-return { 'applied', tostring(seize(p.step, step, p.fence, at, p.lease, ARGV[3])) }
+local sequence = seize(p.step, step, p.fence, at, p.lease, ARGV[3])
+return { 'applied', cjson.encode({ rescue(p.timed_out and TIMED_OUT or LEASE_EXPIRED, p.step, step, sequence) }) }

@@ -141,12 +141,12 @@ local function come_due(key, at, member, reference)
   elseif step.f and not p.seize then
     set_timer(key, at + p.lease) -- the store was away: its workers get the time to give a sign of life
   elseif step.f and (not waits or is_over(step) or (step.r.n or 0) >= LOSSES) then
-    local kind = is_over(step) and 'timed_out' or 'lease_expired'
+    local kind = is_over(step) and TIMED_OUT or LEASE_EXPIRED
     local reason = is_over(step) and 'time limit exceeded' or waits and APPLIER_GONE or 'lease expired'
     local sequence = seize(key, step, p.fence .. #entries, at, p.lease, cjson.encode({
       kind = 'rescue', step = key, attempt = step.a, reason = reason, worker = p.worker,
     }))
-    hand_over(kind, core, key, step, sequence)
+    hand(rescue(kind, key, step, sequence))
   elseif step.b then
     step.b, step.t = nil, step.k and text(steady()) or nil
     set_step(key, step)

@@ -551,7 +551,7 @@ def test_an_ended_run_sends_nothing_again(lossy):
 def test_a_step_is_seized_from_the_task_that_holds_it(stand):
     run = stand.start()
     run.claim("a", holder="task1")  # 1-3
-    assert run.seize("a", holder="task1", fence="new") == 4
+    assert run.seize("a", holder="task1", fence="new").sequence == 4
     assert run.load().steps["a"].fence == "new"
 
 
@@ -665,7 +665,7 @@ def test_of_many_that_seize_a_step_at_once_one_has_it(stand):
         return run.seize("a", holder="task1")
 
     with ThreadPoolExecutor(8) as pool:
-        numbers = [number for number in pool.map(seize, range(8)) if number is not None]
+        numbers = [lost.sequence for lost in pool.map(seize, range(8)) if lost is not None]
     assert (numbers, len(rescues(run))) == ([4], 1)
 
 
@@ -678,7 +678,7 @@ def test_the_numbers_of_all_events_have_no_gaps(stand_with):
     first, lost = stand.entries(1), 0
     assert (first[0].sequence, run.claim("a", holder="task1").sequence) == (1, 2)  # 2-4
     lost = run.seize("a", holder="task1")
-    assert (lost, run.retry("a").sequence) == (5, 6)
+    assert (lost.sequence, run.retry("a").sequence) == (5, 6)
     assert [entry.sequence for entry in stand.entries(2)] == [0, 7]  # the retry, and its lost message
     assert run.claim("a", 2, holder="task2").sequence == 8
     [expired] = stand.entries(1)

@@ -27,8 +27,10 @@ local function send_again(key, step, at, reason)
   return sequence
 end
 
--- What its teller is to know of a rescue that cost no attempt; the rest of the run may be large. Where the caller's telemetry is
+-- What is to be known of a rescue by who emits it, and fails the attempt where one was lost; the rest of the run may be large. Where the caller's telemetry is
 -- so much that a hundred of them would be too large, the header is left out, and the teller reads the run.
+-- Kinds of losses, in entries that a scheduler of another version may be handed: by the names that they always had there.
+local LEASE_EXPIRED, TIMED_OUT = 'lapsed', 'overran'
 local MOST_OF_HEADER = 4096
 local function rescue(kind, key, step, sequence)
   local core = redis.call('HMGET', run, 'name', 'version', 'st', 't0', 'mh')
@@ -36,6 +38,6 @@ local function rescue(kind, key, step, sequence)
   return {
     kind = kind, run = p.run_id, name = core[1], version = core[2], step = key, attempt = step.a, token = step.d,
     seq = sequence, header = brief and redis.call('HGET', run, 'h') or nil, status = core[3], started = core[4],
-    start = read_start(), state = cjson.encode(step), headers = core[5] or nil,
+    start = read_start(), state = cjson.encode(step), headers = core[5] or nil, fence = step.f, at = text(now()),
   }
 end

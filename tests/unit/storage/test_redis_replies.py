@@ -1,0 +1,30 @@
+"""What scripts reply is read whichever version of a scheduler has written it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.storage.redis.replies import read_entries
+
+ENTRY = {
+    "run": "r",
+    "name": "shop.Order",
+    "version": "1",
+    "step": "a",
+    "attempt": 1,
+    "token": 1,
+    "fence": "f",
+    "seq": 4,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "due"),
+    [("lapsed", Due.LEASE_EXPIRED), ("overran", Due.TIMED_OUT), *((each.value, each) for each in Due)],
+)
+def test_an_entry_that_another_version_has_handed_over_is_read(kind, due):
+    [entry] = read_entries(json.dumps([{**ENTRY, "kind": kind}]).encode())
+    assert (entry.kind, entry.fence, entry.sequence, entry.run) == (due, "f", 4, None)

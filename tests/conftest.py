@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rabbitmq import RabbitMQServer
 
-from hephaestus_celery.embedded import EmbeddedServer
+from hephaestus_celery.embedded import EmbeddedServer, find_server
 from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.storage.redis.store import RedisStorage
@@ -36,6 +36,16 @@ def without_server(error: Exception) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"no server for the tests, and this is CI: {error}")
     pytest.skip(f"no server: {error}")
+
+
+@pytest.fixture(scope="session")
+def server_program() -> str:
+    """The program of a server that tests may start."""
+    try:
+        return str(find_server())
+    except ConfigurationError as error:
+        without_server(error)
+        raise
 
 
 @pytest.fixture(scope="session")

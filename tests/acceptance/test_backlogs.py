@@ -44,7 +44,7 @@ def ended(stage, handles):
 
 
 def sent_again(stage):
-    """The rescues that were told of messages."""
+    """The rescues of messages that were emitted."""
     return [event for event in stage.events("step.rescue") if "not claimed" in event["metadata"]["reason"]]
 
 

@@ -34,7 +34,7 @@ def test_each_way_to_fail_fails_the_run_and_no_worker(stage, pool):
         assert instance.failed_step is step
         assert (instance.failure.kind, instance.failure.type) == (kind, name)
         assert message in instance.failure.message
-        events = stage.told(handle.run_id, last="workflow.exception")
+        events = stage.emitted(handle.run_id, last="workflow.exception")
         assert [event["event"] for event in events] == [
             *("workflow.start", "engine.advance", "step.start", "step.exception", "workflow.exception"),
         ]
@@ -120,7 +120,7 @@ def test_a_broken_handler_is_detached_and_the_run_goes_on(stage):
     stage.start_workers(concurrency=1)
     handle = stage.hephaestus.start_instance(flows.Diamond, {"value": 1}, id="x1")
     assert handle.wait(30).status == "completed"
-    assert [event["event"] for event in stage.told(handle.run_id)].count("step.stop") == 5
+    assert [event["event"] for event in stage.emitted(handle.run_id)].count("step.stop") == 5
     assert stage.logs().count("RuntimeError: this handler is broken") == 1
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 
 import flows
 import pytest
+from monitoring import monitored
 from redis import Redis
 from stage import eventually
 
@@ -31,43 +31,27 @@ def run_chains(stage, tag):
     eventually(lambda: len(stage.events("workflow.stop")) == before + RUNS, timeout=60, what="all chains ended")
 
 
-class Monitored:
-    """What reaches the server while the block runs: ``asked`` by clients, ``inside`` of scripts, by command."""
+class Seen:
+    """Counts commands by name: ``asked`` by clients, ``inside`` of scripts."""
 
-    def __init__(self, server):
-        self._server = server
+    def __init__(self):
         self.asked, self.inside = Counter(), Counter()
 
-    def __enter__(self):
-        self._monitor = self._server.monitor()
-        self._monitor.__enter__()
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.echo("the end")
-        self._thread.join(30)
-        self._monitor.__exit__(None, None, None)
-
-    def _read(self):
-        while True:
-            seen = self._monitor.next_command()
-            if seen["command"] == "ECHO the end":
-                return
-            (self.inside if seen["client_type"] == "lua" else self.asked)[seen["command"].partition(" ")[0]] += 1
+    def note(self, seen):
+        (self.inside if seen["client_type"] == "lua" else self.asked)[seen["command"].partition(" ")[0]] += 1
 
 
 def test_a_step_asks_little_of_the_server(stage, server):
     stage.start_workers(2)
     run_chains(stage, "warm")
-    with Monitored(server) as seen:
+    seen = Seen()
+    with monitored(server, seen.note):
         run_chains(stage, "counted")
     steps = RUNS * STEPS
     assert seen.inside["LPUSH"] == steps  # the store sends all messages ...
     assert seen.asked["LPUSH"] == 0  # ... and nobody else does
     assert 2 * steps <= seen.asked["EVALSHA"] <= 2.2 * steps
-    # Three keep what waits in each queue, so that a backlog can be told from a loss (docs/decisions/0006); one asks how large
+    # Three keep what waits in each queue, so that a backlog is known from a loss (docs/decisions/0006); one asks how large
     # the run is, so that a claim of a large one is bounded; 0.4 are for the entry that outlives a run, and its id's lifetime.
     assert sum(seen.inside.values()) / steps < 22
 
@@ -89,6 +73,6 @@ def test_a_finished_run_takes_little_memory(stage, server):
     run_chains(stage, "counted")
     keys = server.scan_iter(f"{stage.namespace}:*:*", count=1000)
     taken = sum(server.memory_usage(key, samples=0) for key in keys)
-    # Right after the end: a minute later the answers to repeated calls are gone. What Redis keeps for each key itself is
+    # Right after the end: a minute later the replies to repeated calls are gone. What Redis keeps for each key itself is
     # not in these figures.
     assert taken / (2 * RUNS) < 5.5 * 1024

@@ -29,7 +29,7 @@ def test_a_cancelled_step_learns_it_or_is_interrupted_and_no_other_pays_for_it(s
     stage.start_workers(1, concurrency=1)
     hephaestus = stage.hephaestus
 
-    # A step that asks is told.
+    # A step that asks learns of it.
     asking = hephaestus.start_instance(flows.Enquires, {"value": 1}, id="asking")
     eventually(lambda: of_run(stage.notes("enquired"), asking), what="it asks")
     report = asking.cancel("changed my mind")
@@ -76,7 +76,7 @@ def test_where_the_pool_can_not_interrupt_the_call_says_so(stage, pool, caplog):
     if pool == "solo":
         return  # which has no two steps at once
 
-    # A run that fails tells its other steps the same, also those on the event loop.
+    # The other steps of a run that fails learn the same, also those on the event loop.
     beside = {"gate": str(stage.folder / "beside"), "value": 1}
     failing = stage.hephaestus.start_instance(flows.FailsBesideEnquiry, beside, id="beside")
     eventually(lambda: of_run(stage.notes("enquired"), failing), what="the other branch asks")

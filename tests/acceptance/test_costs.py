@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections import Counter
 from datetime import timedelta
 
 import flows
 import pytest
 from kombu import Exchange, Queue
+from monitoring import monitored
 from stage import eventually
 
 from hephaestus_celery.storage.redis.client import connect
@@ -21,7 +21,7 @@ RUNS = 20
 
 @pytest.fixture
 def broker_url(broker, redis_url, request):
-    """RabbitMQ tells what is published only where it was asked for that: one of the tests' own."""
+    """RabbitMQ traces what is published only where that is turned on: one of the tests' own."""
     return redis_url if broker == "redis" else request.getfixturevalue("rabbitmq").url
 
 
@@ -37,35 +37,26 @@ class Counted:
 
     def __init__(self, server, namespace):
         self._server, self._namespace = server, namespace
-        self._mark = f"end of {namespace}"
+        self._names = {digest: name for name, digest in Scripts()._hashes.items()}
         self.scripts, self.messages = Counter(), 0
 
     def __enter__(self):
-        self._monitor = self._server.monitor()
-        self._monitor.__enter__()
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
+        self._monitoring = monitored(self._server, self._note)
+        self._monitoring.__enter__()
         return self
 
-    def __exit__(self, *_):
-        self._server.echo(self._mark)
-        self._thread.join(30)
-        self._monitor.__exit__(None, None, None)
+    def __exit__(self, *error):
+        self._monitoring.__exit__(*error)
 
-    def _read(self):
-        names = {digest: name for name, digest in Scripts()._hashes.items()}
-        while True:
-            command = self._monitor.next_command()["command"]
-            if self._mark in command:
-                return
-            words = command.split()
-            if words[0] in ("EVALSHA", "EVAL") and f"{self._namespace}:{{" in command:
-                self.scripts[names.get(words[1], words[0])] += 1
-            self.messages += words[:2] == ["LPUSH", self._namespace]
+    def _note(self, seen):
+        words = seen["command"].split()
+        if words[0] in ("EVALSHA", "EVAL") and f"{self._namespace}:{{" in seen["command"]:
+            self.scripts[self._names.get(words[1], words[0])] += 1
+        self.messages += words[:2] == ["LPUSH", self._namespace]
 
 
 class Firehose:
-    """Counts what is published to a queue of RabbitMQ while the block runs, as the broker itself tells it."""
+    """Counts what is published to a queue of RabbitMQ while the block runs, as the broker itself traces it."""
 
     def __init__(self, rabbitmq, stage):
         self._rabbitmq, self._stage = rabbitmq, stage
@@ -75,9 +66,9 @@ class Firehose:
         self._rabbitmq.control("trace_on")
         with contextlib.ExitStack() as resources:
             connection = resources.enter_context(self._stage.app.connection_for_read())
-            told = Queue("", Exchange("amq.rabbitmq.trace", "topic"), routing_key="publish.#", exclusive=True)
-            self._told = told(connection.default_channel)
-            self._told.declare()
+            trace = Queue("", Exchange("amq.rabbitmq.trace", "topic"), routing_key="publish.#", exclusive=True)
+            self._trace = trace(connection.default_channel)
+            self._trace.declare()
             self._resources = resources.pop_all()
         return self
 
@@ -90,7 +81,7 @@ class Firehose:
             self._rabbitmq.control("trace_off")
 
     def _count(self):
-        message = self._told.get(no_ack=True)
+        message = self._trace.get(no_ack=True)
         if message is None:
             return None
         [queue] = message.headers["routing_keys"]
@@ -114,7 +105,7 @@ def counted_messages(broker, stage, request):
 def test_a_step_costs_one_message_and_two_scripts(stage, server, counted_messages, workflow, steps):
     stage.start_workers(2)
     warm = stage.hephaestus.start_instance(workflow, {"value": 1}, id="warm")
-    stage.told(warm.run_id)
+    stage.emitted(warm.run_id)
     with Counted(server, stage.namespace) as counted, counted_messages(counted) as published:
         for number in range(RUNS):
             stage.hephaestus.start_instance(workflow, {"value": 1}, id=f"i{number}")

@@ -112,7 +112,7 @@ def test_a_late_message_of_a_finished_step_changes_nothing(stage):
     stage.start_workers()
     handle = stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="x1")
     before = handle.wait(30)
-    stage.told(handle.run_id)
+    stage.emitted(handle.run_id)
     stage.app.send_task("linear.a", args=[handle.run_id, "a", 1, 1], task_id="late", queue=stage.namespace)
     eventually(lambda: "linear.a[late]" in stage.logs() and "[late] ignored" in stage.logs())
     assert handle.get() == before

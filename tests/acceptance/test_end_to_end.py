@@ -56,13 +56,13 @@ def test_two_hundred_instances_of_mixed_shapes_on_two_workers(stage):
 
     events, executions = by_run(stage.events(), "metadata"), by_run(stage.executions())
     for number, (handle, workflow, before, after) in enumerate(begun):
-        told = sorted(events[handle.run_id], key=lambda event: event["metadata"]["sequence"])
-        names = Counter(event["event"] for event in told)
+        emitted = sorted(events[handle.run_id], key=lambda event: event["metadata"]["sequence"])
+        names = Counter(event["event"] for event in emitted)
         executed = executions.get(handle.run_id, [])
         assert Counter(record["step"] for record in executed) == expected_steps(workflow, number)
         assert names["workflow.start"] == names["workflow.stop"] == 1
-        assert [event["metadata"]["sequence"] for event in told] == list(range(1, len(told) + 1))
-        check_duration(told[-1], executed, before, after)
+        assert [event["metadata"]["sequence"] for event in emitted] == list(range(1, len(emitted) + 1))
+        check_duration(emitted[-1], executed, before, after)
 
 
 def test_free_ids_long_keys_and_several_first_steps_are_like_any_other(stage):
@@ -77,11 +77,11 @@ def test_free_ids_long_keys_and_several_first_steps_are_like_any_other(stage):
         assert instance.context.steps[flows.LONG.key] == {"by": value}
         assert instance.step_configs == {flows.B: {"n": 1}}
         assert [found.run_id for found in flows.Roots.list(id=value)] == [handle.run_id]
-        told = stage.told(handle.run_id, last="workflow.stop")
-        names = Counter(event["event"] for event in told)
+        emitted = stage.emitted(handle.run_id, last="workflow.stop")
+        names = Counter(event["event"] for event in emitted)
         assert names["workflow.start"] == 1
-        assert told[0]["metadata"]["initial_step"] == ["a", "b", flows.LONG.key]
-        assert max(len(event["metadata"]["task_id"].encode()) for event in told) <= 255
+        assert emitted[0]["metadata"]["initial_step"] == ["a", "b", flows.LONG.key]
+        assert max(len(event["metadata"]["task_id"].encode()) for event in emitted) <= 255
         executed = [record["step"] for record in stage.executions() if record["run_id"] == handle.run_id]
         assert sorted(executed) == sorted(["a", "b", flows.LONG.key, "d"])
 
@@ -156,7 +156,7 @@ def test_the_result_of_a_branch_that_outlives_its_run_is_kept_as_discarded(stage
     assert (failed.status, failed.failed_step) == ("failed", flows.GatedRaises)
     (stage.folder / "gate").touch()
     eventually(lambda: any(entry.outcome == "discarded" for entry in handle.history()))
-    eventually(lambda: stage.told(handle.run_id, last="workflow.exception")[-1]["event"] == "step.stop")
+    eventually(lambda: stage.emitted(handle.run_id, last="workflow.exception")[-1]["event"] == "step.stop")
     after = handle.get()
     assert after.context == failed.context
     numbers = [event["metadata"]["sequence"] for event in stage.events(run_id=handle.run_id)]

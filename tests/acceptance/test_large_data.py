@@ -29,8 +29,8 @@ def test_a_join_of_many_megabytes_reads_what_it_looks_at(stage):
     )
     pickled = stage.folder / "pickled"
     pickled.write_bytes(pickle.dumps((instance, handle)))
-    told, errors = stage.script(code, str(pickled)).communicate(timeout=60)
-    assert told.split() == ["True", "33", "Heavy"], errors
+    printed, errors = stage.script(code, str(pickled)).communicate(timeout=60)
+    assert printed.split() == ["True", "33", "Heavy"], errors
     [listed] = stage.hephaestus.list(id=handle.id)
     assert listed.context.result("load_7") == instance.context.steps["load_7"]
     assert listed.runtime_metadata == {}

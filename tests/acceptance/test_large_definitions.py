@@ -37,8 +37,8 @@ def resident(pid):
 def test_a_pool_process_with_ten_thousand_steps_takes_a_hundred_megabytes(stage):
     [worker] = stage.start_workers(1, concurrency=2)
     with stage.script(RUN) as client:
-        told, errors = client.communicate(timeout=90)
-    assert told.split() == ["300", "completed;", "waiting:", "s300"], errors
+        printed, errors = client.communicate(timeout=90)
+    assert printed.split() == ["300", "completed;", "waiting:", "s300"], errors
     assert ". large.s9999" in worker.log.read_text()  # what Celery lists
     sizes = [resident(pid) / MEGABYTE for pid in pool_processes(worker)]
     assert len(sizes) == 2

@@ -114,7 +114,7 @@ def test_a_step_keeps_its_result_while_the_store_is_away(stage, store):
     store.start()
     assert stage.outcome(handle).status == "completed"
     assert [record["step"] for record in stage.executions()] == ["gate", "b"]
-    assert [event["event"] for event in stage.told(handle.run_id)].count("step.stop") == 3
+    assert [event["event"] for event in stage.emitted(handle.run_id)].count("step.stop") == 3
 
 
 @pytest.mark.only_on("redis", why="it is the store that is restarted")

@@ -31,14 +31,14 @@ def test_a_step_is_a_task_of_the_applications_class(stage):
     # Nothing was waited for: no message was lost, no lease ran out.
     kinds = {entry.kind for handle in (whole, broken) for entry in handle.history()}
     assert kinds == {"attempt"}
-    told = [event["event"] for event in stage.told(whole.run_id)]
-    assert told == [
+    emitted = [event["event"] for event in stage.emitted(whole.run_id)]
+    assert emitted == [
         *("workflow.start", "engine.advance"),
         *("step.start", "step.stop", "workflow.transition", "engine.advance") * 2,
         *("step.start", "step.exception", "step.start", "step.stop", "workflow.transition", "engine.advance"),
         *("step.start", "step.stop", "workflow.transition", "workflow.stop"),
     ]
-    stage.told(broken.run_id, last="workflow.exception")
+    stage.emitted(broken.run_id, last="workflow.exception")
     stage.close()
     called = recorder.read(stage.folder, "hook")
     assert {name: [note["hook"] for note in called if note["task"] == name] for name in HOOKS} == HOOKS

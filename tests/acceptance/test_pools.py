@@ -44,7 +44,7 @@ def test_a_pool_does_what_a_workflow_needs(stage, pool):
         assert outcomes == ["retrying", "retrying", "completed"]
         assert all(entry.kind != "rescue" for entry in handle.history())
 
-    # A step that computes keeps its lease, and a step that dawdles is told when its time is over.
+    # A step that computes keeps its lease, and a step that dawdles is stopped when its time is over.
     computing = hephaestus.start_instance(flows.Computes, {"seconds": 2.5 * LEASE, "value": 1}, id="c1")
     assert computing.wait(30).status == "completed"
     assert [entry.kind for entry in computing.history()] == ["attempt", "attempt"]

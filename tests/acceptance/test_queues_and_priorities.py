@@ -25,7 +25,7 @@ def test_a_step_runs_only_on_workers_of_its_queue(stage):
     handles = [stage.hephaestus.start_instance(flows.Handover, {"value": n}, id=f"i{n}") for n in range(10)]
     for handle in handles:
         assert handle.wait(30).status == "completed"
-        starts = [event["metadata"] for event in stage.told(handle.run_id) if event["event"] == "step.start"]
+        starts = [event["metadata"] for event in stage.emitted(handle.run_id) if event["event"] == "step.start"]
         assert [(start["step"], start["hostname"]) for start in starts] == [
             ("a", "w0@test"),
             ("drop", "w1@test"),

@@ -64,7 +64,7 @@ def test_a_killed_pool_process_is_noticed_at_once(stage):
         ("attempt", "done", 1, "completed"),
     ]
     assert "lost" in rest.reason
-    events = stage.told(handle.run_id)
+    events = stage.emitted(handle.run_id)
     lost = next(event for event in events if event["event"] == "step.exception")
     assert (lost["metadata"]["kind"], lost["metadata"]["will_retry"]) == ("exit", True)
     assert [event["event"] for event in events].count("step.rescue") == 1
@@ -134,7 +134,7 @@ def test_a_lost_message_is_sent_again(stage):
     stage.start_workers(1)
     assert handle.wait(30).status == "completed"
     assert handle.history()[0].kind == "rescue"
-    assert [event["event"] for event in stage.told(handle.run_id)].count("workflow.start") == 1
+    assert [event["event"] for event in stage.emitted(handle.run_id)].count("workflow.start") == 1
 
 
 def test_a_frozen_worker_that_comes_back_commits_nothing(stage):
@@ -198,9 +198,9 @@ def test_a_route_that_ends_its_process_every_time_fails_after_the_attempts_of_it
         ("rescue", None),
         ("attempt", "failed"),
     ]
-    told = stage.told(handle.run_id, last="workflow.exception")
-    assert [event["metadata"]["kind"] for event in told if event["event"] == "step.exception"] == ["exit"] * 2
-    assert [event["metadata"]["sequence"] for event in told] == list(range(1, len(told) + 1))
+    emitted = stage.emitted(handle.run_id, last="workflow.exception")
+    assert [event["metadata"]["kind"] for event in emitted if event["event"] == "step.exception"] == ["exit"] * 2
+    assert [event["metadata"]["sequence"] for event in emitted] == list(range(1, len(emitted) + 1))
     assert stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="after").wait(30).status == "completed"
 
 
@@ -216,8 +216,8 @@ def test_an_event_is_applied_once_although_its_appliers_were_killed(stage):
         ("attempt", "b", "completed"),
         ("attempt", "done", "completed"),
     ]
-    told = [event["event"] for event in stage.told(handle.run_id)]
-    assert (told.count("step.resume"), told.count("step.exception")) == (1, 0)
+    emitted = [event["event"] for event in stage.emitted(handle.run_id)]
+    assert (emitted.count("step.resume"), emitted.count("step.exception")) == (1, 0)
 
 
 @pytest.mark.only_on("redis", why="the event is in the store")
@@ -254,7 +254,7 @@ def test_a_timer_set_before_all_workers_are_stopped_fires_after_their_return(sta
     eventually(lambda: time.time() > due)
     returned = stage.start_workers(1) and time.time_ns()
     assert handle.wait(30).status == "completed"
-    resume = next(event for event in stage.told(handle.run_id) if event["event"] == "step.resume")
+    resume = next(event for event in stage.emitted(handle.run_id) if event["event"] == "step.resume")
     assert resume["metadata"]["source"] == "timeout"
     assert (resume["at"] - returned) / 1e9 < 2
 
@@ -266,8 +266,8 @@ def test_a_time_limit_fails_the_attempt(stage, pool):
     instance = handle.wait(30)
     assert (instance.status, instance.failure.kind) == ("failed", "exit")
     open_gate(stage)
-    told = stage.told(handle.run_id, last="workflow.exception")
-    assert [event["metadata"]["kind"] for event in told if event["event"] == "step.exception"] == ["exit"]
+    emitted = stage.emitted(handle.run_id, last="workflow.exception")
+    assert [event["metadata"]["kind"] for event in emitted if event["event"] == "step.exception"] == ["exit"]
 
 
 @pytest.mark.only_on("redis", why="the pool tells the step, and the store the rest")
@@ -280,8 +280,10 @@ def test_a_step_that_goes_on_after_its_time_limit_has_failed_all_the_same(stage,
     assert (instance.status, instance.failure.kind) == ("failed", "exit")
     assert (instance.finished_at.timestamp() - began / 1e9) < flows.Deaf.time_limit + 1
     open_gate(stage)
-    told = stage.told(handle.run_id, last="workflow.exception")
-    assert [event["event"] for event in told if event["event"] in {"step.stop", "step.exception"}] == ["step.exception"]
+    emitted = stage.emitted(handle.run_id, last="workflow.exception")
+    assert [event["event"] for event in emitted if event["event"] in {"step.stop", "step.exception"}] == [
+        "step.exception"
+    ]
     assert [entry.outcome for entry in handle.history() if entry.kind == "attempt"] == ["failed"]
 
 
@@ -290,10 +292,10 @@ def test_a_retried_step_is_seen_as_retried(stage):
     stage.start_workers(1)
     handle = stage.hephaestus.start_instance(flows.Flaky, {"value": 1}, id="x1")
     assert handle.wait(30).status == "completed"
-    told = [event for event in stage.told(handle.run_id) if event["event"] == "step.exception"]
-    assert [event["metadata"]["attempt"] for event in told] == [1, 2]
-    assert [event["metadata"]["will_retry"] for event in told] == [True, True]
-    assert [event["metadata"]["retry_in"] for event in told] == [100_000_000, 200_000_000]
+    emitted = [event for event in stage.emitted(handle.run_id) if event["event"] == "step.exception"]
+    assert [event["metadata"]["attempt"] for event in emitted] == [1, 2]
+    assert [event["metadata"]["will_retry"] for event in emitted] == [True, True]
+    assert [event["metadata"]["retry_in"] for event in emitted] == [100_000_000, 200_000_000]
     assert stage.logs().count("retry: Retry in") == 2
     assert [entry.outcome for entry in handle.history()] == ["retrying", "retrying", "completed", "completed"]
 

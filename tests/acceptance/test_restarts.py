@@ -44,7 +44,7 @@ def test_durations_count_from_the_original_moments(stage):
     resumed = time.time_ns()
     handle.resume("paid", {"amount": 3})
     instance = handle.wait(30)
-    events = stage.told(handle.run_id)
+    events = stage.emitted(handle.run_id)
     names = [event["event"] for event in events]
     assert names.count("workflow.start") == 1
     assert instance.telemetry_start_time == started
@@ -79,7 +79,7 @@ def test_an_unknown_start_makes_the_duration_none_and_nothing_else(stage, server
     instance = handle.wait(30)
     assert instance.status == "completed"
     assert instance.context.steps["wait_for_event"] == {"amount": 3}
-    events = stage.told(handle.run_id)
+    events = stage.emitted(handle.run_id)
     stop = events[-1]
     assert stop["measurements"] == {"duration": None, "step_count": 3, "advance_count": 3}, case
     assert stop["metadata"]["status"] == "completed"

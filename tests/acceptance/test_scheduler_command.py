@@ -85,8 +85,8 @@ def test_what_it_has_rescued_it_tells_to_the_handlers_of_the_application(stage, 
     handle = stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="x1")
     stage.drop_messages(at_least=1)
     start_scheduler()
-    [told] = eventually(lambda: stage.events("step.rescue"), timeout=DEADLINE, what="the rescue is told")
-    assert told["metadata"]["run_id"] == handle.run_id
+    [rescue] = eventually(lambda: stage.events("step.rescue"), timeout=DEADLINE, what="the rescue is emitted")
+    assert rescue["metadata"]["run_id"] == handle.run_id
 
 
 @pytest.mark.only_on("redis", why="the lock is in the store")

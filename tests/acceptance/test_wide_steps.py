@@ -34,11 +34,11 @@ def test_each_branch_runs_once_although_who_starts_them_is_killed(stage, broker)
     assert (stage.folder / "cut").exists()
     assert executed(stage) == {**EVERY, "a": 1, "d": 1}
     assert len(instance.context.steps) == len(EVERY) + 3
-    told = stage.told(handle.run_id)
-    assert [event["event"] for event in told[-3:]] == ["step.stop", "workflow.transition", "workflow.stop"]
-    assert Counter(event["event"] for event in told)["step.start"] == len(EVERY) + 3
+    emitted = stage.emitted(handle.run_id)
+    assert [event["event"] for event in emitted[-3:]] == ["step.stop", "workflow.transition", "workflow.stop"]
+    assert Counter(event["event"] for event in emitted)["step.start"] == len(EVERY) + 3
     # What was sent with the first slice has come; where the store does not send, its messages died with the process.
-    rescued = {event["metadata"]["step_key"] for event in told if event["event"] == "step.rescue"}
+    rescued = {event["metadata"]["step_key"] for event in emitted if event["event"] == "step.rescue"}
     assert len(rescued) == (0 if broker == "redis" else SLICE)
 
 
@@ -62,11 +62,11 @@ def test_the_events_of_a_step_name_all_that_it_started(stage):
     stage.start_workers(1)
     handle = stage.hephaestus.start_instance(flows.Vast, {}, id="whole")
     assert stage.outcome(handle).status == "completed"
-    told = stage.told(handle.run_id)
-    [stop] = [event for event in told if event["event"] == "step.stop" and event["metadata"]["step_key"] == "a"]
+    emitted = stage.emitted(handle.run_id)
+    [stop] = [event for event in emitted if event["event"] == "step.stop" and event["metadata"]["step_key"] == "a"]
     assert stop["metadata"]["transitions_to"] == [one.key for one in flows.THRONG]
-    advances = [event["measurements"] for event in told if event["event"] == "engine.advance"]
+    advances = [event["measurements"] for event in emitted if event["event"] == "engine.advance"]
     assert max(advance["active_steps_count"] for advance in advances) > 600
-    numbers = [event["metadata"]["sequence"] for event in told]
+    numbers = [event["metadata"]["sequence"] for event in emitted]
     assert numbers == list(range(1, len(numbers) + 1))
     eventually(lambda: not stage.waiting_messages(), what="no message is left")

@@ -1,4 +1,4 @@
-"""Proves on what is stored and on what was told that every run went as if nothing had been.
+"""Proves by what is stored and what was emitted that every run went as if nothing had been.
 
 From the store: history, instance, keys. From the workers: the telemetry that they noted. Nothing is taken from the code
 that made the history: a checker that shared a fault with it would miss it.
@@ -45,7 +45,7 @@ class Verdict:
     steps: int = 0
     executed_again: int = 0
     rescues: int = 0
-    untold: int = 0
+    missing: int = 0
     doubtful: int = 0
     recoveries: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Run:
 
 
 def check(arena: Arena, episode: Episode, *, silences: bool) -> Verdict:
-    """Look at everything; with ``silences`` a fault may have kept events from being told."""
+    """Look at everything; with ``silences`` a fault may have kept events from being emitted."""
     verdict = Verdict(runs=len(episode.started))
     runs = list(_runs(arena, episode.started))
     gone = {start.run_id for start in episode.started} - {run.started.run_id for run in runs}
@@ -88,11 +88,11 @@ def check(arena: Arena, episode: Episode, *, silences: bool) -> Verdict:
         if not completed:
             verdict.problems.append(f"{run} is {run.instance.status}: {_short(run.history)}")
             continue
-        verdict.untold += _untold(run)
+        verdict.missing += _missing(run)
         laws = (*_commits(run), *_joins(run), *_numbers(run), *_durations(run), *_tellings(run, silences=silences))
         verdict.problems.extend(f"{run}: {problem}; {_short(run.history)}" for problem in laws)
-    if not silences and verdict.untold:
-        verdict.problems.append(f"{verdict.untold} events were never told")
+    if not silences and verdict.missing:
+        verdict.problems.append(f"{verdict.missing} events were never emitted")
     if not verdict.lost:  # else there is more to say of these runs than that they left something
         verdict.problems.extend(_leftovers(arena, runs=len(runs)))
     verdict.recoveries = [_recovery(strike.at, runs) for strike in episode.strikes]
@@ -144,7 +144,7 @@ def _joins(run: Run) -> Iterator[str]:
     for step in run.instance.completed_steps:
         first = next((entry for entry in run.history if entry.step == step.key), None)
         if first is None:
-            continue  # _commits tells
+            continue  # _commits reports that
         for source in graph.predecessors(step):
             if source in run.instance.skipped_steps:
                 continue
@@ -159,18 +159,18 @@ def _joins(run: Run) -> Iterator[str]:
 
 
 def _numbers(run: Run) -> Iterator[str]:
-    told: dict[int, tuple[str, str | None]] = {}
+    emitted: dict[int, tuple[str, str | None]] = {}
     for event in run.events:
         number = event["metadata"]["sequence"]
         what = (event["event"], event["metadata"].get("step"))
-        if number in told:
-            yield f"number {number} was told twice: {told[number]} and {what}"
-        told[number] = what
+        if number in emitted:
+            yield f"number {number} was emitted twice: {emitted[number]} and {what}"
+        emitted[number] = what
     for entry in run.history:
         expected = (TOLD_AS[entry.kind, entry.outcome], entry.step)
-        found = told.get(entry.sequence)
+        found = emitted.get(entry.sequence)
         if found is not None and found != expected:
-            yield f"number {entry.sequence} is {expected} in the history and was told as {found}"
+            yield f"number {entry.sequence} is {expected} in the history and was emitted as {found}"
 
 
 def _last_number(run: Run) -> int:
@@ -178,9 +178,9 @@ def _last_number(run: Run) -> int:
     return run.history[-1].sequence + 2
 
 
-def _untold(run: Run) -> int:
-    told = {event["metadata"]["sequence"] for event in run.events}
-    return len(set(range(1, _last_number(run) + 1)) - told)
+def _missing(run: Run) -> int:
+    emitted = {event["metadata"]["sequence"] for event in run.events}
+    return len(set(range(1, _last_number(run) + 1)) - emitted)
 
 
 def _tellings(run: Run, *, silences: bool) -> Iterator[str]:
@@ -199,7 +199,7 @@ def _durations(run: Run) -> Iterator[str]:
         duration = event["measurements"].get("duration")
         match event["event"]:
             case "workflow.stop" if duration is not None and duration != whole:
-                yield f"it took {whole} ns, and was told to have taken {duration}"
+                yield f"it took {whole} ns, and was emitted to have taken {duration}"
             case "step.stop" | "step.exception" | "step.async" if not duration >= 0:
                 yield f"{event['metadata']['step']} took {duration} ns"
         waited = event["measurements"].get("wait_duration")

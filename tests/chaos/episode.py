@@ -35,7 +35,7 @@ class Strike:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A run that was started. ``doubtful``: its start was stored, though the caller was told that it failed."""
+    """A run that was started. ``doubtful``: its start was stored, though the call had failed."""
 
     run_id: str
     at: int

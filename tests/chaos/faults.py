@@ -27,7 +27,7 @@ SHUTDOWN_SECONDS = 30
 class Fault:
     """Strikes once per ``inject``; gives a word on what it hit.
 
-    ``silences``: a process may die, or a reply of the server get lost, before what was committed is told. Then events
+    ``silences``: a process may die, or a reply of the server get lost, before what was committed is emitted. Then events
     may be missing, their numbers with them; with any other fault all of them are there.
     """
 

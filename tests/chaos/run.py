@@ -24,7 +24,7 @@ from faults import FAULTS  # noqa: E402
 def note(what: str, played: episode.Episode) -> None:
     """A line on stderr with what the scorecard has no room for, and a line for every law that was broken."""
     verdict = played.verdict
-    more = f"{verdict.rescues} rescues, {verdict.untold} events untold, {verdict.doubtful} starts raised yet stored"
+    more = f"{verdict.rescues} rescues, {verdict.missing} events missing, {verdict.doubtful} starts raised yet stored"
     said = "; ".join(strike.said for strike in played.strikes)
     for line in (f"{what}, {more} ({said})", *(f"  {problem}" for problem in verdict.problems)):
         print(line, file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ LAWS = (checker._commits, checker._joins, checker._numbers, checker._durations)
 
 @pytest.fixture
 def run(monkeypatch):
-    """A diamond that ran in this process, with all that it told."""
+    """A diamond that ran in this process, with all that it has emitted."""
     monkeypatch.setattr(flows, "BODY_SECONDS", (0.0, 0.0))
     events = []
 
@@ -60,7 +60,7 @@ def of(run, step):
 
 def test_a_run_without_faults_breaks_no_law(run):
     assert broken(run) == []
-    assert checker._untold(run) == 0
+    assert checker._missing(run) == 0
 
 
 def test_a_step_committed_twice_is_seen(run):
@@ -91,11 +91,11 @@ def test_numbers_out_of_order_are_seen(run):
 
 def test_a_number_told_twice_is_seen(run):
     doctored = replace(run, events=[*run.events, run.events[3]])
-    assert any("was told twice" in problem for problem in broken(doctored))
+    assert any("was emitted twice" in problem for problem in broken(doctored))
 
 
 def test_an_event_that_was_not_told_is_seen(run):
-    assert checker._untold(replace(run, events=run.events[:3] + run.events[4:])) == 1
+    assert checker._missing(replace(run, events=run.events[:3] + run.events[4:])) == 1
 
 
 def test_a_second_end_is_seen(run):
@@ -113,7 +113,7 @@ def test_an_end_that_was_not_told_is_seen_where_none_may_be_missing(run):
 def test_a_wrong_duration_is_seen(run):
     wrong = {**run.events[-1], "measurements": {"duration": 1}}
     assert any(
-        "was told to have taken 1" in problem for problem in broken(replace(run, events=[*run.events[:-1], wrong]))
+        "was emitted to have taken 1" in problem for problem in broken(replace(run, events=[*run.events[:-1], wrong]))
     )
 
 

@@ -27,7 +27,7 @@ class OnWorkers:
     def seen(self, run_id, *, last="workflow.stop"):
         return [
             SeenEvent(name=event["event"], measurements=event["measurements"], metadata=event["metadata"])
-            for event in self._stage.told(run_id, last=last)
+            for event in self._stage.emitted(run_id, last=last)
         ]
 
 

@@ -33,8 +33,8 @@ def test_a_handler_in_a_worker_sees_all_events(celery_setup, hephaestus, notes):
     eventually(lambda: paid.get().status == "waiting", what="the run waits")
     paid.resume("paid", {"amount": 3})
     assert (paid.wait(60).status, refused.wait(60).status) == ("completed", "failed")
-    notes.told(paid.run_id)
-    notes.told(refused.run_id, last="workflow.exception")
+    notes.emitted(paid.run_id)
+    notes.emitted(refused.run_id, last="workflow.exception")
     expected = {".".join(event[1:]) for event in telemetry.events()}
     assert len(expected) == 11
     assert expected <= {record["event"] for record in notes.events()}
@@ -83,7 +83,7 @@ def test_durations_are_right_though_all_workers_were_restarted_while_the_run_wai
     resumed = time.monotonic_ns()
     handle.resume("paid", {"amount": 3})
     assert handle.wait(60).status == "completed"
-    events = notes.told(handle.run_id)
+    events = notes.emitted(handle.run_id)
     ended = time.monotonic_ns()
     assert [event["event"] for event in events].count("workflow.start") == 1
     [resume] = [event for event in events if event["event"] == "step.resume"]

@@ -61,7 +61,7 @@ class Notes:
             if name in (None, record["event"]) and run_id in (None, record["metadata"].get("run_id"))
         ]
 
-    def told(self, run_id: str, *, last: str = "workflow.stop") -> list[dict[str, Any]]:
+    def emitted(self, run_id: str, *, last: str = "workflow.stop") -> list[dict[str, Any]]:
         """The telemetry of a run, once its last event is there."""
         eventually(lambda: self.events(last, run_id=run_id), what=f"{last} of {run_id}")
         return sorted(self.events(run_id=run_id), key=lambda record: record["metadata"]["sequence"])

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks import against
-from hephaestus_celery.embedded import find_server
-from hephaestus_celery.exceptions import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
 ROWS = ["costs", "emit", "import"]
@@ -32,17 +30,7 @@ def bench(folder, *options):
     )
 
 
-@pytest.fixture
-def _server_program():
-    try:
-        find_server()
-    except ConfigurationError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"no server for the tests, and this is CI: {error}")
-        pytest.skip(f"no server: {error}")
-
-
-@pytest.mark.usefixtures("_server_program")
+@pytest.mark.usefixtures("server_program")
 def test_the_cheap_rows_are_measured_and_leave_nothing_behind(tmp_path):
     temporary, output = tmp_path / "temporary", tmp_path / "output"
     ran = bench(temporary, "--quick", "--rounds", "1", "--only", ",".join(ROWS), "--output", str(output))

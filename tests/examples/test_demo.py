@@ -16,8 +16,7 @@ import pytest
 
 from hephaestus_celery import telemetry
 from hephaestus_celery.cli.demo.workers import STOP_SECONDS
-from hephaestus_celery.embedded import EmbeddedServer, find_server
-from hephaestus_celery.exceptions import ConfigurationError
+from hephaestus_celery.embedded import EmbeddedServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PROC = Path("/proc")
@@ -94,17 +93,7 @@ def demo(tmp_path):
         each.process.communicate()
 
 
-@pytest.fixture
-def _server_program():
-    try:
-        find_server()
-    except ConfigurationError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"no server for the tests, and this is CI: {error}")
-        pytest.skip(f"no server: {error}")
-
-
-needs_server = pytest.mark.usefixtures("_server_program")
+needs_server = pytest.mark.usefixtures("server_program")
 needs_proc = pytest.mark.skipif(not PROC.is_dir(), reason="looks for processes in /proc")
 
 

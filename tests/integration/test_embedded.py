@@ -13,15 +13,7 @@ from redis import Redis
 from hephaestus_celery.embedded import MAX_SOCKET_PATH, SERVER_VARIABLE, EmbeddedServer, find_server
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
 
-
-@pytest.fixture(autouse=True)
-def _needs_a_server_program():
-    try:
-        find_server()
-    except ConfigurationError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"no server for the tests, and this is CI: {error}")
-        pytest.skip(f"no server: {error}")
+pytestmark = pytest.mark.usefixtures("server_program")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from celery import Celery
 from defining import define
 
 from hephaestus_celery import Done, Hephaestus, Ok, RetryPolicy, Step
-from hephaestus_celery.runners import driver
+from hephaestus_celery.runners import completion, driver, execution, outcome
 from hephaestus_celery.runners.celery.task import StepTask
 
 executed = []
@@ -41,7 +41,7 @@ def app(redis_url, namespace):
 def pool_process(monkeypatch):
     """What a process of a pool does with the signal; a stray one is not waited for."""
     before = signal.signal(signal.SIGUSR1, soft_timeout_sighandler)
-    monkeypatch.setattr(driver, "NOTICE_SECONDS", 0.0)
+    monkeypatch.setattr(execution, "NOTICE_SECONDS", 0.0)
     yield
     signal.signal(signal.SIGUSR1, before)
 
@@ -49,7 +49,10 @@ def pool_process(monkeypatch):
 class Striker:
     """Raises the signal before the line of this number that is executed of what :meth:`StepTask.run` calls."""
 
-    WHERE = (StepTask.run.__code__.co_filename, driver.__file__)
+    WHERE = (
+        StepTask.run.__code__.co_filename,
+        *(module.__file__ for module in (driver, execution, completion, outcome)),
+    )
 
     def __init__(self, number):
         self.left = number
@@ -91,8 +94,8 @@ def test_wherever_an_interruption_strikes_that_was_not_meant_no_attempt_is_lost(
             striker = Striker(number)
             run_task(app, handle, striker)
             instance, history = handle.get(), handle.history()
-            told = [(entry.step, entry.attempt, entry.outcome) for entry in history]
-            assert (instance.status, told) == (
+            ended = [(entry.step, entry.attempt, entry.outcome) for entry in history]
+            assert (instance.status, ended) == (
                 "completed",
                 [("noted", 1, "completed"), ("done", 1, "completed")],
             ), f"struck before line {number}"

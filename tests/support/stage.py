@@ -194,7 +194,7 @@ class Stage:
             found.sort(key=lambda record: record["metadata"]["sequence"])
         return found
 
-    def told(self, run_id: str, *, last: str = "workflow.stop") -> list[dict[str, Any]]:
+    def emitted(self, run_id: str, *, last: str = "workflow.stop") -> list[dict[str, Any]]:
         """The events of a run, once its last one is there."""
         eventually(
             lambda: any(event["event"] == last for event in self.events(run_id=run_id)), what=f"{last} of {run_id}"

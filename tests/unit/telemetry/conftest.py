@@ -1,4 +1,4 @@
-"""A small workflow to tell of, and handlers that never outlive their test."""
+"""A small workflow whose events are emitted, and handlers that never outlive their test."""
 
 from __future__ import annotations
 

@@ -306,21 +306,21 @@ def test_the_handlers_after_a_failing_one_still_run(attach):
     assert len(recorder.calls) == 1
 
 
-def test_a_failure_is_told_with_its_handler_and_event(attach, failures):
+def test_a_failure_is_reported_with_its_handler_and_event(attach, failures):
     attach("bad", failing(ValueError("x")), EVENT, config={"url": "u"})
     telemetry.execute(EVENT, {})
-    told = failures.calls[0][2]
-    assert (told["handler_id"], told["event_name"], told["handler_config"]) == ("bad", EVENT, {"url": "u"})
+    metadata = failures.calls[0][2]
+    assert (metadata["handler_id"], metadata["event_name"], metadata["handler_config"]) == ("bad", EVENT, {"url": "u"})
 
 
-def test_a_failure_is_told_with_the_exception_itself(attach, failures):
+def test_a_failure_is_reported_with_the_exception_itself(attach, failures):
     exception = ValueError("x")
     attach("bad", failing(exception), EVENT)
     telemetry.execute(EVENT, {})
     assert failures.calls[0][2]["reason"] is exception
 
 
-def test_a_failure_is_told_with_the_frames_that_it_came_through(attach, failures):
+def test_a_failure_is_reported_with_the_frames_that_it_came_through(attach, failures):
     attach("bad", failing(ValueError()), EVENT)
     telemetry.execute(EVENT, {})
     assert [frame.name for frame in failures.calls[0][2]["stacktrace"]][-1] == "handler"
@@ -509,7 +509,7 @@ def test_a_handler_without_source_that_is_struck_by_ctrl_c_stays_attached(attach
     assert [handler.id for handler in telemetry.list_handlers()] == ["innocent"]
 
 
-def test_a_handler_that_a_signal_struck_stays_attached(attach, on_signal):
+def test_a_handler_that_a_signal_interrupts_stays_attached(attach, on_signal):
     on_signal(signal.SIGTERM, sigterm_exits)
     attach("innocent", lambda *_: signal.raise_signal(signal.SIGTERM), EVENT)
     with pytest.raises(SystemExit):
@@ -625,7 +625,7 @@ def spans(attach):
     return recorder
 
 
-def test_a_span_tells_its_start_and_its_stop(spans):
+def test_a_span_emits_its_start_and_its_stop(spans):
     with telemetry.span(START[:2], {}):
         pass
     assert [call[0] for call in spans.calls] == [START, STOP]
@@ -686,13 +686,13 @@ def test_the_exception_of_a_span_goes_on():
         raise ValueError("torn")
 
 
-def test_a_span_that_raises_tells_an_exception_and_no_stop(spans):
+def test_a_span_that_raises_emits_an_exception_and_no_stop(spans):
     with pytest.raises(ValueError, match="torn"), telemetry.span(START[:2]):
         raise ValueError("torn")
     assert [call[0] for call in spans.calls] == [START, EXCEPTION]
 
 
-def test_the_exception_of_a_span_is_told_in_full(spans):
+def test_the_exception_of_a_span_is_emitted_in_full(spans):
     exception = Odd()
     with pytest.raises(Odd), telemetry.span(START[:2], {"file": "f"}):
         raise exception

@@ -52,9 +52,9 @@ def test_a_metric_listens_to_an_event_of_the_catalogue(definition):
 def test_a_metric_reads_what_its_event_has(definition):
     entry = next(entry for entry in CATALOGUE if entry.name == definition.event)
     measured = {field.name for field in entry.measurements} | {"count"}
-    told = {field.name for field in entry.metadata}
+    known = {field.name for field in entry.metadata}
     assert definition.measurement in measured
-    assert set(definition.tags) <= told
+    assert set(definition.tags) <= known
 
 
 @pytest.mark.parametrize("definition", metrics(), ids=lambda definition: definition.name)

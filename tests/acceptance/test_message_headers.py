@@ -40,8 +40,8 @@ def test_every_attempt_is_its_starters(stage):
     for handle, name in zip(handles, TENANTS, strict=True):
         seen = [note for note in recorder.read(stage.folder, "seen") if note["run_id"] == handle.run_id]
         assert {(note["step"], note["attempt"]) for note in seen} == tenants.ATTEMPTS
-        told = [{header: note["headers"].get(header) for header in tenants.NAMES} for note in seen]
-        assert told == [dict.fromkeys(tenants.NAMES, name)] * len(tenants.ATTEMPTS)
+        carried = [{header: note["headers"].get(header) for header in tenants.NAMES} for note in seen]
+        assert carried == [dict.fromkeys(tenants.NAMES, name)] * len(tenants.ATTEMPTS)
         # What only a worker adds stays, and no run is given it.
         assert {note["headers"].get("sent_by") for note in seen} == {"a worker"}
         assert "sent_by" not in handle.get().message_headers

@@ -27,8 +27,10 @@ class Asking(Workflow):
 
 
 @pytest.fixture
-def trips(monkeypatch):
-    """The commands of each round trip to the server, in their order."""
+def trips(monkeypatch, redis_storage):
+    """The commands of each round trip to the server, in their order; it knows all scripts."""
+    for source in redis_storage._calls.scripts.sources.values():
+        redis_storage._client.script_load(source)
     made = []
     real = Connections.call_many
 

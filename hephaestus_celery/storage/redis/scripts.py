@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 from redis.exceptions import NoScriptError
 
 from hephaestus_celery.storage.redis.connections import Connections
+from hephaestus_celery.storage.redis.constants import header_for
 from hephaestus_celery.storage.redis.framing import is_of
 
 NAMES = (
@@ -75,10 +76,11 @@ _PACKED = {"claim", "load", "complete", "cancel"}
 
 
 def compose(name: str) -> str:
-    """The source of a script: the parts that it needs, as its ``-- needs:`` line says, and itself."""
+    """The source of a script: its constants, the parts that it needs, as its ``-- needs:`` line says, and itself."""
     parts: dict[str, str] = {}
     own = _with_parts(f"{name}.lua", parts)
-    return "".join([*parts.values(), own])
+    source = "".join([*parts.values(), own])
+    return header_for(source) + source
 
 
 def _with_parts(path: str, parts: dict[str, str]) -> str:

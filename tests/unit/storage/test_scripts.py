@@ -7,6 +7,9 @@ from importlib import resources
 
 import pytest
 
+from hephaestus_celery.core.execution import limits
+from hephaestus_celery.core.execution.due import RESCUE_REASONS
+from hephaestus_celery.storage.redis.constants import CONSTANTS
 from hephaestus_celery.storage.redis.scripts import NAMES, compose
 
 FOLDER = resources.files("hephaestus_celery.storage.redis") / "lua"
@@ -67,3 +70,33 @@ def test_a_file_begins_with_what_it_is_for(name):
     first = FILES[name].partition("\n")[0]
     assert first.startswith("-- ")
     assert not first.startswith("-- needs:")
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_no_constant_of_the_rules_is_written_down_again(name):
+    code = re.sub(r"--.*", "", FILES[name])
+    defined = {word for names in re.findall(r"(?m)^\s*local ([\w, ]+?) =", code) for word in names.split(", ")}
+    assert defined & set(CONSTANTS) == set()
+    assert [reason for reason in RESCUE_REASONS.values() if f"'{reason}'" in code] == []
+
+
+def test_every_limit_of_the_rules_is_a_constant_of_the_scripts():
+    assert {name for name in vars(limits) if name.isupper()} <= set(CONSTANTS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_script_begins_with_the_constants_that_it_uses_and_no_others(name):
+    source = compose(name)
+    code = re.sub(r"--.*", "", source)
+    lines = code[: code.index("local run, start, history")].splitlines()
+    given = {line.split()[1] for line in lines if line.strip()}
+    body = code[code.index("local run, start, history") :]
+    assert given == {name for name in CONSTANTS if re.search(rf"\b{name}\b", body)}
+
+
+def test_constants_are_written_as_lua_has_them():
+    assert "local LOSSES = 2\n" in compose("tick")
+    assert "local REASON_LEASE_EXPIRED = 'lease expired'\n" in compose("tick")
+    assert "local STATUSES = { 'pending', 'running', 'waiting', 'completed', 'failed', 'cancelled' }\n" in compose(
+        "tick"
+    )

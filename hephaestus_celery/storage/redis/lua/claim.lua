@@ -10,8 +10,6 @@ demand({
   token = 'number?', dispatch_timeout = 'number',
 })
 inside('versions', is_list(p.versions, is_text))
-local TURNED_AWAY = 1000000 -- microseconds until a message that went to the wrong worker is sent again, at first
-local APPLY_MARGIN = 2000000 -- microseconds beyond its step's time limit that applying an event may take
 
 -- The message went to a worker that can't execute it: another is sent soon, each time twice as late, never later than
 -- it would have been anyway.

@@ -16,7 +16,6 @@ demand({
 }, 3)
 inside('among', p.among == nil or is_list(p.among, is_name))
 inside('id', (p.run_id == nil) ~= (p.id == nil))
-local MOST_KEPT, MOST_KEYS = 100, 10000
 
 -- Of whom it was asked: by the time of a repeat an id may mean another run.
 local owner = p.run_id or p.id

@@ -16,7 +16,7 @@ for _, message in ipairs(p.messages) do
     if step.d == message[4] then
       leave_lane(key, step)
       if message[5] ~= '' then step.k = message[5] end
-      step.z = send_again(key, step, at, 'message not claimed')
+      step.z = send_again(key, step, at, REASON_NOT_CLAIMED)
       step.y = p.op
       set_step(key, step)
       entries[#entries + 1] = rescue('redispatch', key, step, step.z)

@@ -65,8 +65,6 @@ local function trouble(member, reason)
   troubles[#troubles + 1] = string.gsub(member .. ': ' .. told, '[^\32-\126]', '?')
 end
 
-local STATUSES = { 'pending', 'running', 'waiting', 'completed', 'failed', 'cancelled' }
-
 -- A run whose retention is over, or that is gone. What its keys would say is in the entry too (see watch); entries of
 -- before that are empty.
 local function prune(run_id, member, about)
@@ -114,8 +112,6 @@ local function fires(key, step, live, member, reference)
   return step and step.s == 'waiting' and not step.r
 end
 
-local LOSSES = 2 -- how often an event that was lost with its worker is sent again before that is a failed attempt
-local APPLIER_GONE = 'worker that applied its event was lost'
 
 local function is_over(step)
   return step.l and tonumber(step.l) <= steady()
@@ -142,7 +138,7 @@ local function come_due(key, at, member, reference)
     set_timer(key, at + p.lease) -- the store was away: its workers get the time to give a sign of life
   elseif step.f and (not waits or is_over(step) or (step.r.n or 0) >= LOSSES) then
     local kind = is_over(step) and TIMED_OUT or LEASE_EXPIRED
-    local reason = is_over(step) and 'time limit exceeded' or waits and APPLIER_GONE or 'lease expired'
+    local reason = is_over(step) and REASON_TIMED_OUT or waits and REASON_APPLIER_LOST or REASON_LEASE_EXPIRED
     local sequence = seize(key, step, p.fence .. #entries, at, p.lease, cjson.encode({
       kind = 'rescue', step = key, attempt = step.a, reason = reason, worker = p.worker,
     }))
@@ -154,7 +150,7 @@ local function come_due(key, at, member, reference)
     hand_over('retry', core, key, step)
   else
     local kind = step.f and 'reapply' or 'redispatch'
-    local reason = step.f and APPLIER_GONE or 'message not claimed'
+    local reason = step.f and REASON_APPLIER_LOST or REASON_NOT_CLAIMED
     if step.f then step.r.n, step.l = (step.r.n or 0) + 1, nil end
     local sequence = send_again(key, step, at, reason)
     set_step(key, step)

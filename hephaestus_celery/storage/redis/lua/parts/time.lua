@@ -15,7 +15,6 @@ end
 -- steps did (see tick.lua). A caller brings what that clock says by its own reckoning (p.now, never ahead) and the offset
 -- that it knows (p.offset): where the two part, this clock has been set, and nobody has taken it back yet; or the call
 -- was under way for long. Either way no timer may be set by more than p.slack beside it.
-local STEP = 500000 -- microseconds that clocks may differ
 local steady_now
 local function steady()
   if not steady_now then

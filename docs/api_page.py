@@ -116,7 +116,7 @@ done 1 completed
     Group(
         title="Choose where it runs",
         about="`Hephaestus(app)` makes a `CeleryRunner` and a `RedisStorage`, `Hephaestus()` a `LocalRunner` and a "
-        "`MemoryStorage`. Pass one of your own to replace it. "
+        "`MemoryStorage`. Pass one of your own to replace it: [write your own](../guides/extending.md). "
         "All settings with their defaults: [settings](settings.md).",
         names=("CeleryRunner", "LocalRunner", "RedisStorage", "MemoryStorage", "Settings"),
     ),
@@ -165,7 +165,8 @@ hephaestus.close()
     ),
     Group(
         title="Test workflows",
-        about="In `hephaestus_celery.testing`. More: [testing workflows](../guides/testing.md).",
+        about="In `hephaestus_celery.testing`. More: [testing workflows](../guides/testing.md). The suites for storages and "
+        "runners of your own are in `hephaestus_celery.testing.conformance`: [write your own](../guides/extending.md).",
         names=("testing.EventCapture", "testing.CapturedEvent"),
     ),
 )

@@ -1,4 +1,4 @@
-"""Every command that a server is given while a block runs, as MONITOR tells them."""
+"""Every command that a server is given while a block runs, as MONITOR shows them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Command:
 
     @property
     def in_store(self) -> bool:
-        """Whether a client gave it for a key of the store; scripts tell their keys after their number."""
+        """Whether a client gave it for a key of the store; scripts have their keys after their number."""
         return self.within is None and any(word.startswith(_PREFIX) for word in self.words[1:4])
 
     @property
@@ -121,11 +121,11 @@ def _read(monitor: Any, token: str) -> Generator[Command]:
     names = _script_names()
     current = "unknown"
     while True:
-        told = monitor.next_command()
-        words = _words(told["command"])
+        seen = monitor.next_command()
+        words = _words(seen["command"])
         if words[-1] == token:
             return
-        if told["client_type"] == "lua":
+        if seen["client_type"] == "lua":
             yield Command(words=words, within=current)
             continue
         called = names.get(words[1], "unknown") if words[0].lower() == "evalsha" else None

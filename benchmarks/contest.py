@@ -1,6 +1,6 @@
 """A contest: contestants measured in turn, round by round, and what the figures of a round come to.
 
-Machines change their pace from second to second, and a ratio of two figures that were taken far apart tells of the
+Machines change their pace from second to second, and a ratio of two figures that were taken far apart is about the
 machine. So a round measures every contestant once, one after the other, the next round begins with another one, and a
 line of the report is computed within a round. The first round is for warming up and is thrown away.
 """

@@ -1,4 +1,4 @@
-"""Who has ended, told through memory: one byte per task in a mapped file.
+"""Which tasks have ended, seen through memory: one byte per task in a mapped file.
 
 A task that says so costs neither the server nor the one who waits anything, so that the burst of a contestant pays for
 its own work only. Writing one byte is atomic, and no two tasks share one.

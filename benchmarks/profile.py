@@ -74,7 +74,7 @@ def _profile(stage: Stage, send: Send, *, seconds: int, wall: bool) -> None:
 
 
 def _watch(pid: int, file: Path, *, seconds: int, wall: bool) -> subprocess.Popen[bytes]:
-    # Nonblocking: a process that is stopped to be looked at has no state of its own to be told by.
+    # Nonblocking: a process that is stopped to be looked at has no state of its own to be seen by.
     command = [_py_spy(), "record", "--pid", str(pid), "--format", "raw", "--function", "--full-filenames"]
     command += ["--nonblocking"]
     command += ["--output", str(file), "--rate", str(_RATE), "--duration", str(seconds), *(["--idle"] if wall else [])]
@@ -116,8 +116,8 @@ def _count(stage: Stage, send: Send) -> None:
         burst_seconds(stage.marks, send, count=_BATCH)
     print("\n== commands per step, by who gave them")
     for script, commands in recording.by_script().items():
-        told = ", ".join(f"{name} {count / steps:.2f}" for name, count in commands.most_common(12))
-        print(f"  {script:10} {sum(commands.values()) / steps:6.2f}  ({told})")
+        counts = ", ".join(f"{name} {count / steps:.2f}" for name, count in commands.most_common(12))
+        print(f"  {script:10} {sum(commands.values()) / steps:6.2f}  ({counts})")
 
 
 def _options() -> argparse.Namespace:

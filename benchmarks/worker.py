@@ -28,7 +28,7 @@ class Worker:
         command = [
             *(sys.executable, "-m", "celery", "-A", "benchmarks.worker_app", "worker"),
             *("--pool", pool, "--concurrency", "2", "--hostname", f"{folder.name}@%h"),
-            # What workers tell each other is of no use to a single one.
+            # Messages between workers are of no use to a single one.
             *("--without-gossip", "--without-mingle"),
         ]
         with self._log.open("ab") as log:

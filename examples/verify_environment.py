@@ -222,7 +222,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def note_event(event: telemetry.EventName, _measurements: dict[str, Any], facts: dict[str, Any], folder: Any) -> None:
-    """Append the event to this process's file. One write for a line: what a killed process has told is whole."""
+    """Append the event to this process's file. One write for a line: what a killed process has written is whole."""
     known = {
         "instance": "instance_id",
         "run": "run_id",

@@ -12,7 +12,7 @@ from benchmarks.others.taskiq_app import broker, last, step
 from benchmarks.others.workers import workers
 
 _GLANCE_SECONDS = 0.002
-"""How often the client asks for a result; taskiq does so every 0.2 s unless it is told otherwise."""
+"""How often the client asks for a result; taskiq does so every 0.2 s unless it is set otherwise."""
 
 
 def _pipeline(mark: int | None) -> Pipeline:

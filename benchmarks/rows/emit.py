@@ -1,4 +1,4 @@
-"""What telling an event costs the process that tells it."""
+"""What an event costs the process that emits it."""
 
 from __future__ import annotations
 

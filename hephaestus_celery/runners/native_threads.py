@@ -24,7 +24,7 @@ def original(module: str, name: str) -> Any:
     library = _library()
     if library is None:
         return getattr(sys.modules[module] if module in sys.modules else __import__(module), name)
-    if hasattr(library, "get_original"):
+    if library is sys.modules.get("gevent.monkey"):
         return library.get_original(module, name)
     return getattr(library.original(module), name)
 

@@ -47,6 +47,11 @@ class Storage(Reader, Protocol):
         """How many due sets there are."""
         ...
 
+    @property
+    def url(self) -> str | None:
+        """The URL of the server, whose lists may be a broker's too; None where there is none, or it does not name the place."""
+        ...
+
     def is_one_with(self, other: Storage) -> bool:
         """Whether another is this one, or surely keeps its runs in the same place."""
         ...

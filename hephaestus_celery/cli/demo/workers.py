@@ -97,7 +97,7 @@ class Workers:
 
     def _launch(self, name: str) -> Worker:
         arguments = ["--pool", "prefork", "--concurrency", "2", "--hostname", f"{name}@%h", "--loglevel", "INFO"]
-        # What workers tell each other is of no use to two that live for a minute, and waiting for it takes a second.
+        # Messages between workers are of no use to two that live for a minute, and waiting for it takes a second.
         arguments += ["--without-gossip", "--without-mingle"]
         log = self._folder / f"{name}.log"
         with log.open("ab") as output:

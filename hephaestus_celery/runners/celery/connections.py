@@ -28,7 +28,7 @@ def publish_over(connection: Any, publish: Callable[[], None], *, revived: Any) 
 
 def connect(connection: Any) -> None:
     """Connect, or raise soon."""
-    # Without this a publish waits for the broker without end: kombu reconnects for ever unless it is told not to.
+    # Without this a publish waits for the broker without end: kombu reconnects for ever by default.
     if not connection.connected:
         connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=3)
 

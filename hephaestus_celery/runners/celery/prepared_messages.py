@@ -121,7 +121,7 @@ class MessagePreparer:
         first, second = (
             replace(message, run_id=run_id, attempt=attempt, token=token) for run_id, attempt, token in _SPECIMENS
         )
-        # One without any surroundings and one in the caller's: what looks at those makes a difference.
+        # One in an empty context and one in the caller's: headers that depend on the context make a difference.
         prepared = [Context().run(self._prepare, first), self._prepare(second)]
         if None in prepared:
             return None

@@ -25,7 +25,7 @@ from hephaestus_celery.runners.celery.prepared_messages import MessagePreparer
 from hephaestus_celery.runners.celery.recovery import TaskRecovery
 from hephaestus_celery.runners.celery.registration import register
 from hephaestus_celery.runners.celery.remote_control import interrupt, revoke
-from hephaestus_celery.runners.celery.workers import CeleryFleet
+from hephaestus_celery.runners.celery.workers import CeleryWorkers
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.messages import NO_HEADERS, Message
 from hephaestus_celery.runners.refusals import RefusalLog
@@ -140,7 +140,7 @@ class CeleryRunner:
             return None
         if self._preparer is None:
             driver = self.driver
-            store = getattr(driver.storage, "url", None) if driver.settings.transactional_dispatch else None
+            store = driver.storage.url if driver.settings.transactional_dispatch else None
             self._preparer = MessagePreparer(
                 self.app, store=store, default_queue=driver.settings.default_queue, chance=self.chance
             )
@@ -177,7 +177,7 @@ class CeleryRunner:
 
     def scheduler(self, *, hostname: str) -> Scheduler:
         """A scheduler for the runs of this application, to be started or run."""
-        worker, fleet = Worker(hostname=hostname), CeleryFleet(self.app)
+        worker, fleet = Worker(hostname=hostname), CeleryWorkers(self.app)
         return Scheduler(lambda: self.driver, dispatch=self.dispatch, worker=worker, fleet=fleet, undisturbed=no_forks)
 
     def _emit_init(self) -> None:

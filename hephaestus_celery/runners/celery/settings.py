@@ -29,7 +29,7 @@ def _settings_in(held: Mapping[str, Any]) -> Settings:
 
 def real_app(app: Any) -> Celery:
     """The application behind a proxy (``celery.current_app``, and what else stands for an object); itself where it is none."""
-    while hasattr(cast("Any", type(app)), "_get_current_object"):
+    while _is_proxy(app):
         try:
             app = app._get_current_object()  # noqa: SLF001 - what proxies of Celery and werkzeug are asked with
         except RuntimeError as error:
@@ -43,6 +43,11 @@ def real_app(app: Any) -> Celery:
             "Hephaestus() runs workflows in this process"
         )
     return app
+
+
+def _is_proxy(app: object) -> bool:
+    # By its class: a proxy passes on every attribute that is asked of itself.
+    return any("_get_current_object" in vars(kind) for kind in type(app).__mro__)
 
 
 def broker_urls(app: Celery) -> set[str | None]:

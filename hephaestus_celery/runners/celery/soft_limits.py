@@ -9,7 +9,7 @@ from billiard.pool import soft_timeout_sighandler
 from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate, TimeLimitExceeded, WorkerLostError
 
 STOP_EXCEPTIONS = (SoftTimeLimitExceeded,)
-"""How a pool tells a step to stop."""
+"""What a pool raises in a step to stop it."""
 RESERVED_EXCEPTIONS = (TaskPredicate, WorkerLostError, TimeLimitExceeded, Terminated)
 """What Celery takes for something else than the failure of a task: one that a step raises is given to it as text."""
 

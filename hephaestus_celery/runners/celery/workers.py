@@ -16,7 +16,7 @@ from hephaestus_celery.runners.workers import BrokerAwayError, Holdings
 from hephaestus_celery.storage.port import Storage
 
 
-class CeleryFleet:
+class CeleryWorkers:
     """The workers of an application, as they report, and its broker."""
 
     def __init__(self, app: Celery) -> None:

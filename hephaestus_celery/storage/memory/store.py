@@ -85,6 +85,10 @@ class MemoryStorage:
         self._reports: dict[str, tuple[int, str]] = {}
         self._ahead, self._offset = self.now() - SYSTEM_CLOCK.elapsed_ns() // 1000, 0
 
+    @property
+    def url(self) -> str | None:
+        return None
+
     def is_one_with(self, other: Storage) -> bool:
         return self is other
 

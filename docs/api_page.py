@@ -139,6 +139,7 @@ done 1 completed
             "telemetry.extension_events",
             "telemetry.execute",
             "telemetry.span",
+            "telemetry.Emitter",
             "telemetry.AlreadyAttachedError",
             "telemetry.NotAttachedError",
         ),

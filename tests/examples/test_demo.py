@@ -99,7 +99,7 @@ needs_proc = pytest.mark.skipif(not PROC.is_dir(), reason="looks for processes i
 
 @needs_server
 @needs_proc
-def test_it_verifies_approves_tells_and_leaves_nothing_behind(demo):
+def test_it_verifies_approves_reports_and_leaves_nothing_behind(demo):
     # What is meant for another application must not reach the demo's.
     run = demo("--limit", "4", CELERY_BROKER_URL="redis://localhost:1/0")
     assert run.end() == 0, run.printed

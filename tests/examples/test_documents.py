@@ -252,16 +252,16 @@ def test_every_page_stands_in_the_menu():
     assert [page for page in pages if menu.count(f" {page}\n") != 1] == []
 
 
-def test_the_guides_tell_of_all_that_a_definition_may_say_and_a_caller_may_ask():
+def test_the_guides_name_every_option_of_a_definition_and_of_a_caller():
     guides = [ROOT / "README.md", *(page for page in EVERY_PAGE if {"docs", "reference"} & {*page.parts} == {"docs"})]
-    told = "".join(page.read_text(encoding="utf-8") for page in guides)
-    answers = [option for public in (Ok, Async, Error, RetryPolicy) for option in inspect.signature(public).parameters]
+    text = "".join(page.read_text(encoding="utf-8") for page in guides)
+    results = [option for public in (Ok, Async, Error, RetryPolicy) for option in inspect.signature(public).parameters]
     scopes = [f'"{scope}"' for scope in ("workflow", "version", "global", "none")]
     public = [
         name for name in hephaestus_celery.__all__ if not name.endswith("Error") or name == "Error"
     ]  # the page of errors has them all
-    names = [*public, *WORKFLOW_OPTIONS, *STEP_OPTIONS, *FILTERS, *UNITS, *answers, *scopes]
-    assert [name for name in dict.fromkeys(names) if not re.search(rf"(?<!\w){name}(?!\w)", told)] == []
+    names = [*public, *WORKFLOW_OPTIONS, *STEP_OPTIONS, *FILTERS, *UNITS, *results, *scopes]
+    assert [name for name in dict.fromkeys(names) if not re.search(rf"(?<!\w){name}(?!\w)", text)] == []
 
 
 def test_the_reference_pages_are_fresh():

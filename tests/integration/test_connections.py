@@ -156,7 +156,7 @@ def test_there_are_no_more_connections_than_may_be_and_who_finds_none_waits(conn
     assert 1 <= opened(client) <= 4
 
 
-def test_who_waits_too_long_for_a_connection_is_told_so(connections):
+def test_an_error_says_that_a_caller_waited_too_long_for_a_connection(connections):
     line = connections(most=1, timeout=0.1)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(blocked, line, 1.5)

@@ -14,7 +14,7 @@ from hephaestus_celery.storage.redis import RedisStorage
 
 
 @pytest.mark.parametrize("kind", ["memory", "redis"])
-def test_there_is_one_lease_whoever_was_told_it(kind, redis_url, namespace):
+def test_there_is_one_lease_whoever_was_given_it(kind, redis_url, namespace):
     def storage(**given):
         return MemoryStorage(**given) if kind == "memory" else RedisStorage(redis_url, namespace=namespace, **given)
 

@@ -163,7 +163,7 @@ def test_without_a_binary_the_error_shows_three_ways_out(monkeypatch, tmp_path):
         assert way in str(error.value)
 
 
-def test_a_server_that_does_not_come_up_is_told_with_its_last_words(monkeypatch, tmp_path):
+def test_a_server_that_does_not_come_up_is_reported_with_its_last_words(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     binary = script(tmp_path / "broken-server", "echo I have no disk; exit 3")

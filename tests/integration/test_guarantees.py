@@ -1,4 +1,4 @@
-"""What docs/guarantees.md says that a failover or an eviction may do: it does, so whoever reads the page is told the truth."""
+"""What docs/guarantees.md says that a failover or an eviction may do: it does, so the page is true."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_after_a_failover_numbers_and_terminal_events_may_repeat(stand, fail_ove
     run.step("a")
     run.claim("b")
     go_back = fail_over()
-    told = run.complete("b")
+    first = run.complete("b")
     go_back()
     again = run.fail("b")
-    assert (told.verdict, again.verdict) == (Verdict.APPLIED, Verdict.APPLIED)
-    assert (told.status_after, again.status_after) == (Status.COMPLETED, Status.FAILED)
-    assert told.sequence == again.sequence
+    assert (first.verdict, again.verdict) == (Verdict.APPLIED, Verdict.APPLIED)
+    assert (first.status_after, again.status_after) == (Status.COMPLETED, Status.FAILED)
+    assert first.sequence == again.sequence
     assert [entry.outcome for entry in run.history()] == ["completed", "failed"]  # what the new primary knows
 
 

@@ -18,7 +18,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.runners.celery.headers import MOST_BYTES, HeaderCapture
 from hephaestus_celery.runners.messages import messages
 
-# How an application is made, what goes on in its process, and which header tells the tenant.
+# How an application is made, what goes on in its process, and which header names the tenant.
 WAYS = {
     "an overridden send_task": (tenants.SendsTask, nullcontext, {}, "by_send_task"),
     "a stamp": (tenants.Stamps, nullcontext, {}, "by_stamp"),
@@ -118,7 +118,7 @@ def test_what_is_no_json_or_too_large_is_said_once_and_not_stored(caplog):
     assert [record.args[0] for record in caplog.records] == ["b", "c", "d"]
 
 
-def test_nothing_that_a_broker_is_told_about_a_task_is_taken(site):
+def test_nothing_that_is_meant_for_a_broker_is_taken(site):
     with site.going_on():
         handle = site.start("acme", "1")
     assert handle.get().message_headers.keys() <= {site.header, "stamps", "stamped_headers"}

@@ -55,12 +55,12 @@ def longest(server, private_server, namespace, drive):
             server.config_set("slowlog-log-slower-than", 0)
             shape(run, storage)
             server.config_set("slowlog-log-slower-than", -1)
-            told = server.slowlog_get(200_000)
+            entries = server.slowlog_get(200_000)
             server.slowlog_reset()
         finally:
             storage.close()
         found = defaultdict(list)
-        for entry in reversed(told):
+        for entry in reversed(entries):
             found[name_of(entry["command"].split(), names)].append(entry["duration"])
         return found
 

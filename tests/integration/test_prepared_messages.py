@@ -137,12 +137,12 @@ def test_what_may_make_messages_differ_leaves_them_to_celery(application, redis_
 
 
 @pytest.mark.parametrize("signal", [signals.before_task_publish, signals.after_task_publish], ids=["before", "after"])
-def test_who_listens_to_publishing_is_told_of_each_message(application, redis_url, signal):
+def test_a_receiver_of_publishing_signals_is_called_for_each_message(application, redis_url, signal):
     preparer = MessagePreparer(application(), store=redis_url, default_queue=None)
-    told = []
+    published = []
 
     def listener(**facts):
-        told.append(facts["routing_key"])
+        published.append(facts["routing_key"])
 
     signal.connect(listener, weak=False)
     try:

@@ -247,7 +247,7 @@ def case(request):
 
 
 class LossyProxy:
-    """Passes bytes on to a server until it is told to lose: then the next answer is swallowed and the line is cut."""
+    """Passes bytes on to a server until it is set to lose: then the next answer is swallowed and the line is cut."""
 
     def __init__(self, url):
         self.target = url
@@ -473,7 +473,7 @@ def test_a_message_sent_again_twice_in_one_operation_is_sent_again_once(stand, r
     assert list(run.resend("a", operation="another's")) == []
 
 
-def test_a_sign_of_life_given_twice_is_answered_twice(stand, redis_storage):
+def test_a_lease_renewal_given_twice_is_answered_twice(stand, redis_storage):
     run = stand.start()
     run.claim("a")
     lease = Lease(run_id=run.id, activation=Activation("a"), fence=run.fences["a"])

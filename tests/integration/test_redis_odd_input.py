@@ -284,7 +284,7 @@ def test_a_message_under_another_workflow_touches_nothing_of_a_run(stand, client
     assert dumped(client, namespace) == before
 
 
-def test_a_lease_that_can_not_be_read_keeps_no_other_from_its_sign_of_life(stand, client):
+def test_a_lease_that_can_not_be_read_keeps_no_other_from_its_lease_renewal(stand, client):
     broken, other, run = (stand.start(instance_id=f"order::{number}") for number in range(3))
     for each in (broken, other, run):
         each.claim("a")

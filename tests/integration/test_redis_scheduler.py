@@ -295,7 +295,7 @@ def test_an_entry_that_is_none_of_ours_stops_nothing(stand, client, due, member)
     assert client.zscore(due, member) is None
 
 
-def test_an_entry_that_names_no_run_is_told(stand, client, due):
+def test_an_entry_that_names_no_run_is_reported(stand, client, due):
     client.zadd(due, {"x": 1})
     assert list(stand.tick().troubles) == ["x: no entry of ours; dropped"]
 

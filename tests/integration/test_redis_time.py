@@ -56,7 +56,7 @@ class House:
         self.came += [(time.monotonic(), entry) for entry in (stand or self.stand).tick(owner=owner).entries]
 
     def go_on(self, seconds, *, held=(), owner="first", stand=None):
-        """Look often, and give signs of life, three times a lease."""
+        """Look often, and renew the leases, three times a lease."""
         end, renewed = time.monotonic() + seconds, 0.0
         while time.monotonic() < end:
             if time.monotonic() - renewed > LEASE.total_seconds() / 3:

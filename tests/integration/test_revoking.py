@@ -1,4 +1,4 @@
-"""A cancellation tells Celery of the task that holds a step, also where its message was sent again and is a newer one."""
+"""A cancellation revokes the task that holds a step, also where its message was sent again and is a newer one."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ class Silent(LocalRunner):
 
 @pytest.fixture
 def revoked(redis_url, namespace, redis_storage, monkeypatch):
-    """An application, its runtime, and the ids of the tasks that its workers are told to leave."""
+    """An application, its runtime, and the ids of the tasks that its workers are asked to leave."""
     with Celery("revoking", broker=redis_url, set_as_current=False) as app:
         app.conf.update(task_default_queue=namespace, hephaestus_namespace=namespace)
-        told = []
-        monkeypatch.setattr(app.control, "revoke", lambda ids, **_: told.extend([ids] if isinstance(ids, str) else ids))
+        ids_seen = []
+        monkeypatch.setattr(
+            app.control, "revoke", lambda ids, **_: ids_seen.extend([ids] if isinstance(ids, str) else ids)
+        )
         with Hephaestus(app, name=namespace) as hephaestus:
-            yield hephaestus, told
+            yield hephaestus, ids_seen
     redis_storage._client.delete(namespace)
 
 
 def test_the_task_that_holds_a_step_is_revoked_and_not_a_later_copy_of_its_message(revoked):
-    hephaestus, told = revoked
+    hephaestus, ids_seen = revoked
     storage = hephaestus.storage
     handle = hephaestus.start_instance(tenants.Visits, id="1")
     prefix = storage.keys.of_run(handle.run_id).prefix
@@ -52,6 +54,6 @@ def test_the_task_that_holds_a_step_is_revoked_and_not_a_later_copy_of_its_messa
     holder = f"{handle.run_id}:who:1.1"  # the first message was late, and is claimed after all
     job = driver.claim(tenants.Visits.name, handle.run_id, "who", 1, worker=Worker(task_id=holder))
     report = handle.cancel("enough")
-    assert (report.executing, holder in told) == ({"who"}, True)
+    assert (report.executing, holder in ids_seen) == ({"who"}, True)
     driver.release(job)
     driver.close()

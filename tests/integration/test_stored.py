@@ -13,7 +13,7 @@ from hephaestus_celery.embedded import EmbeddedServer
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.redis.store import RedisStorage
 
-PATIENCE = timedelta(seconds=0.5)
+TIMEOUT = timedelta(seconds=0.5)
 
 
 def refusal(start):
@@ -25,14 +25,14 @@ def refusal(start):
 def test_a_start_that_was_never_sent_has_stored_nothing(namespace, drive):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    storage = RedisStorage(f"redis://127.0.0.1:{port}/0", namespace=namespace, timeout=PATIENCE)
+    storage = RedisStorage(f"redis://127.0.0.1:{port}/0", namespace=namespace, timeout=TIMEOUT)
     assert refusal(lambda: drive(storage).start()).stored is False
     storage.close()
 
 
 def test_of_a_start_that_got_no_answer_nothing_is_known(namespace, drive):
     with EmbeddedServer() as server:
-        storage = RedisStorage(server.url, namespace=namespace, timeout=PATIENCE)
+        storage = RedisStorage(server.url, namespace=namespace, timeout=TIMEOUT)
         stand = drive(storage)
         stand.start()
         os.kill(server._process.pid, signal.SIGSTOP)

@@ -102,7 +102,7 @@ def test_a_connection_that_breaks_is_made_again_and_no_end_is_missed(drive, name
         assert all(wait.result(30) for wait in waits)
 
 
-def test_waits_are_told_when_the_server_is_gone_and_go_on_when_it_is_back(namespace, drive):
+def test_waits_end_with_an_error_when_the_server_is_gone_and_go_on_when_it_is_back(namespace, drive):
     with EmbeddedServer() as server:
         storage = RedisStorage(server.url, namespace=namespace, timeout=timedelta(seconds=0.5))
         run = drive(storage).start()
@@ -170,7 +170,9 @@ def test_a_listener_that_could_not_start_or_broke_lets_nobody_wait_for_ever(driv
         with pytest.raises(RuntimeError):
             named_storage.wait_finished(run.id, timeout=5)
     with ThreadPoolExecutor(2) as pool, monkeypatch.context() as patch:
-        patch.setattr(threading, "excepthook", lambda _: None)  # what breaks it is told there, and not of interest here
+        patch.setattr(
+            threading, "excepthook", lambda _: None
+        )  # what breaks it is reported there, and not of interest here
         waits = [pool.submit(named_storage.wait_finished, each.id, timeout=60) for each in (run, odd)]
         eventually(lambda: listening(named_storage) == 2, what="both wait, so a thread was started")
         client.hset(named_storage.keys.of_run(odd.id).run, "st", "a status of a later release")

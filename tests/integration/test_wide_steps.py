@@ -32,7 +32,7 @@ def stand(redis_storage, drive):
 def broken_off(redis_storage, monkeypatch):
     """``broken_off(slices, call)``: make a call, cut off from the server after so many slices of what follows."""
 
-    def cut(slices, call, *, told=True):
+    def cut(slices, call, *, raises=True):
         scripts, left = redis_storage._calls.scripts.call, [slices]
 
         def until_cut(connections, name, *args, **options):
@@ -44,7 +44,7 @@ def broken_off(redis_storage, monkeypatch):
 
         with monkeypatch.context() as patched:
             patched.setattr(redis_storage._calls.scripts, "call", until_cut)
-            with pytest.raises(StorageError, match="cut off") if told else nullcontext():
+            with pytest.raises(StorageError, match="cut off") if raises else nullcontext():
                 return call()
 
     return cut
@@ -184,7 +184,7 @@ def test_the_same_commit_again_goes_on_where_it_was_cut_off(stand, broken_off):
 def test_a_start_that_is_cut_off_is_accepted_and_done_by_the_scheduler(stand, broken_off):
     firsts = {(branch, "ok"): ["done"] for branch in BRANCHES}
     run = stand.prepare(firsts)
-    sent = broken_off(1, lambda: run.storage.create(run.new), told=False)
+    sent = broken_off(1, lambda: run.storage.create(run.new), raises=False)
     assert [dispatch.activation.step for dispatch in sent] == BRANCHES[:SLICE]
     assert len(run.load().steps) == SLICE
     hurry(run, "")
@@ -223,7 +223,7 @@ def test_a_run_that_is_gone_leaves_nothing_of_it(stand, broken_off):
     assert left_over(run) == []
 
 
-def test_what_was_evicted_is_told_and_stops_nothing_else(stand, broken_off):
+def test_what_was_evicted_is_reported_and_stops_nothing_else(stand, broken_off):
     run = stand.start(FAN)
     run.claim("a")
     broken_off(1, lambda: run.complete("a"))

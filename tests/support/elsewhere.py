@@ -76,7 +76,7 @@ def prefer(sender: Any = None, properties: Any = None, **_: Any) -> None:
 
 @contextlib.contextmanager
 def preferring() -> Iterator[None]:
-    """Have that receiver told."""
+    """Have that receiver called."""
     signals.before_task_publish.connect(prefer, weak=False)
     try:
         yield

@@ -454,7 +454,7 @@ class ShortVow(OneVow):
 
 
 def doomed(context):
-    """A route that ends its process, or never ends, as often as its run is told."""
+    """A route that ends its process, or never ends, as often as its run says."""
     recorder.note("routed", result=context.result(Vow))
     if len(recorder.read(Path(os.environ[recorder.FOLDER]), "routed")) <= context.initial["deaths"]:
         match context.initial["way"]:
@@ -465,7 +465,7 @@ def doomed(context):
             case _:
                 if threading.current_thread() is threading.main_thread():
                     for number in (signal.SIGUSR1, signal.SIGTERM):
-                        signal.signal(number, signal.SIG_IGN)  # a process that can be told nothing
+                        signal.signal(number, signal.SIG_IGN)  # a process that no signal reaches
                 recorder.wait_for_gate(context.initial["gate"])
     return B
 
@@ -501,7 +501,7 @@ class Overrun(Gate):
 
 
 class Deaf(Overrun):
-    """Goes on and gives its event, whatever it is told meanwhile."""
+    """Goes on and gives its event, whatever signal comes meanwhile."""
 
     def answer(self, instance, config, context):
         over = time.monotonic() + self.time_limit + 0.05
@@ -630,7 +630,7 @@ class Nine(Workflow):
 
 
 class Evolving(Workflow):
-    """Of which each process knows the version that it is told."""
+    """Of which each process knows the version that its environment names."""
 
     name = "evolving"
     unique = Unique("evolving")
@@ -731,7 +731,7 @@ class Voyage(Workflow):
 
 
 class Dawdle(Recorded):
-    """Takes a minute, and says when it is told to stop."""
+    """Takes a minute, and notes when it is asked to stop."""
 
     time_limit = 0.5
     retry = RetryPolicy(max_attempts=1)

@@ -174,11 +174,11 @@ ODD = {
     "stop": (StopIteration, "error", "StopIteration"),
 }
 POOL_SIGN = {"soft-limit": (SoftTimeLimitExceeded, "exit", "SoftTimeLimitExceeded")}
-"""What a pool tells a step to stop with; a step may raise it too."""
+"""What a pool stops a step with; a step may raise it too."""
 
 
 class RaiseIt(Step):
-    """Raises what it is told to."""
+    """Raises what its run names."""
 
     events = ("ok",)
     retry = AT_ONCE
@@ -239,7 +239,7 @@ class Next(Step):
 
 
 def _breaking(name, step, config=None):
-    """A workflow whose step is routed on by a method that fails in the way that its run is told."""
+    """A workflow whose step is routed on by a method that fails in the way that its run names."""
 
     def onward(context):
         match context.initial["place"]:

@@ -184,7 +184,7 @@ class Stage:
         )
 
     def events(self, name: str | None = None, *, run_id: str | None = None) -> list[dict[str, Any]]:
-        """The telemetry that workers have told so far; of one run in the order of its numbers."""
+        """The telemetry that workers have emitted so far; of one run in the order of its numbers."""
         found = [
             record
             for record in recorder.read(self.folder, "event")

@@ -92,7 +92,7 @@ def wrapped_publish() -> Iterator[None]:
 
 @contextlib.contextmanager
 def listening() -> Iterator[None]:
-    """Have each message told before it is published."""
+    """Have each message noted before it is published."""
     signals.before_task_publish.connect(on_publish, weak=False)
     try:
         yield

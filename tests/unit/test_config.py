@@ -174,7 +174,7 @@ def test_a_default_retry_that_is_none_is_refused(value):
     )
 
 
-def test_a_setting_that_nobody_reads_is_told_with_the_nearest_name():
+def test_a_setting_that_nobody_reads_is_reported_with_the_nearest_name():
     names = ["hephaestus_leese", "HEPHAESTUS_RETENTON", "hephestus_lease", "hephaestos_zzz", "hephaestus_zzz"]
     found = unknown_settings(
         [*names, "hephaestus_lease", "HEPHAESTUS_LEASE", "task_acks_late", "hermes_lease", "hephaestus"]

@@ -189,7 +189,7 @@ def test_a_server_of_another_name_is_refused(storage_with, certificates):
     assert "ssl_ca_certs" in message
 
 
-def test_a_file_that_is_not_there_is_told(storage_with):
+def test_a_file_that_is_not_there_is_reported(storage_with):
     assert "ssl_ca_certs" in refusal(storage_with(ssl_ca_certs="nowhere.pem"))
 
 

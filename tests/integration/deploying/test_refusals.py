@@ -1,4 +1,4 @@
-"""A server that answers, and refuses: callers are told soon and what to do, and nothing is half done."""
+"""A server that replies with a refusal: callers get an error soon that says what to do, and nothing is half done."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.errors import explain
 from hephaestus_celery.storage.redis.store import RedisStorage
 
-PATIENCE = timedelta(seconds=20)  # of a client for a silent server; one that refuses is not waited for
+TIMEOUT = timedelta(seconds=20)  # of a client for a server that does not reply; a refusal takes no time
 
 
 @pytest.fixture
 def storage(private_server, namespace):
-    storage = RedisStorage(private_server.url, namespace=namespace, timeout=PATIENCE)
+    storage = RedisStorage(private_server.url, namespace=namespace, timeout=TIMEOUT)
     yield storage
     storage.close()
 
@@ -55,7 +55,7 @@ def refusal(call):
     began = time.monotonic()
     with pytest.raises(StorageError) as raised:
         call()
-    assert time.monotonic() - began < PATIENCE.total_seconds() / 2
+    assert time.monotonic() - began < TIMEOUT.total_seconds() / 2
     return str(raised.value)
 
 
@@ -161,7 +161,7 @@ def test_a_replica_refuses_changes_and_can_be_read(stand, admin):
 def test_after_a_failover_the_name_is_looked_up_anew(private_server, replica, namespace, tmp_path, drive):
     name = tmp_path / "name"
     name.symlink_to(private_server.socket_path)
-    storage = RedisStorage(f"redis+socket://{name}?virtual_host=0", namespace=namespace, timeout=PATIENCE)
+    storage = RedisStorage(f"redis+socket://{name}?virtual_host=0", namespace=namespace, timeout=TIMEOUT)
     assert "it is a replica" in refusal(drive(storage).start)
     with EmbeddedServer() as promoted:
         name.unlink()
@@ -183,22 +183,20 @@ def test_a_primary_that_lost_its_replicas_may_refuse_changes(stand, configured):
 
 def test_a_missing_password_says_where_it_belongs(stand, admin, private_server, namespace, configured):
     configured(requirepass="sesame")
-    stranger = RedisStorage(private_server.url, namespace=namespace, timeout=PATIENCE)
+    stranger = RedisStorage(private_server.url, namespace=namespace, timeout=TIMEOUT)
     assert "redis://user:password@host" in refusal(stranger.now)
     stranger.close()
 
 
 def test_a_wrong_password_says_where_it_belongs(private_server, namespace):
-    stranger = RedisStorage(
-        private_server.url.replace("://", "://nobody:wrong@"), namespace=namespace, timeout=PATIENCE
-    )
+    stranger = RedisStorage(private_server.url.replace("://", "://nobody:wrong@"), namespace=namespace, timeout=TIMEOUT)
     assert "redis://user:password@host" in refusal(stranger.now)
     stranger.close()
 
 
 def test_a_server_that_is_kept_busy_by_a_script_says_so(stand, admin, private_server, namespace, configured):
     configured(lua_time_limit="10")
-    other = RedisStorage(private_server.url, namespace=namespace, timeout=PATIENCE)
+    other = RedisStorage(private_server.url, namespace=namespace, timeout=TIMEOUT)
 
     def work():
         with pytest.raises(ResponseError, match="killed"):
@@ -249,7 +247,7 @@ def loading(private_server, tmp_path):
 
 
 def test_a_server_that_reads_its_data_says_wait(loading):
-    storage = RedisStorage(loading, timeout=PATIENCE)
+    storage = RedisStorage(loading, timeout=TIMEOUT)
     assert "it has just started and reads its data; wait" in refusal(lambda: storage.list_runs(Query()))
     storage.close()
 
@@ -272,11 +270,11 @@ def test_a_node_of_a_cluster_that_has_not_all_keys_says_so():
 
 
 def test_a_name_with_tls_in_it_is_no_matter_of_certificates():
-    told = explain(LostConnectionError("Error 111 connecting to redis-tls.internal:6380. Connection refused."))
-    assert "ssl_ca_certs" not in told
+    text = explain(LostConnectionError("Error 111 connecting to redis-tls.internal:6380. Connection refused."))
+    assert "ssl_ca_certs" not in text
 
 
-def test_an_error_that_is_not_known_is_told_as_it_is():
+def test_an_error_that_is_not_known_is_shown_as_it_is():
     assert explain(ResponseError("DB index is out of range")) == (
         "the state store refused (ResponseError: DB index is out of range)"
     )

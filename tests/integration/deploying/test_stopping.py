@@ -1,4 +1,4 @@
-"""A worker that is told to stop the way that supervisors do it."""
+"""A worker that is stopped the way that supervisors do it."""
 
 from __future__ import annotations
 

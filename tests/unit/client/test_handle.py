@@ -115,7 +115,7 @@ def test_a_handle_reads_the_status_of_its_run(finished):
     assert finished.status is Status.COMPLETED
 
 
-def test_what_a_handle_does_not_have_is_told_with_where_it_is(finished):
+def test_what_a_handle_does_not_have_is_reported_with_where_it_is(finished):
     with pytest.raises(
         AttributeError, match=r"^a handle has no 'failure'; its run has, as it stands: handle.get\(\).failure$"
     ):

@@ -237,7 +237,7 @@ def test_a_closed_runtime_starts_nothing_and_still_reads(hephaestus, question):
     assert question.get().status == "waiting"
 
 
-def test_a_local_runtime_tells_once_that_it_is_ready():
+def test_a_local_runtime_emits_once_that_it_is_ready():
     with EventCapture() as events, Hephaestus(name="here") as hephaestus:
         for value in ("a1", "a2"):
             hephaestus.start_instance(Question, {}, id=value)
@@ -679,12 +679,12 @@ def test_a_wait_takes_its_time(hephaestus):
 
 
 def test_a_wait_for_an_event_gives_up_after_its_timeout(hephaestus):
-    class Patience(Workflow):
-        unique = Unique("patience")
+    class Slow(Workflow):
+        unique = Unique("slow")
         initial_step = (WaitForEvent, {"event_name": "paid", "timeout_ms": 50})
         transitions = {(WaitForEvent, "received"): Done, (WaitForEvent, "timeout"): Done}
 
-    handle = Patience.start("a1")
+    handle = Slow.start("a1")
     assert handle.wait(10).status == "completed"
     assert handle.history()[1].event == "timeout"
 

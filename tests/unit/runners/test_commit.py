@@ -32,7 +32,7 @@ def test_a_failure_that_can_not_be_committed_either_is_raised(make_driver, start
     driver.release(attempt)
 
 
-def test_an_answer_that_comes_too_late_is_told_in_the_log(make_driver, start, caplog):
+def test_a_result_that_comes_too_late_is_logged(make_driver, start, caplog):
     driver = make_driver()
     message = start(driver)
     worker = Worker(hostname="h", task_id="t")

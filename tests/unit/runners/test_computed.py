@@ -68,7 +68,7 @@ def test_a_route_is_asked_again_where_it_has_looked_at_what_may_change(make_driv
 @pytest.mark.parametrize("struck", [False, True])
 def test_a_time_limit_that_strikes_in_a_route_is_a_time_limit(make_driver, struck):
     class StruckError(Exception):
-        """How this runner tells a step to stop."""
+        """How this runner stops a step."""
 
     def choose(context):
         if struck:

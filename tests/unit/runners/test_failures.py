@@ -1,4 +1,4 @@
-"""Of whatever is raised, something that can be stored, told, and handed on to Celery."""
+"""Of whatever is raised, something that can be stored, emitted and passed on to Celery."""
 
 from __future__ import annotations
 

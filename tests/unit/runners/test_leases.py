@@ -1,4 +1,4 @@
-"""Signs of life for what a process executes: as long as it executes it, and from its own threads."""
+"""Leases of what a process executes are renewed for as long as it executes it, and by its own threads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTHER = Lease(run_id="run2", activation=Activation("b"), fence="f2")
 
 
 class Renewing(MemoryStorage):
-    """A memory that notes signs of life, and answers them as it is told."""
+    """A memory that notes lease renewals, and replies to them as the test says."""
 
     def __init__(self, *answers):
         super().__init__()

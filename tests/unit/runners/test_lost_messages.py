@@ -168,7 +168,7 @@ def test_among_messages_of_others_one_is_sent_again_at_growing_intervals(judge, 
     assert all(lost in ([], [0]) for lost in sent)
 
 
-def test_a_queue_without_a_worker_gets_nothing_more_and_is_told_once(judge, caplog, time_passes):
+def test_a_queue_without_a_worker_gets_nothing_more_and_is_logged_once(judge, caplog, time_passes):
     fleet, given = Fleet(length=500, queues=("another",)), report(3, passed=False, moves=False)
     for _ in range(10):
         assert judge(fleet, given) == []
@@ -190,7 +190,7 @@ def test_a_lane_is_read_as_it_was_written(lane):
 
 @pytest.mark.parametrize(("length", "lost"), [(103, []), (101, [0])])
 def test_what_waits_in_the_same_queue_with_another_priority_is_not_taken_for_others(judge, time_passes, length, lost):
-    """A queue of RabbitMQ tells how much it has of all priorities: those that wait behind them are not looked for."""
+    """A queue of RabbitMQ reports its length over all priorities: those that wait behind them are not looked for."""
     fleet, given = Fleet(length=length, beside=[OTHER]), report(3, passed=False, moves=False)
     assert judge(fleet, given, beside=100) == []
     time_passes(1)

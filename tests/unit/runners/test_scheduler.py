@@ -113,13 +113,13 @@ def test_the_last_attempt_lost_fails_the_run(make_driver, start, schedule):
     )
 
 
-def test_a_rescue_is_told(make_driver, start, schedule):
+def test_a_rescue_is_emitted(make_driver, start, schedule):
     with EventCapture() as events:
         driver = make_driver(lease=0.001, dispatch_timeout=HOUR)
         lost(driver, start)
         schedule(driver).wait(1)
-        told = [(event.event[-2:], event.metadata["sequence"]) for event in events.events]
-    assert told == [(("step", "rescue"), 4), (("step", "exception"), 5)]
+        emitted = [(event.event[-2:], event.metadata["sequence"]) for event in events.events]
+    assert emitted == [(("step", "rescue"), 4), (("step", "exception"), 5)]
 
 
 def test_the_scheduler_waits_for_a_store_that_is_away(make_driver, start, schedule, caplog):
@@ -180,14 +180,14 @@ class Unread(MemoryStorage):
         return super().load(run_id)
 
 
-def test_the_rescue_of_a_message_is_told_without_its_run(make_driver, start, schedule):
+def test_the_rescue_of_a_message_is_emitted_without_its_run(make_driver, start, schedule):
     soon = timedelta(milliseconds=1)
     storage = Unread(lease=timedelta(hours=1), dispatch_timeout=soon)
     driver = make_driver(storage, lease=HOUR, dispatch_timeout=0.001)
     message = start(driver)
     with EventCapture() as events:
         running = schedule(driver)
-        running.wait(2)  # the first was told by then
+        running.wait(2)  # the first was emitted by then
         running.scheduler.stop()
     [first, *_] = events.of(("hephaestus", "step", "rescue"))
     assert (first.metadata["instance_id"], first.metadata["step_key"]) == ("orderid::a1", "a")

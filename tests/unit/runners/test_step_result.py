@@ -30,7 +30,7 @@ INSTANCE = Instance(
 
 
 class Revoked(BaseException):
-    """How this runner tells a step to stop."""
+    """How this runner stops a step."""
 
 
 def run(answer, *, events=("ok", "timeout"), limit=1000, stop_exceptions=(), execute=None):

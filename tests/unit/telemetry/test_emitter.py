@@ -169,7 +169,7 @@ def test_the_workflow_is_the_class(capture, instance, order_flow):
     assert capture.events[0].metadata["workflow"] is order_flow
 
 
-def test_a_cancel_where_the_workflow_is_not_defined_tells_its_name(capture, make_instance):
+def test_a_cancel_where_the_workflow_is_not_defined_has_its_name(capture, make_instance):
     telemetry.workflow_cancel(make_instance(definition=None), {})
     assert capture.events[0].metadata["workflow"] == "shop.telemetry.OrderFlow"
 
@@ -179,7 +179,7 @@ def test_the_system_time_is_a_whole_number(capture, instance):
     assert type(capture.events[0].measurements["system_time"]) is int
 
 
-def test_a_failed_workflow_tells_kind_reason_and_stacktrace(capture, instance):
+def test_a_failed_workflow_names_kind_reason_and_stacktrace(capture, instance):
     telemetry.workflow_exception(instance, "exit", REASON, [], {})
     metadata = capture.events[0].metadata
     assert (metadata["kind"], metadata["reason"], metadata["stacktrace"]) == ("exit", REASON, [])
@@ -190,7 +190,7 @@ def test_a_failed_workflow_keeps_its_counts_in_the_metadata(capture, instance):
     assert (capture.events[0].metadata["step_count"], capture.events[0].metadata["advance_count"]) == (2, 3)
 
 
-def test_a_failed_attempt_tells_kind_reason_and_stacktrace(capture, instance, charge):
+def test_a_failed_attempt_names_kind_reason_and_stacktrace(capture, instance, charge):
     telemetry.step_exception(instance, charge, 7, "throw", REASON, None, {})
     metadata = capture.events[0].metadata
     assert (metadata["kind"], metadata["reason"], metadata["stacktrace"]) == ("throw", REASON, None)

@@ -116,7 +116,7 @@ def test_everything_goes_to_the_logger_of_the_package(log, emit):
     assert log.records[0].name == "hephaestus_celery"
 
 
-def test_a_run_whose_times_are_known_tells_whole_milliseconds(log, make_instance, instance):
+def test_a_run_whose_times_are_known_shows_whole_milliseconds(log, make_instance, instance):
     finished = instance.started_at.replace(microsecond=5_999)
     telemetry.workflow_stop(make_instance(finished_at=finished), {"step_count": 1})
     assert log.messages[0].endswith("completed in 5 ms (1 step)")
@@ -132,7 +132,7 @@ def test_a_transition_to_nothing_says_so(log, instance, charge):
     assert log.messages[0].endswith("which starts nothing new")
 
 
-def test_a_reason_that_is_no_exception_is_told_as_it_is(log, instance, charge):
+def test_a_reason_that_is_no_exception_is_shown_as_it_is(log, instance, charge):
     telemetry.step_exception(instance, charge, 0, "error", "card declined", None, {})
     assert log.messages[0].endswith(": card declined")
 

@@ -28,7 +28,7 @@ def test_it_fails_with_the_failure_that_names_the_last_step(stuck):
     assert run.load().failure == '{"kind":"error","type":"Error","message":"stuck"}'
 
 
-def test_its_end_is_told_after_the_step(stuck):
+def test_its_end_is_numbered_after_the_step(stuck):
     _, commitment = stuck
     assert (commitment.sequence, commitment.status_after) == (4, "failed")
     assert list(commitment.completed) == ["a"]

@@ -193,14 +193,14 @@ def test_done_waits_for_every_branch(stand):
     assert run.step("c").status_after is Status.COMPLETED
 
 
-def test_the_end_tells_the_steps_in_the_order_of_their_completion(stand):
+def test_the_end_names_the_steps_in_the_order_of_their_completion(stand):
     run = stand.start(DIAMOND)
     for key in "acbd":
         commitment = run.step(key)
     assert list(commitment.completed) == ["a", "c", "b", "d", "done"]
 
 
-def test_the_end_is_on_the_clock_of_the_store_and_tells_the_start(stand, storage):
+def test_the_end_is_on_the_clock_of_the_store_and_names_the_start(stand, storage):
     run = stand.start({("a", "ok"): ["done"]})
     commitment = run.step("a")
     stored = run.load()
@@ -208,7 +208,7 @@ def test_the_end_is_on_the_clock_of_the_store_and_tells_the_start(stand, storage
     assert stored.started_at <= commitment.finished_at == stored.finished_at <= storage.now()
 
 
-def test_a_commit_before_the_end_tells_no_end_and_no_start(stand):
+def test_a_commit_before_the_end_names_no_end_and_no_start(stand):
     commitment = stand.start().step("a")
     assert (commitment.finished_at, commitment.start, list(commitment.completed)) == (None, None, [])
 

@@ -105,7 +105,7 @@ def test_a_decision_that_came_too_late_is_made_again_on_all_that_is_known_by_the
     assert (context.result(last), context.result("a")) == ({"mine": 1}, {})
 
 
-def test_a_cancelled_run_tells_who_executes_it(fan):
+def test_a_cancelled_run_names_who_executes_it(fan):
     last = fan.branches[-1]
     fan.claim(last)
     cancelled = fan.cancel()
@@ -158,7 +158,7 @@ def test_an_event_finds_the_one_step_that_waits_for_it(fan):
 
 
 @pytest.mark.parametrize("end", ["complete", "fail", "cancel"])
-def test_the_end_of_a_run_tells_what_had_completed_and_leaves_nothing_due(fan, stand, end):
+def test_the_end_of_a_run_names_what_had_completed_and_leaves_nothing_due(fan, stand, end):
     last = fan.branches[-1]
     fan.claim(last)
     if end == "complete":

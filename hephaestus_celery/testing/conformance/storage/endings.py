@@ -52,7 +52,7 @@ def test_a_failure_reserves_two_numbers(forked):
     assert forked.history()[-1].sequence == 8
 
 
-def test_a_failure_tells_the_end_the_start_and_what_was_completed(forked):
+def test_a_failure_names_the_end_the_start_and_what_was_completed(forked):
     commitment = forked.fail("b")
     stored = forked.load()
     assert (commitment.finished_at, commitment.start, list(commitment.completed)) == (
@@ -86,7 +86,7 @@ def test_a_cancellation_lists_the_steps_being_executed(forked):
     assert list(forked.cancel().held) == ["b"]
 
 
-def test_a_cancellation_tells_whose_task_holds_a_step_and_what_nobody_has_begun_with(stand):
+def test_a_cancellation_names_whose_task_holds_a_step_and_what_nobody_has_begun_with(stand):
     run = stand.start({("a", "ok"): ["b", "c", "d"], **{(key, "ok"): ["done"] for key in "bcd"}})
     run.step("a")
     run.claim("b", holder="task-of-b")

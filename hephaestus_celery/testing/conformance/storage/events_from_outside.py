@@ -248,7 +248,7 @@ def test_an_applied_event_completes_its_step(receiver):
     )
 
 
-def test_the_history_tells_when_a_resume_was_delivered(receiver):
+def test_the_history_shows_when_a_resume_was_delivered(receiver):
     receiver.deliver("go")
     delivered = receiver.load().steps["a"].resume.at
     receiver.step("a")

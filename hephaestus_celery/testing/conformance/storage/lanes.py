@@ -164,7 +164,7 @@ def test_many_are_looked_through_piece_by_piece(hurried):
     assert set(late(hurried, runs)) == runs
 
 
-def test_a_lost_message_is_sent_again_and_told_without_its_run(hurried):
+def test_a_lost_message_is_sent_again_and_emitted_without_its_run(hurried):
     run = start(hurried)
     [entry] = run.resend("a")
     assert (entry.kind, entry.dispatch, run.lanes()) == (
@@ -174,8 +174,8 @@ def test_a_lost_message_is_sent_again_and_told_without_its_run(hurried):
     )
     assert entry.run.header == run.new.header
     assert entry.run.step == run.load().steps["a"]
-    [told] = run.history()
-    assert (told.sequence, told.outcome) == (entry.sequence, "")
+    [stored] = run.history()
+    assert (stored.sequence, stored.outcome) == (entry.sequence, "")
 
 
 def test_where_all_is_lost_look_after_look_follows_at_once(hurried):

@@ -1,4 +1,4 @@
-"""Leases and lost messages: who holds a step keeps it by signs of life; what nobody holds any more is rescued."""
+"""Leases and lost messages: who holds a step keeps it by renewing its lease; a step that nobody holds any more is rescued."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ def test_waiting_has_no_deadline(stand):
     assert (run.load().steps["a"].deadline, run.due()) == (None, {})
 
 
-# Signs of life
+# Renewals
 
 
-def test_a_sign_of_life_prolongs_the_lease(stand, storage):
+def test_a_lease_renewal_prolongs_the_lease(stand, storage):
     run = stand.start()
     run.claim("a")
     before = storage.now()
@@ -101,7 +101,7 @@ def test_a_sign_of_life_prolongs_the_lease(stand, storage):
     assert before + 30_000_000 <= run.due()["a"] <= storage.now() + 30_000_000
 
 
-def test_a_sign_of_life_changes_nothing_else(stand):
+def test_a_lease_renewal_changes_nothing_else(stand):
     run = stand.start()
     run.claim("a", holder="task1")
     before = run.load(), list(run.history())
@@ -109,14 +109,14 @@ def test_a_sign_of_life_changes_nothing_else(stand):
     assert (run.load(), list(run.history())) == before
 
 
-def test_a_sign_of_life_does_not_prolong_the_limit(stand):
+def test_a_lease_renewal_does_not_prolong_the_limit(stand):
     run = stand.start()
     claim = run.claim("a", limit=5_000_000)
     assert run.renew("a") is True
     assert run.due() == {"a": claim.claimed_at + 5_000_000}
 
 
-def test_signs_of_life_are_answered_one_by_one(stand, storage):
+def test_lease_renewals_are_answered_one_by_one(stand, storage):
     runs = [stand.start(instance_id=f"order::{number}") for number in range(4)]
     for run in runs:
         run.claim("a")
@@ -126,11 +126,11 @@ def test_signs_of_life_are_answered_one_by_one(stand, storage):
     assert list(storage.renew(leases)) == [True, False, False, True]
 
 
-def test_no_signs_of_life_are_no_answers(storage):
+def test_no_lease_renewals_are_no_answers(storage):
     assert list(storage.renew([])) == []
 
 
-def test_a_sign_of_life_under_another_fence_is_refused(stand):
+def test_a_lease_renewal_under_another_fence_is_refused(stand):
     run = stand.start()
     run.claim("a")
     before = run.due()
@@ -139,7 +139,7 @@ def test_a_sign_of_life_under_another_fence_is_refused(stand):
 
 
 @pytest.mark.parametrize("how", ["complete", "suspend", "retry", "fail"])
-def test_a_sign_of_life_after_the_answer_is_refused(stand, how):
+def test_a_lease_renewal_after_the_answer_is_refused(stand, how):
     run = stand.start()
     run.claim("a")
     getattr(run, how)("a")
@@ -148,19 +148,19 @@ def test_a_sign_of_life_after_the_answer_is_refused(stand, how):
     assert run.due() == before
 
 
-def test_a_sign_of_life_after_the_end_is_refused(stand):
+def test_a_lease_renewal_after_the_end_is_refused(stand):
     run = stand.start()
     run.claim("a")
     run.cancel()
     assert (run.renew("a"), run.due()) == (False, {})
 
 
-def test_a_sign_of_life_for_an_unknown_run_or_step_is_refused(stand):
+def test_a_lease_renewal_for_an_unknown_run_or_step_is_refused(stand):
     assert stand.prepare().renew("a") is False
     assert stand.start().renew("b") is False
 
 
-def test_who_applies_an_event_keeps_it_by_signs_of_life(stand):
+def test_who_applies_an_event_keeps_it_by_lease_renewals(stand):
     run = stand.start()
     run.wait_at("a")
     run.deliver("go")
@@ -180,7 +180,7 @@ def test_a_renewed_step_is_not_taken(hasty):
 # Leases that run out
 
 
-def test_a_step_without_a_sign_of_life_is_taken(hasty):
+def test_a_step_without_a_lease_renewal_is_taken(hasty):
     run = hasty.start()
     run.claim("a", fence="old")
     [entry] = hasty.entries(1)
@@ -246,7 +246,7 @@ def test_a_taken_attempt_is_followed_by_the_next(hasty):
     assert isinstance(run.claim("a", 2), Claim)
 
 
-def test_a_rescue_is_told_with_its_number_and_its_reason(hasty):
+def test_a_rescue_is_recorded_with_its_number_and_its_reason(hasty):
     run = hasty.start()
     run.claim("a")  # 1-3
     [entry] = hasty.entries(1)
@@ -343,14 +343,14 @@ def test_an_event_that_nobody_applies_any_more_is_sent_again(hasty):
     assert run.claim("a").data == '{"n":1}'
 
 
-def test_applying_an_event_again_is_told_as_a_rescue(hasty):
+def test_applying_an_event_again_is_recorded_as_a_rescue(hasty):
     run = hasty.start()
     run.wait_at("a")  # 1-4
     run.deliver("go")
     run.claim("a")
     [entry] = hasty.entries(1)
     assert entry.sequence == 5
-    assert [(number, told["reason"]) for number, told in rescues(run)] == [
+    assert [(number, stored["reason"]) for number, stored in rescues(run)] == [
         (5, "worker that applied its event was lost")
     ]
 
@@ -387,7 +387,7 @@ def test_an_event_that_ends_its_worker_each_time_uses_up_the_attempts(hasty, sou
     assert data == [data[0]] * (LOSSES + 2)
     loaded = run.load()
     assert (loaded.status, loaded.failed_step, run.due()) == (Status.FAILED, "a", {})
-    assert {told["reason"] for _, told in rescues(run)} == {"worker that applied its event was lost"}
+    assert {stored["reason"] for _, stored in rescues(run)} == {"worker that applied its event was lost"}
     assert [entry.outcome for entry in run.history()] == ["waiting", *[""] * 3, "retrying", "", "failed"]
     assert [entry.sequence for entry in run.history()] == sorted(entry.sequence for entry in run.history())
 
@@ -478,7 +478,7 @@ def test_tokens_are_never_used_twice(lossy):
     assert [entry.dispatch.token for entry in lossy.entries(5)] == [2, 3, 4, 5, 6]
 
 
-def test_sending_a_message_again_is_told_as_a_rescue(lossy):
+def test_sending_a_message_again_is_recorded_as_a_rescue(lossy):
     run = lossy.start()
     [entry] = lossy.entries(1)
     assert entry.sequence == 1

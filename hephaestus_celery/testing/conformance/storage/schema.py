@@ -29,7 +29,7 @@ def test_a_worker_that_is_older_than_a_run_is_turned_away_and_another_message_is
 
 
 @pytest.mark.parametrize("call", ["load", "cancel", "list"])
-def test_who_asks_for_a_run_that_is_newer_is_told_which_and_what_to_do(stand, call):
+def test_the_error_for_a_run_that_is_newer_names_it_and_says_what_to_do(stand, call):
     run = stand.start(schema=NEWER)
     calls = {"load": run.load, "cancel": run.cancel, "list": lambda: stand.storage.list_runs(Query())}
     with pytest.raises(StorageError, match=rf"^run {run.id} was written by a newer hephaestus-celery \(schema {NEWER}"):

@@ -163,15 +163,15 @@ def test_a_scope_says_which_runs_share_an_id(stand, scope, other, conflict):
 
 def test_a_global_run_is_kept_from_an_id_that_another_workflow_holds(stand):
     held = stand.start(scope="workflow")
-    told = rf"order::a .*run {held.id} of shop.Order; scope 'global' of shop.Other\)"
-    with pytest.raises(AlreadyRunningError, match=told):
+    message = rf"order::a .*run {held.id} of shop.Order; scope 'global' of shop.Other\)"
+    with pytest.raises(AlreadyRunningError, match=message):
         stand.start(scope="global", name="shop.Other")
 
 
 def test_a_global_run_keeps_other_workflows_from_its_id(stand):
     held = stand.start(scope="global")
-    told = rf"order::a .*run {held.id} of shop.Order; scope 'global' of shop.Order\)"
-    with pytest.raises(AlreadyRunningError, match=told):
+    message = rf"order::a .*run {held.id} of shop.Order; scope 'global' of shop.Order\)"
+    with pytest.raises(AlreadyRunningError, match=message):
         stand.start(scope="workflow", name="shop.Other")
 
 
@@ -181,7 +181,7 @@ def test_versions_of_one_family_share_an_id_in_the_workflow_scope(stand):
         stand.start(name="shop.V2", family="shop.Order", version=2)
 
 
-def test_huge_versions_are_told_apart(stand, storage):
+def test_huge_versions_are_distinguished(stand, storage):
     stand.start(scope="version", version=1_700_000_000_000_000_001)
     other = stand.start(scope="version", version=1_700_000_000_000_000_002)
     assert other.claim("a", versions=(1_700_000_000_000_000_002,)).first

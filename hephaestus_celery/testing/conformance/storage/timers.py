@@ -106,7 +106,7 @@ def test_before_its_time_a_retry_is_not_dispatched(backing_off, stand):
     assert list(stand.tick().entries) == []
 
 
-def test_a_tick_tells_how_long_it_is_until_the_next_entry(backing_off, stand, storage):
+def test_a_tick_says_how_long_it_is_until_the_next_entry(backing_off, stand, storage):
     before = storage.now()
     left = stand.tick().next_in
     assert backing_off.due()["a"] - storage.now() <= left <= backing_off.due()["a"] - before
@@ -542,7 +542,7 @@ def test_with_nothing_due_there_is_nothing_to_wait_for(stand):
     assert tick.next_in is None or tick.next_in > 23 * HOUR  # a store that may lose runs looks once a day
 
 
-def test_a_tick_that_has_done_something_still_tells_what_comes_next(stand):
+def test_a_tick_that_has_done_something_still_says_what_comes_next(stand):
     run = stand.start()
     run.wait_at("a", timeout=0)
     tick = stand.tick()
@@ -550,7 +550,7 @@ def test_a_tick_that_has_done_something_still_tells_what_comes_next(stand):
     assert 0 < tick.next_in <= 30_000_000
 
 
-def test_what_comes_due_has_no_number_where_nothing_is_told(retry_due, stand):
+def test_what_comes_due_has_no_number_where_nothing_is_emitted(retry_due, stand):
     [entry] = stand.tick().entries
     assert entry.sequence == 0
     assert retry_due.claim("a", 2).sequence == 5

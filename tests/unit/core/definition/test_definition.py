@@ -187,7 +187,7 @@ def test_a_misspelled_option_of_a_step_is_a_problem_of_the_workflows_that_use_it
     )
 
 
-def test_a_step_without_execute_is_told_what_it_has_instead():
+def test_the_problem_of_a_step_without_execute_names_what_it_has_instead():
     class Charge(Step):
         events = ("ok",)
 
@@ -511,7 +511,7 @@ def test_a_step_that_follows_itself_is_a_cycle():
     assert problems_of(initial_step=A, transitions={(A, "ok"): A}) == ("a cycle: A -> A",)
 
 
-def test_a_wait_that_stands_twice_is_told_how_it_may():
+def test_the_problem_of_a_wait_that_stands_twice_says_how_it_may():
     first, second = ((WaitForEvent, {"event_name": name}) for name in ("paid", "packed"))
     [problem] = problems_of(initial_step=first, transitions={(WaitForEvent, "received"): second})
     assert problem == (
@@ -520,7 +520,7 @@ def test_a_wait_that_stands_twice_is_told_how_it_may():
     )
 
 
-def test_of_a_config_that_is_wrong_nothing_else_is_told():
+def test_of_a_config_that_is_wrong_nothing_else_is_reported():
     found = problems_of(initial_step=(WaitForEvent, {"event": "paid"}), transitions={(WaitForEvent, "received"): Done})
     assert [problem.partition(": config ")[2][:20] for problem in found] == [
         "needs an event_name ",

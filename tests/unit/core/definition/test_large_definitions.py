@@ -171,7 +171,7 @@ def test_what_is_wrong_with_a_large_definition_is_found_as_fast(shape):
     assert costs[1] < 1.2 * costs[0]
 
 
-def test_every_problem_of_many_is_told():
+def test_every_problem_of_many_is_reported():
     made = steps(MANY)
     with pytest.raises(DefinitionError) as refused:
         define(initial_step=made[0], transitions={(step, "other"): Done for step in made})

@@ -294,7 +294,7 @@ def test_an_answer_after_the_end_of_the_run_is_discarded(ended, transition):
 
 
 @pytest.mark.parametrize("transition", [complete, suspend, fail, retry])
-def test_a_discarded_answer_still_tells_of_its_end(ended, transition):
+def test_a_discarded_result_still_emits_its_end(ended, transition):
     decision = transition(ended, "c")
     assert (decision.sequence, decision.reserved) == (ended.sequence + 1, 1)
 
@@ -577,29 +577,29 @@ def test_waiting_has_no_time_limit(created):
     assert suspend(claim(created, "a", limit=500).state, "a").state.steps["a"].deadline is None
 
 
-def test_a_sign_of_life_prolongs_the_lease(claimed):
+def test_a_lease_renewal_prolongs_the_lease(claimed):
     assert renew(claimed, "a", now=5).commands == (SetTimer(Activation("a"), TimerKind.LEASE, 1005),)
 
 
-def test_a_sign_of_life_does_not_prolong_the_time_limit(created):
+def test_a_lease_renewal_does_not_prolong_the_time_limit(created):
     held = claim(created, "a", limit=500, now=2).state
     assert renew(held, "a", now=5).commands == (SetTimer(Activation("a"), TimerKind.LEASE, 502),)
 
 
-def test_a_sign_of_life_changes_no_state(claimed):
+def test_a_lease_renewal_changes_no_state(claimed):
     assert renew(claimed, "a").state is claimed
 
 
 @pytest.mark.parametrize("name", ["created", "forked", "backing_off", "waiting"])
-def test_a_sign_of_life_for_a_step_that_is_not_held_is_stale(request, name):
+def test_a_lease_renewal_for_a_step_that_is_not_held_is_stale(request, name):
     assert renew(request.getfixturevalue(name), "a").verdict is Verdict.STALE
 
 
-def test_a_sign_of_life_under_another_fence_is_stale(claimed):
+def test_a_lease_renewal_under_another_fence_is_stale(claimed):
     assert renew(claimed, "a", fence="other").verdict is Verdict.STALE
 
 
-def test_a_sign_of_life_after_the_end_is_stale(ended):
+def test_a_lease_renewal_after_the_end_is_stale(ended):
     assert renew(ended, "c").verdict is Verdict.STALE
 
 
@@ -704,7 +704,7 @@ def test_after_the_end_no_timer_means_anything(ended, key):
 @pytest.mark.parametrize(
     ("name", "reserved"), [("created", 1), ("claimed", 1), ("resumed", 1), ("backing_off", 0), ("waiting", 0)]
 )
-def test_a_rescue_is_told_and_what_was_planned_is_not(request, name, reserved):
+def test_a_rescue_is_emitted_and_what_was_planned_is_not(request, name, reserved):
     assert due(request.getfixturevalue(name), "a")[1].reserved == reserved
 
 

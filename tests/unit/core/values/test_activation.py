@@ -29,7 +29,7 @@ def test_a_plain_step_is_named_by_its_key():
         (Activation("charge", 0, 2), "charge #0 ~2"),
     ],
 )
-def test_an_item_and_a_generation_are_told_apart(activation, text):
+def test_an_item_and_a_generation_are_distinguished(activation, text):
     assert (str(activation), Activation.parse(text)) == (text, activation)
 
 

@@ -146,7 +146,7 @@ def test_an_instance_of_an_unknown_workflow_names_itself_and_the_workflow(name):
         getattr(instance, name)
 
 
-def test_an_instance_of_an_unknown_workflow_tells_what_it_can():
+def test_an_instance_of_an_unknown_workflow_shows_what_it_can():
     assert an_instance(ALL, definition=None).status is Status.RUNNING
 
 

@@ -67,7 +67,7 @@ def test_an_error_about_a_url_and_its_traceback_show_no_password(name):
 
 
 @pytest.mark.parametrize("name", ["slash", "hash", "question", "at", "slash in sentinels"])
-def test_a_password_that_must_be_escaped_is_told_how(name):
+def test_the_error_for_a_password_that_must_be_escaped_says_how(name):
     with pytest.raises(ConfigurationError, match=r"write / as %2F, # as %23") as raised:
         connect(URLS[name], timeout=timedelta(seconds=1), options={"master_name": "main"})
     assert SECRET not in "".join(traceback.format_exception(raised.value))

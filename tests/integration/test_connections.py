@@ -21,7 +21,7 @@ from hephaestus_celery.storage.redis import connections as connections_module
 from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.connections import Connections
 from hephaestus_celery.storage.redis.errors import AllInUseError, UnexpectedReplyError
-from hephaestus_celery.storage.redis.parameters import parameters
+from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.store import RedisStorage
 
 NO_RUN = "01a225cd-52a0-77bb-a030-02c52f939482"
@@ -210,7 +210,7 @@ def test_an_answer_of_another_form_is_a_storage_error(redis_storage, monkeypatch
 def test_an_answer_about_another_run_is_refused(drive, redis_storage):
     mine, other = (drive(redis_storage).start(instance_id=f"order::{name}") for name in "ab")
     keys = redis_storage.keys.of_run(other.id)
-    asked = [keys.prefix, parameters(run_id=other.id)]
+    asked = [keys.prefix, as_parameters(run_id=other.id)]
     with pytest.raises(UnexpectedReplyError):
         redis_storage._calls.scripts.call(redis_storage._connections, "load", keys.names, asked, run_id=mine.id)
 
@@ -253,7 +253,6 @@ def test_a_fork_at_any_moment_leaves_both_processes_their_own(connections):
 GREENLETS = """
 import sys
 from datetime import timedelta
-from hephaestus_celery.storage.redis.parameters import parameters
 from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.connections import Connections
 

@@ -110,9 +110,7 @@ def holdings_of(app: Celery, consumer: Any) -> Holdings:
             counts[lane] += number
 
     # The buckets first: what leaves them goes to the requests, and would else be seen in neither.
-    buckets = [
-        (name, list(bucket.contents)) for name, bucket in list(consumer.task_buckets.items()) if bucket is not None
-    ]
+    buckets = _buckets(consumer)
     for request in _requests(consumer):
         if not isinstance(request.task, StepTask):
             continue
@@ -138,6 +136,11 @@ def holdings_of(app: Celery, consumer: Any) -> Holdings:
         many=frozenset(many),
         counts=dict(counts),
     )
+
+
+def _buckets(consumer: Any) -> list[tuple[str, list[Any]]]:
+    found = list(consumer.task_buckets.items())
+    return [(name, list(bucket.contents)) for name, bucket in found if bucket is not None]
 
 
 def _requests(consumer: Any) -> Iterator[Any]:

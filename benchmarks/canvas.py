@@ -84,4 +84,4 @@ def _asking(mark: int) -> None:
 def _connections() -> Connections:
     # The product's own connection, since no other asks with less.
     client = connect(os.environ[URL_VARIABLE], timeout=timedelta(seconds=2), options={})
-    return Connections(client, most=1, patience=2)
+    return Connections(client, most=1, timeout=2)

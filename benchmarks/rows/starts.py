@@ -27,7 +27,7 @@ def row(bench: Bench) -> Generator[Contest]:
         unrouted = Client(stage.url, namespace=queue, queue=queue)
         routed = Client(stage.url, namespace=queue)
         routed.app.conf.hephaestus_default_queue = queue
-        direct = Connections(connect(stage.url, timeout=timedelta(seconds=2), options={}), most=1, patience=2)
+        direct = Connections(connect(stage.url, timeout=timedelta(seconds=2), options={}), most=1, timeout=2)
         try:
             yield Contest(
                 title=f"starts of a chain of 10 steps by one client ({count} in a row)",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import json
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +13,12 @@ from typing import Any
 
 import pytest
 from rabbitmq import RabbitMQServer
+from redis import Redis
 
 from hephaestus_celery.embedded import EmbeddedServer, find_server
 from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.storage.memory import MemoryStorage
+from hephaestus_celery.storage.redis import run_fields
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.testing.conformance.driven import DrivenStorage
 
@@ -106,9 +110,26 @@ def redis_storage(redis_url: str, namespace: str) -> Iterator[RedisStorage]:
     """An empty ``RedisStorage``; its keys are deleted after the test."""
     storage = RedisStorage(redis_url, namespace=namespace)
     yield storage
+    without_legend = unknown_fields(storage._client, namespace)
     for key in storage._client.scan_iter(f"{namespace}:*", count=1000):
         storage._client.delete(key)
     storage.close()
+    assert without_legend == set()
+
+
+def unknown_fields(client: Redis, namespace: str) -> set[str]:
+    """The fields that runs have by now, or the states of their steps, and of which the legend says nothing."""
+    unknown: set[str] = set()
+    for key in client.scan_iter(f"{namespace}:*:run:*", count=1000, _type="hash"):
+        fields = [field.decode() for field in client.hkeys(key)]
+        unknown.update(field for field in fields if run_fields.kind_of(field) is None)
+        states = [field for field in fields if field.startswith("s:")][:10]
+        for text in client.hmget(key, states) if states else ():
+            with contextlib.suppress(ValueError, TypeError):  # a test has written something else there
+                unknown.update(
+                    f"{name} of a step" for name in set(json.loads(text or "{}")) - set(run_fields.STEP_FIELDS)
+                )
+    return unknown
 
 
 class OurProbe:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hephaestus_celery.core.values.identity import shard, shard_of_run
 from hephaestus_celery.core.values.lifecycle import LIVE
 from hephaestus_celery.storage.queries import Query
+from hephaestus_celery.storage.redis import run_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,8 +201,10 @@ def indexes(prefix: str, query: Query) -> list[str]:
 
 def render() -> str:
     """The reference page on keys."""
-    return _PAGE + "".join(
-        f"| `{kind.pattern}` | {kind.type} | {kind.lifetime} | {kind.meaning} |\n" for kind in CATALOGUE
+    return (
+        _PAGE
+        + "".join(f"| `{kind.pattern}` | {kind.type} | {kind.lifetime} | {kind.meaning} |\n" for kind in CATALOGUE)
+        + run_fields.render()
     )
 
 

@@ -1,0 +1,97 @@
+"""The legend of a run's hash: what each of its fields holds, and each field of a step's state in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+FIELDS: Mapping[str, str] = {
+    "id": "the instance id",
+    "name": "the name of the workflow",
+    "family": "what the versions of the workflow have in common",
+    "version": "the version of the workflow",
+    "tags": "the tags of the workflow, a JSON list; missing where there are none",
+    "schema": "how the run is stored: who knows only older schemas leaves it alone",
+    "h": "the header: what is known of the instance from its start on (JSON)",
+    "i": "the initial context (JSON)",
+    "il": "1 where the initial context is large",
+    "mh": "the headers that every message of the run repeats (JSON); missing where there are none",
+    "st": "the status",
+    "t0": "when the run was created, in microseconds",
+    "t1": "when it ended, in microseconds",
+    "seq": "the last event number given out",
+    "adv": "how often the run has advanced: its start, and each step that completed",
+    "app": "how many results have been applied: a computed transition is decided against this number",
+    "act": "how many steps are active",
+    "wai": "how many steps are waiting",
+    "sz": "the bytes of data that the run holds; missing where that is not known, and then it counts as much",
+    "fs": "the step that failed the run",
+    "f": "the failure of the run (JSON)",
+    "cr": "the reason of its cancellation, a JSON text",
+    "en": "the number of the last early event that was kept; missing where there never was one",
+    "ek": "how many keys of events the run has taken; missing where there is none",
+    "sw": "how far the scheduler has come in clearing away what the end of a large run has left",
+    "s:<step>": "the state of a step (JSON, see below)",
+    "r:<step>": "the result of a step (JSON)",
+    "m:<step>": "the metadata of a step's result (JSON)",
+    "c:<step>": "the config of a step: the rank of who gave it, `|`, and its JSON",
+    "d:<step>": "the data of an event that is to be applied (JSON)",
+    "p:<step>": "of a join: how many of its edges are settled, and 65536 for each that is taken",
+    "t:<reference>": "a timer beside the step's own: the step that it is for",
+    "e:<step>||timeout": "a timer that came due before its step waited",
+    "e:<step>|<event>": "an early event, as older versions kept it; the step is empty where the event is for any",
+    "g:<step>": "edges of a step that are still to be settled in slices (JSON): the name of what was staged, and how far it is",
+}
+"""What each field of a run's hash holds. Of those that end with a step there is one for each."""
+
+STEP_FIELDS: Mapping[str, str] = {
+    "s": "the status",
+    "a": "the attempt, from 1 on; 0 where the step is skipped",
+    "m": "how many attempts it may have at most",
+    "d": "the token of its last message: counts the messages that were sent",
+    "f": "the fence of who holds the attempt",
+    "h": "the task that holds it",
+    "u": "the worker that executes it",
+    "q": "since when the attempt was there to be claimed, in microseconds",
+    "c": "when it was claimed, in microseconds",
+    "l": "when its time limit is over, on the steady clock",
+    "w": "since when it waits, in microseconds",
+    "x": "the events that it accepts while it waits, each with the event of the step that follows",
+    "r": "the event to be applied: `e` its name, `s` its source, `at` when it came, `n` how often it was lost",
+    "b": "1 while it backs off before the next attempt",
+    "e": "the event that it completed with",
+    "o": "the event number of its completion: the order in which steps completed",
+    "k": "the lane of its message",
+    "t": "when that was sent, on the steady clock; missing where the other clock says the same",
+    "n": "how often a message was sent again for this attempt",
+    "i": "true where its claim was the first of the run",
+    "j": "the first event number that its claim was given",
+    "y": "the operation that has sent its message again last",
+    "z": "the event number of its last rescue",
+}
+"""What each field of a step's state holds; what is missing has its default."""
+
+
+def kind_of(field: str) -> str | None:
+    """The name under which the legend has a field; None where it has none."""
+    if field in FIELDS:
+        return field
+    kind, _, rest = field.partition(":")
+    if kind == "e":
+        return "e:<step>||timeout" if rest.endswith("||timeout") else "e:<step>|<event>"
+    return next((known for known in FIELDS if known in (f"{kind}:<step>", f"{kind}:<reference>")), None)
+
+
+def render() -> str:
+    """The legend as a part of the reference page on keys."""
+    return (
+        "\n## The fields of a run\n\n`run:<run_id>` is a hash. Times are on the server's clock.\n\n"
+        "| Field | Meaning |\n|---|---|\n"
+        + "".join(f"| `{_cell(name)}` | {meaning} |\n" for name, meaning in FIELDS.items())
+        + "\n## The state of a step\n\n`s:<step>` is a JSON object. What is missing has its default.\n\n"
+        "| Field | Meaning |\n|---|---|\n"
+        + "".join(f"| `{name}` | {meaning} |\n" for name, meaning in STEP_FIELDS.items())
+    )
+
+
+def _cell(name: str) -> str:
+    return name.replace("|", "\\|")

@@ -19,7 +19,7 @@ import hephaestus_celery
 from hephaestus_celery import exceptions
 from hephaestus_celery.config import PREFIX, Settings
 from hephaestus_celery.storage.redis.keys import render as keys_page
-from hephaestus_celery.telemetry.catalogue import render_page as events_page
+from hephaestus_celery.telemetry.catalogue.page import render_page as events_page
 
 FOLDER = Path(__file__).parent / "reference"
 

@@ -25,7 +25,6 @@ from hephaestus_celery.telemetry.catalogue.names import (
     workflow_stop_event,
     workflow_transition_event,
 )
-from hephaestus_celery.telemetry.catalogue.page import render_page
 
 __all__ = [
     "CATALOGUE",
@@ -36,7 +35,6 @@ __all__ = [
     "engine_advance_event",
     "events",
     "extension_events",
-    "render_page",
     "runner_init_event",
     "step_async_event",
     "step_exception_event",

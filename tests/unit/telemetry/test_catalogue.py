@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hephaestus_celery import telemetry
-from hephaestus_celery.telemetry.catalogue import CATALOGUE, RESERVED_METADATA, render_page
+from hephaestus_celery.telemetry.catalogue import CATALOGUE, RESERVED_METADATA
+from hephaestus_celery.telemetry.catalogue.page import render_page
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "events.md"
 

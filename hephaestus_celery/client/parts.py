@@ -50,7 +50,7 @@ def put_together(
                 settings = state_backend(app, settings)
                 storage = _redis(settings, clock=clock, chance=chance)
     if storage is None:
-        storage = MemoryStorage()
+        storage = MemoryStorage(clock=clock, chance=chance)
     runner = runner or LocalRunner()
     held = storage.adopt(
         Durations(lease=settings.lease, dispatch_timeout=settings.dispatch_timeout, retention=settings.retention)

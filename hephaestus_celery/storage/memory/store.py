@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import bisect
-import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from hephaestus_celery.clock import SYSTEM_CLOCK
+from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.execution import due as due_rules
 from hephaestus_celery.core.execution import transitions
 from hephaestus_celery.core.execution.commands import (
@@ -71,7 +70,15 @@ class MemoryStorage:
     name = "memory"
     partitions = 1
 
-    def __init__(self, *, dispatch_timeout: timedelta | None = None, lease: timedelta | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        dispatch_timeout: timedelta | None = None,
+        lease: timedelta | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        chance: Chance = SYSTEM_CHANCE,
+    ) -> None:
+        self._clock, self._chance = clock, chance
         self._changed = threading.Condition()
         self._runs: dict[str, Record] = {}
         self._order: list[tuple[int, str]] = []
@@ -83,7 +90,7 @@ class MemoryStorage:
         self._durations = self._hold(Durations())
         self._adopted = False
         self._reports: dict[str, tuple[int, str]] = {}
-        self._ahead, self._offset = self.now() - SYSTEM_CLOCK.elapsed_ns() // 1000, 0
+        self._ahead, self._offset = self.now() - self._clock.elapsed_ns() // 1000, 0
 
     @property
     def url(self) -> str | None:
@@ -105,7 +112,7 @@ class MemoryStorage:
         return held
 
     def now(self) -> int:
-        return SYSTEM_CLOCK.time_ns() // 1000
+        return self._clock.time_ns() // 1000
 
     def _steady(self) -> int:
         return self._moments()[1]
@@ -113,7 +120,7 @@ class MemoryStorage:
     def _moments(self) -> tuple[int, int]:
         # Now, and now on the clock that timers go by: where the wall clock was set, that one goes on.
         now = self.now()
-        ahead = now - SYSTEM_CLOCK.elapsed_ns() // 1000
+        ahead = now - self._clock.elapsed_ns() // 1000
         if abs(ahead - self._ahead) > _STEP:
             self._offset -= ahead - self._ahead
         self._ahead = ahead
@@ -510,7 +517,7 @@ class MemoryStorage:
         if reference and not self._fires(record, key):
             return None
         times = self._times()
-        kind, decision = due_rules.due(record.state, Activation.parse(key), fence=secrets.token_hex(8), times=times)
+        kind, decision = due_rules.due(record.state, Activation.parse(key), fence=self._chance.token(), times=times)
         if kind is Due.NOTHING:
             self._due.pop((run_id, key), None)
             return None

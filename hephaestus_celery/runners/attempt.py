@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,7 +19,11 @@ from hephaestus_celery.runners.step_result import StepResult
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.claims import Claim, Lease
 from hephaestus_celery.storage.entries import encode_entry
+from hephaestus_celery.telemetry.dispatcher import has_any_handlers
 from hephaestus_celery.telemetry.emitter import SYSTEM_EMITTER, Emitter
+
+
+logger = logging.getLogger("hephaestus_celery")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +144,14 @@ class HeldAttempt:
 
     def emit_start(self, emitter: Emitter = SYSTEM_EMITTER) -> None:
         """Emit what the claim has committed: the start of the run, if this is its first, and of the attempt."""
-        events.emit(events.claimed(self.source, self.claim), emitter)
+        if not has_any_handlers():
+            return
+        try:
+            found = events.claimed(self.source, self.claim)
+        except Exception:
+            logger.exception("[%s] the start of step %s can't be emitted", self.instance.id, self.step.key)
+        else:
+            events.emit(found, emitter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

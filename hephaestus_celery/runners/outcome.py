@@ -12,6 +12,7 @@ from hephaestus_celery.runners.attempt import HeldAttempt
 from hephaestus_celery.runners.events import Event
 from hephaestus_celery.runners.messages import Message, messages_of
 from hephaestus_celery.storage.commits import Commitment
+from hephaestus_celery.telemetry.dispatcher import has_any_handlers
 from hephaestus_celery.telemetry.emitter import SYSTEM_EMITTER, Emitter
 
 logger = logging.getLogger("hephaestus_celery")
@@ -46,14 +47,14 @@ def outcome_of(
 ) -> Outcome:
     """The outcome of a commitment, whose events ``describe`` gives.
 
-    It is committed. What goes wrong now costs events, or the time until the store has a message sent again.
+    Nothing is described where nobody listens. It is committed: what goes wrong now costs events, or the time until the store has a message sent again.
     """
     if commitment.verdict is Verdict.STALE:
         _log_stale(attempt)
     found: Sequence[Event] = ()
     sent: list[Message] = []
     try:
-        found = describe()
+        found = describe() if has_any_handlers() else ()
         sent = messages_of(attempt.instance, commitment.dispatches)
     except Exception:
         logger.exception(

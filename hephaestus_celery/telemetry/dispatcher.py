@@ -83,6 +83,11 @@ def has_handlers(event: EventName) -> bool:
     return event in _table.by_event
 
 
+def has_any_handlers() -> bool:
+    """Whether anybody listens to any event; asked before events are described."""
+    return bool(_table.by_event)
+
+
 def execute(
     event: EventName,
     measurements: Mapping[str, Any],

@@ -41,6 +41,7 @@ from hephaestus_celery.exceptions import (
     WaitTimeoutError,
 )
 from hephaestus_celery.locks import Turns
+from hephaestus_celery.runners.hooks import Hooks
 from hephaestus_celery.runners.port import Runner
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.entries import decode_entry, encode_entry
@@ -86,6 +87,8 @@ class Hephaestus:
         self._clock = SYSTEM_CLOCK if clock is None else clock
         self._chance = SYSTEM_CHANCE if chance is None else chance
         self._timers = Timers()
+        self.hooks = Hooks()
+        """What the application runs around each attempt, and where a run is started."""
         if app is not None and self._given_runner is None:
             self._attach(app)
         self._unsubscribe = WORKFLOWS.subscribe(_note_left_behind)
@@ -355,6 +358,7 @@ class Hephaestus:
             storage=self._given_storage,
             runner=self._given_runner,
             celery_runner=self._celery_runner,
+            hooks=self.hooks,
             clock=self._clock,
             chance=self._chance,
         )

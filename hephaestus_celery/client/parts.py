@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.config import Settings
 from hephaestus_celery.runners.driver import Driver
+from hephaestus_celery.runners.hooks import Hooks
 from hephaestus_celery.runners.local import LocalRunner
 from hephaestus_celery.runners.port import Runner
 from hephaestus_celery.storage.memory import MemoryStorage
@@ -35,6 +36,7 @@ def put_together(
     storage: Storage | None,
     runner: Runner | None,
     celery_runner: Runner | None,
+    hooks: Hooks,
     clock: Clock,
     chance: Chance,
 ) -> Parts:
@@ -56,7 +58,7 @@ def put_together(
         Durations(lease=settings.lease, dispatch_timeout=settings.dispatch_timeout, retention=settings.retention)
     )
     settings = replace(settings, lease=held.lease, dispatch_timeout=held.dispatch_timeout, retention=held.retention)
-    driver = Driver(storage=storage, settings=settings, dispatcher=runner, clock=clock, chance=chance)
+    driver = Driver(storage=storage, settings=settings, dispatcher=runner, hooks=hooks, clock=clock, chance=chance)
     if runner is not celery_runner:
         runner.bind(_giving(driver))
     return Parts(storage=storage, runner=runner, driver=driver, clock=clock, chance=chance)

@@ -22,7 +22,6 @@ from hephaestus_celery.storage.entries import encode_entry
 from hephaestus_celery.telemetry.dispatcher import has_any_handlers
 from hephaestus_celery.telemetry.emitter import SYSTEM_EMITTER, Emitter
 
-
 logger = logging.getLogger("hephaestus_celery")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import flows
+import hooked
 import odd
 import pytest
 import stage as real
@@ -36,6 +37,7 @@ def stage(request, tmp_path_factory):
     kind, _, pool = request.param.partition("-")
     if kind == "local":
         with EventCapture() as capture, Hephaestus(name="local") as hephaestus:
+            hooked.add_to(hephaestus)
             yield InProcess(hephaestus, capture)
         return
     url = request.getfixturevalue("redis_url")
@@ -46,6 +48,7 @@ def stage(request, tmp_path_factory):
         folder=tmp_path_factory.mktemp(pool),
         application="conformance_app",
     )
+    hooked.add_to(stage.hephaestus)
     # One at a time: then one process emits everything, and its order is fixed.
     stage.start_workers(1, pool=pool, concurrency=1)
     yield OnWorkers(stage)
@@ -64,6 +67,17 @@ def test_limits_and_waits_may_be_the_longest_that_there_are(stage):
 def failure_of(instance):
     """The kind of a run's failure, and its type without the module that it was defined in here."""
     return instance.failure.kind, instance.failure.type.rpartition(".")[2]
+
+
+def test_every_step_sees_what_hooks_have_set_and_the_headers_that_were_added_at_the_start(stage):
+    token = hooked.TRACE.set("t-1")
+    try:
+        handle = stage.hephaestus.start_instance(hooked.Hooked, id="x1")
+    finally:
+        hooked.TRACE.reset(token)
+    steps = handle.wait(30).context.steps
+    seen = {key: steps[key]["seen"] for key in ("plain", "awaited")}
+    assert seen == {"plain": "plain 1 t-1", "awaited": "awaited 1 t-1"}
 
 
 def test_whatever_a_step_raises_is_a_failed_attempt_with_a_reason(stage):

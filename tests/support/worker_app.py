@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import flows
+import hooked
 import odd  # noqa: F401 - defines more of them
 import recorder
 from celery import Celery, signals
@@ -86,6 +87,7 @@ def cut_off() -> None:
 
 app = make_app()
 hephaestus = Hephaestus(app)
+hooked.add_to(hephaestus)
 
 
 @app.task(name="counted", shared=False)

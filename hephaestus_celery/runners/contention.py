@@ -19,7 +19,7 @@ Route = tuple[type, str]
 
 _PLACES = 64  # runs of one place take turns with each other, which costs them a moment
 _LONGEST = 0.25  # seconds
-_PATIENCE = 30.0  # seconds, for hundreds of threads
+_LONGEST_TURN = 30.0  # seconds, for hundreds of threads
 
 
 class Contention:
@@ -28,7 +28,7 @@ class Contention:
     def __init__(self, *, clock: Clock, chance: Chance) -> None:
         self._clock = clock
         self._chance = chance
-        self._turns = [Turns(longest_wait=_PATIENCE) for _ in range(_PLACES)]
+        self._turns = [Turns(longest_wait=_LONGEST_TURN) for _ in range(_PLACES)]
         self._calm: WeakKeyDictionary[type, set[Route]] = WeakKeyDictionary()
 
     def note_refusal(self, workflow: type) -> None:

@@ -26,7 +26,7 @@ _FAREWELL_SECONDS = 1.0
 _ENDLESS = 3600.0  # seconds of one wait of the selector
 
 
-def run(answer: Awaitable[object], *, seconds: float | None) -> object:
+def run(awaitable: Awaitable[object], *, seconds: float | None) -> object:
     """What an awaitable gives, awaited on the loop of this process, in the contextvars of the caller.
 
     After ``seconds`` it is cancelled, and ``AttemptLostError`` raised; so it is cancelled when the caller is interrupted.
@@ -38,7 +38,7 @@ def run(answer: Awaitable[object], *, seconds: float | None) -> object:
         loop = _loops.setdefault(os.getpid(), made)
         if loop is not made:
             made.discard()
-    return loop.run(answer, seconds=seconds)
+    return loop.run(awaitable, seconds=seconds)
 
 
 class _Loop:
@@ -52,11 +52,11 @@ class _Loop:
         """Let go of one that was never used."""
         self._loop.close()
 
-    def run(self, answer: Awaitable[object], *, seconds: float | None) -> object:
+    def run(self, awaitable: Awaitable[object], *, seconds: float | None) -> object:
         if not self._runs:  # of several threads that are begun at the same time the first one runs it
             native.Thread(self._live, name="hephaestus-asyncio").start()
         ended = _GreenSignal() if native.patched() else _Signal()
-        call = _Call(answer, ended)
+        call = _Call(awaitable, ended)
         context = contextvars.copy_context()
         self._loop.call_soon_threadsafe(lambda: call.begin(self._loop, context))
         try:
@@ -91,8 +91,8 @@ class _Loop:
 class _Call:
     """One awaitable on the loop, and what came of it."""
 
-    def __init__(self, answer: Awaitable[object], ended: _Signal | _GreenSignal) -> None:
-        self._answer = answer
+    def __init__(self, awaitable: Awaitable[object], ended: _Signal | _GreenSignal) -> None:
+        self._awaitable = awaitable
         self._ended = ended
         self._task: asyncio.Task[None] | None = None
         self._value: object = None
@@ -117,7 +117,7 @@ class _Call:
     async def _await(self) -> None:
         # All of it is the step's, and none of it goes on to the loop.
         try:
-            self._value = await self._answer
+            self._value = await self._awaitable
         except BaseException as error:  # noqa: BLE001 - raised to the caller
             self._error = error
         finally:
@@ -125,7 +125,7 @@ class _Call:
 
 
 class _Signal(native.Flag):
-    """Tells a thread that a call has ended; a signal of the process interrupts its wait."""
+    """Signals to a thread that a call has ended; a signal of the process interrupts its wait."""
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -146,7 +146,7 @@ class _GreenSignal:
                 os.write(self._far.fileno(), b"\0")
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait at most ``timeout`` seconds; whether it was told."""
+        """Wait at most ``timeout`` seconds; whether it has ended."""
         self._near.settimeout(timeout)
         try:
             return bool(self._near.recv(1))
@@ -209,9 +209,9 @@ class _Poll(selectors.BaseSelector):
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        patience = _ENDLESS if timeout is None else min(max(0.0, timeout), _ENDLESS)
+        longest = _ENDLESS if timeout is None else min(max(0.0, timeout), _ENDLESS)
         # Rounded up: a timer of a millisecond would be asked for again and again.
-        ready = self._poll.poll(int(patience * 1000 + 0.999))
+        ready = self._poll.poll(int(longest * 1000 + 0.999))
         found = [(self._keys[number], _events(mask)) for number, mask in ready if number in self._keys]
         return [(key, events & key.events) for key, events in found if events & key.events]
 

@@ -1,4 +1,4 @@
-"""Exceptions as failed attempts: of whatever a step may raise, something that can be stored, told and handed on.
+"""Exceptions as failed attempts: whatever a step raises is made something that can be stored, emitted and handed on.
 
 What a step raises is the user's, and Python and Celery call methods of it when they show it, compare it or copy it to
 another process. Any of these may raise, or give what nobody expects: then a plain error of ours stands for it.
@@ -26,7 +26,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The attempt failed. ``error`` is what a task monitor is to see of it, ``reason`` what telemetry tells."""
+    """The attempt failed. ``error`` is what a task monitor sees of it, ``reason`` what its event carries."""
 
     kind: str
     reason: object
@@ -65,7 +65,7 @@ def failed(
 ) -> Failed:
     """An exception as a failed attempt, its frames without those of the runners.
 
-    ``stop_exceptions`` are exceptions that mean that the step was told to stop, ``reserved_exceptions`` those that mean something of its own to
+    ``stop_exceptions`` are those by which a pool interrupts a step. ``reserved_exceptions`` mean something of their own to
     whoever the error is raised to. Never raises, whatever the exception does when it is looked at.
     """
     # By its type: isinstance() asks the exception itself what it is.

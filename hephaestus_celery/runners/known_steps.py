@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hephaestus_celery.core.definition.graph import StepClass
 
 LIMIT_MARGIN = 2.0
-"""Seconds beyond a step's time limit that a process gets to end the attempt itself, where its pool tells it to."""
+"""Seconds beyond a step's time limit that a process gets to end the attempt itself, where its pool interrupts it."""
 
 
 def versions_with(workflow: str, step: str) -> list[int]:

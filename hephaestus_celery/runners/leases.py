@@ -1,4 +1,4 @@
-"""Signs of life: while a process has attempts, a thread of it renews their leases."""
+"""Lease renewal: while a process has attempts, a thread of it renews their leases."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LeaseKeeper:
     """Renews the leases that are held, three times per lease; one call to the store for all of them.
 
     The thread starts with the first lease of a process (a forked child starts its own) and has its own connections. It
-    goes on whatever happens to it: a step that is being executed rests on it. It is a thread of the operating system on
+    goes on whatever happens to it: a step that is being executed depends on it. It is a thread of the operating system on
     every pool, so that a step which computes, and gives way to nothing, keeps its lease. A lease that was lost is not
     renewed any more: whoever took it has fenced its step off.
     """
@@ -32,7 +32,7 @@ class LeaseKeeper:
 
     def _reset(self) -> None:
         self._pid = os.getpid()
-        # Without a lock: a signal may interrupt who has it, at any place. Each use of the dictionary is one operation.
+        # Without a lock: a signal may interrupt its holder anywhere. Each use of the dictionary is one operation.
         self._held: dict[Lease, None] = {}
         self._thread: native.Thread | None = None
         self._closed = native.Flag()

@@ -36,15 +36,15 @@ class LocalRunner:
     """
 
     name = "local"
-    ends_attempts = False  # a thread can't be told
+    ends_attempts = False  # a thread can't be interrupted
 
     def __init__(self) -> None:
         self._driver: Callable[[], Driver] | None = None
         self._lock = threading.Lock()
         self._closed = False
         self._scheduler: Scheduler | None = None
-        self._told = threading.Condition()
-        self._telling: Counter[str] = Counter()
+        self._emitted = threading.Condition()
+        self._emitting: Counter[str] = Counter()
         self._refusals = RefusalLog()
         self._waiting: Counter[str] = Counter()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="hephaestus")
@@ -86,18 +86,18 @@ class LocalRunner:
         return ()
 
     def flush(self, run_id: str) -> None:
-        """Return once the events of what has been committed are told: who waited for a run finds its telemetry whole."""
+        """Return once the events of what has been committed are emitted: whoever waited for a run finds all of them."""
         if threading.current_thread() in self._threads():
-            return  # a handler that is being told waits for nobody
-        with self._told:
-            self._told.wait_for(lambda: run_id not in self._telling)
+            return  # a handler that is called by an emitting thread waits for nobody
+        with self._emitted:
+            self._emitted.wait_for(lambda: run_id not in self._emitting)
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
         if self._scheduler is not None:
             self._scheduler.stop()
-        # Outside the lock: a step that ends now wants to dispatch what follows, and is told that it is too late.
+        # Outside the lock: a step that ends now wants to dispatch what follows, which is refused by then.
         self._pool.shutdown(wait=threading.current_thread() not in self._threads(), cancel_futures=True)
 
     def _threads(self) -> frozenset[threading.Thread]:
@@ -150,19 +150,19 @@ class LocalRunner:
                 del self._waiting[attempt]
 
     def _commit(self, driver: Driver, attempt: HeldAttempt, executed: Executed) -> Outcome:
-        # Who waits for the end of a run waits until it is told: see settle().
+        # Whoever waits for the end of a run waits until its events are emitted: see flush().
         run_id = attempt.source.instance.run_id
-        with self._told:
-            self._telling[run_id] += 1
+        with self._emitted:
+            self._emitting[run_id] += 1
         try:
             outcome = driver.commit(attempt, executed)
             outcome.emit(driver.emitter)
             return outcome
         finally:
-            with self._told:
-                self._telling[run_id] -= 1
-                self._telling += Counter()  # drops what is zero
-                self._told.notify_all()
+            with self._emitted:
+                self._emitting[run_id] -= 1
+                self._emitting += Counter()  # drops what is zero
+                self._emitted.notify_all()
 
 
 class _Threads:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hephaestus_celery")
 
 IDLE_SECONDS = 2.0
-"""How long the holder of the lock sleeps at most, and how often it gives a sign of life. With a short lease it sleeps less:
-it has to notice when the store is silent, in which time no worker can give a sign of life either."""
+"""How long the holder of a scheduler lock sleeps at most, and how often it renews that. With a short lease it sleeps less:
+it has to notice when the store is silent, since meanwhile no worker can renew its leases either."""
 LOOK_SECONDS = 1.0
 """How often the others look whether the lock is free."""
 SLICE_SECONDS = 0.25
@@ -64,7 +64,7 @@ class Scheduler:
         self._owner: str | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._calm_since = 0
+        self._seize_from = 0
         self._locks: dict[int, bool] = {}
 
     def start(self) -> None:
@@ -91,7 +91,7 @@ class Scheduler:
                 if away:
                     logger.info("the scheduler has the state store back")
                 away = False
-                self._rest(storage, pause, listen=held)
+                self._pause(storage, pause, listen=held)
             except StorageError as error:
                 if not error.transient:
                     logger.error("the state store refuses what the scheduler asks of it: %s", error)  # noqa: TRY400 - its text says it
@@ -102,7 +102,7 @@ class Scheduler:
                 away = True
                 # Workers could not renew their leases either: they get the time to, before any attempt counts as lost.
                 lease = self._driver().settings.lease.total_seconds()
-                self._calm_since = self._now() + int(lease * 1e9)
+                self._seize_from = self._now() + int(lease * 1e9)
                 self._stopping.wait(LOOK_SECONDS)
             except Exception:
                 # A router or a retry policy of the application's, a run that can't be read: nothing else waits for it.
@@ -112,7 +112,7 @@ class Scheduler:
             self._leave(storage)
 
     def _live(self) -> None:
-        # All timers rest on this thread: not even what ends a process, raised by a router, ends it.
+        # All timers depend on this thread: not even what ends a process, raised by a router, ends it.
         while not self._stopping.is_set():
             try:
                 self.run()
@@ -124,11 +124,14 @@ class Scheduler:
         # A tick of each partition; gives the seconds until the next, and whether this is the scheduler of any.
         ticks = [self._partition(storage, number) for number in range(storage.partitions)]
         lease = self._driver().settings.lease.total_seconds()
-        pauses = [*(_pause(tick, lease) for tick in ticks), *(watch.next_in() for watch in self._watches.values())]
+        pauses = [
+            *(_seconds_until_next(tick, lease) for tick in ticks),
+            *(watch.next_in() for watch in self._watches.values()),
+        ]
         return min(pause for pause in pauses if pause is not None), any(tick.held for tick in ticks)
 
     def _partition(self, storage: Storage, number: int) -> Tick:
-        seize = self._now() >= self._calm_since
+        seize = self._now() >= self._seize_from
         while True:
             tick = storage.tick(number, owner=self._name(), worker=self._worker.hostname or "", seize=seize)
             self._note_lock(number, tick)
@@ -150,7 +153,7 @@ class Scheduler:
             timeout = driver.settings.dispatch_timeout
             watch = LostMessageWatch(self._fleet, dispatch_timeout=timeout, clock=driver.clock)
             self._watches[number] = watch
-        if self._now() < self._calm_since:
+        if self._now() < self._seize_from:
             return  # workers could not report what they hold; they are looked at again
         for report in (*tick.lanes, *watch.unconfirmed()):
             lost = watch.lost(report, storage)
@@ -195,8 +198,8 @@ class Scheduler:
             outcome.emit(driver.emitter)
             self._dispatch(outcome.messages)
 
-    def _rest(self, storage: Storage, seconds: float, *, listen: bool) -> None:
-        if not listen:  # the bell rings for who holds the lock: a thousand others would all come running
+    def _pause(self, storage: Storage, seconds: float, *, listen: bool) -> None:
+        if not listen:  # wake-ups are for the holder of the lock: a thousand others would all come at once
             self._stopping.wait(seconds)
             return
         deadline = self._now() + int(seconds * 1e9)
@@ -222,7 +225,7 @@ class Scheduler:
             storage.close()
 
 
-def _pause(tick: Tick, lease: float) -> float:
+def _seconds_until_next(tick: Tick, lease: float) -> float:
     if not tick.held:
         return LOOK_SECONDS
     if tick.next_in is None:

@@ -73,7 +73,7 @@ class UnknownFleet:
     """A fleet of which nothing is known: what is late counts as lost."""
 
     def holdings(self, storage: Storage) -> Sequence[Holdings]:
-        """Nobody says anything."""
+        """No worker reports anything."""
         return ()
 
     def length(self, lane: Lane) -> int | None:

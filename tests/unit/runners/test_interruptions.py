@@ -22,7 +22,7 @@ WORKER = Worker(
 
 
 @pytest.fixture(autouse=True)
-def _no_rest(monkeypatch):
+def _no_pause(monkeypatch):
     monkeypatch.setattr(execution, "NOTICE_SECONDS", 0)
 
 

@@ -15,7 +15,7 @@ from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.attempt import Executed, Worker
 from hephaestus_celery.runners.messages import Message
-from hephaestus_celery.runners.scheduler import IDLE_SECONDS, LOOK_SECONDS, Scheduler, _pause
+from hephaestus_celery.runners.scheduler import IDLE_SECONDS, LOOK_SECONDS, Scheduler, _seconds_until_next
 from hephaestus_celery.runners.step_result import Waiting
 from hephaestus_celery.storage.due import Tick
 from hephaestus_celery.storage.memory import MemoryStorage
@@ -316,10 +316,10 @@ def test_more_that_is_due_is_asked_for_at_once(make_driver, schedule):
 )
 def test_a_scheduler_rests_until_the_next_entry_but_never_long(monkeypatch, tick, seconds):
     monkeypatch.setattr("hephaestus_celery.runners.scheduler.LOOK_SECONDS", LOOK_SECONDS)
-    assert _pause(tick, 30.0) == seconds
+    assert _seconds_until_next(tick, 30.0) == seconds
 
 
-def test_the_lock_outlives_the_longest_rest():
+def test_the_lock_outlives_the_longest_pause():
     assert LOCK_SECONDS >= IDLE_SECONDS + 1
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hephaestus_celery.clock import Clock
+from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import Target
 from hephaestus_celery.core.definition.registry import definition_of
@@ -44,20 +44,20 @@ class Completion:
 
     def __init__(
         self,
-        *,
         storage: Storage,
         settings: Settings,
         dispatcher: Dispatcher,
+        *,
         reader: PatientReader,
         executor: Executor,
-        contention: Contention,
         clock: Clock,
+        chance: Chance,
     ) -> None:
         self._storage = storage
         self._dispatcher = dispatcher
         self._reader = reader
         self._executor = executor
-        self._contention = contention
+        self._contention = Contention(clock=clock, chance=chance)
         self._clock = clock
         self._moves = Moves(settings, dispatcher)
 

@@ -23,7 +23,6 @@ from hephaestus_celery.exceptions import DataError, StepFailedError, StorageErro
 from hephaestus_celery.runners import events
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Worker
 from hephaestus_celery.runners.completion import Completion
-from hephaestus_celery.runners.contention import Contention
 from hephaestus_celery.runners.dispatcher import Dispatcher
 from hephaestus_celery.runners.events import EventSource
 from hephaestus_celery.runners.execution import Executor, failed_in
@@ -83,25 +82,10 @@ class Driver:
         self._reader = PatientReader(storage, lease=settings.lease, clock=clock)
         self._keeper = LeaseKeeper(storage, lease=settings.lease)
         hooks = hooks or Hooks()
-        self._starter = Starter(
-            storage=storage, settings=settings, dispatcher=dispatcher, hooks=hooks, clock=clock, chance=chance
-        )
-        self._executor = Executor(
-            storage,
-            lease_ns=self._lease_ns,
-            max_payload=settings.max_payload,
-            dispatcher=dispatcher,
-            hooks=hooks,
-            clock=clock,
-        )
+        self._starter = Starter(storage, settings, dispatcher, hooks=hooks, clock=clock, chance=chance)
+        self._executor = Executor(storage, settings, dispatcher, hooks=hooks, clock=clock)
         self._completion = Completion(
-            storage=storage,
-            settings=settings,
-            dispatcher=dispatcher,
-            reader=self._reader,
-            executor=self._executor,
-            contention=Contention(clock=clock, chance=chance),
-            clock=clock,
+            storage, settings, dispatcher, reader=self._reader, executor=self._executor, clock=clock, chance=chance
         )
         self._failed_attempts = FailedAttempts(storage, default_retry=settings.default_retry, chance=chance)
         self.recovery = Recovery(
@@ -133,12 +117,13 @@ class Driver:
         :meth:`release`.
         """
         began = self.clock.monotonic_ns()
+        activation = Activation.parse(step)
         versions = versions_with(workflow, step)
         margin = LIMIT_MARGIN if self.dispatcher.ends_attempts else 0
         request = ClaimRequest(
             run_id=run_id,
             workflow=workflow,
-            activation=Activation.parse(step),
+            activation=activation,
             attempt=attempt,
             fence=fence or self.chance.token(),
             versions=versions,
@@ -152,9 +137,7 @@ class Driver:
         claim = self.storage.claim(request)
         if isinstance(claim, Refusal):
             return claim
-        return self._held(
-            claim, Lease(run_id=run_id, activation=Activation.parse(step), fence=request.fence), worker, began
-        )
+        return self._held(claim, Lease(run_id=run_id, activation=activation, fence=request.fence), worker, began)
 
     def _held(self, claim: Claim, lease: Lease, worker: Worker, began: int) -> HeldAttempt | Refusal:
         self._keeper.keep(lease)

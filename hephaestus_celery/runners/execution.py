@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
+from typing import TYPE_CHECKING
 
 from hephaestus_celery.clock import Clock
 from hephaestus_celery.core.definition.step import Step, StepConfig
@@ -21,6 +22,9 @@ from hephaestus_celery.runners.hooks import Hooks
 from hephaestus_celery.runners.known_steps import limit
 from hephaestus_celery.runners.step_result import Completed, StepResult, check
 from hephaestus_celery.storage.port import Storage
+
+if TYPE_CHECKING:
+    from hephaestus_celery.config import Settings
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -41,16 +45,15 @@ class Executor:
     def __init__(
         self,
         storage: Storage,
-        *,
-        lease_ns: int,
-        max_payload: int,
+        settings: Settings,
         dispatcher: Dispatcher,
+        *,
         hooks: Hooks,
         clock: Clock,
     ) -> None:
         self._storage = storage
-        self._lease_ns = lease_ns
-        self._max_payload = max_payload
+        self._lease_ns = int(settings.lease.total_seconds() * 1e9)
+        self._max_payload = settings.max_payload
         self._dispatcher = dispatcher
         self._hooks = hooks
         self._clock = clock

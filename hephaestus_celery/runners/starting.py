@@ -30,10 +30,10 @@ class Starter:
 
     def __init__(
         self,
-        *,
         storage: Storage,
         settings: Settings,
         dispatcher: Dispatcher,
+        *,
         hooks: Hooks,
         clock: Clock,
         chance: Chance,

@@ -47,8 +47,8 @@ local step = core[7] and cjson.decode(core[7])
 -- Who holds the claim has not been answered yet.
 local facts = not (step and step.f == p.fence) and answered(p.step, p.op)
 if facts then
-  local ended = string.find(facts, '"after":"[cf]') and not string.find(facts, '"v":')
-  return ended and { facts, read_start(), ending() } or { facts }
+  local before = cjson.decode(facts)
+  return not before.v and is_final(before.after) and { facts, read_start(), ending() } or { facts }
 end
 
 local at = now()

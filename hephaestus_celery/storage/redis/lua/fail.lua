@@ -4,7 +4,7 @@
 -- needs: commit ending
 demand({ run_id = 'name', op = 'string', step = 'name', fence = 'string', retention = 'number' }, 4)
 local facts = answered(p.step, p.op)
-if facts then return string.find(facts, '"v":') and { facts } or { facts, read_start(), ending() } end
+if facts then return cjson.decode(facts).v and { facts } or { facts, read_start(), ending() } end
 
 local core = redis.call('HMGET', run, 'st', 'adv')
 local status = core[1]

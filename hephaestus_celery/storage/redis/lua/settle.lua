@@ -13,7 +13,7 @@ demand({
 demand_prepared(2)
 local slot = '|settle|' .. p.source
 local facts = answered(slot, p.op)
-if facts then return string.find(facts, '"ending"') and { facts, read_start(), ending() } or { facts } end
+if facts then return cjson.decode(facts).ending and { facts, read_start(), ending() } or { facts } end
 
 local core = redis.call('HMGET', run, 'st', 'act', 'wai', 'seq', 'adv', 'sz', 'g:' .. p.source)
 local status, active, waiting = core[1], tonumber(core[2]), tonumber(core[3])

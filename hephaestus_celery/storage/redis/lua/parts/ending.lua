@@ -4,15 +4,13 @@
 local PRUNE_MARGIN = 60000 -- milliseconds
 
 -- What is kept of a step beside its state goes with the run's end: its timers, its place in a lane, counts and data of events
--- that nobody will apply.
+-- that nobody will apply. Gives the state, where the field is one of a step.
 local function clear_away(field, value)
   local kind, name = string.sub(field, 1, 2), string.sub(field, 3)
-  if kind == 's:' and not string.find(value, '"s":"[cs]') then
-    local step = cjson.decode(value)
-    if step.s == 'active' or step.s == 'waiting' then
-      clear_timer(name)
-      if awaits_claim(step) then leave_lane(name, step) end
-    end
+  local step = kind == 's:' and cjson.decode(value) or nil
+  if step and (step.s == 'active' or step.s == 'waiting') then
+    clear_timer(name)
+    if awaits_claim(step) then leave_lane(name, step) end
   end
   if kind == 't:' then clear_timer(value .. '|' .. name) end
   if kind == 'g:' then
@@ -21,25 +19,23 @@ local function clear_away(field, value)
     redis.call('UNLINK', unpack(staged(id)))
   end
   if kind == 'p:' or kind == 'e:' or kind == 'd:' or kind == 't:' or kind == 'g:' then redis.call('HDEL', run, field) end
+  return step
 end
 
 -- What an ended run says of its end: when it was, and which steps had completed, in the order of their completion; of a run of
--- many steps only that they are many. `at` and `fields`: what finish() knows of that.
-local function ending(at, fields)
+-- many steps only that they are many. `at` and `states` (by key of step): what finish() knows of that.
+local function ending(at, states)
   local t1 = at or redis.call('HGET', run, 't1')
-  if not fields then
+  if not states then
     if redis.call('HLEN', run) > FEW then return cjson.encode({ t1 = t1, many = true }) end
-    fields = fields_of({ ['s:'] = true })
+    states = {}
+    for _, field in ipairs(fields_of({ ['s:'] = true })) do states[string.sub(field[1], 3)] = cjson.decode(field[2]) end
   end
-  local completed, order = {}, {}
-  for _, field in ipairs(fields) do
-    if string.find(field[2], '"s":"completed"', 1, true) then
-      local key = string.sub(field[1], 3)
-      completed[#completed + 1] = key
-      order[key] = cjson.decode(field[2]).o
-    end
+  local completed = {}
+  for key, step in pairs(states) do
+    if step.s == 'completed' then completed[#completed + 1] = key end
   end
-  table.sort(completed, function(a, b) return order[a] < order[b] end)
+  table.sort(completed, function(a, b) return states[a].o < states[b].o end)
   return cjson.encode({ t1 = t1, completed = completed })
 end
 
@@ -57,12 +53,12 @@ local function finish(before, status, at)
   local about = redis.call('HMGET', run, 'id', 'family', 'tags', 'en', 'ek')
   local active = prefix .. 'active:' .. about[1]
   redis.call('HDEL', active, p.run_id)
-  local fields
+  local states
   if redis.call('HLEN', run) <= FEW then
-    fields = {}
+    states = {}
     for _, field in ipairs(fields_of({ ['s:'] = true, ['t:'] = true, ['p:'] = true, ['e:'] = true, ['d:'] = true, ['g:'] = true })) do
-      clear_away(field[1], field[2])
-      if string.sub(field[1], 1, 2) == 's:' then fields[#fields + 1] = field end
+      local step = clear_away(field[1], field[2])
+      if step then states[string.sub(field[1], 3)] = step end
     end
   else
     set_soon(SWEEP, at, at)
@@ -77,5 +73,5 @@ local function finish(before, status, at)
     for _, key in ipairs(lasting) do expire(key) end
   end
   redis.call('PUBLISH', prefix .. 'finished:' .. p.run_id, status)
-  return fields and text(at), fields
+  return states and text(at), states
 end

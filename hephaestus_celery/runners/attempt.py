@@ -58,14 +58,14 @@ class Worker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldAttempt:
-    """An attempt that this process holds, by the lease of its fence: claimed for a message, or taken over from who lost it.
+    """An attempt that this process holds: claimed for a message, or taken over from the worker that lost it.
 
-    It may be a delivered event that is to be applied. ``began`` is when it was asked for, on the monotonic clock.
+    It may be a delivered event that is to be applied. ``lease`` is renewed while it lasts. ``began`` is when it was asked for, on the monotonic clock.
     """
 
     source: EventSource
     claim: Claim
-    fence: str
+    lease: Lease
     worker: Worker
     began: int
 
@@ -100,9 +100,14 @@ class HeldAttempt:
         return self.source.instance.message_headers
 
     @property
-    def lease(self) -> Lease:
-        """What is to be renewed while the attempt lasts."""
-        return Lease(run_id=self.source.instance.run_id, activation=Activation(self.source.step.key), fence=self.fence)
+    def activation(self) -> Activation:
+        """What is executed: the step, which may be executed more than once in a run."""
+        return self.lease.activation
+
+    @property
+    def fence(self) -> str:
+        """The token without which nothing is committed for it."""
+        return self.lease.fence
 
     def config(self) -> StepConfig:
         """The config of the step as it was given; raises what the step raises where it can't restore it."""

@@ -172,7 +172,7 @@ class Completion:
         return Complete(
             operation=f"{attempt.fence}c",
             run_id=instance.run_id,
-            activation=Activation(step.key),
+            activation=attempt.activation,
             fence=attempt.fence,
             entry=attempt.entry(kind=kind, event=result.event),
             event=result.event,

@@ -150,7 +150,7 @@ class Driver:
             self._failed_attempts.commit_unreadable(claim.run, lease, failed(error), worker)
             self._keeper.let_go(lease)
             return Refusal(reason=Refused.UNREADABLE)
-        return HeldAttempt(source=source, claim=claim, fence=lease.fence, worker=worker, began=began)
+        return HeldAttempt(source=source, claim=claim, lease=lease, worker=worker, began=began)
 
     def _source(self, run: StoredRun, step: str, worker: Worker) -> EventSource:
         instance = decode_instance(run, reader=self._reader)
@@ -249,7 +249,7 @@ class Driver:
             Suspend(
                 operation=f"{attempt.fence}c",
                 run_id=attempt.instance.run_id,
-                activation=Activation(step.key),
+                activation=attempt.activation,
                 fence=attempt.fence,
                 entry=attempt.entry(kind="attempt"),
                 accepts=step.resume_events(attempt.config()),

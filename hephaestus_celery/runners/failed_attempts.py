@@ -41,7 +41,7 @@ class FailedAttempts:
             Fail(
                 operation=f"{attempt.fence}f",
                 run_id=attempt.instance.run_id,
-                activation=Activation(attempt.step.key),
+                activation=attempt.activation,
                 fence=attempt.fence,
                 entry=attempt.entry(kind="attempt", reason=result.account),
                 failure=codec.encode(result.failure),
@@ -98,7 +98,7 @@ class FailedAttempts:
             Retry(
                 operation=f"{attempt.fence}f",
                 run_id=attempt.instance.run_id,
-                activation=Activation(attempt.step.key),
+                activation=attempt.activation,
                 fence=attempt.fence,
                 entry=attempt.entry(kind="attempt", reason=result.account),
                 delay=int(delay * 1e6),

@@ -8,7 +8,6 @@ from dataclasses import replace
 from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.core.definition.registry import find_definition
 from hephaestus_celery.core.execution.due import Due, rescue_reason
-from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.step_state import StepState
@@ -84,20 +83,25 @@ class Recovery:
             return Outcome(label="gone")
         state = run.steps[step]
         why = reason or rescue_reason(entry.kind, state)
-        fence = entry.fence if entry.kind in _LOSSES else None
+        lease = _lease_of(entry)
+        result = lost(f"step {step}: {why}{_of_event(state)}")
         source = self._source(decode_instance(run, reader=self._storage), step, worker)
         if source is None:
-            return self._unknown(run, entry.run_id, step, fence=fence, reason=why, worker=worker)
+            if (
+                lease is not None
+            ):  # another deployment's workflow: only the history has it, there is no class for an event
+                self._failed_attempts.commit_unreadable(run, lease, result, worker)
+            return Outcome(label="unknown")
         rescue = events.rescued(source, entry.sequence, attempt=state.attempt, reason=why)
-        if fence is None:
+        if lease is None:
             return Outcome(label="rescued", events=rescue)
-        attempt = self._held(source, run, fence=fence, worker=worker)
+        attempt = self._held(source, run, lease=lease, worker=worker)
         lost_at = entry.run.at if entry.run is not None else self._storage.now()
         duration = max(0, lost_at - attempt.claim.claimed_at) * 1000
-        outcome = self._failed_attempts.commit(attempt, lost(f"step {step}: {why}{_of_event(state)}"), duration)
+        outcome = self._failed_attempts.commit(attempt, result, duration)
         return replace(outcome, events=[*rescue, *outcome.events])
 
-    def _held(self, source: EventSource, run: StoredRun, *, fence: str, worker: Worker) -> HeldAttempt:
+    def _held(self, source: EventSource, run: StoredRun, *, lease: Lease, worker: Worker) -> HeldAttempt:
         state = run.steps[source.step.key]
         claim = Claim(
             run=run,
@@ -107,24 +111,20 @@ class Recovery:
             claimed_at=state.claimed_at or 0,
             resume=state.resume,
         )
-        return HeldAttempt(source=source, claim=claim, fence=fence, worker=worker, began=self._clock.monotonic_ns())
-
-    def _unknown(
-        self, run: StoredRun, run_id: str, step: str, *, fence: str | None, reason: str, worker: Worker
-    ) -> Outcome:
-        # The workflow is another deployment's: its attempt is failed all the same, and only the history has that, since
-        # there is no class for an event to name.
-        if fence is not None:
-            result = lost(f"step {step}: {reason}{_of_event(run.steps[step])}")
-            lease = Lease(run_id=run_id, activation=Activation.parse(step), fence=fence)
-            self._failed_attempts.commit_unreadable(run, lease, result, worker)
-        return Outcome(label="unknown")
+        return HeldAttempt(source=source, claim=claim, lease=lease, worker=worker, began=self._clock.monotonic_ns())
 
     def _source(self, instance: Instance, step: str, worker: Worker) -> EventSource | None:
         found = None if (workflow := find_definition(instance)) is None else workflow.graph.by_key.get(step)
         if found is None:
             return None
         return EventSource(instance=instance, step=found, runner=self._runner, worker=worker.fields)
+
+
+def _lease_of(entry: DueEntry) -> Lease | None:
+    # Of an attempt that was lost, and is this process's to fail.
+    if entry.fence is None or entry.kind not in _LOSSES:
+        return None
+    return Lease(run_id=entry.run_id, activation=entry.dispatch.activation, fence=entry.fence)
 
 
 def _run_of(entry: DueEntry, rescued: RescuedRun) -> StoredRun:

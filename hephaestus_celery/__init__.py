@@ -37,13 +37,13 @@ from hephaestus_celery.exceptions import (
     TooManyEventsError,
     WaitTimeoutError,
 )
-from hephaestus_celery.runners.local import LocalRunner
-from hephaestus_celery.runners.port import Runner
-from hephaestus_celery.storage.memory import MemoryStorage
-from hephaestus_celery.storage.port import Storage
 
 if TYPE_CHECKING:
     from hephaestus_celery.runners.celery import CeleryRunner
+    from hephaestus_celery.runners.local import LocalRunner
+    from hephaestus_celery.runners.port import Runner
+    from hephaestus_celery.storage.memory import MemoryStorage
+    from hephaestus_celery.storage.port import Storage
     from hephaestus_celery.storage.redis import RedisStorage
 
 __all__ = [
@@ -96,11 +96,19 @@ __all__ = [
     "telemetry",
 ]
 
-# What imports Celery or Redis is imported when it is asked for.
-_LATER = {"CeleryRunner": "hephaestus_celery.runners.celery", "RedisStorage": "hephaestus_celery.storage.redis"}
+# Who only defines workflows waits for none of these.
+_LATER = {
+    "CeleryRunner": "hephaestus_celery.runners.celery",
+    "LocalRunner": "hephaestus_celery.runners.local",
+    "MemoryStorage": "hephaestus_celery.storage.memory",
+    "RedisStorage": "hephaestus_celery.storage.redis",
+    "Runner": "hephaestus_celery.runners.port",
+    "Storage": "hephaestus_celery.storage.port",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LATER[name]), name)
+    value = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
+    return value

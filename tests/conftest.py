@@ -121,7 +121,7 @@ def unknown_fields(client: Redis, namespace: str) -> set[str]:
     """The fields that runs have by now, or the states of their steps, and of which the legend says nothing."""
     unknown: set[str] = set()
     for key in client.scan_iter(f"{namespace}:*:run:*", count=1000, _type="hash"):
-        fields = [field.decode() for field in client.hkeys(key)]
+        fields = [field.decode(errors="replace") for field in client.hkeys(key)]
         unknown.update(field for field in fields if run_fields.kind_of(field) is None)
         states = [field for field in fields if field.startswith("s:")][:10]
         for text in client.hmget(key, states) if states else ():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from hephaestus_celery.core.values.cancellation import CancelReport
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.runners.messages import messages
-from hephaestus_celery.runners.port import Runner
-from hephaestus_celery.storage.interventions import Cancellation
+
+if TYPE_CHECKING:
+    from hephaestus_celery.runners.port import Runner
+    from hephaestus_celery.storage.interventions import Cancellation
 
 logger = logging.getLogger("hephaestus_celery")
 

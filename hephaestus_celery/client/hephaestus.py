@@ -42,14 +42,15 @@ from hephaestus_celery.exceptions import (
 )
 from hephaestus_celery.locks import Turns
 from hephaestus_celery.runners.hooks import Hooks
-from hephaestus_celery.runners.port import Runner
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.entries import decode_entry, encode_entry
 from hephaestus_celery.storage.instances import decode_instance, decode_summary
-from hephaestus_celery.storage.port import Storage
 
 if TYPE_CHECKING:
     from celery import Celery
+
+    from hephaestus_celery.runners.port import Runner
+    from hephaestus_celery.storage.port import Storage
 
 logger = logging.getLogger("hephaestus_celery")
 

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 
 from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.config import Settings
-from hephaestus_celery.runners.driver import Driver
-from hephaestus_celery.runners.hooks import Hooks
-from hephaestus_celery.runners.local import LocalRunner
-from hephaestus_celery.runners.port import Runner
-from hephaestus_celery.storage.memory import MemoryStorage
-from hephaestus_celery.storage.port import Durations, Storage
 
 if TYPE_CHECKING:
     from celery import Celery
+
+    from hephaestus_celery.runners.driver import Driver
+    from hephaestus_celery.runners.hooks import Hooks
+    from hephaestus_celery.runners.port import Runner
+    from hephaestus_celery.storage.port import Storage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +40,10 @@ def put_together(
     chance: Chance,
 ) -> Parts:
     """The parts of a runtime: those that were given, and for the others what the settings of the application say."""
+    # Imported here, as Celery is: who only defines workflows waits for none of it.
+    from hephaestus_celery.runners.driver import Driver
+    from hephaestus_celery.storage.port import Durations
+
     settings = Settings()
     if app is not None:
         from hephaestus_celery.runners.celery import is_eager, settings_of, state_backend
@@ -51,9 +54,8 @@ def put_together(
             if storage is None:
                 settings = state_backend(app, settings)
                 storage = _redis(settings, clock=clock, chance=chance)
-    if storage is None:
-        storage = MemoryStorage(clock=clock, chance=chance)
-    runner = runner or LocalRunner()
+    storage = storage or _memory(clock=clock, chance=chance)
+    runner = runner or _local()
     held = storage.adopt(
         Durations(lease=settings.lease, dispatch_timeout=settings.dispatch_timeout, retention=settings.retention)
     )
@@ -66,6 +68,18 @@ def put_together(
 
 def _giving(driver: Driver) -> Callable[[], Driver]:
     return lambda: driver
+
+
+def _local() -> Runner:
+    from hephaestus_celery.runners.local import LocalRunner
+
+    return LocalRunner()
+
+
+def _memory(*, clock: Clock, chance: Chance) -> Storage:
+    from hephaestus_celery.storage.memory import MemoryStorage
+
+    return MemoryStorage(clock=clock, chance=chance)
 
 
 def _redis(settings: Settings, *, clock: Clock, chance: Chance) -> Storage:

@@ -1,4 +1,4 @@
-"""Messages: what is taken for one of ours, and what a worker asks for before it claims."""
+"""Messages: what they carry, and what is taken for one of ours."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import sys
 from datetime import timedelta
 
 import pytest
-from defining import A, B, C, a_step, define
+from defining import A, B, a_step, define
 from ids import shown
 
 from hephaestus_celery import Done
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import new_run_id
-from hephaestus_celery.runners.known_steps import LIMIT_MARGIN, limit_of, predecessors_of
 from hephaestus_celery.runners.messages import messages, parse
-from hephaestus_celery.runners.refusals import left_to_others
 
 D = a_step("D", "ok")
 RUN = new_run_id(milliseconds=1_700_000_000_000, instance_id="orderid::a1", random_bits=5)
@@ -119,56 +117,11 @@ def test_the_id_of_a_task_fits_and_is_its_own_however_long_its_step_is_named(nam
     assert {message.task_id for message in messages(name, 1, RUN, forged)} & set(found) == {found[4]}
 
 
-@pytest.mark.parametrize("limit", [3, 3.0, timedelta(seconds=3)])
-def test_the_store_gives_a_pool_the_time_to_end_a_step_itself(name, limit):
-    slow = a_step("Slow", "ok", time_limit=limit)
-    define(name=name, initial_step=slow, transitions={(slow, "ok"): Done})
-    assert limit_of(name, [1], "slow", margin=LIMIT_MARGIN) == int((3 + LIMIT_MARGIN) * 1e6)
-    assert limit_of(name, [1], "slow", margin=0) == 3_000_000
-
-
 def test_a_message_says_how_long_its_step_may_take(name):
     slow = a_step("Slow", "ok", time_limit=timedelta(seconds=3))
     define(name=name, initial_step=slow, transitions={(slow, "ok"): Done})
     found = messages(name, 1, RUN, [DispatchStep(Activation("slow"), 1, 1), DispatchStep(Activation("done"), 1, 1)])
     assert [message.time_limit for message in found] == [3.0, None]
-
-
-@pytest.mark.parametrize(("limits", "longest"), [((3, 5), 5), ((5, 3), 5), ((3, None), None), ((None, 3), None)])
-def test_of_versions_of_one_name_the_longest_time_limit_counts_until_it_is_known_which(name, limits, longest):
-    for version, limit in enumerate(limits, 1):
-        slow = a_step("Slow", "ok", time_limit=limit)
-        define(name=name, version=version, initial_step=slow, transitions={(slow, "ok"): Done})
-    assert limit_of(name, [1, 2], "slow", margin=0) == (longest and longest * 1_000_000)
-    assert limit_of(name, [1, 2, 3], "slow", margin=0) == limit_of(name, [1, 2], "slow", margin=0)
-
-
-def test_a_step_without_a_time_limit_has_none(name):
-    define(name=name, initial_step=A, transitions={(A, "ok"): Done})
-    assert limit_of(name, [1], "a", margin=0) is None
-
-
-@pytest.mark.parametrize(("versions", "step"), [([], "a"), ([2], "a"), ([1], "unheard")])
-def test_what_is_not_known_here_has_no_time_limit(name, versions, step):
-    define(name=name, initial_step=A, transitions={(A, "ok"): Done})
-    assert limit_of(name, versions, step, margin=0) is None
-
-
-def test_a_step_asks_for_what_its_predecessors_gave(name):
-    define(name=name, initial_step=A, transitions={(A, "ok"): [B, C], (B, "ok"): D, (C, "ok"): D, (D, "ok"): Done})
-    assert [predecessors_of(name, [1], step) for step in ("a", "b", "d")] == [[], ["a"], ["b", "c"]]
-
-
-def test_where_the_version_is_not_sure_a_step_asks_for_its_predecessors_in_all(name):
-    define(name=name, initial_step=A, transitions={(A, "ok"): B, (B, "ok"): Done})
-    define(name=name, version=2, initial_step=A, transitions={(A, "ok"): C, (C, "ok"): B, (B, "ok"): Done})
-    assert predecessors_of(name, [1, 2], "b") == ["a", "c"]
-
-
-@pytest.mark.parametrize(("versions", "step"), [([], "b"), ([2], "b"), ([1], "unheard")])
-def test_of_what_is_not_known_here_nothing_is_asked_for(name, versions, step):
-    define(name=name, initial_step=A, transitions={(A, "ok"): B, (B, "ok"): Done})
-    assert predecessors_of(name, versions, step) == []
 
 
 def test_steps_of_one_dispatch_are_messages_in_its_order(name):
@@ -182,11 +135,3 @@ def test_steps_of_one_dispatch_are_messages_in_its_order(name):
         "b",
         "a",
     ]
-
-
-def test_a_step_that_was_taken_out_is_not_called_an_unknown_workflow(name):
-    define(name=name, initial_step=A, transitions={(A, "ok"): Done})
-    lacking = left_to_others(f"{name} version 1", "charge")
-    assert lacking.startswith(f"this worker's workflow {name} version 1 has no step 'charge'")
-    unknown = left_to_others(f"{name} version 2", "charge")
-    assert unknown.startswith(f"this worker does not know workflow {name} version 2; its steps are left")

@@ -11,10 +11,11 @@ from hephaestus_celery.core.values.formatting import listed, named, shortened, s
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.inputs import LONGEST_ID, is_asked_for
 from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.exceptions import AmbiguousInstanceError, InstanceNotFoundError
 from hephaestus_celery.storage.instances import decode_instance
 from hephaestus_celery.storage.port import Storage
-from hephaestus_celery.storage.queries import Query, RunSummary
+from hephaestus_celery.storage.queries import Query
 
 _SHOWN = 300  # characters of an id: all of one that may be
 

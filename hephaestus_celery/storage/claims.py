@@ -83,7 +83,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """A claimed step, to be kept by a sign of life."""
+    """A claimed step, which is kept by renewing this."""
 
     run_id: str
     activation: Activation

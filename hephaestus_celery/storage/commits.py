@@ -76,12 +76,12 @@ class Fail(Commit):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commitment:
-    """What a commit did. ``sequence`` is the first of the event numbers reserved for telling it.
+    """What a commit did. ``sequence`` is the first of the event numbers reserved for its events.
 
-    ``dispatches`` are the messages that are to be sent: those of prepared were, together with the commit. ``resumed``: an
+    ``dispatches`` are the messages that are to be sent: prepared ones were sent by the commit itself. ``resumed``: an
     event that came early is to be applied now. ``completed`` (keys in the order of their completion),
     ``finished_at`` and ``start`` are given when the run has ended by this commit; ``ending`` is the number of the first event
-    that tells the end, where it does not follow the others. With ``CONFLICT`` nothing happened, and ``run`` is the newer
+    of the end, where it does not follow the others. With ``CONFLICT`` nothing happened, and ``run`` is the newer
     state to decide on.
     """
 

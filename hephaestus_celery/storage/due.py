@@ -33,7 +33,7 @@ class DueEntry:
 
     ``dispatch`` is to be sent; for ``LEASE_EXPIRED`` and ``TIMED_OUT`` the attempt is to be failed, with ``fence``, whether it was
     executed or its event was being applied; for ``SETTLE`` what follows the step is to be settled. ``sequence``
-    is the number reserved for telling a rescue, 0 where nothing is to be told; ``run`` is what is
+    is the number reserved for the event of a rescue, 0 where there is none; ``run`` is what is
     known of the run of a rescue, None where that is so much that it must be loaded. ``message_headers`` are the run's.
     """
 

@@ -13,9 +13,10 @@ from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.values.carried import check_mapping
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.instance import Failure, Instance
+from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.codec import decode, encode, moment
-from hephaestus_celery.storage.queries import Reader, RunSummary, StoredRun
+from hephaestus_celery.storage.queries import Reader, StoredRun
 from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
 from hephaestus_celery.storage.snapshot import Snapshot, in_order
 

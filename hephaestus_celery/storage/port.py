@@ -14,17 +14,18 @@ from typing import Protocol
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import Candidates
+from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport
-from hephaestus_celery.storage.queries import Query, Reader, RunSummary, StoredEntry
+from hephaestus_celery.storage.queries import Query, Reader, StoredEntry
 from hephaestus_celery.storage.starts import NewRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durations:
-    """How long a claim holds without a sign of life, how long a message may wait, how long an ended run is kept.
+    """How long a claim holds without renewal, how long a message may wait, how long an ended run is kept.
 
     ``retention`` is None where runs are kept for ever.
     """
@@ -86,13 +87,13 @@ class Storage(Reader, Protocol):
     def settle(self, run_id: str, step: str) -> Commitment:
         """Go on with what follows a step whose commit was not carried out to its end, see ``Due.SETTLE``; ``""``: a start.
 
-        Gives what that has come to, of which nothing was told or sent; ``STALE`` when nothing is left of it. It comes due
+        Gives what that has come to, of which nothing was emitted or sent; ``STALE`` when nothing is left of it. It comes due
         again at once while there is more.
         """
         ...
 
     def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
-        """Signs of life; False for a step that is not held with this fence any more."""
+        """Renew leases; False for a step that is not held with this fence any more."""
         ...
 
     def seize(

@@ -41,23 +41,6 @@ class StoredRun:
     applied: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSummary:
-    """What a listing gives of a run: no data. ``steps`` is None where there are many; JSON texts stay texts."""
-
-    id: str
-    name: str
-    family: str
-    version: int
-    tags: Sequence[str]
-    status: Status
-    started_at: int
-    finished_at: int | None = None
-    start: str | None = None
-    failed_step: str | None = None
-    steps: Mapping[str, StepState] | None = None
-
-
 class DataKind(StrEnum):
     """The data of steps, by the prefix of its fields."""
 

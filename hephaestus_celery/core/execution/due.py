@@ -51,7 +51,7 @@ def due(state: RunState, activation: Activation, *, fence: str, times: Times) ->
     """A step's entry in the due set has come due; an attempt that is lost is seized with ``fence``, to be failed.
 
     So is one whose event was lost with its worker, but not the first :data:`LOSSES` times: applying it again harms nothing,
-    and whoever sent it was told that it was accepted. It may be what ends the worker, though, by the route behind it.
+    and its sender knows it as accepted. A route behind the event may end each worker that applies it, hence the limit.
     """
     step = state.find(activation)
     if step is None or state.status.final or step.status not in (StepStatus.ACTIVE, StepStatus.WAITING):

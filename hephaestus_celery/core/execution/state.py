@@ -82,7 +82,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The state after a transition, what must be done, and the facts that telemetry tells.
+    """The state after a transition, what must be done, and the facts that telemetry emits.
 
     ``sequence`` is the first of ``reserved`` event numbers.
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Times:
     """``now`` and the deadlines that transitions set, all in microseconds.
 
-    ``now`` is what users are told, and may step. What comes due goes by ``steady``, a clock of the store that goes on
+    ``now`` is the time that users see, and may step. What comes due goes by ``steady``, a clock of the store that goes on
     evenly whatever is done to the other; the same as ``now`` where nothing was.
     """
 

@@ -6,7 +6,7 @@ as scripts. What comes due is in :mod:`hephaestus_celery.core.execution.due`, wh
 
 Laws held here (tested in ``tests/properties``): a result for a step that is not active in this attempt changes nothing;
 applying anything twice equals applying it once; nothing changes after a final status; ``sequence`` grows by exactly the
-number of events that the transition tells of.
+number of events that the transition reserves.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ from hephaestus_celery.core.execution import transitions
 from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.commits import Complete, Fail, Retry, Suspend
-from hephaestus_celery.storage.queries import Query, RunSummary, StoredEntry, StoredRun
+from hephaestus_celery.storage.queries import Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
 from hephaestus_celery.storage.starts import NewRun
 

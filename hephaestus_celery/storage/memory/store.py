@@ -31,6 +31,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal, Refused
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
@@ -51,7 +52,7 @@ from hephaestus_celery.storage.memory.record import (
     summary,
 )
 from hephaestus_celery.storage.port import Durations, Storage
-from hephaestus_celery.storage.queries import DataKind, Query, RunSummary, StoredEntry, StoredRun
+from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.schema import SCHEMA
 from hephaestus_celery.storage.starts import NewRun, already_running
 

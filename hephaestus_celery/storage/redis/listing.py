@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hephaestus_celery.core.execution.resolve import Candidates
-from hephaestus_celery.storage.queries import Query, RunSummary
+from hephaestus_celery.core.values.summary import RunSummary
+from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.framing import reading
 from hephaestus_celery.storage.redis.keys import indexes

@@ -13,12 +13,13 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import Candidates
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.port import Durations, Storage
-from hephaestus_celery.storage.queries import DataKind, Query, RunSummary, StoredEntry, StoredRun
+from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.claims import Claims
 from hephaestus_celery.storage.redis.client import connect

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.core.values.step_state import PendingResume, StepState
+from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.claims import Claim
-from hephaestus_celery.storage.queries import RunSummary, StoredEntry, StoredRun
+from hephaestus_celery.storage.queries import StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.framing import unpacked
 from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
 

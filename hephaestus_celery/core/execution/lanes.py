@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hephaestus_celery.core.execution.limits import JITTER_FROM, JITTER_SPAN, JITTER_STEPS, LONGEST_FACTOR
+
 
 @dataclass(frozen=True, slots=True)
 class Lane:
@@ -35,5 +37,5 @@ def redispatch_interval(*, sent: int, resends: int, timeout: int) -> int:
     """
     if resends == 0:
         return timeout
-    jitter = 0.75 + (sent % 1009) / 1009 / 2
-    return int(timeout * min(2**resends, 8) * jitter)
+    jitter = JITTER_FROM + (sent % JITTER_STEPS) / JITTER_STEPS * JITTER_SPAN
+    return int(timeout * min(2**resends, LONGEST_FACTOR) * jitter)

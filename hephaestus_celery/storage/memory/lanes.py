@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from hephaestus_celery.core.execution.commands import last_message
 from hephaestus_celery.core.execution.lanes import redispatch_interval
+from hephaestus_celery.core.execution.limits import PIECE, PIECE_PAUSE, PIECE_SHARE
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.due import LaneReport, Outstanding
 
-PIECE = 50
 Member = tuple[str, str]
 
 
@@ -114,7 +114,7 @@ class Lanes:
         else:
             found, more = self._look_through(lane, now, find)
             if more:
-                lane.due = now + int(min(half / 10, 1_000_000))
+                lane.due = now + int(min(half / PIECE_SHARE, PIECE_PAUSE))
             else:
                 lane.due = now + int(half * 2**lane.rounds)
                 lane.rounds, lane.offset = min(lane.rounds + 1, 2), 0

@@ -23,7 +23,7 @@ from hephaestus_celery.core.execution.commands import (
 from hephaestus_celery.core.execution.delivery import Delivered, receive
 from hephaestus_celery.core.execution.due import Due, rescue_reason
 from hephaestus_celery.core.execution.lanes import redispatch_interval
-from hephaestus_celery.core.execution.limits import TURNED_AWAY
+from hephaestus_celery.core.execution.limits import LEFT, STEP, TURNED_AWAY
 from hephaestus_celery.core.execution.resolve import Candidates, Resolution, RunReference, resolve
 from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
 from hephaestus_celery.core.execution.times import Times
@@ -57,8 +57,6 @@ from hephaestus_celery.storage.schema import SCHEMA
 from hephaestus_celery.storage.starts import NewRun, already_running
 
 _NEVER = 1 << 62
-_LEFT = 5_000_000  # microseconds until what only newer code can do is looked at again
-_STEP = 500_000  # microseconds that a clock may differ before it counts as set
 
 
 class MemoryStorage:
@@ -122,7 +120,7 @@ class MemoryStorage:
         # Now, and now on the clock that timers go by: where the wall clock was set, that one goes on.
         now = self.now()
         ahead = now - self._clock.elapsed_ns() // 1000
-        if abs(ahead - self._ahead) > _STEP:
+        if abs(ahead - self._ahead) > STEP:
             self._offset -= ahead - self._ahead
         self._ahead = ahead
         return now, now + self._offset
@@ -509,7 +507,7 @@ class MemoryStorage:
         record = self._runs.get(run_id)
         key, _, reference = member.partition("|")
         if record is not None and record.new.schema > SCHEMA:
-            self._due[run_id, member] = self._steady() + _LEFT
+            self._due[run_id, member] = self._steady() + LEFT
             return None
         if record is None or reference:
             del self._due[run_id, member]

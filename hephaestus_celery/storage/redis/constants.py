@@ -1,28 +1,62 @@
-"""The constants that scripts share with the rules: put in front of each script that uses them, as ``local NAME = value``."""
+"""The constants of the scripts: put in front of each that uses them, as ``local NAME = value``.
+
+Those of the rules come from :mod:`hephaestus_celery.core.execution.limits`; the others are of this store alone, and are
+written down here and nowhere else.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
+from hephaestus_celery.core.execution import limits
 from hephaestus_celery.core.execution.due import RESCUE_REASONS, Due
-from hephaestus_celery.core.execution.limits import APPLY_MARGIN, LOSSES, MOST_KEPT, MOST_KEYS, TURNED_AWAY
 from hephaestus_celery.core.values.lifecycle import Status
-from hephaestus_celery.storage.redis.steady_clock import STEP
 
-CONSTANTS: Mapping[str, int | str | tuple[str, ...]] = {
-    "APPLY_MARGIN": APPLY_MARGIN,
-    "LOSSES": LOSSES,
-    "MOST_KEPT": MOST_KEPT,
-    "MOST_KEYS": MOST_KEYS,
+Constant = int | float | str | tuple[str, ...]
+
+_RULES: Mapping[str, Constant] = {
+    **{name: value for name, value in vars(limits).items() if name.isupper()},
     "REASON_APPLIER_LOST": RESCUE_REASONS[Due.REAPPLY],
     "REASON_LEASE_EXPIRED": RESCUE_REASONS[Due.LEASE_EXPIRED],
     "REASON_NOT_CLAIMED": RESCUE_REASONS[Due.REDISPATCH],
     "REASON_TIMED_OUT": RESCUE_REASONS[Due.TIMED_OUT],
     "STATUSES": tuple(str(status) for status in Status),
-    "STEP": STEP,
-    "TURNED_AWAY": TURNED_AWAY,
 }
+_LIFETIMES: Mapping[str, int] = {  # in milliseconds, as PEXPIRE takes them
+    "ANSWERS_LIFETIME": 60_000,  # of answers after the end of a run: longer than any client repeats a call
+    "PRUNE_MARGIN": 60_000,  # of an ended run beyond its retention, within which the scheduler prunes it
+    "REPORTS_LIFETIME": 3_600_000,  # of what workers report, when none reports any more
+    "STAGED_LIFETIME": 600_000,  # of staged edges that no commit comes to use
+    "UNSCHEDULED_LIFETIME": 3_600_000,  # of the answer to who takes a timer back: who failed repeats it much later
+}
+_TIMES: Mapping[str, int] = {  # in microseconds, as the due set goes by them
+    "MILLISECOND": 1_000,
+    "PUT_OFF": 60_000_000,  # until an entry whose run can't be read is looked at again
+    "SECOND": 1_000_000,
+    "SETTLE_PAUSE": 5_000_000,  # until a scheduler takes over the edges of a wide step
+    "SOON": 3_000_000,  # what is due sooner wakes the scheduler, which looks every two seconds by itself
+    "WATCH": 86_400_000_000,  # between two looks at whether a run is gone
+}
+_AMOUNTS: Mapping[str, int] = {  # how much one call does or carries, so that none takes long
+    "FEW": 400,  # fields of a run that is handled as a whole
+    "HANDED_BYTES": 1_024,  # of what a tick hands over, that count as one more entry
+    "HANDED_HEADER": 4_096,  # bytes of a header that a rescue carries; a longer one is read from the run
+    "LISTED_BYTES": 1_024,  # of the states of one run in a listing
+    "LISTED_FIELDS": 100,  # of a run whose states a listing reads
+    "LIST_CHUNK": 50,  # candidates that a listing takes from its indexes at once
+    "LOOKS_PER_TICK": 2,  # lanes that one tick looks at
+    "MOST_DATA": 1_048_576,  # bytes of results in one reply
+    "RESOLVE_LOOKS": 500,  # runs of an id that one call looks at
+    "SMALL": 65_536,  # bytes of data that one reply carries of a run
+    "SWEEP_COST": 33,  # entries that one slice of a sweep counts for: it takes as long
+    "SWEEP_SLICE": 100,  # fields that one slice of a sweep goes through
+    "UNCOUNTED": 1_024,  # bytes of an event's data that are not worth a command to count
+    "UNPACKED": 900,  # values that one command is given: unpack() has a limited stack
+}
+
+CONSTANTS: Mapping[str, Constant] = dict(sorted({**_RULES, **_LIFETIMES, **_TIMES, **_AMOUNTS}.items()))
+"""All of them, by name."""
 
 
 def header_for(source: str) -> str:
@@ -31,9 +65,9 @@ def header_for(source: str) -> str:
     return "".join(f"local {name} = {_literal(value)}\n" for name, value in CONSTANTS.items() if name in used)
 
 
-def _literal(value: int | str | tuple[str, ...]) -> str:
+def _literal(value: Constant) -> str:
     match value:
-        case int():
+        case int() | float():
             return str(value)
         case str():
             return f"'{value}'"

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
+from hephaestus_celery.core.execution.limits import STEP
 
-STEP = 500_000
-"""Microseconds that two clocks may differ before one counts as set; as in ``lua/parts/time.lua``."""
 LOCK_SECONDS = 3.0
 """After which a scheduler that has not moved counts as gone."""
 _FRESH = 60_000_000  # microseconds that a reading is good for: clocks drift

@@ -80,6 +80,17 @@ def test_no_constant_of_the_rules_is_written_down_again(name):
     assert [reason for reason in RESCUE_REASONS.values() if f"'{reason}'" in code] == []
 
 
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_number_has_a_name_and_a_reason(name):
+    bare = []
+    for line in FILES[name].splitlines():
+        code = re.sub(r"'[^']*'", "''", line.partition("--")[0])
+        numbers = [found for found in re.findall(r"(?<![\w.])\d+(?:\.\d+)?", code) if float(found) > 9 or "." in found]
+        has_name = re.match(r"local [A-Z_]+ = \d+(?: \^ \d+)? -- \w", line)
+        bare += [] if has_name else numbers
+    assert bare == []
+
+
 def test_every_limit_of_the_rules_is_a_constant_of_the_scripts():
     assert {name for name in vars(limits) if name.isupper()} <= set(CONSTANTS)
 

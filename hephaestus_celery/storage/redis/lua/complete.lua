@@ -20,7 +20,7 @@ demand({}, 6 + 2 * p.configs)
 inside('taken', is_list(p.taken, is_name))
 inside('dead', is_list(p.dead, is_name))
 inside('rows', is_object(p.rows, function(row)
-  if type(row) ~= 'table' or not is_count(row[1]) or row[1] > 65535 then return false end
+  if type(row) ~= 'table' or not is_count(row[1]) or row[1] >= FULL then return false end
   for i = 2, #row do
     if not is_name(row[i]) then return false end
   end
@@ -39,7 +39,7 @@ local function same(one, other)
 end
 
 local names = { 'st', 'app', 'adv', 'act', 'wai', 'seq', 's:' .. p.step, 'sz', 'il' }
-local fixed, asked = #names, math.min(#p.taken, 900) -- unpack() has a limited stack
+local fixed, asked = #names, math.min(#p.taken, UNPACKED) -- unpack() has a limited stack
 for i = 1, asked do names[fixed + i] = 's:' .. p.taken[i] end
 local core = redis.call('HMGET', run, unpack(names))
 local status, active, waiting = core[1], tonumber(core[4]), tonumber(core[5])
@@ -72,15 +72,15 @@ look_up(p.taken, asked + 1)
 local launch = p.step == 'done'
 local activated, done = {}, launch
 local edges, first = {}, 1
-for _, key in ipairs(p.taken) do edges[#edges + 1] = { key, 65537 } end
-for _, key in ipairs(p.dead) do edges[#edges + 1] = { key, 1 } end
+for _, key in ipairs(p.taken) do edges[#edges + 1] = { key, TAKEN_EDGE } end
+for _, key in ipairs(p.dead) do edges[#edges + 1] = { key, DEAD_EDGE } end
 while edges[first] do
   local key = edges[first][1]
   local row = p.rows[key] or { 1 } -- number of predecessors, then the keys of successors
   local what = arrive(key, edges[first][2], row[1])
   first = first + 1
   if what == 'dead' then
-    for i = 2, #row do edges[#edges + 1] = { row[i], 1 } end
+    for i = 2, #row do edges[#edges + 1] = { row[i], DEAD_EDGE } end
   elseif what == 'taken' then
     activated[#activated + 1] = key
     if key == 'done' then

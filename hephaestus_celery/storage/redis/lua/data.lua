@@ -2,13 +2,12 @@
 --   ARGV[3...] keys of the steps
 --   reply: {text or ''...}, or false for an unknown run
 -- needs: arguments
-local MOST = 1048576 -- bytes
 if redis.call('EXISTS', run) == 0 then return false end
 local reply, total = {}, 0
 for i = 3, #ARGV do
   local field = p.kind .. ':' .. ARGV[i]
   total = total + redis.call('HSTRLEN', run, field)
-  if i > 3 and total > MOST then break end
+  if i > 3 and total > MOST_DATA then break end
   reply[#reply + 1] = redis.call('HGET', run, field) or ''
 end
 return reply

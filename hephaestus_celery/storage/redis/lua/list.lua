@@ -4,8 +4,6 @@
 --   {run id, start, its fields without data, packed}; the states of its steps among them where they are few and short
 -- needs: run_reply
 local FIELDS = { 'st', 'name', 'family', 'version', 'id', 't0', 't1', 'fs', 'tags', 'schema' }
-local SHORT, FEW_STEPS = 1024, 100 -- bytes of the states of one run; fields
-local CHUNK = 50
 local found, looks = {}, 0
 local top, below = p.max, p.below -- go on below this score, and at this score below this run id
 
@@ -51,14 +49,14 @@ local function matches(candidate)
 end
 
 local function add_states(fields)
-  if redis.call('HLEN', run) > FEW_STEPS then return end
+  if redis.call('HLEN', run) > LISTED_FIELDS then return end
   local names, length = {}, 0
   for _, field in ipairs(redis.call('HKEYS', run)) do
     if string.sub(field, 1, 2) == 's:' then names[#names + 1] = field end
   end
   local states = redis.call('HMGET', run, unpack(names))
   for i, name in ipairs(names) do length = length + #name + #states[i] end
-  if length > SHORT then return end
+  if length > LISTED_BYTES then return end
   fields[#fields + 1], fields[#fields + 2] = 'all', '1'
   for i, name in ipairs(names) do
     fields[#fields + 1] = name
@@ -81,9 +79,9 @@ end
 
 local more = true
 while more and #found < p.limit + 1 and looks < p.budget do
-  local candidates = next_candidates(CHUNK)
-  more = #candidates >= CHUNK
-  for i = 1, math.min(CHUNK, #candidates) do
+  local candidates = next_candidates(LIST_CHUNK)
+  more = #candidates >= LIST_CHUNK
+  for i = 1, math.min(LIST_CHUNK, #candidates) do
     looks = looks + 1
     local candidate = candidates[i]
     if matches(candidate) then

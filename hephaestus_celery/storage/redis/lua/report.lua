@@ -8,6 +8,6 @@ if ARGV[4] == '' then
   redis.call('HDEL', workers, ARGV[3])
 else
   redis.call('HSET', workers, ARGV[3], text(steady() + p.lifetime) .. '|' .. ARGV[4])
-  redis.call('PEXPIRE', workers, 3600000)
+  redis.call('PEXPIRE', workers, REPORTS_LIFETIME)
 end
 return 1

@@ -47,7 +47,7 @@ local activated, further = {}, {}
 for i, key in ipairs(keys) do
   local row, config = rows[i], found[#keys + i]
   if config then bytes = bytes + give(key, tonumber(string.match(config, '^%d+')), string.match(config, '^%d+|(.*)$')) end
-  local what = arrive(key, string.sub(edges[i], 1, 1) == '1' and 65537 or 1, row[1])
+  local what = arrive(key, string.sub(edges[i], 1, 1) == '1' and TAKEN_EDGE or DEAD_EDGE, row[1])
   if what == 'dead' then
     for j = 4, #row do further[#further + 1] = '0' .. row[j] end
   elseif what == 'taken' then
@@ -64,7 +64,7 @@ queue(at)
 local position = about.n or 0
 about.n = position + #edges
 redis.call('LTRIM', places[1], #edges, -1)
-for from = 1, #further, 1000 do redis.call('RPUSH', places[1], unpack(further, from, math.min(from + 999, #further))) end
+for from = 1, #further, UNPACKED do redis.call('RPUSH', places[1], unpack(further, from, math.min(from + UNPACKED - 1, #further))) end
 
 local left = redis.call('LLEN', places[1])
 local entry = settling_entry(p.source, about.id)
@@ -80,7 +80,7 @@ if stuck then set('f', about.stuck) end
 if left > 0 then set('g:' .. p.source, cjson.encode(about)) end
 write(fields)
 if left > 0 then
-  redis.call('ZADD', due, text(steady() + (p.at_once and 0 or SETTLING)), entry)
+  redis.call('ZADD', due, text(steady() + (p.at_once and 0 or SETTLE_PAUSE)), entry)
 else
   redis.call('HDEL', run, 'g:' .. p.source)
   redis.call('ZREM', due, entry)

@@ -1,5 +1,5 @@
 -- Lay by edges that are too many to be settled in the script that completes their step: a slice of them, before that one.
--- Nothing of the run is changed by it; what no commit comes to use goes after LIFETIME.
+-- Nothing of the run is changed by it; what no commit comes to use goes after STAGED_LIFETIME.
 --   p.id: of this attempt to commit   p.position: how many edges are there by now   p.step, p.fence: the claim; no step
 --   where a run is about to be created with these for its first
 --   ARGV[3...] p.edges edges; then names and values of rows
@@ -8,7 +8,6 @@
 demand({ run_id = 'name', id = 'name', position = 'number', edges = 'number', step = 'name?', fence = 'string?' })
 demand({}, 2 + p.edges)
 inside('edges', p.edges >= 0 and (#ARGV - 2 - p.edges) % 2 == 0)
-local LIFETIME = 600000 -- milliseconds
 if p.step then
   local step = get_step(p.step)
   if not step or step.f ~= p.fence then return 0 end
@@ -17,5 +16,5 @@ local keys = staged(p.id)
 local rows = { unpack(ARGV, 3 + p.edges) }
 if p.edges > 0 and redis.call('LLEN', keys[1]) == p.position then redis.call('RPUSH', keys[1], unpack(ARGV, 3, 2 + p.edges)) end
 if #rows > 0 then redis.call('HSET', keys[2], unpack(rows)) end
-for _, key in ipairs(keys) do redis.call('PEXPIRE', key, LIFETIME) end
+for _, key in ipairs(keys) do redis.call('PEXPIRE', key, STAGED_LIFETIME) end
 return 1

@@ -20,8 +20,8 @@ for _, name in ipairs(p.names) do -- in the order of declaration; those that are
 end
 local wanted, core = { 'st', 'adv', 'en' }, {}
 for _, slot in ipairs(slots) do wanted[#wanted + 1] = 'e:' .. slot end
-for from = 1, #wanted, 1000 do -- in slices: unpack() has a limited stack
-  for _, value in ipairs(redis.call('HMGET', run, unpack(wanted, from, math.min(from + 999, #wanted)))) do
+for from = 1, #wanted, UNPACKED do -- in slices: unpack() has a limited stack
+  for _, value in ipairs(redis.call('HMGET', run, unpack(wanted, from, math.min(from + UNPACKED - 1, #wanted)))) do
     core[#core + 1] = value
   end
 end

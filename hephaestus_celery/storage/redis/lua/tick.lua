@@ -32,17 +32,13 @@ end
 steady_now = at + offset
 beat = text(steady_now)
 
-local PUT_OFF = 60000000 -- microseconds until an entry whose run can't be read is looked at again
-local LEFT = 5000000 -- the same where a newer scheduler can, which takes the lock when it comes
 local entries, troubles, reports = {}, {}, {}
 
 -- How much of p.limit is used up: one for each thing that was due, more for what takes longer than most do.
 local spent = 0
-local BYTES = 1024 -- of what is handed over, that count as one more
-
 local function hand(entry)
   entries[#entries + 1] = entry
-  spent = spent + (#(entry.headers or '') + #(entry.header or '')) / BYTES
+  spent = spent + (#(entry.headers or '') + #(entry.header or '')) / HANDED_BYTES
 end
 
 -- What was handed over, and nobody has had; unless it has been done, or has come to nothing, since.
@@ -159,12 +155,10 @@ local function come_due(key, at, member, reference)
 end
 
 -- A slice of what the end of a large run has left; the entry stays until all is cleared away, behind what is due by now.
-local SLICE, SWEEPING = 100, 33
-
 local function sweep(member)
-  spent = spent + SWEEPING
+  spent = spent + SWEEP_COST
   local cursor = redis.call('HGET', run, 'sw') or '0'
-  local page = redis.call('HSCAN', run, cursor, 'COUNT', SLICE)
+  local page = redis.call('HSCAN', run, cursor, 'COUNT', SWEEP_SLICE)
   for i = 1, #page[2], 2 do clear_away(page[2][i], page[2][i + 1]) end
   if page[1] == '0' then
     redis.call('HDEL', run, 'sw')
@@ -219,7 +213,6 @@ end
 -- look has seen: workers have had the time to report what they hold), or where nobody claims from it; the caller knows
 -- more. Looked through in pieces, whatever their number; where much was sent later than the mark and the mark moves,
 -- nothing is touched.
-local PIECE, LANES = 50, 2
 
 local function outstanding(member, passed)
   local run_id, key = string.match(member, '^([^|]+)|(.*)$')
@@ -276,7 +269,7 @@ local function look(lane, at)
   else
     found, more = look_through(lane, seen, at)
     if more then
-      next_look = at + math.min(half / 10, 1000000)
+      next_look = at + math.min(half / PIECE_SHARE, PIECE_PAUSE)
     else
       next_look = at + half * 2 ^ seen.r
       seen.r, seen.c = math.min(seen.r + 1, 2), 0
@@ -298,7 +291,7 @@ while head[position] and tonumber(head[position + 1]) <= steady() and (spent < p
   position = position + 2
 end
 if position > 1 then head = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES') end
-local lanes = redis.call('ZRANGE', prefix .. 'lanes', 0, LANES - 1, 'WITHSCORES')
+local lanes = redis.call('ZRANGE', prefix .. 'lanes', 0, LOOKS_PER_TICK - 1, 'WITHSCORES')
 position = 1
 while lanes[position] and tonumber(lanes[position + 1]) <= steady() do
   look(lanes[position], steady())

@@ -2,9 +2,8 @@
 --   reply: 1 when it had not fired yet, else 0
 -- needs: answers time
 demand({ run_id = 'name', step = 'name', reference = 'name', op = 'string' })
-local REMEMBERED = 3600000 -- milliseconds: who was told that the store is away asks again when it is back
 if replayed(p.run_id, p.op) then return 1 end
 redis.call('HDEL', run, 't:' .. p.reference)
 if redis.call('ZREM', due, p.run_id .. '|' .. p.step .. '|' .. p.reference) == 0 then return 0 end
-replay(p.run_id, p.op, '1', REMEMBERED)
+replay(p.run_id, p.op, '1', UNSCHEDULED_LIFETIME)
 return 1

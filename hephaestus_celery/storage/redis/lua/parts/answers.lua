@@ -1,8 +1,6 @@
 -- What an operation was answered with: a client that lost the reply calls again, and is answered the same.
 -- needs: run
 
-local ANSWERS_LIFETIME = 60000 -- milliseconds after the end: much longer than any client goes on repeating a call
-
 -- The answer given to this operation before, if it is the slot's last one: a client asks again when a reply was lost.
 -- Slots are the keys of steps; those that begin with '|', which no key contains, are of the run.
 local function answered(slot, operation)

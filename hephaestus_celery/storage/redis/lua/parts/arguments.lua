@@ -9,6 +9,7 @@
 local run, start, history, due, answers = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local prefix = ARGV[1]
 local p = cjson.decode(ARGV[2])
+local EXACT = 2 ^ 53 -- whole numbers below it are exact in a double
 
 -- What a script is given is checked before it writes anything: an error in the middle would leave half of it done.
 -- `kinds` says what each parameter is: 'string', 'name' (a string that can stand in the name of a key or an entry),
@@ -19,7 +20,7 @@ local function demand(kinds, arguments)
   end
   for name, value in pairs(p) do
     local kind = type(value)
-    if kind == 'userdata' or (kind == 'number' and not (math.abs(value) < 2 ^ 53 and value % 1 == 0)) then refuse(name) end
+    if kind == 'userdata' or (kind == 'number' and not (math.abs(value) < EXACT and value % 1 == 0)) then refuse(name) end
   end
   -- What every script is told of the time, or none of it.
   kinds.now, kinds.offset, kinds.punctual, kinds.slack = 'number?', 'number?', 'boolean?', p.now and 'number' or 'number?'
@@ -38,8 +39,8 @@ end
 -- The same for what stands inside of a parameter: each of these says whether a value is such.
 local function is_text(value) return type(value) == 'string' end
 local function is_name(value) return type(value) == 'string' and value ~= '' and not string.find(value, '[%c|]') end
-local function is_whole(value) return type(value) == 'number' and value % 1 == 0 and math.abs(value) < 2 ^ 53 end
-local function is_count(value) return type(value) == 'number' and value % 1 == 0 and value > 0 and value < 2 ^ 53 end
+local function is_whole(value) return type(value) == 'number' and value % 1 == 0 and math.abs(value) < EXACT end
+local function is_count(value) return type(value) == 'number' and value % 1 == 0 and value > 0 and value < EXACT end
 -- How often a step may be attempted: as text where it has more digits than a number of JSON keeps here.
 local function is_often(value) return is_count(value) or (type(value) == 'string' and string.find(value, '^%d+$')) end
 

@@ -10,7 +10,7 @@ end
 -- A timer that may come due before the scheduler would look again by itself: it is woken.
 local function set_soon(key, at, since)
   set_timer(key, at)
-  if at - since < 3000000 then redis.call('PUBLISH', prefix .. 'wake', '1') end
+  if at - since < SOON then redis.call('PUBLISH', prefix .. 'wake', '1') end
 end
 
 -- When the next sign of life of a worker is due: at the end of its lease, or of the step's time limit if that is sooner
@@ -27,7 +27,6 @@ end
 
 -- The entry of a run itself in the due set, from its beginning on: when it is due, the run is pruned if its retention is
 -- over, or if it is gone, expired or evicted by then; else it is looked at again later. So it says all that pruning needs.
-local WATCH = 86400000000 -- microseconds
 local function watch(id, family, tags, delay)
   local entry = { id, family }
   for _, tag in ipairs(tags) do entry[#entry + 1] = tag end

@@ -1,8 +1,6 @@
 -- The end of a run, and what its reply says of it.
 -- needs: answers lanes staged run_reply
 
-local PRUNE_MARGIN = 60000 -- milliseconds
-
 -- What is kept of a step beside its state goes with the run's end: its timers, its place in a lane, counts and data of events
 -- that nobody will apply. Gives the state, where the field is one of a step.
 local function clear_away(field, value)
@@ -41,7 +39,7 @@ end
 
 -- How long a key is kept after the end of a run. The scheduler prunes it in time; where no scheduler runs, it still goes.
 local function expire(key)
-  redis.call('PEXPIRE', key, text(math.ceil(p.retention / 1000) + PRUNE_MARGIN))
+  redis.call('PEXPIRE', key, text(math.ceil(p.retention / MILLISECOND) + PRUNE_MARGIN))
 end
 
 -- The end of a run: its id is free, its timers are gone, its retention begins, those who wait are told. What belongs to many

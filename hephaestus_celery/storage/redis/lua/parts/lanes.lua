@@ -26,9 +26,9 @@ local function all_sent(keys, lane, at)
   local since = at - now() + steady()
   local set, score = due, text(since + p.dispatch_timeout)
   if lane then set, score = lane_key(lane), text(since) end
-  for from = 1, #keys, 500 do -- in slices: unpack() has a limited stack
+  for from = 1, #keys, UNPACKED / 2 do -- in slices: unpack() has a limited stack
     local entries = {}
-    for i = from, math.min(from + 499, #keys) do
+    for i = from, math.min(from + UNPACKED / 2 - 1, #keys) do
       entries[#entries + 1] = score
       entries[#entries + 1] = p.run_id .. '|' .. keys[i]
     end
@@ -46,11 +46,9 @@ local function awaits_claim(step)
   return not step.f and not step.b and (step.s == 'active' or (step.s == 'waiting' and step.r))
 end
 
--- When the last message of a step counts as late: each further one for the same attempt is given twice as much time, up to
--- eight times, give or take a quarter: at even intervals a broker may give it to the same worker each time, which may not
--- know the workflow.
+-- When the last message of a step counts as late. Mirrors redispatch_interval in core/execution/lanes.py.
 local function late_at(step, at)
   local factor = 1
-  if step.n then factor = math.min(2 ^ step.n, 8) * (0.75 + (at % 1009) / 1009 / 2) end
+  if step.n then factor = math.min(2 ^ step.n, LONGEST_FACTOR) * (JITTER_FROM + (at % JITTER_STEPS) / JITTER_STEPS * JITTER_SPAN) end
   return at + math.floor(p.dispatch_timeout * factor)
 end

@@ -31,10 +31,9 @@ end
 -- so much that a hundred of them would be too large, the header is left out, and the teller reads the run.
 -- Kinds of losses, in entries that a scheduler of another version may be handed: by the names that they always had there.
 local LEASE_EXPIRED, TIMED_OUT = 'lapsed', 'overran'
-local MOST_OF_HEADER = 4096
 local function rescue(kind, key, step, sequence)
   local core = redis.call('HMGET', run, 'name', 'version', 'st', 't0', 'mh')
-  local brief = redis.call('HSTRLEN', run, 'h') <= MOST_OF_HEADER
+  local brief = redis.call('HSTRLEN', run, 'h') <= HANDED_HEADER
   return {
     kind = kind, run = p.run_id, name = core[1], version = core[2], step = key, attempt = step.a, token = step.d,
     seq = sequence, header = brief and redis.call('HGET', run, 'h') or nil, status = core[3], started = core[4],

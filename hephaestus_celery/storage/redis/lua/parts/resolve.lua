@@ -22,13 +22,12 @@ end
 -- The newest run that counts, which is looked for among few at a time: its id or '', and the run to go on after with its
 -- place in the order of starts, both '' where all have been looked at.
 -- `after`, `at`: where the call before this one has come to. Others may have come or gone since, that run as well.
-local LOOKS = 500
 local function newest_run(after, at)
   local index = prefix .. 'index:id:' .. p.id
   local page, first, offset = nil, 1, 0
   repeat
-    page = redis.call('ZREVRANGEBYSCORE', index, at or '+inf', '-inf', 'WITHSCORES', 'LIMIT', offset, LOOKS)
-    first, offset = 1, offset + LOOKS
+    page = redis.call('ZREVRANGEBYSCORE', index, at or '+inf', '-inf', 'WITHSCORES', 'LIMIT', offset, RESOLVE_LOOKS)
+    first, offset = 1, offset + RESOLVE_LOOKS
     while after and page[first] and page[first + 1] == at and page[first] >= after do first = first + 2 end
   until first <= #page or #page == 0
   for i = first, #page, 2 do
@@ -39,7 +38,7 @@ local function newest_run(after, at)
       return page[i], '', ''
     end
   end
-  if #page == 2 * LOOKS then return '', page[#page - 1], page[#page] end
+  if #page == 2 * RESOLVE_LOOKS then return '', page[#page - 1], page[#page] end
   return '', '', ''
 end
 

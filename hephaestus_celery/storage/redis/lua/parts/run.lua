@@ -22,7 +22,7 @@ end
 
 -- Data that stands in the run until a step applies it; what is small is not worth a command.
 local function count_data(bytes)
-  if bytes > 1024 and redis.call('HEXISTS', run, 'sz') == 1 then redis.call('HINCRBY', run, 'sz', bytes) end
+  if bytes > UNCOUNTED and redis.call('HEXISTS', run, 'sz') == 1 then redis.call('HINCRBY', run, 'sz', bytes) end
 end
 
 local function get_step(key)
@@ -36,8 +36,8 @@ end
 
 -- Fields of the run, as a flat list of names and values. One command for all of them: each is written to the AOF too.
 local function write(fields)
-  for from = 1, #fields, 1000 do -- in slices: unpack() has a limited stack
-    redis.call('HSET', run, unpack(fields, from, math.min(from + 999, #fields)))
+  for from = 1, #fields, UNPACKED do -- in slices: unpack() has a limited stack
+    redis.call('HSET', run, unpack(fields, from, math.min(from + UNPACKED - 1, #fields)))
   end
 end
 
@@ -52,8 +52,8 @@ local function fields_of(kinds)
   for _, field in ipairs(redis.call('HKEYS', run)) do
     if kinds[string.sub(field, 1, 2)] then names[#names + 1] = field end
   end
-  for from = 1, #names, 1000 do -- in slices: unpack() has a limited stack
-    local to = math.min(from + 999, #names)
+  for from = 1, #names, UNPACKED do -- in slices: unpack() has a limited stack
+    local to = math.min(from + UNPACKED - 1, #names)
     for i, value in ipairs(redis.call('HMGET', run, unpack(names, from, to))) do
       found[#found + 1] = { names[from + i - 1], value }
     end

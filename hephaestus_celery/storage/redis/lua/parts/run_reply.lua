@@ -14,7 +14,6 @@ end
 
 -- What one reply carries of a run, so that no script takes long: data of SMALL bytes, the fields of FEW steps. `sz` counts
 -- the bytes of data (where it is missing, they are many), `il` says that the initial context alone is more than that.
-local SMALL, FEW = 65536, 400
 
 -- The run's fields as one reply may carry them, as a flat list: all of a small run; of another, where it stands, the states
 -- of `steps` (of all where they are few), and their results as long as these are small together. `lk` says what is left out.
@@ -44,8 +43,8 @@ local function carried(size, large, steps, initial)
     end
   end
   local fields = { 'lk', few and (small and '' or 'd') or 'sd' }
-  for from = 1, #names, 1000 do -- in slices: unpack() has a limited stack
-    local to = math.min(from + 999, #names)
+  for from = 1, #names, UNPACKED do -- in slices: unpack() has a limited stack
+    local to = math.min(from + UNPACKED - 1, #names)
     local values = redis.call('HMGET', run, unpack(names, from, to))
     for i = from, to do
       local value = values[i - from + 1]

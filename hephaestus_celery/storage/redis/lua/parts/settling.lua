@@ -19,8 +19,8 @@ end
 -- the run they may be fewer than had come by then.
 local met = {}
 local function look_up(keys, from)
-  for first = from, #keys, 900 do -- in slices: unpack() has a limited stack
-    local names, last = {}, math.min(first + 899, #keys)
+  for first = from, #keys, UNPACKED do -- in slices: unpack() has a limited stack
+    local names, last = {}, math.min(first + UNPACKED - 1, #keys)
     for i = first, last do names[#names + 1] = 's:' .. keys[i] end
     for i, value in ipairs(redis.call('HMGET', run, unpack(names))) do met[keys[first + i - 1]] = value ~= false end
   end
@@ -46,16 +46,19 @@ local function begin(key, attempts, lane, at)
   table.insert(queues[lane or ''], key)
 end
 
--- An edge into a step is settled: 1 for a dead one, 65537 for a taken one (settled in the low 16 bits, taken above). Whether
--- the step, which has so many `predecessors`, is to start ('taken') or is skipped ('dead') now, or nil.
+-- An edge into a step is settled. Its target counts them in one number: settled ones below FULL, for each taken one FULL more.
+local FULL = 65536 -- so named in the fields `p:` of stored runs
+local DEAD_EDGE, TAKEN_EDGE = 1, FULL + 1
+
+-- `arrival`: what the edge adds to that number. Whether the step, which has so many `predecessors`, is to start ('taken') or is skipped ('dead') now, or nil.
 local function arrive(key, arrival, predecessors)
   local count
   if predecessors > 1 then count = redis.call('HINCRBY', run, 'p:' .. key, arrival)
   elseif arrival > 1 then count = arrival
   else count = arrival + (redis.call('HGET', run, 'p:' .. key) or 0) end -- of several predecessors that it had once
-  if count % 65536 < predecessors or is_met(key) then return nil end
+  if count % FULL < predecessors or is_met(key) then return nil end
   met[key] = true
-  if count >= 65536 then return 'taken' end
+  if count >= FULL then return 'taken' end
   set('s:' .. key, '{"s":"skipped","a":0}')
   return 'dead'
 end
@@ -86,7 +89,6 @@ end
 
 -- A step of very many edges completes first, and its edges are settled after it, in slices, by whoever has committed it or,
 -- where that one is gone, by the scheduler: so says the run's field, and an entry of the due set until all are settled.
-local SETTLING = 5000000 -- microseconds until another takes over
 
 local function settling_entry(source, id)
   return p.run_id .. '|' .. SETTLE .. '|' .. source .. '|' .. id
@@ -96,5 +98,5 @@ local function begin_settling(source, id, about)
   about.id = id
   set('g:' .. source, cjson.encode(about))
   for _, key in ipairs(staged(id)) do redis.call('PERSIST', key) end
-  redis.call('ZADD', due, text(steady() + SETTLING), settling_entry(source, id))
+  redis.call('ZADD', due, text(steady() + SETTLE_PAUSE), settling_entry(source, id))
 end

@@ -6,7 +6,7 @@ local wall
 local function now()
   if not wall then
     local time = redis.call('TIME')
-    wall = time[1] * 1000000 + time[2]
+    wall = time[1] * SECOND + time[2]
   end
   return wall
 end

@@ -135,8 +135,8 @@ class Scheduler:
         while True:
             tick = storage.tick(number, owner=self._name(), worker=self._worker.hostname or "", seize=seize)
             self._note_lock(number, tick)
-            for trouble in tick.troubles:
-                logger.error("an entry of the due set can't be read: %s", trouble)
+            for problem in tick.problems:
+                logger.error("an entry of the due set can't be read: %s", problem)
             self._handle(tick.entries)
             self._look_after(storage, number, tick)
             if not tick.more or self._stopping.is_set():

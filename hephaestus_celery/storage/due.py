@@ -82,7 +82,7 @@ class Tick:
     """What has come due. ``held``: the caller is the one scheduler; ``more``: ask again at once.
 
     ``next_in`` is how many microseconds there are until the next entry comes due, None where there is none.
-    ``troubles`` says of entries that could not be read why not; they are put off. ``lanes`` are looked at by their own
+    ``problems`` says of entries that could not be read why not; they are put off. ``lanes`` are looked at by their own
     times, while something waits there: of those where something may be lost, whoever knows the workers decides that it is.
     """
 
@@ -90,5 +90,5 @@ class Tick:
     next_in: int | None = None
     more: bool = False
     entries: Sequence[DueEntry] = ()
-    troubles: Sequence[str] = ()
+    problems: Sequence[str] = ()
     lanes: Sequence[LaneReport] = ()

@@ -302,7 +302,7 @@ def test_a_run_that_is_still_there_is_looked_at_again_later(stand, redis_storage
     [entry] = [member for member, _ in client.zscan_iter(due) if b"||" in member]
     before = redis_storage.now()
     client.zadd(due, {entry: 1})
-    assert list(stand.tick().troubles) == []
+    assert list(stand.tick().problems) == []
     assert client.zscore(due, entry) >= before + 86_400_000_000
     assert run.load().status is Status.PENDING
 

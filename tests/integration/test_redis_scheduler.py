@@ -255,8 +255,8 @@ def test_pruning_one_run_leaves_another_of_its_id(stand_with, redis_storage):
 def test_an_active_run_is_never_pruned(stand, client, due):
     run = stand.start()
     client.zadd(due, {f"{run.id}|": 1})
-    [trouble] = stand.tick().troubles
-    assert (run.id in trouble, "has not ended" in trouble) == (True, True)
+    [problem] = stand.tick().problems
+    assert (run.id in problem, "has not ended" in problem) == (True, True)
     assert run.load().status is Status.PENDING
     assert client.zscore(due, f"{run.id}|") is None
 
@@ -297,7 +297,7 @@ def test_an_entry_that_is_none_of_ours_stops_nothing(stand, client, due, member)
 
 def test_an_entry_that_names_no_run_is_reported(stand, client, due):
     client.zadd(due, {"x": 1})
-    assert list(stand.tick().troubles) == ["x: no entry of ours; dropped"]
+    assert list(stand.tick().problems) == ["x: no entry of ours; dropped"]
 
 
 @pytest.mark.parametrize("key", ["b", "unheard", "a|ref"])
@@ -313,7 +313,7 @@ def test_an_entry_of_a_step_that_is_missing_is_dropped(stand, client, due, redis
     client.hdel(redis_storage.keys.of_run(run.id).run, "s:a")
     client.zadd(due, {f"{run.id}|a": 1})
     tick = stand.tick()
-    assert (list(tick.entries), list(tick.troubles), run.due()) == ([], [], {})
+    assert (list(tick.entries), list(tick.problems), run.due()) == ([], [], {})
 
 
 DAMAGES = {
@@ -338,7 +338,7 @@ def test_a_damaged_run_stops_no_other(stand, client, due, redis_storage, damage)
     client.zadd(due, {f"{broken.id}|a": 1})
     tick = stand.tick()
     assert [entry.run_id for entry in tick.entries] == [sound.id]
-    assert [trouble.partition("|")[0] for trouble in tick.troubles] == [broken.id]
+    assert [problem.partition("|")[0] for problem in tick.problems] == [broken.id]
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)

@@ -233,7 +233,7 @@ def test_what_was_evicted_is_reported_and_stops_nothing_else(stand, broken_off):
     hurry(run, "a")
     tick = run.storage.tick(0, owner="me", worker="w", seize=True)
     assert list(tick.entries) == []
-    assert [trouble.partition(": ")[2] for trouble in tick.troubles] == [
+    assert [problem.partition(": ")[2] for problem in tick.problems] == [
         "nothing was done: what follows the step is gone (evicted?)"
     ]
-    assert not run.storage.tick(0, owner="me", worker="w", seize=True).troubles
+    assert not run.storage.tick(0, owner="me", worker="w", seize=True).problems

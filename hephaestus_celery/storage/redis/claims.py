@@ -9,7 +9,7 @@ from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal
 from hephaestus_celery.storage.due import DueEntry
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.durations import HeldDurations
-from hephaestus_celery.storage.redis.framing import reading
+from hephaestus_celery.storage.redis.framing import named, reading
 from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.reads import MOST_CARRIED
 from hephaestus_celery.storage.redis.replies import read_entries
@@ -85,5 +85,5 @@ class Claims:
             lease=self._durations.lease,
             timed_out=timed_out or None,
         )
-        _, entries = self._calls.of_run("seize", run_id, parameters, entry)
-        return next(iter(read_entries(entries)), None)
+        reply = named(self._calls.of_run("seize", run_id, parameters, entry))
+        return next(iter(read_entries(reply["entries"])), None)

@@ -7,7 +7,7 @@ that says something else than it carries is none of ours.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, pairwise
 from typing import Any, cast
@@ -30,6 +30,11 @@ def unpacked(packed: bytes, run_id: str) -> list[str]:
     if bounds[-1] != len(packed):
         raise ValueError(f"a packed reply of {len(packed)} bytes that is to have {bounds[-1]}")
     return [packed[start:end].decode() for start, end in pairwise(bounds)]
+
+
+def named(reply: Sequence[bytes]) -> dict[str, bytes]:
+    """The values of a reply that gives a name before each."""
+    return dict(zip((name.decode() for name in reply[::2]), reply[1::2], strict=True))
 
 
 def is_of(run_id: str, reply: Any) -> bool:

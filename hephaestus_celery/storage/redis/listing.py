@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from hephaestus_celery.core.execution.resolve import Candidates
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.calls import Calls
-from hephaestus_celery.storage.redis.framing import reading
+from hephaestus_celery.storage.redis.framing import named, reading
 from hephaestus_celery.storage.redis.keys import indexes
 from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.stored_runs import read_summary
@@ -50,19 +51,22 @@ class Listing:
             reply = self._calls.of_partition(
                 "candidates", prefix, as_parameters(**whose, exact=version is not None or None, after=after, at=at)
             )
-            newest, after, at, *active = (text.decode() for text in reply)
+            found = named(reply)
+            after, at = found["after"].decode(), found["at"].decode()
             if not after:
-                versions = dict(zip(active[::2], map(int, active[1::2]), strict=True))
-                return Candidates(active=list(versions), newest=newest or None, versions=versions)
+                versions = {run_id: int(version) for run_id, version in json.loads(found["active"])}
+                newest = found["newest"].decode() or None
+                return Candidates(active=list(versions), newest=newest, versions=versions)
 
     def _list_partition(self, prefix: str, query: Query) -> tuple[list[Row], str | None]:
         found: list[Row] = []
         position, next_cursor = query.cursor, None
         while True:
             parameters = _parameters(prefix, query, position=position, limit=min(_ROWS, query.limit - len(found)))
-            reply = self._calls.of_partition("list", prefix, parameters)
-            position, more = reply[0].decode() or None, reply[1] == b"more"
-            found.extend(_read_row(row) for row in reply[2:])
+            head, *rows = self._calls.of_partition("list", prefix, parameters)
+            about = named(head)
+            position, more = about["position"].decode() or None, about["more"] == b"1"
+            found.extend(map(_read_row, rows))
             if len(found) == query.limit:
                 # The page is full, but the script may have stopped to look before it knew whether another one follows.
                 next_cursor = next_cursor or position
@@ -93,6 +97,7 @@ def _parameters(prefix: str, query: Query, *, position: str | None, limit: int) 
 
 
 def _read_row(row: Sequence[bytes]) -> Row:
-    run_id = row[0].decode(errors="replace")
+    raw_id, start, fields = row
+    run_id = raw_id.decode(errors="replace")
     with reading(run_id):
-        return run_id, read_summary(row[2], start=row[1], run_id=run_id)
+        return run_id, read_summary(fields, start=start, run_id=run_id)

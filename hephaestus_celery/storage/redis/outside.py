@@ -15,7 +15,7 @@ from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.durations import HeldDurations
-from hephaestus_celery.storage.redis.framing import reading
+from hephaestus_celery.storage.redis.framing import named, reading
 from hephaestus_celery.storage.redis.listing import Listing
 from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.reads import Reads
@@ -60,21 +60,23 @@ class Outside:
 
     def cancel(self, run_id: str, *, operation: str, reason: str | None, entry: str) -> Cancellation | None:
         """End a run; gives it with its steps as they stood."""
-        reply = self._calls.of_run(
+        answer = self._calls.of_run(
             "cancel",
             run_id,
             as_parameters(run_id=run_id, op=operation, schema=SCHEMA, retention=self._durations.retention),
             entry,
             "" if reason is None else json.dumps(reason),
         )
-        if reply[0] == b"unknown_run":
+        reply = named(answer)
+        verdict = reply["verdict"]
+        if verdict == b"unknown_run":
             raise InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")
-        if reply[0] == b"newer_schema":
-            raise written_by_newer(run_id, int(reply[1]))
-        if reply[0] == b"stale":
+        if verdict == b"newer_schema":
+            raise written_by_newer(run_id, int(reply["schema"]))
+        if verdict == b"stale":
             return None
         with reading(run_id):
-            run = read_run(reply[3], start=reply[2], run_id=run_id)
+            run = read_run(reply["run"], start=reply["start"], run_id=run_id)
         if run.lacks_steps:
             run = replace(run, steps=self._reads.states(run_id), lacks_steps=False)  # they don't move any more
         return read_cancellation(reply, run=run)

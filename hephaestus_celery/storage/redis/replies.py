@@ -113,24 +113,23 @@ def read_delivery(facts: Mapping[str, Any]) -> DeliveryReport:
     )
 
 
-def read_cancellation(reply: Sequence[bytes], *, run: StoredRun) -> Cancellation:
+def read_cancellation(reply: Mapping[str, bytes], *, run: StoredRun) -> Cancellation:
     """A run that was cancelled."""
     return Cancellation(
-        sequence=json.loads(reply[1])["seq"],
+        sequence=json.loads(reply["facts"])["seq"],
         run=run,
     )
 
 
-def read_tick(reply: Sequence[bytes]) -> Tick:
+def read_tick(reply: Mapping[str, bytes]) -> Tick:
     """What has come due, for who holds the lock."""
-    following, more, entries, troubles, *lanes = reply[3:]
     return Tick(
         held=True,
-        next_in=_number(following.decode()),
-        more=more == b"1",
-        entries=read_entries(entries),
-        troubles=json.loads(troubles),
-        lanes=[_read_lane(found) for text in lanes for found in json.loads(text)],
+        next_in=_number(reply["next_in"].decode()),
+        more=reply["more"] == b"1",
+        entries=read_entries(reply["entries"]),
+        problems=json.loads(reply["problems"]),
+        lanes=[_read_lane(found) for found in json.loads(reply["reports"])],
     )
 
 

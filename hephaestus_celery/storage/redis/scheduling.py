@@ -10,6 +10,7 @@ from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.durations import HeldDurations
+from hephaestus_celery.storage.redis.framing import named
 from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.scheduler_lock import SchedulerLock
 from hephaestus_celery.storage.redis.scripts import is_number
@@ -36,11 +37,11 @@ class Scheduling:
         except StorageError:
             lock.forget()
             raise
-        if reply[0] == b"other":
-            lock.observe(reply[1].decode())
+        if reply["verdict"] == b"other":
+            lock.observe(reply["beat"].decode())
             return Tick(held=False)
         lock.acquire(operation)
-        self._calls.clock(prefix).learn(steady=int(reply[1]), offset=int(reply[2]))
+        self._calls.clock(prefix).learn(steady=int(reply["beat"]), offset=int(reply["offset"]))
         return replies.read_tick(reply)
 
     def resend(
@@ -109,7 +110,7 @@ class Scheduling:
 
     def _tick(
         self, prefix: str, lock: SchedulerLock, *, owner: str, worker: str, seize: bool
-    ) -> tuple[str, list[bytes]]:
+    ) -> tuple[str, dict[str, bytes]]:
         # Where attempts may be taken from their workers, what arrives a little late is not done either: the store was
         # silent in between, and they could not renew their leases.
         longest = self._calls.slack
@@ -131,8 +132,8 @@ class Scheduling:
                 lease=self._durations.lease,
                 dispatch_timeout=self._durations.dispatch_timeout,
             )
-            reply = self._calls.of_partition("tick", prefix, parameters, slack=slack)
-            if reply[0] != b"late":
+            reply = named(self._calls.of_partition("tick", prefix, parameters, slack=slack))
+            if reply["verdict"] != b"late":
                 return operation, reply
             with self._calls.reached():
                 steady.look()

@@ -54,17 +54,22 @@ def _is_word(reply: Any) -> bool:
     return type(reply) is bytes
 
 
+def _is_named(reply: Any) -> bool:
+    return is_texts(reply) and len(reply) > 0 and len(reply) % 2 == 0
+
+
 def _is_page(reply: Any) -> bool:
-    return _is_list(reply) and len(reply) > 1 and is_texts(reply[:2]) and all(is_texts(row) for row in reply[2:])
+    return _is_list(reply) and len(reply) > 0 and _is_named(reply[0]) and all(is_texts(row) for row in reply[1:])
 
 
 def _is_list(reply: Any) -> TypeGuard[list[Any]]:
     return type(reply) is list
 
 
-_FORMS: Mapping[str, Callable[[Any], bool]] = {
+FORMS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("schedule", "unschedule", "resign", "report", "redirect", "stage"), is_number),
     **dict.fromkeys(("create", "claim"), _is_word_or_texts),
+    **dict.fromkeys(("tick", "seize", "cancel", "candidates"), _is_named),
     "renew": _is_numbers,
     "resend": _is_word,
     "data": _is_texts_or_none,
@@ -108,7 +113,7 @@ class Scripts:
 
         With ``run_id`` a run that is given with the answer must be that one.
         """
-        form = _FORMS.get(name, is_texts)
+        form = FORMS.get(name, is_texts)
         packed = run_id if name in _PACKED else None
 
         def fits(reply: Any) -> bool:

@@ -237,7 +237,7 @@ def test_what_the_store_can_not_read_is_logged(make_driver, schedule, caplog):
     class Troubled(MemoryStorage):
         def tick(self, partition, *, owner, worker, seize):
             looked.set()
-            return Tick(held=True, troubles=["x: no entry of ours"])
+            return Tick(held=True, problems=["x: no entry of ours"])
 
     looked = threading.Event()
     running = schedule(make_driver(Troubled()))

@@ -7,7 +7,9 @@ import json
 import pytest
 
 from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.storage.redis.framing import named
 from hephaestus_celery.storage.redis.replies import read_entries
+from hephaestus_celery.storage.redis.scripts import FORMS
 
 ENTRY = {
     "run": "r",
@@ -28,3 +30,14 @@ ENTRY = {
 def test_an_entry_that_another_version_has_handed_over_is_read(kind, due):
     [entry] = read_entries(json.dumps([{**ENTRY, "kind": kind}]).encode())
     assert (entry.kind, entry.fence, entry.sequence, entry.run) == (due, "f", 4, None)
+
+
+def test_a_reply_that_names_its_values_is_read_by_their_names():
+    assert named([b"verdict", b"held", b"beat", b"5"]) == {"verdict": b"held", "beat": b"5"}
+
+
+@pytest.mark.parametrize("reply", [[], [b"verdict"], [b"verdict", 1], [b"verdict", b"held", b"beat"], b"held", None])
+@pytest.mark.parametrize("script", ["tick", "seize", "cancel", "candidates"])
+def test_a_reply_of_values_without_names_is_none_of_ours(script, reply):
+    assert FORMS[script]([b"verdict", b"held"])
+    assert not FORMS[script](reply)

@@ -1,15 +1,16 @@
 -- End a run at once. Steps that are being executed go on; their commits will be discarded.
 --   ARGV[3] history entry   ARGV[4] reason as JSON, or ''
---   reply: {verdict}, {'newer_schema', its number} or {'applied', facts, start, the run's fields (see carried), packed}
+--   reply: names and values: `verdict` ('unknown_run', 'newer_schema', 'stale', 'applied'). Of a newer schema `schema`, its
+--   number; of a cancelled run `facts`, `start`, and `run`: its fields (see carried), packed
 -- needs: ending
 demand({ run_id = 'name', op = 'string', schema = 'number', retention = 'number' }, 4)
 local core = redis.call('HMGET', run, 'st', 'schema')
 local status = core[1]
-if not status then return { 'unknown_run' } end
-if is_newer(core[2]) then return { 'newer_schema', core[2] } end
+if not status then return { 'verdict', 'unknown_run' } end
+if is_newer(core[2]) then return { 'verdict', 'newer_schema', 'schema', core[2] } end
 local facts = answered('|cancel', p.op)
 if not facts then
-  if is_final(status) then return { 'stale' } end
+  if is_final(status) then return { 'verdict', 'stale' } end
   local at = now()
   local sequence = redis.call('HINCRBY', run, 'seq', 1)
   if ARGV[4] ~= '' then redis.call('HSET', run, 'cr', ARGV[4]) end
@@ -18,4 +19,6 @@ if not facts then
   facts = answer('|cancel', p.op, { seq = sequence })
 end
 local size = redis.call('HMGET', run, 'sz', 'il')
-return { 'applied', facts, read_start(), packed(carried(size[1], size[2], {})) }
+return {
+  'verdict', 'applied', 'facts', facts, 'start', read_start(), 'run', packed(carried(size[1], size[2], {})),
+}

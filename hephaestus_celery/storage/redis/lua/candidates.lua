@@ -2,12 +2,12 @@
 -- race: a start or an end may come right after it.
 --   p.id, p.family, p.version, p.exact: see parts/resolve.lua
 --   p.after: the run up to which the calls before this one have looked, and p.at its place in the order of starts
---   reply: {newest or '', run to go on after or '', its place, then run id and version of each active run}
+--   reply: names and values: `newest` or '', `after` (the run to go on after, or '') and `at` (its place); `active`, as JSON a
+--   list of [run id, version]
 -- needs: arguments resolve
 demand({ id = 'string', family = 'string?', version = 'string?', exact = 'boolean?', after = 'string?', at = 'string?' })
-local reply = { newest_run(p.after, p.at) }
-for _, found in ipairs(active_runs()) do
-  reply[#reply + 1] = found[1]
-  reply[#reply + 1] = found[2]
-end
-return reply
+local newest, after, at = newest_run(p.after, p.at)
+local active = active_runs()
+return {
+  'newest', newest, 'after', after, 'at', at, 'active', #active > 0 and cjson.encode(active) or '[]',
+}

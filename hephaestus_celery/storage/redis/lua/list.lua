@@ -1,7 +1,8 @@
 -- A page of runs, newest first. Walks the indexes in p.indexes together (one, or one for each status that is wanted),
 -- checks what the index does not say, and stops after p.limit runs or p.budget looks.
---   reply: {position to go on from, or '' after the last, 'more' if more are known to match, rows...}, a row being
---   {run id, start, its fields without data, packed}; the states of its steps among them where they are few and short
+--   reply: {names and values, rows...}. The names: `position` to go on from, or '' after the last, and `more`: '1' where
+--   more are known to match, else '0'. A row is {run id, start, fields}: the run's fields without data, packed, the states
+--   of its steps among them where they are few and short. Rows have no names, since a page has many
 -- needs: run_reply
 local FIELDS = { 'st', 'name', 'family', 'version', 'id', 't0', 't1', 'fs', 'tags', 'schema' }
 local found, looks = {}, 0
@@ -92,12 +93,13 @@ while more and #found < p.limit + 1 and looks < p.budget do
   end
 end
 
-local reply = { '', '' }
+local position, matching = '', '0'
 if #found > p.limit then
   table.remove(found)
-  reply[1], reply[2] = #found > 0 and text(found[#found][1]) .. ':' .. found[#found][2] or top .. ':' .. below, 'more'
+  position, matching = #found > 0 and text(found[#found][1]) .. ':' .. found[#found][2] or top .. ':' .. below, '1'
 elseif more then
-  reply[1] = top .. ':' .. below
+  position = top .. ':' .. below
 end
+local reply = { { 'position', position, 'more', matching } }
 for _, candidate in ipairs(found) do reply[#reply + 1] = row(candidate) end
 return reply

@@ -1,6 +1,6 @@
 -- A sign of life of those who hold steps of this partition.
 --   p.leases: {run id, step, fence}...
---   reply: 1 or 0 for each: whether it is still held
+--   reply: 1 or 0 for each of them, in their order: whether it is still held
 -- needs: due
 demand({ leases = 'table', lease = 'number' })
 inside('leases', is_list(p.leases, function(lease) return is_row(lease, is_name, is_name, is_text) and #lease == 3 end))

@@ -4,8 +4,9 @@
 --   p.acknowledged: the operation whose entries the caller has had. Those of any other were handed to nobody, the reply
 --   being lost, or to one that is gone: they are handed over again.
 --   p.evict: the beat at which which the lock has expired, as the caller has seen   p.stepped: it has made sure that the clock was set
---   reply: {verdict ('held', 'other', 'late'), beat of the lock, offset, microseconds until the next entry or '', more ('1'
---   or '0'), entries, troubles, reports}, a report being what waits in a lane and may be lost
+--   reply: names and values. `verdict` is 'late' (nothing was done), 'other' (the lock is another's, with `beat`) or 'held'.
+--   Then `beat` and `offset` of the lock, `next_in` microseconds until the next entry or '', `more` ('1' or '0'), and as JSON
+--   `entries`, `problems` (what could not be read, and why), `reports` (what waits in a lane and may be lost)
 -- The lock is a hash: owner; schema, the newest that the owner can read: who can read newer ones takes the lock; beat, as far as it has come on the steady clock; offset of that clock; handed, the operation
 -- that handed something over, entries and reports.
 -- needs: rescue ending
@@ -17,7 +18,9 @@ demand({
 local lock = prefix .. 'seat' -- named so since before it was called a lock
 local held = redis.call('HMGET', lock, 'owner', 'beat', 'offset', 'handed', 'schema')
 local owner, beat, handed = held[1], held[2] or '', held[4] or ''
-if owner and owner ~= p.owner and p.evict ~= beat and p.schema <= tonumber(held[5] or '1') then return { 'other', beat } end
+if owner and owner ~= p.owner and p.evict ~= beat and p.schema <= tonumber(held[5] or '1') then
+  return { 'verdict', 'other', 'beat', beat }
+end
 
 -- The clock first: before anything is looked at that goes by it. It went back, or the caller knows that it went forward:
 -- taken back. It is further than the caller can tell from a call that was under way for long: nothing is done.
@@ -27,12 +30,12 @@ local ahead = at + offset - p.now
 if ahead < -STEP or (p.stepped and ahead > STEP) then
   offset = offset - ahead
 elseif ahead > p.slack then
-  return { 'late', beat }
+  return { 'verdict', 'late' }
 end
 steady_now = at + offset
 beat = text(steady_now)
 
-local entries, troubles, reports = {}, {}, {}
+local entries, problems, reports = {}, {}, {}
 
 -- How much of p.limit is used up: one for each thing that was due, more for what takes longer than most do.
 local spent = 0
@@ -56,9 +59,9 @@ local function hand_over_again()
   for _, report in ipairs(cjson.decode(before[2] or '[]')) do reports[#reports + 1] = report end
 end
 
-local function trouble(member, reason)
-  local told = type(reason) == 'table' and reason.err or tostring(reason)
-  troubles[#troubles + 1] = string.gsub(member .. ': ' .. told, '[^\32-\126]', '?')
+local function report_problem(member, reason)
+  local message = type(reason) == 'table' and reason.err or tostring(reason)
+  problems[#problems + 1] = string.gsub(member .. ': ' .. message, '[^\32-\126]', '?')
 end
 
 -- A run whose retention is over, or that is gone. What its keys would say is in the entry too (see watch); entries of
@@ -191,7 +194,7 @@ local function attend(member, at)
   local run_id, key, reference = string.match(member, '^([^|]+)|([^|]*)|?(.*)$')
   if not run_id then
     redis.call('ZREM', due, member)
-    return trouble(member, 'no entry of ours; dropped')
+    return report_problem(member, 'no entry of ours; dropped')
   end
   at_run(run_id)
   local well, reason
@@ -206,7 +209,7 @@ local function attend(member, at)
   end
   if well then return end
   if key ~= '' then redis.call('ZADD', due, text(steady() + PUT_OFF), member) end
-  trouble(member, reason)
+  report_problem(member, reason)
 end
 
 -- A look at a lane. What is not claimed there may be lost where the lane has come past it (up to the mark that an earlier
@@ -232,7 +235,7 @@ local function look_through(lane, seen, at)
     local member, score = piece[i], tonumber(piece[i + 1])
     if score + p.dispatch_timeout > at then return found, false end
     local well, entry, late = pcall(outstanding, member, seen.o ~= nil and score <= tonumber(seen.o))
-    if not well then trouble(member, entry) end
+    if not well then report_problem(member, entry) end
     if well and entry then
       kept = kept + 1
       if late <= at then found[#found + 1] = entry end
@@ -316,4 +319,7 @@ elseif handed ~= '' then
   for _, value in ipairs({ 'handed', '', 'entries', '[]', 'reports', '[]' }) do kept[#kept + 1] = value end
 end
 redis.call('HSET', lock, unpack(kept))
-return { 'held', beat, text(offset), following, more, entries, list(troubles), reports }
+return {
+  'verdict', 'held', 'beat', beat, 'offset', text(offset), 'next_in', following, 'more', more, 'entries', entries,
+  'problems', list(problems), 'reports', reports,
+}

@@ -45,7 +45,7 @@ def test_what_comes_due_of_a_run_that_is_newer_is_left_to_a_newer_scheduler(stan
     put_aside(stand, run)
     tick = stand.tick()
     assert [entry.run_id for entry in tick.entries] == [other.id]
-    assert list(tick.troubles) == []
+    assert list(tick.problems) == []
     assert set(run.due()) == {"a", "b|ref"}
     assert min(run.due().values()) > stand.storage.now()
 

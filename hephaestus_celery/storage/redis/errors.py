@@ -103,21 +103,21 @@ def code_of(error: RedisError) -> str | None:
 
 def explain(error: RedisError) -> str:
     """One sentence for whoever runs the server: what came, and what to do."""
-    told = f"{type(error).__name__}: {error}"
+    reason = f"{type(error).__name__}: {error}"
     code = code_of(error)
     if code is not None:
-        return f"the state store refused ({told}); {_BY_CODE[code]}"
+        return f"the state store refused ({reason}); {_BY_CODE[code]}"
     own = _own(error)
     if own is not None:
         return own
     if isinstance(error, ResponseError):
-        return f"the state store refused ({told})"
+        return f"the state store refused ({reason})"
     if _CERTIFICATE.search(str(error)):
         return (
-            f"the state store did not answer ({told}); check the certificates that hephaestus_state_backend or "
+            f"the state store did not answer ({reason}); check the certificates that hephaestus_state_backend or "
             "hephaestus_state_options name (ssl_ca_certs, ssl_certfile, ssl_keyfile), and what they are for"
         )
-    return f"the state store did not answer ({told}); {_UNREACHED}"
+    return f"the state store did not answer ({reason}); {_UNREACHED}"
 
 
 def _own(error: RedisError) -> str | None:

@@ -52,9 +52,9 @@ def reading(run_id: str) -> Generator[None]:
     except HephaestusError:
         raise
     except (KeyError, ValueError) as error:
-        told = shortened(f"{type(error).__name__}: {error}", limit=200)
+        reason = shortened(f"{type(error).__name__}: {error}", limit=200)
         raise StorageError(
-            f"what the state store holds of run {run_id} can't be read ({told}); something else than hephaestus-celery has "
+            f"what the state store holds of run {run_id} can't be read ({reason}); something else than hephaestus-celery has "
             "written there, or a part of it was evicted",
             transient=False,
         ) from error

@@ -89,7 +89,7 @@ CATALOGUE: tuple[KeyKind, ...] = (
         pattern="due",
         type="sorted set",
         lifetime="none: one per partition; an entry goes when its step moves on or its run is pruned",
-        meaning="what must happen by when, per step: the next attempt sent, a sign of life given, a wait over; and per run: "
+        meaning="what must happen by when, per step: the next attempt sent, a lease renewed, a wait over; and per run: "
         "pruned, or looked at once a day whether it is still there, with all that pruning needs",
     ),
     KeyKind(
@@ -262,7 +262,7 @@ class RunKeys:
 
     @property
     def finished(self) -> str:
-        """The channel on which the end of the run is told."""
+        """The channel on which the end of the run is published."""
         return f"{self.prefix}finished:{self.run_id}"
 
 

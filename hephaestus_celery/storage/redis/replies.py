@@ -33,8 +33,8 @@ def read_commitment(
 
     ``states`` is asked where a run of many steps has ended, in which none completes any more.
     """
-    told, *more = reply
-    facts = json.loads(told)
+    encoded, *more = reply
+    facts = json.loads(encoded)
     start, rest = more or (b"", b"")
     verdict = Verdict(facts.get("v", Verdict.APPLIED))
     if verdict is Verdict.CONFLICT:

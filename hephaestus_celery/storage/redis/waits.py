@@ -244,7 +244,7 @@ class _Listener:
         return fresh
 
     def _look(self) -> int:
-        """Ask for the runs that are waited for, and for a sign of life on this connection; gives when to look again."""
+        """Ask for the runs that are waited for, and for a reply that shows that this connection lives; gives when to look again."""
         if not self._heard:
             raise LostConnectionError("nothing was heard on the connection on which ends of runs are published")
         self._heard = False

@@ -6,9 +6,9 @@
 --   for each step: the number of its list among KEYS[6...], the number of its message
 --   reply: {facts}, {facts, start, ending} of the commit that ended the run, or, when a computed transition was decided on an
 --   older context, {facts, start, the run's fields (see carried), packed}. The facts are kept until a minute after the end of the run, so
---   they are short: what they don't say is as it mostly is. `v` applied, `before` and `after` running, `activated` the taken
---   targets, `active` none; `posted` is true where it is all of them. The ending is what the run itself says.
---   p.settling names the edges that stage.lua has laid by: there are too many to be settled here, and settle.lua follows
+--   defaults are omitted: `v` applied, `before` and `after` running, `activated` the taken targets, `active` none; `posted` is
+--   true where it is all of them. The ending is what the run itself says.
+--   p.settling names the edges that stage.lua has staged: there are too many to be settled here, and settle.lua follows
 -- needs: settling commit
 demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', event = 'string', taken = 'table', dead = 'table',

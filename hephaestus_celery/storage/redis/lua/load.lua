@@ -1,4 +1,4 @@
--- A run as it stands, in one moment: what one reply may carry of it.
+-- A run as it stands, as much as one reply may carry. Closes the race of a reader with a commit: all is read in one moment.
 --   ARGV[3...] keys of the steps that are asked for, in a run of many
 --   reply: {} or {start, fields (see carried), packed}
 -- needs: run_reply

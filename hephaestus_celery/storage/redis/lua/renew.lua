@@ -1,16 +1,17 @@
--- A sign of life of those who hold steps of this partition.
+-- Renew the leases of attempts of this partition. Closes the race of a late renewal with a rescue: who has lost the fence
+-- renews nothing.
 --   p.leases: {run id, step, fence}...
 --   reply: 1 or 0 for each of them, in their order: whether it is still held
 -- needs: due
 demand({ leases = 'table', lease = 'number' })
 inside('leases', is_list(p.leases, function(lease) return is_row(lease, is_name, is_name, is_text) and #lease == 3 end))
 
--- A step that can't be read is not held any more, and keeps no other from its sign of life.
+-- A step that can't be read is not held any more, and keeps no other from being renewed.
 local function readable_step(key)
   local well, found = pcall(get_step, key)
   if well then return found end
-  local told = type(found) == 'table' and found.err or tostring(found)
-  if not string.find(told, 'WRONGTYPE') and not string.find(told, 'Expected') then error(found, 0) end
+  local message = type(found) == 'table' and found.err or tostring(found)
+  if not string.find(message, 'WRONGTYPE') and not string.find(message, 'Expected') then error(found, 0) end
   return nil
 end
 

@@ -1,4 +1,6 @@
--- What living workers hold.   reply: {report...}
+-- What living workers hold. Reports that have expired are deleted. Closes the race with a worker that reports meanwhile: it is
+-- read and deleted in one moment.
+--   reply: {report...}
 -- needs: time
 local workers, at, found = prefix .. 'workers', steady(), {}
 local held = redis.call('HGETALL', workers)

@@ -3,7 +3,7 @@
 --   p.source: the step, '' where a run begins with these   p.at_once: the caller goes on when it is handed it again
 --   ARGV[3...] the messages of p.prepared
 --   reply: {facts}, or {facts, start, ending} where the run has ended by it. `v` stale: nothing is left to settle here;
---   `settled` edges now, from `position` on, `left` still; `ending` the number of the first event that tells the end; else see
+--   `settled` edges now, from `position` on, `left` still; `ending` the number of the first event of the end; else see
 --   complete.lua
 -- needs: settling
 demand({

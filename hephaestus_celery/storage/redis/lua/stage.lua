@@ -1,4 +1,5 @@
--- Lay by edges that are too many to be settled in the script that completes their step: a slice of them, before that one.
+-- Stage a slice of edges that are too many to be settled in the script that completes their step, before that one. Closes the
+-- race with a rescue: who has lost the fence stages nothing more.
 -- Nothing of the run is changed by it; what no commit comes to use goes after STAGED_LIFETIME.
 --   p.id: of this attempt to commit   p.position: how many edges are there by now   p.step, p.fence: the claim; no step
 --   where a run is about to be created with these for its first

@@ -1,5 +1,5 @@
--- A claimed step waits from now on. An event that was kept for it is delivered in the same moment, so that none is lost
--- between the step's answer and this commit.
+-- A claimed step waits from now on. An event that was kept for it is delivered in the same moment. Closes the race of
+-- an event with this commit: none is lost between the two.
 --   ARGV[3] history entry
 --   reply: {facts}
 -- needs: commit answers lanes

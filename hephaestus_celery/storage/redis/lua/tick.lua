@@ -1,14 +1,16 @@
--- What has come due in this partition is done, or handed to the caller where it takes Python. One caller at a time: who
--- holds the lock, until it resigns or another has seen that its beat does not move. Closes the race of a timer with whatever else happens
+-- What has come due in this partition is done, or handed to the caller where it takes Python. One caller at a time holds the
+-- lock, until it resigns or another has seen that its beat does not move. Closes the race of a timer with whatever else happens
 -- to its step: what an entry means is read from the step's state in the same moment.
 --   p.acknowledged: the operation whose entries the caller has had. Those of any other were handed to nobody, the reply
 --   being lost, or to one that is gone: they are handed over again.
---   p.evict: the beat at which which the lock has expired, as the caller has seen   p.stepped: it has made sure that the clock was set
+--   p.evict: the beat at which the lock has expired, as the caller has seen
+--   p.stepped: the caller has made sure that the clock was set
 --   reply: names and values. `verdict` is 'late' (nothing was done), 'other' (the lock is another's, with `beat`) or 'held'.
 --   Then `beat` and `offset` of the lock, `next_in` microseconds until the next entry or '', `more` ('1' or '0'), and as JSON
 --   `entries`, `problems` (what could not be read, and why), `reports` (what waits in a lane and may be lost)
--- The lock is a hash: owner; schema, the newest that the owner can read: who can read newer ones takes the lock; beat, as far as it has come on the steady clock; offset of that clock; handed, the operation
--- that handed something over, entries and reports.
+-- The lock is a hash: `owner`; `schema`, the newest that the owner can read (who can read newer ones takes the lock); `beat`,
+-- how far it has come on the steady clock; `offset` of that clock; `handed`, the operation that handed something over, with
+-- its `entries` and `reports`.
 -- needs: rescue ending
 demand({
   owner = 'string', worker = 'string', op = 'string', acknowledged = 'string?', evict = 'string?', stepped = 'boolean?',
@@ -22,8 +24,8 @@ if owner and owner ~= p.owner and p.evict ~= beat and p.schema <= tonumber(held[
   return { 'verdict', 'other', 'beat', beat }
 end
 
--- The clock first: before anything is looked at that goes by it. It went back, or the caller knows that it went forward:
--- taken back. It is further than the caller can tell from a call that was under way for long: nothing is done.
+-- The clock comes first, since all else goes by it. If it went back, or the caller knows that it went forward, the step is
+-- taken back into the offset. If it is ahead, and the call may only have been under way for long, nothing is done.
 local offset = tonumber(held[3] or '0')
 local at = now()
 local ahead = at + offset - p.now
@@ -112,6 +114,7 @@ local function fires(key, step, live, member, reference)
 end
 
 
+-- Whether the time limit of its attempt is over.
 local function is_over(step)
   return step.l and tonumber(step.l) <= steady()
 end
@@ -134,7 +137,7 @@ local function come_due(key, at, member, reference)
     sent(key, step, at, true)
     hand_over('timeout', core, key, step)
   elseif step.f and not p.seize then
-    set_timer(key, at + p.lease) -- the store was away: its workers get the time to give a sign of life
+    set_timer(key, at + p.lease) -- the store was away: its workers get the time to renew their leases
   elseif step.f and (not waits or is_over(step) or (step.r.n or 0) >= LOSSES) then
     local kind = is_over(step) and TIMED_OUT or LEASE_EXPIRED
     local reason = is_over(step) and REASON_TIMED_OUT or waits and REASON_APPLIER_LOST or REASON_LEASE_EXPIRED
@@ -172,7 +175,7 @@ local function sweep(member)
   end
 end
 
--- Edges of a step, or first steps of a run, that are still to be settled: who did so has not been heard of for a while. It
+-- Edges of a step, or first steps of a run, that are still to be settled: whoever began that may be gone. It
 -- is handed over; the entry stays until all is settled, and says all that is needed to take them away where the run is gone.
 local function settle_on(member, reference)
   local source, id = string.match(reference, '^([^|]*)|(.+)$')
@@ -188,7 +191,7 @@ local function settle_on(member, reference)
   hand_over('settle', core, source, { a = 1, d = 0 })
 end
 
--- An entry that can't be read stops no other: it is told, and looked at again later, or dropped if it names no run.
+-- An entry that can't be read stops no other: it is reported, and looked at again later, or dropped if it names no run.
 local function attend(member, at)
   spent = spent + 1
   local run_id, key, reference = string.match(member, '^([^|]+)|([^|]*)|?(.*)$')

@@ -22,7 +22,7 @@ local function demand(kinds, arguments)
     local kind = type(value)
     if kind == 'userdata' or (kind == 'number' and not (math.abs(value) < EXACT and value % 1 == 0)) then refuse(name) end
   end
-  -- What every script is told of the time, or none of it.
+  -- What every script is given of the time, or none of it.
   kinds.now, kinds.offset, kinds.punctual, kinds.slack = 'number?', 'number?', 'boolean?', p.now and 'number' or 'number?'
   for name, kind in pairs(kinds) do
     local value, wanted = p[name], string.match(kind, '^%l+')

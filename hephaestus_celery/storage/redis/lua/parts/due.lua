@@ -13,7 +13,7 @@ local function set_soon(key, at, since)
   if at - since < SOON then redis.call('PUBLISH', prefix .. 'wake', '1') end
 end
 
--- When the next sign of life of a worker is due: at the end of its lease, or of the step's time limit if that is sooner
+-- When a lease is to be renewed at the latest: at its end, or of the step's time limit if that is sooner
 -- (step.l, which goes by steady()).
 local function lease_end(at, lease, step)
   local limit = step.l and tonumber(step.l) - steady() + at

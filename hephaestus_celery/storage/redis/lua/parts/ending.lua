@@ -42,7 +42,7 @@ local function expire(key)
   redis.call('PEXPIRE', key, text(math.ceil(p.retention / MILLISECOND) + PRUNE_MARGIN))
 end
 
--- The end of a run: its id is free, its timers are gone, its retention begins, those who wait are told. What belongs to many
+-- The end of a run: its id is free, its timers are gone, its retention begins, those who wait are woken. What belongs to many
 -- steps is cleared away in slices, by whoever has the scheduler lock: until then it means nothing, since the run has ended.
 -- Gives what ending() asks for.
 local function finish(before, status, at)

@@ -1,7 +1,7 @@
 -- Rescues: an attempt is taken from a lost worker, or a lost message is sent again.
 -- needs: lanes
 
--- Take a claimed step from its worker, and tell so. Gives the number of that event.
+-- Take a claimed step from its worker, and record it. Gives the number of that event.
 local function seize(key, step, fence, at, lease, entry)
   local sequence = redis.call('HINCRBY', run, 'seq', 1)
   remember(sequence, '', nil, nil, text(at), entry)
@@ -27,10 +27,11 @@ local function send_again(key, step, at, reason)
   return sequence
 end
 
--- What is to be known of a rescue by who emits it, and fails the attempt where one was lost; the rest of the run may be large. Where the caller's telemetry is
--- so much that a hundred of them would be too large, the header is left out, and the teller reads the run.
 -- Kinds of losses, in entries that a scheduler of another version may be handed: by the names that they always had there.
 local LEASE_EXPIRED, TIMED_OUT = 'lapsed', 'overran'
+
+-- What the caller needs to emit a rescue, and to fail the attempt where one was lost. A header that is long is left out, since
+-- a tick hands over up to a hundred of these: the caller reads the run then.
 local function rescue(kind, key, step, sequence)
   local core = redis.call('HMGET', run, 'name', 'version', 'st', 't0', 'mh')
   local brief = redis.call('HSTRLEN', run, 'h') <= HANDED_HEADER

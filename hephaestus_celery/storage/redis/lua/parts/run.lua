@@ -13,7 +13,7 @@ local function at_run(run_id)
   p.run_id = run_id
 end
 
--- When the run began. Its key stands outside the run's hash and may hold anything, of any type: only digits are told.
+-- When the run began. Its key stands outside the run's hash and may hold anything, of any type: only digits are given.
 local function read_start()
   local value = redis.pcall('GET', start)
   if type(value) == 'string' and string.find(value, '^%d+$') then return value end

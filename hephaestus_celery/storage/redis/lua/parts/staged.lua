@@ -11,7 +11,7 @@ local function staged(id)
   return { prefix .. 'edges:' .. p.run_id .. ':' .. id, prefix .. 'rows:' .. p.run_id .. ':' .. id }
 end
 
--- Nothing is done where what was laid by is gone.
+-- Nothing is done where what was staged is gone.
 local function check_staged(id)
   if redis.call('EXISTS', unpack(staged(id))) < 2 then error('nothing was done: what follows the step is gone (evicted?)', 0) end
 end

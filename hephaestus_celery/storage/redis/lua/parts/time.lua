@@ -1,7 +1,7 @@
 -- The clocks: `now`, as users see it, and `steady`, which the due set goes by. A punctual script that comes too late ends here.
 -- needs: arguments
 
--- Now as users are told it: it may step. Asked for once a script.
+-- Now as users see it: it may step. Asked for once a script.
 local wall
 local function now()
   if not wall then

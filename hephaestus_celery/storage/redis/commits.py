@@ -60,13 +60,7 @@ class Commits:
                 reply = self._retry(commit)
             case Fail():
                 reply = self._fail(commit)
-        with reading(commit.run_id):
-            return replies.read_commitment(
-                reply,
-                run_id=commit.run_id,
-                step=str(commit.activation),
-                states=lambda: self._reads.scan_states(commit.run_id),
-            )
+        return self._read(reply, commit)
 
     def settle(self, run_id: str, step: str) -> Commitment:
         """Settle a slice of what follows a step, for a scheduler that takes over."""
@@ -167,13 +161,19 @@ class Commits:
             *(message.text for message in commit.prepared.values()),
             lists=lists,
         )
-        with reading(commit.run_id):
+        return self._read(reply, commit, taken=commit.settlement.taken)
+
+    def _read(
+        self, reply: Sequence[bytes], commit: Complete | Suspend | Retry | Fail, *, taken: Sequence[str] = ()
+    ) -> Commitment:
+        run_id = commit.run_id
+        with reading(run_id):
             return replies.read_commitment(
                 reply,
-                run_id=commit.run_id,
+                run_id=run_id,
                 step=str(commit.activation),
-                taken=commit.settlement.taken,
-                states=lambda: self._reads.scan_states(commit.run_id),
+                taken=taken,
+                states=lambda: self._reads.scan_states(run_id),
             )
 
     def _settling(

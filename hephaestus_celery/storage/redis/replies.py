@@ -43,9 +43,6 @@ def read_commitment(
         return Commitment(verdict=verdict)
     ending: Mapping[str, Any] = json.loads(rest) if rest else {}
     activated: Sequence[str] = list(facts.get("activated", taken)) if verdict is Verdict.APPLIED else ()
-    posted = facts.get("posted", ())
-    resumed = facts.get("resumed", False)
-    sent = {"done", *(activated if posted is True else posted)}
     return Commitment(
         verdict=verdict,
         sequence=facts["seq"],
@@ -54,14 +51,21 @@ def read_commitment(
         advance=facts.get("adv", 0),
         active=facts.get("active", 0),
         activated=activated,
-        dispatches=[DispatchStep(Activation.parse(step), facts["attempt"], facts["token"])]
-        if resumed
-        else [DispatchStep(Activation.parse(key), 1, 1) for key in activated if key not in sent],
-        resumed=resumed,
+        dispatches=_dispatches(facts, step=step, activated=activated),
+        resumed=facts.get("resumed", False),
         completed=_completed(states()) if ending.get("many") else list(ending.get("completed", ())),
         finished_at=_number(ending.get("t1")),
         start=start.decode() or None,
     )
+
+
+def _dispatches(facts: Mapping[str, Any], *, step: str, activated: Sequence[str]) -> list[DispatchStep]:
+    # The messages that are still to be sent: of a step that an early event has resumed, or of those that start.
+    if facts.get("resumed"):
+        return [DispatchStep(Activation.parse(step), facts["attempt"], facts["token"])]
+    posted = facts.get("posted", ())
+    sent = {"done", *(activated if posted is True else posted)}
+    return [DispatchStep(Activation.parse(key), 1, 1) for key in activated if key not in sent]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ local function sent_at(at)
   return moment ~= at and text(moment) or nil
 end
 
--- A message for a step is on its way: since step.t, where that is set. `timed`: the step may have an entry in the due set, which means nothing any more.
+-- A message for a step is on its way: since step.t, where that is set. `timed`: the step may have an entry in the due set,
+-- which means nothing any more.
 local function sent(key, step, at, timed)
   if not step.k then return set_timer(key, at + p.dispatch_timeout) end
   if timed then clear_timer(key) end

@@ -47,10 +47,11 @@ local function begin(key, attempts, lane, at)
 end
 
 -- An edge into a step is settled. Its target counts them in one number: settled ones below FULL, for each taken one FULL more.
-local FULL = 65536 -- so named in the fields `p:` of stored runs
+local FULL = 65536 -- what the fields `p:` of stored runs are made of
 local DEAD_EDGE, TAKEN_EDGE = 1, FULL + 1
 
--- `arrival`: what the edge adds to that number. Whether the step, which has so many `predecessors`, is to start ('taken') or is skipped ('dead') now, or nil.
+-- `arrival`: what the edge adds to that number; `predecessors`: how many edges lead to the step. Gives 'taken' where the step
+-- starts now, 'dead' where it is skipped, else nil.
 local function arrive(key, arrival, predecessors)
   local count
   if predecessors > 1 then count = redis.call('HINCRBY', run, 'p:' .. key, arrival)

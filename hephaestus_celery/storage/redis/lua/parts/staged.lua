@@ -5,8 +5,8 @@ local SWEEP = '\1sweep' -- no key of a step: names an entry of the due set for w
 local SETTLE = '\1settle' -- the same for edges that are still to be settled, see settling.lua
 
 -- The edges of a step of very many, to be settled in slices (list of '1' for a taken one or '0' for a dead one, and the key of
--- its target), and of each target how many predecessors it has, how often it may be attempted, its lane or '', and the keys of its successors
--- (hash; and the configs of '|' and a key).
+-- its target), and of each target how many predecessors it has, how often it may be attempted, its lane or '', and the keys of
+-- its successors (hash; and the configs of '|' and a key).
 local function staged(id)
   return { prefix .. 'edges:' .. p.run_id .. ':' .. id, prefix .. 'rows:' .. p.run_id .. ':' .. id }
 end

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from hephaestus_celery.core.execution.listing import Filters
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
 
@@ -85,16 +86,8 @@ class StoredEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """A page of runs, newest first: all filters must match. Times are microseconds; ``cursor`` is from a page before."""
+class Query(Filters):
+    """A page of runs, newest first: all filters must match. ``cursor`` is from a page before."""
 
-    statuses: frozenset[Status] = frozenset(Status)
-    name: str | None = None
-    version: int | None = None
-    family: str | None = None
-    id: str | None = None
-    tag: str | None = None
-    started_after: int | None = None
-    started_before: int | None = None
     limit: int = 100
     cursor: str | None = None

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from hephaestus_celery.core.execution import transitions
 from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
 from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.core.execution.uniqueness import Claimant
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.commits import Complete, Fail, Retry, Suspend
-from hephaestus_celery.storage.queries import Query, StoredEntry, StoredRun
+from hephaestus_celery.storage.queries import StoredEntry, StoredRun
 from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
 from hephaestus_celery.storage.starts import NewRun
 
@@ -74,6 +75,11 @@ def stored(record: Record) -> StoredRun:
 def summary(record: Record) -> RunSummary:
     """The run as a listing gives it; ``StorageError`` for one that is newer than this code."""
     _check_schema(record)
+    return brief(record)
+
+
+def brief(record: Record) -> RunSummary:
+    """The same of any run: enough to say whether a listing holds it."""
     new, state = record.new, record.state
     return RunSummary(
         id=new.instance_id,
@@ -86,13 +92,18 @@ def summary(record: Record) -> RunSummary:
         finished_at=state.finished_at,
         start=record.start,
         failed_step=state.failed_step,
-        steps=dict(state.steps),
+        steps=state.steps,
     )
 
 
 def _check_schema(record: Record) -> None:
     if record.new.schema > SCHEMA:
         raise written_by_newer(record.new.run_id, record.new.schema)
+
+
+def claimant(run: NewRun) -> Claimant:
+    """A run, as the rule of unique ids sees it."""
+    return Claimant(run_id=run.run_id, scope=run.scope, family=run.family, version=run.version)
 
 
 def remember(record: Record, commit: Complete | Suspend | Retry | Fail, decision: Decision, now: int) -> None:
@@ -160,21 +171,6 @@ def entry_of(
         started_at=started_at,
         finished_at=finished_at,
         detail=detail,
-    )
-
-
-def matches(record: Record, query: Query) -> bool:
-    """Whether a run matches all filters."""
-    new = record.new
-    return (
-        record.state.status in query.statuses
-        and query.name in (None, new.name)
-        and query.version in (None, new.version)
-        and query.family in (None, new.family)
-        and query.id in (None, new.instance_id)
-        and (query.tag is None or query.tag in new.tags)
-        and (query.started_after is None or record.started_at > query.started_after)
-        and (query.started_before is None or record.started_at < query.started_before)
     )
 
 

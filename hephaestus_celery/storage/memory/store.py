@@ -22,11 +22,13 @@ from hephaestus_celery.core.execution.commands import (
 )
 from hephaestus_celery.core.execution.delivery import Delivered, receive
 from hephaestus_celery.core.execution.due import Due, rescue_reason
-from hephaestus_celery.core.execution.lanes import redispatch_interval
-from hephaestus_celery.core.execution.limits import LEFT, STEP, TURNED_AWAY
+from hephaestus_celery.core.execution.limits import LEFT, STEP
+from hephaestus_celery.core.execution.listing import matches
 from hephaestus_celery.core.execution.resolve import Candidates, Resolution, RunReference, resolve
 from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
 from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.core.execution.turning_away import sent_again_at
+from hephaestus_celery.core.execution.uniqueness import Claimant, find_holder
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.lifecycle import StepStatus
@@ -41,10 +43,11 @@ from hephaestus_celery.storage.interventions import Cancellation, Delivery, Deli
 from hephaestus_celery.storage.memory.lanes import Lanes, Member
 from hephaestus_celery.storage.memory.record import (
     Record,
+    brief,
+    claimant,
     completed,
     decide,
     entry_of,
-    matches,
     read_cursor,
     record_data,
     remember,
@@ -130,8 +133,7 @@ class MemoryStorage:
             times = self._times()
             holder = self._holder(run)
             if holder is not None:
-                other = self._runs[holder].new
-                raise already_running(run, holder, family=other.family, scope=other.scope)
+                raise already_running(run, holder.run_id, family=holder.family, scope=holder.scope)
             decision = transitions.create(
                 initials={first.step: first.max_attempts for first in run.firsts},
                 times=times,
@@ -398,7 +400,7 @@ class MemoryStorage:
             below = read_cursor(query.cursor)
             for position in reversed(self._order):
                 record = self._runs[position[1]]
-                if (below is not None and position >= below) or not matches(record, query):
+                if (below is not None and position >= below) or not matches(brief(record), query):
                     continue
                 if len(found) == query.limit:
                     last = found[-1]
@@ -446,16 +448,9 @@ class MemoryStorage:
         now, steady = self._moments()
         return Times(now=now, dispatch_timeout=self._dispatch_timeout, lease=self._lease, steady=steady)
 
-    def _holder(self, run: NewRun) -> str | None:
-        if run.scope == "none":
-            return None
-        for run_id in self._active.get(run.instance_id, []):
-            other = self._runs[run_id].new
-            if "global" in (run.scope, other.scope):
-                return run_id
-            if run.family == other.family and (run.scope == "workflow" or run.version == other.version):
-                return run_id
-        return None
+    def _holder(self, run: NewRun) -> Claimant | None:
+        active = (claimant(self._runs[run_id].new) for run_id in self._active.get(run.instance_id, ()))
+        return find_holder(claimant(run), active)
 
     def _carry_out(self, record: Record, decision: Decision) -> tuple[DispatchStep, ...]:
         record.state = decision.state
@@ -481,19 +476,20 @@ class MemoryStorage:
         return tuple(dispatches)
 
     def _turn_away(self, record: Record, request: ClaimRequest) -> None:
-        step = record.state.steps.get(str(request.activation))
-        if step is None or record.state.status.final or step.attempt != request.attempt:
-            return
-        if not step.awaits_claim:
+        step = record.state.find(request.activation)
+        if step is None or record.state.status.final:
             return
         member = record.new.run_id, str(request.activation)
-        soon = self._steady() + TURNED_AWAY * 2 ** min(step.dispatch - 1, 9)
-        if step.lane is not None:
-            late = step.sent + redispatch_interval(sent=step.sent, resends=step.resends, timeout=self._dispatch_timeout)
-            if soon >= late:
-                return
-        self._due[member] = min(soon, self._due.get(member, soon))
-        self._changed.notify_all()
+        at = sent_again_at(
+            step,
+            attempt=request.attempt,
+            moment=self._steady(),
+            dispatch_timeout=self._dispatch_timeout,
+            due_at=self._due.get(member),
+        )
+        if at is not None:
+            self._due[member] = at
+            self._changed.notify_all()
 
     def _renew(self, lease: Lease) -> bool:
         record = self._runs.get(lease.run_id)

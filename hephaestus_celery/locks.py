@@ -1,4 +1,4 @@
-"""One after the other, where many at once would each need something of their own."""
+"""A lock that nobody waits for longer than a while: turns, where many at once would each need something of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The port of a driver: what it needs of whoever carries messages to workers."""
+"""What a driver requires of whoever sends messages to workers."""
 
 from __future__ import annotations
 

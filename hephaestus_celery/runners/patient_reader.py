@@ -1,4 +1,4 @@
-"""Reading what a step asks of its run: a store that is away is asked until a lease is spent."""
+"""Reads of a run for a step: retried while the store is out of reach, for one lease at most."""
 
 from __future__ import annotations
 

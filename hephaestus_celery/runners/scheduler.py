@@ -1,4 +1,4 @@
-"""What is due at some time: retries, timeouts, lost messages, lost workers, the end of retentions.
+"""The scheduler: a loop that acts on what has come due: retries, timeouts, lost messages, lost workers, ends of retentions.
 
 One scheduler works per partition at a time, whichever process holds the lock; the others look whether it still does. It
 sleeps until the next entry is due, and is woken when a nearer one is set. All state is in the store: a scheduler that

@@ -1,4 +1,4 @@
-"""What has come due, or may be lost, and wants more than the store can do."""
+"""Timers and leases that have come due, and messages that may be lost, as the store hands them to the scheduler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines of a run's history as JSON text, and back."""
+"""History entries as JSON text, and back."""
 
 from __future__ import annotations
 

@@ -42,7 +42,11 @@ def test_an_expired_message_costs_no_attempt_and_a_rate_limit_no_message(make_st
 def test_a_stamp_that_is_revoked_ends_the_runs_that_bear_it_and_no_others(make_stage):
     stage = make_stage(application="tenants_app", make=tenants.Everything)
     stage.start_workers(1)
-    stage.app.control.revoke_by_stamped_headers({"by_stamp": "acme"}, reply=True, timeout=5, limit=1)
+    control = stage.app.control
+    eventually(
+        lambda: control.revoke_by_stamped_headers({"by_stamp": "acme"}, reply=True, timeout=5, limit=1),
+        what="the worker knows of the stamp",
+    )
 
     def start(name):
         tenants.tenant.set(name)

@@ -1,4 +1,4 @@
-"""Umbrellas: one workflow in several versions, each instance staying on the one it was started with."""
+"""One workflow in several versions (an umbrella): each instance stays on the one that it was started with."""
 
 from __future__ import annotations
 

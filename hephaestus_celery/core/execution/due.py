@@ -1,4 +1,4 @@
-"""What it means that something came due, or that a message was lost; pure, as the other transitions.
+"""What it means that a timer or lease came due, or that a message was lost: here a worker counts as lost. Pure.
 
 A step has one entry in the due set, and what that means follows from where the step stands. A rescue is the repair of what
 was lost; it takes an event number and a line in the history, what was planned does not.

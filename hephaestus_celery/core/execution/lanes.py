@@ -1,4 +1,4 @@
-"""Lanes: where messages wait, and how a lost one is distinguished from those that only wait.
+"""Lanes, a queue and a priority each: where messages wait, and how a lost one is distinguished from those that wait.
 
 A lane is a queue and a priority: what was sent there is taken in the order of sending, but for what workers hold that have
 taken it ahead. So a message is not lost for being old. It may be when one that was sent later was claimed (the lane has

@@ -1,4 +1,4 @@
-"""The engine: what follows from a step's answer. Pure functions of values.
+"""Joins: which steps start, and which are skipped, when the edges of a completed step are settled. Pure functions.
 
 The law on joins (contract, section 3), from which everything here follows:
 

@@ -1,4 +1,4 @@
-"""What values know of steps and workflows: the classes that are executed stand above, in ``core.definition``."""
+"""Bases of steps and workflows with what values need of them, so that values need not import ``core.definition``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses and options for people to read: without what opens a door."""
+"""Addresses and options for people to read, without passwords and other secrets."""
 
 from __future__ import annotations
 

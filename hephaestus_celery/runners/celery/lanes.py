@@ -1,4 +1,4 @@
-"""The lanes of an application: which one a message goes to, and which one a message came from."""
+"""How messages are routed: which lane (queue and priority) one goes to, and which one it came from."""
 
 from __future__ import annotations
 

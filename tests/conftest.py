@@ -137,20 +137,20 @@ class OurProbe:
 
     def due(self, storage: Any, run_id: str) -> dict[str, int]:
         if isinstance(storage, MemoryStorage):
-            return {key: at for (owner, key), at in storage._due.items() if owner == run_id}
+            return {key: at for (owner, key), at in storage._memory.due.items() if owner == run_id}
         entries = storage._client.zrange(storage.keys.of_run(run_id).names[3], 0, -1, withscores=True)
         parts = [(member.decode().partition("|"), int(score)) for member, score in entries]
         return {key: at for (owner, _, key), at in parts if owner == run_id and key and key[0] != "|"}
 
     def set_due(self, storage: Any, run_id: str, member: str, at: int) -> None:
         if isinstance(storage, MemoryStorage):
-            storage._due[run_id, member] = at
+            storage._memory.due[run_id, member] = at
         else:
             storage._client.zadd(storage.keys.of_run(run_id).names[3], {f"{run_id}|{member}": at})
 
     def lanes(self, storage: Any, run_id: str) -> dict[str, str]:
         if isinstance(storage, MemoryStorage):
-            return storage._lanes.members(run_id)
+            return storage._memory.lanes.members(run_id)
         found: dict[str, str] = {}
         for key in storage._client.scan_iter(f"{storage.keys.of_run(run_id).prefix}lane:*", count=1000):
             for member in storage._client.zrange(key, 0, -1):
@@ -161,11 +161,11 @@ class OurProbe:
 
     def set_started_at(self, storage: Any, run_id: str, at: int) -> None:
         if isinstance(storage, MemoryStorage):
-            record = storage._runs[run_id]
-            storage._order.remove((record.started_at, run_id))
+            record = storage._memory.runs[run_id]
+            storage._memory._order.remove((record.started_at, run_id))
             record.started_at = at
-            storage._order.append((at, run_id))
-            storage._order.sort()
+            storage._memory._order.append((at, run_id))
+            storage._memory._order.sort()
             return
         prefix = storage.keys.of_run(run_id).prefix
         storage._client.hset(f"{prefix}run:{run_id}", "t0", at)
@@ -181,7 +181,7 @@ class OurProbe:
 
     def add_event_keys(self, storage: Any, run_id: str, keys: Sequence[str]) -> None:
         if isinstance(storage, MemoryStorage):
-            record = storage._runs[run_id]
+            record = storage._memory.runs[run_id]
             record.state = dataclasses.replace(record.state, keys=frozenset(keys))
         else:
             storage._client.sadd(f"{storage.keys.of_run(run_id).prefix}taken:{run_id}", *keys)

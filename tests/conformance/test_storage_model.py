@@ -93,7 +93,7 @@ TIMED = {"resend": 4, "redirect": 4, "retry": 4, "renew": 2, "seize": 4, "schedu
 def make_due(run, member):
     """Let what a run has in the due set under this name be over."""
     if isinstance(run.storage, MemoryStorage):
-        run.storage._due[run.id, member] = 1
+        run.storage._memory.due[run.id, member] = 1
     else:
         run.storage._client.zadd(run.storage.keys.of_run(run.id).names[3], {f"{run.id}|{member}": 1})
 

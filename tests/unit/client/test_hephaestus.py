@@ -480,7 +480,7 @@ def test_a_misspelt_event_or_step_names_what_would_be_accepted(question, event, 
 
 
 def test_of_a_workflow_that_is_not_defined_here_the_error_names_what_waiting_steps_accept(hephaestus, question):
-    stored = hephaestus.storage._runs[question.run_id]
+    stored = hephaestus.storage._memory.runs[question.run_id]
     stored.new = dataclasses.replace(stored.new, header=stored.new.header.replace(Question.name, "elsewhere.Question"))
     with pytest.raises(NotWaitingError, match="accepted are 'yes' by ask, 'no' by ask, 'timeout' by ask"):
         question.resume("yess")

@@ -201,7 +201,7 @@ def test_a_run_that_can_not_be_rescued_stops_no_other(make_driver, start, schedu
     broken, sound = (start(driver, value) for value in ("a1", "a2"))
     for message in (broken, sound):
         driver.release(claimed(driver, message))
-    record = driver.storage._runs[broken.run_id]
+    record = driver.storage._memory.runs[broken.run_id]
     object.__setattr__(record.new, "header", "{}")
     assert schedule(driver).wait(1)[0].run_id == sound.run_id
     assert f"step a of run {broken.run_id} could not be rescued" in caplog.text

@@ -1,4 +1,4 @@
-"""Lanes in memory: what waits in a queue, by when it was sent, and the looks at it. The same as in ``redis/lua/tick.lua``."""
+"""Lanes: what waits in a queue, by when it was sent, and the looks at it. The same as in ``redis/lua/tick.lua``."""
 
 from __future__ import annotations
 

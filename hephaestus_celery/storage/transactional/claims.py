@@ -1,0 +1,111 @@
+"""Starts, claims and leases in a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hephaestus_celery.core.execution import transitions
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.core.execution.turning_away import sent_again_at
+from hephaestus_celery.core.execution.uniqueness import find_holder
+from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal, Refused
+from hephaestus_celery.storage.starts import NewRun, already_running
+from hephaestus_celery.storage.transactional.effects import carry_out
+from hephaestus_celery.storage.transactional.record import Record, claimant, stored
+from hephaestus_celery.storage.transactional.transaction import Transaction
+
+
+def create_in(transaction: Transaction, run: NewRun, times: Times) -> Sequence[DispatchStep]:
+    """Store a run and its start; ``AlreadyRunningError`` when an active run holds the id within the scope."""
+    holder = find_holder(claimant(run), transaction.runs_of(run.instance_id, active=True))
+    if holder is not None:
+        raise already_running(run, holder.run_id, family=holder.family, scope=holder.scope)
+    decision = transitions.create(
+        initials={first.step: first.max_attempts for first in run.firsts},
+        times=times,
+        lanes={first.step: first.lane for first in run.firsts if first.lane is not None},
+    )
+    record = Record(run, decision.state, times.now, str(times.now * 1000))
+    record.configs.update({first.step: (0, first.config) for first in run.firsts if first.config is not None})
+    transaction.add_run(record)
+    return carry_out(transaction, record, decision)
+
+
+def claim_in(transaction: Transaction, request: ClaimRequest, times: Times) -> Claim | Refusal:
+    """Take an attempt, or an event delivered to a waiting step."""
+    record = transaction.find_run(request.run_id)
+    refusal = _refused(record, request)
+    if record is None or refusal is not None:
+        if record is not None and refusal is not None and refusal.reason is not Refused.FOREIGN:
+            _turn_away(transaction, record, request, times)
+        return refusal or Refusal(reason=Refused.UNKNOWN_RUN)
+    before = record.state
+    decision = transitions.claim(
+        before,
+        request.activation,
+        attempt=request.attempt,
+        fence=request.fence,
+        launch=request.activation.step == transitions.DONE,
+        times=times,
+        limit=request.limit,
+        holder=request.holder,
+        worker=request.worker,
+        lane=request.lane,
+        token=request.token,
+    )
+    if decision.verdict is not Verdict.APPLIED:
+        return Refusal(reason=Refused(decision.verdict.value))
+    carry_out(transaction, record, decision)
+    step = decision.state.steps[str(request.activation)]
+    return Claim(
+        run=replace(stored(record), sequence=before.sequence),
+        first=decision.state.advances > before.advances,
+        sequence=decision.sequence,
+        queued_at=step.queued_at or 0,
+        claimed_at=step.claimed_at or 0,
+        waiting_since=step.waiting_since,
+        resume=step.resume,
+        data=record.data.get(str(request.activation)),
+    )
+
+
+def renew_in(transaction: Transaction, lease: Lease, times: Times) -> bool:
+    """Renew a lease; False for a step that is not held with this fence any more."""
+    record = transaction.find_run(lease.run_id)
+    if record is None:
+        return False
+    decision = transitions.renew(record.state, lease.activation, fence=lease.fence, times=times)
+    carry_out(transaction, record, decision)
+    return decision.verdict is Verdict.APPLIED
+
+
+def _refused(record: Record | None, request: ClaimRequest) -> Refusal | None:
+    if record is None:
+        return Refusal(reason=Refused.UNKNOWN_RUN)
+    new = record.new
+    if new.name != request.workflow:
+        return Refusal(reason=Refused.FOREIGN, detail=new.name)
+    if new.schema > request.schema:
+        return Refusal(reason=Refused.NEWER_SCHEMA, detail=str(new.schema))
+    if new.version not in request.versions:
+        return Refusal(reason=Refused.UNKNOWN_VERSION, detail=f"{new.name} version {new.version}")
+    return None
+
+
+def _turn_away(transaction: Transaction, record: Record, request: ClaimRequest, times: Times) -> None:
+    step = record.state.find(request.activation)
+    if step is None or record.state.status.final:
+        return
+    member = str(request.activation)
+    at = sent_again_at(
+        step,
+        attempt=request.attempt,
+        moment=times.moment,
+        dispatch_timeout=times.dispatch_timeout,
+        due_at=transaction.due_at(record.new.run_id, member),
+    )
+    if at is not None:
+        transaction.set_due(record.new.run_id, member, at)

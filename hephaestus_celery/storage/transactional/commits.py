@@ -1,0 +1,140 @@
+"""A commit in a transaction: decided by the rules, then saved with the data and the history entry that it brought."""
+
+from __future__ import annotations
+
+from hephaestus_celery.core.execution import transitions
+from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
+from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
+from hephaestus_celery.storage.transactional.effects import carry_out
+from hephaestus_celery.storage.transactional.record import Record, entry_of, stored
+from hephaestus_celery.storage.transactional.transaction import Transaction
+
+Commit = Complete | Suspend | Retry | Fail
+
+
+def commit_in(transaction: Transaction, commit: Commit, times: Times) -> Commitment:
+    """Apply what a claimed step came to."""
+    record = transaction.find_run(commit.run_id)
+    if record is None:
+        return Commitment(verdict=Verdict.STALE)
+    before = record.state
+    decision = decide(before, commit, times)
+    if decision.verdict is Verdict.CONFLICT:
+        return Commitment(verdict=Verdict.CONFLICT, run=stored(record))
+    if decision.verdict is Verdict.STALE:
+        return Commitment(verdict=Verdict.STALE)
+    _remember(record, commit, decision, times.now)
+    if decision.verdict is Verdict.APPLIED:
+        _keep_data(record, commit, decision)
+    return _carried_out(transaction, record, before, commit, decision)
+
+
+def decide(state: RunState, commit: Complete | Suspend | Retry | Fail, times: Times) -> Decision:
+    """What a commit means for a run in this state."""
+    match commit:
+        case Complete():
+            return _complete(state, commit, times)
+        case Suspend():
+            return _suspend(state, commit, times)
+        case Retry():
+            return transitions.retry(state, commit.activation, fence=commit.fence, delay=commit.delay, times=times)
+        case Fail():
+            return transitions.fail(state, commit.activation, fence=commit.fence, times=times)
+
+
+def _carried_out(
+    transaction: Transaction, record: Record, before: RunState, commit: Commit, decision: Decision
+) -> Commitment:
+    dispatches = carry_out(transaction, record, decision)
+    after = decision.state
+    if decision.verdict is Verdict.DISCARDED:
+        return Commitment(
+            verdict=Verdict.DISCARDED,
+            sequence=decision.sequence,
+            status_before=before.status,
+            status_after=after.status,
+        )
+    return Commitment(
+        verdict=Verdict.APPLIED,
+        sequence=decision.sequence,
+        status_before=before.status,
+        status_after=after.status,
+        advance=after.advances,
+        active=after.count(StepStatus.ACTIVE),
+        activated=decision.activated,
+        dispatches=dispatches,
+        resumed=isinstance(commit, Suspend) and bool(dispatches),
+        completed=_completed(after) if after.status.final else (),
+        finished_at=after.finished_at,
+        start=record.start if after.status.final else None,
+    )
+
+
+def _remember(record: Record, commit: Complete | Suspend | Retry | Fail, decision: Decision, now: int) -> None:
+    """Add what a commit did to the history."""
+    step = record.state.steps[str(commit.activation)]
+    outcome = "discarded"
+    if decision.verdict is Verdict.APPLIED:
+        outcome = {Complete: "completed", Suspend: "waiting", Retry: "retrying", Fail: "failed"}[type(commit)]
+    queued = step.resume.at if step.resume is not None else step.queued_at
+    if commit.activation.step != transitions.DONE:
+        record.history.append(entry_of(decision.sequence, outcome, queued, step.claimed_at, now, detail=commit.entry))
+    if isinstance(commit, Complete) and decision.done:
+        last = decision.sequence + decision.reserved - 1
+        record.history.append(entry_of(last - 2, "completed", now, now, now, detail=commit.done_entry))
+
+
+def _completed(state: RunState) -> tuple[str, ...]:
+    """The keys of the completed steps, in the order of their completion."""
+    done = [(step.order or 0, key) for key, step in state.steps.items() if step.status is StepStatus.COMPLETED]
+    return tuple(key for _, key in sorted(done))
+
+
+def _keep_data(record: Record, commit: Complete | Suspend | Retry | Fail, decision: Decision) -> None:
+    """Keep the data that an applied commit brought."""
+    match commit:
+        case Complete():
+            _keep_result(record, commit)
+            if decision.state.status is Status.FAILED:
+                record.failure = commit.stuck
+        case Suspend():
+            for early in set(record.state.early) - set(decision.state.early):
+                record.data[str(commit.activation)] = record.early.pop(early.number)
+        case Fail():
+            record.failure = commit.failure
+        case Retry():
+            pass
+
+
+def _keep_result(record: Record, commit: Complete) -> None:
+    if commit.result is not None:
+        record.results[str(commit.activation)] = commit.result
+    if commit.metadata is not None:
+        record.metadata[str(commit.activation)] = commit.metadata
+    record.data.pop(str(commit.activation), None)
+    for key, config in commit.configs.items():
+        held = record.configs.get(key)
+        if held is None or held[0] > commit.rank:
+            record.configs[key] = (commit.rank, config)
+
+
+def _complete(state: RunState, commit: Complete, times: Times) -> Decision:
+    return transitions.complete(
+        state,
+        commit.activation,
+        fence=commit.fence,
+        event=commit.event,
+        settlement=commit.settlement,
+        attempts=commit.attempts,
+        times=times,
+        lanes=commit.lanes,
+        expected=commit.expected,
+    )
+
+
+def _suspend(state: RunState, commit: Suspend, times: Times) -> Decision:
+    return transitions.suspend(
+        state, commit.activation, fence=commit.fence, accepts=commit.accepts, timeout=commit.timeout, times=times
+    )

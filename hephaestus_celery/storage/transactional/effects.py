@@ -1,0 +1,42 @@
+"""What a decision asks for, carried out in a transaction: state, due entries, lanes, the end of a run."""
+
+from __future__ import annotations
+
+from hephaestus_celery.core.execution.commands import (
+    ClearTimer,
+    DispatchStep,
+    EnterLane,
+    Finish,
+    LeaveLane,
+    SetTimer,
+)
+from hephaestus_celery.core.execution.state import Decision
+from hephaestus_celery.storage.transactional.record import Record
+from hephaestus_celery.storage.transactional.transaction import Transaction
+
+
+def carry_out(transaction: Transaction, record: Record, decision: Decision) -> tuple[DispatchStep, ...]:
+    """Save what was decided of a run; gives the messages that are to be sent."""
+    run_id = record.new.run_id
+    record.state = decision.state
+    dispatches: list[DispatchStep] = []
+    for command in decision.commands:
+        match command:
+            case DispatchStep():
+                dispatches.append(command)
+            case SetTimer():
+                transaction.set_due(run_id, str(command.activation), command.at)
+            case ClearTimer():
+                transaction.clear_due(run_id, str(command.activation))
+            case EnterLane():
+                transaction.lanes.enter(command.lane, (run_id, str(command.activation)), command.at)
+            case LeaveLane():
+                if command.left is not None:
+                    transaction.lanes.leave(command.left, (run_id, str(command.activation)))
+                transaction.lanes.move(command.lane, command.at)
+            case Finish():
+                transaction.clear_all_due(run_id)
+                transaction.lanes.leave_all(run_id)
+                record.early.clear()
+    transaction.save_run(record)
+    return tuple(dispatches)

@@ -1,0 +1,51 @@
+"""Reading runs in a transaction: their data, and the pages of a listing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hephaestus_celery.core.execution.listing import matches
+from hephaestus_celery.core.values.summary import RunSummary
+from hephaestus_celery.exceptions import InstanceNotFoundError
+from hephaestus_celery.storage.queries import DataKind, Query
+from hephaestus_celery.storage.transactional.record import Record, brief, summary
+from hephaestus_celery.storage.transactional.transaction import Transaction
+
+
+def known_run(transaction: Transaction, run_id: str) -> Record:
+    """A run; ``InstanceNotFoundError`` when there is none."""
+    record = transaction.find_run(run_id)
+    if record is None:
+        raise InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")
+    return record
+
+
+def data_of(record: Record, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
+    """The data of one kind that these steps have."""
+    held = {
+        DataKind.RESULT: record.results,
+        DataKind.METADATA: record.metadata,
+        DataKind.CONFIG: {step: text for step, (_, text) in record.configs.items()},
+    }[kind]
+    return {step: held[step] for step in steps if step in held}
+
+
+def page_in(transaction: Transaction, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
+    """A page of runs, newest first, and the cursor of the next; None after the last."""
+    found: list[tuple[str, RunSummary]] = []
+    for record in transaction.runs_before(_position(query.cursor)):
+        if not matches(brief(record), query):
+            continue
+        if len(found) == query.limit:
+            run_id, last = found[-1]
+            return found, f"{last.started_at}:{run_id}"
+        found.append((record.new.run_id, summary(record)))
+    return found, None
+
+
+def _position(cursor: str | None) -> tuple[int, str] | None:
+    # The place in the order of starts that a cursor names.
+    if cursor is None:
+        return None
+    started_at, _, run_id = cursor.partition(":")
+    return int(started_at), run_id

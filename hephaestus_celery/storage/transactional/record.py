@@ -1,0 +1,117 @@
+"""One run as a transaction has it: its state and the JSON texts that came with it, and what others see of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hephaestus_celery.core.execution.state import RunState
+from hephaestus_celery.core.execution.uniqueness import Claimant
+from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.core.values.summary import RunSummary
+from hephaestus_celery.storage.interventions import RunAddress
+from hephaestus_celery.storage.queries import StoredEntry, StoredRun
+from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
+from hephaestus_celery.storage.starts import NewRun
+
+
+@dataclass(slots=True)
+class Record:
+    """A run: where it stands, and the JSON texts that came with it."""
+
+    new: NewRun
+    state: RunState
+    started_at: int
+    start: str
+    results: dict[str, str] = field(default_factory=dict[str, str])
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+    configs: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+    data: dict[str, str] = field(default_factory=dict[str, str])
+    early: dict[int, str] = field(default_factory=dict[int, str])
+    history: list[StoredEntry] = field(default_factory=list[StoredEntry])
+    failure: str | None = None
+    cancel_reason: str | None = None
+
+
+def stored(record: Record) -> StoredRun:
+    """The run as the port gives it; ``StorageError`` for one that is newer than this code."""
+    _check_schema(record)
+    state = record.state
+    return StoredRun(
+        header=record.new.header,
+        initial=record.new.initial,
+        status=state.status,
+        started_at=record.started_at,
+        finished_at=state.finished_at,
+        start=record.start,
+        sequence=state.sequence,
+        steps=dict(state.steps),
+        results=dict(record.results),
+        metadata=dict(record.metadata),
+        configs={key: text for key, (_, text) in record.configs.items()},
+        failed_step=state.failed_step,
+        failure=record.failure,
+        cancel_reason=record.cancel_reason,
+        message_headers=record.new.message_headers,
+        active=state.count(StepStatus.ACTIVE),
+        applied=state.applied,
+    )
+
+
+def summary(record: Record) -> RunSummary:
+    """The run as a listing gives it; ``StorageError`` for one that is newer than this code."""
+    _check_schema(record)
+    return brief(record)
+
+
+def brief(record: Record) -> RunSummary:
+    """The same of any run: enough to say whether a listing holds it."""
+    new, state = record.new, record.state
+    return RunSummary(
+        id=new.instance_id,
+        name=new.name,
+        family=new.family,
+        version=new.version,
+        tags=new.tags,
+        status=state.status,
+        started_at=record.started_at,
+        finished_at=state.finished_at,
+        start=record.start,
+        failed_step=state.failed_step,
+        steps=state.steps,
+    )
+
+
+def _check_schema(record: Record) -> None:
+    if record.new.schema > SCHEMA:
+        raise written_by_newer(record.new.run_id, record.new.schema)
+
+
+def claimant(run: NewRun) -> Claimant:
+    """A run, as the rule of unique ids sees it."""
+    return Claimant(run_id=run.run_id, scope=run.scope, family=run.family, version=run.version)
+
+
+def entry_of(
+    sequence: int,
+    outcome: str,
+    queued_at: int | None = None,
+    started_at: int | None = None,
+    finished_at: int | None = None,
+    *,
+    detail: str,
+) -> StoredEntry:
+    """A line of the history."""
+    return StoredEntry(
+        sequence=sequence,
+        outcome=outcome,
+        queued_at=queued_at,
+        started_at=started_at,
+        finished_at=finished_at,
+        detail=detail,
+    )
+
+
+def address(record: Record) -> RunAddress:
+    """What every message about a run needs."""
+    new = record.new
+    return RunAddress(run_id=new.run_id, name=new.name, version=new.version, message_headers=new.message_headers)

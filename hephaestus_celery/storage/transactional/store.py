@@ -1,0 +1,239 @@
+"""The port over transactions: each call locks, loads, decides with the rules of the core, and saves."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import timedelta
+
+from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.limits import STEP
+from hephaestus_celery.core.execution.resolve import Candidates, RunReference
+from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.core.values.summary import RunSummary
+from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal
+from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
+from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
+from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport
+from hephaestus_celery.storage.port import Durations
+from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
+from hephaestus_celery.storage.starts import NewRun
+from hephaestus_celery.storage.transactional.claims import claim_in, create_in, renew_in
+from hephaestus_celery.storage.transactional.commits import commit_in
+from hephaestus_celery.storage.transactional.due import awaited_in, come_due_in, redirect_in, resend_in, seize_in
+from hephaestus_celery.storage.transactional.outside import cancel_in, candidates_in, deliver_in
+from hephaestus_celery.storage.transactional.reads import data_of, known_run, page_in
+from hephaestus_celery.storage.transactional.record import stored
+from hephaestus_celery.storage.transactional.transaction import Transaction
+
+
+class TransactionalStorage(ABC):
+    """A store that has to give no more than transactions, and a way to wait for a change of what they have saved.
+
+    One store is one partition. A transaction leaves no reply to be lost, so operations are not remembered: a call that
+    is repeated is a second call. Subclasses give ``name``, :meth:`transaction`, and
+    what waits or ends: ``await_due``, ``wait_finished``, ``separate``, ``resign`` and ``close``.
+    """
+
+    name: str
+    partitions = 1
+
+    def __init__(
+        self,
+        *,
+        dispatch_timeout: timedelta | None = None,
+        lease: timedelta | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        chance: Chance = SYSTEM_CHANCE,
+    ) -> None:
+        self._clock, self._chance = clock, chance
+        self._given = {"dispatch_timeout": dispatch_timeout, "lease": lease}
+        self._durations = self._hold(Durations())
+        self._adopted = False
+        self._ahead, self._offset = self.now() - self._clock.elapsed_ns() // 1000, 0
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """All of what is done in it, or none; no other sees a part of it."""
+
+    @property
+    def url(self) -> str | None:
+        return None
+
+    def adopt(self, durations: Durations) -> Durations:
+        if not self._adopted:
+            self._durations, self._adopted = self._hold(durations), True
+        return self._durations
+
+    def _hold(self, durations: Durations) -> Durations:
+        held = replace(durations, **{name: value for name, value in self._given.items() if value is not None})
+        self._dispatch_timeout = held.dispatch_timeout // timedelta(microseconds=1)
+        self._lease = held.lease // timedelta(microseconds=1)
+        return held
+
+    def now(self) -> int:
+        return self._clock.time_ns() // 1000
+
+    def create(self, run: NewRun) -> Sequence[DispatchStep]:
+        with self.transaction() as transaction:
+            return create_in(transaction, run, self._times())
+
+    def claim(self, request: ClaimRequest) -> Claim | Refusal:
+        with self.transaction() as transaction:
+            return claim_in(transaction, request, self._times())
+
+    def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
+        with self.transaction() as transaction:
+            return commit_in(transaction, commit, self._times())
+
+    def settle(self, run_id: str, step: str) -> Commitment:
+        """Nothing is ever left: a commit is carried out to its end."""
+        del run_id, step
+        return Commitment(verdict=Verdict.STALE)
+
+    def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
+        with self.transaction() as transaction:
+            return [renew_in(transaction, lease, self._times()) for lease in leases]
+
+    def seize(
+        self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, timed_out: bool = False
+    ) -> DueEntry | None:
+        with self.transaction() as transaction:
+            record = transaction.find_run(run_id)
+            held = None if record is None else record.state.steps.get(step)
+            if record is None or held is None or held.holder != holder:
+                return None
+            return seize_in(
+                transaction,
+                Activation.parse(step),
+                record,
+                self._times(),
+                attempt=attempt,
+                fence=fence,
+                entry=entry,
+                timed_out=timed_out,
+            )
+
+    def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:
+        with self.transaction() as transaction:
+            record = transaction.find_run(run_id)
+            if record is None or record.state.status.final:
+                return False
+            transaction.set_due(run_id, f"{step}|{reference}", self._times().moment + delay)
+            return True
+
+    def unschedule(self, run_id: str, step: str, *, reference: str, operation: str) -> bool:
+        del operation
+        with self.transaction() as transaction:
+            return transaction.clear_due(run_id, f"{step}|{reference}")
+
+    def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
+        del partition, owner, seize  # one process, whose threads stop renewing leases only when they are gone
+        with self.transaction() as transaction:
+            began = self._times().moment
+            entries: list[DueEntry] = []
+            for run_id, member, at in transaction.due_until(began):
+                # Asked again: an entry before it may have been about the same step, and have moved it.
+                if transaction.due_at(run_id, member) == at:
+                    fence = self._chance.token()
+                    entry = come_due_in(transaction, (run_id, member), self._times(), fence=fence, worker=worker)
+                    entries.extend([] if entry is None else [entry])
+            lanes = transaction.lanes.look(began, lambda member: awaited_in(transaction, member))
+            next_at = self._soonest(transaction)
+            self._looked(next_at)
+            left = None if next_at is None else max(0, next_at - self._times().moment)
+            return Tick(held=True, next_in=left, entries=entries, lanes=lanes)
+
+    def resend(
+        self, partition: int, lost: Mapping[Outstanding, str | None], *, lane: str, operation: str, worker: str
+    ) -> Sequence[DueEntry]:
+        del partition, operation
+        with self.transaction() as transaction:
+            times = self._times()
+            sent = [resend_in(transaction, message, times, lane=goes, worker=worker) for message, goes in lost.items()]
+            entries = [entry for entry in sent if entry is not None]
+            transaction.lanes.go_on(lane, after=len(entries), now=times.moment)
+            return entries
+
+    def redirect(self, sent: Sequence[Sent]) -> None:
+        with self.transaction() as transaction:
+            for each in sent:
+                redirect_in(transaction, each)
+
+    def outstanding(self, *lanes: str) -> int:
+        with self.transaction() as transaction:
+            return sum(map(transaction.lanes.count, lanes))
+
+    def report(self, worker: str, holdings: str | None, *, lifetime: int) -> None:
+        with self.transaction() as transaction:
+            transaction.save_report(worker, holdings, ends_at=self._times().moment + lifetime)
+
+    def reports(self) -> Sequence[str]:
+        with self.transaction() as transaction:
+            return transaction.reports(self._times().moment)
+
+    def deliver(self, delivery: Delivery) -> DeliveryReport:
+        with self.transaction() as transaction:
+            return deliver_in(transaction, delivery, self._times())
+
+    def cancel(self, run_id: str, *, operation: str, reason: str | None, entry: str) -> Cancellation | None:
+        del operation
+        with self.transaction() as transaction:
+            return cancel_in(transaction, run_id, self._times(), reason=reason, entry=entry)
+
+    def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
+        reference = RunReference(id=instance_id, family=family, version=version, exact=version is not None)
+        with self.transaction() as transaction:
+            return candidates_in(transaction, reference)
+
+    def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
+        del steps  # here nothing is left out
+        with self.transaction() as transaction:
+            record = transaction.find_run(run_id)
+            return None if record is None else stored(record)
+
+    def read_initial(self, run_id: str) -> str:
+        with self.transaction() as transaction:
+            return known_run(transaction, run_id).new.initial
+
+    def read_states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]:
+        with self.transaction() as transaction:
+            states = known_run(transaction, run_id).state.steps
+            return dict(states) if steps is None else {step: states[step] for step in steps if step in states}
+
+    def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
+        with self.transaction() as transaction:
+            return data_of(known_run(transaction, run_id), kind, steps)
+
+    def history(self, run_id: str) -> Sequence[StoredEntry]:
+        with self.transaction() as transaction:
+            record = transaction.find_run(run_id)
+            return [] if record is None else list(record.history)
+
+    def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
+        with self.transaction() as transaction:
+            return page_in(transaction, query)
+
+    def _times(self) -> Times:
+        # Now, and now on the clock that timers go by: where the wall clock was set, that one goes on.
+        now = self.now()
+        ahead = now - self._clock.elapsed_ns() // 1000
+        if abs(ahead - self._ahead) > STEP:
+            self._offset -= ahead - self._ahead
+        self._ahead = ahead
+        return Times(now=now, dispatch_timeout=self._dispatch_timeout, lease=self._lease, steady=now + self._offset)
+
+    @staticmethod
+    def _soonest(transaction: Transaction) -> int | None:
+        times = (transaction.soonest_due(), transaction.lanes.soonest())
+        return min((at for at in times if at is not None), default=None)
+
+    @abstractmethod
+    def _looked(self, next_at: int | None) -> None:
+        """A scheduler knows by now when the next entry comes due."""

@@ -10,6 +10,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.storage.claims import Lease
 from hephaestus_celery.storage.redis.connections import Connections
+from hephaestus_celery.testing import EventCapture
 
 
 class Ask(Step):
@@ -77,7 +78,14 @@ def test_a_resume_costs_one_round_trip(waiting, trips, how):
 
 
 @pytest.fixture
-def claimed(redis_storage):
+def listening():
+    """Somebody listens: else no event is described."""
+    with EventCapture() as capture:
+        yield capture
+
+
+@pytest.fixture
+def claimed(redis_storage, listening):
     """A driver, and the run of "asked::a1", whose first attempt a worker holds."""
     with Hephaestus(storage=redis_storage, runner=Idle()) as hephaestus:
         run_id = hephaestus.start_instance(Asking, id="a1").run_id

@@ -20,8 +20,10 @@ from hephaestus_celery.storage.transactional.transaction import Transaction
 class Memory:
     """Runs in plain dictionaries: the transaction of :class:`MemoryStorage`, whose lock it is used under."""
 
-    def __init__(self, *, timeout: int) -> None:
-        self.lanes = Lanes(timeout=timeout)
+    lanes: Lanes
+    """Those of the durations that hold."""
+
+    def __init__(self) -> None:
         self.runs: dict[str, Record] = {}
         self.due: dict[tuple[str, str], int] = {}
         self._order: list[tuple[int, str]] = []
@@ -99,20 +101,23 @@ class MemoryStorage(TransactionalStorage):
     ) -> None:
         self._changed = threading.Condition()
         self._known: int | None = None
+        self._memory = Memory()
         super().__init__(dispatch_timeout=dispatch_timeout, lease=lease, clock=clock, chance=chance)
 
     def _hold(self, durations: Durations) -> Durations:
         held = super()._hold(durations)
-        self._memory = Memory(timeout=self._dispatch_timeout)
+        self._memory.lanes = Lanes(timeout=self._dispatch_timeout)
         return held
 
     @contextmanager
     def transaction(self) -> Generator[Transaction]:
         with self._changed:
             self._memory.moved = False
-            yield self._memory
-            if self._memory.moved:  # whoever only reads wakes nobody
-                self._changed.notify_all()
+            try:
+                yield self._memory
+            finally:
+                if self._memory.moved:  # whoever only reads wakes nobody
+                    self._changed.notify_all()
 
     def is_one_with(self, other: Storage) -> bool:
         return self is other

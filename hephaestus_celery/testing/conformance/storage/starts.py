@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from threading import Barrier
 
 import pytest
@@ -11,6 +12,8 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import AlreadyRunningError
+from hephaestus_celery.storage.claims import Claim
+from hephaestus_celery.storage.port import Durations
 from hephaestus_celery.storage.queries import DataKind
 from hephaestus_celery.storage.starts import FirstStep
 
@@ -285,3 +288,10 @@ def test_a_thousand_steps_may_come_first(stand):
     run = stand.start({(key, "ok"): ["done"] for key in keys}, config='{"n":1}')
     configs = run.storage.read_data(run.id, DataKind.CONFIG, keys)
     assert (run.load().active, len(configs), len(run.due())) == (1000, 1000, 1000)
+
+
+def test_a_run_that_is_there_stays_when_a_runtime_adopts_the_store(stand, storage):
+    run = stand.start()
+    storage.adopt(Durations(lease=timedelta(seconds=7)))
+    assert run.load() is not None
+    assert isinstance(run.claim("a"), Claim)

@@ -19,7 +19,7 @@ from hephaestus_celery.core.execution.settle import Settlement
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
+from hephaestus_celery.storage.commits import Commit, Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.durations import HeldDurations
@@ -134,10 +134,7 @@ class Commits:
             "complete",
             commit.run_id,
             as_parameters(
-                run_id=commit.run_id,
-                op=commit.operation,
-                step=str(commit.activation),
-                fence=commit.fence,
+                **_held(commit),
                 event=commit.event,
                 taken=list(commit.settlement.taken),
                 dead=list(commit.settlement.dead),
@@ -209,10 +206,7 @@ class Commits:
             "suspend",
             commit.run_id,
             as_parameters(
-                run_id=commit.run_id,
-                op=commit.operation,
-                step=str(commit.activation),
-                fence=commit.fence,
+                **_held(commit),
                 accepts=dict(commit.accepts),
                 names=list(commit.accepts),
                 timeout=commit.timeout,
@@ -226,10 +220,7 @@ class Commits:
             "retry",
             commit.run_id,
             as_parameters(
-                run_id=commit.run_id,
-                op=commit.operation,
-                step=str(commit.activation),
-                fence=commit.fence,
+                **_held(commit),
                 delay=commit.delay,
             ),
             commit.entry,
@@ -240,15 +231,22 @@ class Commits:
             "fail",
             commit.run_id,
             as_parameters(
-                run_id=commit.run_id,
-                op=commit.operation,
-                step=str(commit.activation),
-                fence=commit.fence,
+                **_held(commit),
                 retention=self._durations.retention,
             ),
             commit.entry,
             commit.failure,
         )
+
+
+def _held(commit: Commit) -> dict[str, object]:
+    # What every commit says of the step that it is for.
+    return {
+        "run_id": commit.run_id,
+        "op": commit.operation,
+        "step": str(commit.activation),
+        "fence": commit.fence,
+    }
 
 
 def _first_steps(run: NewRun) -> tuple[list[str], list[list[object]], list[str]]:

@@ -6,9 +6,17 @@ import pytest
 
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.storage.redis.store import RedisStorage
-from hephaestus_celery.testing.conformance.storage.fixtures import stand, stand_with, storage
+from hephaestus_celery.testing.conformance.storage.fixtures import (
+    forked_run,
+    hasty,
+    lossy,
+    receiver,
+    stand,
+    stand_with,
+    storage,
+)
 
-__all__ = ["stand", "stand_with", "storage"]
+__all__ = ["forked_run", "hasty", "lossy", "receiver", "stand", "stand_with", "storage"]
 
 
 @pytest.fixture(params=["memory", "redis"])

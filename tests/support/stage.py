@@ -10,30 +10,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import recorder
 from celery import Celery
 
 from hephaestus_celery import Hephaestus, Instance, InstanceHandle, WaitTimeoutError
+from hephaestus_celery.testing.conformance.waiting import eventually
 
-T = TypeVar("T")
 SUPPORT = Path(__file__).parent
 READY_SECONDS = 60
-
-
-def eventually(condition: Callable[[], T], *, timeout: float = 30, what: str = "") -> T:
-    """What ``condition`` gives, as soon as it is true; an error that says what was waited for when it is not."""
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout} s: {what or condition}")
-        time.sleep(0.01)
 
 
 class WorkerProcess:

@@ -22,7 +22,7 @@ from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.storage.claims import ClaimRequest, Lease
 from hephaestus_celery.storage.commits import Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import Outstanding, Sent
-from hephaestus_celery.storage.interventions import Delivery
+from hephaestus_celery.storage.interventions import Delivery, RunAddress
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.starts import FirstStep, NewRun
 
@@ -332,3 +332,13 @@ def header(run_id: str, instance_id: str) -> str:
             "telemetry": {},
         }
     )
+
+
+def rescues(run):
+    """The rescues in a run's history: their numbers, and what is said of them."""
+    return [(entry.sequence, json.loads(entry.detail)) for entry in run.history() if '"rescue"' in entry.detail]
+
+
+def address(receiver):
+    """What messages about a run need."""
+    return RunAddress(run_id=receiver.id, name=receiver.new.name, version=receiver.new.version)

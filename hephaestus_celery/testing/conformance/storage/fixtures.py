@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.testing.conformance.driven import DrivenStorage
+
+SOON = timedelta(microseconds=1)
+FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
 
 
 @pytest.fixture
@@ -44,3 +48,31 @@ def stand_with(
         return drive(make_storage(**settings))
 
     return make
+
+
+@pytest.fixture
+def hasty(stand_with):
+    """A storage in which leases run out at once."""
+    return stand_with(lease=SOON)
+
+
+@pytest.fixture
+def lossy(stand_with):
+    """A storage in which a message counts as lost at once."""
+    return stand_with(dispatch_timeout=SOON)
+
+
+@pytest.fixture
+def receiver(stand):
+    """A run whose only active step waits for ``go``."""
+    receiver = stand.start()
+    receiver.wait_at("a")
+    return receiver
+
+
+@pytest.fixture
+def forked_run(stand):
+    """A run with two active steps, b and c."""
+    receiver = stand.start(FORK)
+    receiver.step("a")
+    return receiver

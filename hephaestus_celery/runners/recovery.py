@@ -87,9 +87,8 @@ class Recovery:
         result = lost(f"step {step}: {why}{_of_event(state)}")
         source = self._source(decode_instance(run, reader=self._storage), step, worker)
         if source is None:
-            if (
-                lease is not None
-            ):  # another deployment's workflow: only the history has it, there is no class for an event
+            # The workflow is another deployment's: only the history has it, since there is no class for an event.
+            if lease is not None:
                 self._failed_attempts.commit_unreadable(run, lease, result, worker)
             return Outcome(label="unknown")
         rescue = events.rescued(source, entry.sequence, attempt=state.attempt, reason=why)

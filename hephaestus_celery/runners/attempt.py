@@ -20,7 +20,7 @@ from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.claims import Claim, Lease
 from hephaestus_celery.storage.entries import encode_entry
 from hephaestus_celery.telemetry.dispatcher import has_any_handlers
-from hephaestus_celery.telemetry.emitter import SYSTEM_EMITTER, Emitter
+from hephaestus_celery.telemetry.emitter import Emitter
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -146,7 +146,7 @@ class HeldAttempt:
             run_id=self.source.instance.run_id,
         )
 
-    def emit_start(self, emitter: Emitter = SYSTEM_EMITTER) -> None:
+    def emit_start(self, emitter: Emitter) -> None:
         """Emit what the claim has committed: the start of the run, if this is its first, and of the attempt."""
         if not has_any_handlers():
             return

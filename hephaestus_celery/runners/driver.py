@@ -102,7 +102,7 @@ class Driver:
         self,
         workflow: str,
         run_id: str,
-        step: str,
+        activation: Activation,
         attempt: int,
         *,
         worker: Worker,
@@ -117,7 +117,7 @@ class Driver:
         :meth:`release`.
         """
         began = self.clock.monotonic_ns()
-        activation = Activation.parse(step)
+        step = activation.step
         versions = versions_with(workflow, step)
         margin = LIMIT_MARGIN if self.dispatcher.ends_attempts else 0
         request = ClaimRequest(
@@ -161,13 +161,13 @@ class Driver:
             worker=worker.fields,
         )
 
-    def decline(self, workflow: str, run_id: str, step: str, attempt: int) -> Claim | Refusal:
+    def decline(self, workflow: str, run_id: str, activation: Activation, attempt: int) -> Claim | Refusal:
         """Turn a message away that this process has no code for; another is sent soon, for a worker that has."""
         fence = self.chance.token()
         request = ClaimRequest(
             run_id=run_id,
             workflow=workflow,
-            activation=Activation.parse(step),
+            activation=activation,
             attempt=attempt,
             fence=fence,
             versions=(),

@@ -23,7 +23,7 @@ from hephaestus_celery.storage.claims import Claim
 from hephaestus_celery.storage.commits import Commitment
 from hephaestus_celery.storage.instances import read_start
 from hephaestus_celery.telemetry.catalogue import names
-from hephaestus_celery.telemetry.emitter import SYSTEM_EMITTER, Emitter
+from hephaestus_celery.telemetry.emitter import Emitter
 from hephaestus_celery.telemetry.handlers import EventName
 
 logger = logging.getLogger("hephaestus_celery")
@@ -56,7 +56,7 @@ class Event:
     extra: Mapping[str, Any]
 
 
-def emit(events: Sequence[Event], emitter: Emitter = SYSTEM_EMITTER) -> None:
+def emit(events: Sequence[Event], emitter: Emitter) -> None:
     """Emit the events, with the times of the emitter's clock. What they report has happened: one that can't be emitted is logged, and keeps none back."""
     for event in events:
         try:

@@ -7,7 +7,6 @@ import logging
 from hephaestus_celery.clock import Chance
 from hephaestus_celery.core.definition.registry import definition_of
 from hephaestus_celery.core.execution.state import Verdict
-from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.retry import DEFAULT_RETRY, RetryPolicy
 from hephaestus_celery.runners import events
 from hephaestus_celery.runners.attempt import HeldAttempt, Worker
@@ -75,7 +74,7 @@ class FailedAttempts:
             commit = Retry(
                 operation=operation,
                 run_id=lease.run_id,
-                activation=Activation.parse(lease.activation.step),
+                activation=lease.activation,
                 fence=lease.fence,
                 entry=entry,
                 delay=int(delay * 1e6),
@@ -84,7 +83,7 @@ class FailedAttempts:
             commit = Fail(
                 operation=operation,
                 run_id=lease.run_id,
-                activation=Activation.parse(lease.activation.step),
+                activation=lease.activation,
                 fence=lease.fence,
                 entry=entry,
                 failure=codec.encode(result.failure),

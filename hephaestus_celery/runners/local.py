@@ -118,7 +118,7 @@ class LocalRunner:
             attempt = driver.claim(
                 message.workflow,
                 message.run_id,
-                message.step,
+                message.activation,
                 message.attempt,
                 worker=Worker(),
                 lane=_LANE,

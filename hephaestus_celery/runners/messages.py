@@ -94,11 +94,20 @@ def messages_of(instance: Instance, dispatches: Sequence[DispatchStep]) -> list[
     )
 
 
-def parse(args: object, kwargs: object) -> tuple[str, str, int, int] | None:
-    """What a message carries: run id, step key, attempt, token; None for anything that is no message of ours."""
+def parse(args: object, kwargs: object) -> tuple[str, Activation, int, int] | None:
+    """What a message carries: run id, activation, attempt, token; None for anything that is no message of ours."""
     match args:
-        case (str() as run_id, str() as step, int() as attempt, int() as token) if not kwargs:
-            known = is_run_id(run_id) and is_key(step) and is_count(attempt) and is_count(token)
-            return (run_id, step, attempt, token) if known else None
+        case (str() as run_id, str() as text, int() as attempt, int() as token) if not kwargs:
+            activation = _activation(text)
+            known = is_run_id(run_id) and is_count(attempt) and is_count(token)
+            return (run_id, activation, attempt, token) if known and activation is not None else None
         case _:
             return None
+
+
+def _activation(text: str) -> Activation | None:
+    try:
+        activation = Activation.parse(text)
+    except ValueError:
+        return None
+    return activation if is_key(activation.step) else None

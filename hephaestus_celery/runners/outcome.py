@@ -13,7 +13,7 @@ from hephaestus_celery.runners.events import Event
 from hephaestus_celery.runners.messages import Message, messages_of
 from hephaestus_celery.storage.commits import Commitment
 from hephaestus_celery.telemetry.dispatcher import has_any_handlers
-from hephaestus_celery.telemetry.emitter import SYSTEM_EMITTER, Emitter
+from hephaestus_celery.telemetry.emitter import Emitter
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -31,7 +31,7 @@ class Outcome:
     error: Exception | None = None
     retry_in: float | None = None
 
-    def emit(self, emitter: Emitter = SYSTEM_EMITTER) -> None:
+    def emit(self, emitter: Emitter) -> None:
         """Emit the events of what was committed."""
         events.emit(self.events, emitter)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.core.definition.registry import find_definition
 from hephaestus_celery.core.execution.due import Due, rescue_reason
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.step_state import StepState
@@ -47,7 +48,7 @@ class Recovery:
         return self._rescued(entry, worker=worker)
 
     def fail_lost(
-        self, run_id: str, step: str, attempt: int, *, reason: str, worker: Worker, timed_out: bool = False
+        self, run_id: str, activation: Activation, attempt: int, *, reason: str, worker: Worker, timed_out: bool = False
     ) -> Outcome | None:
         """Fail an attempt whose task has ended without a commit; None when that task does not hold it (any more).
 
@@ -55,9 +56,17 @@ class Recovery:
         ended at its time limit.
         """
         fence = self._chance.token()
-        entry = encode_entry(kind="rescue", step=step, attempt=attempt, reason=reason, worker=worker.hostname)
+        entry = encode_entry(
+            kind="rescue", step=activation.step, attempt=attempt, reason=reason, worker=worker.hostname
+        )
         taken = self._storage.seize(
-            run_id, step, attempt=attempt, holder=worker.task_id or "", fence=fence, entry=entry, timed_out=timed_out
+            run_id,
+            str(activation),
+            attempt=attempt,
+            holder=worker.task_id or "",
+            fence=fence,
+            entry=entry,
+            timed_out=timed_out,
         )
         return None if taken is None else self._rescued(taken, reason=reason, worker=worker)
 

@@ -52,7 +52,7 @@ def test_the_task_that_holds_a_step_is_revoked_and_not_a_later_copy_of_its_messa
     assert entry.dispatch.token == 2
     driver = Driver(storage=storage, settings=hephaestus.settings, dispatcher=Silent())
     holder = f"{handle.run_id}:who:1.1"  # the first message was late, and is claimed after all
-    job = driver.claim(tenants.Visits.name, handle.run_id, "who", 1, worker=Worker(task_id=holder))
+    job = driver.claim(tenants.Visits.name, handle.run_id, Activation("who"), 1, worker=Worker(task_id=holder))
     report = handle.cancel("enough")
     assert (report.executing, holder in ids_seen) == ({"who"}, True)
     driver.release(job)

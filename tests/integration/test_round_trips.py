@@ -90,7 +90,7 @@ def claimed(redis_storage, listening):
     with Hephaestus(storage=redis_storage, runner=Idle()) as hephaestus:
         run_id = hephaestus.start_instance(Asking, id="a1").run_id
         driver = hephaestus._resolved().driver
-        driver.claim(Asking.name, run_id, "ask", 1, worker=Worker(hostname="w1", task_id="task1"))
+        driver.claim(Asking.name, run_id, Activation("ask"), 1, worker=Worker(hostname="w1", task_id="task1"))
         yield driver, run_id
 
 
@@ -98,7 +98,7 @@ def test_an_attempt_that_its_worker_s_main_process_sees_lost_costs_two_round_tri
     driver, run_id = claimed
     trips.clear()
     outcome = driver.recovery.fail_lost(
-        run_id, "ask", 1, reason="killed", worker=Worker(hostname="w1", task_id="task1")
+        run_id, Activation("ask"), 1, reason="killed", worker=Worker(hostname="w1", task_id="task1")
     )
     assert trips == [["EVALSHA"], ["EVALSHA"]]  # taken from its task, and failed
     assert [event.name[-1] for event in outcome.events] == ["rescue", "exception"]

@@ -23,6 +23,8 @@ class Activation:
     generation: int = 1
 
     def __str__(self) -> str:
+        if self.index is None and self.generation == 1:
+            return self.step
         index = "" if self.index is None else f"{_INDEX}{self.index}"
         return self.step + index + ("" if self.generation == 1 else f"{_GENERATION}{self.generation}")
 

@@ -37,14 +37,14 @@ class TaskRecovery:
         hint = parse(args or (), {})
         if hint is None or not is_task_id(task_id):
             return
-        run_id, step, attempt, _ = hint
+        run_id, activation, attempt, _ = hint
         try:
             outcome = self._driver().recovery.fail_lost(
-                run_id, step, attempt, reason=reason, worker=self._worker(task_id), timed_out=timed_out
+                run_id, activation, attempt, reason=reason, worker=self._worker(task_id), timed_out=timed_out
             )
         except StorageError as error:
             logger.warning(
-                "[%s] step %s: %s, and the store is away (%s); its lease will expire", run_id, step, reason, error
+                "[%s] step %s: %s, and the store is away (%s); its lease will expire", run_id, activation, reason, error
             )
             return
         if outcome is not None:
@@ -53,30 +53,32 @@ class TaskRecovery:
     def revoke(self, workflow: str, step_key: str, *, task_id: str, args: Any, reason: str) -> None:
         """Fail an attempt whose task was revoked before it was executed; an event that it was to apply stays delivered."""
         hint = parse(args or (), {})
-        if hint is None or hint[1] != step_key or not is_task_id(task_id):
+        if hint is None or hint[1].step != step_key or not is_task_id(task_id):
             return
-        run_id, step, attempt, _ = hint
+        run_id, activation, attempt, _ = hint
         try:
-            claimed = self._driver().claim(workflow, run_id, step, attempt, worker=self._worker(task_id))
+            claimed = self._driver().claim(workflow, run_id, activation, attempt, worker=self._worker(task_id))
             if isinstance(claimed, Refusal):
                 return
             claimed.emit_start(self._driver().emitter)
             outcome = self._driver().fail(claimed, reason=reason)
         except StorageError as error:
-            logger.warning("[%s] step %s: %s, and the store is away (%s)", run_id, step, reason, error)
+            logger.warning("[%s] step %s: %s, and the store is away (%s)", run_id, activation, reason, error)
             return
         outcome.emit(self._driver().emitter)
 
     def send_again(self, workflow: str, step_key: str, *, args: Any) -> None:
         """Have the message of an attempt sent again soon: this one has expired, and that costs the attempt nothing."""
         hint = parse(args or (), {})
-        if hint is None or hint[1] != step_key:
+        if hint is None or hint[1].step != step_key:
             return
-        run_id, step, attempt, _ = hint
+        run_id, activation, attempt, _ = hint
         try:
-            self._driver().decline(workflow, run_id, step, attempt)
+            self._driver().decline(workflow, run_id, activation, attempt)
         except StorageError as error:
-            logger.warning("step %s of run %s: its message expired, and the store is away (%s)", step, run_id, error)
+            logger.warning(
+                "step %s of run %s: its message expired, and the store is away (%s)", activation, run_id, error
+            )
 
     def decline(self, task: str, message: Any) -> None:
         """Leave the message of a task that this worker does not know to others: Celery discards it."""
@@ -84,15 +86,15 @@ class TaskRecovery:
             hint = parse(*message.payload[:2])
         except (KombuError, ValueError, TypeError, KeyError):
             return  # another's, and in another format
-        if hint is None or not task.endswith(f".{hint[1]}"):
+        if hint is None or not task.endswith(f".{hint[1].step}"):
             return
-        run_id, step, attempt, _ = hint
+        run_id, activation, attempt, _ = hint
         try:
-            refusal = self._driver().decline(task.removesuffix(f".{step}"), run_id, step, attempt)
+            refusal = self._driver().decline(task.removesuffix(f".{activation.step}"), run_id, activation, attempt)
         except StorageError:
             return  # the next message of that task is declined in the same way
         if isinstance(refusal, Refusal):
-            self._refusals.note_left(refusal, step=step)
+            self._refusals.note_left(refusal, step=activation.step)
 
     def _worker(self, task_id: str) -> Worker:
         return Worker(hostname=self._hostname(), task_id=task_id)

@@ -10,6 +10,7 @@ from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 
 from hephaestus_celery.clock import Chance, Clock
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.inputs import find_worker, is_task_id
 from hephaestus_celery.exceptions import StorageError
@@ -108,7 +109,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         if progress.attempt is not None or progress.refusal is not None:
             return
         hint = parse(request.args or (), request.kwargs or {})
-        if hint is None or hint[1] != self.step_key or not is_task_id(request.id):
+        if hint is None or hint[1].step != self.step_key or not is_task_id(request.id):
             progress.refusal = "garbage"
             logger.error(
                 "task %s was sent a message that is none of hephaestus-celery's and is dropped: id %s args %s kwargs %s",
@@ -116,15 +117,17 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
                 *(shown(part, limit=200) for part in (request.id, request.args, request.kwargs)),
             )
             return
-        run_id, step, attempt, token = hint
-        claimed = self._claim(run_id, step, attempt, token, fence=progress.fence)
+        run_id, activation, attempt, token = hint
+        claimed = self._claim(run_id, activation, attempt, token, fence=progress.fence)
         if isinstance(claimed, Refusal):
             progress.refusal = claimed.reason.value
-            self.runner.refusals.note(claimed, task=self.name, run_id=run_id, step=step)
+            self.runner.refusals.note(claimed, task=self.name, run_id=run_id, step=activation.step)
         else:
             progress.attempt = claimed
 
-    def _claim(self, run_id: str, step: str, attempt: int, token: int, *, fence: str) -> HeldAttempt | Refusal:
+    def _claim(
+        self, run_id: str, activation: Activation, attempt: int, token: int, *, fence: str
+    ) -> HeldAttempt | Refusal:
         request: Any = self.request
         worker = Worker(
             hostname=find_worker(request.hostname),
@@ -137,13 +140,13 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         lane = self.runner.lane_of(request.delivery_info)
         try:
             return self.runner.driver.claim(
-                self.workflow_name, run_id, step, attempt, worker=worker, fence=fence, lane=lane, token=token
+                self.workflow_name, run_id, activation, attempt, worker=worker, fence=fence, lane=lane, token=token
             )
         except StorageError as error:
             if error.transient:
                 raise
             # It would refuse that again: this process is for other messages. What is due of the run stays so.
-            logger.exception("[%s] step %s can't be claimed; another message is sent for it later", run_id, step)
+            logger.exception("[%s] step %s can't be claimed; another message is sent for it later", run_id, activation)
             return Refusal(reason=Refused.UNREADABLE)
 
     def emit_start(self) -> None:

@@ -24,7 +24,9 @@ def test_a_failure_that_can_not_be_committed_either_is_raised(make_driver, start
     storage = Refusing()
     driver = make_driver(storage)
     message = start(driver)
-    attempt = driver.claim(message.workflow, message.run_id, message.step, 1, worker=Worker(hostname="h", task_id="t"))
+    attempt = driver.claim(
+        message.workflow, message.run_id, message.activation, 1, worker=Worker(hostname="h", task_id="t")
+    )
     executed = driver.execute(attempt)
     with pytest.raises(TypeError, match="no such commit"):
         driver.commit(attempt, executed)
@@ -36,14 +38,14 @@ def test_a_result_that_comes_too_late_is_logged(make_driver, start, caplog):
     driver = make_driver()
     message = start(driver)
     worker = Worker(hostname="h", task_id="t")
-    attempt = driver.claim(message.workflow, message.run_id, message.step, 1, worker=worker)
+    attempt = driver.claim(message.workflow, message.run_id, message.activation, 1, worker=worker)
     executed = driver.execute(attempt)
     assert (
-        driver.recovery.fail_lost(message.run_id, message.step, 1, reason="it was killed", worker=worker).label
+        driver.recovery.fail_lost(message.run_id, message.activation, 1, reason="it was killed", worker=worker).label
         == "retrying"
     )
     caplog.clear()
-    driver.commit(attempt, executed).emit()
+    driver.commit(attempt, executed).emit(driver.emitter)
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert record.message.startswith(

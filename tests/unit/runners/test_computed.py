@@ -51,7 +51,7 @@ def test_a_route_is_asked_again_where_it_has_looked_at_what_may_change(make_driv
     driver = make_driver()
 
     def claimed(message):
-        return driver.claim(message.workflow, message.run_id, message.step, message.attempt, worker=Worker())
+        return driver.claim(message.workflow, message.run_id, message.activation, message.attempt, worker=Worker())
 
     def done(attempt):
         executed = Executed(result=Completed(event="ok", result=None, metadata=None), duration=0)
@@ -88,7 +88,7 @@ def test_a_time_limit_that_strikes_in_a_route_is_a_time_limit(make_driver, struc
     driver = make_driver()
     [message] = driver.create(flow, id="orderid::a1", context={}, telemetry={})[1]
     worker = Worker(stop_exceptions=(StruckError,))
-    attempt = driver.claim(message.workflow, message.run_id, message.step, message.attempt, worker=worker)
+    attempt = driver.claim(message.workflow, message.run_id, message.activation, message.attempt, worker=worker)
     driver.commit(attempt, Executed(result=Completed(event="ok", result=None, metadata=None), duration=0))
     run = driver.storage.load(message.run_id)
     assert (run.status, json.loads(run.failure)["kind"]) == ("failed", "exit")

@@ -55,7 +55,7 @@ def made(clock, chance):
 
 
 def attempted(driver, message):
-    attempt = driver.claim(message.workflow, message.run_id, message.step, message.attempt, worker=WORKER)
+    attempt = driver.claim(message.workflow, message.run_id, message.activation, message.attempt, worker=WORKER)
     attempt.emit_start(driver.emitter)
     executed = driver.execute(attempt)
     outcome = driver.commit(attempt, executed)
@@ -72,7 +72,9 @@ def driven(clock, chance):
         clock.sleep(retried.retry_in)
         tick = driver.storage.tick(0, owner="o", worker="w", seize=True)
         [entry] = tick.entries
-        second = driver.claim(message.workflow, message.run_id, message.step, entry.dispatch.attempt, worker=WORKER)
+        second = driver.claim(
+            message.workflow, message.run_id, message.activation, entry.dispatch.attempt, worker=WORKER
+        )
         outcome = driver.commit(second, driver.execute(second))
         outcome.emit(driver.emitter)
     driver.close()
@@ -110,12 +112,12 @@ def test_another_chance_gives_other_ids_fences_and_delays():
 def test_a_lost_attempt_fails_after_the_time_that_the_clock_says(twice):
     def lost(clock, chance):
         driver, message = made(clock, chance)
-        attempt = driver.claim(message.workflow, message.run_id, message.step, 1, worker=WORKER)
+        attempt = driver.claim(message.workflow, message.run_id, message.activation, 1, worker=WORKER)
         driver.release(attempt)
         clock.sleep(3)
         with EventCapture() as capture:
             outcome = driver.recovery.fail_lost(
-                message.run_id, message.step, 1, reason="its worker process was lost", worker=WORKER
+                message.run_id, message.activation, 1, reason="its worker process was lost", worker=WORKER
             )
             outcome.emit(driver.emitter)
         driver.close()

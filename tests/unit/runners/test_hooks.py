@@ -42,7 +42,7 @@ def drive(hooks):
         drivers.append(driver)
         _, [message] = driver.create(flow, id="orderid::a1", context={}, telemetry={})
         worker = Worker(stop_exceptions=(StopError,))
-        attempt = driver.claim(message.workflow, message.run_id, message.step, 1, worker=worker)
+        attempt = driver.claim(message.workflow, message.run_id, message.activation, 1, worker=worker)
         outcome = driver.commit(attempt, driver.execute(attempt))
         driver.release(attempt)
         return outcome, attempt, message
@@ -190,7 +190,7 @@ def test_an_event_that_is_applied_executes_nothing_and_enters_no_hook(hooks, dri
     flow = define(initial_step=Done, transitions={})
     driver = Driver(storage=MemoryStorage(), settings=Settings(), dispatcher=LocalRunner(), hooks=hooks)
     _, [message] = driver.create(flow, id="orderid::a1", context={}, telemetry={})
-    attempt = driver.claim(message.workflow, message.run_id, message.step, 1, worker=Worker())
+    attempt = driver.claim(message.workflow, message.run_id, message.activation, 1, worker=Worker())
     driver.execute(attempt)
     driver.release(attempt)
     driver.close()

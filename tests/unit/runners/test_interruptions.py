@@ -58,7 +58,7 @@ def test_what_is_interrupted_again_and_again_is_a_failed_attempt(make_driver, wh
     )
     driver = make_driver()
     [message] = driver.create(flow, id="orderid::a1", context={}, telemetry={})[1]
-    attempt = driver.claim(message.workflow, message.run_id, message.step, 1, worker=WORKER)
+    attempt = driver.claim(message.workflow, message.run_id, message.activation, 1, worker=WORKER)
     assert driver.commit(attempt, driver.execute(attempt)).label == outcome
     assert len(struck) == min(strikes, 4)
     driver.release(attempt)

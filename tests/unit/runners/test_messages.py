@@ -27,11 +27,16 @@ def name():
 
 
 def test_a_message_of_ours_is_taken_apart():
-    assert parse([RUN, "charge", 2, 3], {}) == (RUN, "charge", 2, 3)
+    assert parse([RUN, "charge", 2, 3], {}) == (RUN, Activation("charge"), 2, 3)
 
 
 def test_a_message_may_come_as_a_tuple():
-    assert parse((RUN, "charge", 1, 1), {}) == (RUN, "charge", 1, 1)
+    assert parse((RUN, "charge", 1, 1), {}) == (RUN, Activation("charge"), 1, 1)
+
+
+@pytest.mark.parametrize("activation", [Activation("charge", index=3), Activation("charge", index=0, generation=2)])
+def test_a_message_names_an_activation(activation):
+    assert parse([RUN, str(activation), 1, 1], {}) == (RUN, activation, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +52,10 @@ def test_a_message_may_come_as_a_tuple():
         [RUN, "", 1, 1],
         [RUN, "a|b", 1, 1],
         [RUN, "a b", 1, 1],
+        [RUN, "a #", 1, 1],
+        [RUN, "a #-1", 1, 1],
+        [RUN, "a ~1", 1, 1],
+        [RUN, " #1", 1, 1],
         [RUN, "x" * 201, 1, 1],
         [RUN, "charge", 0, 1],
         [RUN, "charge", 1, 0],

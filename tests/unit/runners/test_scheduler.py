@@ -27,7 +27,7 @@ LONG = {"lease": HOUR, "dispatch_timeout": HOUR}
 
 
 def claimed(driver, message):
-    return driver.claim(message.workflow, message.run_id, message.step, message.attempt, worker=Worker())
+    return driver.claim(message.workflow, message.run_id, message.activation, message.attempt, worker=Worker())
 
 
 def lost(driver, start):

@@ -13,7 +13,7 @@ _PURPOSES: Mapping[tuple[str, str], str] = {
     ("execute", "runners/driver.py"): "execute",
     ("commit", "runners/driver.py"): "commit",
     ("emit_start", "runners/attempt.py"): "emit",
-    ("emit", "runners/outcome.py"): "emit",
+    ("emit", "runners/after_commit.py"): "emit",
     ("dispatch", "celery/runner.py"): "publish",
     ("hold", "runners/leases.py"): "leases",
     ("_run", "runners/leases.py"): "leases",

@@ -12,7 +12,7 @@ from hephaestus_celery.config import Settings
 from hephaestus_celery.core.definition.builtin import Debug, Done, Wait, WaitForEvent
 from hephaestus_celery.core.definition.route import route
 from hephaestus_celery.core.definition.step import Async, Error, Ok, Step, StepConfig
-from hephaestus_celery.core.values.cancellation import CancelReport
+from hephaestus_celery.core.values.cancel_report import CancelReport
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.identity import Unique

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from hephaestus_celery.core.values.cancellation import CancelReport
+from hephaestus_celery.core.values.cancel_report import CancelReport
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.runners.messages import messages
 
 if TYPE_CHECKING:
     from hephaestus_celery.runners.port import Runner
-    from hephaestus_celery.storage.interventions import Cancellation
+    from hephaestus_celery.storage.resume_and_cancel import Cancellation
 
 logger = logging.getLogger("hephaestus_celery")
 

@@ -14,7 +14,7 @@ from hephaestus_celery.client.runtimes import RUNTIMES
 from hephaestus_celery.core.definition.define import define
 from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
-from hephaestus_celery.core.values.cancellation import CancelReport
+from hephaestus_celery.core.values.cancel_report import CancelReport
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.identity import Unique, is_run_id

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from hephaestus_celery.client.runtimes import RUNTIMES, Runtime
 from hephaestus_celery.core.definition.step import Step
-from hephaestus_celery.core.values.cancellation import CancelReport
+from hephaestus_celery.core.values.cancel_report import CancelReport
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from weakref import WeakSet
 
 from hephaestus_celery.client.cancel import end_tasks
+from hephaestus_celery.client.expected_events import still_going
 from hephaestus_celery.client.handle import InstanceHandle
 from hephaestus_celery.client.listing import ListFilters, Page, read_query
 from hephaestus_celery.client.parts import Parts, put_together
@@ -21,7 +22,6 @@ from hephaestus_celery.client.resume import resume
 from hephaestus_celery.client.runtimes import RUNTIMES
 from hephaestus_celery.client.start import check_start
 from hephaestus_celery.client.timers import Timers
-from hephaestus_celery.client.waiting import still_going
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.config import Settings
 from hephaestus_celery.core.definition import versioning
@@ -29,7 +29,7 @@ from hephaestus_celery.core.definition.module_path import MAIN
 from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
-from hephaestus_celery.core.values.cancellation import CancelReport
+from hephaestus_celery.core.values.cancel_report import CancelReport
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
@@ -43,7 +43,7 @@ from hephaestus_celery.exceptions import (
 from hephaestus_celery.locks import Turns
 from hephaestus_celery.runners.hooks import Hooks
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.entries import decode_entry, encode_entry
+from hephaestus_celery.storage.history_entries import decode_entry, encode_entry
 from hephaestus_celery.storage.instances import decode_instance, decode_summary
 
 if TYPE_CHECKING:

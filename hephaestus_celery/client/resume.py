@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from hephaestus_celery.client.expected_events import can_still_wait, declares, not_waiting, too_many
 from hephaestus_celery.client.parts import Parts
 from hephaestus_celery.client.resolve import ambiguous, as_value, not_found, read_run, reference_to
-from hephaestus_celery.client.waiting import can_still_wait, declares, not_waiting, too_many
 from hephaestus_celery.core.definition.step import Step, check_step_key
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.execution.resolve import RunReference
-from hephaestus_celery.core.values.carried import check_mapping
 from hephaestus_celery.core.values.formatting import listed, shown
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.inputs import check_event_key
+from hephaestus_celery.core.values.json_values import check_mapping
 from hephaestus_celery.core.values.names import is_name
 from hephaestus_celery.exceptions import (
     AmbiguousResumeError,
@@ -27,7 +27,7 @@ from hephaestus_celery.exceptions import (
 from hephaestus_celery.runners.messages import Message, messages
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.instances import read_headers
-from hephaestus_celery.storage.interventions import Delivery, DeliveryReport, RunAddress
+from hephaestus_celery.storage.resume_and_cancel import Delivery, DeliveryReport, RunAddress
 
 GRACE_SECONDS = 0.5
 """How long ``resume`` waits for a step that is being executed: it may have returned ``Async`` a moment ago."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
-from hephaestus_celery.core.values.cancellation import CancelReport
+from hephaestus_celery.core.values.cancel_report import CancelReport
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.exceptions import ConfigurationError

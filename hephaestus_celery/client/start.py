@@ -9,8 +9,8 @@ from typing import Any
 from hephaestus_celery.clock import Chance
 from hephaestus_celery.core.definition import versioning
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
-from hephaestus_celery.core.values.carried import check_mapping
 from hephaestus_celery.core.values.formatting import shown
+from hephaestus_celery.core.values.json_values import check_mapping
 from hephaestus_celery.exceptions import ConfigurationError, DataError
 from hephaestus_celery.telemetry.catalogue import RESERVED_METADATA
 

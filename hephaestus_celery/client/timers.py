@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from hephaestus_celery.client.expected_events import can_time_out
 from hephaestus_celery.client.parts import Parts
 from hephaestus_celery.client.resolve import read_run
-from hephaestus_celery.client.waiting import can_time_out
 from hephaestus_celery.core.definition.step import Step, check_step_key
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.identity import is_run_id

@@ -18,9 +18,9 @@ from hephaestus_celery.runners.events import EventSource
 from hephaestus_celery.runners.step_result import StepResult
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.claims import Claim, Lease
-from hephaestus_celery.storage.entries import encode_entry
-from hephaestus_celery.telemetry.dispatcher import has_any_handlers
+from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.telemetry.emitter import Emitter
+from hephaestus_celery.telemetry.event_dispatcher import has_any_handlers
 
 logger = logging.getLogger("hephaestus_celery")
 

@@ -16,15 +16,15 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.runners import events
+from hephaestus_celery.runners.after_commit import Outcome, outcome_of
 from hephaestus_celery.runners.attempt import HeldAttempt
 from hephaestus_celery.runners.contention import Contention
-from hephaestus_celery.runners.dispatcher import Dispatcher
 from hephaestus_celery.runners.execution import MOST_INTERRUPTIONS, Executor, failed_in
-from hephaestus_celery.runners.failures import Failed
+from hephaestus_celery.runners.message_dispatcher import Dispatcher
 from hephaestus_celery.runners.messages import messages_of
-from hephaestus_celery.runners.moves import Moves
-from hephaestus_celery.runners.outcome import Outcome, outcome_of
-from hephaestus_celery.runners.patient_reader import PatientReader
+from hephaestus_celery.runners.plan_cache import Moves
+from hephaestus_celery.runners.retrying_reader import RetryingReader
+from hephaestus_celery.runners.step_exceptions import Failed
 from hephaestus_celery.runners.step_result import Completed
 from hephaestus_celery.storage.commits import Commitment, Complete
 from hephaestus_celery.storage.instances import decode_context
@@ -48,7 +48,7 @@ class Completion:
         settings: Settings,
         dispatcher: Dispatcher,
         *,
-        reader: PatientReader,
+        reader: RetryingReader,
         executor: Executor,
         clock: Clock,
         chance: Chance,

@@ -21,21 +21,21 @@ from hephaestus_celery.core.definition.registry import definition_of
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.exceptions import DataError, StepFailedError, StorageError
 from hephaestus_celery.runners import events
+from hephaestus_celery.runners.after_commit import Outcome, outcome_of
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Worker
 from hephaestus_celery.runners.completion import Completion
-from hephaestus_celery.runners.dispatcher import Dispatcher
 from hephaestus_celery.runners.events import EventSource
 from hephaestus_celery.runners.execution import Executor, failed_in
-from hephaestus_celery.runners.failed_attempts import FailedAttempts
-from hephaestus_celery.runners.failures import Failed, failed, lost, type_name
 from hephaestus_celery.runners.hooks import Hooks
 from hephaestus_celery.runners.known_steps import LIMIT_MARGIN, limit_of, predecessors_of, versions_with
 from hephaestus_celery.runners.leases import LeaseKeeper
+from hephaestus_celery.runners.message_dispatcher import Dispatcher
 from hephaestus_celery.runners.messages import Message
-from hephaestus_celery.runners.outcome import Outcome, outcome_of
-from hephaestus_celery.runners.patient_reader import PatientReader
 from hephaestus_celery.runners.recovery import Recovery
+from hephaestus_celery.runners.retry_or_fail import FailedAttempts
+from hephaestus_celery.runners.retrying_reader import RetryingReader
 from hephaestus_celery.runners.starting import Starter
+from hephaestus_celery.runners.step_exceptions import Failed, failed, lost, type_name
 from hephaestus_celery.runners.step_result import Completed, StepResult, Waiting
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal, Refused
 from hephaestus_celery.storage.commits import Suspend
@@ -79,7 +79,7 @@ class Driver:
         self.emitter = Emitter(clock)
         self._runner = type(dispatcher)
         self._lease_ns = int(settings.lease.total_seconds() * 1e9)
-        self._reader = PatientReader(storage, lease=settings.lease, clock=clock)
+        self._reader = RetryingReader(storage, lease=settings.lease, clock=clock)
         self._keeper = LeaseKeeper(storage, lease=settings.lease)
         hooks = hooks or Hooks()
         self._starter = Starter(storage, settings, dispatcher, hooks=hooks, clock=clock, chance=chance)

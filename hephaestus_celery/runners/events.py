@@ -16,7 +16,7 @@ from hephaestus_celery.core.definition.registry import definition_of
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
-from hephaestus_celery.runners.failures import Failed, stuck
+from hephaestus_celery.runners.step_exceptions import Failed, stuck
 from hephaestus_celery.runners.step_result import Completed
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.claims import Claim

@@ -15,11 +15,11 @@ from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import event_loop as loops
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt
-from hephaestus_celery.runners.cancellation import CancellationCheck
-from hephaestus_celery.runners.dispatcher import Dispatcher
-from hephaestus_celery.runners.failures import Failed, failed, lost
+from hephaestus_celery.runners.cancellation_check import CancellationCheck
 from hephaestus_celery.runners.hooks import Hooks
 from hephaestus_celery.runners.known_steps import limit
+from hephaestus_celery.runners.message_dispatcher import Dispatcher
+from hephaestus_celery.runners.step_exceptions import Failed, failed, lost
 from hephaestus_celery.runners.step_result import Completed, StepResult, check
 from hephaestus_celery.storage.port import Storage
 
@@ -170,7 +170,7 @@ def call(
 
     ``config`` gives the step's, as it was given to it; ``limit`` is the size that one value may have; ``seconds_left`` is
     what an ``async def`` may take before it is cancelled. The exceptions are the runner's: see
-    :func:`~hephaestus_celery.runners.failures.failed`.
+    :func:`~hephaestus_celery.runners.step_exceptions.failed`.
     """
     try:
         returned: object = step().execute(instance, config(), instance.context)

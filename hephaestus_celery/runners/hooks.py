@@ -13,8 +13,8 @@ from typing import Any
 
 from hephaestus_celery.exceptions import DataError
 from hephaestus_celery.runners.attempt import HeldAttempt
-from hephaestus_celery.runners.failures import Failed
 from hephaestus_celery.runners.messages import NO_HEADERS
+from hephaestus_celery.runners.step_exceptions import Failed
 from hephaestus_celery.runners.step_result import StepResult
 from hephaestus_celery.storage import codec
 

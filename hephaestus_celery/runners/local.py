@@ -11,13 +11,13 @@ from typing import Any
 
 from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.exceptions import ConfigurationError
+from hephaestus_celery.runners.after_commit import Outcome
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Worker
 from hephaestus_celery.runners.driver import Driver
+from hephaestus_celery.runners.fleet import Holdings, attempt_of
 from hephaestus_celery.runners.messages import NO_HEADERS, Message
-from hephaestus_celery.runners.outcome import Outcome
 from hephaestus_celery.runners.refusals import RefusalLog
 from hephaestus_celery.runners.scheduler import Scheduler
-from hephaestus_celery.runners.workers import Holdings, attempt_of
 from hephaestus_celery.storage.claims import Refusal
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.starts import PreparedMessage

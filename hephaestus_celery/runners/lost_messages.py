@@ -18,7 +18,7 @@ from datetime import timedelta
 
 from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
 from hephaestus_celery.core.execution.lanes import Lane
-from hephaestus_celery.runners.workers import BrokerAwayError, Fleet, Holdings
+from hephaestus_celery.runners.fleet import BrokerAwayError, Fleet, Holdings
 from hephaestus_celery.storage.due import LaneReport, Outstanding
 from hephaestus_celery.storage.port import Storage
 

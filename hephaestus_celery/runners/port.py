@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from hephaestus_celery.runners.dispatcher import Dispatcher
 from hephaestus_celery.runners.driver import Driver
+from hephaestus_celery.runners.message_dispatcher import Dispatcher
 
 
 class Runner(Dispatcher, Protocol):

@@ -13,15 +13,15 @@ from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.runners import events
+from hephaestus_celery.runners.after_commit import Outcome
 from hephaestus_celery.runners.attempt import HeldAttempt, Worker
 from hephaestus_celery.runners.events import Event, EventSource
-from hephaestus_celery.runners.failed_attempts import FailedAttempts
-from hephaestus_celery.runners.failures import lost
 from hephaestus_celery.runners.messages import messages
-from hephaestus_celery.runners.outcome import Outcome
+from hephaestus_celery.runners.retry_or_fail import FailedAttempts
+from hephaestus_celery.runners.step_exceptions import lost
 from hephaestus_celery.storage.claims import Claim, Lease
 from hephaestus_celery.storage.due import DueEntry, RescuedRun
-from hephaestus_celery.storage.entries import encode_entry
+from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.instances import decode_instance, read_headers
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import StoredRun

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.runners.fleet import Fleet, UnknownFleet
 from hephaestus_celery.runners.lost_messages import LostMessageWatch
 from hephaestus_celery.runners.messages import Message, messages
-from hephaestus_celery.runners.workers import Fleet, UnknownFleet
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Tick
 from hephaestus_celery.storage.instances import read_headers
 from hephaestus_celery.storage.port import Storage

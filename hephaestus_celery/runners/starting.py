@@ -9,10 +9,10 @@ from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import new_run_id
-from hephaestus_celery.runners.dispatcher import Dispatcher
 from hephaestus_celery.runners.hooks import Hooks
+from hephaestus_celery.runners.message_dispatcher import Dispatcher
 from hephaestus_celery.runners.messages import Message, messages
-from hephaestus_celery.runners.moves import encoded_config
+from hephaestus_celery.runners.plan_cache import encoded_config
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.instances import encode_header
 from hephaestus_celery.storage.port import Storage

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hephaestus_celery.core.definition.step import Async, Error, Ok, Step
-from hephaestus_celery.core.values.carried import check_mapping
 from hephaestus_celery.core.values.formatting import listed, named
+from hephaestus_celery.core.values.json_values import check_mapping
 from hephaestus_celery.core.values.retry import seconds
 from hephaestus_celery.exceptions import StepFailedError
-from hephaestus_celery.runners.failures import Failed, shown
+from hephaestus_celery.runners.step_exceptions import Failed, shown
 from hephaestus_celery.storage import codec
 
 _SHOWN = 200  # characters of what a step returned

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from hephaestus_celery.core.definition.registry import WORKFLOWS
-from hephaestus_celery.core.values.carried import check_mapping
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.instance import Failure, Instance
+from hephaestus_celery.core.values.json_values import check_mapping
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.codec import decode, encode, moment

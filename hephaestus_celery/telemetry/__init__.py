@@ -21,7 +21,6 @@ from hephaestus_celery.telemetry.catalogue import (
     workflow_stop_event,
     workflow_transition_event,
 )
-from hephaestus_celery.telemetry.dispatcher import attach, attach_many, detach, execute, list_handlers
 from hephaestus_celery.telemetry.emitter import (
     Emitter,
     engine_advance,
@@ -38,6 +37,7 @@ from hephaestus_celery.telemetry.emitter import (
     workflow_stop,
     workflow_transition,
 )
+from hephaestus_celery.telemetry.event_dispatcher import attach, attach_many, detach, execute, list_handlers
 from hephaestus_celery.telemetry.handlers import AlreadyAttachedError, EventName, Handler, NotAttachedError
 from hephaestus_celery.telemetry.spans import span
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
 from hephaestus_celery.exceptions import DefinitionError
 from hephaestus_celery.telemetry.catalogue import names
-from hephaestus_celery.telemetry.dispatcher import execute, has_handlers
+from hephaestus_celery.telemetry.event_dispatcher import execute, has_handlers
 from hephaestus_celery.telemetry.handlers import EventName
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from hephaestus_celery.core.values.formatting import listed
-from hephaestus_celery.telemetry import dispatcher
+from hephaestus_celery.telemetry import event_dispatcher
 from hephaestus_celery.telemetry.catalogue import names
-from hephaestus_celery.telemetry.formatting import label, reason_label, step_label
 from hephaestus_celery.telemetry.handlers import EventName
+from hephaestus_celery.telemetry.labels import label, reason_label, step_label
 
 HANDLER_ID: Final = "hephaestus-default-log-handler"
 
@@ -63,12 +63,12 @@ def attach(level: Mapping[EventName, int | str] | None = None, events: Iterable[
     chosen = [*names.events(), *overrides] if events is None else [_known(event) for event in events]
     levels = {event: overrides.get(event, DEFAULT_LEVELS[event]) for event in chosen}
     retried = overrides.get(names.STEP_EXCEPTION, logging.WARNING)
-    dispatcher.attach_many(HANDLER_ID, levels, handle_event, {**levels, _RETRIED: retried})
+    event_dispatcher.attach_many(HANDLER_ID, levels, handle_event, {**levels, _RETRIED: retried})
 
 
 def detach() -> None:
     """Stop writing events to the log; raises ``NotAttachedError`` where nothing is attached."""
-    dispatcher.detach(HANDLER_ID)
+    event_dispatcher.detach(HANDLER_ID)
 
 
 def handle_event(

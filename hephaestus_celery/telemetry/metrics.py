@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from hephaestus_celery.telemetry.catalogue import names
-from hephaestus_celery.telemetry.formatting import label, step_label
 from hephaestus_celery.telemetry.handlers import EventName
+from hephaestus_celery.telemetry.labels import label, step_label
 
 
 class MetricKind(StrEnum):

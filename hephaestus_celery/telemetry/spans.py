@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
-from hephaestus_celery.telemetry.dispatcher import execute
-from hephaestus_celery.telemetry.failures import kind_of, stacktrace_of
+from hephaestus_celery.telemetry.event_dispatcher import execute
+from hephaestus_celery.telemetry.exception_fields import kind_of, stacktrace_of
 from hephaestus_celery.telemetry.handlers import EventName, checked_name
 
 

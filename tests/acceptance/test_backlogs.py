@@ -10,7 +10,7 @@ import pytest
 from stage import eventually
 
 from hephaestus_celery.exceptions import NotCancellableError
-from hephaestus_celery.runners.celery.reports import MOST_LISTED
+from hephaestus_celery.runners.celery.worker_reports import MOST_LISTED
 from hephaestus_celery.runners.lost_messages import all_holdings
 
 EACH = 30

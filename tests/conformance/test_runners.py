@@ -10,11 +10,11 @@ import stage as real
 
 from hephaestus_celery import Hephaestus
 from hephaestus_celery.testing import EventCapture
+from hephaestus_celery.testing.conformance.conditions import eventually
 from hephaestus_celery.testing.conformance.runner import *  # noqa: F403 - all tests of the suite
 from hephaestus_celery.testing.conformance.runner import workflows
-from hephaestus_celery.testing.conformance.runner.stage import InProcess, SeenEvent
+from hephaestus_celery.testing.conformance.runner.fixtures import InProcess, SeenEvent
 from hephaestus_celery.testing.conformance.runner.traces import numbers, start, trace
-from hephaestus_celery.testing.conformance.waiting import eventually
 
 RUNNERS = ["local", "celery-solo", "celery-prefork", "celery-threads", "celery-gevent", "celery-eventlet"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hephaestus_celery import telemetry
-from hephaestus_celery.cli.demo.workers import STOP_SECONDS
+from hephaestus_celery.cli.demo.worker_processes import STOP_SECONDS
 from hephaestus_celery.embedded import EmbeddedServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -17,8 +17,8 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.claims import Lease
 from hephaestus_celery.storage.commits import Fail, Retry, Suspend
-from hephaestus_celery.storage.interventions import Delivery
 from hephaestus_celery.storage.redis.store import RedisStorage
+from hephaestus_celery.storage.resume_and_cancel import Delivery
 
 ENTRY = '{"kind":"attempt"}'
 

@@ -12,7 +12,7 @@ from celery import Celery
 from defining import define
 
 from hephaestus_celery import Done, Hephaestus, Ok, RetryPolicy, Step
-from hephaestus_celery.runners import completion, driver, execution, outcome
+from hephaestus_celery.runners import after_commit, completion, driver, execution
 from hephaestus_celery.runners.celery.task import StepTask
 
 executed = []
@@ -51,7 +51,7 @@ class Striker:
 
     WHERE = (
         StepTask.run.__code__.co_filename,
-        *(module.__file__ for module in (driver, execution, completion, outcome)),
+        *(module.__file__ for module in (driver, execution, completion, after_commit)),
     )
 
     def __init__(self, number):

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hephaestus_celery.telemetry.formatting import reason_label
+from hephaestus_celery.telemetry.labels import reason_label
 
 FOLDER = "HEPHAESTUS_TEST_FOLDER"
 

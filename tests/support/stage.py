@@ -18,7 +18,7 @@ import recorder
 from celery import Celery
 
 from hephaestus_celery import Hephaestus, Instance, InstanceHandle, WaitTimeoutError
-from hephaestus_celery.testing.conformance.waiting import eventually
+from hephaestus_celery.testing.conformance.conditions import eventually
 
 SUPPORT = Path(__file__).parent
 READY_SECONDS = 60

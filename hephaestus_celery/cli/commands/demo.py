@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hephaestus_celery.cli.interruption import Interruption
+from hephaestus_celery.cli.stop_signals import Interruption
 from hephaestus_celery.exceptions import HephaestusError
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from hephaestus_celery.cli.demo import journal
 from hephaestus_celery.cli.demo.journal import Note
-from hephaestus_celery.cli.demo.progress import Progress
+from hephaestus_celery.cli.demo.progress_line import Progress
 from hephaestus_celery.cli.demo.specimens import STALLED, Stalled
-from hephaestus_celery.cli.demo.workers import Workers
-from hephaestus_celery.cli.interruption import Interruption
+from hephaestus_celery.cli.demo.worker_processes import Workers
+from hephaestus_celery.cli.stop_signals import Interruption
 from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.values.instance import Instance
 

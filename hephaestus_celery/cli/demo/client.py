@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hephaestus_celery.cli.demo import report
+from hephaestus_celery.cli.demo import report_tables
 from hephaestus_celery.cli.demo.chaos import Chaos
 from hephaestus_celery.cli.demo.example import Example
-from hephaestus_celery.cli.demo.progress import Progress
+from hephaestus_celery.cli.demo.progress_line import Progress
 from hephaestus_celery.cli.demo.specimens import STALLED
-from hephaestus_celery.cli.demo.workers import Workers
-from hephaestus_celery.cli.interruption import Interruption
+from hephaestus_celery.cli.demo.worker_processes import Workers
+from hephaestus_celery.cli.stop_signals import Interruption
 from hephaestus_celery.client.hephaestus import InstanceHandle
 from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.values.instance import Instance
@@ -74,12 +74,14 @@ def follow(session: Session, handles: Sequence[InstanceHandle]) -> list[Instance
                 approved.add(instance.run_id)
         if all(instance.status.final for instance in instances):
             return [handle.get() for handle in handles]  # whole: they are looked at when the server is gone
-        session.progress.show(f"{len(instances)} runs: {report.tally(instances)}")
+        session.progress.show(f"{len(instances)} runs: {report_tables.tally(instances)}")
         now = [instance.step_states for instance in instances]
         if now != before:
             before, changed_at = now, SYSTEM_CLOCK.monotonic_ns()
         elif SYSTEM_CLOCK.monotonic_ns() - changed_at > STANDSTILL_SECONDS * 1e9:
-            raise StandstillError(f"nothing has happened for {STANDSTILL_SECONDS:g} s: {report.tally(instances)}")
+            raise StandstillError(
+                f"nothing has happened for {STANDSTILL_SECONDS:g} s: {report_tables.tally(instances)}"
+            )
         session.interruption.wait(_LOOK_SECONDS)
 
 

@@ -13,11 +13,11 @@ import click
 from hephaestus_celery.cli.demo import chaos, example, journal
 from hephaestus_celery.cli.demo.chaos import Chaos
 from hephaestus_celery.cli.demo.client import Session, follow, start
-from hephaestus_celery.cli.demo.outcome import Aftermath, DemoResult, conclude
-from hephaestus_celery.cli.demo.progress import Progress
+from hephaestus_celery.cli.demo.final_report import Aftermath, DemoResult, conclude
+from hephaestus_celery.cli.demo.progress_line import Progress
 from hephaestus_celery.cli.demo.specimens import Stalled, make_specimens
-from hephaestus_celery.cli.demo.workers import Workers
-from hephaestus_celery.cli.interruption import EXIT_CODE, Interrupted, Interruption
+from hephaestus_celery.cli.demo.worker_processes import Workers
+from hephaestus_celery.cli.stop_signals import EXIT_CODE, Interrupted, Interruption
 from hephaestus_celery.client.hephaestus import InstanceHandle
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.embedded import EmbeddedServer

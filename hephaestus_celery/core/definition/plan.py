@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 
 from hephaestus_celery.core.definition.graph import Graph, StepClass, Target
-from hephaestus_celery.core.execution.settle import Row, Settlement
+from hephaestus_celery.core.execution.joins import Row, Settlement
 
 
 def plan(graph: Graph, source: StepClass, targets: Iterable[Target]) -> Settlement:

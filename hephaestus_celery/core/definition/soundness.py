@@ -13,8 +13,8 @@ from hephaestus_celery.core.definition.builtin import Done, Wait, WaitForEvent
 from hephaestus_celery.core.definition.declarations import Draft
 from hephaestus_celery.core.definition.graph import StepClass, Target
 from hephaestus_celery.core.definition.step import check_events, check_step, is_same_name
-from hephaestus_celery.core.values.carried import check_mapping
 from hephaestus_celery.core.values.formatting import listed, shown
+from hephaestus_celery.core.values.json_values import check_mapping
 from hephaestus_celery.exceptions import DataError
 
 MOST_PREDECESSORS = 0xFFFF

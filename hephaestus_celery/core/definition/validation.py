@@ -19,9 +19,9 @@ from hephaestus_celery.core.definition.route import Route
 from hephaestus_celery.core.definition.signatures import spelled, takes
 from hephaestus_celery.core.definition.soundness import check_graph
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
-from hephaestus_celery.core.values.carried import check_mapping
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.identity import Unique
+from hephaestus_celery.core.values.json_values import check_mapping
 from hephaestus_celery.core.values.retry import RetryPolicy
 from hephaestus_celery.core.values.spelling import misspelt, nearest
 from hephaestus_celery.exceptions import DataError

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from hephaestus_celery.core.execution.commands import Command
-from hephaestus_celery.core.execution.settle import Arrivals
+from hephaestus_celery.core.execution.joins import Arrivals
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus, derive
 from hephaestus_celery.core.values.step_state import StepState

@@ -16,8 +16,8 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from hephaestus_celery.core.execution.commands import ClearTimer, Command, Finish, LeaveLane, SetTimer, TimerKind, send
+from hephaestus_celery.core.execution.joins import Settled, Settlement, settle
 from hephaestus_celery.core.execution.limits import APPLY_MARGIN
-from hephaestus_celery.core.execution.settle import Settled, Settlement, settle
 from hephaestus_celery.core.execution.state import Decision, EarlyEvent, RunState, Verdict, applied, stale
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation

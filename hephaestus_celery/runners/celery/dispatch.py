@@ -11,8 +11,8 @@ from typing import Any
 from celery import Celery
 
 from hephaestus_celery.runners.celery.connections import is_refusal, publish_over, unreachable
+from hephaestus_celery.runners.celery.custom_sending import find_task
 from hephaestus_celery.runners.celery.headers import CapturedMessage, header_options, with_run_headers
-from hephaestus_celery.runners.celery.overrides import find_task
 from hephaestus_celery.runners.messages import Message
 
 logger = logging.getLogger("hephaestus_celery")

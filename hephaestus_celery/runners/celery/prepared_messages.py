@@ -9,7 +9,7 @@ messages of that step are sent after the commit, as with any other broker. Steps
 once it has given a message of a second one of them: a fan-out of ten thousand steps needs three specimens.
 
 A template knows nothing of the sender. So it is used only where nothing but Celery makes the messages (see
-:mod:`hephaestus_celery.runners.celery.overrides`, asked for each of them), and for runs that were started in such a process.
+:mod:`hephaestus_celery.runners.celery.custom_sending`, asked for each of them), and for runs that were started in such a process.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from celery import Celery
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, Chance
 from hephaestus_celery.runners.celery.connections import connect, unreachable
+from hephaestus_celery.runners.celery.custom_sending import find_task, is_unmodified, is_unmodified_producer
 from hephaestus_celery.runners.celery.dispatch import call_task, options_of
-from hephaestus_celery.runners.celery.overrides import find_task, is_unmodified, is_unmodified_producer
 from hephaestus_celery.runners.celery.shared_server import has_uniform_messages, is_broker
 from hephaestus_celery.runners.celery.templates import MessageTemplate, gives, template_of
 from hephaestus_celery.runners.messages import Message

@@ -15,17 +15,17 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.runners.celery import signals as receivers
+from hephaestus_celery.runners.celery.abandoned_tasks import TaskRecovery
+from hephaestus_celery.runners.celery.custom_sending import is_unmodified
 from hephaestus_celery.runners.celery.dispatch import call_task, send
+from hephaestus_celery.runners.celery.fleet import CeleryFleet
 from hephaestus_celery.runners.celery.forking import no_forks
 from hephaestus_celery.runners.celery.headers import HeaderCapture
-from hephaestus_celery.runners.celery.lanes import LaneFinder, lane_of
-from hephaestus_celery.runners.celery.lifecycle import WorkerLifecycle, in_pool_process
-from hephaestus_celery.runners.celery.overrides import is_unmodified
 from hephaestus_celery.runners.celery.prepared_messages import MessagePreparer
-from hephaestus_celery.runners.celery.recovery import TaskRecovery
 from hephaestus_celery.runners.celery.registration import register
 from hephaestus_celery.runners.celery.remote_control import interrupt, revoke
-from hephaestus_celery.runners.celery.workers import CeleryWorkers
+from hephaestus_celery.runners.celery.routing import LaneFinder, lane_of
+from hephaestus_celery.runners.celery.worker_lifecycle import WorkerLifecycle, in_pool_process
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.messages import NO_HEADERS, Message
 from hephaestus_celery.runners.refusals import RefusalLog
@@ -177,7 +177,7 @@ class CeleryRunner:
 
     def scheduler(self, *, hostname: str) -> Scheduler:
         """A scheduler for the runs of this application, to be started or run."""
-        worker, fleet = Worker(hostname=hostname), CeleryWorkers(self.app)
+        worker, fleet = Worker(hostname=hostname), CeleryFleet(self.app)
         return Scheduler(lambda: self.driver, dispatch=self.dispatch, worker=worker, fleet=fleet, undisturbed=no_forks)
 
     def _emit_init(self) -> None:

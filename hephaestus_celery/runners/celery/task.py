@@ -14,14 +14,14 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.inputs import find_worker, is_task_id
 from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.runners.after_commit import Outcome
 from hephaestus_celery.runners.attempt import HeldAttempt, Worker
+from hephaestus_celery.runners.celery.abandoned_tasks import TaskRecovery
 from hephaestus_celery.runners.celery.lazy_tasks import LazyStrategy, LazyTracer
-from hephaestus_celery.runners.celery.progress import Progress, progress_of
-from hephaestus_celery.runners.celery.recovery import TaskRecovery
+from hephaestus_celery.runners.celery.request_progress import Progress, progress_of
 from hephaestus_celery.runners.celery.soft_limits import RESERVED_EXCEPTIONS, STOP_EXCEPTIONS, is_interrupt, soft_limit
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.messages import Message, parse
-from hephaestus_celery.runners.outcome import Outcome
 from hephaestus_celery.runners.refusals import RefusalLog
 from hephaestus_celery.storage.claims import Refusal, Refused
 

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from hephaestus_celery.clock import Chance
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.settle import Settlement
+from hephaestus_celery.core.execution.joins import Settlement
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.exceptions import StorageError

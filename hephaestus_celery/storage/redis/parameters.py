@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from hephaestus_celery.core.execution.settle import Row, Settlement
+from hephaestus_celery.core.execution.joins import Row, Settlement
 from hephaestus_celery.core.values.formatting import shortened
 from hephaestus_celery.exceptions import DataError
 

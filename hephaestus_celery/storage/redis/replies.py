@@ -16,9 +16,9 @@ from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.commits import Commitment
 from hephaestus_celery.storage.due import DueEntry, LaneReport, Outstanding, RescuedRun, Tick
-from hephaestus_celery.storage.interventions import Cancellation, DeliveryReport, RunAddress
 from hephaestus_celery.storage.queries import StoredRun
 from hephaestus_celery.storage.redis.stored_runs import read_run, read_step
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, DeliveryReport, RunAddress
 
 
 def read_commitment(

@@ -17,7 +17,6 @@ from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
-from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.port import Durations, Storage
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.calls import Calls
@@ -28,12 +27,13 @@ from hephaestus_celery.storage.redis.connections import MOST, Connections
 from hephaestus_celery.storage.redis.durations import HeldDurations, microseconds
 from hephaestus_celery.storage.redis.keys import Keys
 from hephaestus_celery.storage.redis.listing import Listing
-from hephaestus_celery.storage.redis.outside import Outside
 from hephaestus_celery.storage.redis.reads import Reads
+from hephaestus_celery.storage.redis.resume_and_cancel import ResumeAndCancel
 from hephaestus_celery.storage.redis.scheduling import Scheduling
 from hephaestus_celery.storage.redis.scripts import is_number, is_texts, is_values
-from hephaestus_celery.storage.redis.waits import Waits
+from hephaestus_celery.storage.redis.waits_for_ends import Waits
 from hephaestus_celery.storage.redis.wakeups import Wakeups
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
 
 _PLACES = {"db", "host", "path", "port", "unix_socket_path"}
@@ -76,7 +76,7 @@ class RedisStorage:
         self._listing = Listing(self._calls)
         self._claims = Claims(self._calls, self._durations)
         self._commits = Commits(self._calls, self._reads, self._durations, chance=chance)
-        self._outside = Outside(self._calls, self._reads, self._listing, self._durations)
+        self._resume_and_cancel = ResumeAndCancel(self._calls, self._reads, self._listing, self._durations)
         self._scheduling = Scheduling(self._calls, self._durations, clock=clock, chance=chance)
         self._wakeups = Wakeups(self._client, [f"{prefix}wake" for prefix in self.keys.all_partitions()])
         self._waits = Waits(
@@ -128,10 +128,10 @@ class RedisStorage:
         )
 
     def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:
-        return self._outside.schedule(run_id, step, reference=reference, delay=delay)
+        return self._resume_and_cancel.schedule(run_id, step, reference=reference, delay=delay)
 
     def unschedule(self, run_id: str, step: str, *, reference: str, operation: str) -> bool:
-        return self._outside.unschedule(run_id, step, reference=reference, operation=operation)
+        return self._resume_and_cancel.unschedule(run_id, step, reference=reference, operation=operation)
 
     def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
         return self._scheduling.tick(partition, owner=owner, worker=worker, seize=seize)
@@ -176,10 +176,10 @@ class RedisStorage:
         )
 
     def deliver(self, delivery: Delivery) -> DeliveryReport:
-        return self._outside.deliver(delivery)
+        return self._resume_and_cancel.deliver(delivery)
 
     def cancel(self, run_id: str, *, operation: str, reason: str | None, entry: str) -> Cancellation | None:
-        return self._outside.cancel(run_id, operation=operation, reason=reason, entry=entry)
+        return self._resume_and_cancel.cancel(run_id, operation=operation, reason=reason, entry=entry)
 
     def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
         return self._reads.load(run_id, steps=steps)

@@ -1,7 +1,7 @@
 """Very many edges of one step: staged before its commit, settled in slices after it, so that no script takes long.
 
 The commit says that they are staged; from then on they are settled by who has committed it or, where that one is gone, by
-the scheduler: see ``lua/parts/settling.lua``. So are the first steps of a run where they are very many.
+the scheduler: see ``lua/parts/joins.lua``. So are the first steps of a run where they are very many.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import count, zip_longest
 from typing import Any
 
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.settle import Row
+from hephaestus_celery.core.execution.joins import Row
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.storage.commits import Commitment, Complete

@@ -8,8 +8,8 @@ from hephaestus_celery.core.execution.state import RunState
 from hephaestus_celery.core.execution.uniqueness import Claimant
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.summary import RunSummary
-from hephaestus_celery.storage.interventions import RunAddress
 from hephaestus_celery.storage.queries import StoredEntry, StoredRun
+from hephaestus_celery.storage.resume_and_cancel import RunAddress
 from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
 from hephaestus_celery.storage.starts import NewRun
 

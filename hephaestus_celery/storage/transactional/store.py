@@ -20,16 +20,16 @@ from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
-from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.port import Durations
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
 from hephaestus_celery.storage.transactional.claims import claim_in, create_in, renew_in
 from hephaestus_celery.storage.transactional.commits import commit_in
 from hephaestus_celery.storage.transactional.due import awaited_in, come_due_in, redirect_in, resend_in, seize_in
-from hephaestus_celery.storage.transactional.outside import cancel_in, candidates_in, deliver_in
 from hephaestus_celery.storage.transactional.reads import data_of, known_run, page_in
 from hephaestus_celery.storage.transactional.record import stored
+from hephaestus_celery.storage.transactional.resume_and_cancel import cancel_in, candidates_in, deliver_in
 from hephaestus_celery.storage.transactional.transaction import Transaction
 
 

@@ -22,8 +22,8 @@ from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.storage.claims import ClaimRequest, Lease
 from hephaestus_celery.storage.commits import Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import Outstanding, Sent
-from hephaestus_celery.storage.interventions import Delivery, RunAddress
 from hephaestus_celery.storage.port import Storage
+from hephaestus_celery.storage.resume_and_cancel import Delivery, RunAddress
 from hephaestus_celery.storage.starts import FirstStep, NewRun
 
 

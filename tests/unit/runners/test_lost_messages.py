@@ -10,9 +10,9 @@ from given_time import GivenClock
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.runners.fleet import BrokerAwayError, Holdings, attempt_of
 from hephaestus_celery.runners.lost_messages import FEW, LostMessageWatch, report_interval
 from hephaestus_celery.runners.messages import Message
-from hephaestus_celery.runners.workers import BrokerAwayError, Holdings, attempt_of
 from hephaestus_celery.storage.due import LaneReport, Outstanding
 from hephaestus_celery.storage.memory import MemoryStorage
 

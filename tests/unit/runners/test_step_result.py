@@ -14,7 +14,7 @@ from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.exceptions import AttemptLostError, StepFailedError
 from hephaestus_celery.runners.execution import call
-from hephaestus_celery.runners.failures import Failed, failed, lost, stuck
+from hephaestus_celery.runners.step_exceptions import Failed, failed, lost, stuck
 from hephaestus_celery.runners.step_result import Completed, Waiting
 
 INSTANCE = Instance(

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hephaestus_celery import DataError, Failure, HistoryEntry, Status, StorageError
-from hephaestus_celery.core.values.carried import check_value
+from hephaestus_celery.core.values.json_values import check_value
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.entries import decode_entry, encode_entry
+from hephaestus_celery.storage.history_entries import decode_entry, encode_entry
 from hephaestus_celery.storage.instances import decode_instance, encode_header, read_start
 from hephaestus_celery.storage.queries import StoredEntry, StoredRun
 from hephaestus_celery.storage.schema import SCHEMA

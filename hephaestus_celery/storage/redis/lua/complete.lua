@@ -1,5 +1,5 @@
 -- A claimed step gives an event: record its result, settle its edges, start what can start, end the run where Done is
--- reached. Mirrors core/execution/transitions.py (complete) and core/execution/settle.py (settle); one conformance suite holds
+-- reached. Mirrors core/execution/transitions.py (complete) and core/execution/joins.py (settle); one conformance suite holds
 -- both to the same results. Closes the races of two branches that settle one join, and of a crash between any two of these writes.
 --   ARGV[3] history entry   ARGV[4] history entry of Done   ARGV[5] result or ''   ARGV[6] metadata or ''
 --   ARGV[7...] key, config: of p.configs taken targets that are given one; then the messages of p.prepared, which says
@@ -9,7 +9,7 @@
 --   defaults are omitted: `v` applied, `before` and `after` running, `activated` the taken targets, `active` none; `posted` is
 --   true where it is all of them. The ending is what the run itself says.
 --   p.settling names the edges that stage.lua has staged: there are too many to be settled here, and settle.lua follows
--- needs: settling commit
+-- needs: joins commit
 demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', event = 'string', taken = 'table', dead = 'table',
   rows = 'table', attempts = 'table', rank = 'number', stuck = 'string?', expected = 'number?', configs = 'number',

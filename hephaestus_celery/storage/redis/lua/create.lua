@@ -3,9 +3,9 @@
 --   ARGV[3] header   ARGV[4] initial context   ARGV[5...] for each of p.firsts its config, or ''; then their messages
 --   p.firsts: {key, most attempts, number of its list among KEYS[6...], number of its message}..., the last two only where
 --   the broker is this server
---   p.settling: instead of p.firsts, where these are very many: see parts/settling.lua
+--   p.settling: instead of p.firsts, where these are very many: see parts/joins.lua
 --   reply: 'ok', 'posted' when all messages were sent too, or {run id, family, scope} of the holder
--- needs: settling
+-- needs: joins
 demand({
   run_id = 'name', id = 'name', name = 'string', family = 'string', version = 'string', scope = 'string', tags = 'table',
   firsts = 'table', schema = 'number', lanes = 'table?', dispatch_timeout = 'number', settling = 'name?',

@@ -5,7 +5,7 @@
 --   where a run is about to be created with these for its first
 --   ARGV[3...] p.edges edges; then names and values of rows
 --   reply: 1, or 0 where the claim does not hold (any more)
--- needs: staged run
+-- needs: staged_edges run
 demand({ run_id = 'name', id = 'name', position = 'number', edges = 'number', step = 'name?', fence = 'string?' })
 demand({}, 2 + p.edges)
 inside('edges', p.edges >= 0 and (#ARGV - 2 - p.edges) % 2 == 0)

@@ -4,7 +4,7 @@
 other processes needs more than that: replace the fixture ``stage``, which is what the tests use; see :class:`Stage`.
 """
 
-from hephaestus_celery.testing.conformance.runner.stage import Stage as Stage
-from hephaestus_celery.testing.conformance.runner.stage import make_runner as make_runner
-from hephaestus_celery.testing.conformance.runner.stage import stage as stage
+from hephaestus_celery.testing.conformance.runner.fixtures import Stage as Stage
+from hephaestus_celery.testing.conformance.runner.fixtures import make_runner as make_runner
+from hephaestus_celery.testing.conformance.runner.fixtures import stage as stage
 from hephaestus_celery.testing.conformance.runner.traces import *

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hephaestus_celery.testing.conformance.conditions import eventually
 from hephaestus_celery.testing.conformance.runner import workflows
-from hephaestus_celery.testing.conformance.waiting import eventually
 
 
 def trace(events):

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from hephaestus_celery.core.definition.plan import plan
-from hephaestus_celery.core.execution.settle import Row, Settlement
+from hephaestus_celery.core.execution.joins import Row, Settlement
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.storage.memory import MemoryStorage
 

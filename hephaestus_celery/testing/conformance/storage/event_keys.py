@@ -9,7 +9,7 @@ import pytest
 
 from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.values.lifecycle import Status
-from hephaestus_celery.storage.interventions import DeliveryReport
+from hephaestus_celery.storage.resume_and_cancel import DeliveryReport
 from hephaestus_celery.testing.conformance.driven import address
 
 

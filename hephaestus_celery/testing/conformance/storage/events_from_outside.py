@@ -14,7 +14,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.claims import Refusal, Refused
-from hephaestus_celery.storage.interventions import DeliveryReport
+from hephaestus_celery.storage.resume_and_cancel import DeliveryReport
 from hephaestus_celery.testing.conformance.driven import address
 
 FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}

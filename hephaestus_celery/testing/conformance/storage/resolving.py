@@ -9,7 +9,7 @@ import pytest
 from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.storage.interventions import Delivery
+from hephaestus_celery.storage.resume_and_cancel import Delivery
 from hephaestus_celery.storage.schema import SCHEMA
 
 NUMBERS = itertools.count()

@@ -16,10 +16,10 @@ from defining import a_step, define, problems_of
 
 from hephaestus_celery import DefinitionError, Done, LocalRunner, Settings
 from hephaestus_celery.core.definition.plan import plan
-from hephaestus_celery.core.execution.settle import settle
+from hephaestus_celery.core.execution.joins import settle
 from hephaestus_celery.runners.known_steps import versions_with
 from hephaestus_celery.runners.messages import messages
-from hephaestus_celery.runners.moves import MOST_ROWS, Moves
+from hephaestus_celery.runners.plan_cache import MOST_ROWS, Moves
 
 FEW, MANY = 300, 3000
 

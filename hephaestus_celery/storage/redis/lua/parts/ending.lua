@@ -1,5 +1,5 @@
 -- The end of a run, and what its reply says of it.
--- needs: answers lanes staged run_reply
+-- needs: answers lanes staged_edges run_reply
 
 -- What is kept of a step beside its state goes with the run's end: its timers, its place in a lane, counts and data of events
 -- that nobody will apply. Gives the state, where the field is one of a step.

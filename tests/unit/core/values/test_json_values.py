@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hephaestus_celery import DataError, HephaestusError
-from hephaestus_celery.core.values.carried import check_mapping, check_value
+from hephaestus_celery.core.values.json_values import check_mapping, check_value
 
 MOMENT = dt.datetime(2024, 2, 29, 12, 30, 15, 123456)  # noqa: DTZ001 - a naive one is carried too
 ALLOWED = "allowed is JSON plus datetime, date, time, Decimal and UUID"

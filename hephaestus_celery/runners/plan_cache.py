@@ -12,12 +12,12 @@ from hephaestus_celery.core.definition.graph import Target
 from hephaestus_celery.core.definition.plan import plan
 from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.settle import Settlement
+from hephaestus_celery.core.execution.joins import Settlement
 from hephaestus_celery.core.values.activation import Activation
-from hephaestus_celery.core.values.carried import check_mapping
-from hephaestus_celery.runners.dispatcher import Dispatcher
-from hephaestus_celery.runners.failures import stuck
+from hephaestus_celery.core.values.json_values import check_mapping
+from hephaestus_celery.runners.message_dispatcher import Dispatcher
 from hephaestus_celery.runners.messages import messages
+from hephaestus_celery.runners.step_exceptions import stuck
 from hephaestus_celery.storage import codec
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from hephaestus_celery import Done, MemoryStorage, Ok, StorageError, Unique, Workflow
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.definition.step import Step
-from hephaestus_celery.runners.patient_reader import PatientReader
+from hephaestus_celery.runners.retrying_reader import RetryingReader
 from hephaestus_celery.storage.queries import DataKind
 
 
@@ -76,7 +76,7 @@ def test_a_store_that_is_away_is_asked_again(run, reading):
     storage, run_id = run
     expected = READINGS[reading](storage, run_id)
     storage.times = 1
-    assert READINGS[reading](PatientReader(storage, lease=timedelta(seconds=30)), run_id) == expected
+    assert READINGS[reading](RetryingReader(storage, lease=timedelta(seconds=30)), run_id) == expected
 
 
 @pytest.mark.parametrize("reading", READINGS)
@@ -84,5 +84,5 @@ def test_a_store_that_stays_away_for_a_lease_is_an_error(run, reading):
     storage, run_id = run
     storage.times = 1000
     with pytest.raises(StorageError, match="away"):
-        READINGS[reading](PatientReader(storage, lease=timedelta(0)), run_id)
+        READINGS[reading](RetryingReader(storage, lease=timedelta(0)), run_id)
     storage.times = 0

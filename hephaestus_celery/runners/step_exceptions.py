@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hephaestus_celery.exceptions import AttemptLostError, NonRetryableError, StepFailedError
-from hephaestus_celery.telemetry.formatting import class_name
+from hephaestus_celery.telemetry.labels import class_name
 
 TEXT_LIMIT = 32 * 1024
 """Characters of a message or a traceback that are kept."""

@@ -11,7 +11,7 @@ from hephaestus_celery.core.execution.uniqueness import Claimant
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import InstanceNotFoundError
-from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.record import address, claimant, entry_of, stored
 from hephaestus_celery.storage.transactional.transaction import Transaction

@@ -7,7 +7,7 @@ from defining import A, B, C, a_step, define
 
 from hephaestus_celery import Done
 from hephaestus_celery.core.definition.plan import plan
-from hephaestus_celery.core.execution.settle import Arrivals, settle
+from hephaestus_celery.core.execution.joins import Arrivals, settle
 
 CHOICE = a_step("Choice", "yes", "no", "both")
 LEFT = a_step("Left", "ok", "stop")

@@ -20,8 +20,8 @@ from hephaestus_celery.runners.celery.forking import delay_forks
 from hephaestus_celery.runners.celery.interrupt import register as register_interrupt
 from hephaestus_celery.runners.celery.lost_processes import PoolWatch
 from hephaestus_celery.runners.celery.polling import poll_while_full
-from hephaestus_celery.runners.celery.reports import WorkerReporter
 from hephaestus_celery.runners.celery.worker_checks import advise
+from hephaestus_celery.runners.celery.worker_reports import WorkerReporter
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.lost_messages import report_interval
 from hephaestus_celery.runners.scheduler import Scheduler

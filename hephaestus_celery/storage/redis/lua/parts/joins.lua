@@ -1,4 +1,4 @@
--- What complete.lua and settle.lua share: what follows where edges are settled. Mirrors core/execution/settle.py (settle).
+-- What complete.lua and settle.lua share: what follows where edges are settled. Mirrors core/execution/joins.py (settle).
 -- needs: ending messages
 local fields = {} -- what is written in the end, names and values
 local function set(name, value)

@@ -16,7 +16,7 @@ T = TypeVar("T")
 _PAUSE = 0.2  # seconds
 
 
-class PatientReader:
+class RetryingReader:
     """A reader for attempts. What was begun is not given up for an outage that the lease outlives; then ``StorageError``."""
 
     def __init__(self, reader: Reader, *, lease: timedelta, clock: Clock = SYSTEM_CLOCK) -> None:

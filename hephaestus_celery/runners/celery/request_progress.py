@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hephaestus_celery.clock import Chance
+from hephaestus_celery.runners.after_commit import Outcome
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt
-from hephaestus_celery.runners.outcome import Outcome
 
 _PROGRESS = "hephaestus_progress"
 

@@ -11,9 +11,9 @@ import pytest
 from hephaestus_celery import Hephaestus
 from hephaestus_celery.runners.port import Runner
 from hephaestus_celery.storage.memory import MemoryStorage
-from hephaestus_celery.telemetry.formatting import reason_label
+from hephaestus_celery.telemetry.labels import reason_label
 from hephaestus_celery.testing.capture import EventCapture
-from hephaestus_celery.testing.conformance.waiting import eventually
+from hephaestus_celery.testing.conformance.conditions import eventually
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

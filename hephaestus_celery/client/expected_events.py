@@ -13,7 +13,7 @@ from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.core.values.names import DONE
 from hephaestus_celery.core.values.step_state import StepState
-from hephaestus_celery.storage.interventions import DeliveryReport
+from hephaestus_celery.storage.resume_and_cancel import DeliveryReport
 
 _COMPARED = 1000  # names that a misspelt one is compared with
 

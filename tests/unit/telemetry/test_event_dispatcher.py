@@ -13,8 +13,8 @@ import pytest
 from hephaestus_celery import telemetry
 from hephaestus_celery.clock import SystemClock
 from hephaestus_celery.exceptions import HephaestusError
-from hephaestus_celery.telemetry.dispatcher import HANDLER_FAILURE
-from hephaestus_celery.telemetry.failures import kind_of
+from hephaestus_celery.telemetry.event_dispatcher import HANDLER_FAILURE
+from hephaestus_celery.telemetry.exception_fields import kind_of
 
 EVENT = ("shop", "order", "placed")
 OTHER = ("shop", "order", "paid")
@@ -583,12 +583,12 @@ def test_of_threads_that_attach_one_id_exactly_one_succeeds(attach):
 FORK_WHILE_LOCKED = """
 import os, signal, sys, threading
 from hephaestus_celery import telemetry
-from hephaestus_celery.telemetry import dispatcher
+from hephaestus_celery.telemetry import event_dispatcher
 
 held, done = threading.Event(), threading.Event()
 
 def hold():
-    with dispatcher._lock:
+    with event_dispatcher._lock:
         held.set()
         done.wait()
 

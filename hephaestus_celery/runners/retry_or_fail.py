@@ -9,13 +9,13 @@ from hephaestus_celery.core.definition.registry import definition_of
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.retry import DEFAULT_RETRY, RetryPolicy
 from hephaestus_celery.runners import events
+from hephaestus_celery.runners.after_commit import Outcome, outcome_of
 from hephaestus_celery.runners.attempt import HeldAttempt, Worker
-from hephaestus_celery.runners.failures import Failed
-from hephaestus_celery.runners.outcome import Outcome, outcome_of
+from hephaestus_celery.runners.step_exceptions import Failed
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.claims import Lease
 from hephaestus_celery.storage.commits import Fail, Retry
-from hephaestus_celery.storage.entries import encode_entry
+from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import StoredRun
 

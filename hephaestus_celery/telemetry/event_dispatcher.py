@@ -20,9 +20,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
-from hephaestus_celery.telemetry.failures import kind_of, stacktrace_of
+from hephaestus_celery.telemetry.exception_fields import kind_of, stacktrace_of
 from hephaestus_celery.telemetry.handlers import EventName, Handler, HandlerFunction, Table, checked_name
-from hephaestus_celery.telemetry.interruptions import is_interruption
+from hephaestus_celery.telemetry.signal_exceptions import is_interruption
 
 HANDLER_FAILURE: Final[EventName] = ("telemetry", "handler", "failure")
 

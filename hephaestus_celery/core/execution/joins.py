@@ -9,7 +9,7 @@ The law on joins (contract, section 3), from which everything here follows:
 All edges of one source settle at the same moment, so it is enough to count, for each step, the *predecessors* that have
 settled and whether any of them took an edge here. That makes the settlement of a join O(1) per branch, and the result
 the same in whatever order the branches come. A :class:`Settlement` says what a completed step means for the steps
-after it; :func:`settle` applies it to the counts. The Redis store does the same in ``commit.lua``; one conformance suite
+after it; :func:`settle` applies it to the counts. The Redis store does the same in ``complete.lua``; one conformance suite
 holds both to this module.
 """
 

@@ -16,9 +16,9 @@ from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
 from hephaestus_celery.core.values.inputs import is_task_id
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.celery.forking import no_forks
-from hephaestus_celery.runners.celery.lanes import lane_of
+from hephaestus_celery.runners.celery.routing import lane_of
 from hephaestus_celery.runners.celery.task import StepTask
-from hephaestus_celery.runners.workers import Holdings, attempt_of
+from hephaestus_celery.runners.fleet import Holdings, attempt_of
 from hephaestus_celery.storage.port import Storage
 
 logger = logging.getLogger("hephaestus_celery")

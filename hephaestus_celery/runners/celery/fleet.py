@@ -10,13 +10,13 @@ from kombu.exceptions import OperationalError
 
 from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.runners.celery.connections import connect
-from hephaestus_celery.runners.celery.lanes import HIGHEST_PRIORITY
+from hephaestus_celery.runners.celery.routing import HIGHEST_PRIORITY
+from hephaestus_celery.runners.fleet import BrokerAwayError, Holdings
 from hephaestus_celery.runners.lost_messages import all_holdings
-from hephaestus_celery.runners.workers import BrokerAwayError, Holdings
 from hephaestus_celery.storage.port import Storage
 
 
-class CeleryWorkers:
+class CeleryFleet:
     """The workers of an application, as they report, and its broker."""
 
     def __init__(self, app: Celery) -> None:

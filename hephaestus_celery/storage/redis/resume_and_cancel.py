@@ -12,7 +12,6 @@ from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import InstanceNotFoundError
-from hephaestus_celery.storage.interventions import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.durations import HeldDurations
 from hephaestus_celery.storage.redis.framing import named, reading
@@ -21,12 +20,13 @@ from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.reads import Reads
 from hephaestus_celery.storage.redis.replies import read_cancellation, read_delivery
 from hephaestus_celery.storage.redis.stored_runs import read_run
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
 
 _MOST_WAITING = 100  # steps of a large run that may be what an event is for
 
 
-class Outside:
+class ResumeAndCancel:
     """Applies to the runs of one storage what their users ask for."""
 
     def __init__(self, calls: Calls, reads: Reads, listing: Listing, durations: HeldDurations) -> None:

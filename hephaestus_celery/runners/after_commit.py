@@ -12,8 +12,8 @@ from hephaestus_celery.runners.attempt import HeldAttempt
 from hephaestus_celery.runners.events import Event
 from hephaestus_celery.runners.messages import Message, messages_of
 from hephaestus_celery.storage.commits import Commitment
-from hephaestus_celery.telemetry.dispatcher import has_any_handlers
 from hephaestus_celery.telemetry.emitter import Emitter
+from hephaestus_celery.telemetry.event_dispatcher import has_any_handlers
 
 logger = logging.getLogger("hephaestus_celery")
 

@@ -11,7 +11,7 @@ import pytest
 
 from hephaestus_celery.exceptions import StepFailedError
 from hephaestus_celery.runners.celery.soft_limits import RESERVED_EXCEPTIONS, STOP_EXCEPTIONS
-from hephaestus_celery.runners.failures import TEXT_LIMIT, failed
+from hephaestus_celery.runners.step_exceptions import TEXT_LIMIT, failed
 from hephaestus_celery.storage import codec
 
 

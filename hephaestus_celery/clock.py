@@ -1,4 +1,4 @@
-"""Time and chance, as ports: whoever reads a clock or throws dice does it with those that its runtime was made with.
+"""Time and chance as ports: all that reads a clock or needs a random number takes those of its runtime.
 
 :data:`SYSTEM_CLOCK` and :data:`SYSTEM_CHANCE` are those of the operating system, and this is the only module that asks it.
 """

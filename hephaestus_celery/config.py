@@ -1,4 +1,4 @@
-"""Settings: Celery settings whose names begin with ``hephaestus_``, read once and checked at once."""
+"""The settings: Celery settings whose names begin with ``hephaestus_``, read and checked once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The error tree. Every message says what was expected, what came, and what to do."""
+"""The tree of errors that this package raises.
+
+Every message says what was expected, what came, and what to do.
+"""
 
 from __future__ import annotations
 

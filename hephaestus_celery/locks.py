@@ -1,4 +1,4 @@
-"""A lock that nobody waits for longer than a while: turns, where many at once would each need something of their own."""
+"""Locks with a longest wait: threads and greenlets take turns, and none waits for longer than a while."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The command lines."""
+"""The command lines ``hephaestus-celery`` and ``celery -A shop hephaestus``."""

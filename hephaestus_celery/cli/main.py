@@ -1,4 +1,4 @@
-"""``hephaestus-celery``: what can be done without an application of one's own."""
+"""The program ``hephaestus-celery``: the commands that need no application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``celery -A shop hephaestus``: what can be done with an application's workflows.
+"""The plugin ``celery -A shop hephaestus``: the commands that need an application.
 
 Celery finds the group through the entry point group ``celery.commands``, and loads it with every ``celery`` command: so
 nothing but click is imported before a command of ours is called.

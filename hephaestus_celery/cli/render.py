@@ -1,4 +1,4 @@
-"""Tables of text, as commands print them."""
+"""Text tables, as the commands print them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``celery -A shop hephaestus scheduler``: the scheduler of an application in a process of its own."""
+"""The scheduler in a process of its own, which ``celery -A shop hephaestus scheduler`` runs."""
 
 from __future__ import annotations
 

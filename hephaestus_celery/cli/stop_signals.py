@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal as a question that is asked, not as an exception that is raised anywhere.
+"""Ctrl-C, SIGTERM and a closed terminal: a command asks whether they came, and raises nothing in between.
 
 An exception in the moment between the start of a process and the note that it was started would leave it behind. So a
 signal only raises a flag, and :class:`Interrupted` is raised where everything is accounted for. Signals that come while

@@ -1,1 +1,1 @@
-"""What users call: the runtime, the facade of a workflow, handles, and what is behind their calls."""
+"""What users call: the runtime, the class ``Workflow``, handles, and what these calls do."""

@@ -1,4 +1,4 @@
-"""Ending the tasks of a cancelled run: messages are revoked, and processes interrupted where that is asked for."""
+"""Cancelling a run's tasks: revokes their messages, and interrupts their processes where that is asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an instance waits for, or may still wait for, and the messages that say so."""
+"""Which events an instance waits for, or may still wait for, and the error messages that list them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``Workflow``, the class that users subclass: a definition, and the calls of its runtime for this workflow alone."""
+"""The class ``Workflow``, which users subclass: a definition, and the calls of its runtime for this workflow."""
 
 from __future__ import annotations
 

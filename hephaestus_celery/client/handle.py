@@ -1,4 +1,4 @@
-"""The handle of one run: what ``start`` gives."""
+"""The handle of one run, which ``start`` returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``Hephaestus``, the runtime: every call on runs, whatever their workflow."""
+"""The runtime ``Hephaestus``: every call on runs of any workflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Listings: the filters, their checks, and the page that comes back."""
+"""Listing runs: checks the filters of ``list``, and makes the page that it returns."""
 
 from __future__ import annotations
 

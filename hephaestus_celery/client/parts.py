@@ -1,4 +1,4 @@
-"""What a runtime consists of once its settings are read: storage, runner and driver, with the clock and chance of all three."""
+"""Puts a runtime together from its settings: storage, runner and driver, with the clock and chance of all three."""
 
 from __future__ import annotations
 

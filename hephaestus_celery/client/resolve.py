@@ -1,4 +1,4 @@
-"""Resolving an id to a run, and filters to the runs of a listing."""
+"""Resolves what a caller names (an id, a run id, a workflow) to a run or to the filters of a listing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delivering an event from outside to the step that waits for it."""
+"""Resuming: checks an event from outside, and delivers it to the step that waits for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a start is asked for, checked before anything is stored."""
+"""Starting a run: checks the arguments of a start before anything is stored."""
 
 from __future__ import annotations
 

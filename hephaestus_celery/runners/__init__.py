@@ -1,1 +1,1 @@
-"""What does the work that the engine asks for."""
+"""Runners: what executes the steps of runs, in this process or on Celery workers."""

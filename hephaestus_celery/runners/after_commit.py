@@ -1,4 +1,4 @@
-"""What has become of an attempt once that is committed: events to emit, messages to send."""
+"""What is left to do once an attempt is committed: events to emit, and messages to send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What passes between a runner and a driver: who works, the attempt that is held, and what its step came to."""
+"""What a runner and a driver pass to each other: the worker, the attempt that it holds, and what was executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an attempt is still wanted."""
+"""Asks the store whether an attempt is still wanted, or its run was cancelled or has ended meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Completing a step: where its event leads to, the messages of what starts, and the commit of all that.
+"""Completing a step: makes the commit of its result, of the steps that follow, and of their messages.
 
 A computed route is decided on what has completed by then. When its commit is refused, since more has completed, it is
 decided again.

@@ -1,4 +1,4 @@
-"""Claim, execute, commit: how every runner drives a run forward.
+"""The driver: claim, execute, commit; every runner drives runs with it.
 
 A runner hands a message in and gets a :class:`HeldAttempt` or a refusal; :meth:`HeldAttempt.emit_start` emits that it began,
 :meth:`Driver.execute` runs the step, :meth:`Driver.commit` decides, commits, and gives an :class:`Outcome` with what is to be

@@ -1,4 +1,4 @@
-"""The event loop of ``async def`` steps: one for each process, for as long as the process lives.
+"""The event loop of ``async def`` steps: one per process, for as long as the process lives.
 
 It has a thread of the operating system to itself, on every pool. So clients that a step keeps for the next one, and that
 are bound to their loop, stay usable; several steps run on it at once; and a step that waits there holds up neither a

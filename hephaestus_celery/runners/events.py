@@ -1,4 +1,4 @@
-"""What is emitted for a transition: its events as data, in order, with the numbers that its commit has reserved.
+"""Which telemetry events a transition emits, as data, in order, with the numbers that its commit has reserved.
 
 Whoever did the thing emits them, after the commit, by :func:`emit`.
 """

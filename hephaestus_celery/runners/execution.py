@@ -1,4 +1,4 @@
-"""Executing the step of an attempt: its call, the interruptions that reach it, its time limit, the hooks around it."""
+"""Executes a step: calls ``execute``, with its hooks, its time limit, and the interruptions that reach it."""
 
 from __future__ import annotations
 

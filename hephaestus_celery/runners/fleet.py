@@ -1,4 +1,4 @@
-"""What is known of the workers and their queues: who holds what, and how much waits."""
+"""The workers and their queues, as a port: who holds which messages, and how many wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this process knows of a step before the run that a message is for is read."""
+"""What a process remembers of a step, so that it knows it before it has read the run of a message."""
 
 from __future__ import annotations
 

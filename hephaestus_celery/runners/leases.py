@@ -1,4 +1,4 @@
-"""Lease renewal: while a process has attempts, a thread of it renews their leases."""
+"""Lease renewal: while a process holds attempts, a thread renews their leases."""
 
 from __future__ import annotations
 

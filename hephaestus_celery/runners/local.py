@@ -1,4 +1,4 @@
-"""Steps on threads of this process: for tests, notebooks and eager applications."""
+"""The local runner: executes steps on threads of this process, for tests, notebooks and eager applications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides which late messages are lost: a backlog is not a loss.
+"""Decides which late messages are lost and sent again; a backlog is not a loss.
 
 The store reports what is late in a lane, and whether the lane has come past it. What a living worker holds is only late.
 Of the rest, what the lane has come past is lost; and all of it where the queue is empty. Never more is sent again than is

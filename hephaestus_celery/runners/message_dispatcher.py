@@ -1,4 +1,4 @@
-"""What a driver requires of whoever sends messages to workers."""
+"""The port of a driver to its runner: sends messages to workers, prepares them, and says where they go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages: what they carry, how they are made, and how one that came is read."""
+"""The message of a step: what it holds, how it is made, and how a worker reads it."""
 
 from __future__ import annotations
 

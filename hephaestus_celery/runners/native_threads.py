@@ -1,4 +1,4 @@
-"""Threads of the operating system, also where gevent or eventlet have put their own in the place of Python's.
+"""Threads of the operating system, also where gevent or eventlet have replaced those of Python.
 
 A greenlet that computes holds up all others of its thread; what must go on meanwhile needs a thread that is one. What
 such a thread shares with others is guarded by locks that are real too, held for no longer than nothing waits.

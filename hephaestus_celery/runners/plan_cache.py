@@ -1,4 +1,4 @@
-"""Moves: what a completed step leads to in its graph, as far as that is the same for every run of the workflow."""
+"""Remembers what follows each event of a step (edges, configs, lanes), which is the same for all runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The port: what a client needs of a runner, which executes steps here or elsewhere."""
+"""The port of a runner: what a client needs of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recovery: rescues that the store has recorded, attempts that were lost, and commits that were not carried out to their end."""
+"""Recovery after a lost worker: fails its attempts, and finishes the commits that it had begun."""
 
 from __future__ import annotations
 

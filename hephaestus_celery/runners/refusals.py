@@ -1,4 +1,4 @@
-"""Logging why a worker drops a message: each kind at its level, and what concerns many messages only once."""
+"""Logs why a worker drops a message: each kind at its level, and what concerns many messages only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Committing failed attempts: another attempt is due after a pause, or the run has failed."""
+"""Commits a failed attempt: a retry after its backoff, or the failure of the run."""
 
 from __future__ import annotations
 

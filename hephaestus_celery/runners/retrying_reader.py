@@ -1,4 +1,4 @@
-"""Reads of a run for a step: retried while the store is out of reach, for one lease at most."""
+"""Reads of a run for a step, retried while the store is out of reach, for one lease at most."""
 
 from __future__ import annotations
 

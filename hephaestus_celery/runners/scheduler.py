@@ -1,4 +1,4 @@
-"""The scheduler: a loop that acts on what has come due: retries, timeouts, lost messages, lost workers, ends of retentions.
+"""The scheduler: a loop that handles what is due, such as retries, timers, lost messages and lost workers.
 
 One scheduler works per partition at a time, whichever process holds the lock; the others look whether it still does. It
 sleeps until the next entry is due, and is woken when a nearer one is set. All state is in the store: a scheduler that

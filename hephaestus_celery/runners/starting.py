@@ -1,4 +1,4 @@
-"""Starting a run: what is stored of it, and the messages for the steps that it begins with."""
+"""Starts a run: makes what is stored of it, and the messages of its first steps."""
 
 from __future__ import annotations
 

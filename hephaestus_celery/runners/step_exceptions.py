@@ -1,4 +1,4 @@
-"""Exceptions as failed attempts: whatever a step raises is made something that can be stored, emitted and handed on.
+"""Exceptions of steps: whatever a step raises becomes a failure that can be stored, emitted and shown to Celery.
 
 What a step raises is the user's, and Python and Celery call methods of it when they show it, compare it or copy it to
 another process. Any of these may raise, or give what nobody expects: then a plain error of ours stands for it.

@@ -1,4 +1,4 @@
-"""What an execution of a step comes to: a closed union, and the check of what ``execute`` returned."""
+"""The result of executing a step (completed, waiting, failed), and the check of what ``execute`` returned."""
 
 from __future__ import annotations
 

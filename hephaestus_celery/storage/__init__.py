@@ -1,1 +1,1 @@
-"""Where instances are kept: the port and its adapters."""
+"""Storages: the port that keeps runs, and its adapters."""

@@ -1,4 +1,4 @@
-"""A claim: a worker asks for an attempt, holds it by a lease, or is refused."""
+"""Values of claims and leases: a worker asks for an attempt, holds it by a lease, or is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Values as JSON text and back: ``decode(encode(x)) == x`` for all that :mod:`hephaestus_celery.core.values.context` lets in.
+"""Encodes values as JSON text, and decodes them.
+
+``decode(encode(x)) == x`` for all that :mod:`hephaestus_celery.core.values.json_values` lets in.
 
 Dates and their kin are written as ``{"$type": name, "value": text}``; a mapping of the user's that has the key
 ``$type`` itself is wrapped the same way. A datetime of a zone of ``zoneinfo`` bears its key and is read back in it, also in

@@ -1,4 +1,4 @@
-"""A commit: what a claimed step came to, and what follows from it."""
+"""Values of commits: what a claimed step came to, and what the store replies."""
 
 from __future__ import annotations
 

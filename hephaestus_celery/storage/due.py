@@ -1,4 +1,4 @@
-"""Timers and leases that have come due, and messages that may be lost, as the store hands them to the scheduler."""
+"""Values of what is due: timers, expired leases and late messages, as the store hands them to the scheduler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""History entries as JSON text, and back."""
+"""History entries as JSON text: encodes what a commit adds to the history, and decodes it for readers."""
 
 from __future__ import annotations
 

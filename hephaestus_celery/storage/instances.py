@@ -1,4 +1,4 @@
-"""Instances, read from what is stored of their runs; what did not come with a run is read when it is looked at.
+"""Decodes instances from stored runs; what did not come with a run is read when it is looked at.
 
 Documents carry the version of their schema: an older one is upgraded when it is read, a newer one is refused.
 """

@@ -1,4 +1,4 @@
-"""The port: what a runner asks of a store, and what the store answers.
+"""The port of a storage: what runners and clients ask of it, and what it replies.
 
 Every call that changes something is one transition, applied whole or not at all, whatever dies in between; applying the
 same call again (same ``operation``) gives the first answer again. User data passes through as opaque JSON text. Times

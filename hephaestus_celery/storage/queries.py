@@ -1,4 +1,4 @@
-"""What is read of runs: whole, in pieces, as rows of a listing, or their history."""
+"""Values of reads: a run whole or in pieces, the rows of a listing, a history."""
 
 from __future__ import annotations
 

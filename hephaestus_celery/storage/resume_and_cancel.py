@@ -1,4 +1,4 @@
-"""What is done to a run from outside: an event is delivered to it, or it is cancelled."""
+"""Values of resumes and cancellations: an event that is delivered to a run from outside, or its cancellation."""
 
 from __future__ import annotations
 

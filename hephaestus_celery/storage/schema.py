@@ -1,4 +1,4 @@
-"""How runs are stored, as a number: who meets a newer one leaves the run alone."""
+"""The schema number of stored runs: code that meets a newer one leaves the run alone."""
 
 from __future__ import annotations
 

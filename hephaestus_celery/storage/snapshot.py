@@ -1,4 +1,4 @@
-"""What is stored of a run as of one moment: what did not come with it is read from the store when it is asked for.
+"""A snapshot of a stored run; what did not come with it is read from the store when it is asked for.
 
 A result never changes once its step has completed, and each completion has its number: so what is read later still is of
 that moment. Steps that completed since are left out; they count as active here, as they must have been, or were to be.

@@ -1,4 +1,4 @@
-"""A run that is to be created, and why it may be refused."""
+"""Values of starts: a run that is to be created, and why it may be refused."""
 
 from __future__ import annotations
 

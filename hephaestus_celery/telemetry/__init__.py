@@ -1,4 +1,4 @@
-"""What happens in workflows, as events for whoever listens.
+"""Telemetry: what happens in workflows, as events for handlers.
 
 ``attach`` a function to an event and it is called whenever that happens; ``events()`` names the events, the reference
 page "Telemetry events" says what each carries. ``log_handler`` writes them to the log, ``metrics`` defines what to

@@ -1,4 +1,4 @@
-"""One method per event: the only place where an event is built.
+"""The emitter: one method per telemetry event, the only place where an event is built.
 
 Each asks first whether anybody listens, so that without handlers nothing is built. Metadata is laid over
 each other in this order, the later one wins: the caller's ``telemetry_metadata``, ``extra``, the fields that the event

@@ -1,4 +1,6 @@
-"""Named events and the functions that listen to them. Knows no workflow.
+"""Dispatches telemetry events to the handlers that are attached to them.
+
+Knows no workflow.
 
 Laws of this module:
 

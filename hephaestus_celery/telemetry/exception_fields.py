@@ -1,4 +1,4 @@
-"""How an event describes an exception."""
+"""How a telemetry event describes an exception: its kind, reason and stack trace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handlers, and the table of who listens to what: a value that is replaced as a whole, never changed."""
+"""The table of attached handlers, a value that is replaced as a whole and never changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How steps, workflows and reasons are written in logs and metrics. Never raises, whatever the metadata holds."""
+"""Labels of steps, workflows and reasons for logs and metrics.
+
+They never raise, whatever the metadata holds.
+"""
 
 from __future__ import annotations
 

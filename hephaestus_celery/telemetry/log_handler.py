@@ -1,4 +1,4 @@
-"""A handler that writes the events to the logger ``hephaestus_celery``.
+"""The log handler: writes the telemetry events to the logger ``hephaestus_celery``.
 
 Messages of an instance begin with ``[instance id] ``. For formatters that write structured logs the records carry
 ``instance_id``, ``run_id``, ``workflow`` (its name), ``step`` (its key), ``hephaestus_event`` (what the step gave or

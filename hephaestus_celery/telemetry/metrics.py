@@ -1,4 +1,4 @@
-"""Nine metrics worth having, as data: what to count and to measure, for any reporter or for none."""
+"""Nine metric definitions, as data: what to count and to measure, for any reporter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exceptions that a signal raises while a handler runs: the handler has not failed, and they are for somebody else.
+"""Exceptions that a signal raises while a handler runs: they are not the handler's failure.
 
 Python's signal handlers run in the main thread, between any two of its operations. Ctrl-C, the SystemExit of a SIGTERM and
 Celery's soft time limit are raised that way. A telemetry handler that happens to run at that moment has done nothing wrong.

@@ -1,4 +1,4 @@
-"""A span: the start of something, and its end or its exception, as events of one prefix."""
+"""Spans: the start of something, and its end or its exception, as events with one prefix."""
 
 from __future__ import annotations
 

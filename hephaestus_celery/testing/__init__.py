@@ -1,4 +1,4 @@
-"""For tests of applications that use this package, and of this package itself."""
+"""For tests of applications that use this package, and of new storages and runners."""
 
 from hephaestus_celery.testing.capture import CapturedEvent, EventCapture
 

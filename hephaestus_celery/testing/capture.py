@@ -1,4 +1,4 @@
-"""See what was emitted."""
+"""Captures the telemetry events that were emitted, for assertions."""
 
 from __future__ import annotations
 

@@ -34,3 +34,13 @@ def test_every_package_stands_in_the_list_of_folders():
     listed = re.search(r"```text\nhephaestus_celery/\n(.*?)```", PAGE, re.DOTALL)
     assert listed is not None
     assert [folder for folder in sorted(folders) if f"  {folder}/ " not in listed[1]] == []
+
+
+def test_the_first_line_of_each_module_and_script_says_what_it_is_for():
+    firsts = {path: path.read_text(encoding="utf-8").split("\n", 1)[0] for path in PACKAGE.rglob("*.py")}
+    firsts = {path: first.removesuffix('"""').removeprefix('"""') for path, first in firsts.items() if first}
+    firsts |= {
+        path: path.read_text(encoding="utf-8").split("\n", 1)[0].removeprefix("-- ") for path in LUA.rglob("*.lua")
+    }
+    assert len(firsts) > 250
+    assert {path: first for path, first in firsts.items() if not first.endswith(".") or len(first) > 120} == {}

@@ -1,1 +1,4 @@
-"""The commands, a file each. They import no more than click needs before one of them is called."""
+"""The commands, a file each.
+
+They import no more than click needs before one of them is called.
+"""

@@ -1,4 +1,4 @@
-"""``hephaestus-celery demo``: its options."""
+"""The command ``hephaestus-celery demo``: its options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``celery -A shop hephaestus scheduler``: its options."""
+"""The command ``celery -A shop hephaestus scheduler``: its options."""
 
 from __future__ import annotations
 

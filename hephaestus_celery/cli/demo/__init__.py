@@ -1,1 +1,1 @@
-"""``hephaestus-celery demo``: all that is the demo's."""
+"""What ``hephaestus-celery demo`` consists of; nothing else uses it."""

@@ -1,4 +1,4 @@
-"""The client's part of the demo: it starts the runs, shows how they go, and approves where one waits for that."""
+"""The client of the demo: starts the runs, shows their progress, and sends the approvals that they wait for."""
 
 from __future__ import annotations
 

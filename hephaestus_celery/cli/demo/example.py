@@ -1,4 +1,4 @@
-"""The application that the demo shows, ``examples/verify_environment.py``: where it is, and what it reads."""
+"""The application that the demo runs, ``examples/verify_environment.py``: where it is, and what it reads."""
 
 from __future__ import annotations
 

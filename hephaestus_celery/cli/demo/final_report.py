@@ -1,4 +1,4 @@
-"""How the demo ended: what it prints then, and whether that is what was expected."""
+"""The end of the demo: prints what became of the runs, and gives the exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The events that the demo's workers have emitted: each of their processes notes its own in a file."""
+"""The telemetry events of the demo's workers: each process writes those that it emitted into a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is going on: one line that is rewritten on a terminal, elsewhere a line now and then."""
+"""The progress of the demo: one line that is rewritten on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 

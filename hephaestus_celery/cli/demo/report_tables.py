@@ -1,4 +1,4 @@
-"""What the demo prints at its end: what became of each run, what the workers have emitted, and what had to be rescued."""
+"""The tables that the demo prints at its end: runs, emitted events, histories, rescues, steps by worker."""
 
 from __future__ import annotations
 

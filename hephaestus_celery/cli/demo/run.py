@@ -1,4 +1,4 @@
-"""The demo from its beginning to its end: a server, two workers and a client, on ``examples/verify_environment.py``."""
+"""The demo from start to end: a server, two workers and a client, on ``examples/verify_environment.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small distributions that the demo adds to those installed, so that everything that can happen does."""
+"""Small Python distributions that the demo adds to those installed, so that each outcome of a run occurs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Celery workers as processes of their own."""
+"""The Celery workers of the demo, each in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a ``@route`` method gave, checked against the targets that it declared."""
+"""Checks what a ``@route`` method returned against the targets that it declared."""
 
 from __future__ import annotations
 

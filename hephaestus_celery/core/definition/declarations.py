@@ -1,4 +1,4 @@
-"""Reading what a workflow declares into a table, noting on the way what can't be read."""
+"""Reads what a workflow class declares into a table, and notes the problems on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making a class a workflow: it is checked, gets its name and graph, and is known to the process from then on."""
+"""Defines a workflow: checks its class, gives it its name and graph, and registers it in this process."""
 
 from __future__ import annotations
 

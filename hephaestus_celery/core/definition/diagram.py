@@ -1,4 +1,4 @@
-"""A graph as text: Mermaid for documents, plain lines for terminals."""
+"""Draws a graph as text: Mermaid for documents, plain lines for terminals."""
 
 from __future__ import annotations
 

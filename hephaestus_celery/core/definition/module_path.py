@@ -1,4 +1,4 @@
-"""Where a class is defined, as a process that imports its module calls that place."""
+"""The module in which a class is defined, by the name under which other processes import it."""
 
 from __future__ import annotations
 

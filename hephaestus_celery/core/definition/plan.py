@@ -1,4 +1,4 @@
-"""What the event of a step means for the steps after it, whatever the run: the settlement that its graph gives."""
+"""Plans what follows a step: how the graph settles its edges for each event that it may complete with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workflows that this process has defined.
+"""The registry of the workflows that this process has defined.
 
 Step code is found here and nowhere else: a message names a run and a step, never a path to import. The registry is the
 only state of the core; it grows when classes are defined.

@@ -1,4 +1,4 @@
-"""``@route``: transitions whose target a method of the workflow computes."""
+"""The decorator ``@route``: a method of the workflow computes the targets of a transition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an application's functions take the arguments that they will be called with."""
+"""Checks whether functions of an application take the arguments that they will be called with."""
 
 from __future__ import annotations
 

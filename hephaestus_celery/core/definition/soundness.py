@@ -1,4 +1,4 @@
-"""What makes the graph of a workflow sound: its steps, its events, no cycles, nothing out of reach.
+"""Checks of a workflow's graph: its steps and events, no cycles, nothing out of reach.
 
 Each check takes time that grows with the number of edges, and no faster: definitions of ten thousand steps are normal.
 """

@@ -1,4 +1,4 @@
-"""Steps, and the results that their ``execute`` may return."""
+"""The class ``Step``, and the results that its ``execute`` may return: ``Ok``, ``Error``, ``Async``."""
 
 from __future__ import annotations
 

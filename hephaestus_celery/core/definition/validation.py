@@ -1,4 +1,7 @@
-"""The checks that a workflow passes when its class is defined. Every problem is found before any is reported."""
+"""The checks that a workflow class passes when it is defined.
+
+Every problem is found before any is reported.
+"""
 
 from __future__ import annotations
 

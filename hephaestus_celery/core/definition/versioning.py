@@ -1,4 +1,4 @@
-"""One workflow in several versions (an umbrella): each instance stays on the one that it was started with."""
+"""Versions of a workflow (an umbrella): each run stays on the version that it was started with."""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""How a run goes on: its state and the transitions of it. Every rule stands here once; stores run it, or mirror it in Lua."""
+"""The rules of a run: its state, and the transitions between states.
+
+Every rule stands here once. Stores call it, or mirror it in Lua.
+"""

@@ -1,4 +1,7 @@
-"""What a transition of a run asks to be done; data, so that the engine stays pure and every adapter can carry it out."""
+"""The commands that a transition gives: what is to be stored, sent or set.
+
+They are data, so the engine stays pure and every adapter can carry them out.
+"""
 
 from __future__ import annotations
 

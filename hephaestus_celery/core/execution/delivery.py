@@ -1,4 +1,4 @@
-"""An event comes from outside: which step it is for, or whether it is kept, refused, or there already.
+"""The rule of a resume: which waiting step an event is for, or whether it is kept, refused, or there already.
 
 Mirrored by `storage/redis/lua/deliver.lua`. Laws held here: an event is for one step alone; one that is refused leaves no
 trace; one that has a key is taken once by a run, however often it comes.

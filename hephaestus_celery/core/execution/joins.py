@@ -1,4 +1,4 @@
-"""Joins: which steps start, and which are skipped, when the edges of a completed step are settled. Pure functions.
+"""Joins: when a step completes, its edges are settled, and steps after it start or are skipped.
 
 The law on joins (contract, section 3), from which everything here follows:
 

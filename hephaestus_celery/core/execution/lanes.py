@@ -1,4 +1,4 @@
-"""Lanes, a queue and a priority each: where messages wait, and how a lost one is distinguished from those that wait.
+"""Lanes: messages wait by queue and priority, so that a lost one can be distinguished from a waiting one.
 
 A lane is a queue and a priority: what was sent there is taken in the order of sending, but for what workers hold that have
 taken it ahead. So a message is not lost for being old. It may be when one that was sent later was claimed (the lane has

@@ -1,4 +1,4 @@
-"""The constants of the rules: every store goes by these, those that are written in Lua included."""
+"""The constants of the rules, for every store, the Lua scripts included."""
 
 from __future__ import annotations
 

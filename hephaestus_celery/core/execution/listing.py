@@ -1,4 +1,7 @@
-"""Which runs a listing holds. Mirrored by `storage/redis/lua/list.lua`."""
+"""Which runs a listing holds: its filters, and how they match.
+
+Mirrored by ``storage/redis/lua/list.lua``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which run is meant by who names one: a rule that every store goes by. Mirrored by `storage/redis/lua/parts/resolve.lua`."""
+"""Resolving an id: which run is meant, the active one or else the newest.
+
+Every store goes by this rule. Mirrored by ``storage/redis/lua/parts/resolve.lua``.
+"""
 
 from __future__ import annotations
 

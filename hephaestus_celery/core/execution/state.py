@@ -1,4 +1,4 @@
-"""The control state of a run, and what a transition of it comes to.
+"""The control state of a run (states of its steps, counters, no data), and what a transition of it comes to.
 
 Contexts are not here: the control state says where a run stands, not what it knows. Times are microseconds on the clock of
 the store, given by the caller.

@@ -1,4 +1,6 @@
-"""A worker that does not know a run's version leaves its message: when another is sent. Mirrored by `storage/redis/lua/claim.lua`.
+"""Turning away a worker that does not know a workflow or its version: when another message is sent.
+
+Mirrored by ``storage/redis/lua/claim.lua``.
 
 Laws held here: only the message that a step still awaits is replaced, each further one comes twice as late as the one
 before, and none comes later than it would have come without the refusal.

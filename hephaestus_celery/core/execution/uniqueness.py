@@ -1,4 +1,6 @@
-"""Whether an active run holds an instance id against a start. Mirrored by `storage/redis/lua/create.lua`.
+"""One active run per id: whether an active run holds an instance id against a start.
+
+Mirrored by ``storage/redis/lua/create.lua``.
 
 Law held here: the wider scope of the two counts, so a run of scope ``global`` holds its id against every start but one of
 scope ``none``, which asks for no id of its own.

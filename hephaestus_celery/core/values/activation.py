@@ -1,4 +1,4 @@
-"""The identity of one thing that is executed: it names its state, result, due entry, message and idempotency key."""
+"""The identity of one start of a step: it names its state, result, due entry, message and idempotency key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report that ``cancel`` gives."""
+"""The report that ``cancel`` returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step knows of its run: the initial context and the results of the steps before it."""
+"""The context of a step: the initial context, and the results of the steps before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Bases of steps and workflows with what values need of them, so that values need not import ``core.definition``."""
+"""Base classes of steps and workflows with what values need of them.
+
+So values need not import ``core.definition``.
+"""
 
 from __future__ import annotations
 

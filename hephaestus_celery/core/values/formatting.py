@@ -1,4 +1,4 @@
-"""How messages show what came: whatever its size, in a few words, so that an error stays readable."""
+"""Formatting values for error messages and logs: shortened, whatever their size, so that they stay readable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The history of a run: what happened, in the order of the commits."""
+"""A history entry, as users read it: one attempt, resume, timer, rescue or cancellation of a run."""
 
 from __future__ import annotations
 

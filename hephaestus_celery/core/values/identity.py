@@ -1,4 +1,4 @@
-"""Who is who: instance ids, their scopes, run ids."""
+"""Instance ids, their scopes (``Unique``), and run ids."""
 
 from __future__ import annotations
 

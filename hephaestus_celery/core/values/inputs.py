@@ -1,4 +1,4 @@
-"""Text that comes from outside, checked where it enters: one check for each kind, before anything is asked of the store.
+"""Checks of text that comes from outside (ids, keys, reasons), before anything is asked of the store.
 
 Instance ids, run ids, and the names of events and steps have their rules in the core; here is what those who call give
 besides. What is refused is a ``DataError`` that shows it in a few characters.

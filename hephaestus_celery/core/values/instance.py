@@ -1,4 +1,4 @@
-"""An instance: a frozen snapshot of one run, as users, steps and telemetry see it."""
+"""An ``Instance``: a frozen snapshot of one run, as users, steps and telemetry see it."""
 
 from __future__ import annotations
 

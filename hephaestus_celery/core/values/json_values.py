@@ -1,4 +1,4 @@
-"""Which values may be carried: stored as JSON and read back equal.
+"""The values that contexts and results may have: those that are stored as JSON and read back equal.
 
 Law 8 of the design is kept here: what is read equals what was written. So a value that JSON (plus datetime, date, time,
 Decimal and UUID) would give back as something else, such as a tuple or NaN, is refused where it enters.

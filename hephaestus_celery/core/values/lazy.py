@@ -1,4 +1,4 @@
-"""Values whose fields are made when they are first asked for: most of what is stored of a run is never looked at."""
+"""Lazy fields of values: they are made when first read, since most of a stored run is never looked at."""
 
 from __future__ import annotations
 

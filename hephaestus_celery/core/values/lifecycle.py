@@ -1,4 +1,4 @@
-"""The states of a run and of a step, and which of them are final."""
+"""The statuses of a run and of a step, and which of them are final."""
 
 from __future__ import annotations
 

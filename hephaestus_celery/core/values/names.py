@@ -1,4 +1,4 @@
-"""The names of steps and events: what they may look like."""
+"""The rules for names of steps and events."""
 
 from __future__ import annotations
 

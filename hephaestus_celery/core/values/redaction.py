@@ -1,4 +1,4 @@
-"""Addresses and options for people to read, without passwords and other secrets."""
+"""URLs and options shown to people without passwords and other secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guessing the name that was meant, for attributes and settings that do not exist."""
+"""Finds the name that was meant where an attribute or setting was misspelt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where one step of a run stands."""
+"""The state of one step of a run: its status, attempt, lease, timers and event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run in brief: what listings, counts and dashboards need of it, without its data."""
+"""A run in brief: what listings, counts and dashboards need, without its data."""
 
 from __future__ import annotations
 

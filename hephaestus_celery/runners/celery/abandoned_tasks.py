@@ -1,4 +1,4 @@
-"""Tasks that end without their body: lost, revoked, expired or unknown. Their attempts are recovered at once.
+"""Tasks that end without their body (lost, revoked, expired or unknown): their attempts are recovered at once.
 
 The store would find each of them by itself, when a lease expires or a message is not claimed; these are the fast ways.
 """

@@ -1,4 +1,4 @@
-"""Connections to the broker: reached soon or not at all, and renewed once when they turn out to be dead."""
+"""Connections to the broker: they open soon or fail, and a dead one is replaced once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What begins and ends with a worker's consumer, however that worker was started."""
+"""Starts and stops the threads of a worker with its consumer, however that worker was started."""
 
 from __future__ import annotations
 

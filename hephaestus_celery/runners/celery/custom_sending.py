@@ -1,4 +1,4 @@
-"""Whether an application sends messages as Celery does, with no code of its own on the way.
+"""Whether an application sends messages in a way of its own: overridden methods, signal receivers, routers.
 
 Only then do the messages of one step differ by their ids alone. Packages for tenants, tracing agents and signal receivers
 add something of the sender to each message, and may be installed and removed while a process lives. So this is checked

@@ -1,4 +1,7 @@
-"""Sending messages: one batch, no retries, no waiting. The scheduler sends a lost message again."""
+"""Sends messages to the broker: one batch, no retries, no waiting.
+
+The scheduler sends a lost message again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workers of an application, as they report, and the queues of its broker."""
+"""What the Celery workers report that they hold, and how many messages wait in the queues of the broker."""
 
 from __future__ import annotations
 

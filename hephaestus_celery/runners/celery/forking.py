@@ -1,4 +1,4 @@
-"""Forks of a worker's main process, while other threads work in it.
+"""Makes it safe to fork a worker's main process while other threads work in it.
 
 A child has only the thread that forked. A lock that another thread held at that moment is never released there: that of a
 module being imported, or of a property that Celery or kombu was making. A child that needs it hangs, and keeps its lease.

@@ -1,4 +1,4 @@
-"""Headers that an application adds to the messages of a run: captured at its start, repeated by every later message.
+"""Message headers that an application adds: captured where a run is started, repeated by all of its messages.
 
 A package for tenants puts the current tenant into the headers of each message; a tracing agent puts the trace there. In a
 chain of Celery tasks, each worker that sends the next message has them. A retry or a rescue is sent by another process,

@@ -1,4 +1,4 @@
-"""Interrupting steps, in the main process of the worker that executes them: the remote control command for it.
+"""The remote control command that interrupts a step, in the main process of the worker that executes it.
 
 Celery's own way, ``revoke(terminate=True)``, would have the pool take the end of that process, whenever it comes, for one
 that was asked for, and its tasks for terminated ones.

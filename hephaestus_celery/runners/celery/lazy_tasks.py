@@ -1,4 +1,4 @@
-"""What a worker makes of each task when it starts, made when a step's task first needs it.
+"""Makes what a worker needs of a step's task when its first message comes, not when the worker starts.
 
 A worker's main process and each process of its pool make objects of three to eight kilobytes for every task. For ten
 thousand steps that is up to eighty megabytes, most of it never used. Here only those that were made last are kept.

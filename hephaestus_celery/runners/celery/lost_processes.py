@@ -1,4 +1,6 @@
-"""Noticing at once that a pool process has died, before its lease runs out. Whole workers: see ``core/execution/due.py``.
+"""Notices at once that a process of a worker's pool has died, before its lease expires.
+
+For lost workers see ``core/execution/due.py``.
 
 Celery checks when the pipe of a process closes; but a process that is killed closes its files a moment before it can be
 waited for. When the check comes too early, Celery checks again only after five seconds (`AsynPool.timers`). Measured with

@@ -1,4 +1,4 @@
-"""Polling the broker in a worker without an event loop (gevent, eventlet) whose prefetch count is used up."""
+"""Polls the broker in a worker without an event loop (gevent, eventlet) whose prefetch count is used up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages that the store itself puts on the broker's list, in the script that decides that they are due.
+"""Prepared messages: the store itself puts them on the broker's list, in the script that makes them due.
 
 That is possible where broker and state store are one Redis. Then nothing can be lost between a commit and its messages,
 and they cost no round trip. The format of a message is kombu's and Celery's business. So the first two messages of a step

@@ -1,4 +1,4 @@
-"""Registering a task for each step of a workflow.
+"""Registers a Celery task for each step of a workflow.
 
 A class for each of ten thousand tasks, and what a worker makes for each when it starts, take a hundred megabytes of every
 process. So tasks of a workflow with the same time limit and annotations share a class. What differs, such as the name, is

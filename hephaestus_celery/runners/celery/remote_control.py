@@ -1,4 +1,4 @@
-"""Remote control of workers: revoking tasks that nobody waits for, and interrupting those that are executed."""
+"""Sends remote control commands to workers: to revoke tasks, and to interrupt those that are executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress of a message in a worker, kept on its request."""
+"""How far a worker has come with a message (claim, execution, commit), kept on its Celery request."""
 
 from __future__ import annotations
 

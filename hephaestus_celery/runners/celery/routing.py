@@ -1,4 +1,4 @@
-"""How messages are routed: which lane (queue and priority) one goes to, and which one it came from."""
+"""How messages are routed: which queue and priority one goes to, and which one it came from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runner that hands steps to an application's Celery workers."""
+"""The runner on Celery: hands steps to the workers of an application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings out of a Celery application: its configuration, whatever the namespace it was read with."""
+"""Reads settings out of a Celery application, whatever namespace its configuration has."""
 
 from __future__ import annotations
 

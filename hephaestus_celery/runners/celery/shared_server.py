@@ -1,4 +1,4 @@
-"""Whether broker and state store are one database, and its messages ones that a template can stand for."""
+"""Whether broker and state store are one Redis database, so that a script may send prepared messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Receivers of Celery's signals: they claim before a task, and emit its events after it, in the process that executed it.
+"""Receivers of Celery's signals: ``task_prerun`` claims the attempt, the later ones emit its events.
 
 Connected once per process, whatever the number of runtimes: the sender says which task, the task which runner. They are
 idempotent, since Celery sends some signals twice (a hard time limit sends ``task_failure`` so), and they swallow nothing:

@@ -1,4 +1,4 @@
-"""How a pool stops a step: it raises an exception in it, at its soft time limit or when it is interrupted."""
+"""The exceptions by which a pool stops a step: at its soft time limit, or when it is interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Celery task that a step is: it claims in ``task_prerun``, executes and commits in its body, and emits in the receivers."""
+"""The Celery task of a step: its body executes and commits; claiming and emitting happen in signal receivers."""
 
 from __future__ import annotations
 

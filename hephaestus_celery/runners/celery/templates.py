@@ -1,4 +1,4 @@
-"""Templates of messages: the JSON text that kombu has made of one, with slots where the values of a message stand."""
+"""Templates of messages: the JSON text that kombu made of one, with slots for ids and other values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Advice that a worker logs when it starts, about settings that endanger messages. It changes no setting."""
+"""Advice that a worker logs when it starts, about settings that endanger messages.
+
+It changes no setting.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker does beside its tasks, from its start to its end: it schedules, reports, and watches its pool."""
+"""What runs beside the tasks in a worker, from start to end: scheduler, worker reports, watch over the pool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker reports what it holds: messages that it has taken from its queues and not begun with."""
+"""Worker reports: which messages a worker has taken from its queues and not begun with."""
 
 from __future__ import annotations
 

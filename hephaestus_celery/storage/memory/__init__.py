@@ -1,4 +1,4 @@
-"""Instances in the memory of this process; the transitions are the pure ones of :mod:`hephaestus_celery.core.execution.transitions`."""
+"""The memory store: runs in the memory of this process."""
 
 from hephaestus_celery.storage.memory.store import MemoryStorage
 

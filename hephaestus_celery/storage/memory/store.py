@@ -1,4 +1,7 @@
-"""Instances in the memory of this process: for tests, notebooks and eager applications. Gone when the process is."""
+"""The memory store: runs in the memory of this process, for tests, notebooks and eager applications.
+
+They are gone when the process is.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Instances in Redis or Valkey: one Lua script per transition; the only package that imports ``redis``."""
+"""The Redis store: runs in Redis or Valkey, one Lua script per transition; the only package that imports ``redis``."""
 
 from hephaestus_celery.storage.redis.store import RedisStorage
 

@@ -1,4 +1,4 @@
-"""Calls of scripts and commands: each brings what the caller knows of the time, and fails as ``StorageError``."""
+"""Calls scripts and commands: each call brings what the caller knows of the time, and fails as ``StorageError``."""
 
 from __future__ import annotations
 

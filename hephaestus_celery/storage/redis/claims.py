@@ -1,4 +1,4 @@
-"""Claims: attempts that workers take, keep and lose."""
+"""Claims, lease renewals and seizures of attempts in Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections to the state store: its own client, never the broker's."""
+"""The Redis client of the state store: its own, never the broker's."""
 
 from __future__ import annotations
 

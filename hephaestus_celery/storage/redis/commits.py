@@ -1,4 +1,4 @@
-"""Starts and commits: what begins a run, and what a claimed step came to.
+"""Starts of runs and commits of step results in Redis.
 
 Very many edges are staged before such a call and settled in slices after it: see :mod:`.wide_steps`.
 """

@@ -1,4 +1,4 @@
-"""The connections over which scripts are called: each is lent to one user at a time, and there are so many of them at most.
+"""The pool of connections to the state store: each is lent to one user at a time, and their number is limited.
 
 A user is whatever calls: a thread, a greenlet, a signal handler in the midst of another call of its own thread, a
 finalizer. So nothing here waits for a lock: what is free stands in a deque, whose ends are moved in one step, and who finds

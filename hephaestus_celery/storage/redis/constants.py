@@ -1,4 +1,4 @@
-"""The constants of the scripts: put in front of each that uses them, as ``local NAME = value``.
+"""The constants of the Lua scripts, put in front of each that uses them as ``local NAME = value``.
 
 Those of the rules come from :mod:`hephaestus_celery.core.execution.limits`; the others are of this store alone, and are
 written down here and nowhere else.

@@ -1,4 +1,4 @@
-"""How long leases, messages and ended runs of one storage are kept, as scripts take it: in microseconds."""
+"""The durations of one storage (lease, dispatch timeout, retention), in microseconds as scripts take them."""
 
 from __future__ import annotations
 

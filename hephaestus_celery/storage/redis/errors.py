@@ -1,4 +1,4 @@
-"""What an error of the server or of the way to it means, and what to do about it: the text of a ``StorageError``."""
+"""The text of a ``StorageError``: what an error of the server or the network means, and what to do about it."""
 
 from __future__ import annotations
 

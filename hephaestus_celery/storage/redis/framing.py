@@ -1,4 +1,6 @@
-"""Replies that carry many values in one: whose they are, and where each value ends. See ``packed`` in ``lua/parts/run_reply.lua``.
+"""Packed replies, which carry many values as one: whose they are, and where each value ends.
+
+See ``packed`` in ``lua/parts/run_reply.lua``.
 
 Nothing that a value holds can be taken for the end of one, or for another value: the first line says how long each is. A reply
 that says something else than it carries is none of ours.

@@ -1,4 +1,6 @@
-"""Every key of the state store: its name, type, lifetime and meaning. Keys are built here and nowhere else in Python.
+"""Every Redis key: its name, type, lifetime and meaning.
+
+Keys are built here and nowhere else in Python.
 
 The keys of a run and of its indexes share one hash tag, so that one script may touch them all on a Redis Cluster too.
 """

@@ -1,4 +1,4 @@
-"""Queries over many runs: the pages of a listing, and the runs that an instance id may mean."""
+"""Listings in Redis: the pages of a listing, and the runs that an instance id may mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What scripts are given: parameters as one JSON object, and the rows and numbers in it."""
+"""The parameters of scripts: one JSON object, and the rows and numbers in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads of one run in bounded calls: what stands in its hash, and its history."""
+"""Reads of one run in Redis, in calls of limited size: its fields, its data and its history."""
 
 from __future__ import annotations
 

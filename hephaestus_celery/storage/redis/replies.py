@@ -1,4 +1,4 @@
-"""What scripts reply, as values of the port: of commits, deliveries, cancellations and ticks."""
+"""Reads the replies of scripts into values of the port: commits, deliveries, cancellations and ticks."""
 
 from __future__ import annotations
 

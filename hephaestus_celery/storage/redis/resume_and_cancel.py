@@ -1,4 +1,4 @@
-"""What comes from outside of a run: events, timers, and its cancellation."""
+"""Resumes, timers of users and cancellations in Redis."""
 
 from __future__ import annotations
 

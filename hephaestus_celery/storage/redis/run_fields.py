@@ -1,4 +1,4 @@
-"""The legend of a run's hash: what each of its fields holds, and each field of a step's state in it."""
+"""The legend of a run's hash: what each field means, and each field of a step's state in it."""
 
 from __future__ import annotations
 

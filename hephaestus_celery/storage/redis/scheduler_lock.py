@@ -1,4 +1,4 @@
-"""What one scheduler knows of a partition's scheduler lock: who holds it, and whether that scheduler is still alive."""
+"""The scheduler lock, as one scheduler sees it: who holds it, and whether that scheduler is still alive."""
 
 from __future__ import annotations
 

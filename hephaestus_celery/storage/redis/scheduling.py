@@ -1,4 +1,4 @@
-"""The scheduler's side of the store: ticks of the due set, messages that are lost, and what workers report."""
+"""The scheduler's calls in Redis: ticks of the due set, lost messages, and worker reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Lua scripts: loaded from their files, called by their hash."""
+"""The Lua scripts: loads them from their files, and calls them by their hash."""
 
 from __future__ import annotations
 

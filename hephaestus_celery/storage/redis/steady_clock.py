@@ -1,4 +1,4 @@
-"""The clock that everything due goes by, as a process knows it: it goes on evenly, whatever is done to the server's.
+"""The steady clock of leases and timers: it goes on evenly when the clock of the server is set.
 
 It is the server's ``TIME`` and an offset that is kept in the partition. Whoever has the scheduler lock takes a step of
 ``TIME`` back into the offset, and can tell one by its own monotonic clock; so can every process, and holds to its own

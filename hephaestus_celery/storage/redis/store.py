@@ -1,4 +1,4 @@
-"""The port over Redis or Valkey: each call is one script, one round trip."""
+"""The storage port in Redis or Valkey: each call is one script, one round trip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run as it is stored: from the fields of its hash and the lines of its history to the values of the port."""
+"""Reads a stored run: from the fields of its hash and the lines of its history to values of the port."""
 
 from __future__ import annotations
 

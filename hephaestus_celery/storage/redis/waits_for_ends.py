@@ -1,4 +1,4 @@
-"""Waiting for the ends of runs: one connection and one thread for all waits of a process.
+"""Waits for the ends of runs: one connection and one thread for all ``wait`` calls of a process.
 
 The thread is there while somebody waits, and a few seconds longer. It hears of ends as they are published, and looks for
 itself now and then, as a message may be lost: all runs that are waited for in one round trip. A wait gives up with what that

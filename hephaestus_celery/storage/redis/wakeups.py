@@ -1,4 +1,4 @@
-"""The channel on which scripts wake the scheduler: something may come due sooner than it would look again."""
+"""Wake-ups: a channel on which scripts wake the scheduler when an entry is due sooner than it would look."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Very many edges of one step: staged before its commit, settled in slices after it, so that no script takes long.
+"""Wide steps, with more than 500 edges: edges are staged before the commit, and settled in slices after it.
 
 The commit says that they are staged; from then on they are settled by who has committed it or, where that one is gone, by
 the scheduler: see ``lua/parts/joins.lua``. So are the first steps of a run where they are very many.

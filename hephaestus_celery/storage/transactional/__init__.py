@@ -1,1 +1,4 @@
-"""A store made of transactions: lock, load a run, decide with :mod:`core.execution`, save. Memory is one; SQL could be one."""
+"""A store made of transactions: lock, load a run, decide with :mod:`core.execution`, save.
+
+Memory is one; SQL could be one.
+"""

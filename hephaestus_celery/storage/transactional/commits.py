@@ -1,4 +1,4 @@
-"""A commit in a transaction: decided by the rules, then saved with the data and the history entry that it brought."""
+"""A commit in a transaction: decided by the rules, then saved with its data and its history entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a decision asks for, carried out in a transaction: state, due entries, lanes, the end of a run."""
+"""Carries out the commands of a decision in a transaction: state, due entries, lanes, the end of a run."""
 
 from __future__ import annotations
 

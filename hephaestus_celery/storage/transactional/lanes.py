@@ -1,4 +1,7 @@
-"""Lanes: what waits in a queue, by when it was sent, and the looks at it. The same as in ``redis/lua/tick.lua``."""
+"""Lanes in a transaction: which messages wait in a queue, and the looks at it.
+
+The same as in ``redis/lua/tick.lua``.
+"""
 
 from __future__ import annotations
 

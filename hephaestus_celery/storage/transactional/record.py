@@ -1,4 +1,4 @@
-"""One run as a transaction has it: its state and the JSON texts that came with it, and what others see of it."""
+"""The record of one run in a transaction: its state, its JSON texts, and what others see of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes from outside, in a transaction: which run is meant, an event for it, its cancellation."""
+"""Resumes and cancellations in a transaction: which run is meant, an event for it, its cancellation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The port over transactions: each call locks, loads, decides with the rules of the core, and saves."""
+"""The storage port over transactions: each call locks, loads, decides with the rules of the core, and saves."""
 
 from __future__ import annotations
 

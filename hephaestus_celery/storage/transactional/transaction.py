@@ -1,4 +1,7 @@
-"""What one call of a transactional store sees and changes: all of it, or none. The one thing that such a store has to write."""
+"""The port of a transaction: what one call of such a store sees and changes, all of it or none.
+
+It is the one thing that such a store has to write.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The events as data: their names, what they carry, and the reference page.
+"""The catalogue of telemetry events: their names, what they carry, and the reference page.
 
 ``python -m hephaestus_celery.telemetry.catalogue`` prints the page.
 """

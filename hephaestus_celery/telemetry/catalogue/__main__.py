@@ -1,4 +1,4 @@
-"""Print the reference page of the events."""
+"""Prints the reference page of the events."""
 
 import sys
 

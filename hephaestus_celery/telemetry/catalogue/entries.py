@@ -1,4 +1,6 @@
-"""What each event means and carries, as data: the reference page is printed from it and the emitter is tested on it.
+"""What each telemetry event means and carries, as data.
+
+The reference page is printed from it, and the emitter is tested on it.
 
 Names of events and fields are public. Entries and fields may be added here, never renamed or removed.
 """

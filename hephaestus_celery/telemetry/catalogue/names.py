@@ -1,4 +1,4 @@
-"""The names of the events, and one accessor for each."""
+"""The names of the telemetry events, and one accessor for each."""
 
 from __future__ import annotations
 

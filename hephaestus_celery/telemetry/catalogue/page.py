@@ -1,4 +1,4 @@
-"""The reference page of the events, printed from the catalogue."""
+"""The reference page of the telemetry events, printed from the catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The tests that every storage, and every runner, passes: ours, and those of others. They need pytest.
+"""The conformance suites: tests that every storage and every runner passes, ours and those of others.
+
+They need pytest.
 
 Import the tests of a suite into a test module of your own, and give the fixture that makes what is to be tested:
 

@@ -1,4 +1,4 @@
-"""Waiting for a named condition."""
+"""Waits for a named condition, in the place of a sleep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A storage that is driven by hand: every operation of the port, with what a test does not say filled in."""
+"""A storage driven by hand: every operation of the port, with defaults for what a test leaves out."""
 
 from __future__ import annotations
 

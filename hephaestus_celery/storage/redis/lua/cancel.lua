@@ -1,5 +1,6 @@
--- End a run at once. Steps that are being executed go on; their commits will be discarded. Closes the race with a commit
--- that ends the run: it ends once.
+-- Cancel a run: it ends at once, and its steps start nothing more.
+-- Steps that are being executed go on; their commits will be discarded. Closes the race with a commit that ends the run: it
+-- ends once.
 --   ARGV[3] history entry   ARGV[4] reason as JSON, or ''
 --   reply: names and values: `verdict` ('unknown_run', 'newer_schema', 'stale', 'applied'). Of a newer schema `schema`, its
 --   number; of a cancelled run `facts`, `start`, and `run`: its fields (see carried), packed

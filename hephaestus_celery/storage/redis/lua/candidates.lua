@@ -1,5 +1,5 @@
--- The runs that an instance id may mean: the active ones, and the newest, which is looked for among few at a time. Closes no
--- race: a start or an end may come right after it.
+-- Find the runs that an instance id may mean: the active ones, and the newest.
+-- The newest is looked for among few at a time. Closes no race: a start or an end may come right after it.
 --   p.id, p.family, p.version, p.exact: see parts/resolve.lua
 --   p.after: the run up to which the calls before this one have looked, and p.at its place in the order of starts
 --   reply: names and values: `newest` or '', `after` (the run to go on after, or '') and `at` (its place); `active`, as JSON a

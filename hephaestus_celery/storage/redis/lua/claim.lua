@@ -1,5 +1,5 @@
--- A worker takes an attempt of a step, or an event delivered to a waiting one. Closes the race of two copies of one
--- message: the second finds the claim taken. The first claim of a run makes it running.
+-- Claim an attempt of a step for a worker, or an event that was delivered to a waiting step.
+-- Closes the race of two copies of one message: the second finds the claim taken. The first claim of a run makes it running.
 --   ARGV[3...] keys of the steps whose results come with the claim of a run that is not small
 --   reply: {reason, detail} of a refusal; else the run's fields (see carried), its start and the event's data or '', packed.
 --   Which event numbers the claim was given, and all else that the worker emits, stands in the step's state.

@@ -1,6 +1,6 @@
--- A claimed step gives an event: record its result, settle its edges, start what can start, end the run where Done is
--- reached. Mirrors core/execution/transitions.py (complete) and core/execution/joins.py (settle); one conformance suite holds
--- both to the same results. Closes the races of two branches that settle one join, and of a crash between any two of these writes.
+-- Commit a completed step: store its result, settle its edges (joins), start what can start, end the run at Done.
+-- Mirrors core/execution/transitions.py (complete) and core/execution/joins.py (settle); one conformance suite holds both to
+-- the same results. Closes the races of two branches that settle one join, and of a crash between any two of these writes.
 --   ARGV[3] history entry   ARGV[4] history entry of Done   ARGV[5] result or ''   ARGV[6] metadata or ''
 --   ARGV[7...] key, config: of p.configs taken targets that are given one; then the messages of p.prepared, which says
 --   for each step: the number of its list among KEYS[6...], the number of its message

@@ -1,5 +1,6 @@
--- Create a run, unless an active one holds its id within the scope. Closes the race of two starts of one id: the check
--- and the creation are one. Answers a repeat (the run id is new for each start) like the first call.
+-- Create a run, unless an active one holds its id within the scope.
+-- Closes the race of two starts of one id: the check and the creation are one. Answers a repeat (the run id is new for each
+-- start) like the first call.
 --   ARGV[3] header   ARGV[4] initial context   ARGV[5...] for each of p.firsts its config, or ''; then their messages
 --   p.firsts: {key, most attempts, number of its list among KEYS[6...], number of its message}..., the last two only where
 --   the broker is this server

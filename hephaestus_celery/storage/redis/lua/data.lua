@@ -1,5 +1,5 @@
--- Data of steps: of one kind, p.kind, in the order in which it is asked for; as much as one reply carries, at least one.
--- Closes no race: what a step has left does not change.
+-- Read results or other data of steps, in the order in which they are asked for.
+-- All are of one kind, p.kind; as much as one reply carries, at least one. Closes no race: what a step has left does not change.
 --   ARGV[3...] keys of the steps
 --   reply: {text or ''...}, or false for an unknown run
 -- needs: arguments

@@ -1,6 +1,7 @@
--- An event for a waiting step: recorded once, to be applied by a worker. Closes the race of many senders: the first is
--- accepted, the others find nothing that waits. One that has a key (p.key) is taken once by the run, whatever it brings.
--- Closes the race with a new start of the id, too: which run is meant is looked up in the same moment.
+-- Resume: record an event for the step that waits for it, once; a worker applies it.
+-- Closes the race of many senders: the first is accepted, the others find nothing that waits. One that has a key (p.key) is
+-- taken once by the run, whatever it brings. Closes the race with a new start of the id, too: which run is meant is looked up
+-- in the same moment.
 -- Mirrors core/execution/delivery.py.
 --   KEYS: those of no run   p.run_id, or p.id: which run; with p.family, p.version and p.exact: see parts/resolve.lua
 --   ARGV[3] data of the event

@@ -1,6 +1,6 @@
--- A page of runs, newest first. Walks the indexes in p.indexes together (one, or one for each status that is wanted),
--- checks what the index does not say, and stops after p.limit runs or p.budget looks. Closes no race: a run may
--- change between two pages.
+-- List a page of runs, newest first, that match all filters.
+-- Walks the indexes in p.indexes together (one, or one for each status that is wanted), checks what the index does not say, and
+-- stops after p.limit runs or p.budget looks. Closes no race: a run may change between two pages.
 --   reply: {names and values, rows...}. The names: `position` to go on from, or '' after the last, and `more`: '1' where
 --   more are known to match, else '0'. A row is {run id, start, fields}: the run's fields without data, packed, the states
 --   of its steps among them where they are few and short. Rows have no names, since a page has many

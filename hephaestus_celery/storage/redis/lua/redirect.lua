@@ -1,5 +1,6 @@
--- Messages went to other lanes than was thought when they became due, as their sender has seen. Closes the race with a claim,
--- which may have come before: a step that has moved on since is left alone. Again is the same as once.
+-- Correct the lane of messages that their sender has routed elsewhere than was thought.
+-- Closes the race with a claim, which may have come before: a step that has moved on since is left alone. Again is the same as
+-- once.
 --   p.messages: {run id, step, attempt, token, lane}...
 --   reply: 1
 -- needs: lanes messages

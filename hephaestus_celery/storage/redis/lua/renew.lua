@@ -1,5 +1,5 @@
--- Renew the leases of attempts of this partition. Closes the race of a late renewal with a rescue: who has lost the fence
--- renews nothing.
+-- Renew the leases of attempts of this partition.
+-- Closes the race of a late renewal with a rescue: a worker that lost the fence renews nothing.
 --   p.leases: {run id, step, fence}...
 --   reply: 1 or 0 for each of them, in their order: whether it is still held
 -- needs: due

@@ -1,4 +1,5 @@
--- A worker reports what it holds; the report of one that reports no more expires. Closes no race: each writes its own.
+-- Store what a worker reports that it holds.
+-- The report of a worker that reports no more expires. Closes no race: each writes its own.
 --   ARGV[3] name of the worker   ARGV[4] what it holds, or '' where it leaves   p.lifetime
 --   reply: 1
 -- needs: time

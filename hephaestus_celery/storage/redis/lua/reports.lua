@@ -1,5 +1,5 @@
--- What living workers hold. Reports that have expired are deleted. Closes the race with a worker that reports meanwhile: it is
--- read and deleted in one moment.
+-- Read what living workers report that they hold, and delete expired reports.
+-- Closes the race with a worker that reports meanwhile: its report is read and deleted in one moment.
 --   reply: {report...}
 -- needs: time
 local workers, at, found = prefix .. 'workers', steady(), {}

@@ -1,5 +1,5 @@
--- These messages are lost, as their lanes and the workers say: others are sent. Closes the race with a claim: a step that has
--- moved on since is left alone. Asked again, it answers for what it has done before like the first time.
+-- Send lost messages again: those that are lost by what their lanes and the workers say.
+-- Closes the race with a claim: a step that has moved on since is left alone. A repeat is answered like the first call.
 --   p.messages: {run id, step, attempt, token, lane or ''}...   p.op, p.lane (which was looked through)
 --   reply: entries, as of tick.lua
 -- needs: rescue messages

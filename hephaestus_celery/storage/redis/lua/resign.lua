@@ -1,4 +1,5 @@
--- Leave the scheduler lock, if it is still the caller's. Closes the race with its end: by now another may have it.
+-- Leave the scheduler lock, if it is still the caller's.
+-- Closes the race with its end: by now another may have it.
 --   reply: 1 when it was, else 0
 -- needs: time
 demand({ owner = 'string' })

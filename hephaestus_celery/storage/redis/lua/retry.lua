@@ -1,5 +1,5 @@
--- An attempt of a claimed step failed, and another is due after a delay. Closes the race with a rescue: who has lost the fence
--- changes nothing.
+-- Commit a failed attempt that will be retried: the next one is due after its backoff.
+-- Closes the race with a rescue: a worker that lost the fence changes nothing.
 --   ARGV[3] history entry
 --   reply: {facts}
 -- needs: commit answers due

@@ -1,5 +1,5 @@
--- A durable timer for a step, beside its own: it gives the step `timeout`, if it still waits by then. Closes the race of
--- a repeated call with the timer itself, which may have fired, or been taken back, since: it is set once.
+-- Set a durable timer for a step, beside its own: it gives the step `timeout`, if it still waits by then.
+-- Closes the race of a repeated call with the timer itself, which may have fired, or been taken back, since: it is set once.
 --   reply: 1, or 0 when the run has ended or is unknown
 -- needs: due answers
 demand({ run_id = 'name', step = 'name', reference = 'name', delay = 'number' })

@@ -1,6 +1,6 @@
--- Take an attempt from the task that held it and is gone, as the worker's own main process reports. Closes the race with a
--- commit of that task: whoever has the new fence then fails the attempt, and the old one can't commit any more. An event that
--- it was applying is not taken: it comes due at once.
+-- Take an attempt from a task that is gone, as the main process of its worker reports.
+-- Closes the race with a commit of that task: whoever has the new fence then fails the attempt, and the old one can't commit
+-- any more. An event that it was applying is not taken: it comes due at once.
 --   p.timed_out: the task was ended at its time limit
 --   ARGV[3] history entry
 --   reply: names and values: `verdict` ('applied', 'stale') and `entries`: one, as of tick.lua, where it was taken, with all

@@ -1,5 +1,5 @@
--- Settle a slice of the edges of a step that has completed, and start what can start: see parts/joins.lua. Closes the races of
--- who has committed it with a scheduler that takes over, and of a crash between any two slices.
+-- Settle a slice of the edges of a wide step that has completed, and start what can start: see parts/joins.lua.
+-- Closes the races of who has committed it with a scheduler that takes over, and of a crash between any two slices.
 --   p.source: the step, '' where a run begins with these   p.at_once: the caller goes on when it is handed it again
 --   ARGV[3...] the messages of p.prepared
 --   reply: {facts}, or {facts, start, ending} where the run has ended by it. `v` stale: nothing is left to settle here;

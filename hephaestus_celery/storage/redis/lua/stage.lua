@@ -1,6 +1,6 @@
--- Stage a slice of edges that are too many to be settled in the script that completes their step, before that one. Closes the
--- race with a rescue: who has lost the fence stages nothing more.
--- Nothing of the run is changed by it; what no commit comes to use goes after STAGED_LIFETIME.
+-- Stage a slice of the edges of a wide step before its commit: too many to be settled in one script.
+-- Closes the race with a rescue: a worker that lost the fence stages nothing more. Nothing of the run is changed by it; what no
+-- commit comes to use goes after STAGED_LIFETIME.
 --   p.id: of this attempt to commit   p.position: how many edges are there by now   p.step, p.fence: the claim; no step
 --   where a run is about to be created with these for its first
 --   ARGV[3...] p.edges edges; then names and values of rows

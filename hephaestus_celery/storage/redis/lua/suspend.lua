@@ -1,5 +1,6 @@
--- A claimed step waits from now on. An event that was kept for it is delivered in the same moment. Closes the race of
--- an event with this commit: none is lost between the two.
+-- Commit that a step waits for an event or a timeout.
+-- An event that was kept for it is delivered in the same moment. Closes the race of an event with this commit: none is lost
+-- between the two.
 --   ARGV[3] history entry
 --   reply: {facts}
 -- needs: commit answers lanes

@@ -1,6 +1,7 @@
--- What has come due in this partition is done, or handed to the caller where it takes Python. One caller at a time holds the
--- lock, until it resigns or another has seen that its beat does not move. Closes the race of a timer with whatever else happens
--- to its step: what an entry means is read from the step's state in the same moment.
+-- The scheduler's tick: do what is due in this partition (retries, timers, expired leases), or hand it to the caller.
+-- What takes Python is handed over. One caller at a time holds the scheduler lock, until it resigns or another has seen that
+-- its beat does not move. Closes the race of a timer with whatever else happens to its step: what an entry means is read from
+-- the step's state in the same moment.
 --   p.acknowledged: the operation whose entries the caller has had. Those of any other were handed to nobody, the reply
 --   being lost, or to one that is gone: they are handed over again.
 --   p.evict: the beat at which the lock has expired, as the caller has seen

@@ -1,4 +1,5 @@
--- Take a timer back. Closes the race with the timer itself, which may fire first; a repeat is answered like the first call.
+-- Take a timer of a user back.
+-- Closes the race with the timer itself, which may fire first; a repeat is answered like the first call.
 --   reply: 1 when it had not fired yet, else 0
 -- needs: answers time
 demand({ run_id = 'name', step = 'name', reference = 'name', op = 'string' })

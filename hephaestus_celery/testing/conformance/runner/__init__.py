@@ -1,4 +1,4 @@
-"""The tests that every runner passes; see :mod:`hephaestus_celery.testing.conformance`.
+"""The conformance suite of runners; see :mod:`hephaestus_celery.testing.conformance`.
 
 ``make_runner`` is a fixture that gives a callable without arguments, which makes a runner. A runner whose steps are executed in
 other processes needs more than that: replace the fixture ``stage``, which is what the tests use; see :class:`Stage`.

@@ -1,4 +1,4 @@
-"""What the tests of a runner use: a runtime, and the events that were emitted for its runs."""
+"""Fixtures of the runner suite: a runtime, and the events that were emitted for its runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each workflow gives exactly these events, whichever runner executes its steps."""
+"""Tests of emitted events: each workflow gives exactly these, whichever runner executes its steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workflows that the tests of a runner start; a worker of that runner has to import this module."""
+"""The workflows of the runner suite; a worker of the tested runner has to import this module."""
 
 from __future__ import annotations
 

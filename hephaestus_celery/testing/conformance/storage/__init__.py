@@ -1,4 +1,4 @@
-"""The tests that every storage passes; see :mod:`hephaestus_celery.testing.conformance`.
+"""The conformance suite of storages; see :mod:`hephaestus_celery.testing.conformance`.
 
 ``make_storage`` is a fixture that gives a callable, which makes an empty storage. It takes ``lease`` and ``dispatch_timeout``,
 timedeltas, where a test needs other ones than the defaults; the fixture closes what was made. Tests that look past the port

@@ -1,4 +1,4 @@
-"""What a graph that was changed under a run can lead to: joins that wait in vain, and those that have come about before."""
+"""Tests of workflows that were changed under their runs: joins that wait in vain, or have come about before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claiming attempts: one worker each, and everything that executing needs in the answer."""
+"""Tests of claims: one worker gets the attempt, with all that executing it needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Completing steps: results, edges, joins, numbers, the end; late and foreign commits change nothing."""
+"""Tests of completed steps: results, edges, joins, numbers, the end; late and foreign commits change nothing."""
 
 from __future__ import annotations
 

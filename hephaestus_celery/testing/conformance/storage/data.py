@@ -1,4 +1,4 @@
-"""What a run knows reaches who asks, however much it is: steps completed at that moment, and no others."""
+"""Tests of reading data: results of the steps completed by then reach the reader, whatever their size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An event that comes before its step waits is kept for it."""
+"""Tests of early events: one that comes before its step waits is kept for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Failing and cancelling, the history, and waiting for the end."""
+"""Tests of ends: failing, cancelling, the history, and waiting for the end."""
 
 from __future__ import annotations
 

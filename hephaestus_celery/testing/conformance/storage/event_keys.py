@@ -1,4 +1,4 @@
-"""An event that has a key is taken once."""
+"""Tests of event keys: an event that has a key is taken once."""
 
 from __future__ import annotations
 

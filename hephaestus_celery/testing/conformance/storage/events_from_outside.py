@@ -1,4 +1,4 @@
-"""Suspending steps, and the events that are delivered to them."""
+"""Tests of resumes: steps that wait, and the events that are delivered to them."""
 
 from __future__ import annotations
 

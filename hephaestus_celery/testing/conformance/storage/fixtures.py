@@ -1,4 +1,4 @@
-"""The fixtures of the tests of a storage, all of them made from ``make_storage`` and, where there is one, ``probe``."""
+"""Fixtures of the storage suite, made from ``make_storage`` and, where there is one, ``probe``."""
 
 from __future__ import annotations
 

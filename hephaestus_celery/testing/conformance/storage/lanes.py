@@ -1,4 +1,4 @@
-"""What waits in a queue: late is only what its lane has come past, or what nobody takes; a backlog is not looked through."""
+"""Tests of queues: a message is late when its lane has come past it or nobody takes it; a backlog is no loss."""
 
 from __future__ import annotations
 

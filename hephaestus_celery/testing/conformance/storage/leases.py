@@ -1,4 +1,4 @@
-"""Leases and lost messages: who holds a step keeps it by renewing its lease; a step that nobody holds any more is rescued."""
+"""Tests of leases: renewing one keeps the attempt, and an expired one is rescued, as a lost message is."""
 
 from __future__ import annotations
 

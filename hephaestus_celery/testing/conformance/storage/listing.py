@@ -1,4 +1,4 @@
-"""Listing runs: every filter, all together, newest first, in pages."""
+"""Tests of listings: every filter, all together, newest first, in pages."""
 
 from __future__ import annotations
 

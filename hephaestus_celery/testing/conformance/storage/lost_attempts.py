@@ -1,4 +1,4 @@
-"""A lost attempt is taken and has failed; an event whose worker is lost is applied again, the first times."""
+"""Tests of lost attempts: each has failed; an event whose worker is lost is applied again, the first times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A message that nobody claims is sent again."""
+"""Tests of lost messages: one that nobody claims is sent again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every message of a run is to repeat: stored once, given to whoever sends one, without asking for it."""
+"""Tests of message headers: stored once per run, and given to whoever sends a message of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users name and number goes through every operation as it is: ids, keys of steps, events, whole numbers."""
+"""Tests of names and numbers: ids, keys, events and whole numbers go through every operation unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which run an event is for: of a run id, or of an instance id in the moment in which the event comes."""
+"""Tests of resolving: which run an event is for, by run id or by instance id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A failed attempt is followed by another, when its backoff is over."""
+"""Tests of retries: another attempt follows a failed one when its backoff is over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that a newer version has written: left alone by who can't read them, for as long as it takes one that can."""
+"""Tests of schema numbers: code that can't read a newer run leaves it to code that can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A step is seized from the task that held it."""
+"""Tests of seizing: an attempt is taken from a task that has ended without a commit."""
 
 from __future__ import annotations
 

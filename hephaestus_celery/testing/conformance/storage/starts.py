@@ -1,4 +1,4 @@
-"""Creating runs: what is stored, and of many starts of one id exactly one."""
+"""Tests of starts: what is stored, and of many starts of one id exactly one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rests, waits and timers that come due: once, at their time, and never for what has ended."""
+"""Tests of timers: backoffs, waits and timeouts come due once, at their time, never for what has ended."""
 
 from __future__ import annotations
 

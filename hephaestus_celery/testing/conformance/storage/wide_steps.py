@@ -1,4 +1,4 @@
-"""Steps that thousands follow: the same in both storages, although one of them settles such in slices."""
+"""Tests of wide steps: thousands of following steps, the same in every storage, settled in slices or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
--- What an operation was answered with: a client that lost the reply calls again, and is answered the same.
+-- Answers that are kept, so that a repeated call (its reply was lost) gets the first answer again.
 -- needs: run
 
 -- The answer given to this operation before, if it is the slot's last one: a client asks again when a reply was lost.

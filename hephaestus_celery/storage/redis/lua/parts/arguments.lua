@@ -1,5 +1,6 @@
--- What a script is called with, and checks of it: an error in the middle would leave half of a script done, so all that
--- is given is checked before anything is written. Gives the names of the keys, `prefix`, `p`, `demand`, `is_...`, `text`.
+-- The keys and arguments of a script, and checks of them before anything is written.
+-- An error in the middle would leave half of a script done, so all that is given is checked first. Gives the names of the
+-- keys, `prefix`, `p`, `demand`, `is_...`, `text`.
 --   KEYS[1] run (hash)   KEYS[2] start (string)   KEYS[3] history (list)   KEYS[4] due (sorted set)
 --   KEYS[5] answers (hash)   KEYS[6...] lists of the broker, where that is this server
 --   ARGV[1] prefix of the partition's keys: indexes are named by values that only the script knows

@@ -1,4 +1,4 @@
--- Entries of the due set: the timer of a step, the lease of an attempt, and the watch over a run.
+-- Due entries: the timer of a step, the lease of an attempt, and the watch over a run.
 -- needs: run time
 
 -- The step's one entry in the due set, for a time on the clock of now(); what it means when it comes due follows from the

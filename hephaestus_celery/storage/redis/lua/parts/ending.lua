@@ -1,4 +1,4 @@
--- The end of a run, and what its reply says of it.
+-- The end of a run, and what a reply says of it.
 -- needs: answers lanes staged_edges run_reply
 
 -- What is kept of a step beside its state goes with the run's end: its timers, its place in a lane, counts and data of events

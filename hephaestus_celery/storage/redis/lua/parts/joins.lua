@@ -1,4 +1,5 @@
--- What complete.lua and settle.lua share: what follows where edges are settled. Mirrors core/execution/joins.py (settle).
+-- Joins: settle edges, and start or skip the steps that they lead to.
+-- Shared by complete.lua, create.lua and settle.lua. Mirrors core/execution/joins.py (settle).
 -- needs: ending messages
 local fields = {} -- what is written in the end, names and values
 local function set(name, value)

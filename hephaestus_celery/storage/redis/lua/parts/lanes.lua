@@ -1,5 +1,6 @@
--- Lanes (core/execution/lanes.py): what waits in a queue, by when it was sent. `lanes` says when each is looked at, `marks` up to
--- where it was claimed, `looks` what the last look has seen. A step whose lane is not known has a timer instead.
+-- Lanes: which messages wait, by queue and priority, in the order in which they were sent.
+-- Mirrors core/execution/lanes.py. `lanes` says when each is looked at, `marks` up to where it was claimed, `looks` what the
+-- last look has seen. A step whose lane is not known has a timer instead.
 -- needs: due
 
 local function lane_key(lane)

@@ -1,4 +1,4 @@
--- Prepared messages: checks of those that a script is given, and putting one on a broker's list.
+-- Prepared messages: checks them, and puts them on a broker's list.
 -- needs: arguments
 
 -- The messages of steps: for each the number of its list among KEYS[6...], and its own among the arguments behind `before`.

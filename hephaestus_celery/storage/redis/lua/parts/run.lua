@@ -1,4 +1,4 @@
--- The fields of a run's hash: reading and writing the states of steps, its status, and its history.
+-- The fields of a run's hash: reads and writes the states of steps, its status, and its history.
 -- needs: arguments
 
 -- Whether a run was written by a newer version than the caller's: whose states it can't read, and leaves alone.

@@ -1,4 +1,4 @@
--- A run as a reply carries it: `carried` (its fields, bounded) and `packed` (many values as one string).
+-- A run in a reply: `carried` (its fields, as much as one reply may hold) and `packed` (many values as one string).
 -- needs: run
 
 -- A flat list as one string: a reply of many small ones costs its reader far more. On its first line the run that it is

@@ -1,4 +1,5 @@
--- Edges that are too many for one script: where they are staged, and the names of due entries that go on with what is large.
+-- Staged edges of a wide step: where they stand.
+-- Also the names of due entries that go on with what is too large for one script.
 -- needs: arguments
 
 local SWEEP = '\1sweep' -- no key of a step: names an entry of the due set for what a large run's end has left to be cleared away

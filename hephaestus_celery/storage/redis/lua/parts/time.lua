@@ -1,4 +1,5 @@
--- The clocks: `now`, as users see it, and `steady`, which the due set goes by. A punctual script that comes too late ends here.
+-- The clocks: `now`, as users see it, and `steady`, which the due set goes by.
+-- A punctual script that comes too late ends here.
 -- needs: arguments
 
 -- Now as users see it: it may step. Asked for once a script.

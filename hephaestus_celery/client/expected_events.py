@@ -68,7 +68,7 @@ def not_waiting(instance: Instance, event: str, step: str | None, report: Delive
         had = "" if resume is None else f" ({resume.event!r}, {resume.source})"
         return (
             f"step {listed(given)} of {instance.id} has been given an event already{had}, which a worker is about to "
-            f"apply; {event!r} is not accepted beside it. An event that may come twice has a key: resume(..., key=...)"
+            f"apply; {event!r} is not accepted before that. An event that may come twice has a key: resume(..., key=...)"
         )
     subject = f"step {step} of {instance.id} does not wait" if step else f"no step of {instance.id} waits"
     executing = f" ({listed(sorted(report.executing))} being executed)" if report.executing else ""
@@ -77,7 +77,7 @@ def not_waiting(instance: Instance, event: str, step: str | None, report: Delive
     if accepted:
         text += f"; accepted are {accepted}"
     if not can_still_wait(instance, event, step):
-        return f"{text}. What takes {event!r} has ended in this run"
+        return f"{text}. The steps that take {event!r} have ended in this run"
     return text if keep_early else f"{text}. keep_early=True keeps an event until its step waits"
 
 
@@ -96,11 +96,11 @@ def too_many(instance: Instance, event: str, report: DeliveryReport) -> str:
 
 def still_going(instance: Instance, seconds: float | None) -> str:
     """The message of a ``WaitTimeoutError``."""
-    text = f"{instance.id} is still {instance.status} after {seconds} s ({whereabouts(instance)}); it goes on"
+    text = f"{instance.id} is still {instance.status} after {seconds} s ({whereabouts(instance)})"
     if instance.status is not Status.PENDING:
-        return text
+        return f"{text}; it goes on"
     return (
-        f"{text} when a worker begins with it, which none has: see that one runs, has imported "
+        f"{text}; no worker has begun with it: see that one runs, has imported "
         f"{instance.workflow_name}, and takes from the queue of its first step"
     )
 

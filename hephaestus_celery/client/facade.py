@@ -127,7 +127,7 @@ class Workflow(WorkflowDefinition):
             return value
         if getattr(cls, "unique", None) is None:
             raise ConfigurationError(
-                f"{cls.__qualname__} has no unique: it is meant to be a version of an umbrella, which no class has made it"
+                f"{cls.__qualname__} has no unique, so it is meant to be a version of an umbrella; but none lists it"
             )
         if isinstance(value, str) and value.startswith(f"{cls.unique.key}::"):
             return value  # an instance id taken whole

@@ -114,8 +114,8 @@ class RuntimeRegistry:
         if len(self._runtimes) > 1 and len(named) != 1:
             names = ", ".join(runtime.name for runtime in self._runtimes)
             raise ConfigurationError(
-                f"{by} was made by the Hephaestus {name!r} of another process, and finds several in this one ({names}), "
-                "not one of that name; give them names, close the others, or enter one: with Hephaestus():"
+                f"{by} was made by the Hephaestus {name!r} of another process; this one has several ({names}), and not "
+                "exactly one of that name: give them names, close the others, or enter one: with Hephaestus():"
             )
         return self._one(named or self._runtimes, by)
 

@@ -41,8 +41,8 @@ def check_start(
     chosen = versioning.resolve(workflow, version=version, options=options)
     if getattr(chosen, "unique", None) is None:
         raise ConfigurationError(
-            f"{chosen.__qualname__} has no unique: it is meant to be a version of an umbrella, which no class has "
-            "made it; add it to the versions of one, or give it a unique = Unique('key')"
+            f"{chosen.__qualname__} has no unique, so it is meant to be a version of an umbrella; but none lists "
+            "it; add it to the versions of one, or give it a unique = Unique('key')"
         )
     return Start(
         workflow=chosen,

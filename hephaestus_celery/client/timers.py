@@ -34,7 +34,7 @@ class Timers:
             raise ValueError(f"delay must not be negative: {shown(delay)}")
         instance = read_run(parts.storage, id)
         if not can_time_out(instance, key):
-            raise NotWaitingError(f"{instance.id} has no step {key!r} that 'timeout' leads on from")
+            raise NotWaitingError(f"{instance.id} has no step {key!r} with a transition for 'timeout'")
         reference = parts.chance.token()
         if not parts.storage.schedule(instance.run_id, key, reference=reference, delay=round(length * 1e6)):
             status = read_run(parts.storage, instance.run_id).status

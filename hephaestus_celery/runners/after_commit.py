@@ -58,15 +58,17 @@ def outcome_of(
         sent = messages_of(attempt.instance, commitment.dispatches)
     except Exception:
         logger.exception(
-            "[%s] what step %s has committed can't be emitted", attempt.instance.id, attempt.source.step.key
+            "[%s] the events of step %s can't be emitted; its commit is stored",
+            attempt.instance.id,
+            attempt.source.step.key,
         )
     return Outcome(label=label, events=found, messages=sent, error=error, retry_in=retry_in)
 
 
 def _log_stale(attempt: HeldAttempt) -> None:
     logger.warning(
-        "[%s] step %s: what attempt %d came to is not stored; it is not this worker's any more (its lease has expired, or "
-        "its time limit), or the run is gone (pruned, or lost with its server's data)",
+        "[%s] step %s: the result of attempt %d is not stored; the attempt was taken from this worker (its lease has expired, "
+        "or its time limit was over), or the run is gone (pruned, or lost with its server's data)",
         attempt.instance.id,
         attempt.step.key,
         attempt.number,

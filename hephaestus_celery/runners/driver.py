@@ -144,9 +144,7 @@ class Driver:
         try:
             source = self._source(claim.run, lease.activation.step, worker)
         except Exception as error:
-            logger.exception(
-                "[%s] what is stored of the run can't be read; step %s fails", lease.run_id, lease.activation.step
-            )
+            logger.exception("[%s] the stored run can't be read, so step %s fails", lease.run_id, lease.activation.step)
             self._failed_attempts.commit_unreadable(claim.run, lease, failed(error), worker)
             self._keeper.let_go(lease)
             return Refusal(reason=Refused.UNREADABLE)

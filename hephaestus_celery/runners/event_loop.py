@@ -85,7 +85,7 @@ class _Loop:
             try:
                 self._loop.run_forever()
             except BaseException:
-                logger.exception("the event loop goes on after an error of a task that a step has left")
+                logger.exception("a task that a step left behind has failed; the event loop goes on")
 
 
 class _Call:

@@ -69,7 +69,7 @@ class LeaseKeeper:
             thread.start()
         except RuntimeError as error:
             self._thread = None
-            logger.warning("no thread can be had to keep leases (%s); the next step tries again", error)
+            logger.warning("no thread can be started to renew leases (%s); the next step tries again", error)
 
     def _run(self, thread: native.Thread) -> None:
         storage: Storage | None = None

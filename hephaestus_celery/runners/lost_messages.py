@@ -83,7 +83,7 @@ class LostMessageWatch:
         try:
             return self._lost(report, storage, self._clock.monotonic_ns() / 1e9)
         except BrokerAwayError as error:
-            logger.debug("what waits in %s can't be known now: %s", report.lane, error)
+            logger.debug("the number of messages in %s can't be known now: %s", report.lane, error)
             return ()
 
     def unconfirmed(self) -> list[LaneReport]:

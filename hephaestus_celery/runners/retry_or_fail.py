@@ -120,5 +120,5 @@ class FailedAttempts:
             return min(float(policy.delay(attempt.number, chance=chance)), _LONGEST_DELAY)
         except Exception:
             # A policy of the application's own. An attempt that can't be retried by it is retried by the default.
-            logger.exception("the retry policy of step %s failed; the default stands in", step.key)
+            logger.exception("the retry policy of step %s failed; the default is used", step.key)
             return DEFAULT_RETRY.delay(attempt.number, chance=chance)

@@ -89,12 +89,12 @@ class Scheduler:
                     storage = storage or self._driver().storage.separate()
                     pause, held = self._round(storage)
                 if away:
-                    logger.info("the scheduler has the state store back")
+                    logger.info("the scheduler reaches the state store again")
                 away = False
                 self._pause(storage, pause, listen=held)
             except StorageError as error:
                 if not error.transient:
-                    logger.error("the state store refuses what the scheduler asks of it: %s", error)  # noqa: TRY400 - its text says it
+                    logger.error("the state store refuses a call of the scheduler: %s", error)  # noqa: TRY400 - its text says it
                     self._stopping.wait(LOOK_SECONDS)
                     continue
                 if not away:
@@ -106,7 +106,7 @@ class Scheduler:
                 self._stopping.wait(LOOK_SECONDS)
             except Exception:
                 # A router or a retry policy of the application's, a run that can't be read: nothing else waits for it.
-                logger.exception("the scheduler goes on after an error; what it was about is due again later")
+                logger.exception("the scheduler goes on after an error; its entries are due again later")
                 self._stopping.wait(LOOK_SECONDS)
         if storage is not None:
             self._leave(storage)
@@ -117,7 +117,7 @@ class Scheduler:
             try:
                 self.run()
             except BaseException:
-                logger.exception("the scheduler begins again after an error")
+                logger.exception("the scheduler starts again after an error")
                 self._stopping.wait(LOOK_SECONDS)
 
     def _round(self, storage: Storage) -> tuple[float, bool]:
@@ -220,7 +220,7 @@ class Scheduler:
         try:
             storage.resign(owner=self._name())
         except Exception:  # noqa: BLE001 - it ends anyhow
-            logger.info("the scheduler lock is left to run out")
+            logger.info("the scheduler lock can't be given up now; it expires by itself")
         if storage is not self._driver().storage:
             storage.close()
 

@@ -51,7 +51,7 @@ def check(step: type[Step], returned: object, *, limit: int) -> StepResult:
             return _check_error(step, returned)
         case _:
             raise TypeError(
-                f"{called(step)} answered with {named(returned, limit=_SHOWN)}; it must return Ok, Async or Error"
+                f"{called(step)} returned {named(returned, limit=_SHOWN)}; it must return Ok, Async or Error"
             )
 
 
@@ -75,11 +75,11 @@ def _check_async(step: type[Step], returned: Async) -> Waiting:
     try:
         length = seconds(returned.timeout, name="timeout")
     except ValueError as error:
-        raise TypeError(f"{called(step)} answered with Async: {error}") from None
+        raise TypeError(f"{called(step)} returned Async: {error}") from None
     if length < 0:
-        raise ValueError(f"{called(step)} answered with Async(timeout={named(returned.timeout)}), which is negative")
+        raise ValueError(f"{called(step)} returned Async(timeout={named(returned.timeout)}), which is negative")
     if "timeout" not in step.events:
-        raise ValueError(f"{called(step)} answered with Async(timeout=...), but does not declare the event 'timeout'")
+        raise ValueError(f"{called(step)} returned Async(timeout=...), but does not declare the event 'timeout'")
     return Waiting(timeout=round(length * 1_000_000))
 
 

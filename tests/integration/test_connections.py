@@ -192,7 +192,7 @@ def test_an_answer_to_something_else_is_refused_and_its_connection_closed(connec
     line = connections(most=1)
     echo(line, "known")
     [known] = [each["id"] for each in client.client_list() if each["name"] == "lent"]
-    with pytest.raises(UnexpectedReplyError, match="something else than was asked: b'text'"):
+    with pytest.raises(UnexpectedReplyError, match="its reply does not fit the call: b'text'"):
         line.call("ECHO", "text", fits=lambda reply: type(reply) is int)
     echo(line, "known")
     [other] = [each["id"] for each in client.client_list() if each["name"] == "lent"]
@@ -203,7 +203,7 @@ def test_an_answer_of_another_form_is_a_storage_error(redis_storage, monkeypatch
     scripts = redis_storage._calls.scripts
     monkeypatch.setitem(scripts._hashes, "load", "0" * 40)
     monkeypatch.setitem(scripts.sources, "load", "return 5")  # as if another's answer came
-    with pytest.raises(StorageError, match="can't be understood: it answered something else than was asked"):
+    with pytest.raises(StorageError, match="can't be understood: its reply does not fit the call"):
         redis_storage.load(NO_RUN)
 
 

@@ -121,8 +121,8 @@ def _check_local(value: dt.datetime, path: str) -> None:
     if isinstance(zone, ZoneInfo) and zone.key and ZoneInfo(zone.key) is zone:
         return
     raise DataError(
-        f"{path} can't be carried: {named(value)} is there twice, or not at all, in its time zone, and would not be read "
-        "back equal; give it a zone of zoneinfo, ZoneInfo('Europe/Berlin'), or convert it to UTC"
+        f"{path} can't be carried: {named(value)} is ambiguous in its time zone, or does not exist there, and would not "
+        "be read back equal; give it a zone of zoneinfo, ZoneInfo('Europe/Berlin'), or convert it to UTC"
     )
 
 

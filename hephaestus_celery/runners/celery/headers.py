@@ -108,7 +108,7 @@ class HeaderCapture:
                 self._note(name, "can't be written as JSON")
                 continue
             if len(text) > room:
-                self._note(name, f"is more than the {MOST_BYTES:,} bytes that are stored of all together")
+                self._note(name, f"does not fit into the {MOST_BYTES:,} bytes that are stored of all headers")
                 continue
             room -= len(text)
             kept.update(json.loads(text))
@@ -119,8 +119,8 @@ class HeaderCapture:
         if key not in self._noted:
             self._noted.add(key)
             logger.warning(
-                "the header %r, which this application adds to messages, %s: later messages of a run carry what is "
-                "found where they are sent",
+                "the header %r, which this application adds to messages, %s. It is not stored: in later messages of "
+                "a run it has the value of the process that sends them",
                 key,
                 why,
             )

@@ -129,7 +129,7 @@ class MessagePreparer:
         template = template_of(queue, text, first)
         if template is None or other_queue != queue or not gives(template, other, second):
             logger.info(
-                "messages of %s.%s differ in what is not known here; they are sent after the commit",
+                "messages of %s.%s differ in unknown fields, so they are sent after the commit",
                 message.workflow,
                 message.step,
             )

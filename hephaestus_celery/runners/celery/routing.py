@@ -76,7 +76,7 @@ class LaneFinder:
                 return lane_of(self._app, {**options, "priority": priority})
             return str(Lane(str(getattr(queue, "name", queue)), int(priority or 0)))
         except Exception:  # routers are the user's code; an error is logged when the message is sent
-            logger.debug("it is not known where %s goes", argsrepr(message), exc_info=True)
+            logger.debug("the queue of the message %s is not known", argsrepr(message), exc_info=True)
             return None
 
 

@@ -112,7 +112,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         if hint is None or hint[1].step != self.step_key or not is_task_id(request.id):
             progress.refusal = "garbage"
             logger.error(
-                "task %s was sent a message that is none of hephaestus-celery's and is dropped: id %s args %s kwargs %s",
+                "task %s got a message that is not from hephaestus-celery, and drops it: id %s args %s kwargs %s",
                 self.name,
                 *(shown(part, limit=200) for part in (request.id, request.args, request.kwargs)),
             )

@@ -102,7 +102,7 @@ class Calls:
                 if reply != b"late":
                     return reply
                 steady.look()  # nothing was done; the server's clock may have been set
-        raise StorageError("the state store took the call too late, and did nothing; try again")
+        raise StorageError("the call reached the state store too late, so nothing was done; try again")
 
     def _read_clock(self, prefix: str) -> Reading:
         (offset, beat), (seconds, micros) = self.connections.call_many(

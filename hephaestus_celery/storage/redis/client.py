@@ -59,7 +59,7 @@ def _check_user(url: str) -> None:
         user, at, _ = part.rpartition("@")
         if at and re.search(r"[/?#@]", user):
             raise ConfigurationError(
-                f"hephaestus_state_backend {hidden(url)!r} can't be taken apart: in a user or a password write / as %2F, "
+                f"hephaestus_state_backend {hidden(url)!r} can't be parsed: in a user or a password write / as %2F, "
                 "# as %23, ? as %3F, @ as %40, : as %3A and % as %25 (urllib.parse.quote(password, safe='') does)"
             )
 

@@ -148,7 +148,7 @@ def _checked(replies: list[Any], fits: Callable[[Any], bool]) -> list[Any]:
         if isinstance(reply, ResponseError):
             raise reply
         if not fits(reply):
-            raise UnexpectedReplyError(f"it answered something else than was asked: {reply!r:.100}")
+            raise UnexpectedReplyError(f"its reply does not fit the call: {reply!r:.100}")
     return replies
 
 

@@ -139,4 +139,6 @@ class Scheduling:
                 steady.look()
             if not steady.is_reset:
                 break
-        raise StorageError("the state store was silent for a while, and took too late what the scheduler asked of it")
+        raise StorageError(
+            "the state store was silent for a while, so a call of the scheduler came too late and was refused"
+        )

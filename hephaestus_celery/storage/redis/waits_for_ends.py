@@ -186,7 +186,7 @@ class _Listener:
             with self._lock:
                 self._over, channels = True, list(self._waiters)
             for channel in channels:
-                self._wake(channel, LostConnectionError("the thread that hears of ends of runs has ended"))
+                self._wake(channel, LostConnectionError("the thread that listens for ends of runs has ended"))
 
     def _listen(self) -> None:
         look_at = SYSTEM_CLOCK.monotonic_ns()
@@ -246,7 +246,7 @@ class _Listener:
     def _look(self) -> int:
         """Ask for the runs that are waited for, and for a reply that shows that this connection lives; gives when to look again."""
         if not self._heard:
-            raise LostConnectionError("nothing was heard on the connection on which ends of runs are published")
+            raise LostConnectionError("the connection on which ends of runs are published was silent")
         self._heard = False
         self._send("PING")
         with self._lock:

@@ -104,7 +104,7 @@ def test_a_pickled_handle_says_what_it_does_not_find(finished, hephaestus):
         handle.get()
     one, two = Hephaestus(name="one"), Hephaestus(name="two")
     try:
-        with pytest.raises(ConfigurationError, match=r"of another process, and finds several in this one \(one, two\)"):
+        with pytest.raises(ConfigurationError, match=r"of another process; this one has several \(one, two\)"):
             handle.get()
     finally:
         one.close()

@@ -207,7 +207,7 @@ def test_waiting_for_a_run_that_no_worker_takes_says_what_to_look_at():
     ):
         Question.start("a1").wait(0.01)
     assert str(late.value) == (
-        "question::a1 is still pending after 0.01 s (active: ask); it goes on when a worker begins with it, which none has: "
+        "question::a1 is still pending after 0.01 s (active: ask); no worker has begun with it: "
         f"see that one runs, has imported {Question.name}, and takes from the queue of its first step"
     )
 
@@ -518,7 +518,7 @@ def test_an_event_for_a_step_that_has_ended_is_emitted_so(hephaestus):
     handle.resume("yes")
     eventually(lambda: RIGHT in handle.get().waiting_steps)
     for options in ({}, {"keep_early": True}):
-        with pytest.raises(NotWaitingError, match=r"What takes 'yes' has ended in this run$"):
+        with pytest.raises(NotWaitingError, match=r"The steps that take 'yes' have ended in this run$"):
             handle.resume("yes", step=LEFT, **options)
 
 

@@ -49,5 +49,5 @@ def test_a_result_that_comes_too_late_is_logged(make_driver, start, caplog):
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert record.message.startswith(
-        "[orderid::a1] step a: what attempt 1 came to is not stored; it is not this worker's"
+        "[orderid::a1] step a: the result of attempt 1 is not stored; the attempt was taken from"
     )

@@ -152,7 +152,7 @@ def test_without_a_thread_a_step_is_executed_all_the_same(keep, caplog, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(native.Thread, "start", none)
         keeper.keep(LEASE)
-    assert "no thread can be had to keep leases" in caplog.text
+    assert "no thread can be started to renew leases" in caplog.text
     keeper.keep(OTHER)
     keeper._storage.wait(2)
     assert keeper._storage.renewed[-1] == [LEASE, OTHER]

@@ -133,7 +133,7 @@ def test_the_scheduler_waits_for_a_store_that_is_away(make_driver, start, schedu
     running.scheduler.stop()
     assert [record.message for record in caplog.records if "store" in record.message] == [
         "the scheduler waits for the state store: away",
-        "the scheduler has the state store back",
+        "the scheduler reaches the state store again",
     ]
 
 

@@ -104,7 +104,7 @@ def test_a_version_that_no_umbrella_has_taken_says_so_where_it_is_used():
     with Hephaestus() as runtime:
         lonely = a_member("Lonely", version=1, hephaestus=runtime)
         with pytest.raises(
-            ConfigurationError, match="Lonely has no unique: it is meant to be a version of an umbrella"
+            ConfigurationError, match="Lonely has no unique, so it is meant to be a version of an umbrella"
         ):
             lonely.get("a1")
 

@@ -15,6 +15,7 @@ import pytest
 from rabbitmq import RabbitMQServer
 from redis import Redis
 
+from hephaestus_celery.core.execution.due_items import encode, parse
 from hephaestus_celery.embedded import EmbeddedServer, find_server
 from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.storage.memory import MemoryStorage
@@ -137,14 +138,14 @@ class OurProbe:
 
     def due(self, storage: Any, run_id: str) -> dict[str, int]:
         if isinstance(storage, MemoryStorage):
-            return {key: at for (owner, key), at in storage._memory.due.items() if owner == run_id}
+            return {encode(item): at for (owner, item), at in storage._memory.due.items() if owner == run_id}
         entries = storage._client.zrange(storage.keys.of_run(run_id).names[3], 0, -1, withscores=True)
         parts = [(member.decode().partition("|"), int(score)) for member, score in entries]
         return {key: at for (owner, _, key), at in parts if owner == run_id and key and key[0] != "|"}
 
     def set_due(self, storage: Any, run_id: str, member: str, at: int) -> None:
         if isinstance(storage, MemoryStorage):
-            storage._memory.due[run_id, member] = at
+            storage._memory.due[run_id, parse(member)] = at
         else:
             storage._client.zadd(storage.keys.of_run(run_id).names[3], {f"{run_id}|{member}": at})
 

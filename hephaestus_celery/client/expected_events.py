@@ -157,12 +157,7 @@ def _accepted_now(instance: Instance) -> str:
 
 
 def _waited_for(instance: Instance) -> list[tuple[str, str]]:
-    return [
-        (name, key)
-        for key, state in instance.step_states.items()
-        if state.status is StepStatus.WAITING and state.resume is None
-        for name in state.accepts
-    ]
+    return [(name, key) for key, state in instance.step_states.items() if state.waits for name in state.accepts]
 
 
 def whereabouts(instance: Instance) -> str:

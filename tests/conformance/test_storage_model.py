@@ -11,6 +11,7 @@ from enum import Enum
 import pytest
 
 from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.core.execution.due_items import parse
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.storage.redis import wide_steps as settling
@@ -93,7 +94,7 @@ TIMED = {"resend": 4, "redirect": 4, "retry": 4, "renew": 2, "seize": 4, "schedu
 def make_due(run, member):
     """Let what a run has in the due set under this name be over."""
     if isinstance(run.storage, MemoryStorage):
-        run.storage._memory.due[run.id, member] = 1
+        run.storage._memory.due[run.id, parse(member)] = 1
     else:
         run.storage._client.zadd(run.storage.keys.of_run(run.id).names[3], {f"{run.id}|{member}": 1})
 

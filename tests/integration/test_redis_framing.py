@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.queries import DataKind, Query
 from hephaestus_celery.storage.redis.framing import reading, unpacked
-from hephaestus_celery.storage.redis.scripts import Scripts
+from tests.support.script_parts import parts_of
 
 RUN, OTHER = "01a226b4-835b-72e5-b452-007a4a9aa19a", "01a226b6-0375-7dd7-915b-0f2a6bbbbdd4"
 
@@ -43,7 +43,7 @@ several = settings(
 @pytest.fixture
 def pack(client):
     """``pack(values)``: a reply about :data:`RUN`, as the scripts on a real server pack it."""
-    prelude = (Scripts().sources["load"]).partition("-- A run as it stands")[0]
+    prelude = parts_of("load")
     source = (
         f"{prelude}\nlocal values = {{}}\nfor i = 3, #ARGV do values[#values + 1] = ARGV[i] end\nreturn packed(values)"
     )

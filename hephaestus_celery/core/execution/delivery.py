@@ -14,7 +14,6 @@ from hephaestus_celery.core.execution.state import Decision, EarlyEvent, RunStat
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.execution.transitions import deliver
 from hephaestus_celery.core.values.activation import Activation
-from hephaestus_celery.core.values.lifecycle import StepStatus
 
 
 class Delivered(StrEnum):
@@ -72,10 +71,7 @@ def waiting_for(state: RunState, name: str, *, step: str | None = None) -> tuple
     return tuple(
         key
         for key, candidate in state.steps.items()
-        if candidate.status is StepStatus.WAITING
-        and candidate.resume is None
-        and name in candidate.accepts
-        and step in (None, key)
+        if candidate.waits and name in candidate.accepts and step in (None, key)
     )
 
 

@@ -65,10 +65,8 @@ def due(state: RunState, activation: Activation, *, fence: str, times: Times) ->
         resume = replace(step.resume, losses=step.resume.losses + 1)
         released = replace(_again(step, times), fence=None, deadline=None, resume=resume)
         return Due.REAPPLY, _sent(state, activation, released, times, rescue=True)
-    if step.status is StepStatus.WAITING and step.resume is None:
-        resume = PendingResume(event="timeout", source="timeout", at=times.now)
-        resumed = replace(step, resume=resume, sent_at=times.apart)
-        return Due.TIMEOUT, _sent(state, activation, resumed, times, rescue=False)
+    if step.waits:
+        return Due.TIMEOUT, _timed_out(state, activation, step, times)
     if step.backing_off:
         retried = replace(step, backing_off=False, sent_at=_sent_at(step, times))
         return Due.RETRY, _sent(state, activation, retried, times, rescue=False)
@@ -99,13 +97,26 @@ def redirect(state: RunState, dispatch: DispatchStep, *, lane: str) -> Decision:
     )
 
 
-def fire(state: RunState, activation: Activation) -> Decision:
-    """A timer set for a step beside its own has come due: a step that does not wait yet is to get it when it does."""
+def fire(state: RunState, activation: Activation, *, times: Times) -> tuple[Due, Decision]:
+    """A timer set for a step beside its own has come due: it gives one that waits the event ``timeout``.
+
+    A step that does not wait yet is to get it when it does; for one that has ended, or was given an event, it means nothing.
+    """
     step = state.find(activation)
-    early = str(activation) not in state.timeouts and (step is None or step.status is StepStatus.ACTIVE)
-    if state.status.final or not early:
-        return stale(state)
-    return Decision(verdict=Verdict.APPLIED, state=replace(state, timeouts=state.timeouts | {str(activation)}))
+    if state.status.final:
+        return Due.NOTHING, stale(state)
+    if step is not None and step.waits:
+        return Due.TIMEOUT, _timed_out(state, activation, step, times)
+    if step is not None and step.status is not StepStatus.ACTIVE:
+        return Due.NOTHING, stale(state)
+    early = replace(state, timeouts=state.timeouts | {str(activation)})
+    return Due.NOTHING, Decision(verdict=Verdict.APPLIED, state=early)
+
+
+def _timed_out(state: RunState, activation: Activation, step: StepState, times: Times) -> Decision:
+    resume = PendingResume(event="timeout", source="timeout", at=times.now)
+    resumed = replace(step, resume=resume, sent_at=times.apart)
+    return _sent(state, activation, resumed, times, rescue=False)
 
 
 def _again(step: StepState, times: Times) -> StepState:

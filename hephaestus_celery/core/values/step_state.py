@@ -66,9 +66,14 @@ class StepState:
         return self.sent_at or queued or 0
 
     @property
+    def waits(self) -> bool:
+        """Whether the step waits for an event, and has not been given one."""
+        return self.status is StepStatus.WAITING and self.resume is None
+
+    @property
     def can_wait(self) -> bool:
         """Whether the step may yet wait for an event that has not been delivered."""
-        return self.status is StepStatus.ACTIVE or (self.status is StepStatus.WAITING and self.resume is None)
+        return self.status is StepStatus.ACTIVE or self.waits
 
     def outline(self) -> tuple[str, int, str | None]:
         """Status, attempt and event, for a log line."""

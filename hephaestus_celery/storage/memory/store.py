@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
+from hephaestus_celery.core.execution.due_items import DueItem, encode
 from hephaestus_celery.core.execution.uniqueness import Claimant
 from hephaestus_celery.storage.port import Durations, Storage
 from hephaestus_celery.storage.transactional.lanes import Lanes
@@ -28,7 +29,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.runs: dict[str, Record] = {}
-        self.due: dict[tuple[str, str], int] = {}
+        self.due: dict[tuple[str, DueItem], int] = {}
         self._order: list[tuple[int, str]] = []
         self._by_id: dict[str, list[str]] = {}
         self._active: dict[str, list[str]] = {}
@@ -59,23 +60,23 @@ class Memory:
         end = len(self._order) if position is None else bisect.bisect_left(self._order, position)
         return (self.runs[self._order[place][1]] for place in range(end - 1, -1, -1))
 
-    def due_at(self, run_id: str, member: str) -> int | None:
-        return self.due.get((run_id, member))
+    def due_at(self, run_id: str, item: DueItem) -> int | None:
+        return self.due.get((run_id, item))
 
-    def set_due(self, run_id: str, member: str, at: int) -> None:
-        self.due[run_id, member] = at
+    def set_due(self, run_id: str, item: DueItem, at: int) -> None:
+        self.due[run_id, item] = at
         self.moved = True
 
-    def clear_due(self, run_id: str, member: str) -> bool:
-        return self.due.pop((run_id, member), None) is not None
+    def clear_due(self, run_id: str, item: DueItem) -> bool:
+        return self.due.pop((run_id, item), None) is not None
 
     def clear_all_due(self, run_id: str) -> None:
         for entry in [entry for entry in self.due if entry[0] == run_id]:
             del self.due[entry]
 
-    def due_until(self, moment: int) -> Sequence[tuple[str, str, int]]:
-        passed = sorted((at, entry) for entry, at in self.due.items() if at <= moment)
-        return [(run_id, member, at) for at, (run_id, member) in passed]
+    def due_until(self, moment: int) -> Sequence[tuple[str, DueItem, int]]:
+        passed = [(run_id, item, at) for (run_id, item), at in self.due.items() if at <= moment]
+        return sorted(passed, key=lambda entry: (entry[2], entry[0], encode(entry[1])))
 
     def soonest_due(self) -> int | None:
         return min(self.due.values(), default=None)

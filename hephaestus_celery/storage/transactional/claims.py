@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hephaestus_celery.core.execution import transitions
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.due_items import StepDue
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.execution.turning_away import sent_again_at
@@ -99,13 +100,13 @@ def _turn_away(transaction: Transaction, record: Record, request: ClaimRequest, 
     step = record.state.find(request.activation)
     if step is None or record.state.status.final:
         return
-    member = str(request.activation)
+    item = StepDue(request.activation)
     at = sent_again_at(
         step,
         attempt=request.attempt,
         moment=times.moment,
         dispatch_timeout=times.dispatch_timeout,
-        due_at=transaction.due_at(record.new.run_id, member),
+        due_at=transaction.due_at(record.new.run_id, item),
     )
     if at is not None:
-        transaction.set_due(record.new.run_id, member, at)
+        transaction.set_due(record.new.run_id, item, at)

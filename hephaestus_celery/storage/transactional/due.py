@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from hephaestus_celery.core.execution import due as rules
 from hephaestus_celery.core.execution import transitions
 from hephaestus_celery.core.execution.commands import last_message
 from hephaestus_celery.core.execution.due import Due, rescue_reason
+from hephaestus_celery.core.execution.due_items import DueItem, Prune, SettleDue, StepDue, Sweep, TimerDue
 from hephaestus_celery.core.execution.limits import LEFT
 from hephaestus_celery.core.execution.state import Decision, Verdict
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
-from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.due import DueEntry, Outstanding, RescuedRun, Sent
 from hephaestus_celery.storage.history_entries import encode_entry
@@ -21,23 +23,35 @@ from hephaestus_celery.storage.transactional.record import Record, entry_of
 from hephaestus_celery.storage.transactional.transaction import Transaction
 
 
-def come_due_in(transaction: Transaction, member: Member, times: Times, *, fence: str, worker: str) -> DueEntry | None:
+def come_due_in(
+    transaction: Transaction, run_id: str, item: DueItem, times: Times, *, fence: str, worker: str
+) -> DueEntry | None:
     """An entry of the due set has come due; what else is to be done about it, None for nothing."""
-    run_id, name = member
     record = transaction.find_run(run_id)
-    key, _, reference = name.partition("|")
     if record is not None and record.new.schema > SCHEMA:
-        transaction.set_due(run_id, name, times.moment + LEFT)
+        transaction.set_due(run_id, item, times.moment + LEFT)
         return None
-    if record is None or reference:
-        transaction.clear_due(run_id, name)
-    if record is None or (reference and not _fires(transaction, record, key)):
+    if record is None:
+        transaction.clear_due(run_id, item)
         return None
-    kind, decision = rules.due(record.state, Activation.parse(key), fence=fence, times=times)
-    if kind is Due.NOTHING:
-        transaction.clear_due(run_id, key)
-        return None
-    return _rescue(transaction, record, kind, key, decision, times=times, worker=worker)
+    match item:
+        case StepDue(activation):
+            kind, decision = rules.due(record.state, activation, fence=fence, times=times)
+            if kind is Due.NOTHING:
+                transaction.clear_due(run_id, item)
+                return None
+        case TimerDue(activation):
+            transaction.clear_due(run_id, item)
+            kind, decision = rules.fire(record.state, activation, times=times)
+            if kind is Due.NOTHING:
+                carry_out(transaction, record, decision)
+                return None
+        case Prune() | Sweep() | SettleDue():  # such a store leaves nothing for later, and keeps its runs
+            transaction.clear_due(run_id, item)
+            return None
+        case _:
+            assert_never(item)
+    return _rescue(transaction, record, kind, str(activation), decision, times=times, worker=worker)
 
 
 def seize_in(
@@ -102,13 +116,6 @@ def awaited_in(transaction: Transaction, member: Member) -> tuple[str, int, Step
     if record is None or step is None or not step.awaits_claim:
         return None
     return record.new.name, record.new.version, step
-
-
-def _fires(transaction: Transaction, record: Record, key: str) -> bool:
-    # A timer beside the step's own: kept for a step that does not wait yet, without meaning for one that has ended.
-    carry_out(transaction, record, rules.fire(record.state, Activation.parse(key)))
-    step = record.state.steps.get(key)
-    return step is not None and step.status is StepStatus.WAITING and step.resume is None
 
 
 def _rescue(

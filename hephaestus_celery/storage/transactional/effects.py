@@ -10,6 +10,7 @@ from hephaestus_celery.core.execution.commands import (
     LeaveLane,
     SetTimer,
 )
+from hephaestus_celery.core.execution.due_items import StepDue
 from hephaestus_celery.core.execution.state import Decision
 from hephaestus_celery.storage.transactional.record import Record
 from hephaestus_celery.storage.transactional.transaction import Transaction
@@ -25,9 +26,9 @@ def carry_out(transaction: Transaction, record: Record, decision: Decision) -> t
             case DispatchStep():
                 dispatches.append(command)
             case SetTimer():
-                transaction.set_due(run_id, str(command.activation), command.at)
+                transaction.set_due(run_id, StepDue(command.activation), command.at)
             case ClearTimer():
-                transaction.clear_due(run_id, str(command.activation))
+                transaction.clear_due(run_id, StepDue(command.activation))
             case EnterLane():
                 transaction.lanes.enter(command.lane, (run_id, str(command.activation)), command.at)
             case LeaveLane():

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.due_items import TimerDue
 from hephaestus_celery.core.execution.limits import STEP
 from hephaestus_celery.core.execution.resolve import Candidates, RunReference
 from hephaestus_celery.core.execution.state import Verdict
@@ -125,24 +126,24 @@ class TransactionalStorage(ABC):
             record = transaction.find_run(run_id)
             if record is None or record.state.status.final:
                 return False
-            transaction.set_due(run_id, f"{step}|{reference}", self._times().moment + delay)
+            transaction.set_due(run_id, TimerDue(Activation.parse(step), reference), self._times().moment + delay)
             return True
 
     def unschedule(self, run_id: str, step: str, *, reference: str, operation: str) -> bool:
         del operation
         with self.transaction() as transaction:
-            return transaction.clear_due(run_id, f"{step}|{reference}")
+            return transaction.clear_due(run_id, TimerDue(Activation.parse(step), reference))
 
     def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
         del partition, owner, seize  # one process, whose threads stop renewing leases only when they are gone
         with self.transaction() as transaction:
             began = self._times().moment
             entries: list[DueEntry] = []
-            for run_id, member, at in transaction.due_until(began):
+            for run_id, item, at in transaction.due_until(began):
                 # Asked again: an entry before it may have been about the same step, and have moved it.
-                if transaction.due_at(run_id, member) == at:
+                if transaction.due_at(run_id, item) == at:
                     fence = self._chance.token()
-                    entry = come_due_in(transaction, (run_id, member), self._times(), fence=fence, worker=worker)
+                    entry = come_due_in(transaction, run_id, item, self._times(), fence=fence, worker=worker)
                     entries.extend([] if entry is None else [entry])
             lanes = transaction.lanes.look(began, lambda member: awaited_in(transaction, member))
             next_at = self._soonest(transaction)

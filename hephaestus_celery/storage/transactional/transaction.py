@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from hephaestus_celery.core.execution.due_items import DueItem
 from hephaestus_celery.core.execution.uniqueness import Claimant
 from hephaestus_celery.storage.transactional.lanes import Lanes
 from hephaestus_celery.storage.transactional.record import Record
@@ -44,15 +45,15 @@ class Transaction(Protocol):
         """Runs by (start, run id), the newest first; all of them, or those before ``position``."""
         ...
 
-    def due_at(self, run_id: str, member: str) -> int | None:
+    def due_at(self, run_id: str, item: DueItem) -> int | None:
         """When an entry of the due set comes due; None where there is none."""
         ...
 
-    def set_due(self, run_id: str, member: str, at: int) -> None:
+    def set_due(self, run_id: str, item: DueItem, at: int) -> None:
         """Set an entry of the due set."""
         ...
 
-    def clear_due(self, run_id: str, member: str) -> bool:
+    def clear_due(self, run_id: str, item: DueItem) -> bool:
         """Take an entry out of the due set; whether there was one."""
         ...
 
@@ -60,8 +61,8 @@ class Transaction(Protocol):
         """Take all entries of a run out of the due set."""
         ...
 
-    def due_until(self, moment: int) -> Sequence[tuple[str, str, int]]:
-        """Run id, member and time of the entries that have come due, the oldest first."""
+    def due_until(self, moment: int) -> Sequence[tuple[str, DueItem, int]]:
+        """Run id, item and time of the entries that have come due, the oldest first."""
         ...
 
     def soonest_due(self) -> int | None:

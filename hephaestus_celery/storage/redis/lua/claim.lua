@@ -18,9 +18,9 @@ local function turn_away(step, status)
   if not unclaimed then return end
   local at = now()
   local soon = at + TURNED_AWAY * 2 ^ math.min(step.d - 1, 9)
-  local set = redis.call('ZSCORE', due, p.run_id .. '|' .. p.step)
+  local set = redis.call('ZSCORE', due, step_due(p.step))
   if not set and step.k then set = late_at(step, tonumber(step.t or queued(step))) end
-  if set and soon - at + steady() < tonumber(set) then set_soon(p.step, soon, at) end
+  if set and soon - at + steady() < tonumber(set) then set_soon(step_due(p.step), soon, at) end
 end
 
 local core = redis.call('HMGET', run, 'st', 'version', 'name', 'seq', 's:' .. p.step, 'sz', 'il', 'schema')
@@ -64,7 +64,7 @@ if not again then
   step.i, step.j = first or nil, core[4] + 1
   if p.limit then step.l = text(steady() + p.limit + (resumed and APPLY_MARGIN or 0)) end
   write({ 'seq', core[4] + reserved, 's:' .. p.step, cjson.encode(step), unpack(first and { 'adv', 1 } or {}) })
-  if step.l then set_soon(p.step, lease_end(at, p.lease, step), at)
+  if step.l then set_soon(step_due(p.step), lease_end(at, p.lease, step), at)
   else set_timer(p.step, at + p.lease) end
 end
 

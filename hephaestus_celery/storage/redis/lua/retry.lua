@@ -23,7 +23,7 @@ local due_at = at + p.delay
 step.a, step.d, step.f, step.l, step.h, step.b = step.a + 1, step.d + 1, nil, nil, nil, 1
 step.q, step.n, step.t = text(due_at), nil, nil
 set_step(p.step, step)
-set_soon(p.step, due_at, at)
+set_soon(step_due(p.step), due_at, at)
 return { answer(p.step, p.op, {
   v = 'applied', seq = sequence, before = status, after = status, active = tonumber(core[2]), adv = tonumber(core[3]),
 }) }

@@ -8,7 +8,6 @@ local status = redis.call('HGET', run, 'st')
 if not status or is_final(status) then return 0 end
 local at = now()
 redis.call('HSET', run, 't:' .. p.reference, p.step) -- so that the end of the run finds it
-local member = p.step .. '|' .. p.reference
-set_soon(member, at + p.delay, at)
+set_soon(timer_due(p.step, p.reference), at + p.delay, at)
 replay(p.run_id, 'timer ' .. p.reference, '1')
 return 1

@@ -24,7 +24,7 @@ if step.r then
     step.l = text(steady())
     set_step(p.step, step)
   end
-  set_soon(p.step, at, at)
+  set_soon(step_due(p.step), at, at)
   return { 'verdict', 'stale', 'entries', '[]' }
 end
 local sequence = seize(p.step, step, p.fence, at, p.lease, ARGV[3])

@@ -67,7 +67,7 @@ redis.call('LTRIM', places[1], #edges, -1)
 for from = 1, #further, UNPACKED do redis.call('RPUSH', places[1], unpack(further, from, math.min(from + UNPACKED - 1, #further))) end
 
 local left = redis.call('LLEN', places[1])
-local entry = settling_entry(p.source, about.id)
+local entry = settle_due(p.source, about.id)
 active = active + #activated - (left == 0 and 1 or 0)
 local stuck = left == 0 and not about.reached and active + waiting == 0
 local done = left == 0 and about.reached

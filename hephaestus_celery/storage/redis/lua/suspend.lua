@@ -77,7 +77,7 @@ set_step(p.step, step)
 if step.r then
   sent(p.step, step, at, true)
 elseif p.timeout then
-  set_soon(p.step, at + p.timeout, at)
+  set_soon(step_due(p.step), at + p.timeout, at)
 else
   clear_timer(p.step)
 end

@@ -69,13 +69,12 @@ end
 
 -- A run whose retention is over, or that is gone. What its keys would say is in the entry too (see watch); entries of
 -- before that are empty.
-local function prune(run_id, member, about)
+local function prune(member, item)
   local core = redis.call('HMGET', run, 'tags', 'st', 'family', 'id', 'schema')
   if is_newer(core[5]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
   local id, family, tags = core[4], core[3], core[1] and cjson.decode(core[1]) or {}
-  if about then
-    local kept = cjson.decode(about)
-    id, family, tags = kept[1], kept[2], { unpack(kept, 3) }
+  if item.id then
+    id, family, tags = item.id, item.family, item.tags
     if core[2] and (not is_final(core[2]) or redis.call('PTTL', run) == -1) then
       redis.call('ZADD', due, text(steady() + WATCH), member)
       return
@@ -85,12 +84,12 @@ local function prune(run_id, member, about)
   if core[2] and not is_final(core[2]) then error('its run has not ended', 0) end
   if id then
     for _, status in ipairs(core[2] and { core[2] } or STATUSES) do
-      redis.call('ZREM', prefix .. 'index:status:' .. status, run_id)
+      redis.call('ZREM', prefix .. 'index:status:' .. status, p.run_id)
     end
-    redis.call('ZREM', prefix .. 'index:family:' .. family, run_id)
-    redis.call('ZREM', prefix .. 'index:id:' .. id, run_id)
-    redis.call('HDEL', prefix .. 'active:' .. id, run_id)
-    for _, tag in ipairs(tags) do redis.call('ZREM', prefix .. 'index:tag:' .. tag, run_id) end
+    redis.call('ZREM', prefix .. 'index:family:' .. family, p.run_id)
+    redis.call('ZREM', prefix .. 'index:id:' .. id, p.run_id)
+    redis.call('HDEL', prefix .. 'active:' .. id, p.run_id)
+    for _, tag in ipairs(tags) do redis.call('ZREM', prefix .. 'index:tag:' .. tag, p.run_id) end
   end
   -- Freed by a thread of the server: of a long run that takes longer than a script may.
   redis.call('UNLINK', run, start, history, answers, early_events(), taken_events())
@@ -178,8 +177,7 @@ end
 
 -- Edges of a step, or first steps of a run, that are still to be settled: whoever began that may be gone. It
 -- is handed over; the entry stays until all is settled, and says all that is needed to take them away where the run is gone.
-local function settle_on(member, reference)
-  local source, id = string.match(reference, '^([^|]*)|(.+)$')
+local function settle_on(member, source, id)
   local core = redis.call('HMGET', run, 'st', 'name', 'version', 'schema', 'mh', 'g:' .. source)
   if is_newer(core[4]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
   if not core[1] or is_final(core[1]) or not core[6] or cjson.decode(core[6]).id ~= id then
@@ -192,27 +190,30 @@ local function settle_on(member, reference)
   hand_over('settle', core, source, { a = 1, d = 0 })
 end
 
--- An entry that can't be read stops no other: it is reported, and looked at again later, or dropped if it names no run.
+-- An entry that only a newer version may know is left to it; any other that is none is dropped.
+local function refuse(member, run_id)
+  local known, newer = pcall(function() return run_id and is_newer(redis.call('HGET', run, 'schema')) end)
+  if known and newer then return redis.call('ZADD', due, text(steady() + LEFT), member) end
+  redis.call('ZREM', due, member)
+  report_problem(member, 'no entry of ours; dropped')
+end
+
+local function handle(member, item, at)
+  if item.kind == 'prune' then return prune(member, item) end
+  if item.kind == 'sweep' then return sweep(member) end
+  if item.kind == 'settle' then return settle_on(member, item.source, item.id) end
+  return come_due(item.step, at, member, item.reference)
+end
+
+-- An entry whose run can't be read stops no other: it is reported, and looked at again later.
 local function attend(member, at)
   spent = spent + 1
-  local run_id, key, reference = string.match(member, '^([^|]+)|([^|]*)|?(.*)$')
-  if not run_id then
-    redis.call('ZREM', due, member)
-    return report_problem(member, 'no entry of ours; dropped')
-  end
-  at_run(run_id)
-  local well, reason
-  if key == '' then
-    well, reason = pcall(prune, run_id, member, reference ~= '' and reference or nil)
-  elseif key == SWEEP then
-    well, reason = pcall(sweep, member)
-  elseif key == SETTLE then
-    well, reason = pcall(settle_on, member, reference)
-  else
-    well, reason = pcall(come_due, key, at, member, reference ~= '' and reference or nil)
-  end
+  local run_id, item = read_due(member)
+  if run_id then at_run(run_id) end
+  if not item then return refuse(member, run_id) end
+  local well, reason = pcall(handle, member, item, at)
   if well then return end
-  if key ~= '' then redis.call('ZADD', due, text(steady() + PUT_OFF), member) end
+  if item.kind ~= 'prune' then redis.call('ZADD', due, text(steady() + PUT_OFF), member) end
   report_problem(member, reason)
 end
 
@@ -222,7 +223,9 @@ end
 -- nothing is touched.
 
 local function outstanding(member, passed)
-  local run_id, key = string.match(member, '^([^|]+)|(.*)$')
+  local run_id, item = read_due(member)
+  if not item or item.kind ~= 'step' then error('no step of ours', 0) end
+  local key = item.step
   at_run(run_id)
   local core = redis.call('HMGET', run, 'st', 'name', 'version', 's:' .. key, 'schema')
   if is_newer(core[5]) then return {}, math.huge end -- stays where it is

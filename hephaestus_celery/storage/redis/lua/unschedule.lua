@@ -1,10 +1,10 @@
 -- Take a timer of a user back.
 -- Closes the race with the timer itself, which may fire first; a repeat is answered like the first call.
 --   reply: 1 when it had not fired yet, else 0
--- needs: answers time
+-- needs: answers time due_items
 demand({ run_id = 'name', step = 'name', reference = 'name', op = 'string' })
 if replayed(p.run_id, p.op) then return 1 end
 redis.call('HDEL', run, 't:' .. p.reference)
-if redis.call('ZREM', due, p.run_id .. '|' .. p.step .. '|' .. p.reference) == 0 then return 0 end
+if redis.call('ZREM', due, timer_due(p.step, p.reference)) == 0 then return 0 end
 replay(p.run_id, p.op, '1', UNSCHEDULED_LIFETIME)
 return 1

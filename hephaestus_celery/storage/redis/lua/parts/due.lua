@@ -1,15 +1,19 @@
 -- Due entries: the timer of a step, the lease of an attempt, and the watch over a run.
--- needs: run time
+-- needs: run time due_items
 
--- The step's one entry in the due set, for a time on the clock of now(); what it means when it comes due follows from the
--- step's state.
-local function set_timer(key, at)
-  redis.call('ZADD', due, text(at - now() + steady()), p.run_id .. '|' .. key)
+-- An entry in the due set, for a time on the clock of now().
+local function set_due(member, at)
+  redis.call('ZADD', due, text(at - now() + steady()), member)
 end
 
--- A timer that may come due before the scheduler would look again by itself: it is woken.
-local function set_soon(key, at, since)
-  set_timer(key, at)
+-- The step's one entry; what it means when it comes due follows from the step's state.
+local function set_timer(key, at)
+  set_due(step_due(key), at)
+end
+
+-- An entry that may come due before the scheduler would look again by itself: it is woken.
+local function set_soon(member, at, since)
+  set_due(member, at)
   if at - since < SOON then redis.call('PUBLISH', prefix .. 'wake', '1') end
 end
 
@@ -22,13 +26,11 @@ local function lease_end(at, lease, step)
 end
 
 local function clear_timer(key)
-  redis.call('ZREM', due, p.run_id .. '|' .. key)
+  redis.call('ZREM', due, step_due(key))
 end
 
 -- The entry of a run itself in the due set, from its beginning on: when it is due, the run is pruned if its retention is
 -- over, or if it is gone, expired or evicted by then; else it is looked at again later. So it says all that pruning needs.
 local function watch(id, family, tags, delay)
-  local entry = { id, family }
-  for _, tag in ipairs(tags) do entry[#entry + 1] = tag end
-  redis.call('ZADD', due, text(steady() + delay), p.run_id .. '||' .. cjson.encode(entry))
+  redis.call('ZADD', due, text(steady() + delay), prune_due(id, family, tags))
 end

@@ -10,10 +10,10 @@ local function clear_away(field, value)
     clear_timer(name)
     if awaits_claim(step) then leave_lane(name, step) end
   end
-  if kind == 't:' then clear_timer(value .. '|' .. name) end
+  if kind == 't:' then redis.call('ZREM', due, timer_due(value, name)) end
   if kind == 'g:' then
     local id = cjson.decode(value).id
-    clear_timer(SETTLE .. '|' .. name .. '|' .. id)
+    redis.call('ZREM', due, settle_due(name, id))
     redis.call('UNLINK', unpack(staged(id)))
   end
   if kind == 'p:' or kind == 'e:' or kind == 'd:' or kind == 't:' or kind == 'g:' then redis.call('HDEL', run, field) end
@@ -59,7 +59,7 @@ local function finish(before, status, at)
       if step then states[string.sub(field[1], 3)] = step end
     end
   else
-    set_soon(SWEEP, at, at)
+    set_soon(sweep_due(), at, at)
   end
   local lasting = { run, start, history }
   if about[4] then redis.call('DEL', early_events()) end

@@ -92,13 +92,9 @@ end
 -- A step of very many edges completes first, and its edges are settled after it, in slices, by whoever has committed it or,
 -- where that one is gone, by the scheduler: so says the run's field, and an entry of the due set until all are settled.
 
-local function settling_entry(source, id)
-  return p.run_id .. '|' .. SETTLE .. '|' .. source .. '|' .. id
-end
-
 local function begin_settling(source, id, about)
   about.id = id
   set('g:' .. source, cjson.encode(about))
   for _, key in ipairs(staged(id)) do redis.call('PERSIST', key) end
-  redis.call('ZADD', due, text(steady() + SETTLE_PAUSE), settling_entry(source, id))
+  redis.call('ZADD', due, text(steady() + SETTLE_PAUSE), settle_due(source, id))
 end

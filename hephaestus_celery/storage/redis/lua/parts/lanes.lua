@@ -19,7 +19,7 @@ local function sent(key, step, at, timed)
   if not step.k then return set_timer(key, at + p.dispatch_timeout) end
   if timed then clear_timer(key) end
   local since = step.t and tonumber(step.t) or at
-  redis.call('ZADD', lane_key(step.k), text(since), p.run_id .. '|' .. key)
+  redis.call('ZADD', lane_key(step.k), text(since), step_due(key))
   redis.call('ZADD', prefix .. 'lanes', 'NX', text(since + p.dispatch_timeout), step.k)
 end
 
@@ -32,7 +32,7 @@ local function all_sent(keys, lane, at)
     local entries = {}
     for i = from, math.min(from + UNPACKED / 2 - 1, #keys) do
       entries[#entries + 1] = score
-      entries[#entries + 1] = p.run_id .. '|' .. keys[i]
+      entries[#entries + 1] = step_due(keys[i])
     end
     redis.call('ZADD', set, unpack(entries))
   end
@@ -40,7 +40,7 @@ local function all_sent(keys, lane, at)
 end
 
 local function leave_lane(key, step)
-  if step.k then redis.call('ZREM', lane_key(step.k), p.run_id .. '|' .. key) end
+  if step.k then redis.call('ZREM', lane_key(step.k), step_due(key)) end
 end
 
 -- Whether a message of the step is on its way, which nobody has claimed.

@@ -12,7 +12,7 @@ from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.json_values import check_mapping
 from hephaestus_celery.exceptions import ConfigurationError, DataError
-from hephaestus_celery.telemetry.catalogue import RESERVED_METADATA
+from hephaestus_celery.telemetry.catalogue.names import RESERVED_METADATA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ measure.
 """
 
 from hephaestus_celery.telemetry import log_handler, metrics
-from hephaestus_celery.telemetry.catalogue import (
+from hephaestus_celery.telemetry.catalogue.names import (
     engine_advance_event,
     events,
     extension_events,

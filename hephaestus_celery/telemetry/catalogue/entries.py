@@ -296,6 +296,3 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
         ),
     ),
 )
-
-RESERVED_METADATA: Final[frozenset[str]] = frozenset(field.name for entry in CATALOGUE for field in entry.metadata)
-"""Every field of any event's metadata: names that a caller's ``telemetry_metadata`` may not have."""

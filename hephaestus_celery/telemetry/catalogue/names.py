@@ -20,6 +20,54 @@ RUNNER_INIT: Final[EventName] = ("hephaestus", "runner", "init")
 WORKFLOW_CANCEL: Final[EventName] = ("hephaestus", "workflow", "cancel")
 STEP_RESCUE: Final[EventName] = ("hephaestus", "step", "rescue")
 
+RESERVED_METADATA: Final[frozenset[str]] = frozenset(
+    [
+        "active_steps_count",
+        "advance_count",
+        "attempt",
+        "completed_steps",
+        "concurrent",
+        "context_keys",
+        "event",
+        "failed_step",
+        "fan_out",
+        "from_step",
+        "has_context_updates",
+        "has_metadata_updates",
+        "hostname",
+        "initial_step",
+        "instance_id",
+        "instance_status",
+        "iteration",
+        "kind",
+        "max_attempts",
+        "name",
+        "pid",
+        "reason",
+        "resume_event",
+        "retry_in",
+        "run_id",
+        "runner",
+        "sequence",
+        "source",
+        "stacktrace",
+        "status",
+        "status_after",
+        "status_before",
+        "step",
+        "step_count",
+        "step_key",
+        "storage",
+        "targets",
+        "task_id",
+        "transitions_to",
+        "will_retry",
+        "workflow",
+        "workflow_version",
+    ]
+)
+"""Every field of any event's metadata: names that a caller's ``telemetry_metadata`` may not have."""
+
 
 def events() -> list[EventName]:
     """The eleven events, in an order that never changes; the list is the caller's own."""

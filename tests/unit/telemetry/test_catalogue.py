@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hephaestus_celery import telemetry
-from hephaestus_celery.telemetry.catalogue import CATALOGUE, RESERVED_METADATA
+from hephaestus_celery.telemetry.catalogue.entries import CATALOGUE
+from hephaestus_celery.telemetry.catalogue.names import RESERVED_METADATA
 from hephaestus_celery.telemetry.catalogue.page import render_page
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "events.md"
@@ -72,6 +73,10 @@ def test_every_field_of_the_contract_is_reserved():
         sequence task_id
     """
     assert set(contract.split()) == RESERVED_METADATA
+
+
+def test_every_field_of_the_catalogue_is_reserved_and_no_other():
+    assert {field.name for entry in CATALOGUE for field in entry.metadata} == RESERVED_METADATA
 
 
 def test_the_public_names_are_sorted():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hephaestus_celery import telemetry
 from hephaestus_celery.clock import SystemClock
 from hephaestus_celery.telemetry import emitter
-from hephaestus_celery.telemetry.catalogue import CATALOGUE, Presence
+from hephaestus_celery.telemetry.catalogue.entries import CATALOGUE, Presence
 from hephaestus_celery.testing.capture import EventCapture
 
 START = 1_700_000_000_000_000_000

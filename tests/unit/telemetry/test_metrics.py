@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hephaestus_celery import telemetry
-from hephaestus_celery.telemetry.catalogue import CATALOGUE
+from hephaestus_celery.telemetry.catalogue.entries import CATALOGUE
 from hephaestus_celery.telemetry.metrics import metrics
 
 TABLE = {

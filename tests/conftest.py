@@ -149,6 +149,12 @@ class OurProbe:
         else:
             storage._client.zadd(storage.keys.of_run(run_id).names[3], {f"{run_id}|{member}": at})
 
+    def lose_due(self, storage: Any, run_id: str, member: str) -> None:
+        if isinstance(storage, MemoryStorage):
+            del storage._memory.due[run_id, parse(member)]
+        else:
+            storage._client.zrem(storage.keys.of_run(run_id).names[3], f"{run_id}|{member}")
+
     def lanes(self, storage: Any, run_id: str) -> dict[str, str]:
         if isinstance(storage, MemoryStorage):
             return storage._memory.lanes.members(run_id)

@@ -13,6 +13,8 @@ MOST_KEYS = 10_000
 """How many keys of events a run remembers."""
 TURNED_AWAY = 1_000_000
 """Microseconds until a first message that went to the wrong worker is sent again; each further one twice as late."""
+MOST_DOUBLINGS = 9
+"""How often that time doubles at most: further messages come at the same interval."""
 LEFT = 5_000_000
 """Microseconds until what only newer code can read is looked at again."""
 STEP = 500_000

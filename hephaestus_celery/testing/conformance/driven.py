@@ -38,6 +38,10 @@ class Probe(Protocol):
         """Let an entry of ``due`` be due at another time."""
         ...
 
+    def lose_due(self, storage: Any, run_id: str, member: str) -> None:
+        """Let an entry of ``due`` be lost."""
+        ...
+
     def lanes(self, storage: Any, run_id: str) -> dict[str, str]:
         """The lane of each step of a run that waits in one, by the key of the step."""
         ...

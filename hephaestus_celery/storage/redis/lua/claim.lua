@@ -17,10 +17,10 @@ local function turn_away(step, status)
   local unclaimed = step and not is_final(status) and step.a == p.attempt and awaits_claim(step)
   if not unclaimed then return end
   local at = now()
-  local soon = at + TURNED_AWAY * 2 ^ math.min(step.d - 1, 9)
-  local set = redis.call('ZSCORE', due, step_due(p.step))
-  if not set and step.k then set = late_at(step, tonumber(step.t or queued(step))) end
-  if set and soon - at + steady() < tonumber(set) then set_soon(step_due(p.step), soon, at) end
+  local soon = at + TURNED_AWAY * 2 ^ math.min(step.d - 1, MOST_DOUBLINGS)
+  local expected = redis.call('ZSCORE', due, step_due(p.step))
+  if not expected and step.k then expected = late_at(step, tonumber(step.t or queued(step))) end
+  if not expected or soon - at + steady() < tonumber(expected) then set_soon(step_due(p.step), soon, at) end
 end
 
 local core = redis.call('HMGET', run, 'st', 'version', 'name', 'seq', 's:' .. p.step, 'sz', 'il', 'schema')

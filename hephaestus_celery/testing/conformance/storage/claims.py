@@ -189,6 +189,13 @@ def test_it_is_due_later_each_time(stand):
     assert now + TURNED_AWAY < run.due()["a"] <= stand.storage.now() + 2 * TURNED_AWAY
 
 
+def test_it_is_sent_again_soon_though_nothing_was_to_come(stand):
+    run = stand.start()
+    run.probe.lose_due(stand.storage, run.id, "a")
+    run.claim("a", versions=())
+    assert run.due()["a"] <= stand.storage.now() + TURNED_AWAY
+
+
 @pytest.mark.parametrize("attempt", [1, 2])
 def test_a_wrong_worker_hastens_nothing_that_a_right_one_executes(stand, attempt):
     run = stand.start()

@@ -9,11 +9,13 @@ import pytest
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.core.execution.limits import TURNED_AWAY
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.storage.claims import Refused
 
 LANE, OTHER = "0:work", "5:work"
 TIMEOUT = timedelta(milliseconds=60)
+HOUR = 3_600_000_000
 FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
 
 
@@ -275,6 +277,24 @@ def test_a_message_that_was_turned_away_is_sent_again_soon(stand_with):
         {"a": LANE},
         {},
     )
+
+
+def test_a_message_that_is_turned_away_again_keeps_its_time(stand_with):
+    run = start(stand_with(dispatch_timeout=timedelta(seconds=30)))
+    run.claim("a", versions=())
+    due = run.due()
+    run.claim("a", versions=())
+    assert (run.due(), run.lanes()) == (due, {"a": LANE})
+
+
+def test_a_message_that_is_turned_away_is_sent_again_soon_whatever_its_lane_is_looked_for(hurried):
+    run = start(hurried)
+    run.claim("a", versions=())
+    assert run.due() == {}  # it is looked for sooner than it would be sent again
+    run.probe.set_due(hurried.storage, run.id, "a", hurried.storage.now() + HOUR)
+    run.claim("a", versions=())
+    assert set(run.due()) == {"a"}
+    assert run.due()["a"] <= hurried.storage.now() + TURNED_AWAY
 
 
 def test_what_living_workers_hold_is_known_for_as_long_as_they_say(hurried):

@@ -31,7 +31,11 @@ def test_the_interval_stops_growing_at_the_tenth_message():
 
 
 def test_a_message_is_never_sent_later_than_it_would_have_been():
-    assert again(SENT, due_at=NOW + 5) == NOW + 5
+    assert again(SENT, due_at=NOW + 5) is None
+
+
+def test_a_message_whose_entry_was_lost_is_sent_again_soon():
+    assert again(SENT, due_at=None) == NOW + TURNED_AWAY
 
 
 @pytest.mark.parametrize(
@@ -58,3 +62,9 @@ def test_a_message_in_a_lane_is_sent_again_soon_though_nothing_was_due():
 
 def test_a_message_in_a_lane_that_is_looked_for_sooner_keeps_its_time():
     assert again(replace(SENT, lane="0:q", sent_at=NOW - TIMEOUT), due_at=None) is None
+
+
+@pytest.mark.parametrize(("due_in", "expected"), [(TIMEOUT, NOW + TURNED_AWAY), (TURNED_AWAY, None), (5, None)])
+def test_of_a_message_in_a_lane_that_has_an_entry_too_that_entry_counts(due_in, expected):
+    looked_for_by_now = replace(SENT, lane="0:q", sent_at=NOW - TIMEOUT)
+    assert again(looked_for_by_now, due_at=NOW + due_in) == expected

@@ -23,7 +23,7 @@ _LONGEST_TURN = 30.0  # seconds, for hundreds of threads
 
 
 class Contention:
-    """Orders those who decide again about a run."""
+    """Puts those in order who decide again about a run."""
 
     def __init__(self, *, clock: Clock, chance: Chance) -> None:
         self._clock = clock
@@ -36,21 +36,21 @@ class Contention:
         self._calm.setdefault(workflow, set())
 
     def note_calm(self, workflow: type, route: Route) -> None:
-        """A route has looked at nothing that other branches change."""
+        """A route has accessed nothing that other branches change."""
         if workflow in self._calm:
             self._calm[workflow].add(route)
 
     def is_likely(self, workflow: type, route: Route) -> bool:
-        """Whether a route is better asked in one's turn: commits of its workflow were refused, and it may look at all."""
+        """Whether a route should wait for its turn: commits of its workflow were refused, and it may access everything."""
         return workflow in self._calm and route not in self._calm[workflow]
 
     @contextmanager
     def turn(self, run_id: str) -> Generator[None]:
-        """Run the block when no other of this process decides about the run; after half a minute anyhow."""
+        """Run the block when no other thread of this process decides about the run, or after half a minute."""
         with self._turns[hash(run_id) % _PLACES].turn():
             yield
 
     def pause(self, *, refusals: int, nanoseconds: int) -> None:
-        """Pause after so many refusals, by chance up to a few times of what deciding takes."""
+        """Pause after so many refusals, for a random time up to a few times of what deciding takes."""
         most = min(_LONGEST, nanoseconds / 1e9 * 2 ** min(refusals, 5))
         self._clock.sleep(self._chance.fraction() * most)

@@ -22,18 +22,18 @@ from hephaestus_celery.runners import native_threads as native
 logger = logging.getLogger("hephaestus_celery")
 
 _FAREWELL_SECONDS = 1.0
-"""How long a step that is cancelled is waited for, so that what it does on the way out is done before another begins."""
+"""How long a cancelled step may take to clean up before the next one begins."""
 _ENDLESS = 3600.0  # seconds of one wait of the selector
 
 
 def run(awaitable: Awaitable[object], *, seconds: float | None) -> object:
-    """What an awaitable gives, awaited on the loop of this process, in the contextvars of the caller.
+    """Await something on the loop of this process, in the contextvars of the caller, and return its result.
 
-    After ``seconds`` it is cancelled, and ``AttemptLostError`` raised; so it is cancelled when the caller is interrupted.
+    After ``seconds`` it is cancelled, and ``AttemptLostError`` is raised. It is also cancelled when the caller is interrupted.
     """
     loop = _loops.get(os.getpid())
     if loop is None:
-        # The loop of a parent is left as it is: its thread is not here, and what it has open is the parent's too.
+        # After a fork, the loop of the parent stays untouched: its thread is not here, and its files are the parent's too.
         made = _Loop()
         loop = _loops.setdefault(os.getpid(), made)
         if loop is not made:
@@ -49,11 +49,11 @@ class _Loop:
         self._runs: dict[str, object] = {}
 
     def discard(self) -> None:
-        """Let go of one that was never used."""
+        """Close a loop that was never used."""
         self._loop.close()
 
     def run(self, awaitable: Awaitable[object], *, seconds: float | None) -> object:
-        if not self._runs:  # of several threads that are begun at the same time the first one runs it
+        if not self._runs:  # of several threads that start at the same time, the first one runs it
             native.Thread(self._live, name="hephaestus-asyncio").start()
         ended = _GreenSignal() if native.patched() else _Signal()
         call = _Call(awaitable, ended)
@@ -80,7 +80,7 @@ class _Loop:
         mine = object()
         if self._runs.setdefault("by", mine) is not mine:
             return
-        # A task that a step has made may raise what ends a process: asyncio passes it on, out of the loop.
+        # A task of a step may raise SystemExit or KeyboardInterrupt: asyncio passes these on, out of the loop.
         while True:
             try:
                 self._loop.run_forever()
@@ -89,7 +89,7 @@ class _Loop:
 
 
 class _Call:
-    """One awaitable on the loop, and what came of it."""
+    """One awaitable on the loop, and its result."""
 
     def __init__(self, awaitable: Awaitable[object], ended: _Signal | _GreenSignal) -> None:
         self._awaitable = awaitable
@@ -115,7 +115,7 @@ class _Call:
         return self._value
 
     async def _await(self) -> None:
-        # All of it is the step's, and none of it goes on to the loop.
+        # Whatever is raised here is the step's; none of it reaches the loop.
         try:
             self._value = await self._awaitable
         except BaseException as error:  # noqa: BLE001 - raised to the caller
@@ -128,11 +128,11 @@ class _Signal(native.Flag):
     """Signals to a thread that a call has ended; a signal of the process interrupts its wait."""
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing is open."""
 
 
 class _GreenSignal:
-    """The same for a greenlet: others run while it waits. A byte comes through a socket that the hub looks after."""
+    """The same for a greenlet: others run while it waits. The signal is a byte on a socket that the hub watches."""
 
     def __init__(self) -> None:
         self._near, self._far = socket.socketpair()
@@ -146,7 +146,7 @@ class _GreenSignal:
                 os.write(self._far.fileno(), b"\0")
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait at most ``timeout`` seconds; whether it has ended."""
+        """Wait at most ``timeout`` seconds; True if the call has ended."""
         self._near.settimeout(timeout)
         try:
             return bool(self._near.recv(1))
@@ -154,7 +154,7 @@ class _GreenSignal:
             return False
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Close the socket; a later signal is ignored."""
         with self._lock:
             self._open = False
             self._near.close()
@@ -162,13 +162,13 @@ class _GreenSignal:
 
 
 class _NativeLoop(asyncio.SelectorEventLoop):
-    """A loop whose thread waits in the operating system, and whose helpers are threads of it."""
+    """A loop whose thread waits in the operating system, and whose helpers are threads of the operating system."""
 
     def __init__(self) -> None:
         super().__init__(_Poll())
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        """By default on a thread of its own: a pool of Python's would be made of greenlets that nobody runs."""
+        """By default on a new thread: a pool of Python's would consist of greenlets that nobody runs."""
         if executor is not None:
             return super().run_in_executor(executor, func, *args)
         future: asyncio.Future[Any] = self.create_future()
@@ -189,7 +189,7 @@ class _NativeLoop(asyncio.SelectorEventLoop):
 
 
 class _Poll(selectors.BaseSelector):
-    """A selector over the system's own poll(): those of Python are replaced, or gone, where its sockets are patched."""
+    """A selector over the system's own poll(): patches of sockets replace or remove those of Python."""
 
     def __init__(self) -> None:
         self._keys: dict[int, selectors.SelectorKey] = {}
@@ -210,7 +210,7 @@ class _Poll(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         longest = _ENDLESS if timeout is None else min(max(0.0, timeout), _ENDLESS)
-        # Rounded up: a timer of a millisecond would be asked for again and again.
+        # Rounded up: a timer of less than a millisecond would make the loop poll again and again.
         ready = self._poll.poll(int(longest * 1000 + 0.999))
         found = [(self._keys[number], _events(mask)) for number, mask in ready if number in self._keys]
         return [(key, events & key.events) for key, events in found if events & key.events]
@@ -223,7 +223,7 @@ class _Poll(selectors.BaseSelector):
 
 
 class _ByFile(dict[Any, selectors.SelectorKey]):
-    """Keys by number of the file, found by the file too."""
+    """Keys by the number of the file, also found by the file object."""
 
     def __missing__(self, fileobj: Any) -> selectors.SelectorKey:
         number = _number(fileobj)
@@ -244,7 +244,7 @@ def _mask(events: int) -> int:
 
 
 def _events(mask: int) -> int:
-    # An error or the end shows to both.
+    # Readers and writers both see an error or the end.
     return (selectors.EVENT_READ if mask & ~_POLLOUT else 0) | (selectors.EVENT_WRITE if mask & ~_POLLIN else 0)
 
 

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hephaestus_celery")
 
 NOTICE_SECONDS = 0.5
-"""How long an attempt that was interrupted within its time waits for the store to know of it: whoever revokes a task says
-so to the store a moment later."""
+"""How long an attempt that was interrupted within its time waits before it asks the store again: whoever revokes a task
+records that a moment later."""
 
 MOST_INTERRUPTIONS = 3
-"""Times that one attempt runs again, or one route is asked again, after it was interrupted by what was meant for another:
-what interrupts it each time is its own, or comes so often that it could go on for ever."""
+"""How often one attempt runs again, or one route is asked again, after an interruption that was meant for another attempt.
+An interruption that comes each time is meant for this one, or comes so often that it could go on for ever."""
 
 _PAUSE = 0.2  # seconds between two questions to a store that is away
 
@@ -59,9 +59,9 @@ class Executor:
         self._clock = clock
 
     def execute(self, attempt: HeldAttempt) -> Executed:
-        """Run the step of an attempt to its end; a delivered event is a result already. Never raises.
+        """Execute the step of an attempt; a delivered event is its result already. Never raises.
 
-        Where it was interrupted by what was meant for another attempt, it is run again: :data:`MOST_INTERRUPTIONS` times.
+        After an interruption that was meant for another attempt it runs again, :data:`MOST_INTERRUPTIONS` times at most.
         """
         for interruptions in count():
             began = self._clock.monotonic_ns()
@@ -83,9 +83,9 @@ class Executor:
         raise AssertionError  # there is no end of numbers
 
     def interrupted(self, attempt: HeldAttempt, error: BaseException, *, earlier: int) -> Executed | None:
-        """What an interruption beside the body of a step makes of its attempt; None where it was meant for another.
+        """The result of an attempt that was interrupted beside the step's body; None if another attempt was meant.
 
-        ``earlier`` is how often that was so before.
+        ``earlier`` is how often that has happened before.
         """
         if earlier < MOST_INTERRUPTIONS and self.was_meant_for_another(attempt, error):
             return None
@@ -94,7 +94,7 @@ class Executor:
     def was_meant_for_another(self, attempt: HeldAttempt, error: object) -> bool:
         """Whether an interruption was meant for another attempt, which this process had before.
 
-        So it is where this one is within its time, and is still wanted.
+        This is the case if this attempt is within its time, and is still wanted.
         """
         seconds = (self._clock.monotonic_ns() - attempt.began) / 1e9
         if not attempt.worker.was_interrupted_early(error, seconds=seconds):
@@ -113,13 +113,13 @@ class Executor:
         return True
 
     def in_time(self, attempt: HeldAttempt, result: StepResult, *, since: int) -> StepResult:
-        """The result of a step, or that it took too long; ``since`` is when its time began."""
+        """The result of a step, or a failure if it took too long; ``since`` is when its time began."""
         if isinstance(result, Failed) and result.kind == "exit":
             return result
         allowed = limit(attempt.step)
         if allowed is None or self._clock.monotonic_ns() - since <= allowed * 1e9:
             return result
-        # Whatever the step made of being interrupted, or did in a thread that can't be.
+        # Whatever the step returned: it may have caught the interruption, or run in a thread that can't be interrupted.
         return lost(f"step {attempt.step.key}: time limit exceeded")
 
     def _result(self, attempt: HeldAttempt, began: int) -> StepResult:
@@ -137,7 +137,7 @@ class Executor:
         instance = attempt.source.instance
         return call(
             attempt.source.step,
-            # A copy: whatever the step does to it, what is emitted and decided is of the run.
+            # A copy: changes that the step makes to it must not reach events and decisions.
             instance.apart(context=instance.context.apart(is_over=cancellation.is_cancelled)),
             attempt.config,
             limit=self._max_payload,
@@ -166,7 +166,7 @@ def call(
     stop_exceptions: tuple[type[BaseException], ...] = (),
     reserved_exceptions: tuple[type[BaseException], ...] = (),
 ) -> StepResult:
-    """Run ``step.execute`` to its end. Never raises what the step raises: raising is failing.
+    """Call ``step.execute``. Never raises what the step raises, which is a failure instead.
 
     ``config`` gives the step's, as it was given to it; ``limit`` is the size that one value may have; ``seconds_left`` is
     what an ``async def`` may take before it is cancelled. The exceptions are the runner's: see

@@ -15,7 +15,7 @@ from hephaestus_celery.storage.port import Storage
 
 
 class BrokerAwayError(HephaestusError):
-    """The broker is out of reach: what waits there can't be known now."""
+    """The broker is out of reach, so the length of its queues can't be known now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +65,12 @@ class Fleet(Protocol):
         ...
 
     def counted(self, lane: Lane) -> Sequence[Lane]:
-        """The lanes whose messages ``length`` counts: this one, and others where it can't tell them apart."""
+        """The lanes whose messages ``length`` counts: this one, and others that it can't distinguish from it."""
         ...
 
 
 class UnknownFleet:
-    """A fleet of which nothing is known: what is late counts as lost."""
+    """A fleet of which nothing is known: every late message counts as lost."""
 
     def holdings(self, storage: Storage) -> Sequence[Holdings]:
         """No worker reports anything."""

@@ -16,13 +16,13 @@ LIMIT_MARGIN = 2.0
 
 
 def versions_with(workflow: str, step: str) -> list[int]:
-    """The versions of a workflow that this process knows, those in which it has the step."""
+    """The versions of a workflow that this process knows, and that have this step."""
     known = {version: WORKFLOWS.find(workflow, version) for version in WORKFLOWS.versions(workflow)}
     return [version for version, found in known.items() if found is not None and step in found.graph.by_key]
 
 
 def predecessors_of(workflow: str, versions: Sequence[int], step: str) -> Sequence[str]:
-    """The steps from which an edge leads to this one, in any of the versions: it most likely looks at what they gave."""
+    """The steps that lead to this one in any of the versions: it most likely reads their results."""
     found: dict[str, None] = {}
     for version in versions:
         definition = WORKFLOWS.find(workflow, version)
@@ -34,7 +34,7 @@ def predecessors_of(workflow: str, versions: Sequence[int], step: str) -> Sequen
 def limit_of(workflow: str, versions: Sequence[int], step: str, *, margin: float) -> int | None:
     """Microseconds until the store takes an attempt away: ``margin`` seconds after its time limit.
 
-    Which of the versions a run is on shows only when it is claimed: the longest limit counts.
+    The version of the run is not known before the claim, so the longest limit counts.
     """
     found = (WORKFLOWS.find(workflow, version) for version in versions)
     steps = [definition.graph.by_key.get(step) for definition in found if definition is not None]

@@ -17,12 +17,12 @@ logger = logging.getLogger("hephaestus_celery")
 
 
 class LeaseKeeper:
-    """Renews the leases that are held, three times per lease; one call to the store for all of them.
+    """Renews the leases that this process holds, three times per lease, with one call to the store for all of them.
 
-    The thread starts with the first lease of a process (a forked child starts its own) and has its own connections. It
-    goes on whatever happens to it: a step that is being executed depends on it. It is a thread of the operating system on
-    every pool, so that a step which computes, and gives way to nothing, keeps its lease. A lease that was lost is not
-    renewed any more: whoever took it has fenced its step off.
+    The thread starts with the first lease of a process (a forked child starts its own) and has its own connections. No
+    error ends it, since steps that are being executed depend on it. It is a thread of the operating system on every pool.
+    So a step that computes without a pause keeps its lease. A lost lease is not renewed any more: whoever took the attempt
+    has a new fence.
     """
 
     def __init__(self, storage: Storage, *, lease: timedelta) -> None:
@@ -38,7 +38,7 @@ class LeaseKeeper:
         self._closed = native.Flag()
 
     def keep(self, lease: Lease) -> None:
-        """Keep a lease from now on, until it is let go."""
+        """Renew a lease from now on, until ``let_go``."""
         if self._pid != os.getpid():
             self._reset()  # a child has none of its parent's threads
         self._held[lease] = None
@@ -46,12 +46,12 @@ class LeaseKeeper:
             self._begin()
 
     def let_go(self, lease: Lease) -> None:
-        """Keep a lease no longer; again is the same as once."""
+        """Stop renewing a lease; a repetition changes nothing."""
         self._held.pop(lease, None)
 
     @contextmanager
     def hold(self, lease: Lease) -> Generator[None]:
-        """Keep a lease while the block runs."""
+        """Renew a lease while the block runs."""
         self.keep(lease)
         try:
             yield
@@ -63,7 +63,7 @@ class LeaseKeeper:
         self._closed.set()
 
     def _begin(self) -> None:
-        # Of two that are begun at the same time the first one ends when it sees the second.
+        # If two threads start at the same time, the first one ends when it sees the second.
         self._thread = thread = native.Thread(lambda: self._run(thread), name="hephaestus-leases")
         try:
             thread.start()

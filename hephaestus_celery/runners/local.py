@@ -30,9 +30,9 @@ _LANE = str(Lane(_QUEUE))
 
 
 class LocalRunner:
-    """Runs parallel branches side by side on threads of its own, at most :data:`THREADS` at once; others wait their turn.
+    """Executes steps on threads of its own, at most :data:`THREADS` at once; further steps wait their turn.
 
-    ``close`` lets the steps that are being executed end; what was not begun stays as the storage has it.
+    ``close`` waits for the steps that are being executed. Steps that were not begun stay in the storage as they are.
     """
 
     name = "local"
@@ -63,11 +63,11 @@ class LocalRunner:
                 self._waiting[attempt_of(message.task_id)] += 1
                 try:
                     self._pool.submit(self._handle, message)
-                except RuntimeError as error:  # the system gives no more threads; those that are there take it later
+                except RuntimeError as error:  # no further thread can be started; the existing ones take it later
                     logger.warning("[%s] step %s waits for a thread: %s", message.run_id, message.step, error)
 
     def start_messages(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
-        """Nothing is added here."""
+        """No application adds headers here."""
         return messages, NO_HEADERS
 
     def prepare(self, message: Message, *, parent: str | None) -> PreparedMessage | None:
@@ -79,16 +79,16 @@ class LocalRunner:
         return _LANE
 
     def revoke(self, task_ids: Sequence[str]) -> None:
-        """Nothing is executed by a message's id here."""
+        """There is no queue to take messages from."""
 
     def interrupt(self, holders: Mapping[str, str]) -> Collection[str]:
         """A thread can't be interrupted; its result will be discarded."""
         return ()
 
     def flush(self, run_id: str) -> None:
-        """Return once the events of what has been committed are emitted: whoever waited for a run finds all of them."""
+        """Return once the events of all commits so far are emitted, so that a ``wait`` returns after them."""
         if threading.current_thread() in self._threads():
-            return  # a handler that is called by an emitting thread waits for nobody
+            return  # a handler in an emitting thread must not wait for itself
         with self._emitted:
             self._emitted.wait_for(lambda: run_id not in self._emitting)
 
@@ -97,7 +97,7 @@ class LocalRunner:
             self._closed = True
         if self._scheduler is not None:
             self._scheduler.stop()
-        # Outside the lock: a step that ends now wants to dispatch what follows, which is refused by then.
+        # Outside the lock: a step that ends now calls dispatch, which takes the lock and sends nothing any more.
         self._pool.shutdown(wait=threading.current_thread() not in self._threads(), cancel_futures=True)
 
     def _threads(self) -> frozenset[threading.Thread]:
@@ -107,7 +107,7 @@ class LocalRunner:
         try:
             self._drive(message)
         except BaseException:
-            # Nobody waits for this thread. The storage has the step as dispatched; what it says is logged here.
+            # Nobody waits for this thread, so the error is logged here. The storage sends the step again.
             logger.exception("[%s] step %s could not be driven", message.run_id, message.step)
 
     def _drive(self, message: Message) -> None:
@@ -138,7 +138,7 @@ class LocalRunner:
         self.dispatch(outcome.messages)
 
     def holdings(self) -> Holdings:
-        """What waits for a thread."""
+        """The messages that wait for a thread."""
         with self._lock:
             return Holdings(queues=frozenset([_QUEUE]), messages=frozenset(self._waiting))
 
@@ -150,7 +150,7 @@ class LocalRunner:
                 del self._waiting[attempt]
 
     def _commit(self, driver: Driver, attempt: HeldAttempt, executed: Executed) -> Outcome:
-        # Whoever waits for the end of a run waits until its events are emitted: see flush().
+        # A wait for the end of a run also waits until its events are emitted: see flush().
         run_id = attempt.source.instance.run_id
         with self._emitted:
             self._emitting[run_id] += 1
@@ -166,19 +166,19 @@ class LocalRunner:
 
 
 class _Threads:
-    """The fleet of a local runner: itself. What waits for a thread of it is not lost, however long."""
+    """The fleet of a local runner: its own threads. A message that waits for one is not lost, however long it waits."""
 
     def __init__(self, runner: LocalRunner) -> None:
         self._runner = runner
 
     def holdings(self, storage: Storage) -> Sequence[Holdings]:
-        """All that waits."""
+        """The messages that wait for a thread."""
         return [self._runner.holdings()]
 
     def length(self, lane: Lane) -> int | None:
-        """What does not wait for a thread waits nowhere."""
+        """There is no queue beside those messages."""
         return 0
 
     def counted(self, lane: Lane) -> Sequence[Lane]:
-        """There is but one lane."""
+        """There is only one lane."""
         return [lane]

@@ -1,12 +1,13 @@
 """Decides which late messages are lost and sent again; a backlog is not a loss.
 
-The store reports what is late in a lane, and whether the lane has come past it. What a living worker holds is only late.
-Of the rest, what the lane has come past is lost; and all of it where the queue is empty. Never more is sent again than is
-missing, as the number of messages in the queue says, but for a few at growing intervals: others may put messages into the
-same queue, and a worker that stops may put messages back at its end.
+The store reports the late messages of a lane, and which of them the lane has *passed*: a message that was sent later has
+been claimed. A message that a living worker holds is only late. Of the others, those that were passed are lost; where the
+queue is empty, all of them are. The length of the queue says how many are missing, and no more than these are sent again.
+A few more are sent at growing intervals: others may put messages into the same queue, and a worker that stops may put
+messages back at its end.
 
-Where a queue of others' messages is never empty, and none of ours is claimed, nothing would ever be passed: there one of
-ours is sent again, at growing intervals. When that is claimed, what was sent before it is passed.
+If a queue is full of others' messages and none of ours is claimed, no message is ever passed. Then one of ours is sent
+again, at growing intervals. When that is claimed, the messages before it are passed.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from hephaestus_celery.storage.port import Storage
 logger = logging.getLogger("hephaestus_celery")
 
 FEW = 10
-"""How many of those that are passed are sent again at a time where nothing is visibly missing."""
-_SETTLED = 1.0  # seconds, at least, in which a worker that is busy gets to say what it has taken
-_GROWTH = 64  # dispatch timeouts that a growing interval comes to at most
+"""How many passed messages are sent again at a time where the queue shows none as missing."""
+_SETTLED = 1.0  # seconds, at least, that a busy worker gets to report what it has taken
+_GROWTH = 64  # the longest growing interval, in dispatch timeouts
 
 
 def report_interval(dispatch_timeout: timedelta) -> float:
-    """How often workers report what they hold, in seconds: three times before a message that was passed may count as lost."""
+    """Seconds between two reports of a worker: it reports three times before a passed message may count as lost."""
     return max(0.05, min(10.0, dispatch_timeout.total_seconds() / 6))
 
 
 @dataclass(slots=True)
 class _GrowingInterval:
-    """Something that may be done at growing intervals; times are seconds."""
+    """An action that is allowed at growing intervals; times are seconds."""
 
     due: float = 0.0
     interval: float = 0.0
@@ -45,7 +46,7 @@ class _GrowingInterval:
     def is_due(self, now: float, *, first: float) -> bool:
         if now < self.due:
             return False
-        # After a long time in which nobody asked, it begins anew.
+        # After a long time without a question, the interval is the first one again.
         fresh = self.interval == 0.0 or now > self.due + 4 * self.interval
         self.interval = first if fresh else min(2 * self.interval, _GROWTH * first)
         self.due = now + self.interval
@@ -56,20 +57,20 @@ class _GrowingInterval:
 class _LaneMemory:
     """What is remembered of a lane.
 
-    ``unconfirmed``: a report that was made when the queue was empty, and when it may be believed. ``losing``: many may have been
-    lost at once, since some were; until this moment what the lane has come past is believed to be lost at once.
+    ``unconfirmed`` is a report that was made while the queue was empty, and the time from which it is believed. ``losing``:
+    some messages were lost, so many may be; until then every passed message counts as lost at once.
     """
 
     few: _GrowingInterval = field(default_factory=_GrowingInterval)
     probing: _GrowingInterval = field(default_factory=_GrowingInterval)
     unconfirmed: tuple[float, LaneReport] | None = None
     losing: float = 0.0
-    still: bool = False  # at the last look nothing had moved, and something was missing
+    still: bool = False  # at the last look no message had moved, and some were missing
     unattended: bool = False
 
 
 class LostMessageWatch:
-    """Judges the reports on the lanes of one partition. What it remembers may be lost: it would ask a little more often."""
+    """Judges the reports on the lanes of one partition. Its memory may be lost; then it only asks a little more often."""
 
     def __init__(self, fleet: Fleet, *, dispatch_timeout: timedelta, clock: Clock = SYSTEM_CLOCK) -> None:
         self._fleet = fleet
@@ -79,7 +80,7 @@ class LostMessageWatch:
         self._known: dict[str, _LaneMemory] = {}
 
     def lost(self, report: LaneReport, storage: Storage) -> Sequence[Outstanding]:
-        """Those of the messages of a report that are lost."""
+        """The lost messages among those of a report."""
         try:
             return self._lost(report, storage, self._clock.monotonic_ns() / 1e9)
         except BrokerAwayError as error:
@@ -87,7 +88,7 @@ class LostMessageWatch:
             return ()
 
     def unconfirmed(self) -> list[LaneReport]:
-        """Reports whose time to be judged again has come."""
+        """Reports that can be judged again now."""
         now = self._clock.monotonic_ns() / 1e9
         return [
             known.unconfirmed[1]
@@ -123,7 +124,7 @@ class LostMessageWatch:
             few = FEW if missing < len(passed) and known.few.is_due(now, first=self._timeout) else 0
             return passed[: max(missing, few)]
         self._note_unattended(known, lane, length, unattended=not attended and not report.moves)
-        # Twice in a row: a worker may just have taken some, and not have said so.
+        # Twice in a row: a worker may just have taken some, and not have reported them.
         still, known.still = known.still, attended and not report.moves and missing != 0
         probes = still and known.still and known.probing.is_due(now, first=self._timeout)
         return free[:1] if probes else ()
@@ -137,7 +138,7 @@ class LostMessageWatch:
         *,
         now: float,
     ) -> Sequence[Outstanding]:
-        # A worker may just have taken the last ones, and may be so new that nothing was heard of it: it gets the time to.
+        # A worker may just have taken the last messages, and not have reported yet. It gets time to do so.
         if doubted is not None and doubted[0] <= now:
             known.losing = now + 2 * self._timeout + self._settled_in
             return free
@@ -158,5 +159,5 @@ class LostMessageWatch:
 
 
 def all_holdings(storage: Storage) -> list[Holdings]:
-    """What living workers have reported."""
+    """The reports of living workers."""
     return [Holdings.decode(text) for text in storage.reports()]

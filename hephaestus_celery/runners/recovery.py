@@ -42,7 +42,7 @@ class Recovery:
         self._chance = chance
 
     def rescue(self, entry: DueEntry, *, worker: Worker) -> Outcome:
-        """The outcome of a rescue that the store has recorded; where an attempt was lost, it is failed."""
+        """Finish a rescue that the store has recorded: a lost attempt is failed. Returns the outcome."""
         if entry.kind is Due.SETTLE:
             return self._settle(entry, worker)
         return self._rescued(entry, worker=worker)
@@ -71,7 +71,7 @@ class Recovery:
         return None if taken is None else self._rescued(taken, reason=reason, worker=worker)
 
     def _settle(self, entry: DueEntry, worker: Worker) -> Outcome:
-        # Go on with what follows a step, or with the start of a run, where whoever did so is gone.
+        # Go on settling the edges of a step, or of a start, whose process is gone.
         step = entry.dispatch.activation.step
         commitment = self._storage.settle(entry.run_id, step)
         headers = read_headers(entry.message_headers)
@@ -85,7 +85,7 @@ class Recovery:
         return Outcome(label="settled", events=followed, messages=sent)
 
     def _rescued(self, entry: DueEntry, *, reason: str | None = None, worker: Worker) -> Outcome:
-        # One round trip, the commit, where an attempt was lost: the store has given all else with the entry.
+        # A lost attempt takes one round trip, the commit: the entry of the store has everything else.
         step = entry.dispatch.activation.step
         run = self._storage.load(entry.run_id, steps=[step]) if entry.run is None else _run_of(entry, entry.run)
         if run is None:
@@ -96,7 +96,7 @@ class Recovery:
         result = lost(f"step {step}: {why}{_of_event(state)}")
         source = self._source(decode_instance(run, reader=self._storage), step, worker)
         if source is None:
-            # The workflow is another deployment's: only the history has it, since there is no class for an event.
+            # The workflow belongs to another deployment. The history has the rescue, but there is no class for an event.
             if lease is not None:
                 self._failed_attempts.commit_unreadable(run, lease, result, worker)
             return Outcome(label="unknown")
@@ -129,14 +129,14 @@ class Recovery:
 
 
 def _lease_of(entry: DueEntry) -> Lease | None:
-    # Of an attempt that was lost, and is this process's to fail.
+    # The lease of a lost attempt, which this process fails.
     if entry.fence is None or entry.kind not in _LOSSES:
         return None
     return Lease(run_id=entry.run_id, activation=entry.dispatch.activation, fence=entry.fence)
 
 
 def _run_of(entry: DueEntry, rescued: RescuedRun) -> StoredRun:
-    # What the store has given is enough: the run may be large, and there may be a backlog of such. The rest is read when asked for.
+    # The entry is enough: the run may be large, and many may be lost at once. The rest is read when it is accessed.
     return StoredRun(
         header=rescued.header,
         initial=None,

@@ -1,8 +1,8 @@
 """The scheduler: a loop that handles what is due, such as retries, timers, lost messages and lost workers.
 
-One scheduler works per partition at a time, whichever process holds the lock; the others look whether it still does. It
-sleeps until the next entry is due, and is woken when a nearer one is set. All state is in the store: a scheduler that
-dies in the middle of anything is continued by the next.
+One scheduler per partition is active at a time: the one that holds the scheduler lock. The others check whether it still
+moves. It sleeps until the next entry is due, and is woken when a nearer one is set. All state is in the store, so when
+a scheduler dies, the next one goes on from there.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hephaestus_celery")
 
 IDLE_SECONDS = 2.0
-"""How long the holder of a scheduler lock sleeps at most, and how often it renews that. With a short lease it sleeps less:
-it has to notice when the store is silent, since meanwhile no worker can renew its leases either."""
+"""How long the holder of a scheduler lock sleeps at most, and how often it renews the lock. With a short lease it sleeps
+less: it must notice when the store is silent, since no worker can renew its leases then."""
 LOOK_SECONDS = 1.0
-"""How often the others look whether the lock is free."""
+"""How often the other schedulers check whether the lock is free."""
 SLICE_SECONDS = 0.25
 _NO_MESSAGE = {Due.LEASE_EXPIRED, Due.TIMED_OUT, Due.SETTLE}
 
 
 class Scheduler:
-    """A thread that does what is due; ``dispatch`` sends messages, ``worker`` is who emits the events.
+    """A thread that handles due entries; ``dispatch`` sends messages, ``worker`` emits the events.
 
-    ``fleet`` is what is known of the workers; None: nothing, so that every message that is late is sent again.
+    ``fleet`` knows what workers hold; with None nothing is known, and every late message is sent again.
     ``undisturbed`` keeps the process from being forked while the scheduler is at work.
 
     It has connections of its own, so that no lock is shared with a process that forks while it runs.
@@ -68,19 +68,19 @@ class Scheduler:
         self._locks: dict[int, bool] = {}
 
     def start(self) -> None:
-        """Start the thread; again is the same as once."""
+        """Start the thread; a repetition changes nothing."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._live, name="hephaestus-scheduler", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """End it, and leave the lock to another."""
+        """End the thread, and give the lock up."""
         self._stopping.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(5)
 
     def run(self) -> None:
-        """Do what is due until :meth:`stop`; returns then."""
+        """Handle due entries until :meth:`stop` is called."""
         storage: Storage | None = None
         away = False
         while not self._stopping.is_set():
@@ -100,19 +100,19 @@ class Scheduler:
                 if not away:
                     logger.warning("the scheduler waits for the state store: %s", error)
                 away = True
-                # Workers could not renew their leases either: they get the time to, before any attempt counts as lost.
+                # Workers could not renew their leases either. They get a full lease before any attempt counts as lost.
                 lease = self._driver().settings.lease.total_seconds()
                 self._seize_from = self._now() + int(lease * 1e9)
                 self._stopping.wait(LOOK_SECONDS)
             except Exception:
-                # A router or a retry policy of the application's, a run that can't be read: nothing else waits for it.
+                # A router or a retry policy of the application has raised, or a run can't be read. Other entries go on.
                 logger.exception("the scheduler goes on after an error; its entries are due again later")
                 self._stopping.wait(LOOK_SECONDS)
         if storage is not None:
             self._leave(storage)
 
     def _live(self) -> None:
-        # All timers depend on this thread: not even what ends a process, raised by a router, ends it.
+        # All timers depend on this thread, so not even a SystemExit that a router raises ends it.
         while not self._stopping.is_set():
             try:
                 self.run()
@@ -143,7 +143,7 @@ class Scheduler:
                 return tick
 
     def _look_after(self, storage: Storage, number: int, tick: Tick) -> None:
-        # What waits in lanes: what of it is lost is sent again.
+        # Sends lost messages again, among those that wait in lanes.
         if not tick.held:
             self._watches.pop(number, None)
             return
@@ -154,7 +154,7 @@ class Scheduler:
             watch = LostMessageWatch(self._fleet, dispatch_timeout=timeout, clock=driver.clock)
             self._watches[number] = watch
         if self._now() < self._seize_from:
-            return  # workers could not report what they hold; they are looked at again
+            return  # workers could not report what they hold; these messages are looked at again
         for report in (*tick.lanes, *watch.unconfirmed()):
             lost = watch.lost(report, storage)
             if lost:
@@ -171,7 +171,7 @@ class Scheduler:
         if self._locks.get(number) is tick.held:
             return
         self._locks[number] = tick.held
-        # In a process that is no worker there is nobody to take turns with.
+        # In a process that is no worker, no other scheduler competes for the lock.
         level = logging.DEBUG if self._worker.hostname is None else logging.INFO
         if tick.held:
             logger.log(level, "the scheduler holds the lock of partition %d", number)
@@ -190,16 +190,16 @@ class Scheduler:
                 if error.transient:
                     raise
                 logger.exception("step %s of run %s could not be rescued", entry.dispatch.activation.step, entry.run_id)
-                continue  # what is stored of it can't be read; nothing else waits for that
+                continue  # the stored run can't be read; other entries go on
             except Exception:
-                # The attempt is seized; its new lease runs out, and it comes here again.
+                # The attempt is seized. When its new lease expires, the entry comes here again.
                 logger.exception("step %s of run %s could not be rescued", entry.dispatch.activation.step, entry.run_id)
                 continue
             outcome.emit(driver.emitter)
             self._dispatch(outcome.messages)
 
     def _pause(self, storage: Storage, seconds: float, *, listen: bool) -> None:
-        if not listen:  # wake-ups are for the holder of the lock: a thousand others would all come at once
+        if not listen:  # wake-ups are for the holder of the lock: a thousand others would all wake at once
             self._stopping.wait(seconds)
             return
         deadline = self._now() + int(seconds * 1e9)
@@ -212,7 +212,7 @@ class Scheduler:
         return self._driver().clock.monotonic_ns()
 
     def _name(self) -> str:
-        # What the scheduler locks bear; the same as long as this scheduler lives.
+        # The owner in the scheduler locks; the same for the life of this scheduler.
         self._owner = self._owner or self._driver().chance.token()
         return self._owner
 
@@ -231,16 +231,16 @@ def _seconds_until_next(tick: Tick, lease: float) -> float:
     if tick.next_in is None:
         return IDLE_SECONDS
     due = max(0.0, tick.next_in / 1e6)
-    # While attempts are being executed, a store that falls silent is to be noticed well before their leases are over.
+    # While attempts are being executed, a silent store must be noticed well before their leases expire.
     return min(IDLE_SECONDS, due, lease / 6) if due <= lease else min(IDLE_SECONDS, due)
 
 
 def _due_message(entry: DueEntry) -> Message:
-    """The message for a step whose time has come."""
+    """The message of a step that is due."""
     headers = read_headers(entry.message_headers)
     return messages(entry.name, entry.version, entry.run_id, [entry.dispatch], headers=headers)[0]
 
 
 def _replacement(message: Outstanding) -> Message:
-    """The message that takes the place of a lost one."""
+    """The message that replaces a lost one."""
     return messages(message.name, message.version, message.run_id, [message.dispatch])[0]

@@ -26,7 +26,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The attempt failed. ``error`` is what a task monitor sees of it, ``reason`` what its event carries."""
+    """The attempt failed. Task monitors see ``error``; the telemetry event carries ``reason``."""
 
     kind: str
     reason: object
@@ -49,7 +49,7 @@ class Failed:
 
     @property
     def account(self) -> str:
-        """The reason as the history gives it: an exception with its type, which some say nothing without (``KeyError``)."""
+        """The reason as the history shows it: an exception with its type, without which ``KeyError`` and others say little."""
         kind = type(self.reason)
         if not issubclass(kind, BaseException) or issubclass(kind, (AttemptLostError, StepFailedError)):
             return self.message
@@ -63,12 +63,12 @@ def failed(
     stop_exceptions: tuple[type[BaseException], ...] = (),
     reserved_exceptions: tuple[type[BaseException], ...] = (),
 ) -> Failed:
-    """An exception as a failed attempt, its frames without those of the runners.
+    """Make an exception a failed attempt; its traceback leaves out the frames of the runners.
 
     ``stop_exceptions`` are those by which a pool interrupts a step. ``reserved_exceptions`` mean something of their own to
     whoever the error is raised to. Never raises, whatever the exception does when it is looked at.
     """
-    # By its type: isinstance() asks the exception itself what it is.
+    # By its type: isinstance() would call code of the exception.
     kind = type(error)
     text = _formatted(error)
     harmless = issubclass(kind, Exception) and not issubclass(kind, (MemoryError, *reserved_exceptions))
@@ -111,7 +111,7 @@ def type_name(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """A value of the user's as text, bounded; one that can't be shown is named by its type."""
+    """A value of the user as text of limited length; one that can't be shown is named by its type."""
     try:
         text = str.__str__(str(value))
     except BaseException as error:  # noqa: BLE001 - the user's own __str__
@@ -120,7 +120,7 @@ def shown(value: object) -> str:
 
 
 def _stand_in(error: BaseException) -> Exception:
-    # With its traceback, which is Python's own and shows where it came from.
+    # With its traceback, which is an object of Python, and shows where the exception was raised.
     plain = StepFailedError(f"{type_name(error)}: {shown(error)}")
     return plain.with_traceback(_part(error, "__traceback__"))
 
@@ -134,7 +134,7 @@ def _frames(error: BaseException) -> list[traceback.FrameSummary] | None:
 
 
 def _formatted(error: BaseException) -> str | None:
-    # As Python shows it; None where that is not to be tried, or fails.
+    # As Python formats it; None if formatting is unsafe or fails.
     try:
         if not all(map(_is_plain, _chain(error))):
             return None
@@ -149,7 +149,7 @@ def _plainly(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    # The exceptions that are shown with it, by what Python itself keeps of them; ValueError for too many.
+    # The exceptions that a traceback shows with it, from the attributes of Python itself; ValueError for too many.
     seen: set[int] = set()
     waiting: list[Any] = [error]
     while waiting:
@@ -166,12 +166,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_plain(error: BaseException) -> bool:
-    # One that says the truth about what it is, and has no attributes but those that were set.
+    # An exception that does not lie about its class, and does not invent attributes.
     return getattr(error, "__class__", None) is type(error) and getattr(error, "_hephaestus", _ABSENT) is _ABSENT
 
 
 def _can_travel(error: BaseException) -> bool:
-    # Whether it can be shown, looked at and copied, as Celery does on the way to the log and to its main process.
+    # Whether it can be shown and pickled, as Celery does on the way to the log and to its main process.
     try:
         if len(str(error)) > TEXT_LIMIT or len(repr(error)) > TEXT_LIMIT or not error:
             return False
@@ -181,7 +181,7 @@ def _can_travel(error: BaseException) -> bool:
 
 
 def _part(error: BaseException, name: str) -> Any:
-    # What Python keeps, whatever a subclass makes of that name.
+    # The attribute of Python itself, whatever a subclass makes of that name.
     return BaseException.__dict__[name].__get__(error)
 
 

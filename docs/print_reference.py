@@ -14,6 +14,7 @@ from pathlib import Path
 
 from api_page import raised_by
 from api_page import render as api_page
+from modules_page import render as modules_page
 
 import hephaestus_celery
 from hephaestus_celery import exceptions
@@ -93,6 +94,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "events.md": events_page,
     "keys.md": keys_page,
+    "modules.md": modules_page,
     "settings.md": settings_page,
 }
 

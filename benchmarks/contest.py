@@ -38,7 +38,7 @@ def at_least(limit: float) -> Budget:
 
 
 def exactly(wanted: float) -> Budget:
-    """This number, and no other that two decimals can tell from it."""
+    """This number, and no other that two decimals can distinguish from it."""
     return Budget(text=f"= {wanted:.2f}", limit=wanted, allows=lambda value: abs(value - wanted) < 0.005)
 
 

@@ -29,7 +29,7 @@ class Clock(Protocol):
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Pause this thread; only where another process is waited for that can't tell when it is ready."""
+        """Pause this thread; only to wait for another process that can't say when it is ready."""
         ...
 
 

@@ -29,7 +29,7 @@ def is_interruption(failure: BaseException) -> bool:
 
 def _is_raised_by_statement(failure: BaseException) -> bool:
     # The default handler of Ctrl-C is written in C and leaves no frame. So the source decides: what was executed last is
-    # a `raise`, or the exception came from outside. Where there is no source, the process is told to stop.
+    # a `raise`, or the exception came from outside. Without a source, the exception counts as one that asks the process to stop.
     last = traceback.extract_tb(failure.__traceback__)[-1]
     line = linecache.getline(last.filename, last.lineno or 0).encode()
     return _RAISE.match(line, last.colno or 0) is not None

@@ -203,12 +203,12 @@ def test_a_pool_that_could_fall_silent_after_an_outage_is_warned_of(stage, pool,
 
 
 @pytest.mark.parametrize(
-    ("number", "patience"),
+    ("number", "seconds"),
     [(signal.SIGTERM, 0), (signal.SIGQUIT, 2), (signal.SIGQUIT, 0)],
     ids=["warm", "soft", "cold"],
 )
-def test_a_worker_that_is_shut_down_in_a_step_leaves_it_to_the_next(stage, number, patience):
-    stage.switches["HEPHAESTUS_TEST_SOFT_SHUTDOWN"] = str(patience)
+def test_a_worker_that_is_shut_down_in_a_step_leaves_it_to_the_next(stage, number, seconds):
+    stage.switches["HEPHAESTUS_TEST_SOFT_SHUTDOWN"] = str(seconds)
     stage.start_workers(1)
     handle = stage.hephaestus.start_instance(flows.Gated, {"gate": str(stage.folder / "gate")}, id="x1")
     eventually(stage.executions)

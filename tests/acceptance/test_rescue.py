@@ -232,7 +232,7 @@ def test_an_event_outlives_a_worker_that_is_killed_while_it_applies_it(stage):
     assert len(stage.notes("routed")) == 2
 
 
-@pytest.mark.only_on("redis", why="the pool tells the step, and the store the rest")
+@pytest.mark.only_on("redis", why="the pool interrupts the step, and the store does the rest")
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_route_that_never_ends_after_an_event_is_ended_by_the_time_limit(stage, pool):
     stage.start_workers(1, pool=pool)
@@ -270,7 +270,7 @@ def test_a_time_limit_fails_the_attempt(stage, pool):
     assert [event["metadata"]["kind"] for event in emitted if event["event"] == "step.exception"] == ["exit"]
 
 
-@pytest.mark.only_on("redis", why="the pool tells the step, and the store the rest")
+@pytest.mark.only_on("redis", why="the pool interrupts the step, and the store does the rest")
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_step_that_goes_on_after_its_time_limit_has_failed_all_the_same(stage, pool):
     stage.start_workers(1, pool=pool)

@@ -29,7 +29,7 @@ def test_an_expired_message_costs_no_attempt_and_a_rate_limit_no_message(make_st
     gate.touch()
     assert blocker.wait(30).status == "completed"
     assert late.wait(60).status == "completed"
-    # RabbitMQ drops what has expired in a queue, and tells nobody: there it is a lost message.
+    # RabbitMQ drops a message that expires in a queue without a notice: there it is a lost message.
     discarded = "Discarding revoked task: linear.a" in worker.log.read_text()
     assert discarded == (broker == "redis" or prefetch > 1)
     attempts = [(entry.step, entry.attempt, entry.outcome) for entry in late.history() if entry.kind == "attempt"]

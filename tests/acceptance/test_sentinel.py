@@ -71,7 +71,7 @@ class Watched:
         eventually(lambda: self.info(port), what=f"{port} answers")
 
     def info(self, port):
-        """What a server or a Sentinel tells about itself; empty while it is away."""
+        """The information of a server or a Sentinel about itself; empty while it is away."""
         try:
             with Redis(port=port, socket_timeout=5) as client:
                 return client.info()

@@ -120,7 +120,7 @@ class Arena(Stage):
         self.when_reachable("CONFIG SET", "appendfsync", "always")
 
     def stop_workers(self) -> None:
-        """Warm shutdown of all, so that what they tell is written out."""
+        """Warm shutdown of all, so that the events that they emit are written out."""
         for worker in self.workers:
             if worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGTERM)

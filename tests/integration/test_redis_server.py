@@ -96,7 +96,7 @@ def free_port():
 
 
 def eventually(condition):
-    """Wait for a server that can't tell when it is ready."""
+    """Wait for a server that can't say when it is ready."""
     deadline = time.monotonic() + 20
     while True:
         try:

@@ -42,7 +42,7 @@ def test_one_that_is_taken_is_seen_and_not_waited_for():
     assert seen == [False, True] * 2
 
 
-def test_one_that_is_never_given_back_costs_others_their_patience_once():
+def test_one_that_is_never_given_back_makes_others_wait_in_vain_once():
     turns = Turns(longest_wait=0.05)
     thread = threading.Thread(target=turns._lock().acquire)  # and a signal struck before it could be given back
     thread.start()

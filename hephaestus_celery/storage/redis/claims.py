@@ -19,7 +19,7 @@ _MOST_LEASES = 100  # that one call renews
 
 
 class Claims:
-    """Gives and takes the attempts of one storage's runs."""
+    """Claims, renews and seizes attempts for one storage."""
 
     def __init__(self, calls: Calls, durations: HeldDurations) -> None:
         self._calls, self._durations = calls, durations
@@ -54,7 +54,7 @@ class Claims:
             return read_claim(reply, run_id=request.run_id, step=str(request.activation))
 
     def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
-        """Renew leases, a hundred in each call; False for what is not held with this fence any more."""
+        """Renew leases, a hundred in each call; False for each that is not held with this fence any more."""
         by_prefix: dict[str, list[int]] = {}
         for position, lease in enumerate(leases):
             by_prefix.setdefault(self._calls.keys.of_run(lease.run_id).prefix, []).append(position)

@@ -50,7 +50,7 @@ def connect(url: str, *, timeout: timedelta, options: Mapping[str, Any]) -> Redi
 
 
 def _check_user(url: str) -> None:
-    # What stands unescaped in a password ends it, for whoever takes the URL apart: the rest would be an address, or be
+    # An unescaped character in a password ends it when the URL is parsed: the rest would be an address, or be
     # printed as a bad one.
     scheme, _, rest = url.partition("://")
     if scheme.startswith(("unix", "socket", "redis+socket")):
@@ -125,7 +125,7 @@ def _sentinel(url: str, arguments: dict[str, Any]) -> Redis:
     if first.path.strip("/"):
         arguments.setdefault("db", int(first.path.strip("/")))
     hosts = [(node.hostname or "localhost", node.port or 26379) for node in nodes]
-    # One that is silent must not keep the caller from asking the next: together they get the time of one call.
+    # A silent Sentinel must not keep the caller from asking the next: together they get the time of one call.
     share = timedelta(seconds=arguments["socket_timeout"]) / len(hosts)
     watch = _Sentinels(hosts, sentinel_kwargs={**_time_limits(share), **sentinel_arguments}, **arguments)
     return watch.master_for(master)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py

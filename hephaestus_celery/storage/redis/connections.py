@@ -1,7 +1,7 @@
 """The pool of connections to the state store: each is lent to one user at a time, and their number is limited.
 
-A user is whatever calls: a thread, a greenlet, a signal handler in the midst of another call of its own thread, a
-finalizer. So nothing here waits for a lock: what is free stands in a deque, whose ends are moved in one step, and who finds
+A user is whatever calls: a thread, a greenlet, a finalizer, or a signal handler in the middle of another call of its own
+thread. So nothing here waits for a lock. Free connections are in a deque, whose ends change in one step. A user that finds
 none waits for an event of its own.
 
 redis-py's pools take as long to lend a connection and to take it back as a script needs to run: measured with redis-py 8.1,
@@ -87,7 +87,7 @@ class _Lent:
         self.sent = 0
 
     def __del__(self) -> None:
-        # A signal may strike at any point between the taking and the giving back: then another stands in its place.
+        # A signal may strike at any point between taking and giving back: then another connection replaces this one.
         stock = self._stock()
         if stock is not None:
             stock.replace()
@@ -108,7 +108,7 @@ class _Lent:
         except ResponseError as error:  # this was the answer
             self._connection = connection
             if code_of(error) == "READONLY":
-                # It was the primary until a failover: by now its name may lead to the new one.
+                # The server was the primary until a failover: its name may lead to the new one by now.
                 self.hang_up()
             raise
         except BaseException:
@@ -126,7 +126,7 @@ class _Lent:
         return connection
 
     def broken(self, _: Exception) -> None:
-        """What redis-py calls before it tries again."""
+        """Called by redis-py before it tries again."""
         self.hang_up()
 
     def hang_up(self) -> None:
@@ -176,7 +176,7 @@ class _Stock:
             return self._wait(SYSTEM_CLOCK.monotonic_ns() + int(timeout * 1e9))
 
     def replace(self) -> None:
-        """Put a new one in the place of one that is gone."""
+        """Replace a connection that is gone."""
         if not self._closed:
             self._free.appendleft(_Lent(self))
             self._wake_one()

@@ -11,7 +11,7 @@ from hephaestus_celery.storage.port import Durations
 
 
 class HeldDurations:
-    """The durations that hold: what the storage was given when it was made, else what its first runtime says."""
+    """The durations that apply: those that the storage was made with, else those of its first runtime."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class HeldDurations:
         self.held = self._hold(Durations())
 
     def adopt(self, durations: Durations) -> Durations:
-        """Take what the storage was not given itself, once; gives what holds."""
+        """Take the durations that the storage was not made with, once; returns all that apply."""
         if not self._adopted:
             self.held, self._adopted = self._hold(durations), True
         return self.held
@@ -42,5 +42,5 @@ class HeldDurations:
 
 
 def microseconds(duration: timedelta) -> int:
-    """A duration in microseconds, bounded so that every sum of it and a time has a date."""
+    """A duration in microseconds, limited so that every sum of it and a time has a date."""
     return min(duration, timedelta(seconds=FOREVER)) // timedelta(microseconds=1)

@@ -24,13 +24,13 @@ class NoPrimaryError(RedisError):
 
 
 class AllInUseError(RedisError):
-    """Every connection that this process may have is lent, and none came back in time."""
+    """All connections of this process are lent, and none came back in time."""
 
     sent = 0
 
 
 class UnexpectedReplyError(RedisError):
-    """The server gave an answer to something else than what was asked."""
+    """The reply of the server does not fit the call."""
 
 
 NOTHING_DONE = "nothing was done: bad"
@@ -63,26 +63,26 @@ _BY_CLASS: dict[type[RedisError], str] = {
     OutOfMemoryError: "OOM",
     ReadOnlyError: "READONLY",
 }
-# Redis 6.2 wraps what a script was refused in an error of its own; some codes have no class.
+# Redis 6.2 wraps the refusal of a script in an error of its own; some codes have no class.
 _CODE = re.compile(rf"(?<![A-Z])({'|'.join(_BY_CODE)}) ")
 _RIGHTS = re.compile(r"ACL failure in script|The user executing the script can't")
-# A file that is not there is no news of a server at host:port, but of a certificate that was to be shown to it.
+# A missing file says nothing of a server at host:port: it is a certificate that should be shown to the server.
 _CERTIFICATE = re.compile(r"\[SSL|_ssl\.c|:\d+\. (No such file|Permission denied|Is a directory)")
 
 
 def is_transient(error: RedisError) -> bool:
     """Whether the same call may succeed later.
 
-    So it is with a server that is away, and with what it refuses for the state that it is in, whatever is asked: those are
-    the codes that are known here. Any other answer (``ERR``, ``WRONGTYPE``) is about what was asked.
+    It may if the server is away, or refuses all calls for the state that it is in: these are the known codes. Any other
+    reply (``ERR``, ``WRONGTYPE``) is about this call.
     """
     return not isinstance(error, (ResponseError, RefusedHereError)) or code_of(error) is not None
 
 
 def was_not_done(error: RedisError) -> bool:
-    """Whether a script has surely not been done: it was never sent (see ``Connections.call``), or the one answer refuses it.
+    """Whether a script certainly did nothing: it was never sent (see ``Connections.call``), or the only reply refuses it.
 
-    A right that is missing may show in the middle of it, and so may a key that holds something else than it should.
+    A missing right may show in the middle of a script, and so may a key of the wrong type.
     """
     sent: int = getattr(error, "sent", 1)
     if sent != 1 or not isinstance(error, ResponseError):
@@ -91,7 +91,7 @@ def was_not_done(error: RedisError) -> bool:
 
 
 def code_of(error: RedisError) -> str | None:
-    """The code of a server's refusal that is known here (``OOM``, ``READONLY`` ...), also of one inside a script."""
+    """The known code of a refusal (``OOM``, ``READONLY`` ...), also of one inside a script."""
     for kind, code in _BY_CLASS.items():
         if isinstance(error, kind):
             return code

@@ -2,8 +2,8 @@
 
 See ``packed`` in ``lua/parts/run_reply.lua``.
 
-Nothing that a value holds can be taken for the end of one, or for another value: the first line says how long each is. A reply
-that says something else than it carries is none of ours.
+The first line says how long each value is. So nothing inside a value can be taken for its end, or for another value. A reply
+whose first line does not fit the rest is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HEAD = re.compile(rb"([0-9a-f]{8}-[0-9a-f-]{27}) ((?:[0-9]{1,10}(?:,[0-9]{1,10}
 
 
 def unpacked(packed: bytes, run_id: str) -> list[str]:
-    """The values of a packed reply about this run; ``ValueError`` for what is none, or of another run."""
+    """The values of a packed reply about this run; ``ValueError`` for any other reply."""
     head = _HEAD.match(packed)
     if head is None:
         raise ValueError(f"no packed reply: {packed!r:.100}")
@@ -40,7 +40,7 @@ def named(reply: Sequence[bytes]) -> dict[str, bytes]:
 
 
 def is_of(run_id: str, reply: Any) -> bool:
-    """Whether a run that comes packed, alone or as the last part of an answer, is this one."""
+    """Whether a packed run, alone or as the last part of a reply, is this one."""
     packed = cast("Any", reply[-1] if type(reply) is list and reply else reply)
     head = _HEAD.match(packed) if isinstance(packed, bytes) else None
     return head is None or head[1] == run_id.encode()
@@ -48,7 +48,7 @@ def is_of(run_id: str, reply: Any) -> bool:
 
 @contextmanager
 def reading(run_id: str) -> Generator[None]:
-    """Read what the store has given of a run: what can't be read is a ``StorageError``, which trying again does not mend."""
+    """Read a stored run; one that can't be read raises a ``StorageError``, which trying again does not mend."""
     try:
         yield
     except HephaestusError:

@@ -49,18 +49,18 @@ CATALOGUE: tuple[KeyKind, ...] = (
         pattern="answers:<run_id>",
         type="hash",
         lifetime="one minute after the end of the run",
-        meaning="the last answer given to each step's worker: what a repeated call is answered with",
+        meaning="the last reply to each step's worker, for a repetition of the same call",
     ),
     KeyKind(
         pattern="answer:<run_id>:<operation>",
         type="string",
         lifetime="one minute; one hour where a timer was taken back",
-        meaning="the answer given to who sent an event or set a timer: what the same call is answered with again",
+        meaning="the reply to the sender of an event or the setter of a timer, for a repetition of the same call",
     ),
     KeyKind(
         pattern="early:<run_id>",
         type="hash",
-        lifetime="goes with its last event, or with the end of the run",
+        lifetime="deleted with its last event, or at the end of the run",
         meaning="events that came before their steps waited, at most 100, in the order in which they came",
     ),
     KeyKind(
@@ -73,44 +73,44 @@ CATALOGUE: tuple[KeyKind, ...] = (
         pattern="edges:<run_id>:<number>",
         type="list",
         lifetime="ten minutes until its step is committed; then until all of it is settled, some milliseconds later, or the run ends",
-        meaning="what follows a step of more than 500 edges, which are settled in slices",
+        meaning="the edges of a step that has more than 500; they are settled in slices",
     ),
     KeyKind(
         pattern="rows:<run_id>:<number>",
         type="hash",
         lifetime="the same",
-        meaning="what is to be known of the steps that these edges lead to",
+        meaning="what settling these edges needs to know of the steps that they lead to",
     ),
     KeyKind(
         pattern="active:<id>",
         type="hash",
-        lifetime="goes with the last active run of the id",
+        lifetime="deleted with the last active run of the id",
         meaning="the active runs of an instance id: what makes an id unique",
     ),
     KeyKind(
         pattern="due",
         type="sorted set",
-        lifetime="none: one per partition; an entry goes when its step moves on or its run is pruned",
-        meaning="what must happen by when, per step: the next attempt sent, a lease renewed, a wait over; and per run: "
-        "pruned, or looked at once a day whether it is still there, with all that pruning needs",
+        lifetime="none: one per partition; an entry is deleted when its step moves on or its run is pruned",
+        meaning="what is due when. Per step: its next attempt is sent, its lease expires, its wait is over. Per run: it is "
+        "pruned, or checked once a day whether it still exists; the entry has all that pruning needs",
     ),
     KeyKind(
         pattern="lane:<priority>:<queue>",
         type="sorted set",
-        lifetime="goes with its last entry: a step's goes when it is claimed or its run ends",
-        meaning="steps whose messages nobody has claimed, by when they were sent to this queue",
+        lifetime="deleted with its last entry; a step's entry is deleted when it is claimed or its run ends",
+        meaning="steps whose messages nobody has claimed, by the time of sending to this queue",
     ),
     KeyKind(
         pattern="lanes",
         type="sorted set",
         lifetime="none: one entry per lane, dropped by the next look when nothing waits there",
-        meaning="lanes in which something waits, by when they are looked at",
+        meaning="lanes in which messages wait, by the time of the next look",
     ),
     KeyKind(
         pattern="marks",
         type="sorted set",
         lifetime="none: one entry per lane, dropped by the next look when nothing waits there",
-        meaning="of each lane, when the latest message that was claimed had been sent",
+        meaning="for each lane, when the newest message that was claimed had been sent",
     ),
     KeyKind(
         pattern="looks",
@@ -127,9 +127,9 @@ CATALOGUE: tuple[KeyKind, ...] = (
     KeyKind(
         pattern="seat",
         type="hash",
-        lifetime="none: one per partition, of a few bytes; without it the clock of what is due would be forgotten",
-        meaning="who is the scheduler of the partition, how far it has come, what it was handed last, and by how much the "
-        "clock that all due things go by is beside the server's",
+        lifetime="none: one per partition, of a few bytes; without it the offset of the steady clock would be lost",
+        meaning="the scheduler lock: who holds it, how far it has come, what it was handed last, and the offset of the steady "
+        "clock, which all due times use, from the server's clock",
     ),
     KeyKind(
         pattern="index:status:<status>",

@@ -31,7 +31,7 @@ class Reads:
     def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
         """The states of many steps are read in slices, again where the run moved meanwhile.
 
-        In a run that never pauses, a state may be newer than the rest, but for completions: these are known by their number.
+        In a run that never pauses, a state may be newer than the rest. Completions are an exception, since they have numbers.
         """
         for look in range(_LOOKS):
             run = self._load(run_id, steps or ())
@@ -40,7 +40,7 @@ class Reads:
             states = self.scan_states(run_id)
             if look == _LOOKS - 1 or self._sequence(run_id) in (run.sequence, None):
                 return replace(run, steps=states, lacks_steps=False)
-        raise AssertionError  # the last look gives what it has seen
+        raise AssertionError  # the last attempt returns what it has read
 
     def _load(self, run_id: str, steps: Sequence[str]) -> StoredRun | None:
         reply = self._calls.of_run("load", run_id, as_parameters(run_id=run_id), *steps[:MOST_CARRIED])
@@ -71,7 +71,7 @@ class Reads:
         return read_states(texts)
 
     def data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
-        """The data of one kind that these steps have, in as many calls as its size takes."""
+        """The data of one kind that these steps have, in as many calls as its size needs."""
         found: dict[str, str] = {}
         position = 0
         while position < len(steps):
@@ -88,7 +88,7 @@ class Reads:
         return found
 
     def scan_states(self, run_id: str) -> Mapping[str, StepState]:
-        """The states of all steps, in slices: each is as of one moment, not all as of the same."""
+        """The states of all steps, in slices: each slice is of one moment, but the slices are of different moments."""
         texts: dict[str, str] = {}
         key, cursor = self._calls.keys.of_run(run_id).run, "0"
         while True:

@@ -168,7 +168,7 @@ def _read_rescued(found: Mapping[str, Any]) -> RescuedRun:
         started_at=int(found["started"]),
         start=found["start"] or None,
         step=read_step(json.loads(found["state"])),
-        at=int(found.get("at", 0)),  # an older scheduler has not said it
+        at=int(found.get("at", 0)),  # an older scheduler left it out
     )
 
 

@@ -27,15 +27,15 @@ _MOST_WAITING = 100  # steps of a large run that may be what an event is for
 
 
 class ResumeAndCancel:
-    """Applies to the runs of one storage what their users ask for."""
+    """Delivers events to the runs of one storage, sets timers of users, and cancels."""
 
     def __init__(self, calls: Calls, reads: Reads, listing: Listing, durations: HeldDurations) -> None:
         self._calls, self._reads, self._listing, self._durations = calls, reads, listing, durations
 
     def deliver(self, delivery: Delivery) -> DeliveryReport:
-        """Record an event for the step that waits for it: one round trip, but where very many runs or steps may be meant."""
+        """Record an event for the step that waits for it: one round trip, or a few where very many runs or steps may be meant."""
         facts = self._deliver(delivery)
-        if facts["v"] == "unresolved":  # the newest run of the id is none of those that one call looks at
+        if facts["v"] == "unresolved":  # one call has not found the newest run of the id
             newest = self._newest(delivery.run)
             if newest is None:
                 return DeliveryReport(outcome=Delivered.UNKNOWN_RUN)
@@ -111,7 +111,7 @@ class ResumeAndCancel:
         return self._listing.candidates(reference.id, family=reference.family, version=version).newest
 
     def _concerned(self, run_id: str, name: str) -> list[str]:
-        # Of a run of many steps, those that may be what an event of this name is for, or are being executed.
+        # The steps of a large run that an event of this name may be for, and those that are being executed.
         states = self._reads.scan_states(run_id).items()
         waiting = [key for key, state in states if state.can_wait and name in state.accepts]
         executing = [key for key, state in states if state.status is StepStatus.ACTIVE and state.fence]

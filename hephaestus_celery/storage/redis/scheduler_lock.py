@@ -9,8 +9,8 @@ from hephaestus_celery.storage.redis.steady_clock import LOCK_SECONDS
 class SchedulerLock:
     """The view that one scheduler has of a partition's scheduler lock.
 
-    A lifetime on the server's clock can't tell whether the holder is gone, since that clock may have been set. So the
-    other schedulers look whether the beat of the lock moves, each by its own clock.
+    A lifetime on the server's clock does not show whether the holder is gone, since that clock may have been set. So the
+    other schedulers watch whether the beat of the lock moves, each by its own clock.
     """
 
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:

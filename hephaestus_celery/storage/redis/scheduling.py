@@ -16,20 +16,20 @@ from hephaestus_celery.storage.redis.scheduler_lock import SchedulerLock
 from hephaestus_celery.storage.redis.scripts import is_number
 from hephaestus_celery.storage.schema import SCHEMA
 
-_TICK = 100  # entries of the due set that one script call does: in some milliseconds
-_LEAST_SLACK = 250_000  # microseconds that a tick is given at least
+_TICK = 100  # entries of the due set that one script call handles, in some milliseconds
+_LEAST_SLACK = 250_000  # microseconds that a tick gets at least
 _MOST_MESSAGES = 100  # that one call redirects
 
 
 class Scheduling:
-    """Does for schedulers what is due in the partitions of one storage."""
+    """Handles, for schedulers, what is due in the partitions of one storage."""
 
     def __init__(self, calls: Calls, durations: HeldDurations, *, clock: Clock, chance: Chance) -> None:
         self._calls, self._durations, self._clock, self._chance = calls, durations, clock, chance
         self._locks: dict[tuple[str, str], SchedulerLock] = {}
 
     def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
-        """Do what has come due, if this scheduler holds the lock or may take it."""
+        """Handle what is due, if this scheduler holds the scheduler lock or may take it."""
         prefix = self._calls.keys.partition(partition)
         lock = self._locks.setdefault((prefix, owner), SchedulerLock(clock=self._clock))
         try:
@@ -47,7 +47,7 @@ class Scheduling:
     def resend(
         self, partition: int, lost: Mapping[Outstanding, str | None], *, lane: str, operation: str, worker: str
     ) -> Sequence[DueEntry]:
-        """Send others for these messages of a lane, which are lost."""
+        """Send these lost messages of a lane again."""
         rows = [
             [
                 message.run_id,
@@ -73,7 +73,7 @@ class Scheduling:
         return replies.read_entries(reply)
 
     def redirect(self, sent: Sequence[Sent]) -> None:
-        """Note that these messages went to other lanes than was said of them."""
+        """Record that these messages went to other lanes than was thought."""
         by_prefix: dict[str, list[list[str | int]]] = {}
         for each in sent:
             row = [each.run_id, str(each.dispatch.activation), each.dispatch.attempt, each.dispatch.token, each.lane]
@@ -111,8 +111,8 @@ class Scheduling:
     def _tick(
         self, prefix: str, lock: SchedulerLock, *, owner: str, worker: str, seize: bool
     ) -> tuple[str, dict[str, bytes]]:
-        # Where attempts may be taken from their workers, what arrives a little late is not done either: the store was
-        # silent in between, and they could not renew their leases.
+        # A tick that may seize attempts is refused even when it arrives only a little late: the store was silent in
+        # between, and workers could not renew their leases.
         longest = self._calls.slack
         slack = min(longest, max(self._durations.lease // 6, _LEAST_SLACK)) if seize else longest
         steady = self._calls.clock(prefix)

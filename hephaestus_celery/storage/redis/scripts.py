@@ -75,9 +75,9 @@ FORMS: Mapping[str, Callable[[Any], bool]] = {
     "data": _is_texts_or_none,
     "list": _is_page,
 }
-"""What each script answers with, if not with ``late``; those that are not named, with a list of texts."""
+"""The form of each script's reply, if that is not ``late``; a script that is not named replies with a list of texts."""
 _PACKED = {"claim", "load", "complete", "cancel"}
-"""Those that give a run, packed; what others give last may be data, and look like anything."""
+"""The scripts that reply with a packed run; the last part of other replies may be data, and look like anything."""
 
 
 def compose(name: str) -> str:
@@ -89,7 +89,7 @@ def compose(name: str) -> str:
 
 
 def _with_parts(path: str, parts: dict[str, str]) -> str:
-    # Gives the source of a file, and adds the parts that it needs: those first that others need.
+    # Returns the source of a file, and adds the parts that it needs, each after the parts that it needs itself.
     source = (resources.files("hephaestus_celery.storage.redis") / "lua" / path).read_text(encoding="utf-8")
     needed = _NEEDS.search(source)
     for part in needed[1].split() if needed else ():
@@ -100,7 +100,7 @@ def _with_parts(path: str, parts: dict[str, str]) -> str:
 
 
 class Scripts:
-    """Calls a script by name; a server that has forgotten it (a restart, ``SCRIPT FLUSH``) is given it again."""
+    """Calls a script by name; it is sent again to a server that has forgotten it (a restart, ``SCRIPT FLUSH``)."""
 
     def __init__(self) -> None:
         self.sources = {name: compose(name) for name in NAMES}
@@ -109,9 +109,9 @@ class Scripts:
     def call(
         self, connections: Connections, name: str, keys: list[str], args: list[str], *, run_id: str | None = None
     ) -> Any:
-        """Run a script; every script answers a repeat of its operation with its first answer.
+        """Run a script; when an operation is repeated, every script gives its first reply again.
 
-        With ``run_id`` a run that is given with the answer must be that one.
+        With ``run_id``, a run in the reply must be that one.
         """
         form = FORMS.get(name, is_texts)
         packed = run_id if name in _PACKED else None

@@ -1,8 +1,8 @@
 """The steady clock of leases and timers: it goes on evenly when the clock of the server is set.
 
-It is the server's ``TIME`` and an offset that is kept in the partition. Whoever has the scheduler lock takes a step of
-``TIME`` back into the offset, and can tell one by its own monotonic clock; so can every process, and holds to its own
-reckoning until that has happened: what it sets in between is not set by a clock that is wrong.
+It is the server's ``TIME`` and an offset that is kept in the partition. When ``TIME`` is set, the active scheduler notices
+that by its own monotonic clock, and corrects the offset. Every other process notices it as well, and uses its own clock until
+the offset is corrected. So nothing is set by a wrong clock in between.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
 from hephaestus_celery.core.execution.limits import STEP
 
 LOCK_SECONDS = 3.0
-"""After which a scheduler that has not moved counts as gone."""
-_FRESH = 60_000_000  # microseconds that a reading is good for: clocks drift
+"""After this time a scheduler whose beat has not moved counts as gone."""
+_FRESH = 60_000_000  # microseconds for which a reading is valid: clocks drift
 _RESET_FRESH = 500_000  # the same while the server's clock does not agree with ours
-_LONGEST_RESET = 10_000_000  # microseconds after which nobody will take a step back any more: no scheduler runs
+_LONGEST_RESET = 10_000_000  # microseconds after which no correction is expected any more: no scheduler runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the server says: its time, the offset, and how far the steady clock was when the scheduler last looked."""
+    """A reading of the server: its time, the offset, and the steady clock at the last tick of a scheduler."""
 
     time: int
     offset: int
@@ -59,12 +59,12 @@ class SteadyClock:
 
     @property
     def is_reset(self) -> bool:
-        """Whether the server's clock was found to have been set, and nobody has taken that back yet."""
+        """Whether the server's clock was found to have been set, and the offset is not corrected yet."""
         known = self._known
         return known is not None and known.reset_since is not None
 
     def learn(self, *, steady: int, offset: int) -> None:
-        """What a scheduler's look has just brought."""
+        """Take the reading that a tick has just brought."""
         self._known = _Known(self._own(), steady, offset)
 
     def look(self) -> _Known:
@@ -83,7 +83,7 @@ class SteadyClock:
 
     def _believable(self, known: _Known | None, steady: int, *, after: int, slack: int, beat: int | None) -> bool:
         if beat is not None and 0 <= steady - beat + STEP <= LOCK_SECONDS * 1e6 + STEP:
-            return True  # a scheduler has just seen to it
+            return True  # a scheduler has just corrected the offset
         if known is None:
             return beat is None or steady >= beat
         if known.reset_since is not None and after - known.reset_since > _LONGEST_RESET:

@@ -44,7 +44,7 @@ class RedisStorage:
 
     Has connections of its own, which are opened when they are first used and anew in a forked process. Every call
     raises ``StorageError`` within a few seconds when the server is out of reach. ``dispatch_timeout``, ``lease`` and
-    ``retention`` hold for the runtime that uses it as well; what is not given here is what that runtime's settings say.
+    ``retention`` also apply to the runtime that uses it; those that are not given here come from that runtime's settings.
     """
 
     name = "redis"

@@ -87,7 +87,7 @@ def read_summary(fields: bytes, *, start: bytes, run_id: str) -> RunSummary:
 
 
 def read_states(texts: Mapping[str, str]) -> Mapping[str, StepState]:
-    """The states of steps, by key; each is read when it is asked for."""
+    """The states of steps, by key; each is decoded when it is accessed."""
     return _Steps(texts)
 
 
@@ -128,7 +128,7 @@ def read_resume(found: Mapping[str, Any]) -> PendingResume:
 
 
 class _Steps(Mapping[str, StepState]):
-    """The states of a run's steps by key, each read when it is asked for: of many, a claim asks for one."""
+    """The states of a run's steps by key, each decoded when it is accessed: a claim of a large run accesses one."""
 
     __slots__ = ("_read", "_texts")
 
@@ -155,13 +155,13 @@ class _Steps(Mapping[str, StepState]):
 
 
 def read_claim(reply: bytes, *, run_id: str, step: str) -> Claim:
-    """A claim of a step that was given."""
+    """A claim that was granted."""
     *fields, start, data = unpacked(reply, run_id)
     run = _read_run(fields, start, run_id)
     found = cast("_Steps", run.steps).document(step)
     state = run.steps[step]
     return Claim(
-        run=replace(run, sequence=found["j"] - 1),  # asked again, the claim still is of that moment
+        run=replace(run, sequence=found["j"] - 1),  # a repeated claim still is of that moment
         first=found.get("i", False),
         sequence=found["j"],
         queued_at=int(found["q"]),

@@ -1,8 +1,8 @@
 """Waits for the ends of runs: one connection and one thread for all ``wait`` calls of a process.
 
-The thread is there while somebody waits, and a few seconds longer. It hears of ends as they are published, and looks for
-itself now and then, as a message may be lost: all runs that are waited for in one round trip. A wait gives up with what that
-look raises.
+The thread exists while somebody waits, and a few seconds longer. It listens for ends that are published. A published message
+may be lost, so now and then it also asks for all runs that are waited for, in one round trip. A wait ends with the error
+that this call raises.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Waiter:
 
 
 class Waits:
-    """Tells when runs end.
+    """Waits for the ends of runs.
 
     ``ended`` says for each of some runs whether it has, ``channel`` is where its end is published; ``wake`` publishes on
     ``own_channel``, a channel of this process alone, when the thread is to look for what has changed here.
@@ -83,7 +83,7 @@ class Waits:
         return True
 
     def close(self) -> None:
-        """Let go of the connection, once nobody waits any more."""
+        """Close the connection, once nobody waits any more."""
         listener = self._listener
         if listener is not None and listener.pid == os.getpid():
             with contextlib.suppress(RedisError):  # then it ends by itself
@@ -139,9 +139,9 @@ class _Listener:
         return True
 
     def wake(self, turns: Turns) -> None:
-        """Have the thread look for what is new; one that does not listen yet looks when it begins to.
+        """Make the thread look for new waits; one that does not listen yet looks when it begins to.
 
-        Who has been woken is not woken again before that was heard.
+        A thread that was woken is not woken again before it has noticed that.
         """
         with self._lock:
             if self._woken:
@@ -181,7 +181,7 @@ class _Listener:
         try:
             self._listen()
         finally:
-            # Whatever ended it, nobody waits for a thread that is gone: the next wait has another.
+            # Whatever ended the thread, nobody must wait for it: the next wait starts another.
             self._disconnect()
             with self._lock:
                 self._over, channels = True, list(self._waiters)
@@ -208,12 +208,12 @@ class _Listener:
             return self._over
 
     def _subscribe(self) -> None:
-        """Hear what is waited for, and no more."""
+        """Subscribe to the ends that are waited for, and to no others."""
         with self._lock:
             self._woken = False
             wanted = {self._own_channel, *self._waiters}
         if self._connection is None:
-            # The protocol in which what is published comes like any other answer.
+            # In this protocol, published messages come like any other reply.
             connection = self._pool.connection_class(**{**self._pool.connection_kwargs, "protocol": 2})
             connection.connect()
             self._connection, self._subscribed, self._heard = connection, set(), True
@@ -229,7 +229,7 @@ class _Listener:
         self._connection.send_packed_command([pack(command)], check_health=False)
 
     def _read(self, timeout: float) -> list[str]:
-        """What has come within so many seconds; gives the channels on which everything is heard from now on."""
+        """Read what comes within so many seconds; returns the channels that are subscribed from now on."""
         fresh: list[str] = []
         while self._connection.can_read(timeout=timeout):
             timeout = 0
@@ -244,7 +244,7 @@ class _Listener:
         return fresh
 
     def _look(self) -> int:
-        """Ask for the runs that are waited for, and for a reply that shows that this connection lives; gives when to look again."""
+        """Ask whether the awaited runs have ended, and for a reply that shows that this connection lives; returns when to ask again."""
         if not self._heard:
             raise LostConnectionError("the connection on which ends of runs are published was silent")
         self._heard = False
@@ -278,7 +278,7 @@ class _Listener:
                 waiter.event.set()
 
     def _recover(self) -> None:
-        """The connection broke: those who wait go on if the server answers otherwise; else they learn why it does not."""
+        """The connection broke: waits go on if the server replies on another one; otherwise they end with its error."""
         with self._lock:
             channels = list(self._waiters)
         try:

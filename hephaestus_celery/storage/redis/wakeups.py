@@ -26,7 +26,7 @@ class Wakeups:
         return heard
 
     def close(self) -> None:
-        """Let go of the connection; the next wait opens another."""
+        """Close the connection; the next wait opens another."""
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
@@ -35,7 +35,7 @@ class Wakeups:
         listener: Any = self._client.pubsub(ignore_subscribe_messages=True)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
         listener.subscribe(*self._channels)
         for _ in self._channels:
-            listener.get_message(timeout=1.0)  # the server has it: nothing is missed from here on
+            listener.get_message(timeout=1.0)  # subscribed: nothing is missed from here on
         return listener
 
     def _hears(self, timeout: float) -> bool:

@@ -1,7 +1,7 @@
 """Wide steps, with more than 500 edges: edges are staged before the commit, and settled in slices after it.
 
-The commit says that they are staged; from then on they are settled by who has committed it or, where that one is gone, by
-the scheduler: see ``lua/parts/joins.lua``. So are the first steps of a run where they are very many.
+The commit records that they are staged. From then on the process that has committed settles them or, if it is gone, the
+scheduler: see ``lua/parts/joins.lua``. More than 500 first steps of a run are settled in the same way.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Edges:
 
     @classmethod
     def of_commit(cls, commit: Complete) -> Edges | None:
-        """Those that follow from a step's event, where they are too many for the script of the commit."""
+        """The edges of a step's event, if they are too many for the script of the commit; else None."""
         settlement = commit.settlement
         if len(settlement.rows) <= AT_ONCE:
             return None
@@ -68,7 +68,7 @@ class Edges:
 
     @classmethod
     def of_start(cls, run: NewRun) -> Edges | None:
-        """Those into the first steps of a run, where they are too many for the script that creates it."""
+        """The edges into the first steps of a run, if they are too many for the script that creates it; else None."""
         if len(run.firsts) <= AT_ONCE:
             return None
         return cls(
@@ -83,7 +83,7 @@ class Edges:
         )
 
     def stage(self, call: Call, *, fence: str | None, name: str) -> str:
-        """Put them where the commit finds them, under this ``name``, which is given back. Changes nothing of the run."""
+        """Stage the edges for the commit, under this ``name``, which is returned. Changes nothing of the run."""
         position = 0
         edges = [*(f"1{key}" for key in self.taken), *(f"0{key}" for key in self.dead)]
         for some, rows in zip_longest(_slices(edges), _slices(list(self.rows)), fillvalue=()):
@@ -120,10 +120,10 @@ class Edges:
 
 @dataclass(slots=True)
 class Progress:
-    """What the slices of one commit have come to, for who has committed it.
+    """The result of all slices of one commit, for the process that has committed.
 
-    Slices that others have settled (a scheduler, or this process before it was interrupted) are not known: what surely has
-    started by them is sent once more, which does no harm.
+    Slices that others have settled (a scheduler, or this process before it was interrupted) are not known. The messages
+    of steps that they certainly started are sent once more, which does no harm.
     """
 
     edges: Edges

@@ -20,7 +20,7 @@ logger = logging.getLogger("hephaestus_celery")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What has become of an attempt. ``label`` is a word for the log.
+    """What a committed attempt came to. ``label`` is a word for the log.
 
     ``error`` is set when the attempt failed, ``retry_in`` (seconds) when another is due.
     """
@@ -45,9 +45,9 @@ def outcome_of(
     error: Exception | None = None,
     retry_in: float | None = None,
 ) -> Outcome:
-    """The outcome of a commitment, whose events ``describe`` gives.
+    """The outcome of a commitment; ``describe`` makes its events, unless nobody listens.
 
-    Nothing is described where nobody listens. It is committed: what goes wrong now costs events, or the time until the store has a message sent again.
+    The commit is stored. So an error here costs only events, or the time until the scheduler sends a message again.
     """
     if commitment.verdict is Verdict.STALE:
         _log_stale(attempt)

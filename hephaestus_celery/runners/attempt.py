@@ -29,8 +29,8 @@ logger = logging.getLogger("hephaestus_celery")
 class Worker:
     """Who executes: ``fields`` go into every event that it emits.
 
-    ``stop_exceptions`` are those by which its pool interrupts a step. ``reserved_exceptions`` mean something of their own
-    to it: what a step raises is never passed on to it as one of these.
+    ``stop_exceptions`` are those by which its pool interrupts a step. ``reserved_exceptions`` have a meaning for the runner.
+    An exception of a step is never passed on to it as one of these.
     """
 
     hostname: str | None = None
@@ -38,9 +38,9 @@ class Worker:
     stop_exceptions: tuple[type[BaseException], ...] = ()
     reserved_exceptions: tuple[type[BaseException], ...] = ()
     is_interruption: Callable[[BaseException], bool] | None = None
-    """Whether an exception is one that the runner has put into what was being executed."""
+    """Whether the runner has raised this exception in the step, to interrupt it."""
     time_limit: float | None = None
-    """Seconds after which the runner does so, None where it does not."""
+    """Seconds after which the runner interrupts a step; None if it does not."""
 
     def was_interrupted_early(self, error: object, *, seconds: float) -> bool:
         """Whether an attempt that began so many seconds ago was interrupted although its time was not over."""
@@ -60,7 +60,8 @@ class Worker:
 class HeldAttempt:
     """An attempt that this process holds: claimed for a message, or taken over from the worker that lost it.
 
-    It may be a delivered event that is to be applied. ``lease`` is renewed while it lasts. ``began`` is when it was asked for, on the monotonic clock.
+    It may have a delivered event that is to be applied. ``lease`` is renewed while it lasts. ``began`` is when it was
+    claimed, on the monotonic clock.
     """
 
     source: EventSource
@@ -71,7 +72,7 @@ class HeldAttempt:
 
     @property
     def instance(self) -> Instance:
-        """The run, as the claim has brought it."""
+        """The run, as of the claim."""
         return self.source.instance
 
     @property
@@ -106,11 +107,11 @@ class HeldAttempt:
 
     @property
     def fence(self) -> str:
-        """The token without which nothing is committed for it."""
+        """The token that every commit of this attempt needs."""
         return self.lease.fence
 
     def config(self) -> StepConfig:
-        """The config of the step as it was given; raises what the step raises where it can't restore it."""
+        """The config of the step as it was given; raises what the step raises if it can't restore it."""
         stored = self.claim.run.configs.get(self.source.step.key)
         return None if stored is None else self.source.step.restored_config(codec.decode(stored))
 
@@ -120,7 +121,7 @@ class HeldAttempt:
         return self.source.step is Done
 
     def entry(self, *, kind: str, event: str | None = None, reason: str | None = None) -> str:
-        """The entry of the history for what it has come to, as JSON text."""
+        """The history entry of the attempt's result, as JSON text."""
         state = self.state
         return encode_entry(
             kind=kind,
@@ -128,7 +129,7 @@ class HeldAttempt:
             attempt=state.attempt,
             event=event,
             reason=reason,
-            # The worker that lost it, where another has noticed that; its task is not known any more.
+            # The worker that lost the attempt, even if another has noticed that; its task is not known any more.
             worker=state.worker or self.worker.hostname,
             task_id=self.worker.task_id,
             run_id=self.source.instance.run_id,

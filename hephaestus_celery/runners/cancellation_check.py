@@ -23,7 +23,7 @@ class CancellationCheck:
         self._cancelled = False
 
     def is_cancelled(self) -> bool:
-        """Whether nobody wants it any more; asked at most once a second, and False while the store is away."""
+        """Whether the attempt is not wanted any more; asks at most once a second. False while the store is away."""
         now = self._clock.monotonic_ns()
         if not self._cancelled and (self._asked is None or now - self._asked >= ASK_NANOSECONDS):
             self._asked = now
@@ -34,7 +34,7 @@ class CancellationCheck:
         return self._cancelled
 
     def is_wanted(self) -> bool:
-        """Whether it is wanted, asked now; ``StorageError`` when the store is away."""
+        """Ask now whether the attempt is wanted; ``StorageError`` when the store is away."""
         if not native.patched() or _thread() == self._thread:
             return self._storage.renew([self._lease])[0]
         # An async step, on the thread of its loop: connections of greenlets belong to the thread that has made them.

@@ -1,7 +1,7 @@
 """Completing a step: makes the commit of its result, of the steps that follow, and of their messages.
 
-A computed route is decided on what has completed by then. When its commit is refused, since more has completed, it is
-decided again.
+A computed route is decided on the steps that have completed by then. When its commit is refused, since more steps have
+completed, it is decided again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _KINDS = {None: "attempt", "external": "resume", "timeout": "timer"}
 
 
 class Completion:
-    """Commits completed steps; one whose route fails has failed itself, which the caller commits."""
+    """Commits completed steps. A step whose route fails has failed itself; the caller commits that."""
 
     def __init__(
         self,
@@ -62,12 +62,12 @@ class Completion:
         self._moves = Moves(settings, dispatcher)
 
     def commit(self, attempt: HeldAttempt, result: Completed, duration: int) -> Outcome | Failed:
-        """Decide what follows from a result and commit it; the failure of its route where that can't be decided."""
+        """Decide what follows from a result, and commit it. Returns the failure of its route if that fails."""
         workflow, run_id = definition_of(attempt.instance), attempt.instance.run_id
         route = (attempt.source.step, result.event)
         if route not in workflow.graph.dynamic or not self._contention.is_likely(workflow, route):
             return self._commit(attempt, result, duration, attempt.claim.run)
-        with self._contention.turn(run_id):  # what the claim has brought is old by then
+        with self._contention.turn(run_id):  # the data of the claim are old by then
             run = self._reader.load(run_id, steps=[attempt.step.key])
             return self._commit(attempt, result, duration, run or attempt.claim.run)
 
@@ -94,7 +94,7 @@ class Completion:
         )
 
     def _commit_decided(self, attempt: HeldAttempt, result: Completed, decision: Complete) -> Commitment | Failed:
-        # A conflict means that another step has completed meanwhile: there are no more of them than steps.
+        # A conflict means that another step has completed meanwhile, so there are no more conflicts than steps.
         read: dict[str, str] = {}
         refusals = 0
         while True:
@@ -110,14 +110,14 @@ class Completion:
             commitment = self._storage.commit(decision)
             if commitment.verdict is not Verdict.CONFLICT:
                 return commitment
-            # Then that commit again: refused, it brings what the run has come to during this pause.
+            # Then the same commit again: when it is refused, its reply has the state of the run after this pause.
             refusals += 1
             self._contention.pause(refusals=refusals, nanoseconds=self._clock.monotonic_ns() - began)
 
     def _decided(
         self, attempt: HeldAttempt, result: Completed, run: StoredRun, read: dict[str, str]
     ) -> Complete | Failed:
-        # What a result leads to, as the run stands. ``read`` are results of steps that were read for this before.
+        # The targets of a result, in the present state of the run. ``read`` are results of steps that were read before.
         interruptions = 0
         while True:
             try:
@@ -139,8 +139,8 @@ class Completion:
     def _targets(
         self, attempt: HeldAttempt, result: Completed, run: StoredRun, read: dict[str, str]
     ) -> tuple[tuple[Target, ...], bool]:
-        # Where the event leads to, and whether that is so whatever else of the run completes meanwhile: a declared
-        # transition, or a route that has looked at nothing but what was given and what can't change any more.
+        # The targets of the event, and whether they stay the same whatever else completes meanwhile: true for a declared
+        # transition, and for a route that has accessed only what can't change any more.
         instance, step = attempt.source.instance, attempt.source.step
         if attempt.launches_done:
             return (), True

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hephaestus_celery")
 
-_MOST_REDUCTIONS = 2  # times that a result is made smaller: into the failure that it is, then into a plain one
+_MOST_REDUCTIONS = 2  # times that a result is replaced by a smaller one: its failure, then a plain failure
 _PAUSE = 0.2  # seconds between two commits to a store that is away
 
 
@@ -110,11 +110,10 @@ class Driver:
         lane: str | None = None,
         token: int | None = None,
     ) -> HeldAttempt | Refusal:
-        """Claim what a message hints at, which came from ``lane``.
+        """Claim the attempt that a message hints at; the message came from ``lane``.
 
-        Who asks again after a ``StorageError`` does so with the same ``fence``: the store may have given the claim
-        without its reply coming through, and gives that reply again. The lease is kept from now on, until
-        :meth:`release`.
+        To repeat the call after a ``StorageError``, pass the same ``fence``: the store may have granted the claim although
+        its reply was lost, and gives that reply again. The lease is renewed from now on, until :meth:`release`.
         """
         began = self.clock.monotonic_ns()
         step = activation.step
@@ -160,7 +159,7 @@ class Driver:
         )
 
     def decline(self, workflow: str, run_id: str, activation: Activation, attempt: int) -> Claim | Refusal:
-        """Turn a message away that this process has no code for; another is sent soon, for a worker that has."""
+        """Turn away a message that this process has no code for; another is sent soon, for a worker that has the code."""
         fence = self.chance.token()
         request = ClaimRequest(
             run_id=run_id,
@@ -173,22 +172,22 @@ class Driver:
         return self.storage.claim(request)
 
     def execute(self, attempt: HeldAttempt) -> Executed:
-        """Run the step of an attempt to its end; a delivered event is a result already. Never raises."""
+        """Execute the step of an attempt; a delivered event is its result already. Never raises."""
         return self._executor.execute(attempt)
 
     def interrupted(self, attempt: HeldAttempt, error: BaseException, *, earlier: int) -> Executed | None:
-        """What an interruption beside the body of a step makes of its attempt; None where it was meant for another.
+        """The result of an attempt that was interrupted beside the step's body; None if another attempt was meant.
 
-        ``earlier`` is how often that was so before.
+        ``earlier`` is how often that has happened before.
         """
         return self._executor.interrupted(attempt, error, earlier=earlier)
 
     def commit(self, attempt: HeldAttempt, executed: Executed) -> Outcome:
-        """Decide what follows from a result and commit it, whole or not at all; what can't be committed has failed.
+        """Decide what follows from a result, and commit it whole or not at all.
 
-        What was executed is not given up while the store is out of reach: the commit is tried again (it is the same
-        operation) until the lease is spent; then ``StorageError``. What the store refuses for its own sake has failed. A
-        failure that can't be committed either, not even without its details, is raised: then the lease ends the attempt.
+        While the store is out of reach, the commit is tried again, as the same operation, until the lease is over; then
+        ``StorageError`` is raised. A result that the store refuses for its own sake is a failed attempt. If that failure
+        can't be committed either, not even without its details, the error is raised, and the lease ends the attempt.
         """
         deadline = self.clock.monotonic_ns() + self._lease_ns
         result = executed.result
@@ -205,14 +204,14 @@ class Driver:
                     self.clock.sleep(_PAUSE)
             except attempt.worker.stop_exceptions:
                 continue  # it came after the step had ended; the same commit again gives its first reply
-            except Exception as error:  # a config, a policy, a value: none of it may go on for ever
+            except Exception as error:  # a bad config, policy or value must not repeat for ever
                 reduced += 1
                 if reduced > _MOST_REDUCTIONS:
                     raise
                 result = _reduced(result, failed_in(attempt, error))
 
     def fail(self, attempt: HeldAttempt, *, reason: str | BaseException) -> Outcome:
-        """Fail an attempt that is not executed, and let go of its lease."""
+        """Fail an attempt that is not executed, and stop renewing its lease."""
         result = lost(f"step {attempt.step.key}: {reason}") if isinstance(reason, str) else failed_in(attempt, reason)
         try:
             return self._commit(attempt, result, 0)
@@ -220,7 +219,7 @@ class Driver:
             self.release(attempt)
 
     def release(self, attempt: HeldAttempt) -> None:
-        """Keep a lease no longer: its attempt is over, or given up. Again is the same as once."""
+        """Stop renewing a lease: its attempt is over, or given up. A repetition changes nothing."""
         self._keeper.let_go(attempt.lease)
 
     def close(self) -> None:
@@ -266,7 +265,7 @@ class Driver:
 def _reduced(result: StepResult, cause: Failed) -> Failed:
     # A result that can't be committed has failed for that reason; a failure that can't be committed loses its details.
     if not isinstance(result, Failed):
-        # A config that can't be carried: like a result that breaks the contract, no further attempt mends it.
+        # A config that can't be stored: as with a result that breaks the contract, no further attempt mends it.
         return replace(cause, retry=cause.retry and not isinstance(cause.error, DataError))
     plain = StepFailedError(f"a {type_name(result.reason)} that can't be stored ({type_name(cause.reason)})")
     return Failed(kind=result.kind, reason=plain, error=plain, retry=result.retry, stacktrace=None, text=None)

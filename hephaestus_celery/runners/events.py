@@ -1,6 +1,6 @@
 """Which telemetry events a transition emits, as data, in order, with the numbers that its commit has reserved.
 
-Whoever did the thing emits them, after the commit, by :func:`emit`.
+The process that has committed emits them after the commit, by :func:`emit`.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _EMITTERS: Mapping[EventName, Callable[..., None]] = {
 
 @dataclass(slots=True, kw_only=True)  # not frozen, which would make it five times as slow: a step makes four of them
 class Event:
-    """One event that is to be emitted: which, of which run, and what it carries. Nothing changes it.
+    """One event to be emitted: its name, its run, and its fields. It never changes.
 
-    ``fields`` are those that every event of this name has, ``extra`` is the rest of its metadata.
+    ``fields`` are those that every event of this name has; ``extra`` is the rest of its metadata.
     """
 
     name: EventName
@@ -57,7 +57,7 @@ class Event:
 
 
 def emit(events: Sequence[Event], emitter: Emitter) -> None:
-    """Emit the events, with the times of the emitter's clock. What they report has happened: one that can't be emitted is logged, and keeps none back."""
+    """Emit the events, with the times of the emitter's clock. One that can't be emitted is logged; the others go on."""
     for event in events:
         try:
             _EMITTERS[event.name](emitter, event.instance, **event.fields, extra=event.extra)
@@ -80,7 +80,7 @@ class EventSource:
 
 
 def claimed(source: EventSource, claim: Claim) -> Sequence[Event]:
-    """An attempt was claimed, and with it the run has begun if this was its first claim."""
+    """The events of a claim: an attempt starts; with the first claim of a run, so does the run."""
     began = _run_began(source, claim) if claim.first else ()
     if claim.resume is not None or source.step is Done:
         return began
@@ -150,7 +150,7 @@ def completed(
 
 
 def ended(source: EventSource, commitment: Commitment, number: int = 0) -> Sequence[Event]:
-    """The end of a run, where a commit has brought that; its numbers begin here, or where the commitment says."""
+    """The end of a run, if a commit has ended it; its numbers begin here, or where the commitment says."""
     number = commitment.ending or number
     if commitment.status_after is Status.COMPLETED:
         return _done(source, commitment, number)

@@ -10,15 +10,15 @@ from hephaestus_celery.storage.starts import PreparedMessage
 
 
 class Dispatcher(Protocol):
-    """Carries messages to workers, and says where they go."""
+    """Sends messages to workers, and says where they go."""
 
     @property
     def ends_attempts(self) -> bool:
-        """Whether a step that exceeds its time limit is interrupted here; else the store takes the attempt away."""
+        """Whether the runner interrupts a step that exceeds its time limit; otherwise the store takes the attempt away."""
         ...
 
     def dispatch(self, messages: Sequence[Message]) -> None:
-        """Send messages. One that can't be sent is not an error: the store knows what is to be done."""
+        """Send messages. One that can't be sent is not an error: the store has it sent again."""
         ...
 
     def start_messages(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
@@ -29,7 +29,7 @@ class Dispatcher(Protocol):
         ...
 
     def prepare(self, message: Message, *, parent: str | None) -> PreparedMessage | None:
-        """The message for a store that is the broker too, to be sent with what makes it due; None if it can't be.
+        """Prepare a message for a store that is the broker too, and sends it in a script; None if that is not possible.
 
         ``parent`` is the id of the task that causes it.
         """
@@ -45,9 +45,9 @@ class Dispatcher(Protocol):
         ...
 
     def revoke(self, task_ids: Sequence[str]) -> None:
-        """Keep workers from beginning with these tasks, for which nobody waits any more; best effort."""
+        """Keep workers from starting these tasks, which are not wanted any more; best effort."""
         ...
 
     def interrupt(self, holders: Mapping[str, str]) -> Collection[str]:
-        """Interrupt what these tasks execute, each on the worker that is named; gives those that were interrupted."""
+        """Interrupt these tasks, each on the worker that is named; returns those that were interrupted."""
         ...

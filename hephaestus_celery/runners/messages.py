@@ -21,11 +21,11 @@ NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A hint that a step wants a worker: lost, late or doubled, it changes nothing but the time that passes.
+    """A hint that a step wants a worker. If it is lost, late or doubled, that costs time and nothing else.
 
-    ``workflow`` is its name; ``token`` counts the messages that were sent for the step. ``queue``,
-    ``priority`` and ``time_limit`` (seconds) are the step's own, where the sender knows it. ``headers`` are the run's, which
-    it carries whoever sends it; ``prepared`` is what :meth:`Runner.prepare` has made of it, for that runner alone.
+    ``workflow`` is a name; ``token`` counts the messages that were sent for the step. ``queue``, ``priority`` and
+    ``time_limit`` (seconds) are those of the step, if the sender knows it. ``headers`` are those of the run, whoever sends
+    the message. ``prepared`` is what :meth:`Runner.prepare` has made of it, for that runner alone.
     """
 
     run_id: str
@@ -46,7 +46,7 @@ class Message:
 
     @property
     def task_id(self) -> str:
-        """Names this message, and no other, ever; at most 255 bytes, as AMQP wants it."""
+        """The name of this message, never used for another one; at most 255 bytes, as AMQP requires."""
         return self.activation.task_id(self.run_id, attempt=self.attempt, token=self.token)
 
     @property
@@ -95,7 +95,7 @@ def messages_of(instance: Instance, dispatches: Sequence[DispatchStep]) -> list[
 
 
 def parse(args: object, kwargs: object) -> tuple[str, Activation, int, int] | None:
-    """What a message carries: run id, activation, attempt, token; None for anything that is no message of ours."""
+    """Read a message: run id, activation, attempt, token; None if it is none of ours."""
     match args:
         case (str() as run_id, str() as text, int() as attempt, int() as token) if not kwargs:
             activation = _activation(text)

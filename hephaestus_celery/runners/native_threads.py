@@ -1,7 +1,7 @@
 """Threads of the operating system, also where gevent or eventlet have replaced those of Python.
 
-A greenlet that computes holds up all others of its thread; what must go on meanwhile needs a thread that is one. What
-such a thread shares with others is guarded by locks that are real too, held for no longer than nothing waits.
+A greenlet that computes blocks all others of its thread. What must go on meanwhile needs a real thread. Data that such a
+thread shares with others are guarded by real locks, which nobody holds while it waits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def patched() -> bool:
 
 
 def original(module: str, name: str) -> Any:
-    """What a module of Python's own has under a name when nobody has put anything else there."""
+    """An attribute of a module of Python, as it was before anybody patched it."""
     library = _library()
     if library is None:
         return getattr(sys.modules[module] if module in sys.modules else __import__(module), name)
@@ -40,7 +40,7 @@ def _library() -> Any:
 
 
 class Flag:
-    """Something that happens once, and that one thread waits for; a signal interrupts the wait."""
+    """A flag that is set once, and that one thread waits for; a signal interrupts the wait."""
 
     def __init__(self) -> None:
         self._gate = original("_thread", "allocate_lock")()
@@ -49,17 +49,17 @@ class Flag:
 
     @property
     def is_set(self) -> bool:
-        """Whether it has happened."""
+        """Whether the flag is set."""
         return self._set
 
     def set(self) -> None:
-        """Let it happen; again is the same as once."""
+        """Set the flag; a repetition changes nothing."""
         self._set = True
         with suppress(RuntimeError):  # where it had been set
             self._gate.release()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait at most ``timeout`` seconds; whether it has happened. Holds up all greenlets of the thread."""
+        """Wait at most ``timeout`` seconds; True if the flag is set. Blocks all greenlets of the thread."""
         if not self._set and self._gate.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, _LONGEST))):
             self._gate.release()
         return self._set
@@ -74,14 +74,14 @@ class Thread:
         self._ended = Flag()
 
     def start(self) -> None:
-        """Begin; ``RuntimeError`` where the system gives no more threads."""
+        """Start; ``RuntimeError`` if the system has no more threads."""
         if patched():
             original("_thread", "start_new_thread")(self._main, ())
         else:
             threading.Thread(target=self._main, name=self._name, daemon=True).start()
 
     def is_alive(self) -> bool:
-        """Whether it has not come to its end, in this process."""
+        """Whether it runs, in this process."""
         return not self._ended.is_set
 
     def join(self, timeout: float | None = None) -> None:

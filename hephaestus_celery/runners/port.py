@@ -10,10 +10,10 @@ from hephaestus_celery.runners.message_dispatcher import Dispatcher
 
 
 class Runner(Dispatcher, Protocol):
-    """Executes steps, and carries their messages. A client makes its driver over it, and binds it to that driver."""
+    """Executes steps, and sends their messages. A client makes a driver with it, and binds the runner to that driver."""
 
     def bind(self, driver: Callable[[], Driver]) -> None:
-        """Take the driver of the runtime; it is made when it is first asked for. Called once, before all else."""
+        """Take the driver of the runtime, a callable that makes it when it is first needed. Called once, before all else."""
         ...
 
     def flush(self, run_id: str) -> None:
@@ -21,5 +21,5 @@ class Runner(Dispatcher, Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of everything; what is being executed in this process ends first."""
+        """Close everything; steps that are being executed in this process end first."""
         ...

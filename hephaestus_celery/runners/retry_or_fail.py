@@ -21,7 +21,7 @@ from hephaestus_celery.storage.queries import StoredRun
 
 logger = logging.getLogger("hephaestus_celery")
 
-_LONGEST_DELAY = 1e9  # seconds; a date that is further away has no name
+_LONGEST_DELAY = 1e9  # seconds; Python has no date further away
 
 
 class FailedAttempts:
@@ -33,7 +33,7 @@ class FailedAttempts:
         self._chance = chance
 
     def commit(self, attempt: HeldAttempt, result: Failed, duration: int) -> Outcome:
-        """Commit that an attempt has failed, which took so many nanoseconds."""
+        """Commit that an attempt has failed; ``duration`` is in nanoseconds."""
         if result.retry and attempt.number < attempt.max_attempts:
             return self._retry(attempt, result, duration)
         commitment = self._storage.commit(
@@ -56,9 +56,10 @@ class FailedAttempts:
         )
 
     def commit_unreadable(self, run: StoredRun, lease: Lease, result: Failed, worker: Worker) -> None:
-        """Commit that an attempt has failed of a run of which no instance can be made here.
+        """Commit a failed attempt of a run of which no instance can be made here.
 
-        Its workflow may be another deployment's: then the policy of this application decides, and only the history has it.
+        Its workflow may belong to another deployment. Then the policy of this application decides, and only the history
+        shows the failure.
         """
         state = run.steps[lease.activation.step]
         entry = encode_entry(
@@ -119,6 +120,6 @@ class FailedAttempts:
             policy = definition_of(attempt.instance).retry_policy(step, self._default_retry)
             return min(float(policy.delay(attempt.number, chance=chance)), _LONGEST_DELAY)
         except Exception:
-            # A policy of the application's own. An attempt that can't be retried by it is retried by the default.
+            # A policy of the application has failed, so the default policy decides.
             logger.exception("the retry policy of step %s failed; the default is used", step.key)
             return DEFAULT_RETRY.delay(attempt.number, chance=chance)

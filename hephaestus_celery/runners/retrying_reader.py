@@ -17,7 +17,7 @@ _PAUSE = 0.2  # seconds
 
 
 class RetryingReader:
-    """A reader for attempts. What was begun is not given up for an outage that the lease outlives; then ``StorageError``."""
+    """A reader for attempts: it retries during an outage until the lease is over, then raises ``StorageError``."""
 
     def __init__(self, reader: Reader, *, lease: timedelta, clock: Clock = SYSTEM_CLOCK) -> None:
         self._reader = reader

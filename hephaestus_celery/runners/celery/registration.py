@@ -35,7 +35,7 @@ _OF_CLASSES = (
     "bind",
     "on_bound",
 )
-"""What is called of a class, or once for each, or is replaced in it by what instruments tasks."""
+"""Attributes that Celery calls on a class, or that instrumentation replaces in it."""
 
 
 def register(app: Celery, runner: TaskRunner, workflow: type[WorkflowDefinition]) -> None:
@@ -59,7 +59,7 @@ def task_name(workflow: type[WorkflowDefinition], step: StepClass) -> str:
 
 
 class _SharedTask(StepTask):
-    """A class of tasks that differ in what stands in themselves, and in no more."""
+    """A class of tasks that differ only in their own attributes."""
 
     abstract = True
     of_all: Sequence[Mapping[str, Any]]
@@ -67,7 +67,7 @@ class _SharedTask(StepTask):
 
     @classmethod
     def bind(cls, app: Celery) -> Celery:
-        # Called of each task. What it does is done to their class.
+        # Called on each task, but it changes their class.
         if not (vars(cls).get("__bound__") and vars(cls).get("_app") is app):
             super().bind(app)
         return app
@@ -100,7 +100,7 @@ class _TaskMaker:
             own = {"name": name, "step_key": step.key, "__doc__": step.__doc__}
             return self._make(StepTask, step.__name__, step, own)()
         annotations = self._annotations_of(name)
-        # Values by identity: equal ones that are not the same make a class more, and nothing worse.
+        # Values are compared by identity: equal ones that are not the same only make one more class.
         values = tuple(tuple((name, id(value)) for name, value in each.items()) for each in annotations)
         kind = (step.__module__, limit(step), values)
         shared = self._classes.get(kind)
@@ -131,7 +131,7 @@ class _TaskMaker:
 
 
 def _may_be_shared(base: type, annotations: Sequence[Any]) -> bool:
-    """Whether one class with this base may stand for many tasks: nothing but Celery asks it which task it is."""
+    """Whether one class with this base may serve many tasks: only Celery asks it which task it is."""
     own = [each for each in base.__mro__ if each not in (celery.app.task.Task, object)]
     return (
         type(base) is type

@@ -15,11 +15,11 @@ logger = logging.getLogger("hephaestus_celery")
 INTERRUPT = "hephaestus_interrupt"
 """The remote control command of our workers that interrupts what they execute."""
 INTERRUPT_SECONDS = 2.0
-"""How long the replies of workers are waited for."""
+"""How long to wait for the replies of workers."""
 
 
 def revoke(app: Celery, task_ids: Sequence[str]) -> None:
-    """Have workers drop these tasks, which nobody waits for any more; best effort."""
+    """Make workers drop these tasks, which are not wanted any more; best effort."""
 
     def publish(connection: Any) -> None:
         app.control.revoke(list(task_ids), connection=connection)

@@ -31,7 +31,7 @@ class Progress:
 
 
 def progress_of(request: Any, *, chance: Chance) -> Progress:
-    """The progress of a request. Celery makes attributes of a message's headers, whatever they say: only our own counts."""
+    """The progress of a request. Celery makes attributes of all headers of a message, so only our own type counts."""
     found = getattr(request, _PROGRESS, None)
     if not isinstance(found, Progress):
         found = Progress(chance.token())

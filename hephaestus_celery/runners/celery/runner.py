@@ -134,8 +134,8 @@ class CeleryRunner:
         return self._headers.start_messages(messages)
 
     def prepare(self, message: Message, *, parent: str | None) -> PreparedMessage | None:
-        # Where several steps are executed side by side, the next step could begin, and emit, before this one has emitted
-        # its end. There its message is sent after that.
+        # If several steps are executed side by side, the next one could emit its start before this one has emitted its end.
+        # So its message is sent after that.
         if parent is not None and not self._lifecycle.is_sequential:
             return None
         if self._preparer is None:

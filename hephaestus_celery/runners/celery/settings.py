@@ -28,7 +28,7 @@ def _settings_in(held: Mapping[str, Any]) -> Settings:
 
 
 def real_app(app: Any) -> Celery:
-    """The application behind a proxy (``celery.current_app``, and what else stands for an object); itself where it is none."""
+    """The application behind a proxy (such as ``celery.current_app``); the application itself if it is no proxy."""
     while _is_proxy(app):
         try:
             app = app._get_current_object()  # noqa: SLF001 - what proxies of Celery and werkzeug are asked with
@@ -71,9 +71,9 @@ def misspelt_settings(app: Celery) -> list[str]:
 
 
 def check_given(app: Celery) -> None:
-    """Check what the application has been given by now; ``ConfigurationError`` names a bad setting.
+    """Check the settings that the application has loaded by now; ``ConfigurationError`` names a bad one.
 
-    It is not made to load its configuration: a factory, or Django, may not be ready for that. What is missing may come
+    It does not load its configuration for this: a factory, or Django, may not be ready for that. Missing settings may come
     later.
     """
     unsettled: Any = app  # the stubs lack half of it

@@ -39,7 +39,7 @@ def is_broker(app: Celery, store: str | None) -> bool:
 
 
 def has_uniform_messages(app: Celery) -> bool:
-    """Whether, by the settings, the messages of a task differ in nothing but their values."""
+    """Whether, by the settings, the messages of a task differ only in their values."""
     conf = app.conf
     if conf.task_send_sent_event or conf.task_inherit_parent_priority:
         return False

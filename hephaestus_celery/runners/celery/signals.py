@@ -18,7 +18,7 @@ _UID = "hephaestus_celery.{}"
 
 
 def connect() -> None:
-    """Connect the receivers; again is the same as once."""
+    """Connect the receivers; a repetition changes nothing."""
     for signal, receiver in (
         (signals.task_prerun, on_prerun),
         (signals.task_success, on_ended),
@@ -46,7 +46,7 @@ def on_ended(sender: Any = None, **_: Any) -> None:
 
 
 def on_postrun(sender: Any = None, retval: Any = None, **_: Any) -> None:
-    """However the task has ended: its attempt is over, and its lease is kept no longer."""
+    """The task has ended somehow: its attempt is over, and its lease is not renewed any more."""
     if isinstance(sender, StepTask):
         sender.conclude(retval)
 

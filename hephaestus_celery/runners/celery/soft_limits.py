@@ -9,14 +9,14 @@ from billiard.pool import soft_timeout_sighandler
 from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate, TimeLimitExceeded, WorkerLostError
 
 STOP_EXCEPTIONS = (SoftTimeLimitExceeded,)
-"""What a pool raises in a step to stop it."""
+"""The exceptions that a pool raises in a step to stop it."""
 RESERVED_EXCEPTIONS = (TaskPredicate, WorkerLostError, TimeLimitExceeded, Terminated)
-"""What Celery takes for something else than the failure of a task: one that a step raises is given to it as text."""
+"""Exceptions that have another meaning for Celery than failure: if a step raises one, Celery gets its text instead."""
 
 
 def is_interrupt(error: BaseException) -> bool:
     """Whether an exception was raised by the signal of the pool, and not by whoever was executed."""
-    if not issubclass(type(error), STOP_EXCEPTIONS):  # any other may do anything when it is looked at
+    if not issubclass(type(error), STOP_EXCEPTIONS):  # code of any other exception may do anything
         return False
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:

@@ -75,9 +75,9 @@ class TaskRunner(Protocol):
 class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in the stubs only
     """One step of one workflow. Its message says which run, step and attempt; all else is in the store.
 
-    Late acknowledgement, and no result kept: the broker need not be believed, since the claim decides who executes. The
-    application's own class of tasks stands behind this one: of what Celery calls of a task, only :meth:`run` is taken, so
-    that its hooks and its ``__call__`` are called, and annotations may replace any of them.
+    It acknowledges late and keeps no result: the claim decides who executes, whatever the broker does. The application's
+    own class of tasks is a base of this one. Only :meth:`run` is replaced, so Celery calls the hooks and the ``__call__`` of
+    the application, and annotations may replace any of them.
     """
 
     abstract = True
@@ -96,13 +96,13 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
     __trace__ = LazyTracer()
 
     def start_strategy(self, app: Any, consumer: Any, **options: Any) -> Any:
-        """What a worker does with this task's messages, made when the first one comes."""
+        """Celery's strategy for this task's messages, made when the first one comes."""
         return LazyStrategy(lambda: super(StepTask, self).start_strategy(app, consumer, **options))
 
     def claim(self) -> None:
-        """Claim what the message hints at, once per request; ``StorageError`` when the store is out of reach.
+        """Claim the attempt of the message, once per request; ``StorageError`` when the store is out of reach.
 
-        Asked again after that, it goes on with the same claim.
+        A repeated call goes on with the same claim.
         """
         request: Any = self.request
         progress = self._progress
@@ -145,7 +145,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         except StorageError as error:
             if error.transient:
                 raise
-            # It would refuse that again: this process is for other messages. What is due of the run stays so.
+            # The store would refuse that again, so this process goes on with other messages. The entry of the step stays due.
             logger.exception("[%s] step %s can't be claimed; another message is sent for it later", run_id, activation)
             return Refusal(reason=Refused.UNREADABLE)
 
@@ -157,9 +157,9 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
             progress.attempt.emit_start(self.runner.driver.emitter)
 
     def run(self, *args: Any, **kwargs: Any) -> str:
-        """Execute and commit. A failed attempt is raised after it was committed, for Celery's monitors to see.
+        """Execute and commit. A failed attempt is raised after its commit, so that Celery's monitors see it.
 
-        Called again for the same request, as by a ``__call__`` that retries by itself, it gives the same result.
+        A repeated call for the same request, as by a ``__call__`` that retries by itself, gives the same result.
         """
         outcome = None
         while outcome is None:
@@ -187,9 +187,9 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
     def _claimed(self) -> HeldAttempt:
         """The claim that ``task_prerun`` has made; without one the message is a duplicate and ends here.
 
-        The receiver of ``task_prerun`` may have failed, and Celery swallows that: then the claim is made here, for as
-        long as a lease lasts. A store that was frozen may have given it to the call that got no answer, and to give
-        up at once would count as a lost attempt of a step that was never executed.
+        The receiver of ``task_prerun`` may have failed, which Celery swallows. Then the claim is made here, and retried for
+        the length of a lease. A frozen store may have granted the claim to the call that got no reply. To give up at
+        once would then count as a lost attempt of a step that was never executed.
         """
         clock = self.runner.clock
         deadline = clock.monotonic_ns() + int(self.runner.driver.settings.lease.total_seconds() * 1e9)
@@ -226,8 +226,8 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         return progress.outcome
 
     def _note_interruption(self, error: BaseException) -> None:
-        # It struck beside the step's body, which deals with that itself. What was executed by then is committed; an attempt
-        # whose time is over, or that nobody waits for, has failed; any other was not meant, and goes on.
+        # It struck beside the step's body, which handles its own interruptions. What was executed by then is committed. An
+        # attempt whose time is over, or that is not wanted any more, has failed. Any other was not meant, and goes on.
         progress = self._progress
         if progress.attempt is None or not is_interrupt(error):
             raise error
@@ -238,8 +238,8 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
     def conclude(self, error: object) -> None:
         """Leave nothing open, however the task has ended.
 
-        An attempt that was claimed and has no outcome, as where a hook of the application's has failed, is failed;
-        ``error`` is what the task ended with, if that is known. An outcome that Celery has not reported is emitted now.
+        An attempt that was claimed and has no outcome is failed, for example if a hook of the application has raised.
+        ``error`` is the exception of the task, if it is known. An outcome that Celery has not reported is emitted now.
         """
         self.follow()
         progress = self._progress

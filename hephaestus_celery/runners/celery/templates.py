@@ -16,7 +16,7 @@ _MARK = re.compile(r'"<hephaestus (\w+)>"')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageTemplate:
-    """A message's JSON text, cut where a message's own values stand: ``slots`` names what goes between the ``pieces``.
+    """A message's JSON text, cut at the values of the message: ``slots`` names what goes between the ``pieces``.
 
     ``tail`` is the text of the body behind the arguments.
     """
@@ -45,7 +45,7 @@ class MessageTemplate:
 
 
 def template_of(queue: str, text: str, message: Message) -> MessageTemplate | None:
-    """A template from the text of one message; None where the text is in a format that is not known here."""
+    """A template from the text of one message; None if its format is not known here."""
     try:
         envelope = json.loads(text)
         body = base64.b64decode(envelope["body"]).decode()

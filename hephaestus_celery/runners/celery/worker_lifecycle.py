@@ -65,7 +65,7 @@ class WorkerLifecycle:
 
     @property
     def is_sequential(self) -> bool:
-        """Whether this process executes one step at a time, for all that is known."""
+        """Whether this process executes one step at a time, as far as is known."""
         return self._has_solo_pool or in_pool_process()
 
     def connect(self) -> None:
@@ -75,7 +75,7 @@ class WorkerLifecycle:
             signal.connect(receiver, weak=False, dispatch_uid=self._uid)
 
     def disconnect(self) -> None:
-        """Follow no longer, and end what runs beside the tasks."""
+        """Stop following, and end what runs beside the tasks."""
         for signal, _ in self._receivers():
             signal.disconnect(dispatch_uid=self._uid)
         cast("Any", self._app).steps["consumer"].discard(self._step)

@@ -62,7 +62,7 @@ class WorkerReporter:
         self._thread.start()
 
     def stop(self) -> None:
-        """End it; the worker counts as gone."""
+        """End the thread; from then on the worker counts as gone."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(5)
@@ -109,7 +109,7 @@ def holdings_of(app: Celery, consumer: Any) -> Holdings:
         if lane is not None:
             counts[lane] += number
 
-    # The buckets first: what leaves them goes to the requests, and would else be seen in neither.
+    # The buckets first: what leaves them goes to the requests, and would otherwise be missed in both.
     buckets = _buckets(consumer)
     for request in _requests(consumer):
         if not isinstance(request.task, StepTask):
@@ -120,7 +120,7 @@ def holdings_of(app: Celery, consumer: Any) -> Holdings:
             many.add(request.name)
         if request not in state.active_requests:
             note(request)
-    # With a rate limit a worker takes all that there is, and keeps it: tens of thousands, maybe.
+    # With a rate limit a worker takes all messages that there are, perhaps tens of thousands, and keeps them.
     for name, waiting in buckets:
         if not waiting or not isinstance(app.tasks.get(name), StepTask):
             continue

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
+from probes import OurProbe
 from rabbitmq import RabbitMQServer
 from redis import Redis
 
-from hephaestus_celery.core.execution.due_items import encode, parse
 from hephaestus_celery.embedded import EmbeddedServer, find_server
 from hephaestus_celery.exceptions import ConfigurationError
-from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.storage.redis import run_fields
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.testing.conformance.driven import DrivenStorage
@@ -131,67 +128,6 @@ def unknown_fields(client: Redis, namespace: str) -> set[str]:
                     f"{name} of a step" for name in set(json.loads(text or "{}")) - set(run_fields.STEP_FIELDS)
                 )
     return unknown
-
-
-class OurProbe:
-    """Looks into our own storages, and changes them, where the port does not."""
-
-    def due(self, storage: Any, run_id: str) -> dict[str, int]:
-        if isinstance(storage, MemoryStorage):
-            return {encode(item): at for (owner, item), at in storage._memory.due.items() if owner == run_id}
-        entries = storage._client.zrange(storage.keys.of_run(run_id).names[3], 0, -1, withscores=True)
-        parts = [(member.decode().partition("|"), int(score)) for member, score in entries]
-        return {key: at for (owner, _, key), at in parts if owner == run_id and key and key[0] != "|"}
-
-    def set_due(self, storage: Any, run_id: str, member: str, at: int) -> None:
-        if isinstance(storage, MemoryStorage):
-            storage._memory.due[run_id, parse(member)] = at
-        else:
-            storage._client.zadd(storage.keys.of_run(run_id).names[3], {f"{run_id}|{member}": at})
-
-    def lose_due(self, storage: Any, run_id: str, member: str) -> None:
-        if isinstance(storage, MemoryStorage):
-            del storage._memory.due[run_id, parse(member)]
-        else:
-            storage._client.zrem(storage.keys.of_run(run_id).names[3], f"{run_id}|{member}")
-
-    def lanes(self, storage: Any, run_id: str) -> dict[str, str]:
-        if isinstance(storage, MemoryStorage):
-            return storage._memory.lanes.members(run_id)
-        found: dict[str, str] = {}
-        for key in storage._client.scan_iter(f"{storage.keys.of_run(run_id).prefix}lane:*", count=1000):
-            for member in storage._client.zrange(key, 0, -1):
-                owner, _, step = member.decode().partition("|")
-                if owner == run_id:
-                    found[step] = key.decode().partition("lane:")[2]
-        return found
-
-    def set_started_at(self, storage: Any, run_id: str, at: int) -> None:
-        if isinstance(storage, MemoryStorage):
-            record = storage._memory.runs[run_id]
-            storage._memory._order.remove((record.started_at, run_id))
-            record.started_at = at
-            storage._memory._order.append((at, run_id))
-            storage._memory._order.sort()
-            return
-        prefix = storage.keys.of_run(run_id).prefix
-        storage._client.hset(f"{prefix}run:{run_id}", "t0", at)
-        for index in storage._client.scan_iter(f"{prefix}index:*", count=1000):
-            if storage._client.type(index) == b"zset":
-                storage._client.zadd(index, {run_id: at}, xx=True)
-
-    def set_lease(self, storage: Any, microseconds: int) -> None:
-        if isinstance(storage, MemoryStorage):
-            storage._lease = microseconds
-        else:
-            storage._durations.lease = microseconds
-
-    def add_event_keys(self, storage: Any, run_id: str, keys: Sequence[str]) -> None:
-        if isinstance(storage, MemoryStorage):
-            record = storage._memory.runs[run_id]
-            record.state = dataclasses.replace(record.state, keys=frozenset(keys))
-        else:
-            storage._client.sadd(f"{storage.keys.of_run(run_id).prefix}taken:{run_id}", *keys)
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
-"""Both storages behind one fixture: what holds for the port holds for each of them."""
+"""Our storages behind one fixture, and one over SQL: what holds for the port holds for each of them."""
 
 from __future__ import annotations
 
+import functools
+
 import pytest
+from sql_storage import SqlStorage
 
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.storage.redis.store import RedisStorage
@@ -19,18 +22,22 @@ from hephaestus_celery.testing.conformance.storage.fixtures import (
 __all__ = ["forked_run", "hasty", "lossy", "receiver", "stand", "stand_with", "storage"]
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "sql"])
 def make_storage(request):
     """``make_storage(lease=..., dispatch_timeout=...)``: an empty storage."""
-    if request.param == "memory":
-        yield MemoryStorage
-        return
-    url, namespace = request.getfixturevalue("redis_url"), request.getfixturevalue("namespace")
-    request.getfixturevalue("redis_storage")  # cleans up
+    match request.param:
+        case "memory":
+            kind = MemoryStorage
+        case "redis":
+            url, namespace = request.getfixturevalue("redis_url"), request.getfixturevalue("namespace")
+            request.getfixturevalue("redis_storage")  # cleans up
+            kind = functools.partial(RedisStorage, url, namespace=namespace)
+        case _:
+            kind = functools.partial(SqlStorage, request.getfixturevalue("tmp_path") / "runs.sqlite")
     made = []
 
     def make(**settings):
-        made.append(RedisStorage(url, namespace=namespace, **settings))
+        made.append(kind(**settings))
         return made[-1]
 
     yield make

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from hephaestus_celery.core.execution.commands import Command
+from hephaestus_celery.core.execution.commands import Command, DispatchStep
 from hephaestus_celery.core.execution.joins import Arrivals
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus, derive
@@ -94,6 +94,11 @@ class Decision:
     reserved: int = 0
     activated: tuple[str, ...] = ()
     done: bool = False
+
+    @property
+    def dispatches(self) -> tuple[DispatchStep, ...]:
+        """The messages that are to be sent."""
+        return tuple(command for command in self.commands if isinstance(command, DispatchStep))
 
 
 def stale(state: RunState) -> Decision:

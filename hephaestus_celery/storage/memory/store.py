@@ -10,22 +10,22 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any, TypeVar
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.execution.due_items import DueItem, encode
+from hephaestus_celery.core.execution.lanes import LaneWatch
 from hephaestus_celery.core.execution.uniqueness import Claimant
-from hephaestus_celery.storage.port import Durations, Storage
-from hephaestus_celery.storage.transactional.lanes import Lanes
+from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.transactional.record import Record, claimant
 from hephaestus_celery.storage.transactional.store import TransactionalStorage
-from hephaestus_celery.storage.transactional.transaction import Transaction
+from hephaestus_celery.storage.transactional.transaction import Member, Transaction
+
+T = TypeVar("T")
 
 
 class Memory:
     """Runs in plain dictionaries: the transaction of :class:`MemoryStorage`, whose lock it is used under."""
-
-    lanes: Lanes
-    """Those of the durations that hold."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Record] = {}
@@ -33,7 +33,10 @@ class Memory:
         self._order: list[tuple[int, str]] = []
         self._by_id: dict[str, list[str]] = {}
         self._active: dict[str, list[str]] = {}
+        self._lanes: dict[str, dict[Member, int]] = {}
+        self._watches: dict[str, LaneWatch] = {}
         self._reports: dict[str, tuple[int, str]] = {}
+        self._replies: dict[tuple[str, str], tuple[int, Any]] = {}
         self.moved = False
 
     def find_run(self, run_id: str) -> Record | None:
@@ -79,7 +82,39 @@ class Memory:
         return sorted(passed, key=lambda entry: (entry[2], entry[0], encode(entry[1])))
 
     def soonest_due(self) -> int | None:
-        return min(self.due.values(), default=None)
+        watched = (watch.due for watch in self._watches.values() if watch.due is not None)
+        return min((*self.due.values(), *watched), default=None)
+
+    def enter_lane(self, lane: str, member: Member, at: int) -> None:
+        self._lanes.setdefault(lane, {})[member] = at
+
+    def leave_lane(self, lane: str, member: Member) -> None:
+        self._lanes.get(lane, {}).pop(member, None)
+
+    def leave_lanes(self, run_id: str) -> None:
+        for waiting in self._lanes.values():
+            for member in [member for member in waiting if member[0] == run_id]:
+                del waiting[member]
+
+    def waiting(self, lane: str, *, start: int, limit: int) -> Sequence[tuple[Member, int]]:
+        waiting = sorted(self._lanes.get(lane, {}).items(), key=lambda item: (item[1], item[0]))
+        return waiting[start : start + limit]
+
+    def count_waiting(self, lane: str) -> int:
+        return len(self._lanes.get(lane, ()))
+
+    def find_watch(self, lane: str) -> LaneWatch | None:
+        return self._watches.get(lane)
+
+    def save_watch(self, lane: str, watch: LaneWatch | None) -> None:
+        if watch is None:
+            self._watches.pop(lane, None)
+        else:
+            self._watches[lane] = watch
+
+    def watches_until(self, moment: int) -> Sequence[tuple[str, LaneWatch]]:
+        due = [(watch.due, lane) for lane, watch in self._watches.items() if watch.due is not None]
+        return [(lane, self._watches[lane]) for at, lane in sorted(due) if at <= moment]
 
     def save_report(self, worker: str, holdings: str | None, *, ends_at: int) -> None:
         self._reports.pop(worker, None)
@@ -88,6 +123,16 @@ class Memory:
 
     def reports(self, moment: int) -> Sequence[str]:
         return [holdings for ends_at, holdings in self._reports.values() if ends_at > moment]
+
+    def find_reply(self, kind: type[T], owner: str, operation: str) -> T | None:
+        return self._replies.get((owner, operation), (0, None))[1]
+
+    def save_reply(self, owner: str, operation: str, reply: object, *, ends_at: int) -> None:
+        self._replies[owner, operation] = (ends_at, reply)
+
+    def forget_replies(self, moment: int) -> None:
+        while self._replies and next(iter(self._replies.values()))[0] <= moment:  # all are kept for as long
+            del self._replies[next(iter(self._replies))]
 
 
 class MemoryStorage(TransactionalStorage):
@@ -104,14 +149,8 @@ class MemoryStorage(TransactionalStorage):
         chance: Chance = SYSTEM_CHANCE,
     ) -> None:
         self._changed = threading.Condition()
-        self._known: int | None = None
         self._memory = Memory()
         super().__init__(dispatch_timeout=dispatch_timeout, lease=lease, clock=clock, chance=chance)
-
-    def _hold(self, durations: Durations) -> Durations:
-        held = super()._hold(durations)
-        self._memory.lanes = Lanes(timeout=self._dispatch_timeout)
-        return held
 
     @contextmanager
     def transaction(self) -> Generator[Transaction]:
@@ -137,14 +176,7 @@ class MemoryStorage(TransactionalStorage):
 
     def await_due(self, *, timeout: float) -> bool:
         with self._changed:
-            return self._changed.wait_for(self._is_sooner, timeout)
-
-    def _is_sooner(self) -> bool:
-        soonest = self._soonest(self._memory)
-        return soonest is not None and (self._known is None or soonest < self._known)
-
-    def _looked(self, next_at: int | None) -> None:
-        self._known = next_at
+            return self._changed.wait_for(lambda: self.is_sooner(self._memory), timeout)
 
     def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
         def finished() -> bool:

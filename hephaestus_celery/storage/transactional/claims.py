@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hephaestus_celery.core.execution import transitions
 from hephaestus_celery.core.execution.commands import DispatchStep
@@ -12,15 +12,18 @@ from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.execution.turning_away import sent_again_at
 from hephaestus_celery.core.execution.uniqueness import find_holder
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal, Refused
 from hephaestus_celery.storage.starts import NewRun, already_running
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.record import Record, claimant, stored
-from hephaestus_celery.storage.transactional.transaction import Transaction
+from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Transaction
 
 
 def create_in(transaction: Transaction, run: NewRun, times: Times) -> Sequence[DispatchStep]:
     """Store a run and its start; ``AlreadyRunningError`` when an active run holds the id within the scope."""
+    if transaction.find_run(run.run_id) is not None:  # this call again: a run id is new for each start
+        return [DispatchStep(Activation(first.step), 1, 1) for first in run.firsts]
     holder = find_holder(claimant(run), transaction.runs_of(run.instance_id, active=True))
     if holder is not None:
         raise already_running(run, holder.run_id, family=holder.family, scope=holder.scope)
@@ -32,7 +35,7 @@ def create_in(transaction: Transaction, run: NewRun, times: Times) -> Sequence[D
     record = Record(run, decision.state, times.now, str(times.now * 1000))
     record.configs.update({first.step: (0, first.config) for first in run.firsts if first.config is not None})
     transaction.add_run(record)
-    return carry_out(transaction, record, decision)
+    return carry_out(transaction, record, decision, times)
 
 
 def claim_in(transaction: Transaction, request: ClaimRequest, times: Times) -> Claim | Refusal:
@@ -44,6 +47,10 @@ def claim_in(transaction: Transaction, request: ClaimRequest, times: Times) -> C
             _turn_away(transaction, record, request, times)
         return refusal or Refusal(reason=Refused.UNKNOWN_RUN)
     before = record.state
+    held = before.find(request.activation)
+    given = None if held is None or held.fence != request.fence else _find_given(transaction, request)
+    if given is not None:  # this call again
+        return _claimed(record, request.activation, given)
     decision = transitions.claim(
         before,
         request.activation,
@@ -59,17 +66,40 @@ def claim_in(transaction: Transaction, request: ClaimRequest, times: Times) -> C
     )
     if decision.verdict is not Verdict.APPLIED:
         return Refusal(reason=Refused(decision.verdict.value))
-    carry_out(transaction, record, decision)
-    step = decision.state.steps[str(request.activation)]
+    carry_out(transaction, record, decision, times)
+    given = _Given(first=decision.state.advances > before.advances, sequence=decision.sequence)
+    transaction.save_reply(request.run_id, _operation(request), given, ends_at=times.moment + REPLY_KEPT)
+    return _claimed(record, request.activation, given)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """A claim that was given: whether it was the first of the run, and the first event number that it was given."""
+
+    first: bool
+    sequence: int
+
+
+def _operation(request: ClaimRequest) -> str:
+    return f"claim {request.activation} {request.fence}"
+
+
+def _find_given(transaction: Transaction, request: ClaimRequest) -> _Given | None:
+    return transaction.find_reply(_Given, request.run_id, _operation(request))
+
+
+def _claimed(record: Record, activation: Activation, given: _Given) -> Claim:
+    # Asked again, the claim still is of its moment, for as long as it holds.
+    step = record.state.steps[str(activation)]
     return Claim(
-        run=replace(stored(record), sequence=before.sequence),
-        first=decision.state.advances > before.advances,
-        sequence=decision.sequence,
+        run=replace(stored(record), sequence=given.sequence - 1),
+        first=given.first,
+        sequence=given.sequence,
         queued_at=step.queued_at or 0,
         claimed_at=step.claimed_at or 0,
         waiting_since=step.waiting_since,
         resume=step.resume,
-        data=record.data.get(str(request.activation)),
+        data=record.data.get(str(activation)),
     )
 
 
@@ -79,7 +109,7 @@ def renew_in(transaction: Transaction, lease: Lease, times: Times) -> bool:
     if record is None:
         return False
     decision = transitions.renew(record.state, lease.activation, fence=lease.fence, times=times)
-    carry_out(transaction, record, decision)
+    carry_out(transaction, record, decision, times)
     return decision.verdict is Verdict.APPLIED
 
 

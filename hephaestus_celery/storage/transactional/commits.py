@@ -9,7 +9,7 @@ from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.record import Record, entry_of, stored
-from hephaestus_celery.storage.transactional.transaction import Transaction
+from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Transaction
 
 Commit = Complete | Suspend | Retry | Fail
 
@@ -19,6 +19,9 @@ def commit_in(transaction: Transaction, commit: Commit, times: Times) -> Commitm
     record = transaction.find_run(commit.run_id)
     if record is None:
         return Commitment(verdict=Verdict.STALE)
+    replied = transaction.find_reply(Commitment, commit.run_id, commit.operation)
+    if replied is not None:
+        return replied
     before = record.state
     decision = decide(before, commit, times)
     if decision.verdict is Verdict.CONFLICT:
@@ -28,7 +31,10 @@ def commit_in(transaction: Transaction, commit: Commit, times: Times) -> Commitm
     _remember(record, commit, decision, times.now)
     if decision.verdict is Verdict.APPLIED:
         _keep_data(record, commit, decision)
-    return _carried_out(transaction, record, before, commit, decision)
+    reply = _reply(record, before, commit, decision)
+    carry_out(transaction, record, decision, times)
+    transaction.save_reply(commit.run_id, commit.operation, reply, ends_at=times.moment + REPLY_KEPT)
+    return reply
 
 
 def decide(state: RunState, commit: Complete | Suspend | Retry | Fail, times: Times) -> Decision:
@@ -44,10 +50,7 @@ def decide(state: RunState, commit: Complete | Suspend | Retry | Fail, times: Ti
             return transitions.fail(state, commit.activation, fence=commit.fence, times=times)
 
 
-def _carried_out(
-    transaction: Transaction, record: Record, before: RunState, commit: Commit, decision: Decision
-) -> Commitment:
-    dispatches = carry_out(transaction, record, decision)
+def _reply(record: Record, before: RunState, commit: Commit, decision: Decision) -> Commitment:
     after = decision.state
     if decision.verdict is Verdict.DISCARDED:
         return Commitment(
@@ -64,8 +67,8 @@ def _carried_out(
         advance=after.advances,
         active=after.count(StepStatus.ACTIVE),
         activated=decision.activated,
-        dispatches=dispatches,
-        resumed=isinstance(commit, Suspend) and bool(dispatches),
+        dispatches=decision.dispatches,
+        resumed=isinstance(commit, Suspend) and bool(decision.dispatches),
         completed=_completed(after) if after.status.final else (),
         finished_at=after.finished_at,
         start=record.start if after.status.final else None,

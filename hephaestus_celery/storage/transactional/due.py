@@ -13,45 +13,47 @@ from hephaestus_celery.core.execution.limits import LEFT
 from hephaestus_celery.core.execution.state import Decision, Verdict
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
-from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.due import DueEntry, Outstanding, RescuedRun, Sent
 from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.schema import SCHEMA
 from hephaestus_celery.storage.transactional.effects import carry_out
-from hephaestus_celery.storage.transactional.lanes import Member
 from hephaestus_celery.storage.transactional.record import Record, entry_of
 from hephaestus_celery.storage.transactional.transaction import Transaction
 
 
 def come_due_in(
-    transaction: Transaction, run_id: str, item: DueItem, times: Times, *, fence: str, worker: str
+    transaction: Transaction, run_id: str, item: DueItem, times: Times, *, fence: str, worker: str, seize: bool
 ) -> DueEntry | None:
-    """An entry of the due set has come due; what else is to be done about it, None for nothing."""
+    """An entry of the due set has come due; what else is to be done about it, None for nothing.
+
+    Without ``seize`` no attempt is taken: the store was away, and its workers get the time to renew their leases.
+    """
     record = transaction.find_run(run_id)
-    if record is not None and record.new.schema > SCHEMA:
-        transaction.set_due(run_id, item, times.moment + LEFT)
-        return None
     if record is None:
         transaction.clear_due(run_id, item)
-        return None
-    match item:
-        case StepDue(activation):
-            kind, decision = rules.due(record.state, activation, fence=fence, times=times)
-            if kind is Due.NOTHING:
+    elif record.new.schema > SCHEMA:
+        transaction.set_due(run_id, item, times.moment + LEFT)
+    else:
+        match item:
+            case StepDue(activation):
+                kind, decision = rules.due(record.state, activation, fence=fence, times=times)
+                if kind is Due.NOTHING:
+                    transaction.clear_due(run_id, item)
+                elif not seize and record.state.steps[str(activation)].fence is not None:
+                    transaction.set_due(run_id, item, times.moment + times.lease)
+                else:
+                    return _rescue(transaction, record, kind, str(activation), decision, times=times, worker=worker)
+            case TimerDue(activation):
                 transaction.clear_due(run_id, item)
-                return None
-        case TimerDue(activation):
-            transaction.clear_due(run_id, item)
-            kind, decision = rules.fire(record.state, activation, times=times)
-            if kind is Due.NOTHING:
-                carry_out(transaction, record, decision)
-                return None
-        case Prune() | Sweep() | SettleDue():  # such a store leaves nothing for later, and keeps its runs
-            transaction.clear_due(run_id, item)
-            return None
-        case _:
-            assert_never(item)
-    return _rescue(transaction, record, kind, str(activation), decision, times=times, worker=worker)
+                kind, decision = rules.fire(record.state, activation, times=times)
+                if kind is not Due.NOTHING:
+                    return _rescue(transaction, record, kind, str(activation), decision, times=times, worker=worker)
+                carry_out(transaction, record, decision, times)
+            case Prune() | Sweep() | SettleDue():  # such a store leaves nothing for later, and keeps its runs
+                transaction.clear_due(run_id, item)
+            case _:
+                assert_never(item)
+    return None
 
 
 def seize_in(
@@ -61,61 +63,64 @@ def seize_in(
     times: Times,
     *,
     attempt: int,
+    holder: str,
     fence: str,
     entry: str,
     timed_out: bool,
 ) -> DueEntry | None:
     """Take an attempt from the task that held it; None where nothing is taken."""
+    kind, key = Due.TIMED_OUT if timed_out else Due.LEASE_EXPIRED, str(activation)
+    step = record.state.find(activation)
+    operation, sequence = record.rescues.get(key, ("", 0))
+    if step is not None and step.fence == fence == operation:  # this call again
+        return _entry_about(record, kind, key, sequence, times)
+    if step is None or step.holder != holder:
+        return None
     decision = transitions.seize(
         record.state, activation, attempt=attempt, fence=fence, times=times, timed_out=timed_out
     )
     if decision.verdict is Verdict.APPLIED:
         record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
-    carry_out(transaction, record, decision)
-    if decision.verdict is not Verdict.APPLIED:
-        return None
-    kind = Due.TIMED_OUT if timed_out else Due.LEASE_EXPIRED
-    return _entry_about(record, kind, str(activation), decision, times)
+        record.rescues[key] = fence, decision.sequence
+    carry_out(transaction, record, decision, times)
+    return _entry_about(record, kind, key, decision.sequence, times) if decision.verdict is Verdict.APPLIED else None
 
 
 def resend_in(
-    transaction: Transaction, message: Outstanding, times: Times, *, lane: str | None, worker: str
+    transaction: Transaction, message: Outstanding, times: Times, *, lane: str | None, operation: str, worker: str
 ) -> DueEntry | None:
     """A message counts as lost; the one that takes its place, None where the step has moved on."""
     record = transaction.find_run(message.run_id)
-    if record is None:
+    if record is None or record.new.schema > SCHEMA:
         return None
     dispatch = message.dispatch
+    key = str(dispatch.activation)
     before = record.state.find(dispatch.activation)
     decision = rules.resend(
         record.state, dispatch.activation, attempt=dispatch.attempt, token=dispatch.token, times=times, lane=lane
     )
     if decision.verdict is not Verdict.APPLIED:
-        return None
+        done_by, sequence = record.rescues.get(key, ("", 0))
+        again = done_by == operation and before is not None and before.attempt == dispatch.attempt
+        if not again or before is None or not before.awaits_claim or record.state.status.final:
+            return None
+        return _entry_about(record, Due.REDISPATCH, key, sequence, times)
     if before is not None and before.lane is not None:
-        transaction.lanes.leave(before.lane, (message.run_id, str(dispatch.activation)))
-    return _rescue(transaction, record, Due.REDISPATCH, str(dispatch.activation), decision, times=times, worker=worker)
+        transaction.leave_lane(before.lane, (message.run_id, key))
+    record.rescues[key] = operation, decision.sequence
+    return _rescue(transaction, record, Due.REDISPATCH, key, decision, times=times, worker=worker)
 
 
-def redirect_in(transaction: Transaction, sent: Sent) -> None:
+def redirect_in(transaction: Transaction, sent: Sent, times: Times) -> None:
     """A message went to another lane than was thought."""
     record = transaction.find_run(sent.run_id)
-    if record is None:
+    if record is None or record.new.schema > SCHEMA:
         return
     before = record.state.find(sent.dispatch.activation)
     decision = rules.redirect(record.state, sent.dispatch, lane=sent.lane)
     if decision.verdict is Verdict.APPLIED and before is not None and before.lane is not None:
-        transaction.lanes.leave(before.lane, (sent.run_id, str(sent.dispatch.activation)))
-    carry_out(transaction, record, decision)
-
-
-def awaited_in(transaction: Transaction, member: Member) -> tuple[str, int, StepState] | None:
-    """Workflow, version and step of what waits for a claim; None where it does not any more."""
-    record = transaction.find_run(member[0])
-    step = None if record is None or record.state.status.final else record.state.steps.get(member[1])
-    if record is None or step is None or not step.awaits_claim:
-        return None
-    return record.new.name, record.new.version, step
+        transaction.leave_lane(before.lane, (sent.run_id, str(sent.dispatch.activation)))
+    carry_out(transaction, record, decision, times)
 
 
 def _rescue(
@@ -127,11 +132,12 @@ def _rescue(
             kind="rescue", step=key, attempt=step.attempt, reason=rescue_reason(kind, step), worker=worker
         )
         record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
-    carry_out(transaction, record, decision)
-    return _entry_about(record, kind, key, decision, times)
+    carry_out(transaction, record, decision, times)
+    return _entry_about(record, kind, key, decision.sequence if decision.reserved else 0, times)
 
 
-def _entry_about(record: Record, kind: Due, key: str, decision: Decision, times: Times) -> DueEntry:
+def _entry_about(record: Record, kind: Due, key: str, sequence: int, times: Times) -> DueEntry:
+    # ``sequence`` is the number of the event of a rescue, 0 where there is none.
     step = record.state.steps[key]
     rescued = RescuedRun(
         header=record.new.header,
@@ -148,7 +154,7 @@ def _entry_about(record: Record, kind: Due, key: str, decision: Decision, times:
         version=record.new.version,
         dispatch=last_message(Activation.parse(key), step),
         fence=step.fence,
-        sequence=decision.sequence if decision.reserved else 0,
-        run=rescued if decision.reserved else None,
+        sequence=sequence,
+        run=rescued if sequence else None,
         message_headers=record.new.message_headers,
     )

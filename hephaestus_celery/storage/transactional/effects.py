@@ -12,11 +12,13 @@ from hephaestus_celery.core.execution.commands import (
 )
 from hephaestus_celery.core.execution.due_items import StepDue
 from hephaestus_celery.core.execution.state import Decision
+from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.storage.transactional.lanes import enter_lane, move_lane
 from hephaestus_celery.storage.transactional.record import Record
 from hephaestus_celery.storage.transactional.transaction import Transaction
 
 
-def carry_out(transaction: Transaction, record: Record, decision: Decision) -> tuple[DispatchStep, ...]:
+def carry_out(transaction: Transaction, record: Record, decision: Decision, times: Times) -> tuple[DispatchStep, ...]:
     """Save what was decided of a run; gives the messages that are to be sent."""
     run_id = record.new.run_id
     record.state = decision.state
@@ -30,14 +32,15 @@ def carry_out(transaction: Transaction, record: Record, decision: Decision) -> t
             case ClearTimer():
                 transaction.clear_due(run_id, StepDue(command.activation))
             case EnterLane():
-                transaction.lanes.enter(command.lane, (run_id, str(command.activation)), command.at)
+                member = run_id, str(command.activation)
+                enter_lane(transaction, command.lane, member, command.at, timeout=times.dispatch_timeout)
             case LeaveLane():
                 if command.left is not None:
-                    transaction.lanes.leave(command.left, (run_id, str(command.activation)))
-                transaction.lanes.move(command.lane, command.at)
+                    transaction.leave_lane(command.left, (run_id, str(command.activation)))
+                move_lane(transaction, command.lane, command.at)
             case Finish():
                 transaction.clear_all_due(run_id)
-                transaction.lanes.leave_all(run_id)
+                transaction.leave_lanes(run_id)
                 record.early.clear()
     transaction.save_run(record)
     return tuple(dispatches)

@@ -1,150 +1,98 @@
-"""Lanes in a transaction: which messages wait in a queue, and the looks at it.
-
-The same as in ``redis/lua/tick.lua``.
-"""
+"""Lanes in a transaction: which messages wait in a queue, and the looks at it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
 from hephaestus_celery.core.execution.commands import last_message
-from hephaestus_celery.core.execution.lanes import redispatch_interval
-from hephaestus_celery.core.execution.limits import PIECE, PIECE_PAUSE, PIECE_SHARE
+from hephaestus_celery.core.execution.lanes import LaneWatch, begin_look, end_look, redispatch_interval
+from hephaestus_celery.core.execution.limits import PIECE
+from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
-from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.due import LaneReport, Outstanding
-
-Member = tuple[str, str]
-
-
-@dataclass(slots=True)
-class _Lane:
-    """``passed`` is the mark as it was at least half a dispatch timeout ago, ``coming`` as it was at ``since``, to be that."""
-
-    due: int
-    sent: dict[Member, int] = field(default_factory=dict[Member, int])
-    mark: int | None = None
-    last: int | None = None
-    passed: int | None = None
-    coming: int | None = None
-    since: int | None = None
-    rounds: int = 0
-    offset: int = 0
+from hephaestus_celery.storage.schema import SCHEMA
+from hephaestus_celery.storage.transactional.transaction import Member, Transaction
 
 
-class Lanes:
-    """Not locked: its storage is."""
+def enter_lane(transaction: Transaction, lane: str, member: Member, at: int, *, timeout: int) -> None:
+    """A message for a step was sent to this lane."""
+    transaction.enter_lane(lane, member, at)
+    watch = transaction.find_watch(lane) or LaneWatch()
+    if watch.due is None:
+        transaction.save_watch(lane, watch.entered(at, timeout=timeout))
 
-    def __init__(self, *, timeout: int) -> None:
-        self._timeout = timeout
-        self._lanes: dict[str, _Lane] = {}
 
-    def enter(self, name: str, member: Member, at: int) -> None:
-        """A message for a step was sent to this lane."""
-        lane = self._lanes.setdefault(name, _Lane(at + self._timeout))
-        lane.sent[member] = at
+def move_lane(transaction: Transaction, lane: str, mark: int) -> None:
+    """What was sent to the lane at ``mark`` was claimed."""
+    transaction.save_watch(lane, (transaction.find_watch(lane) or LaneWatch()).moved(mark))
 
-    def leave(self, name: str, member: Member) -> None:
-        """It waits no more."""
-        if name in self._lanes:
-            self._lanes[name].sent.pop(member, None)
 
-    def leave_all(self, run_id: str) -> None:
-        """Nothing of a run waits any more."""
-        for lane in self._lanes.values():
-            for member in [member for member in lane.sent if member[0] == run_id]:
-                del lane.sent[member]
+def go_on_in(transaction: Transaction, lane: str, *, after: int, now: int) -> None:
+    """So many messages of a lane were sent again."""
+    watch = transaction.find_watch(lane)
+    if watch is not None and after:
+        transaction.save_watch(lane, watch.resumed(after=after, now=now))
 
-    def move(self, name: str, mark: int) -> None:
-        """What was sent to the lane at ``mark`` was claimed."""
-        if name in self._lanes:
-            lane = self._lanes[name]
-            lane.mark = max(mark, lane.mark or 0)
 
-    def go_on(self, name: str, *, after: int, now: int) -> None:
-        """So many of a lane were sent again: a look that has not come to the end goes on at once, from where these stood."""
-        lane = self._lanes.get(name)
-        if lane is None or not after:
-            return
-        lane.rounds = 0
-        if lane.offset > 0:
-            lane.offset = max(0, lane.offset - after)
-            lane.due = now
+def look_at_lanes(transaction: Transaction, times: Times) -> list[LaneReport]:
+    """Look at the lanes whose time has come; gives those in which something may be lost."""
+    reports = [_look(transaction, lane, watch, times) for lane, watch in transaction.watches_until(times.moment)]
+    return [report for report in reports if report.outstanding]
 
-    def count(self, name: str) -> int:
-        """How many wait there."""
-        return len(self._lanes[name].sent) if name in self._lanes else 0
 
-    def soonest(self) -> int | None:
-        """When the next lane is to be looked at."""
-        return min((lane.due for lane in self._lanes.values()), default=None)
+def _look(transaction: Transaction, lane: str, watch: LaneWatch, times: Times) -> LaneReport:
+    oldest = transaction.waiting(lane, start=0, limit=1)
+    if not oldest:
+        transaction.save_watch(lane, None)
+        return LaneReport(lane=lane, moves=False, outstanding=())
+    now, timeout = times.moment, times.dispatch_timeout
+    [(_, first)] = oldest
+    look = begin_look(watch, first=first, now=now, timeout=timeout)
+    found: list[Outstanding] = []
+    watch = look.watch
+    if look.through:
+        found, kept, more = _look_through(transaction, lane, watch, times)
+        watch = end_look(watch, kept=kept, more=more, now=now, timeout=timeout)
+    transaction.save_watch(lane, watch)
+    return LaneReport(lane=lane, moves=look.moves, outstanding=found)
 
-    def members(self, run_id: str) -> dict[str, str]:
-        """The lane of each step of a run that waits in one."""
-        return {key: name for name, lane in self._lanes.items() for owner, key in lane.sent if owner == run_id}
 
-    def look(self, now: int, find: Callable[[Member], tuple[str, int, StepState] | None]) -> list[LaneReport]:
-        """Look at the lanes whose time has come; ``find`` gives name, version and step of what waits for a claim."""
-        reports: list[LaneReport] = []
-        for name, lane in list(self._lanes.items()):
-            if lane.due > now:
-                continue
-            if not lane.sent:
-                del self._lanes[name]
-                continue
-            report = self._look(name, lane, now, find)
-            if report.outstanding:
-                reports.append(report)
-        return reports
+def _look_through(
+    transaction: Transaction, lane: str, watch: LaneWatch, times: Times
+) -> tuple[list[Outstanding], int, bool]:
+    # What is late in the next piece of a lane, how much of the piece still waits, and whether there may be another piece.
+    found: list[Outstanding] = []
+    kept = 0
+    piece = transaction.waiting(lane, start=watch.offset, limit=PIECE)
+    for member, at in piece:
+        if at + times.dispatch_timeout > times.moment:
+            return found, kept, False
+        passed = watch.passed is not None and at <= watch.passed
+        waits, message = _awaited(transaction, member, times, passed=passed)
+        if not waits:
+            transaction.leave_lane(lane, member)
+            continue
+        kept += 1
+        found.extend([] if message is None else [message])
+    return found, kept, len(piece) == PIECE
 
-    def _look(
-        self, name: str, lane: _Lane, now: int, find: Callable[[Member], tuple[str, int, StepState] | None]
-    ) -> LaneReport:
-        first = min(lane.sent.values())
-        moves = lane.mark is not None and lane.mark != lane.last
-        lane.last = lane.mark
-        half = self._timeout / 2
-        if lane.since is None or now - lane.since >= half:
-            lane.passed, lane.coming, lane.since = lane.coming, lane.mark, now
-        found: list[Outstanding] = []
-        if first + self._timeout > now:
-            lane.rounds = lane.offset = 0
-            lane.due = first + self._timeout
-        elif moves and not (lane.passed is not None and first <= lane.passed):
-            lane.rounds = lane.offset = 0
-            lane.due = now + int(half)
-        else:
-            found, more = self._look_through(lane, now, find)
-            if more:
-                lane.due = now + int(min(half / PIECE_SHARE, PIECE_PAUSE))
-            else:
-                lane.due = now + int(half * 2**lane.rounds)
-                lane.rounds, lane.offset = min(lane.rounds + 1, 2), 0
-        return LaneReport(lane=name, moves=moves, outstanding=found)
 
-    def _look_through(
-        self, lane: _Lane, now: int, find: Callable[[Member], tuple[str, int, StepState] | None]
-    ) -> tuple[list[Outstanding], bool]:
-        found: list[Outstanding] = []
-        piece = sorted(lane.sent.items(), key=lambda item: (item[1], item[0]))[lane.offset : lane.offset + PIECE]
-        for member, at in piece:
-            if at + self._timeout > now:
-                return found, False
-            waiting = find(member)
-            if waiting is None:
-                del lane.sent[member]
-                continue
-            lane.offset += 1
-            workflow, version, step = waiting
-            if step.sent + redispatch_interval(sent=step.sent, resends=step.resends, timeout=self._timeout) <= now:
-                found.append(
-                    Outstanding(
-                        run_id=member[0],
-                        name=workflow,
-                        version=version,
-                        dispatch=last_message(Activation.parse(member[1]), step),
-                        passed=lane.passed is not None and at <= lane.passed,
-                    )
-                )
-        return found, len(piece) == PIECE
+def _awaited(
+    transaction: Transaction, member: Member, times: Times, *, passed: bool
+) -> tuple[bool, Outstanding | None]:
+    # Whether a message still waits for a claim, and the message where it is late.
+    run_id, name = member
+    record = transaction.find_run(run_id)
+    if record is not None and record.new.schema > SCHEMA:
+        return True, None  # it stays where it is
+    step = None if record is None or record.state.status.final else record.state.steps.get(name)
+    if record is None or step is None or not step.awaits_claim:
+        return False, None
+    interval = redispatch_interval(sent=step.sent, resends=step.resends, timeout=times.dispatch_timeout)
+    if step.sent + interval > times.moment:
+        return True, None
+    return True, Outstanding(
+        run_id=run_id,
+        name=record.new.name,
+        version=record.new.version,
+        dispatch=last_message(Activation.parse(name), step),
+        passed=passed,
+    )

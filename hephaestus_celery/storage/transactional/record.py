@@ -16,7 +16,11 @@ from hephaestus_celery.storage.starts import NewRun
 
 @dataclass(slots=True)
 class Record:
-    """A run: where it stands, and the JSON texts that came with it."""
+    """A run: where it stands, and the JSON texts that came with it.
+
+    ``rescues`` has the fence or operation that a step was last rescued by, and the number of that event: the call may be
+    made again.
+    """
 
     new: NewRun
     state: RunState
@@ -30,6 +34,7 @@ class Record:
     history: list[StoredEntry] = field(default_factory=list[StoredEntry])
     failure: str | None = None
     cancel_reason: str | None = None
+    rescues: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
 
 
 def stored(record: Record) -> StoredRun:

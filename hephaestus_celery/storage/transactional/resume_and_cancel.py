@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from hephaestus_celery.core.execution import transitions
 from hephaestus_celery.core.execution.delivery import Delivered, receive
+from hephaestus_celery.core.execution.due_items import TimerDue
 from hephaestus_celery.core.execution.resolve import Candidates, Resolution, RunReference, resolve
 from hephaestus_celery.core.execution.state import RunState, Verdict
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.execution.uniqueness import Claimant
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.lifecycle import StepStatus
-from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.transactional.effects import carry_out
+from hephaestus_celery.storage.transactional.reads import known_run
 from hephaestus_celery.storage.transactional.record import address, claimant, entry_of, stored
-from hephaestus_celery.storage.transactional.transaction import Transaction
+from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class _Replied:
+    """That an operation was carried out, and the number of its event, where it has one."""
+
+    sequence: int = 0
 
 
 def candidates_in(transaction: Transaction, reference: RunReference) -> Candidates:
@@ -33,7 +44,10 @@ def candidates_in(transaction: Transaction, reference: RunReference) -> Candidat
 
 
 def deliver_in(transaction: Transaction, delivery: Delivery, times: Times) -> DeliveryReport:
-    """Record an event for the step that waits for it, or keep or refuse it."""
+    """Record an event for the step that waits for it, or keep or refuse it. Of whom it was asked, that one may be asked again."""
+    replied = transaction.find_reply(DeliveryReport, delivery.run.id, delivery.operation)
+    if replied is not None:
+        return replied
     found = _resolve(transaction, delivery.run)
     record = None if found.run_id is None else transaction.find_run(found.run_id)
     if record is None:
@@ -50,31 +64,63 @@ def deliver_in(transaction: Transaction, delivery: Delivery, times: Times) -> De
     elif reception.outcome is Delivered.KEPT:
         record.early[reception.decision.state.kept] = delivery.data
     status, executing = record.state.status, _executed(record.state, delivery.step)
-    return DeliveryReport(
+    report = DeliveryReport(
         outcome=reception.outcome,
         run=address(record),
         status=status,
         steps=reception.steps,
         executing=executing,
-        dispatches=carry_out(transaction, record, reception.decision),
+        dispatches=reception.decision.dispatches,
     )
+    if reception.outcome not in (Delivered.ACCEPTED, Delivered.KEPT):
+        return report  # what was refused left no trace, and is looked at anew when it is asked again
+    carry_out(transaction, record, reception.decision, times)
+    transaction.save_reply(delivery.run.id, delivery.operation, report, ends_at=times.moment + REPLY_KEPT)
+    return report
 
 
 def cancel_in(
-    transaction: Transaction, run_id: str, times: Times, *, reason: str | None, entry: str
+    transaction: Transaction, run_id: str, times: Times, *, operation: str, reason: str | None, entry: str
 ) -> Cancellation | None:
     """End a run; None when it has ended already."""
-    record = transaction.find_run(run_id)
-    if record is None:
-        raise InstanceNotFoundError(f"no run {run_id}")
-    stored(record)  # raises for one that is newer, which must not be changed
+    record = known_run(transaction, run_id)
+    run = stored(record)  # raises for one that is newer, which must not be changed
+    replied = transaction.find_reply(_Replied, run_id, operation)
+    if replied is not None:
+        return Cancellation(sequence=replied.sequence, run=run)
     decision = transitions.cancel(record.state, times=times)
     if decision.verdict is Verdict.STALE:
         return None
     record.cancel_reason = reason
     record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
-    carry_out(transaction, record, decision)
+    carry_out(transaction, record, decision, times)
+    transaction.save_reply(run_id, operation, _Replied(decision.sequence), ends_at=times.moment + REPLY_KEPT)
     return Cancellation(sequence=decision.sequence, run=stored(record))
+
+
+def schedule_in(transaction: Transaction, run_id: str, step: str, times: Times, *, reference: str, delay: int) -> bool:
+    """Set a timer beside the step's own; False when the run has ended. Once: it may have fired since."""
+    operation = f"timer {reference}"
+    if transaction.find_reply(_Replied, run_id, operation) is not None:
+        return True
+    record = transaction.find_run(run_id)
+    if record is None or record.state.status.final:
+        return False
+    transaction.set_due(run_id, TimerDue(Activation.parse(step), reference), times.moment + delay)
+    transaction.save_reply(run_id, operation, _Replied(), ends_at=times.moment + REPLY_KEPT)
+    return True
+
+
+def unschedule_in(
+    transaction: Transaction, run_id: str, step: str, times: Times, *, reference: str, operation: str
+) -> bool:
+    """Take such a timer back; False where there is none, because it has fired or was taken back."""
+    if transaction.find_reply(_Replied, run_id, operation) is not None:
+        return True
+    if not transaction.clear_due(run_id, TimerDue(Activation.parse(step), reference)):
+        return False
+    transaction.save_reply(run_id, operation, _Replied(), ends_at=times.moment + REPLY_KEPT)
+    return True
 
 
 def _resolve(transaction: Transaction, reference: RunReference) -> Resolution:

@@ -10,7 +10,6 @@ from datetime import timedelta
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.due_items import TimerDue
 from hephaestus_celery.core.execution.limits import STEP
 from hephaestus_celery.core.execution.resolve import Candidates, RunReference
 from hephaestus_celery.core.execution.state import Verdict
@@ -27,19 +26,26 @@ from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, 
 from hephaestus_celery.storage.starts import NewRun
 from hephaestus_celery.storage.transactional.claims import claim_in, create_in, renew_in
 from hephaestus_celery.storage.transactional.commits import commit_in
-from hephaestus_celery.storage.transactional.due import awaited_in, come_due_in, redirect_in, resend_in, seize_in
+from hephaestus_celery.storage.transactional.due import come_due_in, redirect_in, resend_in, seize_in
+from hephaestus_celery.storage.transactional.lanes import go_on_in, look_at_lanes
 from hephaestus_celery.storage.transactional.reads import data_of, known_run, page_in
 from hephaestus_celery.storage.transactional.record import stored
-from hephaestus_celery.storage.transactional.resume_and_cancel import cancel_in, candidates_in, deliver_in
+from hephaestus_celery.storage.transactional.resume_and_cancel import (
+    cancel_in,
+    candidates_in,
+    deliver_in,
+    schedule_in,
+    unschedule_in,
+)
 from hephaestus_celery.storage.transactional.transaction import Transaction
 
 
 class TransactionalStorage(ABC):
     """A store that has to give no more than transactions, and a way to wait for a change of what they have saved.
 
-    One store is one partition. A transaction leaves no reply to be lost, so operations are not remembered: a call that
-    is repeated is a second call. Subclasses give ``name``, :meth:`transaction`, and
-    what waits or ends: ``await_due``, ``wait_finished``, ``separate``, ``resign`` and ``close``.
+    One store is one partition. Its schedulers need no lock: a transaction gives each entry that comes due to one of them.
+    Subclasses give ``name``, :meth:`transaction`, and what waits or ends: ``await_due``, ``wait_finished``, ``is_one_with``,
+    ``separate``, ``resign`` and ``close``.
     """
 
     name: str
@@ -57,6 +63,7 @@ class TransactionalStorage(ABC):
         self._given = {"dispatch_timeout": dispatch_timeout, "lease": lease}
         self._durations = self._hold(Durations())
         self._adopted = False
+        self._known_due: int | None = None
         self._ahead, self._offset = self.now() - self._clock.elapsed_ns() // 1000, 0
 
     @abstractmethod
@@ -107,8 +114,7 @@ class TransactionalStorage(ABC):
     ) -> DueEntry | None:
         with self.transaction() as transaction:
             record = transaction.find_run(run_id)
-            held = None if record is None else record.state.steps.get(step)
-            if record is None or held is None or held.holder != holder:
+            if record is None:
                 return None
             return seize_in(
                 transaction,
@@ -116,6 +122,7 @@ class TransactionalStorage(ABC):
                 record,
                 self._times(),
                 attempt=attempt,
+                holder=holder,
                 fence=fence,
                 entry=entry,
                 timed_out=timed_out,
@@ -123,53 +130,51 @@ class TransactionalStorage(ABC):
 
     def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:
         with self.transaction() as transaction:
-            record = transaction.find_run(run_id)
-            if record is None or record.state.status.final:
-                return False
-            transaction.set_due(run_id, TimerDue(Activation.parse(step), reference), self._times().moment + delay)
-            return True
+            return schedule_in(transaction, run_id, step, self._times(), reference=reference, delay=delay)
 
     def unschedule(self, run_id: str, step: str, *, reference: str, operation: str) -> bool:
-        del operation
         with self.transaction() as transaction:
-            return transaction.clear_due(run_id, TimerDue(Activation.parse(step), reference))
+            return unschedule_in(transaction, run_id, step, self._times(), reference=reference, operation=operation)
 
     def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
-        del partition, owner, seize  # one process, whose threads stop renewing leases only when they are gone
+        del partition, owner
         with self.transaction() as transaction:
             began = self._times().moment
+            transaction.forget_replies(began)
             entries: list[DueEntry] = []
             for run_id, item, at in transaction.due_until(began):
                 # Asked again: an entry before it may have been about the same step, and have moved it.
                 if transaction.due_at(run_id, item) == at:
-                    fence = self._chance.token()
-                    entry = come_due_in(transaction, run_id, item, self._times(), fence=fence, worker=worker)
+                    fence, times = self._chance.token(), self._times()
+                    entry = come_due_in(transaction, run_id, item, times, fence=fence, worker=worker, seize=seize)
                     entries.extend([] if entry is None else [entry])
-            lanes = transaction.lanes.look(began, lambda member: awaited_in(transaction, member))
-            next_at = self._soonest(transaction)
-            self._looked(next_at)
+            lanes = look_at_lanes(transaction, self._times())
+            next_at = self._known_due = transaction.soonest_due()
             left = None if next_at is None else max(0, next_at - self._times().moment)
             return Tick(held=True, next_in=left, entries=entries, lanes=lanes)
 
     def resend(
         self, partition: int, lost: Mapping[Outstanding, str | None], *, lane: str, operation: str, worker: str
     ) -> Sequence[DueEntry]:
-        del partition, operation
+        del partition
         with self.transaction() as transaction:
             times = self._times()
-            sent = [resend_in(transaction, message, times, lane=goes, worker=worker) for message, goes in lost.items()]
+            sent = [
+                resend_in(transaction, message, times, lane=goes, operation=operation, worker=worker)
+                for message, goes in lost.items()
+            ]
             entries = [entry for entry in sent if entry is not None]
-            transaction.lanes.go_on(lane, after=len(entries), now=times.moment)
+            go_on_in(transaction, lane, after=len(entries), now=times.moment)
             return entries
 
     def redirect(self, sent: Sequence[Sent]) -> None:
         with self.transaction() as transaction:
             for each in sent:
-                redirect_in(transaction, each)
+                redirect_in(transaction, each, self._times())
 
     def outstanding(self, *lanes: str) -> int:
         with self.transaction() as transaction:
-            return sum(map(transaction.lanes.count, lanes))
+            return sum(map(transaction.count_waiting, lanes))
 
     def report(self, worker: str, holdings: str | None, *, lifetime: int) -> None:
         with self.transaction() as transaction:
@@ -184,9 +189,8 @@ class TransactionalStorage(ABC):
             return deliver_in(transaction, delivery, self._times())
 
     def cancel(self, run_id: str, *, operation: str, reason: str | None, entry: str) -> Cancellation | None:
-        del operation
         with self.transaction() as transaction:
-            return cancel_in(transaction, run_id, self._times(), reason=reason, entry=entry)
+            return cancel_in(transaction, run_id, self._times(), operation=operation, reason=reason, entry=entry)
 
     def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
         reference = RunReference(id=instance_id, family=family, version=version, exact=version is not None)
@@ -230,11 +234,7 @@ class TransactionalStorage(ABC):
         self._ahead = ahead
         return Times(now=now, dispatch_timeout=self._dispatch_timeout, lease=self._lease, steady=now + self._offset)
 
-    @staticmethod
-    def _soonest(transaction: Transaction) -> int | None:
-        times = (transaction.soonest_due(), transaction.lanes.soonest())
-        return min((at for at in times if at is not None), default=None)
-
-    @abstractmethod
-    def _looked(self, next_at: int | None) -> None:
-        """A scheduler knows by now when the next entry comes due."""
+    def is_sooner(self, transaction: Transaction) -> bool:
+        """Whether something comes due sooner than the last tick has said: what ``await_due`` waits for."""
+        soonest = transaction.soonest_due()
+        return soonest is not None and (self._known_due is None or soonest < self._known_due)

@@ -79,9 +79,9 @@ def judge(clock):
             self.watch = self.watch or LostMessageWatch(fleet, dispatch_timeout=TIMEOUT, clock=clock)
             storage = MemoryStorage()
             for number in range(len(given.outstanding) if outstanding is None else outstanding):
-                storage._memory.lanes.enter(str(LANE), (RUN.format(number), "a"), 1)
+                storage._memory.enter_lane(str(LANE), (RUN.format(number), "a"), 1)
             for number in range(beside):
-                storage._memory.lanes.enter(str(OTHER), (RUN.format(number), "b"), 1)
+                storage._memory.enter_lane(str(OTHER), (RUN.format(number), "b"), 1)
             return [int(message.run_id[-2:], 16) for message in self.watch.lost(given, storage)]
 
     return Judge()

@@ -85,10 +85,21 @@ def _form_of_items(origin: Any, given: Sequence[Any]) -> _Form:
             lambda found: tuple(form.read(item) for form, item in zip(each, found, strict=True)),
         )
     inner = _form(given[0])
-    made: Made = tuple if origin is Sequence else origin
     if origin is frozenset:
         return _Form(lambda value: sorted(map(inner.write, value)), lambda found: frozenset(map(inner.read, found)))
-    return _Form(lambda value: [inner.write(item) for item in value], lambda found: made(map(inner.read, found)))
+
+    def write(value: Sequence[Any]) -> list[Any]:
+        return [inner.write(item) for item in value]
+
+    return _Form(write, _list_of(inner.read) if origin is list else _tuple_of(inner.read))
+
+
+def _list_of(read: Made) -> Made:
+    return lambda found: [read(item) for item in found]
+
+
+def _tuple_of(read: Made) -> Made:
+    return lambda found: tuple(read(item) for item in found)
 
 
 def _form_of_fields(kind: type[Any]) -> _Form:

@@ -20,7 +20,7 @@ _NAMESPACE = re.compile(r"[\w.-]{1,64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Settings:
-    """What can be set. Durations are seconds or timedeltas where they are given, and timedeltas here."""
+    """The settings. Pass durations as seconds or timedeltas; here they are timedeltas."""
 
     state_backend: str | None = field(
         default=None,

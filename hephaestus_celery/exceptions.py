@@ -11,7 +11,7 @@ _TOLD = 100  # problems of one definition
 
 
 class HephaestusError(Exception):
-    """Root of every error that this package raises on purpose (identity errors are plain ``ValueError``)."""
+    """The base of every error that this package raises on purpose (errors about ids are plain ``ValueError``)."""
 
 
 class DefinitionError(HephaestusError):

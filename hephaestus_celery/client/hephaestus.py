@@ -58,12 +58,14 @@ logger = logging.getLogger("hephaestus_celery")
 class Hephaestus:
     """Runs workflows: on the workers of a Celery application, or without one in this process.
 
-    With ``app`` (or a proxy of one), steps run on its workers and their state is kept in Redis. Its settings
-    (``hephaestus_...``) are read when they are first needed, by the first call or when a worker starts, which ends where
-    one is wrong; those that the application has loaded by now are checked at once. Without ``app``, or with one whose
-    ``task_always_eager`` is set, steps run on threads here and the state is in memory. ``storage`` and ``runner`` replace
-    either part. ``name`` is how errors and telemetry name this runtime. ``clock`` and ``chance`` replace those of the
-    operating system, for tests; a storage or runner that is given has its own. ``ConfigurationError`` says what is missing.
+    With ``app`` (or a proxy of one), steps run on its workers and their state is kept in Redis. Without
+    ``app``, or with one whose ``task_always_eager`` is set, steps run on threads here and the state is in memory.
+    ``storage`` and ``runner`` replace either part. Errors and telemetry use ``name`` for this runtime. ``clock`` and
+    ``chance`` replace those of the operating system, for tests; a storage or runner that is passed has its own. ``hooks``
+    adds code of the application around attempts and at starts.
+
+    The settings (``hephaestus_...``) are read when they are first needed: by the first call, or when a worker starts. A
+    worker with a wrong setting ends. Settings that the application has loaded already are checked at once. ``ConfigurationError`` says what is missing.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class Hephaestus:
         version: int | None = None,
         telemetry_metadata: Mapping[str, Any] | None = None,
     ) -> InstanceHandle:
-        """Create a run of a workflow and launch it; gives its handle at once.
+        """Create a run of a workflow and launch it; returns its handle at once.
 
         ``id`` is the value of the instance id, ``key::value`` (given whole it is taken too). Of several starts of one
         id at the same time exactly one succeeds. A start whose state is stored is accepted, even when the broker can't
@@ -139,10 +141,10 @@ class Hephaestus:
     ) -> None:
         """Deliver an event to the one waiting step that declares it, or to ``step``; ``data`` becomes its result.
 
-        Applied once, by a worker, however often and from wherever it is sent. Raises, and records nothing:
+        A worker applies it once, however often and from wherever it is sent. These errors record nothing:
         ``NotWaitingError`` when no step waits for it, ``AmbiguousResumeError`` when several do. With ``keep_early`` an
-        event that comes before its step waits is kept and delivered the moment one does; of one name they go to one
-        step after the other, in the order in which they came.
+        event that comes before its step waits is kept, and delivered when one does. Several events of one name go to one
+        step each, in the order in which they came.
 
         ``key`` names the event itself, such as the id that a webhook comes with. The run takes an event with this key
         once, whatever its name and data: a repetition is accepted and changes nothing, also when the run has ended. A
@@ -153,16 +155,16 @@ class Hephaestus:
     def schedule_resume(self, id: str, step: type[Step] | str, delay: float | timedelta) -> str:
         """A durable timer: after ``delay`` (seconds or timedelta) the step gets the event ``"timeout"``, if it waits.
 
-        Gives a reference for :meth:`cancel_timer`. A step that does not wait yet gets it when it does; one that has
-        ended never. ``NotWaitingError`` when the run has ended, or the step can't take a timeout.
+        Returns a reference for :meth:`cancel_timer`. A step that does not wait yet gets the event when it waits; a step
+        that has ended never gets it. ``NotWaitingError`` when the run has ended, or the step can't take a timeout.
         """
         return self._timers.schedule(self._resolved(), id, step, delay)
 
     def cancel_timer(self, reference: str) -> bool:
         """Cancel a timer of :meth:`schedule_resume`; False when it has fired, was cancelled, or its run has ended.
 
-        After a ``StorageError``, which may mean that it was done and the reply was lost, call again: the second call
-        gives what the first one would have given.
+        After a ``StorageError`` the timer may have been cancelled, and only the reply was lost. Then call again: the second
+        call returns what the first one would have returned.
         """
         return self._timers.cancel(self._resolved(), reference)
 
@@ -177,7 +179,7 @@ class Hephaestus:
         """End a run: later results are dropped, no new step starts, its id is free at once.
 
         Steps that no worker has claimed do not start. A step that is being executed goes on, and its result is discarded;
-        it learns of it by asking ``context.cancelled()``. With ``terminate`` it is interrupted where its pool can do so:
+        it may ask ``context.cancelled()``. With ``terminate`` it is interrupted where its pool can do so:
         in prefork pools, by Celery's ``SoftTimeLimitExceeded``. The report names the steps that were being executed, and
         those that were interrupted; of the others a warning is logged. ``NotCancellableError`` when the run has ended already.
         """
@@ -240,8 +242,8 @@ class Hephaestus:
         ``version``, ``workflow_family``, ``id``, ``tag``, ``started_after``, ``started_before`` (aware datetimes),
         ``limit`` (default 100), ``cursor``. ``TypeError`` for an unknown filter, ``ValueError`` for a bad value.
 
-        A listing carries no contexts, results, metadata or failures: looking at one of them reads it then, by run id, and
-        keeps it; ``InstanceNotFoundError`` where the run is gone by then.
+        A listing carries no contexts, results, metadata or failures. Accessing one of them reads it then, by run id, and
+        keeps it; ``InstanceNotFoundError`` if the run is gone by then.
         """
         storage = self._resolved().storage
         runs, cursor = list_runs(storage, read_query(filters))
@@ -250,21 +252,21 @@ class Hephaestus:
 
     @property
     def storage(self) -> Storage:
-        """Where this runtime keeps its instances."""
+        """The storage of this runtime."""
         return self._resolved().storage
 
     @property
     def runner(self) -> Runner:
-        """What executes this runtime's steps."""
+        """The runner of this runtime."""
         return self._resolved().runner
 
     @property
     def settings(self) -> Settings:
-        """The settings in force."""
+        """The settings of this runtime."""
         return self._resolved().driver.settings
 
     def close(self) -> None:
-        """Let go of threads and connections; steps that are being executed here end first."""
+        """End threads and close connections; steps that are being executed here end first."""
         self._closed = True
         RUNTIMES.discard(self)
         self._unsubscribe()

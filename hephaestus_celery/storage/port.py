@@ -81,7 +81,7 @@ class Storage(Reader, Protocol):
         ...
 
     def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
-        """Apply what a claimed step answered."""
+        """Apply the result of a claimed step."""
         ...
 
     def settle(self, run_id: str, step: str) -> Commitment:

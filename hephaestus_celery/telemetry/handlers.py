@@ -37,7 +37,7 @@ class AlreadyAttachedError(HephaestusError):
 
 
 class NotAttachedError(HephaestusError):
-    """No handler with this id is attached: it never was, was detached, or failed and was detached for it."""
+    """No handler with this id is attached: it never was, it was detached, or it failed and was detached for that."""
 
     def __init__(self, handler_id: Hashable) -> None:
         super().__init__(handler_id)

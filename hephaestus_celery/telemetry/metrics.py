@@ -37,7 +37,7 @@ class MetricDefinition:
     def observe(
         self, measurements: Mapping[str, Any], metadata: Mapping[str, Any]
     ) -> tuple[int | float, dict[str, str]] | None:
-        """The value and the tags that one event gives, or None where it has nothing to say.
+        """The value and the tags that one event gives, or None if it gives none.
 
         A counter gives 1 for every event; the others skip a measurement that is missing or None. Every tag is there in
         every result, as text: the name of a workflow, the key of a step, ``unknown`` where the event does not have it.

@@ -48,7 +48,7 @@ class EventCapture:
 
     @property
     def events(self) -> list[CapturedEvent]:
-        """What was recorded so far; a list of the caller's own."""
+        """The events recorded so far, as a new list."""
         with self._lock:
             return list(self._captured)
 

@@ -24,7 +24,7 @@ _MICROSECOND = "microsecond"  # how a timedelta is stored: a unit that a definit
 
 
 class Done(Step):
-    """The only end of a workflow; completed by the engine in the commit that reaches it, never a message."""
+    """The only end of a workflow. The engine completes it in the commit that reaches it, without a message."""
 
     key = DONE
     events = ("done",)
@@ -35,7 +35,7 @@ class Done(Step):
 
 
 class Wait(Step):
-    """Waits for a fixed time, then gives ``"timeout"``.
+    """Waits for a fixed time, then completes with ``"timeout"``.
 
     Config: ``{"duration": seconds or timedelta}``, or ``{"duration": int, "unit": "second" | "minute" | "hour" | "day"}``.
     """
@@ -67,7 +67,7 @@ class Wait(Step):
 
 
 class WaitForEvent(Step):
-    """Waits for ``resume(id, event_name, data)`` and gives ``"received"`` with ``data`` as its result.
+    """Waits for ``resume(id, event_name, data)`` and completes with ``"received"``; ``data`` is its result.
 
     Config: ``{"event_name": str, "timeout": seconds or timedelta}``; the timeout is optional, completes the step with
     ``"timeout"`` and needs a transition then. ``"timeout_ms": int`` may stand in its place.

@@ -25,7 +25,7 @@ class Route:
 def route(source: StepClass, event: str, *, targets: Iterable[Any]) -> Callable[[F], F]:
     """Compute the target of ``event`` of ``source`` with a method ``(context) -> target or list of targets``.
 
-    Only the declared ``targets`` may come back; the context is the run's as the result of ``source`` is applied, that
+    It may return only the declared ``targets``. The context is that of the moment when the result of ``source`` is applied, that
     result included. The method must be pure: where another branch commits at the same moment it is called again.
     """
 

@@ -42,7 +42,7 @@ _ALIASES = {
 
 @dataclass(frozen=True, slots=True)
 class Ok:
-    """The step is done and gives ``event``.
+    """The step completes with ``event``.
 
     ``context`` (a mapping with string keys) is stored under the step's key; ``metadata`` is merged into the instance's
     ``runtime_metadata``, later keys winning.
@@ -120,12 +120,12 @@ class Step(DeclaredStep):
 
     @classmethod
     def plain_config(cls, config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The config as it is stored; for steps whose config may hold what JSON can't carry."""
+        """The config as it is stored; for steps whose config may have values that JSON has not."""
         return config
 
     @classmethod
     def events_for(cls, config: StepConfig) -> tuple[str, ...]:
-        """The events that need a transition where the step has this config."""
+        """The events that need a transition if the step has this config."""
         del config
         return tuple(cls.events)
 

@@ -52,9 +52,9 @@ class WorkflowDefinition(DeclaredWorkflow):
 
     @classmethod
     def targets(cls, source: StepClass, event: str, context: Context) -> tuple[Target, ...]:
-        """Where ``event`` of ``source`` leads; calls the ``@route`` method where there is one.
+        """The targets of ``event`` of ``source``; calls the ``@route`` method if there is one.
 
-        Raises ``RouteError`` (a ``ValueError``) naming the method and the value when it gives anything but declared
+        Raises ``RouteError`` (a ``ValueError``) naming the method and the value when it returns anything but declared
         targets, or the event when it leads nowhere; and whatever the method raises.
         """
         declared = cls.graph.table.get((source, event))

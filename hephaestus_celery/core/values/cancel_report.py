@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelReport:
-    """What a cancelled run's steps were doing: the keys of those being executed, and of these the ones interrupted.
+    """The steps of a cancelled run that were being executed, by key, and those of them that were interrupted.
 
-    One that was not interrupted goes on to its end, unless it asks ``context.cancelled()``; its result is discarded.
+    A step that was not interrupted goes on to its end, unless it asks ``context.cancelled()``. Its result is discarded.
     """
 
     executing: frozenset[str] = frozenset()

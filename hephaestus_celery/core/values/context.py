@@ -14,8 +14,8 @@ from hephaestus_celery.core.values.lazy import Deferred
 class Context(Deferred):
     """What a run knows: ``initial`` as given at start, ``steps`` by step key: the mapping that each step gave.
 
-    Both are plain dicts and copies: whatever is done to them changes no run. Of a run with much data, they are read from
-    the store when they are first looked into.
+    Both are plain dicts and copies, so changes to them change no run. In a run with much data, they are read from the store
+    when they are first accessed.
     """
 
     initial: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -26,7 +26,7 @@ class Context(Deferred):
     """Asks whether the attempt that this context was given to is over."""
 
     def result(self, step: type[DeclaredStep] | str) -> dict[str, Any]:
-        """What one step gave, without reading what the others did; ``KeyError`` where it has not completed."""
+        """The result of one step, without reading those of the others; ``KeyError`` if it has not completed."""
         key = step if isinstance(step, str) else step.key
         read = self.read_result
         try:
@@ -37,7 +37,7 @@ class Context(Deferred):
     def cancelled(self) -> bool:
         """Whether the result of this attempt is no longer wanted: its run was cancelled, has failed or ended without it.
 
-        For a step that takes long, to stop early. It asks the store, at most once a second, and says what it knew where that
-        is away; once True it stays True. Outside the attempt that it was given to, a context says False.
+        A long step may ask it to stop early. It asks the store at most once a second. While the store is away, it returns the
+        last answer. Once True, it stays True. Outside the attempt that the context was made for, it is False.
         """
         return self.is_over is not None and self.is_over()

@@ -23,7 +23,7 @@ _RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0
 
 @dataclass(frozen=True, slots=True)
 class Unique:
-    """What makes an instance of a workflow one of its kind.
+    """The key and the scope of a workflow's instance ids, within which at most one run is active.
 
     The id of an instance is ``key::value``. At most one active run exists per id within ``scope``: per workflow (all
     its versions), per ``version``, over all workflows (``global``), or without limit (``none``, where every start gets
@@ -48,7 +48,7 @@ class Unique:
     def instance_id(self, value: object, *, suffix: str) -> str:
         """``key::value``, with ``::suffix`` (8 hex digits) where the scope is ``none``.
 
-        The value is what people have, such as ``ORD-1001`` or ``ann@example.org``: 1 to 200 printable characters without
+        The value may be an id that people use, such as ``ORD-1001`` or ``ann@example.org``: 1 to 200 printable characters without
         white space, ``|`` or ``::``. ``ValueError`` names anything else.
         """
         if not isinstance(value, str):

@@ -29,13 +29,13 @@ class Failure:
 # Without slots: with them Python 3.11 raises a TypeError where a property of a frozen class is assigned to.
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Instance(Deferred):
-    """A snapshot of a run; it does not change when the run goes on, and whatever is done to its dicts changes no run.
+    """A snapshot of a run. It does not change when the run goes on, and changes to its dicts change no run.
 
-    What names steps by class (``workflow``, ``active_steps``, ``step_configs`` ...) needs the workflow to be defined in
-    this process and raises ``DefinitionError`` naming the instance and the workflow where it is not. Times are aware
+    Fields that have classes (``workflow``, ``active_steps``, ``step_configs`` ...) need the workflow to be defined in this
+    process. Otherwise they raise ``DefinitionError`` naming the instance and the workflow where it is not. Times are aware
     UTC datetimes on the clock of the store; ``telemetry_start_time`` is that clock in nanoseconds, None when unknown.
 
-    Of a listed instance, and of one with much data, what is large is read from the store when it is first looked at, and
+    The large fields of a listed instance, and of one with much data, are read from the store when they are first accessed, and
     kept: ``InstanceNotFoundError`` where the run is gone by then, ``StorageError`` where the store is. Pickles and copies
     hold all of it; in another process they find the workflow's class by its name.
     """

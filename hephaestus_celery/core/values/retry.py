@@ -17,12 +17,12 @@ Backoff = Literal["exponential", "linear", "constant"]
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """``max_attempts`` in all (1 = no retry); between them ``backoff`` over ``base`` seconds, at most ``max_backoff``.
+    """At most ``max_attempts`` attempts (1 = no retry), with a ``backoff`` between two of them.
 
-    ``backoff`` is ``exponential``, ``linear`` or ``constant``.
+    ``backoff`` is ``exponential``, ``linear`` or ``constant``, over ``base`` seconds and at most ``max_backoff``.
 
     ``base`` and ``max_backoff`` are seconds or timedeltas. With ``jitter`` the backoff is drawn from the upper half of the
-    computed time, so that steps that failed together do not come back together. Raises ``ValueError`` on nonsense.
+    computed time, so that steps that failed together do not come back together. Raises ``ValueError`` for bad values.
     """
 
     max_attempts: int = 5

@@ -169,10 +169,10 @@ class MemoryStorage(TransactionalStorage):
         return self
 
     def resign(self, *, owner: str) -> None:
-        """Nobody else would take over."""
+        """There is no other scheduler."""
 
     def close(self) -> None:
-        """Nothing to let go of: the runs stay readable."""
+        """Nothing is open: the runs stay readable."""
 
     def await_due(self, *, timeout: float) -> bool:
         with self._changed:

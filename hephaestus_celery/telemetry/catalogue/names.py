@@ -70,7 +70,7 @@ RESERVED_METADATA: Final[frozenset[str]] = frozenset(
 
 
 def events() -> list[EventName]:
-    """The eleven events, in an order that never changes; the list is the caller's own."""
+    """The eleven events, in an order that never changes, as a new list."""
     return [
         WORKFLOW_START,
         WORKFLOW_STOP,

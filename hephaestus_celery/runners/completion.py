@@ -187,6 +187,7 @@ class Completion:
             prepared=self._prepared(attempt, targets),
             lanes=move.lanes if fixed else self._moves.lanes(workflow, instance.run_id, move.attempts),
             expected=expected,
+            computed=(step, result.event) in workflow.graph.dynamic,
         )
 
     def _prepared(self, attempt: HeldAttempt, targets: tuple[Target, ...]) -> dict[str, PreparedMessage]:

@@ -34,7 +34,7 @@ class Complete(Commit):
     run that has nothing left to do, empty where the settlement surely starts a step. ``done_entry`` is the history entry
     of ``Done``, of no matter where the settlement can't reach it. ``prepared`` are messages for steps that this may
     start, by their keys; those of steps that it does not start are not sent. ``lanes`` are where the messages of all that
-    it may start go. ``expected``: see
+    it may start go. ``expected`` and ``computed``: see
     :func:`hephaestus_celery.core.execution.transitions.complete`.
     """
 
@@ -50,6 +50,12 @@ class Complete(Commit):
     prepared: Mapping[str, PreparedMessage] = field(default_factory=dict[str, PreparedMessage])
     lanes: Mapping[str, str] = field(default_factory=dict[str, str])
     expected: int | None = None
+    computed: bool = False
+
+    @property
+    def targets(self) -> tuple[str, ...] | None:
+        """The targets that the step keeps: those of a computed route."""
+        return self.settlement.taken if self.computed else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

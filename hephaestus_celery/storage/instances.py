@@ -70,6 +70,7 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
     return Instance.deferred(
         makers,
         far=steps | frozenset({"runtime_metadata", "configs"} if run.lacks_data else ()),
+        read_state=snapshot.state,
         id=header["id"],
         run_id=header["run_id"],
         workflow_name=header["name"],

@@ -49,6 +49,13 @@ class Snapshot:
             self._states = self._read_states()
         return self._states
 
+    def state(self, step: str) -> StepState | None:
+        """Where one step stood; None where nothing had reached it."""
+        state = self._run.steps.get(step)
+        if state is None and self._run.lacks_steps:
+            state = self._asked.read_states(self._run_id, [step]).get(step)
+        return None if state is None else self._as_of(state)
+
     def _read_states(self) -> dict[str, StepState]:
         found = self._run.steps
         if self._run.lacks_steps:
@@ -64,10 +71,8 @@ class Snapshot:
 
     def result(self, step: str) -> str | None:
         """What one step gave, or None; ``KeyError`` when it had not completed."""
-        state = self._run.steps.get(step)
-        if state is None and self._run.lacks_steps:
-            state = self._asked.read_states(self._run_id, [step]).get(step)
-        if state is None or self._as_of(state).order is None:
+        state = self.state(step)
+        if state is None or state.order is None:
             raise KeyError(step)
         if step not in self._read:
             self._read.update(self._data(DataKind.RESULT, self._run.results, [step]))
@@ -100,4 +105,4 @@ class Snapshot:
     def _as_of(self, state: StepState) -> StepState:
         if state.order is None or state.order <= self._run.sequence:
             return state
-        return replace(state, status=StepStatus.ACTIVE, event=None, order=None)
+        return replace(state, status=StepStatus.ACTIVE, event=None, order=None, targets=None)

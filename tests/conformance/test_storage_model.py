@@ -249,6 +249,7 @@ class Story:
                 step: lane for step in self.twins[0].graph.by_key if (lane := self.chance.choice(LANES)) is not None
             },
             expected=expected,
+            computed=expected is not None,
         )
 
     def event(self, key):

@@ -233,7 +233,8 @@ def settle(run, edges):
     """Commit step a, all but what follows it."""
     staged = edges.stage(run.storage._calls.of_run, fence="mine", name="0123")
     nothing = Settlement(taken=(), dead=(), rows={})
-    run.storage._commits._completed(run.completion("a", settlement=nothing, attempts={}, configs={}), settling=staged)
+    commit = run.completion("a", settlement=nothing, attempts={}, configs={})
+    run.storage._commits._completed(commit, targets=commit.targets, settling=staged)
 
 
 @settings(

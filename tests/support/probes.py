@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from sql_storage import SqlStorage
 
 from hephaestus_celery.core.execution.due_items import encode, parse
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.storage.transactional.store import TransactionalStorage
@@ -31,6 +33,13 @@ class TransactionalProbe:
     def lose_due(self, storage: TransactionalStorage, run_id: str, member: str) -> None:
         with storage.transaction() as transaction:
             assert transaction.clear_due(run_id, parse(member))
+
+    def set_origin(self, storage: TransactionalStorage, run_id: str, step: str, origin: str) -> None:
+        with storage.transaction() as transaction:
+            record = transaction.find_run(run_id)
+            repeated = dataclasses.replace(record.state.steps[step], origin=origin)
+            record.state = record.state.with_step(Activation.parse(step), repeated)
+            transaction.save_run(record)
 
     def set_lease(self, storage: Any, microseconds: int) -> None:
         storage._lease = microseconds
@@ -108,6 +117,11 @@ class RedisProbe:
         for index in storage._client.scan_iter(f"{prefix}index:*", count=1000):
             if storage._client.type(index) == b"zset":
                 storage._client.zadd(index, {run_id: at}, xx=True)
+
+    def set_origin(self, storage: RedisStorage, run_id: str, step: str, origin: str) -> None:
+        run = storage.keys.of_run(run_id).run
+        state = json.loads(storage._client.hget(run, f"s:{step}"))
+        storage._client.hset(run, f"s:{step}", json.dumps({**state, "v": origin}))
 
     def set_lease(self, storage: RedisStorage, microseconds: int) -> None:
         storage._durations.lease = microseconds

@@ -131,6 +131,7 @@ def complete(
     times: Times,
     lanes: Mapping[str, str] = EMPTY_LANES,
     expected: int | None = None,
+    computed: bool = False,
 ) -> Decision:
     """A step gives an event: settle its edges, start what can start, end the run where ``Done`` is reached.
 
@@ -139,7 +140,7 @@ def complete(
 
     ``attempts`` gives the ``max_attempts`` of the steps that may be started, ``lanes`` where their messages go.
     ``expected`` is the number of results that a computed transition has seen; when there are more by now, nothing changes
-    and the caller decides again.
+    and the caller decides again. ``computed``: a route has computed the targets, which are kept: they follow from nothing else.
     """
     step = state.find(activation)
     refused = _refuse(state, activation, step, fence=fence)
@@ -154,7 +155,11 @@ def complete(
     stuck = not done and not settled.activated and others == 0
     reserved = (0 if launch else 3) + (4 if done else 0) + (1 if stuck else 0)
     started = {new: _started(attempts[new], lanes.get(new), times) for new in settled.activated if new != DONE}
-    ended = {str(activation): _completed(step, event, order=state.sequence + 1)}
+    ended = {
+        str(activation): _completed(
+            step, event, order=state.sequence + 1, targets=settlement.taken if computed else None
+        )
+    }
     if done:
         ended[DONE] = StepState(status=StepStatus.COMPLETED, event=DONE, order=state.sequence + reserved)
     after = _settled(state, settled, {**started, **ended}, advances=0 if launch else 1)
@@ -174,9 +179,15 @@ def _started(max_attempts: int, lane: str | None, times: Times) -> StepState:
     )
 
 
-def _completed(step: StepState, event: str, *, order: int) -> StepState:
+def _completed(step: StepState, event: str, *, order: int, targets: tuple[str, ...] | None) -> StepState:
     return StepState(
-        status=StepStatus.COMPLETED, attempt=step.attempt, max_attempts=step.max_attempts, event=event, order=order
+        status=StepStatus.COMPLETED,
+        attempt=step.attempt,
+        max_attempts=step.max_attempts,
+        event=event,
+        order=order,
+        targets=targets,
+        origin=step.origin,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
@@ -65,6 +65,8 @@ class Instance(Deferred):
     failed_key: str | None = None
     definition: type[DeclaredWorkflow] | None = field(default=None, repr=False)
     """The workflow class, or None where this process does not define it."""
+    read_state: Callable[[str], StepState | None] | None = field(default=None, init=False, repr=False, compare=False)
+    """Reads where one step stands, without reading it of the others; None for one that nothing has reached."""
 
     def apart(self, **changes: Any) -> Self:
         """The same instance with ``changes``; its dicts are others than those of this one, where they are read from a store."""
@@ -124,7 +126,10 @@ class Instance(Deferred):
 
     def idempotency_key(self, step: type[DeclaredStep] | DeclaredStep) -> str:
         """The same string for every attempt of one activation of ``step``, and for no other: for outside systems."""
-        return Activation(step.key).idempotency_key(self.run_id)
+        read = self.read_state
+        state = self.step_states.get(step.key) if read is None or self.is_made("step_states") else read(step.key)
+        origin = None if state is None else state.origin
+        return Activation(step.key).idempotency_key(origin or self.run_id)
 
     @property
     def _version(self) -> str:

@@ -29,7 +29,9 @@ class StepState:
     limit, on the steady clock that timers go by. ``backing_off``: the last attempt failed, and the next one is not due yet.
     ``lane`` is where its message went, or the last one came from; None where that is not known. ``sent_at`` is when the
     last message was sent, on the steady clock, where that says something else than ``queued_at``; ``resends`` counts those
-    that took the place of a lost one.
+    that took the place of a lost one. ``targets`` are the keys of the steps that a computed route led to when it completed:
+    None where they follow from its event and the graph. ``origin`` is the run whose idempotency key this activation repeats:
+    None where that is its own run.
     """
 
     status: StepStatus
@@ -51,6 +53,8 @@ class StepState:
     lane: str | None = None
     sent_at: int | None = None
     resends: int = 0
+    targets: tuple[str, ...] | None = None
+    origin: str | None = None
 
     @property
     def awaits_claim(self) -> bool:

@@ -117,17 +117,17 @@ class Commits:
     def _complete(self, commit: Complete) -> Commitment:
         edges = Edges.of_commit(commit)
         if edges is None:
-            return self._completed(commit)
+            return self._completed(commit, targets=commit.targets)
         bare = replace(commit, settlement=_NOTHING, attempts={}, configs={}, prepared={}, lanes={})
         settling = edges.stage(self._calls.of_run, fence=commit.fence, name=self._chance.token())
-        commitment = self._completed(bare, settling=settling)
+        commitment = self._completed(bare, targets=commit.targets, settling=settling)
         if commitment.verdict is not Verdict.APPLIED:
             return commitment
         progress = Progress(edges)
         progress.settle(self._settling(edges, commit.operation))
         return progress.end(commitment)
 
-    def _completed(self, commit: Complete, *, settling: str | None = None) -> Commitment:
+    def _completed(self, commit: Complete, *, targets: Sequence[str] | None, settling: str | None = None) -> Commitment:
         configs = [part for item in commit.configs.items() for part in item]
         lists, prepared = _places(commit.prepared)
         reply = self._calls.of_run(
@@ -143,6 +143,7 @@ class Commits:
                 rank=commit.rank,
                 stuck=commit.stuck or None,
                 expected=commit.expected,
+                targets=targets,
                 configs=len(commit.configs),
                 prepared=prepared or None,
                 **_lanes(commit),

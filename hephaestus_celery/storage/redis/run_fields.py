@@ -63,6 +63,8 @@ STEP_FIELDS: Mapping[str, str] = {
     "k": "the lane of its message",
     "t": "when that was sent, on the steady clock; missing where the other clock says the same",
     "n": "how often a message was sent again for this attempt",
+    "g": "the steps that a computed route led to when it completed; missing where they follow from its event and the graph",
+    "v": "the run whose idempotency key it repeats; missing where that is its own",
     "i": "true where its claim was the first of the run",
     "j": "the first event number that its claim was given",
     "y": "the operation that has sent its message again last",

@@ -119,6 +119,8 @@ def read_step(found: Mapping[str, Any]) -> StepState:
         lane=found.get("k"),
         sent_at=_number(found.get("t")),
         resends=found.get("n", 0),
+        targets=tuple(found["g"]) if "g" in found else None,
+        origin=found.get("v"),
     )
 
 

@@ -134,6 +134,7 @@ def _complete(state: RunState, commit: Complete, times: Times) -> Decision:
         times=times,
         lanes=commit.lanes,
         expected=commit.expected,
+        computed=commit.computed,
     )
 
 

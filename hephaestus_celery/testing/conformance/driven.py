@@ -42,6 +42,10 @@ class Probe(Protocol):
         """Let an entry of ``due`` be lost."""
         ...
 
+    def set_origin(self, storage: Any, run_id: str, step: str, origin: str) -> None:
+        """Let a step repeat the idempotency key that it had in another run."""
+        ...
+
     def lanes(self, storage: Any, run_id: str) -> dict[str, str]:
         """The lane of each step of a run that waits in one, by the key of the step."""
         ...

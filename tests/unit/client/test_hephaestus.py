@@ -19,6 +19,7 @@ from hephaestus_celery import (
     Async,
     ConfigurationError,
     DataError,
+    Debug,
     Done,
     Hephaestus,
     InstanceNotFoundError,
@@ -309,6 +310,21 @@ def test_what_a_route_does_to_its_context_changes_nothing(hephaestus):
         {"n": 1},
         {"start": {}, "done": {}},
     )
+
+
+def test_a_step_keeps_the_targets_that_a_route_has_computed(hephaestus):
+    class Choosing(Workflow):
+        unique = Unique("choosing")
+        initial_step = Start
+        transitions = {(Debug, "completed"): Done}
+
+        @route(Start, "go", targets=[Debug, Done])
+        @staticmethod
+        def choose(context):
+            return Debug
+
+    states = Choosing.start("a1").wait(10).step_states
+    assert (states["start"].targets, states["debug"].targets) == (("debug",), None)
 
 
 def test_the_data_of_an_event_becomes_the_result(question):

@@ -8,17 +8,19 @@
 --   older context, {facts, start, the run's fields (see carried), packed}. The facts are kept until a minute after the end of the run, so
 --   defaults are omitted: `v` applied, `before` and `after` running, `activated` the taken targets, `active` none; `posted` is
 --   true where it is all of them. The ending is what the run itself says.
+--   p.targets: the taken targets where a route has computed them, which the step keeps
 --   p.settling names the edges that stage.lua has staged: there are too many to be settled here, and settle.lua follows
 -- needs: joins commit
 demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', event = 'string', taken = 'table', dead = 'table',
   rows = 'table', attempts = 'table', rank = 'number', stuck = 'string?', expected = 'number?', configs = 'number',
   prepared = 'table?', lane = 'string?', lanes = 'table?', dispatch_timeout = 'number', retention = 'number',
-  settling = 'name?',
+  settling = 'name?', targets = 'table?',
 }, 6)
 demand({}, 6 + 2 * p.configs)
 inside('taken', is_list(p.taken, is_name))
 inside('dead', is_list(p.dead, is_name))
+inside('targets', p.targets == nil or is_list(p.targets, is_name))
 inside('rows', is_object(p.rows, function(row)
   if type(row) ~= 'table' or not is_count(row[1]) or row[1] >= FULL then return false end
   for i = 2, #row do
@@ -108,7 +110,9 @@ set('adv', advance)
 if core[8] and bytes > 0 then set('sz', core[8] + bytes) end
 if ARGV[5] ~= '' then set('r:' .. p.step, ARGV[5]) end
 if ARGV[6] ~= '' then set('m:' .. p.step, ARGV[6]) end
-set('s:' .. p.step, cjson.encode({ s = 'completed', a = step.a, m = step.m, e = p.event, o = sequence }))
+set('s:' .. p.step, cjson.encode({
+  s = 'completed', a = step.a, m = step.m, e = p.event, o = sequence, g = p.targets, v = step.v,
+}))
 if stuck then set('f', p.stuck) end
 if not launch then
   remember(sequence, 'completed', queued(step), step.c, text(at), ARGV[3])

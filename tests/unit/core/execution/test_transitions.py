@@ -45,7 +45,7 @@ def claim(state, key, *, attempt=1, fence=None, now=2, **options):
     )
 
 
-def complete(state, key, *, fence=None, now=3, expected=None):
+def complete(state, key, *, fence=None, now=3, expected=None, computed=False):
     step = PARALLEL.graph.by_key[key]
     return run.complete(
         state,
@@ -56,6 +56,7 @@ def complete(state, key, *, fence=None, now=3, expected=None):
         attempts={"b": 2, "c": 3},
         times=at(now),
         expected=expected,
+        computed=computed,
     )
 
 
@@ -509,6 +510,13 @@ def test_in_a_run_that_has_ended_nothing_counts_as_active_or_waiting(ended, stat
 
 def test_steps_are_counted_by_status(both):
     assert both.count(StepStatus.ACTIVE) == 2
+
+
+@pytest.mark.parametrize(("computed", "targets"), [(True, ("b", "c")), (False, None)])
+def test_a_completed_step_keeps_targets_that_were_computed_and_its_origin(claimed, computed, targets):
+    repeated = claimed.with_step(Activation("a"), replace(claimed.steps["a"], origin="other run"))
+    step = complete(repeated, "a", computed=computed).state.steps["a"]
+    assert (step.targets, step.origin) == (targets, "other run")
 
 
 def test_completed_steps_are_counted_after_the_end(ended):

@@ -133,6 +133,14 @@ def test_the_idempotency_key_differs_from_run_to_run():
     assert an_instance().idempotency_key(B) != other.idempotency_key(B)
 
 
+def test_a_step_that_repeats_another_run_has_the_idempotency_key_of_that():
+    other = an_instance(run_id="0190f0f0-0000-7000-8000-000000000002")
+    repeated = StepState(status=StepStatus.ACTIVE, origin=other.run_id)
+    instance = replace(an_instance(), step_states={"b": repeated})
+    assert instance.idempotency_key(B) == other.idempotency_key(B)
+    assert instance.idempotency_key(C) != other.idempotency_key(C)
+
+
 def test_the_idempotency_key_may_be_asked_for_by_the_running_step_itself():
     assert an_instance().idempotency_key(B()) == an_instance().idempotency_key(B)
 

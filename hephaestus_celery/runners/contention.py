@@ -1,4 +1,4 @@
-"""Decides computed routes again whose run has changed meanwhile: who does so, in which turn, after which pause.
+"""Turns and pauses of commits whose ``@route`` was computed on a run that has changed meanwhile.
 
 A route is decided on what has completed, and its commit is refused where more has by then. Each refusal means that another
 branch went on, so this ends; but each of a thousand branches could be asked a thousand times. So those of one process decide

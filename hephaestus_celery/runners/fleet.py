@@ -1,4 +1,4 @@
-"""The workers and their queues, as a port: who holds which messages, and how many wait."""
+"""The port of a runner to the scheduler: which workers hold which messages, and how many wait in a queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process remembers of a step, so that it knows it before it has read the run of a message."""
+"""What this process knows of a step by its key alone: versions, predecessors, time limit; a claim asks for these."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Worker
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.fleet import Holdings, attempt_of
 from hephaestus_celery.runners.messages import NO_HEADERS, Message
-from hephaestus_celery.runners.refusals import RefusalLog
+from hephaestus_celery.runners.refusal_log import RefusalLog
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.claims import Refusal
 from hephaestus_celery.storage.port import Storage

@@ -1,4 +1,4 @@
-"""The port of a driver to its runner: sends messages to workers, prepares them, and says where they go."""
+"""The port of a runner to the driver: prepares messages, sends them, revokes them, and says where they go."""
 
 from __future__ import annotations
 

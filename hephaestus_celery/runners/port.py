@@ -1,4 +1,4 @@
-"""The port of a runner: what a client needs of it."""
+"""The port of a runner to a client: start, flush and close."""
 
 from __future__ import annotations
 

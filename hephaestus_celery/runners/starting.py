@@ -1,4 +1,4 @@
-"""Starts a run: makes what is stored of it, and the messages of its first steps."""
+"""Makes what is stored of a new run, whose arguments were checked, and the messages of its first steps."""
 
 from __future__ import annotations
 

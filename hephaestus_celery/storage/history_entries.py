@@ -1,4 +1,4 @@
-"""History entries as JSON text: encodes what a commit adds to the history, and decodes it for readers."""
+"""The JSON text of a history entry: whoever commits encodes one here, and readers decode it."""
 
 from __future__ import annotations
 

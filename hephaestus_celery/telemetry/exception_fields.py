@@ -1,4 +1,4 @@
-"""How a telemetry event describes an exception: its kind, reason and stack trace."""
+"""How a telemetry event describes an exception. What is stored of one: ``runners/step_exceptions.py``."""
 
 from __future__ import annotations
 

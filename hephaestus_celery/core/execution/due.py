@@ -1,4 +1,4 @@
-"""What a due entry means (a timer, an expired lease, a lost message): the rule by which a worker counts as lost.
+"""The rule when a due entry fires: retry, timeout or rescue, and when a worker counts as lost.
 
 A step has one entry in the due set, and what that means follows from where the step stands. A rescue is the repair of what
 was lost; it takes an event number and a line in the history, what was planned does not.

@@ -1,4 +1,4 @@
-"""Due items: what an entry of the due set means, and the text that stores keep it as.
+"""The kinds of due entries, and the text that stores keep each as: a new kind of timer begins here.
 
 The texts are written and read here, and nowhere else in Python. Mirrored by `storage/redis/lua/parts/due_items.lua`. An item holds all that its handling needs when its run is gone. The texts
 stay as they are, since workers of several versions read them.

@@ -1,4 +1,4 @@
-"""The constants of the rules, for every store, the Lua scripts included."""
+"""Constants of the rules, such as how often a lost event is free; durations are settings, see ``config.py``."""
 
 from __future__ import annotations
 

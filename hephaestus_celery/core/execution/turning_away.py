@@ -1,4 +1,4 @@
-"""Turning away a worker that does not know a workflow or its version: when another message is sent.
+"""When the message of a worker that was turned away is sent again; the claim itself decides that it is refused.
 
 Mirrored by ``storage/redis/lua/claim.lua``.
 

@@ -1,7 +1,4 @@
-"""Base classes of steps and workflows with what values need of them.
-
-So values need not import ``core.definition``.
-"""
+"""Thin base classes of ``Step`` and ``Workflow``, so that values can name them without importing definitions."""
 
 from __future__ import annotations
 

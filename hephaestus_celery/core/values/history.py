@@ -1,4 +1,4 @@
-"""A history entry, as users read it: one attempt, resume, timer, rescue or cancellation of a run."""
+"""A history entry and its fields, as users read it: one attempt, resume, timer, rescue or cancellation of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Instance ids, their scopes (``Unique``), and run ids."""
+"""Who a run is: instance ids, their scopes (``Unique``) and run ids. What it executes: ``activation.py``."""
 
 from __future__ import annotations
 

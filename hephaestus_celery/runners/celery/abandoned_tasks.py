@@ -1,4 +1,4 @@
-"""Tasks that end without their body (lost, revoked, expired or unknown): their attempts are recovered at once.
+"""A task ended without its body (lost, revoked, expired or unknown): its attempt is recovered at once.
 
 The store would find each of them by itself, when a lease expires or a message is not claimed; these are the fast ways.
 """
@@ -16,7 +16,7 @@ from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.messages import parse
-from hephaestus_celery.runners.refusals import RefusalLog
+from hephaestus_celery.runners.refusal_log import RefusalLog
 from hephaestus_celery.storage.claims import Refusal
 
 logger = logging.getLogger("hephaestus_celery")

@@ -1,4 +1,4 @@
-"""What the Celery workers report that they hold, and how many messages wait in the queues of the broker."""
+"""Reads what the Celery workers report that they hold, and how many messages wait in the queues of the broker."""
 
 from __future__ import annotations
 

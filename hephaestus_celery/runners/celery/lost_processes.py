@@ -1,4 +1,4 @@
-"""Notices at once that a process of a worker's pool has died, before its lease expires.
+"""A process of a worker's pool has died: its attempt is taken at once, before its lease expires.
 
 For lost workers see ``core/execution/due.py``.
 

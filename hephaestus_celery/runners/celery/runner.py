@@ -28,7 +28,7 @@ from hephaestus_celery.runners.celery.routing import LaneFinder, lane_of
 from hephaestus_celery.runners.celery.worker_lifecycle import WorkerLifecycle, in_pool_process
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.messages import NO_HEADERS, Message
-from hephaestus_celery.runners.refusals import RefusalLog
+from hephaestus_celery.runners.refusal_log import RefusalLog
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.due import Sent
 from hephaestus_celery.storage.starts import PreparedMessage

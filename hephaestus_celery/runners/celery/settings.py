@@ -1,4 +1,4 @@
-"""Reads settings out of a Celery application, whatever namespace its configuration has."""
+"""Finds the settings in a Celery application, whatever namespace it uses; ``config.py`` checks them."""
 
 from __future__ import annotations
 

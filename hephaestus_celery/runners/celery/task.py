@@ -22,7 +22,7 @@ from hephaestus_celery.runners.celery.request_progress import Progress, progress
 from hephaestus_celery.runners.celery.soft_limits import RESERVED_EXCEPTIONS, STOP_EXCEPTIONS, is_interrupt, soft_limit
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.messages import Message, parse
-from hephaestus_celery.runners.refusals import RefusalLog
+from hephaestus_celery.runners.refusal_log import RefusalLog
 from hephaestus_celery.storage.claims import Refusal, Refused
 
 logger = logging.getLogger("hephaestus_celery")

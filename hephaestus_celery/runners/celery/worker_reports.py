@@ -1,4 +1,4 @@
-"""Worker reports: which messages a worker has taken from its queues and not begun with."""
+"""Writes the report of a worker: which messages it has taken from its queues and not begun with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The port of a transaction: what one call of such a store sees and changes, all of it or none.
+"""The port of a transaction, and all that a new transactional store writes: what one call sees and changes.
 
 It is the one thing that such a store has to write.
 """

@@ -1,4 +1,4 @@
--- Commit a completed step: store its result, settle its edges (joins), start what can start, end the run at Done.
+-- Commit a completed step: store its result, settle its edges (joins), start what can start.
 -- Mirrors core/execution/transitions.py (complete) and core/execution/joins.py (settle); one conformance suite holds both to
 -- the same results. Closes the races of two branches that settle one join, and of a crash between any two of these writes.
 --   ARGV[3] history entry   ARGV[4] history entry of Done   ARGV[5] result or ''   ARGV[6] metadata or ''

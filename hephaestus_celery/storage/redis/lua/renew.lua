@@ -1,4 +1,4 @@
--- Renew the leases of attempts of this partition.
+-- Renew the leases of attempts of one partition (the part of the keys that one script can reach).
 -- Closes the race of a late renewal with a rescue: a worker that lost the fence renews nothing.
 --   p.leases: {run id, step, fence}...
 --   reply: 1 or 0 for each of them, in their order: whether it is still held

@@ -1,4 +1,4 @@
--- The scheduler's tick: do what is due in this partition (retries, timers, expired leases), or hand it to the caller.
+-- The scheduler's tick: do what is due (retries, timers, expired leases), or hand it to the caller.
 -- What takes Python is handed over. One caller at a time holds the scheduler lock, until it resigns or another has seen that
 -- its beat does not move. Closes the race of a timer with whatever else happens to its step: what an entry means is read from
 -- the step's state in the same moment.

@@ -1,4 +1,4 @@
--- Due entries: the timer of a step, the lease of an attempt, and the watch over a run.
+-- Sets and clears due entries: the timer of a step, the lease of an attempt, and the look at whether a run is gone.
 -- needs: run time due_items
 
 -- An entry in the due set, for a time on the clock of now().

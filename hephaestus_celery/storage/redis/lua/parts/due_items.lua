@@ -1,4 +1,4 @@
--- Due items: the text of an entry of the due set, written and read.
+-- Due items: the text of an entry of the due set, written and read. Mirrors core/execution/due_items.py.
 -- No other file does. Mirrors core/execution/due_items.py, which says what each means; the entries of lanes are those of steps.
 -- needs: arguments
 

@@ -1,4 +1,4 @@
--- Lanes: which messages wait, by queue and priority, in the order in which they were sent.
+-- Lanes: which messages wait, by queue and priority, in the order of sending. Mirrors core/execution/lanes.py.
 -- Mirrors core/execution/lanes.py. `lanes` says when each is looked at, `marks` up to where it was claimed, `looks` what the
 -- last look has seen. A step whose lane is not known has a timer instead.
 -- needs: due

@@ -1,4 +1,4 @@
--- Rescues: an attempt is taken from a lost worker, or a lost message is sent again.
+-- Rescues: an attempt is taken from a lost worker, or a lost message is sent again. Mirrors core/execution/due.py.
 -- needs: lanes
 
 -- Take a claimed step from its worker, and record it. Gives the number of that event.

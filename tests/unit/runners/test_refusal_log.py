@@ -8,7 +8,7 @@ import pytest
 from defining import A, define
 
 from hephaestus_celery import Done
-from hephaestus_celery.runners.refusals import left_to_others
+from hephaestus_celery.runners.refusal_log import left_to_others
 
 
 @pytest.fixture

@@ -110,6 +110,11 @@ def read_settings(get: Callable[[str], Any]) -> Settings:
     return Settings(**values)
 
 
+def checked(settings: Settings) -> Settings:
+    """These settings, each checked as those of an application are; ``ConfigurationError`` names a bad one."""
+    return read_settings(lambda name: getattr(settings, name.removeprefix(PREFIX)))
+
+
 def unknown_settings(names: Iterable[str]) -> list[str]:
     """A sentence for each setting among ``names`` that is meant for this package and that nobody reads."""
     known = [setting.name for setting in fields(Settings)]

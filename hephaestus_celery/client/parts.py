@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hephaestus_celery.clock import Chance, Clock
@@ -32,6 +32,7 @@ class Parts:
 def put_together(
     app: Celery | None,
     *,
+    settings: Settings | None,
     storage: Storage | None,
     runner: Runner | None,
     celery_runner: Runner | None,
@@ -39,12 +40,14 @@ def put_together(
     clock: Clock,
     chance: Chance,
 ) -> Parts:
-    """The parts of a runtime: those that were given, and for the others what the settings of the application say."""
+    """The parts of a runtime: those that were given, and for the others what the settings of the application say.
+
+    ``settings`` are those of a runtime without one.
+    """
     # Imported here, as Celery is: who only defines workflows waits for none of it.
     from hephaestus_celery.runners.driver import Driver
-    from hephaestus_celery.storage.port import Durations
 
-    settings = Settings()
+    settings = settings or Settings()
     if app is not None:
         from hephaestus_celery.runners.celery import is_eager, settings_of, state_backend
 
@@ -56,10 +59,6 @@ def put_together(
                 storage = _redis(settings, clock=clock, chance=chance)
     storage = storage or _memory(clock=clock, chance=chance)
     runner = runner or _local()
-    held = storage.adopt(
-        Durations(lease=settings.lease, dispatch_timeout=settings.dispatch_timeout, retention=settings.retention)
-    )
-    settings = replace(settings, lease=held.lease, dispatch_timeout=held.dispatch_timeout, retention=held.retention)
     driver = Driver(storage=storage, settings=settings, dispatcher=runner, hooks=hooks, clock=clock, chance=chance)
     if runner is not celery_runner:
         runner.bind(_giving(driver))

@@ -54,7 +54,14 @@ def resume(
     )
     reference = reference_to(id, workflow=workflow)
     delivery = Delivery(
-        operation=parts.chance.token(), run=reference, name=event, data=text, step=target, keep=False, key=key
+        operation=parts.chance.token(),
+        run=reference,
+        name=event,
+        data=text,
+        step=target,
+        keep=False,
+        durations=parts.driver.durations,
+        key=key,
     )
     report = parts.storage.deliver(delivery)
     if report.outcome is Delivered.UNKNOWN_RUN and workflow is not None and is_run_id(reference.id):

@@ -8,6 +8,7 @@ from hephaestus_celery.client.expected_events import can_time_out
 from hephaestus_celery.client.parts import Parts
 from hephaestus_celery.client.resolve import read_run
 from hephaestus_celery.core.definition.step import Step, check_step_key
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.inputs import is_timer
@@ -36,7 +37,7 @@ class Timers:
         if not can_time_out(instance, key):
             raise NotWaitingError(f"{instance.id} has no step {key!r} with a transition for 'timeout'")
         reference = parts.chance.token()
-        if not parts.storage.schedule(instance.run_id, key, reference=reference, delay=round(length * 1e6)):
+        if not parts.storage.schedule(instance.run_id, Activation(key), reference=reference, delay=round(length * 1e6)):
             status = read_run(parts.storage, instance.run_id).status
             raise NotWaitingError(f"{instance.id} has ended ({status}); nothing waits any more")
         return f"{instance.run_id}|{key}|{reference}"
@@ -52,7 +53,7 @@ class Timers:
     def _cancel(self, parts: Parts, run_id: str, step: str, reference: str) -> bool:
         operation = self._unanswered.pop(reference, None) or parts.chance.token()
         try:
-            return parts.storage.unschedule(run_id, step, reference=reference, operation=operation)
+            return parts.storage.unschedule(run_id, Activation(step), reference=reference, operation=operation)
         except StorageError:
             self._unanswered[reference] = operation
             while len(self._unanswered) > _MOST_UNANSWERED:

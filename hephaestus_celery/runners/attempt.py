@@ -17,7 +17,7 @@ from hephaestus_celery.runners import events
 from hephaestus_celery.runners.events import EventSource
 from hephaestus_celery.runners.step_result import StepResult
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.claims import Claim, Lease
+from hephaestus_celery.storage.claims import Attempt, Claim
 from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.telemetry.emitter import Emitter
 from hephaestus_celery.telemetry.event_dispatcher import has_any_handlers
@@ -60,15 +60,19 @@ class Worker:
 class HeldAttempt:
     """An attempt that this process holds: claimed for a message, or taken over from the worker that lost it.
 
-    It may have a delivered event that is to be applied. ``lease`` is renewed while it lasts. ``began`` is when it was
+    It may have a delivered event that is to be applied. Its lease is renewed while it lasts. ``began`` is when it was
     claimed, on the monotonic clock.
     """
 
     source: EventSource
     claim: Claim
-    lease: Lease
     worker: Worker
     began: int
+
+    @property
+    def held(self) -> Attempt:
+        """What the store has granted: activation, number, fence and lease."""
+        return self.claim.attempt
 
     @property
     def instance(self) -> Instance:
@@ -83,17 +87,17 @@ class HeldAttempt:
     @property
     def state(self) -> StepState:
         """Where the step stands."""
-        return self.claim.run.steps[self.source.step.key]
+        return self.claim.run.steps[str(self.claim.attempt.activation)]
 
     @property
     def number(self) -> int:
         """Which attempt of the step this is, from 1 up."""
-        return self.state.attempt
+        return self.claim.attempt.number
 
     @property
     def max_attempts(self) -> int:
         """How many attempts the step has at most."""
-        return self.state.max_attempts
+        return self.claim.attempt.max_attempts
 
     @property
     def headers(self) -> Mapping[str, Any]:
@@ -103,12 +107,12 @@ class HeldAttempt:
     @property
     def activation(self) -> Activation:
         """What is executed: the step, which may be executed more than once in a run."""
-        return self.lease.activation
+        return self.claim.attempt.activation
 
     @property
     def fence(self) -> str:
         """The token that every commit of this attempt needs."""
-        return self.lease.fence
+        return self.claim.attempt.fence
 
     def config(self) -> StepConfig:
         """The config of the step as it was given; raises what the step raises if it can't restore it."""
@@ -122,16 +126,15 @@ class HeldAttempt:
 
     def entry(self, *, kind: str, event: str | None = None, reason: str | None = None) -> str:
         """The history entry of the attempt's result, as JSON text."""
-        state = self.state
         return encode_entry(
             kind=kind,
             step=self.source.step.key,
-            attempt=state.attempt,
+            attempt=self.number,
             event=event,
             reason=reason,
-            # The worker that lost the attempt, even if another has noticed that; its task is not known any more.
-            worker=state.worker or self.worker.hostname,
-            task_id=self.worker.task_id,
+            # The worker that lost the attempt, even if another has noticed that.
+            worker=self.state.worker or self.worker.hostname,
+            task_id=self.held.holder,
             run_id=self.source.instance.run_id,
         )
 
@@ -143,7 +146,7 @@ class HeldAttempt:
             attempt=1,
             event="done",
             worker=self.worker.hostname,
-            task_id=self.worker.task_id,
+            task_id=self.held.holder,
             run_id=self.source.instance.run_id,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import native_threads as native
-from hephaestus_celery.storage.claims import Lease
+from hephaestus_celery.storage.claims import Attempt
 from hephaestus_celery.storage.port import Storage
 
 ASK_NANOSECONDS = 1_000_000_000
@@ -14,9 +14,9 @@ ASK_NANOSECONDS = 1_000_000_000
 class CancellationCheck:
     """Asks the store by renewing the lease: one small script says who holds the step, and whether its run has ended."""
 
-    def __init__(self, storage: Storage, lease: Lease, *, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, storage: Storage, attempt: Attempt, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._storage = storage
-        self._lease = lease
+        self._attempt = attempt
         self._clock = clock
         self._thread = _thread()
         self._asked: int | None = None
@@ -36,11 +36,11 @@ class CancellationCheck:
     def is_wanted(self) -> bool:
         """Ask now whether the attempt is wanted; ``StorageError`` when the store is away."""
         if not native.patched() or _thread() == self._thread:
-            return self._storage.renew([self._lease])[0]
+            return self._storage.renew([self._attempt])[0]
         # An async step, on the thread of its loop: connections of greenlets belong to the thread that has made them.
         storage = self._storage.separate()
         try:
-            return storage.renew([self._lease])[0]
+            return storage.renew([self._attempt])[0]
         finally:
             if storage is not self._storage:
                 storage.close()

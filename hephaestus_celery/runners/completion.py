@@ -27,6 +27,7 @@ from hephaestus_celery.runners.retrying_reader import RetryingReader
 from hephaestus_celery.runners.step_exceptions import Failed
 from hephaestus_celery.runners.step_result import Completed
 from hephaestus_celery.storage.commits import Commitment, Complete
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.instances import decode_context
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import StoredRun
@@ -48,6 +49,7 @@ class Completion:
         settings: Settings,
         dispatcher: Dispatcher,
         *,
+        durations: Durations,
         reader: RetryingReader,
         executor: Executor,
         clock: Clock,
@@ -55,6 +57,7 @@ class Completion:
     ) -> None:
         self._storage = storage
         self._dispatcher = dispatcher
+        self._durations = durations
         self._reader = reader
         self._executor = executor
         self._contention = Contention(clock=clock, chance=chance)
@@ -175,6 +178,7 @@ class Completion:
             activation=attempt.activation,
             fence=attempt.fence,
             entry=attempt.entry(kind=kind, event=result.event),
+            durations=self._durations,
             event=result.event,
             result=result.result,
             metadata=result.metadata,

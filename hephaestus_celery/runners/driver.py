@@ -37,8 +37,9 @@ from hephaestus_celery.runners.retrying_reader import RetryingReader
 from hephaestus_celery.runners.starting import Starter
 from hephaestus_celery.runners.step_exceptions import Failed, failed, lost, type_name
 from hephaestus_celery.runners.step_result import Completed, StepResult, Waiting
-from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal, Refused
+from hephaestus_celery.storage.claims import Claim, ClaimRequest, Refusal, Refused
 from hephaestus_celery.storage.commits import Suspend
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.instances import decode_instance
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import StoredRun
@@ -58,7 +59,8 @@ class Driver:
     """Drives runs forward against a storage, for a runner.
 
     ``dispatcher`` is what it needs of the runner. ``hooks`` are the application's. ``clock`` and ``chance`` are those of
-    the runtime: nothing here reads another clock, or draws from another source.
+    the runtime: nothing here reads another clock, or draws from another source. ``durations`` are those of the settings, as
+    all requests to the storage bring them.
     """
 
     def __init__(
@@ -77,19 +79,38 @@ class Driver:
         self.clock = clock
         self.chance = chance
         self.emitter = Emitter(clock)
+        self.durations = durations = Durations.of(
+            lease=settings.lease, dispatch_timeout=settings.dispatch_timeout, retention=settings.retention
+        )
         self._runner = type(dispatcher)
         self._lease_ns = int(settings.lease.total_seconds() * 1e9)
         self._reader = RetryingReader(storage, lease=settings.lease, clock=clock)
         self._keeper = LeaseKeeper(storage, lease=settings.lease)
         hooks = hooks or Hooks()
-        self._starter = Starter(storage, settings, dispatcher, hooks=hooks, clock=clock, chance=chance)
+        self._starter = Starter(
+            storage, settings, dispatcher, durations=durations, hooks=hooks, clock=clock, chance=chance
+        )
         self._executor = Executor(storage, settings, dispatcher, hooks=hooks, clock=clock)
         self._completion = Completion(
-            storage, settings, dispatcher, reader=self._reader, executor=self._executor, clock=clock, chance=chance
+            storage,
+            settings,
+            dispatcher,
+            durations=durations,
+            reader=self._reader,
+            executor=self._executor,
+            clock=clock,
+            chance=chance,
         )
-        self._failed_attempts = FailedAttempts(storage, default_retry=settings.default_retry, chance=chance)
+        self._failed_attempts = FailedAttempts(
+            storage, durations=durations, default_retry=settings.default_retry, chance=chance
+        )
         self.recovery = Recovery(
-            storage, failed_attempts=self._failed_attempts, runner=self._runner, clock=clock, chance=chance
+            storage,
+            durations=durations,
+            failed_attempts=self._failed_attempts,
+            runner=self._runner,
+            clock=clock,
+            chance=chance,
         )
 
     def create(
@@ -126,6 +147,7 @@ class Driver:
             attempt=attempt,
             fence=fence or self.chance.token(),
             versions=versions,
+            durations=self.durations,
             predecessors=predecessors_of(workflow, versions, step),
             limit=limit_of(workflow, versions, step, margin=margin),
             holder=worker.task_id,
@@ -136,18 +158,21 @@ class Driver:
         claim = self.storage.claim(request)
         if isinstance(claim, Refusal):
             return claim
-        return self._held(claim, Lease(run_id=run_id, activation=activation, fence=request.fence), worker, began)
+        return self._held(claim, worker, began)
 
-    def _held(self, claim: Claim, lease: Lease, worker: Worker, began: int) -> HeldAttempt | Refusal:
-        self._keeper.keep(lease)
+    def _held(self, claim: Claim, worker: Worker, began: int) -> HeldAttempt | Refusal:
+        attempt = claim.attempt
+        self._keeper.keep(attempt)
         try:
-            source = self._source(claim.run, lease.activation.step, worker)
+            source = self._source(claim.run, attempt.activation.step, worker)
         except Exception as error:
-            logger.exception("[%s] the stored run can't be read, so step %s fails", lease.run_id, lease.activation.step)
-            self._failed_attempts.commit_unreadable(claim.run, lease, failed(error), worker)
-            self._keeper.let_go(lease)
+            logger.exception(
+                "[%s] the stored run can't be read, so step %s fails", attempt.run_id, attempt.activation.step
+            )
+            self._failed_attempts.commit_unreadable(claim.run, attempt, failed(error), worker)
+            self._keeper.let_go(attempt)
             return Refusal(reason=Refused.UNREADABLE)
-        return HeldAttempt(source=source, claim=claim, lease=lease, worker=worker, began=began)
+        return HeldAttempt(source=source, claim=claim, worker=worker, began=began)
 
     def _source(self, run: StoredRun, step: str, worker: Worker) -> EventSource:
         instance = decode_instance(run, reader=self._reader)
@@ -168,6 +193,7 @@ class Driver:
             attempt=attempt,
             fence=fence,
             versions=(),
+            durations=self.durations,
         )
         return self.storage.claim(request)
 
@@ -220,7 +246,7 @@ class Driver:
 
     def release(self, attempt: HeldAttempt) -> None:
         """Stop renewing a lease: its attempt is over, or given up. A repetition changes nothing."""
-        self._keeper.let_go(attempt.lease)
+        self._keeper.let_go(attempt.held)
 
     def close(self) -> None:
         """End the thread that renews leases."""
@@ -249,6 +275,7 @@ class Driver:
                 activation=attempt.activation,
                 fence=attempt.fence,
                 entry=attempt.entry(kind="attempt"),
+                durations=self.durations,
                 accepts=step.resume_events(attempt.config()),
                 timeout=result.timeout,
             )

@@ -100,7 +100,7 @@ class Executor:
         if not attempt.worker.was_interrupted_early(error, seconds=seconds):
             return False
         deadline = self._clock.monotonic_ns() + self._lease_ns
-        wanted = CancellationCheck(self._storage, attempt.lease, clock=self._clock)
+        wanted = CancellationCheck(self._storage, attempt.held, clock=self._clock)
         for pause in (0.0, NOTICE_SECONDS):
             self._clock.sleep(pause)
             if not self._is_wanted(wanted, deadline):
@@ -133,7 +133,7 @@ class Executor:
         return self.in_time(attempt, result, since=attempt.began if self._dispatcher.ends_attempts else began)
 
     def _call(self, attempt: HeldAttempt) -> StepResult:
-        cancellation = CancellationCheck(self._storage, attempt.lease, clock=self._clock)
+        cancellation = CancellationCheck(self._storage, attempt.held, clock=self._clock)
         instance = attempt.source.instance
         return call(
             attempt.source.step,

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import native_threads as native
-from hephaestus_celery.storage.claims import Lease
+from hephaestus_celery.storage.claims import Attempt
 from hephaestus_celery.storage.port import Storage
 
 logger = logging.getLogger("hephaestus_celery")
@@ -33,30 +33,30 @@ class LeaseKeeper:
     def _reset(self) -> None:
         self._pid = os.getpid()
         # Without a lock: a signal may interrupt its holder anywhere. Each use of the dictionary is one operation.
-        self._held: dict[Lease, None] = {}
+        self._held: dict[str, Attempt] = {}  # by their fences
         self._thread: native.Thread | None = None
         self._closed = native.Flag()
 
-    def keep(self, lease: Lease) -> None:
-        """Renew a lease from now on, until ``let_go``."""
+    def keep(self, attempt: Attempt) -> None:
+        """Renew the lease of an attempt from now on, until ``let_go``."""
         if self._pid != os.getpid():
             self._reset()  # a child has none of its parent's threads
-        self._held[lease] = None
+        self._held[attempt.fence] = attempt
         if self._thread is None or not self._thread.is_alive():
             self._begin()
 
-    def let_go(self, lease: Lease) -> None:
+    def let_go(self, attempt: Attempt) -> None:
         """Stop renewing a lease; a repetition changes nothing."""
-        self._held.pop(lease, None)
+        self._held.pop(attempt.fence, None)
 
     @contextmanager
-    def hold(self, lease: Lease) -> Generator[None]:
+    def hold(self, attempt: Attempt) -> Generator[None]:
         """Renew a lease while the block runs."""
-        self.keep(lease)
+        self.keep(attempt)
         try:
             yield
         finally:
-            self.let_go(lease)
+            self.let_go(attempt)
 
     def close(self) -> None:
         """End the thread."""
@@ -77,26 +77,26 @@ class LeaseKeeper:
         while not self._closed.wait(min(self._interval, 1.0) if away else self._interval):
             if self._thread is not thread:
                 break
-            leases = list(self._held)
-            if not leases:
+            attempts = list(self._held.values())
+            if not attempts:
                 continue
             try:
                 if storage is None:
                     storage = self._storage.separate()
-                self._renew(storage, leases)
+                self._renew(storage, attempts)
                 away = False
             except StorageError as error:
                 if not away:
-                    logger.warning("leases of %d step(s) can't be renewed: %s", len(leases), error)
+                    logger.warning("leases of %d step(s) can't be renewed: %s", len(attempts), error)
                 away = True
             except BaseException:
                 if not away:
-                    logger.exception("leases of %d step(s) can't be renewed; that is tried again", len(leases))
+                    logger.exception("leases of %d step(s) can't be renewed; that is tried again", len(attempts))
                 away = True
         if storage is not None and storage is not self._storage:
             storage.close()
 
-    def _renew(self, storage: Storage, leases: list[Lease]) -> None:
-        for lease, is_kept in zip(leases, storage.renew(leases), strict=True):
+    def _renew(self, storage: Storage, attempts: list[Attempt]) -> None:
+        for attempt, is_kept in zip(attempts, storage.renew(attempts), strict=True):
             if not is_kept:
-                self._held.pop(lease, None)
+                self._held.pop(attempt.fence, None)

@@ -19,8 +19,9 @@ from hephaestus_celery.runners.events import Event, EventSource
 from hephaestus_celery.runners.messages import messages
 from hephaestus_celery.runners.retry_or_fail import FailedAttempts
 from hephaestus_celery.runners.step_exceptions import lost
-from hephaestus_celery.storage.claims import Claim, Lease
+from hephaestus_celery.storage.claims import Attempt, Claim
 from hephaestus_celery.storage.due import DueEntry, RescuedRun
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.instances import decode_instance, read_headers
 from hephaestus_celery.storage.port import Storage
@@ -33,9 +34,17 @@ class Recovery:
     """Recovers for a driver. ``runner`` is the class of the runner, which events name."""
 
     def __init__(
-        self, storage: Storage, *, failed_attempts: FailedAttempts, runner: type, clock: Clock, chance: Chance
+        self,
+        storage: Storage,
+        *,
+        durations: Durations,
+        failed_attempts: FailedAttempts,
+        runner: type,
+        clock: Clock,
+        chance: Chance,
     ) -> None:
         self._storage = storage
+        self._durations = durations
         self._failed_attempts = failed_attempts
         self._runner = runner
         self._clock = clock
@@ -61,11 +70,12 @@ class Recovery:
         )
         taken = self._storage.seize(
             run_id,
-            str(activation),
+            activation,
             attempt=attempt,
             holder=worker.task_id or "",
             fence=fence,
             entry=entry,
+            durations=self._durations,
             timed_out=timed_out,
         )
         return None if taken is None else self._rescued(taken, reason=reason, worker=worker)
@@ -73,7 +83,7 @@ class Recovery:
     def _settle(self, entry: DueEntry, worker: Worker) -> Outcome:
         # Go on settling the edges of a step, or of a start, whose process is gone.
         step = entry.dispatch.activation.step
-        commitment = self._storage.settle(entry.run_id, step)
+        commitment = self._storage.settle(entry.run_id, entry.dispatch.activation, durations=self._durations)
         headers = read_headers(entry.message_headers)
         sent = messages(entry.name, entry.version, entry.run_id, commitment.dispatches, headers=headers)
         followed: Sequence[Event] = ()
@@ -92,26 +102,27 @@ class Recovery:
             return Outcome(label="gone")
         state = run.steps[step]
         why = reason or rescue_reason(entry.kind, state)
-        lease = _lease_of(entry)
+        taken = _taken(entry, state, holder=worker.task_id, lease=self._durations.lease)
         result = lost(f"step {step}: {why}{_of_event(state)}")
         source = self._source(decode_instance(run, reader=self._storage), step, worker)
         if source is None:
             # The workflow belongs to another deployment. The history has the rescue, but there is no class for an event.
-            if lease is not None:
-                self._failed_attempts.commit_unreadable(run, lease, result, worker)
+            if taken is not None:
+                self._failed_attempts.commit_unreadable(run, taken, result, worker)
             return Outcome(label="unknown")
         rescue = events.rescued(source, entry.sequence, attempt=state.attempt, reason=why)
-        if lease is None:
+        if taken is None:
             return Outcome(label="rescued", events=rescue)
-        attempt = self._held(source, run, lease=lease, worker=worker)
+        attempt = self._held(source, run, taken, worker=worker)
         lost_at = entry.run.at if entry.run is not None else self._storage.now()
         duration = max(0, lost_at - attempt.claim.claimed_at) * 1000
         outcome = self._failed_attempts.commit(attempt, result, duration)
         return replace(outcome, events=[*rescue, *outcome.events])
 
-    def _held(self, source: EventSource, run: StoredRun, *, lease: Lease, worker: Worker) -> HeldAttempt:
-        state = run.steps[source.step.key]
+    def _held(self, source: EventSource, run: StoredRun, taken: Attempt, *, worker: Worker) -> HeldAttempt:
+        state = run.steps[str(taken.activation)]
         claim = Claim(
+            attempt=taken,
             run=run,
             first=False,
             sequence=0,
@@ -119,7 +130,7 @@ class Recovery:
             claimed_at=state.claimed_at or 0,
             resume=state.resume,
         )
-        return HeldAttempt(source=source, claim=claim, lease=lease, worker=worker, began=self._clock.monotonic_ns())
+        return HeldAttempt(source=source, claim=claim, worker=worker, began=self._clock.monotonic_ns())
 
     def _source(self, instance: Instance, step: str, worker: Worker) -> EventSource | None:
         found = None if (workflow := find_definition(instance)) is None else workflow.graph.by_key.get(step)
@@ -128,11 +139,19 @@ class Recovery:
         return EventSource(instance=instance, step=found, runner=self._runner, worker=worker.fields)
 
 
-def _lease_of(entry: DueEntry) -> Lease | None:
-    # The lease of a lost attempt, which this process fails.
+def _taken(entry: DueEntry, state: StepState, *, holder: str | None, lease: int) -> Attempt | None:
+    # The lost attempt, which this process fails.
     if entry.fence is None or entry.kind not in _LOSSES:
         return None
-    return Lease(run_id=entry.run_id, activation=entry.dispatch.activation, fence=entry.fence)
+    return Attempt(
+        run_id=entry.run_id,
+        activation=entry.dispatch.activation,
+        number=state.attempt,
+        max_attempts=state.max_attempts,
+        fence=entry.fence,
+        holder=holder,
+        lease=lease,
+    )
 
 
 def _run_of(entry: DueEntry, rescued: RescuedRun) -> StoredRun:

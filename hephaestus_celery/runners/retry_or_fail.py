@@ -13,8 +13,9 @@ from hephaestus_celery.runners.after_commit import Outcome, outcome_of
 from hephaestus_celery.runners.attempt import HeldAttempt, Worker
 from hephaestus_celery.runners.step_exceptions import Failed
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.claims import Lease
+from hephaestus_celery.storage.claims import Attempt
 from hephaestus_celery.storage.commits import Fail, Retry
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import StoredRun
@@ -27,8 +28,9 @@ _LONGEST_DELAY = 1e9  # seconds; Python has no date further away
 class FailedAttempts:
     """Commits failed attempts. ``default_retry`` is the policy of the application."""
 
-    def __init__(self, storage: Storage, *, default_retry: RetryPolicy, chance: Chance) -> None:
+    def __init__(self, storage: Storage, *, durations: Durations, default_retry: RetryPolicy, chance: Chance) -> None:
         self._storage = storage
+        self._durations = durations
         self._default_retry = default_retry
         self._chance = chance
 
@@ -43,6 +45,7 @@ class FailedAttempts:
                 activation=attempt.activation,
                 fence=attempt.fence,
                 entry=attempt.entry(kind="attempt", reason=result.account),
+                durations=self._durations,
                 failure=codec.encode(result.failure),
             )
         )
@@ -55,38 +58,39 @@ class FailedAttempts:
             error=result.error,
         )
 
-    def commit_unreadable(self, run: StoredRun, lease: Lease, result: Failed, worker: Worker) -> None:
+    def commit_unreadable(self, run: StoredRun, attempt: Attempt, result: Failed, worker: Worker) -> None:
         """Commit a failed attempt of a run of which no instance can be made here.
 
         Its workflow may belong to another deployment. Then the policy of this application decides, and only the history
         shows the failure.
         """
-        state = run.steps[lease.activation.step]
         entry = encode_entry(
             kind="attempt",
-            step=lease.activation.step,
-            attempt=state.attempt,
+            step=attempt.activation.step,
+            attempt=attempt.number,
             reason=result.account,
-            worker=state.worker or worker.hostname,
+            worker=run.steps[str(attempt.activation)].worker or worker.hostname,
         )
-        operation = f"{lease.fence}f"
-        if result.retry and state.attempt < state.max_attempts:
-            delay = self._default_retry.delay(state.attempt, chance=self._chance.fraction())
+        operation = f"{attempt.fence}f"
+        if result.retry and attempt.number < attempt.max_attempts:
+            delay = self._default_retry.delay(attempt.number, chance=self._chance.fraction())
             commit = Retry(
                 operation=operation,
-                run_id=lease.run_id,
-                activation=lease.activation,
-                fence=lease.fence,
+                run_id=attempt.run_id,
+                activation=attempt.activation,
+                fence=attempt.fence,
                 entry=entry,
+                durations=self._durations,
                 delay=int(delay * 1e6),
             )
         else:
             commit = Fail(
                 operation=operation,
-                run_id=lease.run_id,
-                activation=lease.activation,
-                fence=lease.fence,
+                run_id=attempt.run_id,
+                activation=attempt.activation,
+                fence=attempt.fence,
                 entry=entry,
+                durations=self._durations,
                 failure=codec.encode(result.failure),
             )
         self._storage.commit(commit)
@@ -101,6 +105,7 @@ class FailedAttempts:
                 activation=attempt.activation,
                 fence=attempt.fence,
                 entry=attempt.entry(kind="attempt", reason=result.account),
+                durations=self._durations,
                 delay=int(delay * 1e6),
             )
         )

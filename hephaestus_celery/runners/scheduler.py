@@ -133,7 +133,13 @@ class Scheduler:
     def _partition(self, storage: Storage, number: int) -> Tick:
         seize = self._now() >= self._seize_from
         while True:
-            tick = storage.tick(number, owner=self._name(), worker=self._worker.hostname or "", seize=seize)
+            tick = storage.tick(
+                number,
+                owner=self._name(),
+                worker=self._worker.hostname or "",
+                seize=seize,
+                durations=self._driver().durations,
+            )
             self._note_lock(number, tick)
             for problem in tick.problems:
                 logger.error("an entry of the due set can't be read: %s", problem)
@@ -164,6 +170,7 @@ class Scheduler:
                     lane=report.lane,
                     operation=driver.chance.token(),
                     worker=self._worker.hostname or "",
+                    durations=driver.durations,
                 )
                 self._handle(entries)
 

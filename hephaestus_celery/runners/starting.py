@@ -14,6 +14,7 @@ from hephaestus_celery.runners.message_dispatcher import Dispatcher
 from hephaestus_celery.runners.messages import Message, messages
 from hephaestus_celery.runners.plan_cache import encoded_config
 from hephaestus_celery.storage import codec
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.instances import encode_header
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.starts import FirstStep, NewRun
@@ -34,6 +35,7 @@ class Starter:
         settings: Settings,
         dispatcher: Dispatcher,
         *,
+        durations: Durations,
         hooks: Hooks,
         clock: Clock,
         chance: Chance,
@@ -41,6 +43,7 @@ class Starter:
         self._storage = storage
         self._settings = settings
         self._dispatcher = dispatcher
+        self._durations = durations
         self._hooks = hooks
         self._clock = clock
         self._chance = chance
@@ -65,6 +68,7 @@ class Starter:
             header=encode_header(id=id, run_id=run_id, workflow=workflow, telemetry=telemetry),
             initial=codec.encode_limited(context, "context", limit=limit),
             firsts=self._firsts(workflow, hints),
+            durations=self._durations,
             message_headers=codec.encode(dict(headers)) if headers else None,
         )
         return run_id, hints if self._storage.create(new) else []

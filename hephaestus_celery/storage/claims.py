@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import PendingResume
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.queries import StoredRun
 from hephaestus_celery.storage.schema import SCHEMA
 
@@ -30,6 +31,7 @@ class ClaimRequest:
     attempt: int
     fence: str
     versions: Sequence[int]
+    durations: Durations
     predecessors: Sequence[str] = ()
     limit: int | None = None
     holder: str | None = None
@@ -37,6 +39,36 @@ class ClaimRequest:
     lane: str | None = None
     token: int | None = None
     schema: int = SCHEMA
+
+    def granted(self, *, max_attempts: int) -> Attempt:
+        """The attempt that whoever asks so is given, of a step that may be attempted so often."""
+        return Attempt(
+            run_id=self.run_id,
+            activation=self.activation,
+            number=self.attempt,
+            max_attempts=max_attempts,
+            fence=self.fence,
+            holder=self.holder,
+            lease=self.durations.lease,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What the bearer of an attempt holds, whether it was claimed for a message or seized from a lost worker.
+
+    ``number`` counts from 1 up to ``max_attempts``. Nothing is committed for it without its ``fence``. ``holder`` is the task
+    that executes it, or from which it was seized; None where there is none, or it is not known. ``lease`` is how long it
+    holds without renewal, in microseconds.
+    """
+
+    run_id: str
+    activation: Activation
+    number: int
+    max_attempts: int
+    fence: str
+    holder: str | None
+    lease: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +79,7 @@ class Claim:
     ``data`` what came with it.
     """
 
+    attempt: Attempt
     run: StoredRun
     first: bool
     sequence: int
@@ -79,12 +112,3 @@ class Refusal:
 
     reason: Refused
     detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """A claimed step, which is kept by renewing this."""
-
-    run_id: str
-    activation: Activation
-    fence: str

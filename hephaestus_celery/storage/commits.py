@@ -10,6 +10,7 @@ from hephaestus_celery.core.execution.joins import Settlement
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.queries import StoredRun
 from hephaestus_celery.storage.starts import PreparedMessage
 
@@ -23,6 +24,7 @@ class Commit:
     activation: Activation
     fence: str
     entry: str
+    durations: Durations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,37 +2,26 @@
 
 Every call that changes something is one transition, applied whole or not at all, whatever dies in between; applying the
 same call again (same ``operation``) gives the first answer again. User data passes through as opaque JSON text. Times
-are microseconds since the epoch on the clock of the store.
+are microseconds since the epoch on the clock of the store. How long leases, messages and ended runs are kept says each call
+that depends on it (``durations``): a store has no such setting of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Protocol
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import Candidates
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.summary import RunSummary
-from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal
+from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.queries import Query, Reader, StoredEntry
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Durations:
-    """How long a claim holds without renewal, how long a message may wait, how long an ended run is kept.
-
-    ``retention`` is None where runs are kept for ever.
-    """
-
-    lease: timedelta = timedelta(seconds=30)
-    dispatch_timeout: timedelta = timedelta(seconds=30)
-    retention: timedelta | None = timedelta(days=7)
 
 
 class Storage(Reader, Protocol):
@@ -57,14 +46,6 @@ class Storage(Reader, Protocol):
         """Whether another is this one, or surely keeps its runs in the same place."""
         ...
 
-    def adopt(self, durations: Durations) -> Durations:
-        """Take those durations that it was not given itself when it was made.
-
-        Gives what holds from now on, for whoever uses the store: there is one lease, not one of the store's and another of
-        those who renew it. Called by a runtime before all else; of several runtimes of one storage the first one's hold.
-        """
-        ...
-
     def now(self) -> int:
         """Microseconds on the clock of the store; also shows that it is in reach."""
         ...
@@ -84,20 +65,29 @@ class Storage(Reader, Protocol):
         """Apply the result of a claimed step."""
         ...
 
-    def settle(self, run_id: str, step: str) -> Commitment:
-        """Go on with what follows a step whose commit was not carried out to its end, see ``Due.SETTLE``; ``""``: a start.
+    def settle(self, run_id: str, activation: Activation, *, durations: Durations) -> Commitment:
+        """Go on with what follows a step whose commit was not carried out to its end, see ``Due.SETTLE``; without a key: a start.
 
         Gives what that has come to, of which nothing was emitted or sent; ``STALE`` when nothing is left of it. It comes due
         again at once while there is more.
         """
         ...
 
-    def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
-        """Renew leases; False for a step that is not held with this fence any more."""
+    def renew(self, attempts: Sequence[Attempt]) -> Sequence[bool]:
+        """Renew the leases of attempts, each for its own time; False for one that is not held with its fence any more."""
         ...
 
     def seize(
-        self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, timed_out: bool = False
+        self,
+        run_id: str,
+        activation: Activation,
+        *,
+        attempt: int,
+        holder: str,
+        fence: str,
+        entry: str,
+        durations: Durations,
+        timed_out: bool = False,
     ) -> DueEntry | None:
         """Take an attempt from the task that held it, with a new fence: gives all that failing it needs.
 
@@ -106,20 +96,27 @@ class Storage(Reader, Protocol):
         """
         ...
 
-    def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:
-        """A durable timer that gives ``step`` the event ``timeout``; False when the run has ended."""
+    def schedule(self, run_id: str, activation: Activation, *, reference: str, delay: int) -> bool:
+        """A durable timer that gives the step the event ``timeout``; False when the run has ended."""
         ...
 
-    def unschedule(self, run_id: str, step: str, *, reference: str, operation: str) -> bool:
+    def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool:
         """Take a timer back; False when it has fired, was taken back, or its run has ended."""
         ...
 
-    def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
+    def tick(self, partition: int, *, owner: str, worker: str, seize: bool, durations: Durations) -> Tick:
         """Do what has come due in a partition, if nobody else does; with ``seize`` also take lost attempts."""
         ...
 
     def resend(
-        self, partition: int, lost: Mapping[Outstanding, str | None], *, lane: str, operation: str, worker: str
+        self,
+        partition: int,
+        lost: Mapping[Outstanding, str | None],
+        *,
+        lane: str,
+        operation: str,
+        worker: str,
+        durations: Durations,
     ) -> Sequence[DueEntry]:
         """These messages of a lane are lost; others are to be sent, to the lanes given where they are known.
 
@@ -127,7 +124,7 @@ class Storage(Reader, Protocol):
         """
         ...
 
-    def redirect(self, sent: Sequence[Sent]) -> None:
+    def redirect(self, sent: Sequence[Sent], *, durations: Durations) -> None:
         """These messages went to other lanes than was said of them when they became due; again is the same as once.
 
         What has been claimed since, or is not the last message of its step, is left alone.
@@ -162,7 +159,9 @@ class Storage(Reader, Protocol):
         """Record an event for a waiting step; a worker applies it."""
         ...
 
-    def cancel(self, run_id: str, *, operation: str, reason: str | None, entry: str) -> Cancellation | None:
+    def cancel(
+        self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
+    ) -> Cancellation | None:
         """End a run; None when it has ended already. ``InstanceNotFoundError`` for an unknown one."""
         ...
 

@@ -11,6 +11,7 @@ from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.queries import StoredRun
 
 
@@ -27,6 +28,7 @@ class Delivery:
     data: str
     step: str | None
     keep: bool
+    durations: Durations
     key: str | None = None
 
 

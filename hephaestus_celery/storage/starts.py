@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hephaestus_celery.core.values.identity import Scope
 from hephaestus_celery.exceptions import AlreadyRunningError
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.schema import SCHEMA
 
 
@@ -50,6 +51,7 @@ class NewRun:
     header: str
     initial: str
     firsts: Sequence[FirstStep]
+    durations: Durations
     schema: int = SCHEMA
     message_headers: str | None = None
 

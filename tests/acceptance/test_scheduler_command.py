@@ -11,6 +11,8 @@ import flows
 import pytest
 from stage import eventually
 
+from hephaestus_celery.testing.conformance.driven import DURATIONS
+
 DEADLINE = 30
 BARE_APP = "from celery import Celery\napp = Celery('bare', broker='redis://localhost:1/0')\n"
 EAGER_APP = f"{BARE_APP}app.conf.task_always_eager = True\nfrom hephaestus_celery import Hephaestus\nHephaestus(app)\n"
@@ -94,10 +96,10 @@ def test_what_it_has_rescued_it_tells_to_the_handlers_of_the_application(stage, 
 def test_a_signal_ends_it_and_leaves_the_lock_to_others_at_once(stage, start_scheduler, number):
     scheduler = start_scheduler()
     scheduler.wait_for("the scheduler holds the lock")
-    assert not stage.hephaestus.storage.tick(0, owner="another", worker="", seize=False).held
+    assert not stage.hephaestus.storage.tick(0, owner="another", worker="", seize=False, durations=DURATIONS).held
     scheduler.process.send_signal(number)
     assert scheduler.process.wait(5) == 0
-    assert stage.hephaestus.storage.tick(0, owner="another", worker="", seize=False).held
+    assert stage.hephaestus.storage.tick(0, owner="another", worker="", seize=False, durations=DURATIONS).held
     log = scheduler.log.read_text()
     assert "the scheduler of hephaestus:acceptance runs" in log
     assert "the scheduler of hephaestus:acceptance has stopped" in log

@@ -24,7 +24,7 @@ __all__ = ["forked_run", "hasty", "lossy", "receiver", "stand", "stand_with", "s
 
 @pytest.fixture(params=["memory", "redis", "sql"])
 def make_storage(request):
-    """``make_storage(lease=..., dispatch_timeout=...)``: an empty storage."""
+    """``make_storage()``: an empty storage."""
     match request.param:
         case "memory":
             kind = MemoryStorage
@@ -36,8 +36,8 @@ def make_storage(request):
             kind = functools.partial(SqlStorage, request.getfixturevalue("tmp_path") / "runs.sqlite")
     made = []
 
-    def make(**settings):
-        made.append(kind(**settings))
+    def make():
+        made.append(kind())
         return made[-1]
 
     yield make

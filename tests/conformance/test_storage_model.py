@@ -15,6 +15,7 @@ from hephaestus_celery.core.execution.due_items import parse
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.storage.redis import wide_steps as settling
+from hephaestus_celery.testing.conformance.driven import DURATIONS
 
 MOMENTS = {
     "start",
@@ -126,7 +127,7 @@ class Story:
         found = []
         for twin in self.twins:
             make_due(twin, member)
-            [*entries] = twin.storage.tick(0, owner="owner", worker="w1", seize=True).entries
+            [*entries] = twin.storage.tick(0, owner="owner", worker="w1", seize=True, durations=DURATIONS).entries
             assert len(entries) <= 1
             for entry in entries:
                 if entry.kind in (Due.LEASE_EXPIRED, Due.TIMED_OUT):

@@ -15,6 +15,7 @@ from hephaestus_celery.storage.instances import decode_instance
 from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.store import RedisStorage
+from hephaestus_celery.testing.conformance.driven import DURATIONS
 
 ROUNDS = 3
 LONGEST = 5000  # microseconds
@@ -187,7 +188,7 @@ def test_the_end_of_a_run_of_thousands(longest, how):
             assert set(run.cancel().held) == {"b7", "b9"}
         assert run.load().status.final
         assert len(run.due()) > 1
-        while storage.tick(0, owner="me", worker="w", seize=True).more:
+        while storage.tick(0, owner="me", worker="w", seize=True, durations=DURATIONS).more:
             pass
         assert run.due() == {}
 
@@ -205,7 +206,7 @@ def test_an_event_for_one_of_thousands(longest):
 def test_what_is_due_of_thousands(longest):
     def due(run, storage):
         for _ in range(3):
-            storage.tick(0, owner="me", worker="w", seize=True)
+            storage.tick(0, owner="me", worker="w", seize=True, durations=DURATIONS)
 
     assert longest(due, fanned) == {}
 
@@ -221,7 +222,7 @@ def test_lost_messages_of_runs_that_carry_much(longest, server):
 
     def lost(runs, storage):
         server.zadd(f"{storage.keys.partition(0)}due", {f"{run.id}|a": 1 for run in runs})
-        tick = storage.tick(0, owner="me", worker="w", seize=True)
+        tick = storage.tick(0, owner="me", worker="w", seize=True, durations=DURATIONS)
         assert {entry.run_id for entry in tick.entries} == {run.id for run in runs}
 
     assert longest(lost, prepare) == {}
@@ -275,7 +276,7 @@ def test_a_hundred_things_that_are_due_at_once(longest, kind):
     def due(_, storage):
         found = []
         while True:
-            tick = storage.tick(0, owner="me", worker="w", seize=True)
+            tick = storage.tick(0, owner="me", worker="w", seize=True, durations=DURATIONS)
             found += [entry.kind for entry in tick.entries]
             if not tick.more:
                 break

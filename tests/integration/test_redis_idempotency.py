@@ -15,10 +15,10 @@ from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
-from hephaestus_celery.storage.claims import Lease
 from hephaestus_celery.storage.commits import Fail, Retry, Suspend
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.storage.resume_and_cancel import Delivery
+from hephaestus_celery.testing.conformance.driven import DURATIONS
 
 ENTRY = '{"kind":"attempt"}'
 
@@ -103,6 +103,7 @@ def suspend():
                 activation=Activation("a"),
                 fence="mine",
                 entry=ENTRY,
+                durations=DURATIONS,
                 accepts={"go": "ok"},
                 timeout=1,
             )
@@ -119,7 +120,15 @@ def fail():
 
     def call(storage, run):
         return storage.commit(
-            Fail(operation="minef", run_id=run.id, activation=Activation("a"), fence="mine", entry=ENTRY, failure="{}")
+            Fail(
+                operation="minef",
+                run_id=run.id,
+                activation=Activation("a"),
+                fence="mine",
+                entry=ENTRY,
+                durations=DURATIONS,
+                failure="{}",
+            )
         )
 
     return Case(prepare, call)
@@ -139,6 +148,7 @@ def retry():
                 activation=Activation("a"),
                 fence="mine",
                 entry=ENTRY,
+                durations=DURATIONS,
                 delay=3_600_000_000,
             )
         )
@@ -151,7 +161,15 @@ def retry_at_once():
 
     def call(storage, run):
         return storage.commit(
-            Retry(operation="minef", run_id=run.id, activation=Activation("a"), fence="mine", entry=ENTRY, delay=0)
+            Retry(
+                operation="minef",
+                run_id=run.id,
+                activation=Activation("a"),
+                fence="mine",
+                entry=ENTRY,
+                durations=DURATIONS,
+                delay=0,
+            )
         )
 
     return Case(case.prepare, call)
@@ -164,13 +182,23 @@ def seize():
         return run
 
     def call(storage, run):
-        return storage.seize(run.id, "a", attempt=1, holder="task1", fence="new", entry='{"kind":"rescue"}')
+        return storage.seize(
+            run.id,
+            Activation("a"),
+            attempt=1,
+            holder="task1",
+            fence="new",
+            entry='{"kind":"rescue"}',
+            durations=DURATIONS,
+        )
 
     return Case(prepare, call)
 
 
 def schedule():
-    return Case(waiting, lambda storage, run: storage.schedule(run.id, "a", reference="ref", delay=3_600_000_000))
+    return Case(
+        waiting, lambda storage, run: storage.schedule(run.id, Activation("a"), reference="ref", delay=3_600_000_000)
+    )
 
 
 def deliver():
@@ -197,19 +225,30 @@ def unschedule():
         run.schedule("a", delay=3_600_000_000)
         return run
 
-    return Case(prepare, lambda storage, run: storage.unschedule(run.id, "a", reference="ref", operation="back"))
+    return Case(
+        prepare, lambda storage, run: storage.unschedule(run.id, Activation("a"), reference="ref", operation="back")
+    )
 
 
 def cancel():
     def call(storage, run):
-        return storage.cancel(run.id, operation="cancel", reason="enough", entry='{"kind":"cancel"}')
+        return storage.cancel(
+            run.id, operation="cancel", reason="enough", entry='{"kind":"cancel"}', durations=DURATIONS
+        )
 
     return Case(lambda stand: stand.start(), call)
 
 
 def delivery(run, *, keep, key=None):
     return Delivery(
-        operation="delivery", run=RunReference(id=run.id), name="go", data='{"n":1}', step=None, keep=keep, key=key
+        operation="delivery",
+        run=RunReference(id=run.id),
+        name="go",
+        data='{"n":1}',
+        step=None,
+        keep=keep,
+        durations=DURATIONS,
+        key=key,
     )
 
 
@@ -476,8 +515,8 @@ def test_a_message_sent_again_twice_in_one_operation_is_sent_again_once(stand, r
 def test_a_lease_renewal_given_twice_is_answered_twice(stand, redis_storage):
     run = stand.start()
     run.claim("a")
-    lease = Lease(run_id=run.id, activation=Activation("a"), fence=run.fences["a"])
-    assert list(redis_storage.renew([lease, lease])) == [True, True]
+    attempt = run.held("a")
+    assert list(redis_storage.renew([attempt, attempt])) == [True, True]
 
 
 def test_a_computed_transition_repeated_with_other_targets_gets_its_first_answer(stand, redis_storage):
@@ -510,16 +549,16 @@ def kinds(tick):
 
 
 def test_what_a_tick_handed_over_in_a_lost_answer_is_handed_over_again(stand, client, lossy, proxy):
-    lossy.tick(0, owner="owner", worker="w1", seize=False)
+    lossy.tick(0, owner="owner", worker="w1", seize=False, durations=DURATIONS)
     wanted, holds, _ = something_of_each(stand, client)
     proxy.losing.set()
-    tick = lossy.tick(0, owner="owner", worker="w1", seize=True)
+    tick = lossy.tick(0, owner="owner", worker="w1", seize=True, durations=DURATIONS)
     assert proxy.lost.is_set()
     assert kinds(tick) == wanted
     [seized] = [entry for entry in tick.entries if entry.run_id == holds.id]
     assert holds.load().steps["a"].fence == seized.fence
     assert [entry.sequence for entry in holds.history()] == [seized.sequence]  # it was taken once
-    assert kinds(lossy.tick(0, owner="owner", worker="w1", seize=True)) == {}
+    assert kinds(lossy.tick(0, owner="owner", worker="w1", seize=True, durations=DURATIONS)) == {}
 
 
 def test_what_was_handed_to_a_scheduler_that_is_gone_is_handed_to_the_next(stand, redis_storage, client):
@@ -527,6 +566,6 @@ def test_what_was_handed_to_a_scheduler_that_is_gone_is_handed_to_the_next(stand
     assert kinds(stand.tick(owner="first")) == wanted
     waits.claim("a")  # its message came through
     redis_storage.resign(owner="first")
-    tick = redis_storage.tick(0, owner="second", worker="w2", seize=True)
+    tick = redis_storage.tick(0, owner="second", worker="w2", seize=True, durations=DURATIONS)
     assert kinds(tick) == {run: kind for run, kind in wanted.items() if run != waits.id}
-    assert kinds(redis_storage.tick(0, owner="second", worker="w2", seize=True)) == {}
+    assert kinds(redis_storage.tick(0, owner="second", worker="w2", seize=True, durations=DURATIONS)) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis import keys
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.storage.redis.wide_steps import Edges
+from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.storage.fixtures import lasting
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "keys.md"
 ENDS = ("complete", "fail", "cancel")
@@ -100,8 +103,8 @@ def test_a_commit_discarded_long_after_the_end_leaves_no_key_without_a_lifetime(
 
 
 def test_a_finished_run_is_kept_for_its_retention(redis_url, namespace, drive, redis_storage, client):
-    storage = RedisStorage(redis_url, namespace=namespace, retention=timedelta(hours=1))
-    run = drive(storage).start()
+    storage = RedisStorage(redis_url, namespace=namespace)
+    run = drive(storage, durations=lasting(retention=timedelta(hours=1))).start()
     run.cancel()
     own = storage.keys.of_run(run.id)
     # The scheduler prunes it in time; the lifetime of the keys is a little longer, for where none runs.
@@ -112,8 +115,9 @@ def test_a_finished_run_is_kept_for_its_retention(redis_url, namespace, drive, r
 
 
 def test_without_a_retention_a_finished_run_is_kept_for_ever(redis_url, namespace, drive, redis_storage, client):
-    storage = RedisStorage(redis_url, namespace=namespace, retention=None)
-    run = drive(storage).start()
+    storage = RedisStorage(redis_url, namespace=namespace)
+    stand = drive(storage, durations=dataclasses.replace(DURATIONS, retention=None))
+    run = stand.start()
     run.cancel()
     own = storage.keys.of_run(run.id)
     assert [client.ttl(name) for name in own.names[:3]] == [-1] * 3
@@ -121,7 +125,7 @@ def test_without_a_retention_a_finished_run_is_kept_for_ever(redis_url, namespac
         f'{run.id}||["order::a","shop.Order"]'
     ]
     client.zadd(own.names[3], {f'{run.id}||["order::a","shop.Order"]': 1})
-    drive(storage).tick()
+    stand.tick()
     assert run.load() is not None  # it is only looked whether it is still there
     storage.close()
 
@@ -142,8 +146,8 @@ def test_an_ended_run_has_no_scraps_in_its_hash(stand, redis_storage, client):
 
 
 def test_the_keys_of_events_are_kept_as_long_as_their_run(redis_url, namespace, drive, redis_storage, client):
-    storage = RedisStorage(redis_url, namespace=namespace, retention=timedelta(hours=1))
-    run = drive(storage).start()
+    storage = RedisStorage(redis_url, namespace=namespace)
+    run = drive(storage, durations=lasting(retention=timedelta(hours=1))).start()
     own = storage.keys.of_run(run.id)
     run.deliver("go", keep=True, key="evt_1")
     taken = f"{own.prefix}taken:{run.id}"

@@ -14,11 +14,11 @@ from hephaestus_celery.core.execution.joins import Settlement
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import DataError, StorageError
-from hephaestus_celery.storage.claims import Lease
 from hephaestus_celery.storage.due import Sent
 from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.wide_steps import Edges
 from hephaestus_celery.storage.starts import PreparedMessage
+from hephaestus_celery.testing.conformance.driven import DURATIONS
 
 RAW = {
     "NaN": "NaN",
@@ -72,13 +72,13 @@ def prepare(stand, script):
         "suspend": lambda: run.suspend("a", timeout=1_000_000),
         "retry": lambda: run.retry("a", delay=1_000_000),
         "fail": lambda: run.fail("a"),
-        "renew": lambda: storage.renew([Lease(run_id=run.id, activation=Activation("a"), fence="mine")]),
+        "renew": lambda: storage.renew([run.held("a", fence="mine")]),
         "seize": lambda: run.seize("a", holder="task"),
         "deliver": lambda: run.deliver("go", step="a", key="evt_1"),
         "cancel": lambda: run.cancel("enough"),
         "schedule": lambda: run.schedule("a", delay=1_000_000),
         "unschedule": lambda: run.unschedule("a"),
-        "tick": lambda: storage.tick(0, owner="owner", worker="w1", seize=True),
+        "tick": lambda: storage.tick(0, owner="owner", worker="w1", seize=True, durations=DURATIONS),
         "resign": lambda: storage.resign(owner="owner"),
     }
     return run, calls[script]
@@ -200,13 +200,11 @@ def nesting(stand, script):
         "claim": lambda: run.claim("a", versions=(1, 2)),
         "complete": lambda: run.complete("a", attempts=attempts, lanes=lanes, prepared=prepared),
         "suspend": lambda: run.suspend("a", accepts={"go": "ok", "on": "no"}),
-        "renew": lambda: storage.renew(
-            [Lease(run_id=run.id, activation=Activation.parse(step), fence="mine") for step in ("a", "b")]
-        ),
+        "renew": lambda: storage.renew([run.held(step, fence="mine") for step in ("a", "b")]),
         "deliver": lambda: run.deliver("go"),
         "resend": lambda: run.resend("a", lane="9:two"),
-        "redirect": lambda: storage.redirect([sent]),
-        "settle": lambda: storage._commits._settling(wide(run), "op")("0", prepared),
+        "redirect": lambda: storage.redirect([sent], durations=DURATIONS),
+        "settle": lambda: storage._commits._settling(wide(run), "op", DURATIONS)("0", prepared),
         "list": lambda: storage.list_runs(Query(tag="fast")),
     }
     if script == "settle":
@@ -292,10 +290,8 @@ def test_a_lease_that_can_not_be_read_keeps_no_other_from_its_lease_renewal(stan
     client.hset(stand.storage.keys.of_run(broken.id).run, "s:a", "no JSON")
     client.delete(stand.storage.keys.of_run(other.id).run)
     client.set(stand.storage.keys.of_run(other.id).run, "no hash")
-    leases = [
-        Lease(run_id=each.id, activation=Activation("a"), fence=each.fences["a"]) for each in (broken, other, run)
-    ]
-    assert list(stand.storage.renew(leases)) == [False, False, True]
+    attempts = [each.held("a") for each in (broken, other, run)]
+    assert list(stand.storage.renew(attempts)) == [False, False, True]
 
 
 def test_what_is_refused_for_its_own_sake_is_no_outage(stand, client, redis_storage):

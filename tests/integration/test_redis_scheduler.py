@@ -16,6 +16,8 @@ from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.steady_clock import LOCK_SECONDS
 from hephaestus_celery.storage.redis.store import RedisStorage
+from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.storage.fixtures import lasting
 
 SOON = timedelta(microseconds=1)
 HOUR = 3_600_000_000
@@ -24,12 +26,12 @@ MINUTE = 60_000_000
 
 @pytest.fixture
 def stand_with(redis_url, namespace, redis_storage, drive):
-    """``stand_with(lease=...)``: a storage with these settings on the keys of this test, driven by hand."""
+    """``stand_with(lease=...)``: a storage on the keys of this test, driven by hand with these durations."""
     made = []
 
-    def make(**settings):
-        made.append(RedisStorage(redis_url, namespace=namespace, **settings))
-        return drive(made[-1])
+    def make(**durations):
+        made.append(RedisStorage(redis_url, namespace=namespace))
+        return drive(made[-1], durations=lasting(**durations))
 
     yield make
     for storage in made:
@@ -119,11 +121,11 @@ def test_resigning_where_there_is_no_lock_is_nothing(redis_storage):
 
 def test_each_partition_has_a_lock_of_its_own(redis_url, namespace, redis_storage):
     storage = RedisStorage(redis_url, namespace=namespace, partitions=2)
-    assert storage.tick(0, owner="first", worker="w1", seize=True).held
-    assert storage.tick(1, owner="second", worker="w2", seize=True).held
-    assert not storage.tick(1, owner="first", worker="w1", seize=True).held
+    assert storage.tick(0, owner="first", worker="w1", seize=True, durations=DURATIONS).held
+    assert storage.tick(1, owner="second", worker="w2", seize=True, durations=DURATIONS).held
+    assert not storage.tick(1, owner="first", worker="w1", seize=True, durations=DURATIONS).held
     storage.resign(owner="first")
-    assert storage.tick(0, owner="second", worker="w2", seize=True).held
+    assert storage.tick(0, owner="second", worker="w2", seize=True, durations=DURATIONS).held
     storage.close()
 
 
@@ -133,7 +135,10 @@ def test_a_partition_sees_its_own_runs_only(redis_url, namespace, redis_storage,
     for run in runs:
         run.wait_at("a", timeout=0)
     found = [
-        {entry.run_id for entry in storage.tick(number, owner="me", worker="w1", seize=True).entries}
+        {
+            entry.run_id
+            for entry in storage.tick(number, owner="me", worker="w1", seize=True, durations=DURATIONS).entries
+        }
         for number in range(4)
     ]
     assert set.union(*found) == {run.id for run in runs}
@@ -149,7 +154,7 @@ def test_a_lease_that_ran_out_while_the_store_was_away_is_put_off(stand_with):
     hasty = stand_with(lease=SOON)
     run = hasty.start()
     run.claim("a")
-    hasty.storage._durations.lease = 30_000_000
+    hasty.durations = DURATIONS
     before = hasty.storage.now()
     assert list(hasty.tick(seize=False).entries) == []
     assert run.due()["a"] >= before + 30_000_000
@@ -430,12 +435,12 @@ def idle(private_server, namespace, drive):
 
 
 def test_an_idle_tick_of_the_owner_is_six_commands(idle, counted):
-    used = counted(lambda: idle.tick(0, owner="first", worker="w1", seize=True))
+    used = counted(lambda: idle.tick(0, owner="first", worker="w1", seize=True, durations=DURATIONS))
     assert used == {"evalsha": 1, "hmget": 1, "hset": 1, "time": 1, "zrange": 2}
 
 
 def test_an_idle_look_of_another_is_two_commands(idle, counted):
-    used = counted(lambda: idle.tick(0, owner="second", worker="w1", seize=True))
+    used = counted(lambda: idle.tick(0, owner="second", worker="w1", seize=True, durations=DURATIONS))
     assert used == {"evalsha": 1, "hmget": 1}
 
 
@@ -474,8 +479,8 @@ def test_what_a_worker_of_before_there_were_lanes_has_claimed_is_dropped_from_it
 
 
 def test_a_look_at_a_long_backlog_touches_only_a_piece_of_it(private_server, namespace, drive, counted):
-    storage = RedisStorage(private_server.url, namespace=namespace, dispatch_timeout=SOON)
-    stand = drive(storage)
+    storage = RedisStorage(private_server.url, namespace=namespace)
+    stand = drive(storage, durations=lasting(dispatch_timeout=SOON))
     runs = [stand.start(instance_id=f"order::m{number}", lane="0:work") for number in range(300)]
     assert runs[-1].lanes() == {"a": "0:work"}
     reports = []

@@ -17,6 +17,8 @@ from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.storage.redis.store import RedisStorage
+from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.storage.fixtures import lasting
 
 LEASE = timedelta(seconds=3)
 LATE = 2.5
@@ -46,11 +48,14 @@ class House:
     namespace: str
 
     def __post_init__(self):
-        self.worker, self.stand, self.other = (self.drive(self.storage()) for _ in range(3))
+        self.worker, self.stand, self.other = (self.stand_on(self.storage()) for _ in range(3))
         self.came: list[tuple[float, object]] = []
 
+    def stand_on(self, storage):
+        return self.drive(storage, durations=lasting(lease=LEASE))
+
     def storage(self):
-        return RedisStorage(self.url, namespace=self.namespace, lease=LEASE)
+        return RedisStorage(self.url, namespace=self.namespace)
 
     def look(self, *, owner="first", stand=None):
         self.came += [(time.monotonic(), entry) for entry in (stand or self.stand).tick(owner=owner).entries]
@@ -181,7 +186,7 @@ LATE_CALLS = {
     "cancel": (waiting, lambda run: run.cancel()),
     "schedule": (waiting, lambda run: run.schedule("a", delay=HOUR)),
     "unschedule": (timed, lambda run: run.unschedule("a")),
-    "tick": (expired, lambda run: run.storage.tick(0, owner="first", worker="w1", seize=True)),
+    "tick": (expired, lambda run: run.storage.tick(0, owner="first", worker="w1", seize=True, durations=DURATIONS)),
 }
 
 

@@ -12,6 +12,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.storage.due import Outstanding
+from hephaestus_celery.testing.conformance.driven import DURATIONS
 
 
 class Silent(LocalRunner):
@@ -48,7 +49,7 @@ def test_the_task_that_holds_a_step_is_revoked_and_not_a_later_copy_of_its_messa
         dispatch=DispatchStep(Activation("who"), 1, 1),
         passed=True,
     )
-    [entry] = storage.resend(0, {lost: lane}, lane=lane, operation="again", worker="w1")
+    [entry] = storage.resend(0, {lost: lane}, lane=lane, operation="again", worker="w1", durations=DURATIONS)
     assert entry.dispatch.token == 2
     driver = Driver(storage=storage, settings=hephaestus.settings, dispatcher=Silent())
     holder = f"{handle.run_id}:who:1.1"  # the first message was late, and is claimed after all

@@ -8,9 +8,9 @@ from stage import eventually
 from hephaestus_celery import Async, Done, Hephaestus, LocalRunner, Step, Unique, Workflow
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.runners.attempt import Worker
-from hephaestus_celery.storage.claims import Lease
 from hephaestus_celery.storage.redis.connections import Connections
 from hephaestus_celery.testing import EventCapture
+from hephaestus_celery.testing.conformance.driven import DURATIONS, held
 
 
 class Ask(Step):
@@ -58,7 +58,7 @@ def waiting(redis_storage):
         eventually(lambda: handle.get().status == "waiting", what="the run waits")
     with Hephaestus(storage=redis_storage, runner=Idle()) as hephaestus:
         hephaestus.list(limit=1)  # the clock of the partition is known from here on
-        redis_storage.renew([Lease(run_id=handle.run_id, activation=Activation("ask"), fence="x")])
+        redis_storage.renew([held(handle.run_id, "ask", fence="x")])
         yield hephaestus, handle.run_id
 
 
@@ -109,7 +109,7 @@ def test_an_attempt_that_a_tick_finds_lost_costs_one_round_trip_more(claimed, tr
     keys = redis_storage.keys.of_run(run_id)
     redis_storage._client.zadd(keys.names[3], {f"{run_id}|ask": 1})
     trips.clear()
-    [entry] = redis_storage.tick(0, owner="owner", worker="w2", seize=True).entries
+    [entry] = redis_storage.tick(0, owner="owner", worker="w2", seize=True, durations=DURATIONS).entries
     outcome = driver.recovery.rescue(entry, worker=Worker(hostname="w2"))
     assert trips[-2:] == [["EVALSHA"], ["EVALSHA"]]  # the tick, and the commit
     assert len(trips) == 2

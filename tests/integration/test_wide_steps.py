@@ -8,9 +8,11 @@ from contextlib import nullcontext
 import pytest
 
 from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.redis.wide_steps import SLICE
+from hephaestus_celery.testing.conformance.driven import DURATIONS
 
 WIDE = 1300
 BRANCHES = [f"b{number}" for number in range(WIDE)]
@@ -63,12 +65,12 @@ def take_over(run):
     """What the scheduler does with it: all that is left, and what it has come to."""
     found = []
     while True:
-        tick = run.storage.tick(0, owner="me", worker="w", seize=True)
+        tick = run.storage.tick(0, owner="me", worker="w", seize=True, durations=DURATIONS)
         entries = [entry for entry in tick.entries if entry.kind is Due.SETTLE]
         if not entries:
             return found
         assert [entry.run_id for entry in entries] == [run.id]
-        found.append(run.storage.settle(run.id, entries[0].dispatch.activation.step))
+        found.append(run.storage.settle(run.id, entries[0].dispatch.activation, durations=DURATIONS))
 
 
 def left_over(run):
@@ -140,8 +142,8 @@ def test_a_run_that_ends_before_starts_nothing_more_and_leaves_nothing(stand, br
     else:
         run.claim("b3")
         run.fail("b3")
-    assert run.storage.settle(run.id, "a").verdict == "stale"
-    while run.storage.tick(0, owner="me", worker="w", seize=True).more:
+    assert run.storage.settle(run.id, Activation("a"), durations=DURATIONS).verdict == "stale"
+    while run.storage.tick(0, owner="me", worker="w", seize=True, durations=DURATIONS).more:
         pass
     assert left_over(run) == []
     assert run.due() == {}
@@ -155,7 +157,7 @@ def test_who_committed_it_and_a_scheduler_may_settle_at_the_same_time(stand, red
 
     def both(connections, name, keys, args, **options):
         if name == "settle" and '"at_once"' not in args[1] and len(others) < 2:
-            others.append(redis_storage.settle(run.id, "a"))
+            others.append(redis_storage.settle(run.id, Activation("a"), durations=DURATIONS))
         return call(connections, name, keys, args, **options)
 
     monkeypatch.setattr(redis_storage._calls.scripts, "call", both)
@@ -219,7 +221,7 @@ def test_a_run_that_is_gone_leaves_nothing_of_it(stand, broken_off):
     broken_off(1, lambda: run.complete("a"))
     run.storage._client.delete(run.storage.keys.of_run(run.id).run)
     hurry(run, "a")
-    run.storage.tick(0, owner="me", worker="w", seize=True)
+    run.storage.tick(0, owner="me", worker="w", seize=True, durations=DURATIONS)
     assert left_over(run) == []
 
 
@@ -229,11 +231,11 @@ def test_what_was_evicted_is_reported_and_stops_nothing_else(stand, broken_off):
     broken_off(1, lambda: run.complete("a"))
     run.storage._client.delete(*left_over(run))
     with pytest.raises(StorageError, match="evicted"):
-        run.storage.settle(run.id, "a")
+        run.storage.settle(run.id, Activation("a"), durations=DURATIONS)
     hurry(run, "a")
-    tick = run.storage.tick(0, owner="me", worker="w", seize=True)
+    tick = run.storage.tick(0, owner="me", worker="w", seize=True, durations=DURATIONS)
     assert list(tick.entries) == []
     assert [problem.partition(": ")[2] for problem in tick.problems] == [
         "nothing was done: what follows the step is gone (evicted?)"
     ]
-    assert not run.storage.tick(0, owner="me", worker="w", seize=True).problems
+    assert not run.storage.tick(0, owner="me", worker="w", seize=True, durations=DURATIONS).problems

@@ -41,9 +41,6 @@ class TransactionalProbe:
             record.state = record.state.with_step(Activation.parse(step), repeated)
             transaction.save_run(record)
 
-    def set_lease(self, storage: Any, microseconds: int) -> None:
-        storage._lease = microseconds
-
     def add_event_keys(self, storage: TransactionalStorage, run_id: str, keys: Sequence[str]) -> None:
         with storage.transaction() as transaction:
             record = transaction.find_run(run_id)
@@ -122,9 +119,6 @@ class RedisProbe:
         run = storage.keys.of_run(run_id).run
         state = json.loads(storage._client.hget(run, f"s:{step}"))
         storage._client.hset(run, f"s:{step}", json.dumps({**state, "v": origin}))
-
-    def set_lease(self, storage: RedisStorage, microseconds: int) -> None:
-        storage._durations.lease = microseconds
 
     def add_event_keys(self, storage: RedisStorage, run_id: str, keys: Sequence[str]) -> None:
         storage._client.sadd(f"{storage.keys.of_run(run_id).prefix}taken:{run_id}", *keys)

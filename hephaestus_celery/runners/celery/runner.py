@@ -120,7 +120,7 @@ class CeleryRunner:
         send(self.app, messages, default_queue=default_queue, on_sent=note)
         if elsewhere:
             try:
-                self.driver.storage.redirect(elsewhere)
+                self.driver.storage.redirect(elsewhere, durations=self.driver.durations)
             except StorageError as error:
                 logger.debug("the lanes of %d message(s) can't be stored: %s", len(elsewhere), error)
 

@@ -9,7 +9,6 @@ import bisect
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, TypeVar
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
@@ -140,17 +139,10 @@ class MemoryStorage(TransactionalStorage):
 
     name = "memory"
 
-    def __init__(
-        self,
-        *,
-        dispatch_timeout: timedelta | None = None,
-        lease: timedelta | None = None,
-        clock: Clock = SYSTEM_CLOCK,
-        chance: Chance = SYSTEM_CHANCE,
-    ) -> None:
+    def __init__(self, *, clock: Clock = SYSTEM_CLOCK, chance: Chance = SYSTEM_CHANCE) -> None:
         self._changed = threading.Condition()
         self._memory = Memory()
-        super().__init__(dispatch_timeout=dispatch_timeout, lease=lease, clock=clock, chance=chance)
+        super().__init__(clock=clock, chance=chance)
 
     @contextmanager
     def transaction(self) -> Generator[Transaction]:

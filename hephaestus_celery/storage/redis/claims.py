@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal, Refused
+from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal, Refused
 from hephaestus_celery.storage.due import DueEntry
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.redis.calls import Calls
-from hephaestus_celery.storage.redis.durations import HeldDurations
 from hephaestus_celery.storage.redis.framing import named, reading
 from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.reads import MOST_CARRIED
@@ -21,8 +22,8 @@ _MOST_LEASES = 100  # that one call renews
 class Claims:
     """Claims, renews and seizes attempts for one storage."""
 
-    def __init__(self, calls: Calls, durations: HeldDurations) -> None:
-        self._calls, self._durations = calls, durations
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:
         """Take an attempt, or an event delivered to a waiting step."""
@@ -42,8 +43,8 @@ class Claims:
                 worker=request.worker,
                 lane=request.lane,
                 token=request.token,
-                lease=self._durations.lease,
-                dispatch_timeout=self._durations.dispatch_timeout,
+                lease=request.durations.lease,
+                dispatch_timeout=request.durations.dispatch_timeout,
             ),
             *request.predecessors[:MOST_CARRIED],
         )
@@ -51,38 +52,48 @@ class Claims:
             if isinstance(reply, list):
                 reason, detail = cast("list[bytes]", reply)
                 return Refusal(reason=Refused(reason.decode()), detail=detail.decode())
-            return read_claim(reply, run_id=request.run_id, step=str(request.activation))
+            return read_claim(reply, request)
 
-    def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
-        """Renew leases, a hundred in each call; False for each that is not held with this fence any more."""
-        by_prefix: dict[str, list[int]] = {}
-        for position, lease in enumerate(leases):
-            by_prefix.setdefault(self._calls.keys.of_run(lease.run_id).prefix, []).append(position)
-        held = [False] * len(leases)
+    def renew(self, attempts: Sequence[Attempt]) -> Sequence[bool]:
+        """Renew leases, a hundred in each call; False for each that is not held with its fence any more."""
+        alike: dict[tuple[str, int], list[int]] = {}
+        for position, attempt in enumerate(attempts):
+            place = self._calls.keys.of_run(attempt.run_id).prefix, attempt.lease
+            alike.setdefault(place, []).append(position)
+        held = [False] * len(attempts)
         slices = (
-            (prefix, positions[start : start + _MOST_LEASES])
-            for prefix, positions in by_prefix.items()
+            (place, positions[start : start + _MOST_LEASES])
+            for place, positions in alike.items()
             for start in range(0, len(positions), _MOST_LEASES)
         )
-        for prefix, positions in slices:
-            rows = [[leases[i].run_id, str(leases[i].activation), leases[i].fence] for i in positions]
-            parameters = as_parameters(leases=rows, lease=self._durations.lease)
+        for (prefix, lease), positions in slices:
+            rows = [[attempts[i].run_id, str(attempts[i].activation), attempts[i].fence] for i in positions]
+            parameters = as_parameters(leases=rows, lease=lease)
             reply = self._calls.of_partition("renew", prefix, parameters)
             for position, renewed in zip(positions, reply, strict=True):
                 held[position] = renewed == 1
         return held
 
     def seize(
-        self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, timed_out: bool
+        self,
+        run_id: str,
+        activation: Activation,
+        *,
+        attempt: int,
+        holder: str,
+        fence: str,
+        entry: str,
+        durations: Durations,
+        timed_out: bool,
     ) -> DueEntry | None:
         """Take an attempt from the task that held it and is gone."""
         parameters = as_parameters(
             run_id=run_id,
-            step=step,
+            step=str(activation),
             attempt=attempt,
             holder=holder,
             fence=fence,
-            lease=self._durations.lease,
+            lease=durations.lease,
             timed_out=timed_out or None,
         )
         reply = named(self._calls.of_run("seize", run_id, parameters, entry))

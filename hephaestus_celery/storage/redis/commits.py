@@ -20,12 +20,12 @@ from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.commits import Commit, Commitment, Complete, Fail, Retry, Suspend
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
-from hephaestus_celery.storage.redis.durations import HeldDurations
 from hephaestus_celery.storage.redis.errors import was_not_done
 from hephaestus_celery.storage.redis.framing import reading
-from hephaestus_celery.storage.redis.parameters import as_parameters, attempts, settlement_rows, whole
+from hephaestus_celery.storage.redis.parameters import as_parameters, attempts, retention_of, settlement_rows, whole
 from hephaestus_celery.storage.redis.reads import Reads
 from hephaestus_celery.storage.redis.wide_steps import SLICE, Edges, Progress
 from hephaestus_celery.storage.starts import NewRun, PreparedMessage, already_running
@@ -36,8 +36,8 @@ _NOTHING = Settlement(taken=(), dead=(), rows={})
 class Commits:
     """Writes starts and commits of one storage; see ``create``, ``commit`` and ``settle`` of ``Storage``."""
 
-    def __init__(self, calls: Calls, reads: Reads, durations: HeldDurations, *, chance: Chance) -> None:
-        self._calls, self._reads, self._durations, self._chance = calls, reads, durations, chance
+    def __init__(self, calls: Calls, reads: Reads, *, chance: Chance) -> None:
+        self._calls, self._reads, self._chance = calls, reads, chance
 
     def create(self, run: NewRun) -> Sequence[DispatchStep]:
         """Store a run and its start; the error of one that was surely not stored says so."""
@@ -62,10 +62,10 @@ class Commits:
                 reply = self._fail(commit)
         return self._read(reply, commit)
 
-    def settle(self, run_id: str, step: str) -> Commitment:
+    def settle(self, run_id: str, activation: Activation, *, durations: Durations) -> Commitment:
         """Settle a slice of what follows a step, for a scheduler that takes over."""
-        nothing = Edges(run_id=run_id, source=step, taken=(), rows={}, attempts={}, lanes={})
-        commitment, _ = self._settling(nothing, self._chance.token(), at_once=True)("", {})
+        nothing = Edges(run_id=run_id, source=str(activation), taken=(), rows={}, attempts={}, lanes={})
+        commitment, _ = self._settling(nothing, self._chance.token(), durations, at_once=True)("", {})
         return commitment
 
     def _create(self, run: NewRun) -> Sequence[DispatchStep]:
@@ -76,7 +76,7 @@ class Commits:
         self._created(replace(run, firsts=()), settling=settling)
         progress = Progress(edges)
         with suppress(StorageError):  # it is stored, and so accepted: the scheduler goes on with it
-            progress.settle(self._settling(edges, run.operation))
+            progress.settle(self._settling(edges, run.operation, run.durations))
         return progress.dispatches
 
     def _created(self, run: NewRun, *, settling: str | None = None) -> Sequence[DispatchStep]:
@@ -95,7 +95,7 @@ class Commits:
                 firsts=firsts,
                 schema=run.schema,
                 lanes={first.step: first.lane for first in run.firsts if first.lane is not None} or None,
-                dispatch_timeout=self._durations.dispatch_timeout,
+                dispatch_timeout=run.durations.dispatch_timeout,
                 headers=run.message_headers,
                 settling=settling,
             ),
@@ -124,7 +124,7 @@ class Commits:
         if commitment.verdict is not Verdict.APPLIED:
             return commitment
         progress = Progress(edges)
-        progress.settle(self._settling(edges, commit.operation))
+        progress.settle(self._settling(edges, commit.operation, commit.durations))
         return progress.end(commitment)
 
     def _completed(self, commit: Complete, *, targets: Sequence[str] | None, settling: str | None = None) -> Commitment:
@@ -147,8 +147,8 @@ class Commits:
                 configs=len(commit.configs),
                 prepared=prepared or None,
                 **_lanes(commit),
-                dispatch_timeout=self._durations.dispatch_timeout,
-                retention=self._durations.retention,
+                dispatch_timeout=commit.durations.dispatch_timeout,
+                retention=retention_of(commit.durations),
                 settling=settling,
             ),
             commit.entry,
@@ -175,7 +175,7 @@ class Commits:
             )
 
     def _settling(
-        self, edges: Edges, operation: str, *, at_once: bool = False
+        self, edges: Edges, operation: str, durations: Durations, *, at_once: bool = False
     ) -> Callable[[str, Mapping[str, PreparedMessage]], tuple[Commitment, replies.Slice | None]]:
         def settle(number: str, prepared: Mapping[str, PreparedMessage]) -> tuple[Commitment, replies.Slice | None]:
             lists, places = _places(prepared)
@@ -189,8 +189,8 @@ class Commits:
                     limit=SLICE,
                     at_once=at_once or None,
                     prepared=places or None,
-                    dispatch_timeout=self._durations.dispatch_timeout,
-                    retention=self._durations.retention,
+                    dispatch_timeout=durations.dispatch_timeout,
+                    retention=retention_of(durations),
                 ),
                 *(message.text for message in prepared.values()),
                 lists=lists,
@@ -211,7 +211,7 @@ class Commits:
                 accepts=dict(commit.accepts),
                 names=list(commit.accepts),
                 timeout=commit.timeout,
-                dispatch_timeout=self._durations.dispatch_timeout,
+                dispatch_timeout=commit.durations.dispatch_timeout,
             ),
             commit.entry,
         )
@@ -233,7 +233,7 @@ class Commits:
             commit.run_id,
             as_parameters(
                 **_held(commit),
-                retention=self._durations.retention,
+                retention=retention_of(commit.durations),
             ),
             commit.entry,
             commit.failure,

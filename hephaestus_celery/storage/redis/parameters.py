@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from hephaestus_celery.core.execution.joins import Row, Settlement
 from hephaestus_celery.core.values.formatting import shortened
 from hephaestus_celery.exceptions import DataError
+from hephaestus_celery.storage.durations import Durations
 
 # json.dumps makes an encoder a call. What is no JSON, or no text that UTF-8 can carry, shows when it is written or sent.
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False, ensure_ascii=False).encode
@@ -25,6 +26,11 @@ def as_parameters(**values: object) -> str:
 def whole(number: int) -> int | str:
     """An int for a script to keep: as text where it has more digits than a number of Lua's JSON keeps (14)."""
     return number if abs(number) < _EXACT else str(number)
+
+
+def retention_of(durations: Durations) -> int:
+    """How long a script keeps an ended run: 0 where that is for ever."""
+    return durations.retention or 0
 
 
 def with_time(parameters: str, *, now: int, offset: int, slack: int, punctual: bool) -> str:

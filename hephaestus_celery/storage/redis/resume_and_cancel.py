@@ -9,14 +9,15 @@ from typing import Any
 
 from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.execution.resolve import RunReference
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import InstanceNotFoundError
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.redis.calls import Calls
-from hephaestus_celery.storage.redis.durations import HeldDurations
 from hephaestus_celery.storage.redis.framing import named, reading
 from hephaestus_celery.storage.redis.listing import Listing
-from hephaestus_celery.storage.redis.parameters import as_parameters
+from hephaestus_celery.storage.redis.parameters import as_parameters, retention_of
 from hephaestus_celery.storage.redis.reads import Reads
 from hephaestus_celery.storage.redis.replies import read_cancellation, read_delivery
 from hephaestus_celery.storage.redis.stored_runs import read_run
@@ -29,8 +30,8 @@ _MOST_WAITING = 100  # steps of a large run that may be what an event is for
 class ResumeAndCancel:
     """Delivers events to the runs of one storage, sets timers of users, and cancels."""
 
-    def __init__(self, calls: Calls, reads: Reads, listing: Listing, durations: HeldDurations) -> None:
-        self._calls, self._reads, self._listing, self._durations = calls, reads, listing, durations
+    def __init__(self, calls: Calls, reads: Reads, listing: Listing) -> None:
+        self._calls, self._reads, self._listing = calls, reads, listing
 
     def deliver(self, delivery: Delivery) -> DeliveryReport:
         """Record an event for the step that waits for it: one round trip, or a few where very many runs or steps may be meant."""
@@ -48,22 +49,24 @@ class ResumeAndCancel:
             raise written_by_newer(facts["run"], facts["schema"])
         return read_delivery(facts)
 
-    def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:
+    def schedule(self, run_id: str, activation: Activation, *, reference: str, delay: int) -> bool:
         """Set a durable timer beside the step's own."""
-        parameters = as_parameters(run_id=run_id, step=step, reference=reference, delay=delay)
+        parameters = as_parameters(run_id=run_id, step=str(activation), reference=reference, delay=delay)
         return bool(self._calls.of_run("schedule", run_id, parameters))
 
-    def unschedule(self, run_id: str, step: str, *, reference: str, operation: str) -> bool:
+    def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool:
         """Take such a timer back."""
-        parameters = as_parameters(run_id=run_id, step=step, reference=reference, op=operation)
+        parameters = as_parameters(run_id=run_id, step=str(activation), reference=reference, op=operation)
         return bool(self._calls.of_run("unschedule", run_id, parameters))
 
-    def cancel(self, run_id: str, *, operation: str, reason: str | None, entry: str) -> Cancellation | None:
+    def cancel(
+        self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
+    ) -> Cancellation | None:
         """End a run; gives it with its steps as they stood."""
         answer = self._calls.of_run(
             "cancel",
             run_id,
-            as_parameters(run_id=run_id, op=operation, schema=SCHEMA, retention=self._durations.retention),
+            as_parameters(run_id=run_id, op=operation, schema=SCHEMA, retention=retention_of(durations)),
             entry,
             "" if reason is None else json.dumps(reason),
         )
@@ -99,7 +102,7 @@ class ResumeAndCancel:
                 among=among,
                 keep=delivery.keep or None,
                 key=delivery.key,
-                dispatch_timeout=self._durations.dispatch_timeout,
+                dispatch_timeout=delivery.durations.dispatch_timeout,
                 schema=SCHEMA,
             ),
             delivery.data,

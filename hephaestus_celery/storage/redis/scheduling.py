@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
-from hephaestus_celery.storage.redis.durations import HeldDurations
 from hephaestus_celery.storage.redis.framing import named
 from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.scheduler_lock import SchedulerLock
@@ -24,16 +24,16 @@ _MOST_MESSAGES = 100  # that one call redirects
 class Scheduling:
     """Handles, for schedulers, what is due in the partitions of one storage."""
 
-    def __init__(self, calls: Calls, durations: HeldDurations, *, clock: Clock, chance: Chance) -> None:
-        self._calls, self._durations, self._clock, self._chance = calls, durations, clock, chance
+    def __init__(self, calls: Calls, *, clock: Clock, chance: Chance) -> None:
+        self._calls, self._clock, self._chance = calls, clock, chance
         self._locks: dict[tuple[str, str], SchedulerLock] = {}
 
-    def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
+    def tick(self, partition: int, *, owner: str, worker: str, seize: bool, durations: Durations) -> Tick:
         """Handle what is due, if this scheduler holds the scheduler lock or may take it."""
         prefix = self._calls.keys.partition(partition)
         lock = self._locks.setdefault((prefix, owner), SchedulerLock(clock=self._clock))
         try:
-            operation, reply = self._tick(prefix, lock, owner=owner, worker=worker, seize=seize)
+            operation, reply = self._tick(prefix, lock, owner=owner, worker=worker, seize=seize, durations=durations)
         except StorageError:
             lock.forget()
             raise
@@ -45,7 +45,14 @@ class Scheduling:
         return replies.read_tick(reply)
 
     def resend(
-        self, partition: int, lost: Mapping[Outstanding, str | None], *, lane: str, operation: str, worker: str
+        self,
+        partition: int,
+        lost: Mapping[Outstanding, str | None],
+        *,
+        lane: str,
+        operation: str,
+        worker: str,
+        durations: Durations,
     ) -> Sequence[DueEntry]:
         """Send these lost messages of a lane again."""
         rows = [
@@ -67,12 +74,12 @@ class Scheduling:
                 schema=SCHEMA,
                 lane=lane,
                 worker=worker,
-                dispatch_timeout=self._durations.dispatch_timeout,
+                dispatch_timeout=durations.dispatch_timeout,
             ),
         )
         return replies.read_entries(reply)
 
-    def redirect(self, sent: Sequence[Sent]) -> None:
+    def redirect(self, sent: Sequence[Sent], *, durations: Durations) -> None:
         """Record that these messages went to other lanes than was thought."""
         by_prefix: dict[str, list[list[str | int]]] = {}
         for each in sent:
@@ -82,7 +89,7 @@ class Scheduling:
             for start in range(0, len(rows), _MOST_MESSAGES):
                 parameters = as_parameters(
                     messages=rows[start : start + _MOST_MESSAGES],
-                    dispatch_timeout=self._durations.dispatch_timeout,
+                    dispatch_timeout=durations.dispatch_timeout,
                     schema=SCHEMA,
                 )
                 self._calls.of_partition("redirect", prefix, parameters)
@@ -109,12 +116,12 @@ class Scheduling:
             self._calls.of_partition("resign", prefix, as_parameters(owner=owner))
 
     def _tick(
-        self, prefix: str, lock: SchedulerLock, *, owner: str, worker: str, seize: bool
+        self, prefix: str, lock: SchedulerLock, *, owner: str, worker: str, seize: bool, durations: Durations
     ) -> tuple[str, dict[str, bytes]]:
         # A tick that may seize attempts is refused even when it arrives only a little late: the store was silent in
         # between, and workers could not renew their leases.
         longest = self._calls.slack
-        slack = min(longest, max(self._durations.lease // 6, _LEAST_SLACK)) if seize else longest
+        slack = min(longest, max(durations.lease // 6, _LEAST_SLACK)) if seize else longest
         steady = self._calls.clock(prefix)
         for stepped in (False, True):
             operation = self._chance.token()
@@ -129,8 +136,8 @@ class Scheduling:
                 seize=seize or None,
                 fence=self._chance.token(),
                 limit=_TICK,
-                lease=self._durations.lease,
-                dispatch_timeout=self._durations.dispatch_timeout,
+                lease=durations.lease,
+                dispatch_timeout=durations.dispatch_timeout,
             )
             reply = named(self._calls.of_partition("tick", prefix, parameters, slack=slack))
             if reply["verdict"] != b"late":

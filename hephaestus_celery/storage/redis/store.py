@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 from redis import Redis
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import Candidates
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
-from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal
+from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
-from hephaestus_celery.storage.port import Durations, Storage
+from hephaestus_celery.storage.durations import Durations, microseconds
+from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.claims import Claims
 from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.commits import Commits
 from hephaestus_celery.storage.redis.connections import MOST, Connections
-from hephaestus_celery.storage.redis.durations import HeldDurations, microseconds
 from hephaestus_celery.storage.redis.keys import Keys
 from hephaestus_celery.storage.redis.listing import Listing
 from hephaestus_celery.storage.redis.reads import Reads
@@ -43,8 +44,7 @@ class RedisStorage:
     """Keeps instances in Redis >= 6.2 or Valkey.
 
     Has connections of its own, which are opened when they are first used and anew in a forked process. Every call
-    raises ``StorageError`` within a few seconds when the server is out of reach. ``dispatch_timeout``, ``lease`` and
-    ``retention`` also apply to the runtime that uses it; those that are not given here come from that runtime's settings.
+    raises ``StorageError`` within a few seconds when the server is out of reach.
     """
 
     name = "redis"
@@ -57,9 +57,6 @@ class RedisStorage:
         partitions: int = 1,
         timeout: timedelta = timedelta(seconds=2),
         options: Mapping[str, Any] | None = None,
-        dispatch_timeout: timedelta | None = None,
-        lease: timedelta | None = None,
-        retention: timedelta | Literal["default"] | None = "default",
         clock: Clock = SYSTEM_CLOCK,
         chance: Chance = SYSTEM_CHANCE,
     ) -> None:
@@ -70,14 +67,13 @@ class RedisStorage:
         self._client: Redis = connect(url, timeout=timeout, options=self._options)
         most = int(self._options.get("max_connections", MOST))
         self._connections = Connections(self._client, most=most, timeout=timeout.total_seconds())
-        self._durations = HeldDurations(dispatch_timeout=dispatch_timeout, lease=lease, retention=retention)
         self._calls = Calls(self._connections, self.keys, slack=microseconds(timeout), clock=clock)
         self._reads = Reads(self._calls)
         self._listing = Listing(self._calls)
-        self._claims = Claims(self._calls, self._durations)
-        self._commits = Commits(self._calls, self._reads, self._durations, chance=chance)
-        self._resume_and_cancel = ResumeAndCancel(self._calls, self._reads, self._listing, self._durations)
-        self._scheduling = Scheduling(self._calls, self._durations, clock=clock, chance=chance)
+        self._claims = Claims(self._calls)
+        self._commits = Commits(self._calls, self._reads, chance=chance)
+        self._resume_and_cancel = ResumeAndCancel(self._calls, self._reads, self._listing)
+        self._scheduling = Scheduling(self._calls, clock=clock, chance=chance)
         self._wakeups = Wakeups(self._client, [f"{prefix}wake" for prefix in self.keys.all_partitions()])
         self._waits = Waits(
             self._client,
@@ -98,9 +94,6 @@ class RedisStorage:
             return self is other
         return self.url is not None and (self.url, self.keys) == (other.url, other.keys)
 
-    def adopt(self, durations: Durations) -> Durations:
-        return self._durations.adopt(durations)
-
     def now(self) -> int:
         seconds, micros = self._calls.command("TIME", fits=is_texts)
         return int(seconds) * 1_000_000 + int(micros)
@@ -114,35 +107,60 @@ class RedisStorage:
     def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
         return self._commits.commit(commit)
 
-    def settle(self, run_id: str, step: str) -> Commitment:
-        return self._commits.settle(run_id, step)
+    def settle(self, run_id: str, activation: Activation, *, durations: Durations) -> Commitment:
+        return self._commits.settle(run_id, activation, durations=durations)
 
-    def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
-        return self._claims.renew(leases)
+    def renew(self, attempts: Sequence[Attempt]) -> Sequence[bool]:
+        return self._claims.renew(attempts)
 
     def seize(
-        self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, timed_out: bool = False
+        self,
+        run_id: str,
+        activation: Activation,
+        *,
+        attempt: int,
+        holder: str,
+        fence: str,
+        entry: str,
+        durations: Durations,
+        timed_out: bool = False,
     ) -> DueEntry | None:
         return self._claims.seize(
-            run_id, step, attempt=attempt, holder=holder, fence=fence, entry=entry, timed_out=timed_out
+            run_id,
+            activation,
+            attempt=attempt,
+            holder=holder,
+            fence=fence,
+            entry=entry,
+            durations=durations,
+            timed_out=timed_out,
         )
 
-    def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:
-        return self._resume_and_cancel.schedule(run_id, step, reference=reference, delay=delay)
+    def schedule(self, run_id: str, activation: Activation, *, reference: str, delay: int) -> bool:
+        return self._resume_and_cancel.schedule(run_id, activation, reference=reference, delay=delay)
 
-    def unschedule(self, run_id: str, step: str, *, reference: str, operation: str) -> bool:
-        return self._resume_and_cancel.unschedule(run_id, step, reference=reference, operation=operation)
+    def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool:
+        return self._resume_and_cancel.unschedule(run_id, activation, reference=reference, operation=operation)
 
-    def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
-        return self._scheduling.tick(partition, owner=owner, worker=worker, seize=seize)
+    def tick(self, partition: int, *, owner: str, worker: str, seize: bool, durations: Durations) -> Tick:
+        return self._scheduling.tick(partition, owner=owner, worker=worker, seize=seize, durations=durations)
 
     def resend(
-        self, partition: int, lost: Mapping[Outstanding, str | None], *, lane: str, operation: str, worker: str
+        self,
+        partition: int,
+        lost: Mapping[Outstanding, str | None],
+        *,
+        lane: str,
+        operation: str,
+        worker: str,
+        durations: Durations,
     ) -> Sequence[DueEntry]:
-        return self._scheduling.resend(partition, lost, lane=lane, operation=operation, worker=worker)
+        return self._scheduling.resend(
+            partition, lost, lane=lane, operation=operation, worker=worker, durations=durations
+        )
 
-    def redirect(self, sent: Sequence[Sent]) -> None:
-        self._scheduling.redirect(sent)
+    def redirect(self, sent: Sequence[Sent], *, durations: Durations) -> None:
+        self._scheduling.redirect(sent, durations=durations)
 
     def outstanding(self, *lanes: str) -> int:
         return self._scheduling.outstanding(*lanes)
@@ -161,16 +179,12 @@ class RedisStorage:
             return self._wakeups.wait(timeout=timeout)
 
     def separate(self) -> RedisStorage:
-        held = self._durations.held
         return RedisStorage(
             self._url,
             namespace=self.keys.namespace,
             partitions=self.partitions,
             timeout=self._timeout,
             options=self._options,
-            dispatch_timeout=held.dispatch_timeout,
-            lease=held.lease,
-            retention=held.retention,
             clock=self._clock,
             chance=self._chance,
         )
@@ -178,8 +192,12 @@ class RedisStorage:
     def deliver(self, delivery: Delivery) -> DeliveryReport:
         return self._resume_and_cancel.deliver(delivery)
 
-    def cancel(self, run_id: str, *, operation: str, reason: str | None, entry: str) -> Cancellation | None:
-        return self._resume_and_cancel.cancel(run_id, operation=operation, reason=reason, entry=entry)
+    def cancel(
+        self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
+    ) -> Cancellation | None:
+        return self._resume_and_cancel.cancel(
+            run_id, operation=operation, reason=reason, entry=entry, durations=durations
+        )
 
     def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
         return self._reads.load(run_id, steps=steps)

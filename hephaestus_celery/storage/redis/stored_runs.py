@@ -10,7 +10,7 @@ from typing import Any, cast
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.core.values.step_state import PendingResume, StepState
 from hephaestus_celery.core.values.summary import RunSummary
-from hephaestus_celery.storage.claims import Claim
+from hephaestus_celery.storage.claims import Claim, ClaimRequest
 from hephaestus_celery.storage.queries import StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.framing import unpacked
 from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
@@ -156,13 +156,15 @@ class _Steps(Mapping[str, StepState]):
         return len(self._texts)
 
 
-def read_claim(reply: bytes, *, run_id: str, step: str) -> Claim:
-    """A claim that was granted."""
+def read_claim(reply: bytes, request: ClaimRequest) -> Claim:
+    """The claim that was granted to this request."""
+    run_id, step = request.run_id, str(request.activation)
     *fields, start, data = unpacked(reply, run_id)
     run = _read_run(fields, start, run_id)
     found = cast("_Steps", run.steps).document(step)
     state = run.steps[step]
     return Claim(
+        attempt=request.granted(max_attempts=state.max_attempts),
         run=replace(run, sequence=found["j"] - 1),  # a repeated claim still is of that moment
         first=found.get("i", False),
         sequence=found["j"],

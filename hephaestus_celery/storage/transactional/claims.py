@@ -13,7 +13,7 @@ from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.execution.turning_away import sent_again_at
 from hephaestus_celery.core.execution.uniqueness import find_holder
 from hephaestus_celery.core.values.activation import Activation
-from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal, Refused
+from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal, Refused
 from hephaestus_celery.storage.starts import NewRun, already_running
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.record import Record, claimant, stored
@@ -50,7 +50,7 @@ def claim_in(transaction: Transaction, request: ClaimRequest, times: Times) -> C
     held = before.find(request.activation)
     given = None if held is None or held.fence != request.fence else _find_given(transaction, request)
     if given is not None:  # this call again
-        return _claimed(record, request.activation, given)
+        return _claimed(record, request, given)
     decision = transitions.claim(
         before,
         request.activation,
@@ -69,7 +69,7 @@ def claim_in(transaction: Transaction, request: ClaimRequest, times: Times) -> C
     carry_out(transaction, record, decision, times)
     given = _Given(first=decision.state.advances > before.advances, sequence=decision.sequence)
     transaction.save_reply(request.run_id, _operation(request), given, ends_at=times.moment + REPLY_KEPT)
-    return _claimed(record, request.activation, given)
+    return _claimed(record, request, given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +88,11 @@ def _find_given(transaction: Transaction, request: ClaimRequest) -> _Given | Non
     return transaction.find_reply(_Given, request.run_id, _operation(request))
 
 
-def _claimed(record: Record, activation: Activation, given: _Given) -> Claim:
+def _claimed(record: Record, request: ClaimRequest, given: _Given) -> Claim:
     # Asked again, the claim still is of its moment, for as long as it holds.
-    step = record.state.steps[str(activation)]
+    step = record.state.steps[str(request.activation)]
     return Claim(
+        attempt=request.granted(max_attempts=step.max_attempts),
         run=replace(stored(record), sequence=given.sequence - 1),
         first=given.first,
         sequence=given.sequence,
@@ -99,16 +100,16 @@ def _claimed(record: Record, activation: Activation, given: _Given) -> Claim:
         claimed_at=step.claimed_at or 0,
         waiting_since=step.waiting_since,
         resume=step.resume,
-        data=record.data.get(str(activation)),
+        data=record.data.get(str(request.activation)),
     )
 
 
-def renew_in(transaction: Transaction, lease: Lease, times: Times) -> bool:
-    """Renew a lease; False for a step that is not held with this fence any more."""
-    record = transaction.find_run(lease.run_id)
+def renew_in(transaction: Transaction, attempt: Attempt, times: Times) -> bool:
+    """Renew the lease of an attempt; False for one that is not held with its fence any more."""
+    record = transaction.find_run(attempt.run_id)
     if record is None:
         return False
-    decision = transitions.renew(record.state, lease.activation, fence=lease.fence, times=times)
+    decision = transitions.renew(record.state, attempt.activation, fence=attempt.fence, times=times)
     carry_out(transaction, record, decision, times)
     return decision.verdict is Verdict.APPLIED
 

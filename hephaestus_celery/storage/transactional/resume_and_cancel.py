@@ -98,7 +98,9 @@ def cancel_in(
     return Cancellation(sequence=decision.sequence, run=stored(record))
 
 
-def schedule_in(transaction: Transaction, run_id: str, step: str, times: Times, *, reference: str, delay: int) -> bool:
+def schedule_in(
+    transaction: Transaction, run_id: str, activation: Activation, times: Times, *, reference: str, delay: int
+) -> bool:
     """Set a timer beside the step's own; False when the run has ended. Once: it may have fired since."""
     operation = f"timer {reference}"
     if transaction.find_reply(_Replied, run_id, operation) is not None:
@@ -106,18 +108,18 @@ def schedule_in(transaction: Transaction, run_id: str, step: str, times: Times, 
     record = transaction.find_run(run_id)
     if record is None or record.state.status.final:
         return False
-    transaction.set_due(run_id, TimerDue(Activation.parse(step), reference), times.moment + delay)
+    transaction.set_due(run_id, TimerDue(activation, reference), times.moment + delay)
     transaction.save_reply(run_id, operation, _Replied(), ends_at=times.moment + REPLY_KEPT)
     return True
 
 
 def unschedule_in(
-    transaction: Transaction, run_id: str, step: str, times: Times, *, reference: str, operation: str
+    transaction: Transaction, run_id: str, activation: Activation, times: Times, *, reference: str, operation: str
 ) -> bool:
     """Take such a timer back; False where there is none, because it has fired or was taken back."""
     if transaction.find_reply(_Replied, run_id, operation) is not None:
         return True
-    if not transaction.clear_due(run_id, TimerDue(Activation.parse(step), reference)):
+    if not transaction.clear_due(run_id, TimerDue(activation, reference)):
         return False
     transaction.save_reply(run_id, operation, _Replied(), ends_at=times.moment + REPLY_KEPT)
     return True

@@ -5,8 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
-from datetime import timedelta
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.execution.commands import DispatchStep
@@ -17,10 +15,10 @@ from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
-from hephaestus_celery.storage.claims import Claim, ClaimRequest, Lease, Refusal
+from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
-from hephaestus_celery.storage.port import Durations
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
@@ -51,18 +49,8 @@ class TransactionalStorage(ABC):
     name: str
     partitions = 1
 
-    def __init__(
-        self,
-        *,
-        dispatch_timeout: timedelta | None = None,
-        lease: timedelta | None = None,
-        clock: Clock = SYSTEM_CLOCK,
-        chance: Chance = SYSTEM_CHANCE,
-    ) -> None:
+    def __init__(self, *, clock: Clock = SYSTEM_CLOCK, chance: Chance = SYSTEM_CHANCE) -> None:
         self._clock, self._chance = clock, chance
-        self._given = {"dispatch_timeout": dispatch_timeout, "lease": lease}
-        self._durations = self._hold(Durations())
-        self._adopted = False
         self._known_due: int | None = None
         self._ahead, self._offset = self.now() - self._clock.elapsed_ns() // 1000, 0
 
@@ -74,43 +62,41 @@ class TransactionalStorage(ABC):
     def url(self) -> str | None:
         return None
 
-    def adopt(self, durations: Durations) -> Durations:
-        if not self._adopted:
-            self._durations, self._adopted = self._hold(durations), True
-        return self._durations
-
-    def _hold(self, durations: Durations) -> Durations:
-        held = replace(durations, **{name: value for name, value in self._given.items() if value is not None})
-        self._dispatch_timeout = held.dispatch_timeout // timedelta(microseconds=1)
-        self._lease = held.lease // timedelta(microseconds=1)
-        return held
-
     def now(self) -> int:
         return self._clock.time_ns() // 1000
 
     def create(self, run: NewRun) -> Sequence[DispatchStep]:
         with self.transaction() as transaction:
-            return create_in(transaction, run, self._times())
+            return create_in(transaction, run, self._times_by(run.durations))
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:
         with self.transaction() as transaction:
-            return claim_in(transaction, request, self._times())
+            return claim_in(transaction, request, self._times_by(request.durations))
 
     def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
         with self.transaction() as transaction:
-            return commit_in(transaction, commit, self._times())
+            return commit_in(transaction, commit, self._times_by(commit.durations))
 
-    def settle(self, run_id: str, step: str) -> Commitment:
+    def settle(self, run_id: str, activation: Activation, *, durations: Durations) -> Commitment:
         """Nothing is ever left: a commit is carried out to its end."""
-        del run_id, step
+        del run_id, activation, durations
         return Commitment(verdict=Verdict.STALE)
 
-    def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
+    def renew(self, attempts: Sequence[Attempt]) -> Sequence[bool]:
         with self.transaction() as transaction:
-            return [renew_in(transaction, lease, self._times()) for lease in leases]
+            return [renew_in(transaction, attempt, self._times(lease=attempt.lease)) for attempt in attempts]
 
     def seize(
-        self, run_id: str, step: str, *, attempt: int, holder: str, fence: str, entry: str, timed_out: bool = False
+        self,
+        run_id: str,
+        activation: Activation,
+        *,
+        attempt: int,
+        holder: str,
+        fence: str,
+        entry: str,
+        durations: Durations,
+        timed_out: bool = False,
     ) -> DueEntry | None:
         with self.transaction() as transaction:
             record = transaction.find_run(run_id)
@@ -118,9 +104,9 @@ class TransactionalStorage(ABC):
                 return None
             return seize_in(
                 transaction,
-                Activation.parse(step),
+                activation,
                 record,
-                self._times(),
+                self._times_by(durations),
                 attempt=attempt,
                 holder=holder,
                 fence=fence,
@@ -128,15 +114,17 @@ class TransactionalStorage(ABC):
                 timed_out=timed_out,
             )
 
-    def schedule(self, run_id: str, step: str, *, reference: str, delay: int) -> bool:
+    def schedule(self, run_id: str, activation: Activation, *, reference: str, delay: int) -> bool:
         with self.transaction() as transaction:
-            return schedule_in(transaction, run_id, step, self._times(), reference=reference, delay=delay)
+            return schedule_in(transaction, run_id, activation, self._times(), reference=reference, delay=delay)
 
-    def unschedule(self, run_id: str, step: str, *, reference: str, operation: str) -> bool:
+    def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool:
         with self.transaction() as transaction:
-            return unschedule_in(transaction, run_id, step, self._times(), reference=reference, operation=operation)
+            return unschedule_in(
+                transaction, run_id, activation, self._times(), reference=reference, operation=operation
+            )
 
-    def tick(self, partition: int, *, owner: str, worker: str, seize: bool) -> Tick:
+    def tick(self, partition: int, *, owner: str, worker: str, seize: bool, durations: Durations) -> Tick:
         del partition, owner
         with self.transaction() as transaction:
             began = self._times().moment
@@ -145,20 +133,27 @@ class TransactionalStorage(ABC):
             for run_id, item, at in transaction.due_until(began):
                 # Asked again: an entry before it may have been about the same step, and have moved it.
                 if transaction.due_at(run_id, item) == at:
-                    fence, times = self._chance.token(), self._times()
+                    fence, times = self._chance.token(), self._times_by(durations)
                     entry = come_due_in(transaction, run_id, item, times, fence=fence, worker=worker, seize=seize)
                     entries.extend([] if entry is None else [entry])
-            lanes = look_at_lanes(transaction, self._times())
+            lanes = look_at_lanes(transaction, self._times_by(durations))
             next_at = self._known_due = transaction.soonest_due()
             left = None if next_at is None else max(0, next_at - self._times().moment)
             return Tick(held=True, next_in=left, entries=entries, lanes=lanes)
 
     def resend(
-        self, partition: int, lost: Mapping[Outstanding, str | None], *, lane: str, operation: str, worker: str
+        self,
+        partition: int,
+        lost: Mapping[Outstanding, str | None],
+        *,
+        lane: str,
+        operation: str,
+        worker: str,
+        durations: Durations,
     ) -> Sequence[DueEntry]:
         del partition
         with self.transaction() as transaction:
-            times = self._times()
+            times = self._times_by(durations)
             sent = [
                 resend_in(transaction, message, times, lane=goes, operation=operation, worker=worker)
                 for message, goes in lost.items()
@@ -167,10 +162,10 @@ class TransactionalStorage(ABC):
             go_on_in(transaction, lane, after=len(entries), now=times.moment)
             return entries
 
-    def redirect(self, sent: Sequence[Sent]) -> None:
+    def redirect(self, sent: Sequence[Sent], *, durations: Durations) -> None:
         with self.transaction() as transaction:
             for each in sent:
-                redirect_in(transaction, each, self._times())
+                redirect_in(transaction, each, self._times_by(durations))
 
     def outstanding(self, *lanes: str) -> int:
         with self.transaction() as transaction:
@@ -186,11 +181,14 @@ class TransactionalStorage(ABC):
 
     def deliver(self, delivery: Delivery) -> DeliveryReport:
         with self.transaction() as transaction:
-            return deliver_in(transaction, delivery, self._times())
+            return deliver_in(transaction, delivery, self._times_by(delivery.durations))
 
-    def cancel(self, run_id: str, *, operation: str, reason: str | None, entry: str) -> Cancellation | None:
+    def cancel(
+        self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
+    ) -> Cancellation | None:
         with self.transaction() as transaction:
-            return cancel_in(transaction, run_id, self._times(), operation=operation, reason=reason, entry=entry)
+            times = self._times_by(durations)
+            return cancel_in(transaction, run_id, times, operation=operation, reason=reason, entry=entry)
 
     def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
         reference = RunReference(id=instance_id, family=family, version=version, exact=version is not None)
@@ -225,14 +223,17 @@ class TransactionalStorage(ABC):
         with self.transaction() as transaction:
             return page_in(transaction, query)
 
-    def _times(self) -> Times:
+    def _times_by(self, durations: Durations) -> Times:
+        return self._times(lease=durations.lease, dispatch_timeout=durations.dispatch_timeout)
+
+    def _times(self, *, lease: int = 0, dispatch_timeout: int = 0) -> Times:
         # Now, and now on the clock that timers go by: where the wall clock was set, that one goes on.
         now = self.now()
         ahead = now - self._clock.elapsed_ns() // 1000
         if abs(ahead - self._ahead) > STEP:
             self._offset -= ahead - self._ahead
         self._ahead = ahead
-        return Times(now=now, dispatch_timeout=self._dispatch_timeout, lease=self._lease, steady=now + self._offset)
+        return Times(now=now, dispatch_timeout=dispatch_timeout, lease=lease, steady=now + self._offset)
 
     def is_sooner(self, transaction: Transaction) -> bool:
         """Whether something comes due sooner than the last tick has said: what ``await_due`` waits for."""

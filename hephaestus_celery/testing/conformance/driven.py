@@ -19,12 +19,16 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import new_run_id
-from hephaestus_celery.storage.claims import ClaimRequest, Lease
+from hephaestus_celery.storage.claims import Attempt, ClaimRequest
 from hephaestus_celery.storage.commits import Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import Outstanding, Sent
+from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.resume_and_cancel import Delivery, RunAddress
 from hephaestus_celery.storage.starts import FirstStep, NewRun
+
+DURATIONS = Durations(lease=30_000_000, dispatch_timeout=30_000_000, retention=7 * 24 * 3_600_000_000)
+"""What a test goes by that says nothing else: half a minute for leases and messages, a week for what has ended."""
 
 
 class Probe(Protocol):
@@ -54,20 +58,17 @@ class Probe(Protocol):
         """Let a run have begun at another time, in listings too."""
         ...
 
-    def set_lease(self, storage: Any, microseconds: int) -> None:
-        """Let leases be of another length from now on."""
-        ...
-
     def add_event_keys(self, storage: Any, run_id: str, keys: Sequence[str]) -> None:
         """Let a run have taken events with these keys already."""
         ...
 
 
 class DrivenStorage:
-    """A storage, and the runs that a test starts in it."""
+    """A storage, and the runs that a test starts in it; every call says these durations."""
 
-    def __init__(self, storage: Storage, *, probe: Probe | None = None) -> None:
+    def __init__(self, storage: Storage, *, probe: Probe | None = None, durations: Durations = DURATIONS) -> None:
         self.storage = storage
+        self.durations = durations
         self._probe = probe
 
     def start(self, edges: Mapping[tuple[str, str], Any] | None = None, **fields: Any) -> DrivenRun:
@@ -78,7 +79,7 @@ class DrivenStorage:
 
     def tick(self, *, owner: str = "owner", seize: bool = True) -> Any:
         """One look at what has come due."""
-        return self.storage.tick(0, owner=owner, worker="w1", seize=seize)
+        return self.storage.tick(0, owner=owner, worker="w1", seize=seize, durations=self.durations)
 
     def entries(self, count: int = 1, *, seize: bool = True) -> list[Any]:
         """What comes due next, in the order in which it does."""
@@ -115,6 +116,7 @@ class DrivenStorage:
             "tags": (),
             "header": header(run_id, instance_id),
             "initial": '{"items":3}',
+            "durations": self.durations,
         }
         first = {"config": None, "max_attempts": 5, "prepared_message": None, "lane": None}
         first = {name: fields.pop(name, value) for name, value in first.items()}
@@ -133,6 +135,7 @@ class DrivenRun:
 
     def __init__(self, storage: Storage, graph: Graph, new: NewRun, *, probe: Probe | None = None) -> None:
         self.storage, self.graph, self.new, self.id = storage, graph, new, new.run_id
+        self.durations = new.durations
         self._probe = probe
         self.lane = new.firsts[0].lane
         self.fences: dict[str, str] = {}
@@ -161,6 +164,7 @@ class DrivenRun:
                 attempt=attempt,
                 fence=fence,
                 versions=versions,
+                durations=self.durations,
                 predecessors=predecessors,
                 limit=limit,
                 holder=holder,
@@ -204,11 +208,13 @@ class DrivenRun:
     def retry(self, step: str, *, delay: int = 0, **fields: Any) -> Any:
         return self.storage.commit(Retry(**{**self._common(step, "f"), "delay": delay, **fields}))
 
-    def renew(self, step: str, *, fence: str | None = None) -> bool:
-        lease = Lease(
-            run_id=self.id, activation=Activation.parse(step), fence=fence or self.fences.get(step, "no fence")
-        )
-        [held] = self.storage.renew([lease])
+    def held(self, step: str, *, fence: str | None = None, lease: int | None = None) -> Attempt:
+        """The attempt that was claimed or seized last, as far as renewing it goes."""
+        fence = fence or self.fences.get(step, "no fence")
+        return held(self.id, step, fence=fence, lease=lease or self.durations.lease)
+
+    def renew(self, step: str, *, fence: str | None = None, lease: int | None = None) -> bool:
+        [held] = self.storage.renew([self.held(step, fence=fence, lease=lease)])
         return held
 
     def seize(
@@ -216,7 +222,14 @@ class DrivenRun:
     ) -> Any:
         fence = fence or f"fence{next(self._numbers)}"
         lost = self.storage.seize(
-            self.id, step, attempt=attempt, holder=holder, fence=fence, entry='{"kind":"rescue"}', timed_out=timed_out
+            self.id,
+            Activation.parse(step),
+            attempt=attempt,
+            holder=holder,
+            fence=fence,
+            entry='{"kind":"rescue"}',
+            durations=self.durations,
+            timed_out=timed_out,
         )
         if lost is not None:
             self.fences[step] = fence
@@ -229,20 +242,21 @@ class DrivenRun:
         dispatch = DispatchStep(Activation.parse(step), attempt, token)
         lost = Outstanding(run_id=self.id, name=self.new.name, version=self.new.version, dispatch=dispatch, passed=True)
         operation = operation or f"resend{next(self._numbers)}"
-        return self.storage.resend(0, {lost: lane}, lane=self.lane or "", operation=operation, worker="w1")
+        return self.storage.resend(
+            0, {lost: lane}, lane=self.lane or "", operation=operation, worker="w1", durations=self.durations
+        )
 
     def redirect(self, step: str, attempt: int = 1, token: int = 1, *, lane: str) -> None:
         """Say that a message went to this lane."""
-        self.storage.redirect(
-            [Sent(run_id=self.id, dispatch=DispatchStep(Activation.parse(step), attempt, token), lane=lane)]
-        )
+        sent = Sent(run_id=self.id, dispatch=DispatchStep(Activation.parse(step), attempt, token), lane=lane)
+        self.storage.redirect([sent], durations=self.durations)
 
     def schedule(self, step: str, *, reference: str = "ref", delay: int = 0) -> bool:
-        return self.storage.schedule(self.id, step, reference=reference, delay=delay)
+        return self.storage.schedule(self.id, Activation.parse(step), reference=reference, delay=delay)
 
     def unschedule(self, step: str, *, reference: str = "ref", operation: str | None = None) -> bool:
         operation = operation or f"{self.id}-untimer{next(self._numbers)}"
-        return self.storage.unschedule(self.id, step, reference=reference, operation=operation)
+        return self.storage.unschedule(self.id, Activation.parse(step), reference=reference, operation=operation)
 
     def deliver(
         self,
@@ -256,13 +270,22 @@ class DrivenRun:
         operation = f"{self.id}-delivery{next(self._numbers)}"
         return self.storage.deliver(
             Delivery(
-                operation=operation, run=RunReference(id=self.id), name=name, data=data, step=step, keep=keep, key=key
+                operation=operation,
+                run=RunReference(id=self.id),
+                name=name,
+                data=data,
+                step=step,
+                keep=keep,
+                durations=self.durations,
+                key=key,
             )
         )
 
     def cancel(self, reason: str | None = None) -> Any:
         operation = f"cancel{next(self._numbers)}"
-        return self.storage.cancel(self.id, operation=operation, reason=reason, entry='{"kind":"cancel"}')
+        return self.storage.cancel(
+            self.id, operation=operation, reason=reason, entry='{"kind":"cancel"}', durations=self.durations
+        )
 
     def step(self, step: str, event: str = "ok", **fields: Any) -> Any:
         """Claim a step and complete it."""
@@ -308,7 +331,21 @@ class DrivenRun:
             "activation": Activation.parse(step),
             "fence": fence,
             "entry": entry,
+            "durations": self.durations,
         }
+
+
+def held(run_id: str, step: str, *, fence: str, lease: int = DURATIONS.lease) -> Attempt:
+    """An attempt, as far as renewing it goes."""
+    return Attempt(
+        run_id=run_id,
+        activation=Activation.parse(step),
+        number=1,
+        max_attempts=5,
+        fence=fence,
+        holder=None,
+        lease=lease,
+    )
 
 
 def graph_of(edges: Mapping[tuple[str, str], Any]) -> Graph:

@@ -10,11 +10,13 @@ import flows
 import pytest
 from stage import Stage
 
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.exceptions import AlreadyRunningError, StorageError
 from hephaestus_celery.storage.queries import DataKind, Query
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.store import RedisStorage
+from hephaestus_celery.testing.conformance.driven import DURATIONS
 
 OUTSIDE_SCRIPTS = {
     "zcard",
@@ -105,7 +107,7 @@ def every_operation(stand, storage):
     cancelled.cancel()
     wide = stand.start({("a", "ok"): [f"b{number}" for number in range(600)]}, instance_id="order::w")
     wide.step("a")
-    assert storage.settle(wide.id, "a").verdict == "stale"
+    assert storage.settle(wide.id, Activation("a"), durations=DURATIONS).verdict == "stale"
     wide.cancel()
     lost = stand.start(instance_id="order::l", lane="0:work")
     assert storage.outstanding("0:work") == 1

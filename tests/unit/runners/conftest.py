@@ -39,8 +39,7 @@ def make_driver():
 
     def make(storage=None, **settings):
         durations = {name: timedelta(seconds=value) for name, value in settings.items()}
-        storage = storage or MemoryStorage(**durations)
-        driver = Driver(storage=storage, settings=Settings(**durations), dispatcher=LocalRunner())
+        driver = Driver(storage=storage or MemoryStorage(), settings=Settings(**durations), dispatcher=LocalRunner())
         made.append(driver)
         return driver
 

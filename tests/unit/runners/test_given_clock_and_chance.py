@@ -70,7 +70,7 @@ def driven(clock, chance):
     with EventCapture() as capture:
         first, executed, retried = attempted(driver, message)
         clock.sleep(retried.retry_in)
-        tick = driver.storage.tick(0, owner="o", worker="w", seize=True)
+        tick = driver.storage.tick(0, owner="o", worker="w", seize=True, durations=driver.durations)
         [entry] = tick.entries
         second = driver.claim(
             message.workflow, message.run_id, message.activation, entry.dispatch.attempt, worker=WORKER
@@ -136,10 +136,10 @@ def test_a_scheduler_takes_its_name_from_the_chance_of_its_runtime(twice):
         storage = driver.storage
         tick, storage.separate = storage.tick, lambda: storage
 
-        def noting(partition, *, owner, worker, seize):
-            owners.append(owner)
+        def noting(partition, **said):
+            owners.append(said["owner"])
             scheduler._stopping.set()
-            return tick(partition, owner=owner, worker=worker, seize=seize)
+            return tick(partition, **said)
 
         storage.tick = noting
         scheduler = Scheduler(lambda: driver, dispatch=lambda messages: None, worker=WORKER)

@@ -9,15 +9,14 @@ from datetime import timedelta
 
 import pytest
 
-from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import native_threads as native
 from hephaestus_celery.runners.leases import LeaseKeeper
-from hephaestus_celery.storage.claims import Lease
 from hephaestus_celery.storage.memory import MemoryStorage
+from hephaestus_celery.testing.conformance.driven import held
 
-LEASE = Lease(run_id="run1", activation=Activation("a"), fence="f1")
-OTHER = Lease(run_id="run2", activation=Activation("b"), fence="f2")
+ATTEMPT = held("run1", "a", fence="f1")
+OTHER = held("run2", "b", fence="f2")
 
 
 class Renewing(MemoryStorage):
@@ -27,14 +26,14 @@ class Renewing(MemoryStorage):
         super().__init__()
         self.answers, self.renewed, self.changed = list(answers), [], threading.Condition()
 
-    def renew(self, leases):
+    def renew(self, attempts):
         with self.changed:
-            self.renewed.append(list(leases))
+            self.renewed.append(list(attempts))
             self.changed.notify_all()
         answer = self.answers.pop(0) if self.answers else True
         if isinstance(answer, Exception):
             raise answer
-        return [answer] * len(leases)
+        return [answer] * len(attempts)
 
     def wait(self, count):
         with self.changed:
@@ -59,9 +58,9 @@ def keep():
 
 def test_a_held_lease_is_renewed_again_and_again(keep):
     storage = Renewing()
-    with keep(storage).hold(LEASE):
+    with keep(storage).hold(ATTEMPT):
         storage.wait(3)
-    assert storage.renewed[:3] == [[LEASE]] * 3
+    assert storage.renewed[:3] == [[ATTEMPT]] * 3
 
 
 def test_a_lease_is_renewed_three_times_before_it_runs_out(keep):
@@ -71,7 +70,7 @@ def test_a_lease_is_renewed_three_times_before_it_runs_out(keep):
 def test_a_lease_that_is_let_go_is_renewed_no_more(keep):
     storage = Renewing()
     keeper = keep(storage)
-    with keeper.hold(LEASE):
+    with keeper.hold(ATTEMPT):
         pass
     with keeper.hold(OTHER):
         before = len(storage.renewed)
@@ -81,7 +80,7 @@ def test_a_lease_that_is_let_go_is_renewed_no_more(keep):
 
 def test_a_lease_is_let_go_when_its_block_fails(keep):
     keeper = keep(Renewing())
-    with pytest.raises(ZeroDivisionError), keeper.hold(LEASE):
+    with pytest.raises(ZeroDivisionError), keeper.hold(ATTEMPT):
         raise ZeroDivisionError
     assert keeper._held == {}
 
@@ -89,16 +88,16 @@ def test_a_lease_is_let_go_when_its_block_fails(keep):
 def test_all_leases_are_renewed_in_one_call(keep):
     storage = Renewing()
     keeper = keep(storage)
-    with keeper.hold(LEASE), keeper.hold(OTHER):
+    with keeper.hold(ATTEMPT), keeper.hold(OTHER):
         before = len(storage.renewed)
         storage.wait(before + 3)
-    assert storage.renewed[before + 2] == [LEASE, OTHER]
+    assert storage.renewed[before + 2] == [ATTEMPT, OTHER]
 
 
 def test_a_lease_that_was_lost_is_not_renewed_any_more(keep):
     storage = Renewing(False)
     keeper = keep(storage)
-    with keeper.hold(LEASE):
+    with keeper.hold(ATTEMPT):
         storage.wait(1)
         with keeper.hold(OTHER):
             storage.wait(4)
@@ -108,7 +107,7 @@ def test_a_lease_that_was_lost_is_not_renewed_any_more(keep):
 def test_a_store_that_is_away_is_tried_again(keep, caplog):
     caplog.set_level(logging.WARNING, "hephaestus_celery")
     storage = Renewing(StorageError("away"), StorageError("away"))
-    with keep(storage).hold(LEASE):
+    with keep(storage).hold(ATTEMPT):
         storage.wait(4)
     assert [record.message for record in caplog.records] == ["leases of 1 step(s) can't be renewed: away"]
 
@@ -125,9 +124,9 @@ def test_no_error_ends_the_thread_that_keeps_leases(keep, caplog, error):
             return self
 
     storage = Fragile(error)
-    with keep(storage).hold(LEASE):
+    with keep(storage).hold(ATTEMPT):
         storage.wait(4)
-    assert storage.renewed[-1] == [LEASE]
+    assert storage.renewed[-1] == [ATTEMPT]
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
@@ -137,11 +136,11 @@ def test_a_thread_that_is_gone_is_replaced(keep):
     gone = native.Thread(lambda: None, name="gone")
     gone.start()
     gone.join(20)
-    with keeper.hold(LEASE):
+    with keeper.hold(ATTEMPT):
         keeper._thread = gone
         with keeper.hold(OTHER):
             storage.wait(len(storage.renewed) + 3)
-    assert storage.renewed[-1] == [LEASE, OTHER]
+    assert storage.renewed[-1] == [ATTEMPT, OTHER]
 
 
 def test_without_a_thread_a_step_is_executed_all_the_same(keep, caplog, monkeypatch):
@@ -151,16 +150,16 @@ def test_without_a_thread_a_step_is_executed_all_the_same(keep, caplog, monkeypa
     keeper = keep(Renewing())
     with monkeypatch.context() as patch:
         patch.setattr(native.Thread, "start", none)
-        keeper.keep(LEASE)
+        keeper.keep(ATTEMPT)
     assert "no thread can be started to renew leases" in caplog.text
     keeper.keep(OTHER)
     keeper._storage.wait(2)
-    assert keeper._storage.renewed[-1] == [LEASE, OTHER]
+    assert keeper._storage.renewed[-1] == [ATTEMPT, OTHER]
 
 
 def test_one_thread_keeps_all_leases_of_a_process(keep):
     keeper = keep(Renewing())
-    with keeper.hold(LEASE):
+    with keeper.hold(ATTEMPT):
         thread = keeper._thread
         with keeper.hold(OTHER):
             assert keeper._thread is thread
@@ -172,7 +171,7 @@ def test_without_leases_there_is_no_thread(keep):
 
 def test_a_closed_keeper_ends_its_thread(keep):
     keeper = keep(Renewing())
-    with keeper.hold(LEASE):
+    with keeper.hold(ATTEMPT):
         keeper.close()
         keeper._thread.join(20)
         assert not keeper._thread.is_alive()
@@ -190,7 +189,7 @@ def test_a_forked_process_keeps_its_own_leases(keep):
     keeper = keep(storage)
     fork = multiprocessing.get_context("fork")
     asks, answers = fork.Pipe(duplex=False)
-    with keeper.hold(LEASE), storage.changed:
+    with keeper.hold(ATTEMPT), storage.changed:
         storage.changed.release()
         try:
             child = fork.Process(target=renews_in_this_process, args=(keeper, storage, answers))

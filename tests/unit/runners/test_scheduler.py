@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from datetime import timedelta
 
 import pytest
 
@@ -46,15 +45,15 @@ def waits(driver, message):
 class StormyStorage(MemoryStorage):
     """A memory whose first looks at what is due fail."""
 
-    def __init__(self, *errors, **settings):
-        super().__init__(**settings)
+    def __init__(self, *errors):
+        super().__init__()
         self.errors, self.asked = list(errors), []
 
-    def tick(self, partition, *, owner, worker, seize):
-        self.asked.append(seize)
+    def tick(self, partition, **said):
+        self.asked.append(said["seize"])
         if self.errors:
             raise self.errors.pop(0)
-        return super().tick(partition, owner=owner, worker=worker, seize=seize)
+        return super().tick(partition, **said)
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +75,7 @@ def test_what_is_due_already_when_the_scheduler_starts_is_done(make_driver, star
     driver = make_driver(**LONG)
     message = start(driver)
     waits(driver, message)
-    driver.storage.schedule(message.run_id, "a", reference="ref", delay=0)
+    driver.storage.schedule(message.run_id, message.activation, reference="ref", delay=0)
     assert schedule(driver).wait(1)[0].step == "a"
 
 
@@ -85,7 +84,7 @@ def test_a_timer_that_is_set_while_the_scheduler_rests_wakes_it(make_driver, sta
     message = start(driver)
     waits(driver, message)
     running = schedule(driver)
-    driver.storage.schedule(message.run_id, "a", reference="ref", delay=1000)
+    driver.storage.schedule(message.run_id, message.activation, reference="ref", delay=1000)
     assert running.wait(1)[0].step == "a"
     assert driver.storage.load(message.run_id).steps["a"].resume.source == "timeout"
 
@@ -127,7 +126,7 @@ def test_the_scheduler_waits_for_a_store_that_is_away(make_driver, start, schedu
     driver = make_driver(StormyStorage(StorageError("away"), StorageError("away")), **LONG)
     message = start(driver)
     waits(driver, message)
-    driver.storage.schedule(message.run_id, "a", reference="ref", delay=0)
+    driver.storage.schedule(message.run_id, message.activation, reference="ref", delay=0)
     running = schedule(driver)
     running.wait(1)
     running.scheduler.stop()
@@ -150,7 +149,7 @@ def test_an_error_of_any_kind_does_not_end_the_scheduler(make_driver, start, sch
     driver = make_driver(StormyStorage(ZeroDivisionError("oh")), **LONG)
     message = start(driver)
     waits(driver, message)
-    driver.storage.schedule(message.run_id, "a", reference="ref", delay=0)
+    driver.storage.schedule(message.run_id, message.activation, reference="ref", delay=0)
     assert len(schedule(driver).wait(1)) == 1
     assert "the scheduler goes on after an error" in caplog.text
 
@@ -171,8 +170,8 @@ def test_a_message_that_can_not_be_sent_is_sent_later(make_driver, start, schedu
 class Unread(MemoryStorage):
     """A memory that notes which runs are read."""
 
-    def __init__(self, **settings):
-        super().__init__(**settings)
+    def __init__(self):
+        super().__init__()
         self.loaded = []
 
     def load(self, run_id):
@@ -181,8 +180,7 @@ class Unread(MemoryStorage):
 
 
 def test_the_rescue_of_a_message_is_emitted_without_its_run(make_driver, start, schedule):
-    soon = timedelta(milliseconds=1)
-    storage = Unread(lease=timedelta(hours=1), dispatch_timeout=soon)
+    storage = Unread()
     driver = make_driver(storage, lease=HOUR, dispatch_timeout=0.001)
     message = start(driver)
     with EventCapture() as events:
@@ -226,7 +224,7 @@ def test_no_error_ends_the_scheduler(make_driver, start, schedule, caplog, error
             sent.extend(messages)
             raise error
 
-    driver = make_driver(Unready(dispatch_timeout=timedelta(milliseconds=50)), dispatch_timeout=0.05)
+    driver = make_driver(Unready(), dispatch_timeout=0.05)
     message = start(driver)
     running = schedule(driver, dispatch)
     assert running.wait(1)[0].run_id == message.run_id
@@ -235,7 +233,7 @@ def test_no_error_ends_the_scheduler(make_driver, start, schedule, caplog, error
 
 def test_what_the_store_can_not_read_is_logged(make_driver, schedule, caplog):
     class Troubled(MemoryStorage):
-        def tick(self, partition, *, owner, worker, seize):
+        def tick(self, partition, **said):
             looked.set()
             return Tick(held=True, problems=["x: no entry of ours"])
 
@@ -248,8 +246,8 @@ def test_what_the_store_can_not_read_is_logged(make_driver, schedule, caplog):
 
 def test_who_has_no_lock_does_not_listen(make_driver, schedule):
     class Taken(MemoryStorage):
-        def tick(self, partition, *, owner, worker, seize):
-            ticks.append(owner)
+        def tick(self, partition, **said):
+            ticks.append(said["owner"])
             if len(ticks) == 3:
                 enough.set()
             return Tick(held=False)
@@ -266,9 +264,9 @@ def test_who_has_no_lock_does_not_listen(make_driver, schedule):
 
 def test_a_stopped_scheduler_leaves_its_lock(make_driver, schedule):
     class Locked(MemoryStorage):
-        def tick(self, partition, *, owner, worker, seize):
+        def tick(self, partition, **said):
             ticked.set()
-            return super().tick(partition, owner=owner, worker=worker, seize=seize)
+            return super().tick(partition, **said)
 
         def resign(self, *, owner):
             left.append(owner)
@@ -293,7 +291,7 @@ def test_a_scheduler_that_was_never_started_can_be_stopped(make_driver):
 
 def test_more_that_is_due_is_asked_for_at_once(make_driver, schedule):
     class Full(MemoryStorage):
-        def tick(self, partition, *, owner, worker, seize):
+        def tick(self, partition, **said):
             ticks.append(1)
             if len(ticks) == 50:
                 emptied.set()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
+from hephaestus_celery.storage.durations import Durations, microseconds
 from hephaestus_celery.storage.port import Storage
-from hephaestus_celery.testing.conformance.driven import DrivenStorage
+from hephaestus_celery.testing.conformance.driven import DURATIONS, DrivenStorage
 
 SOON = timedelta(microseconds=1)
 FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
@@ -38,27 +39,32 @@ def stand(storage: Storage, drive: Callable[..., DrivenStorage]) -> DrivenStorag
     return drive(storage)
 
 
+def lasting(**durations: timedelta) -> Durations:
+    """What tests go by, but for these durations."""
+    return replace(DURATIONS, **{name: microseconds(duration) for name, duration in durations.items()})
+
+
 @pytest.fixture
 def stand_with(
     make_storage: Callable[..., Storage], drive: Callable[..., DrivenStorage]
 ) -> Callable[..., DrivenStorage]:
-    """``stand_with(lease=..., dispatch_timeout=...)``: an empty storage in which things come due soon, driven by hand."""
+    """``stand_with(lease=..., dispatch_timeout=...)``: an empty storage, driven by hand with these durations (timedeltas)."""
 
-    def make(**settings: Any) -> DrivenStorage:
-        return drive(make_storage(**settings))
+    def make(**durations: timedelta) -> DrivenStorage:
+        return drive(make_storage(), durations=lasting(**durations))
 
     return make
 
 
 @pytest.fixture
 def hasty(stand_with):
-    """A storage in which leases run out at once."""
+    """A storage, driven with leases that run out at once."""
     return stand_with(lease=SOON)
 
 
 @pytest.fixture
 def lossy(stand_with):
-    """A storage in which a message counts as lost at once."""
+    """A storage, driven so that a message counts as lost at once."""
     return stand_with(dispatch_timeout=SOON)
 
 

@@ -190,7 +190,9 @@ def test_where_all_is_lost_look_after_look_follows_at_once(hurried):
         looks += 1
         for report in tick.lanes:
             lost = dict.fromkeys(report.outstanding)
-            entries = hurried.storage.resend(0, lost, lane=LANE, operation=f"op{looks}", worker="w1")
+            entries = hurried.storage.resend(
+                0, lost, lane=LANE, operation=f"op{looks}", worker="w1", durations=hurried.durations
+            )
             again |= {(entry.run_id, entry.dispatch.activation.step) for entry in entries}
     assert looks <= 20
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 
 from hephaestus_celery.core.execution.limits import APPLY_MARGIN
-from hephaestus_celery.core.values.activation import Activation
-from hephaestus_celery.storage.claims import Lease
 
 HOUR = 3_600_000_000
 
@@ -94,8 +92,21 @@ def test_lease_renewals_are_answered_one_by_one(stand, storage):
         run.claim("a")
     runs[1].complete("a")
     runs[2].cancel()
-    leases = [Lease(run_id=run.id, activation=Activation("a"), fence=run.fences["a"]) for run in runs]
-    assert list(storage.renew(leases)) == [True, False, False, True]
+    assert list(storage.renew([run.held("a") for run in runs])) == [True, False, False, True]
+
+
+def test_each_lease_is_renewed_for_its_own_time(stand, storage):
+    runs = [stand.start(instance_id=f"order::{number}") for number in range(3)]
+    for run in runs:
+        run.claim("a")
+    before = storage.now()
+    leases = [HOUR, 30_000_000, HOUR]
+    assert (
+        list(storage.renew([run.held("a", lease=lease) for run, lease in zip(runs, leases, strict=True)])) == [True] * 3
+    )
+    after = storage.now()
+    for run, lease in zip(runs, leases, strict=True):
+        assert before + lease <= run.due()["a"] <= after + lease
 
 
 def test_no_lease_renewals_are_no_answers(storage):

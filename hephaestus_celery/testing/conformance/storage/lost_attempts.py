@@ -22,8 +22,7 @@ HOUR = 3_600_000_000
 def test_a_renewed_step_is_not_taken(hasty):
     run = hasty.start()
     run.claim("a")
-    run.probe.set_lease(hasty.storage, 30_000_000)
-    assert run.renew("a") is True
+    assert run.renew("a", lease=30_000_000) is True
     hasty.calm()
     assert run.complete("a").verdict is Verdict.APPLIED
 

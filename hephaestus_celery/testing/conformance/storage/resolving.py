@@ -11,6 +11,7 @@ from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.resume_and_cancel import Delivery
 from hephaestus_celery.storage.schema import SCHEMA
+from hephaestus_celery.testing.conformance.driven import DURATIONS
 
 NUMBERS = itertools.count()
 
@@ -28,6 +29,7 @@ def deliver(storage):
                 data='{"x":1}',
                 step=None,
                 keep=keep,
+                durations=DURATIONS,
             )
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from dataclasses import replace
 from threading import Barrier
 
 import pytest
@@ -13,7 +13,6 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import AlreadyRunningError
 from hephaestus_celery.storage.claims import Claim
-from hephaestus_celery.storage.port import Durations
 from hephaestus_celery.storage.queries import DataKind
 from hephaestus_celery.storage.starts import FirstStep
 
@@ -290,8 +289,10 @@ def test_a_thousand_steps_may_come_first(stand):
     assert (run.load().active, len(configs), len(run.due())) == (1000, 1000, 1000)
 
 
-def test_a_run_that_is_there_stays_when_a_runtime_adopts_the_store(stand, storage):
+def test_whoever_claims_a_step_says_the_lease_of_the_attempt(stand):
     run = stand.start()
-    storage.adopt(Durations(lease=timedelta(seconds=7)))
-    assert run.load() is not None
-    assert isinstance(run.claim("a"), Claim)
+    run.durations = replace(run.durations, lease=7_000_000)
+    claim = run.claim("a")
+    assert isinstance(claim, Claim)
+    assert claim.attempt.lease == 7_000_000
+    assert run.due() == {"a": claim.claimed_at + 7_000_000}

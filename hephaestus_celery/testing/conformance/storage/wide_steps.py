@@ -81,7 +81,7 @@ def test_done_ends_the_run_when_all_is_settled(fan_run):
     assert commitment.finished_at >= claim.claimed_at
     assert commitment.start == fan_run.load().start
     assert [entry.sequence - commitment.sequence for entry in fan_run.history()] == [0, 4]
-    while fan_run.storage.tick(0, owner="me", worker="w", seize=True).more:
+    while fan_run.storage.tick(0, owner="me", worker="w", seize=True, durations=fan_run.durations).more:
         pass
     assert fan_run.due() == {}
 

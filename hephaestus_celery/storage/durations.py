@@ -1,0 +1,36 @@
+"""The durations that requests bring with them: a store knows none of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Self
+
+from hephaestus_celery.core.values.retry import FOREVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durations:
+    """How long a claim holds without renewal, how long a message may wait, how long an ended run is kept.
+
+    Whole microseconds; ``retention`` is None where runs are kept for ever. A runtime makes them once, from its settings, and
+    says them in each call whose transition goes by one of them.
+    """
+
+    lease: int
+    dispatch_timeout: int
+    retention: int | None
+
+    @classmethod
+    def of(cls, *, lease: timedelta, dispatch_timeout: timedelta, retention: timedelta | None) -> Self:
+        """These durations, in microseconds."""
+        return cls(
+            lease=microseconds(lease),
+            dispatch_timeout=microseconds(dispatch_timeout),
+            retention=None if retention is None else microseconds(retention),
+        )
+
+
+def microseconds(duration: timedelta) -> int:
+    """A duration in microseconds, bounded so that every sum of it and a time has a date."""
+    return min(duration, timedelta(seconds=FOREVER)) // timedelta(microseconds=1)

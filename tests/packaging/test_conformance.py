@@ -69,7 +69,7 @@ def test_a_runner_of_a_stranger_is_held_to_the_port(python, tmp_path):
 
 
 def test_a_storage_that_breaks_the_port_fails_its_suite(python, tmp_path):
-    broken = FILES["shelf.py"] + "\n    def renew(self, leases):\n        return [True for _ in leases]\n"
+    broken = FILES["shelf.py"] + "\n    def renew(self, attempts):\n        return [True for _ in attempts]\n"
     for name, body in {**FILES, "shelf.py": broken}.items():
         (tmp_path / name).write_text(body, encoding="utf-8")
     ran = subprocess.run(

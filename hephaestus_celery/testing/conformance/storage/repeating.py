@@ -1,4 +1,4 @@
-"""What a step keeps so that another run may repeat it: the targets of a computed route, and the origin of its idempotency key."""
+"""What a step keeps so that another run may repeat it: a computed route's targets, its idempotency key's origin."""
 
 from __future__ import annotations
 

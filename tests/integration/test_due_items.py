@@ -40,7 +40,7 @@ def evaluate(client):
     """``evaluate(lines, parameters, *texts)``: what these lines give in a script that has the part on due entries."""
 
     def run(lines, parameters, *texts):
-        return client.eval(parts_of("unschedule") + lines, 5, *"abcde", "prefix:", json.dumps(parameters), *texts)
+        return client.eval(parts_of("tick") + lines, 5, *"abcde", "prefix:", json.dumps(parameters), *texts)
 
     return run
 

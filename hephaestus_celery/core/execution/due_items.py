@@ -1,7 +1,8 @@
 """The kinds of due entries, and the text that stores keep each as: a new kind of timer begins here.
 
-The texts are written and read here, and nowhere else in Python. Mirrored by `storage/redis/lua/parts/due_items.lua`. An item holds all that its handling needs when its run is gone. The texts
-stay as they are, since workers of several versions read them.
+The texts are written and read here, and nowhere else in Python. Mirrored by `storage/redis/lua/parts/due_items.lua` and
+`due_items_reading.lua` beside it. An item holds all that its handling needs when its run is gone. The texts stay as they
+are, since workers of several versions read them.
 
 Laws held here: ``parse(encode(item)) == item`` for items of steps whose keys are valid; a text that no version has written is
 refused, and so never taken for another item.

@@ -12,7 +12,7 @@
 -- The lock is a hash: `owner`; `schema`, the newest that the owner can read (who can read newer ones takes the lock); `beat`,
 -- how far it has come on the steady clock; `offset` of that clock; `handed`, the operation that handed something over, with
 -- its `entries` and `reports`.
--- needs: rescue ending
+-- needs: rescue ending due_items_reading
 demand({
   owner = 'string', worker = 'string', op = 'string', acknowledged = 'string?', evict = 'string?', stepped = 'boolean?',
   seize = 'boolean?', fence = 'string', limit = 'number', lease = 'number', dispatch_timeout = 'number', now = 'number',

@@ -4,4 +4,5 @@ from hephaestus_celery.testing.conformance.storage.changed_definitions import * 
 from hephaestus_celery.testing.conformance.storage.completion import *  # noqa: F403 - all tests of this part of the suite
 from hephaestus_celery.testing.conformance.storage.endings import *  # noqa: F403 - all tests of this part of the suite
 from hephaestus_celery.testing.conformance.storage.repeating import *  # noqa: F403 - all tests of this part of the suite
+from hephaestus_celery.testing.conformance.storage.replays import *  # noqa: F403 - all tests of this part of the suite
 from hephaestus_celery.testing.conformance.storage.wide_steps import *  # noqa: F403 - all tests of this part of the suite

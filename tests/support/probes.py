@@ -20,7 +20,11 @@ class OurProbe:
     """Looks into whichever of our storages it is given; see ``Probe``."""
 
     def __getattr__(self, name: str) -> Any:
-        return lambda storage, *args: getattr(PROBES[type(storage)], name)(storage, *args)
+        def look(storage: Any, *args: Any) -> Any:
+            [probe] = [probe for kind, probe in PROBES.items() if isinstance(storage, kind)]
+            return getattr(probe, name)(storage, *args)
+
+        return look
 
 
 class TransactionalProbe:

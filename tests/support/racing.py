@@ -10,6 +10,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.exceptions import AlreadyRunningError
 from hephaestus_celery.storage.claims import Claim, ClaimRequest
 from hephaestus_celery.storage.starts import NewRun
+from hephaestus_celery.testing.conformance.driven import DURATIONS
 
 
 def claim_all(path: Path, run_ids: list[str], name: str) -> list[str]:
@@ -18,7 +19,13 @@ def claim_all(path: Path, run_ids: list[str], name: str) -> list[str]:
     found = []
     for run_id in run_ids:
         request = ClaimRequest(
-            run_id=run_id, workflow="shop.Order", activation=Activation("a"), attempt=1, fence=name, versions=(1,)
+            run_id=run_id,
+            workflow="shop.Order",
+            activation=Activation("a"),
+            attempt=1,
+            fence=name,
+            versions=(1,),
+            durations=DURATIONS,
         )
         found.extend([run_id] if isinstance(storage.claim(request), Claim) else [])
     storage.close()

@@ -241,9 +241,7 @@ class SqlStorage(TransactionalStorage):
         return isinstance(other, SqlStorage) and self._path == other._path
 
     def separate(self) -> SqlStorage:
-        other = SqlStorage(self._path, **self._settings)
-        other.adopt(self._durations)
-        return other
+        return SqlStorage(self._path, **self._settings)
 
     def resign(self, *, owner: str) -> None:
         """Schedulers need no lock here: each entry that comes due is given to one of them."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hephaestus_celery.core.execution.lanes import redispatch_interval
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
@@ -87,4 +88,5 @@ def send(activation: Activation, step: StepState, times: Times) -> tuple[Command
     message = last_message(activation, step)
     if step.lane is not None:
         return ClearTimer(activation), EnterLane(activation, step.lane, times.moment), message
-    return SetTimer(activation, TimerKind.DISPATCH, times.moment + times.dispatch_timeout), message
+    interval = redispatch_interval(sent=times.now, resends=step.resends, timeout=times.dispatch_timeout)
+    return SetTimer(activation, TimerKind.DISPATCH, times.moment + interval), message

@@ -23,7 +23,7 @@ from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Tran
 def create_in(transaction: Transaction, run: NewRun, times: Times) -> Sequence[DispatchStep]:
     """Store a run and its start; ``AlreadyRunningError`` when an active run holds the id within the scope."""
     if transaction.find_run(run.run_id) is not None:  # this call again: a run id is new for each start
-        return [DispatchStep(Activation(first.step), 1, 1) for first in run.firsts]
+        return tuple(DispatchStep(Activation(first.step), 1, 1) for first in run.firsts)
     holder = find_holder(claimant(run), transaction.runs_of(run.instance_id, active=True))
     if holder is not None:
         raise already_running(run, holder.run_id, family=holder.family, scope=holder.scope)

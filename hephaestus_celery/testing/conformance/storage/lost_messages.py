@@ -11,6 +11,8 @@ from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.claims import Claim
 from hephaestus_celery.testing.conformance.driven import rescues
 
+SECOND = 1_000_000
+
 # Messages that nobody claims
 
 
@@ -23,6 +25,17 @@ def test_a_message_that_nobody_claims_is_sent_again_under_a_new_token(lossy):
 def test_tokens_are_never_used_twice(lossy):
     lossy.start()
     assert [entry.dispatch.token for entry in lossy.entries(5)] == [2, 3, 4, 5, 6]
+
+
+def test_a_message_is_sent_again_at_growing_intervals(stand):
+    run = stand.start()
+    timeout, intervals = 30_000_000, []
+    for _ in range(5):
+        run.probe.set_due(stand.storage, run.id, "a", 1)
+        stand.entries(1)
+        intervals.append(run.due()["a"] - stand.storage.now())
+    for interval, factor in zip(intervals, [2, 4, 8, 8, 8], strict=True):
+        assert 0.75 * factor * timeout - SECOND < interval < 1.25 * factor * timeout
 
 
 def test_sending_a_message_again_is_recorded_as_a_rescue(lossy):

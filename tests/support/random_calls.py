@@ -1,0 +1,541 @@
+"""Random calls of two storages about one random run, each made of both and compared; see :class:`RandomCalls`."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from twins import LANES, differences
+
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.resolve import RunReference
+from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.storage.claims import ClaimRequest
+from hephaestus_celery.storage.commits import Fail, Retry, Suspend
+from hephaestus_celery.storage.due import Outstanding, Sent
+from hephaestus_celery.storage.resume_and_cancel import Delivery
+from hephaestus_celery.storage.starts import PreparedMessage
+from hephaestus_celery.testing.conformance.driven import DURATIONS, held
+
+CALLS = 80  # of one run
+SECOND = 1_000_000
+FOR_EVER = dataclasses.replace(DURATIONS, retention=None)
+"""As memory keeps its runs, so does Redis here."""
+HOUR = 3600 * SECOND
+UNKNOWN = "01a22824-2020-78c8-9368-058b82f89eeb"
+OFTEN = {
+    "claim": 40,
+    "complete": 18,
+    "suspend": 20,
+    "deliver": 20,
+    "fail": 0.3,
+    "cancel": 0.3,
+    "retry": 5,
+    "late": 3,
+    "refused": 6,
+    "astray": 2,
+    "start": 2,
+    "resend": 4,
+    "redirect": 4,
+    "renew": 2,
+    "seize": 4,
+    "schedule": 3,
+    "unschedule": 2,
+    "report": 1,
+    "tick": 12,
+    "again": 8,
+}
+"""How often each call is made."""
+COMMITS = ("complete", "suspend", "retry", "fail")
+
+
+def random_edges(chance):
+    """A workflow of up to 12 steps: several beginnings, choices and fan-outs, joins and dead paths."""
+    count = chance.randint(1, 12)
+    keys = [f"s{number}" for number in range(count)]
+    edges = {}
+    for number, key in enumerate(keys):
+        later = keys[number + 1 :]
+        for event in ("x", "y", "z")[: chance.randint(1, 3)]:
+            targets = chance.sample(later, min(len(later), chance.choice([0, 1, 2, 3, 4])))
+            edges[key, event] = [
+                (target, {"by": key + event}) if chance.random() < 0.3 else target for target in targets
+            ]
+    for number, key in enumerate(keys[1:], start=1):
+        if chance.random() < 0.2:
+            continue
+        source, event = chance.choice([pair for pair in edges if pair[0] in keys[:number]])
+        targets = edges[source, event]
+        if key not in targets and (key, {"by": source + event}) not in targets:
+            targets.append(key)
+    for targets in edges.values():
+        if not targets or chance.random() < 0.1:
+            targets.append("done")
+    return edges
+
+
+class RandomCalls:
+    """The same random calls of two storages, of which the first one is memory."""
+
+    def __init__(self, chance, clock, twins, *, lists=(), slices=False, alone=False):
+        self.chance, self.clock, self.twins, self.lists, self.slices = chance, clock, twins, lists, slices
+        self.alone = alone  # no other run of the id is started
+        self.made, self.repeatable, self.replies = [], [], []
+        self.number = 0
+
+    @property
+    def run(self):
+        """What is known of the run beside its storages."""
+        return self.twins[0].run
+
+    def make(self, name, ask, *, prepared=None, keep=True):
+        """Make a call of both; ``ask(twin)`` gives it. Compares the replies, and all that is stored."""
+        calls = [ask(twin) for twin in self.twins]
+        self.made.append((name, calls[0], self.clock.now_ns))
+        first = self.compare(name, calls, prepared=prepared or {})
+        if keep:
+            self.repeatable.append((name, calls, first))
+            if self.chance.random() < 0.2:
+                self.repeat(*self.repeatable[-1], at_once=True)
+        return first
+
+    def again(self):
+        """A call of before once more, but of a step's commits only the last: Redis keeps one reply for each step."""
+        if self.repeatable:
+            name, calls, first = self.chance.choice(self.repeatable[-12:])
+            if name not in COMMITS or not any(
+                other[0] in COMMITS and other[1] is not calls for other in self.after(calls)
+            ):
+                self.repeat(name, calls, first, at_once=False)
+
+    def after(self, calls):
+        place = next(place for place, made in enumerate(self.repeatable) if made[1] is calls)
+        return self.repeatable[place + 1 :]
+
+    def compare(self, name, calls, *, prepared, sent=None):
+        expected, found = (twin.reply(call) for twin, call in zip(self.twins, calls, strict=True))
+        posted = self.twins[1].posted()
+        if sent is None:
+            sent = self.sent_by_store(expected, prepared)
+            if self.slices:  # what a later slice starts than that of its edge is left to who has committed
+                sent = [key for key in sent if prepared[key].text in posted]
+            assert posted == sorted(prepared[key].text for key in sent), self.explain(name, expected, found)
+        else:
+            assert posted == [], self.explain(name, "a message was sent twice")
+        if sent:
+            expected = self.without(expected, sent)
+        assert expected == found, self.explain(name, *differences(expected, found))
+        self.compare_stored(name)
+        self.replies.append(expected)
+        return expected, sent
+
+    def compare_stored(self, name):
+        while self.twins[1].sweeps():
+            expected, found = (
+                twin.reply(functools.partial(twin.tick, seize=True, durations=FOR_EVER)) for twin in self.twins
+            )
+            assert expected == found, self.explain("sweep", *differences(expected, found))
+        expected, found = (twin.stored() for twin in self.twins)
+        assert expected == found, self.explain(name, *differences(expected, found))
+
+    def repeat(self, name, calls, first, *, at_once):
+        """Make a call again, with the same operation: at once it gets the same reply, and nothing changes."""
+        reply, sent = first
+        if not self.slices or name != "complete":
+            self.made.append((f"{name}, again", calls[0], self.clock.now_ns))
+            before = self.twins[0].stored()
+            found, _ = self.compare(name, calls, prepared={}, sent=sent)
+            if at_once:
+                assert found == reply, self.explain(name, *differences(reply, found))
+                assert self.twins[0].stored() == before, self.explain(name, "a repeat has changed something")
+
+    def sent_by_store(self, reply, prepared):
+        """The steps whose messages Redis sends itself: those that are prepared, and that the call starts."""
+        if not prepared:
+            return []
+        dispatches = reply if isinstance(reply, list) else reply.get("dispatches", ())
+        started = [dispatch["activation"]["step"] for dispatch in dispatches]
+        return [key for key in started if key in prepared and prepared[key].list != self.lists[-1]]
+
+    def without(self, reply, sent):
+        """The reply of a store that has sent these itself."""
+        if isinstance(reply, list):
+            left = [each for each in reply if each["activation"]["step"] not in sent]
+            return left if self.slices or not left else reply  # of a start, it sends all or says that it did not
+        left = [each for each in reply["dispatches"] if each["activation"]["step"] not in sent]
+        return {**reply, "dispatches": left}
+
+    def explain(self, *about):
+        """What a failure says: the calls so far, and what was about the last."""
+        calls = [f"{at} {name}: {call.args} {call.keywords}" for name, call, at in self.made[-8:]]
+        return "\n".join([*calls, *map(str, about)])
+
+    def go_on(self):
+        self.number += 1
+        self.clock.now_ns += 1000 * self.chance.choice([1, 7, 1009, 20_011, 300_007, 2 * SECOND + 3])
+        [name] = self.chance.choices(list(OFTEN), list(OFTEN.values()))
+        getattr(self, name)()
+
+    # What may be done
+
+    def begin(self, new):
+        """Start a run, whose first steps have prepared messages."""
+        prepared = {first.step: first.prepared_message for first in new.firsts if first.prepared_message is not None}
+        self.make("create", lambda twin: functools.partial(twin.storage.create, new), prepared=prepared, keep=False)
+
+    def start(self):
+        """The same run once more, or another of its id."""
+        chance, new = self.chance, self.run.new
+        if self.alone or chance.random() < 0.5:
+            if not self.slices:
+                self.make("create", lambda twin: functools.partial(twin.storage.create, new), keep=False)
+            return
+        fields = {
+            "run_id": f"{self.run.id[:-4]}{self.number:04x}",
+            "scope": chance.choice(["workflow", "version", "global"]),
+            "family": chance.choice([new.family, "other.Family"]),
+            "version": chance.choice([1, 2]),
+        }
+        self.begin(dataclasses.replace(new, **fields))
+
+    def claim(self):
+        steps, chance = self.steps(), self.chance
+        unclaimed = [key for key, step in steps.items() if step.fence is None and step.order is None]
+        key = chance.choice(unclaimed) if unclaimed and chance.random() < 0.9 else self.anywhere()
+        attempt = steps[key].attempt if key in steps and chance.random() < 0.95 else chance.choice([1, 2])
+        self.ask(key, attempt)
+
+    def refused(self):
+        """A claim of a worker that can't execute the step, or doesn't know the run."""
+        steps = self.steps()
+        key = self.anywhere()
+        attempt = steps[key].attempt if key in steps else 1
+        odd = [{"workflow": "shop.Other"}, {"versions": (2, 3)}, {"versions": ()}, {"schema": 0}, {"run_id": UNKNOWN}]
+        self.ask(key, attempt, **self.chance.choice(odd))
+
+    def ask(self, key, attempt, **fields):
+        chance = self.chance
+        values = {
+            "run_id": self.run.id,
+            "workflow": self.run.new.name,
+            "activation": Activation.parse(key),
+            "attempt": attempt,
+            "fence": f"fence{self.number}",
+            "versions": (1,),
+            "predecessors": tuple(chance.sample(list(self.run.graph.by_key), chance.randint(0, 2))),
+            "limit": chance.choice([None, None, 45 * SECOND]),
+            "holder": chance.choice([None, "task1", "task2"]),
+            "worker": chance.choice([None, "w1"]),
+            "lane": chance.choice([None, *LANES]),
+            "token": chance.choice([None, 1, 2, 3]),
+            "durations": FOR_EVER,
+            **fields,
+        }
+        request = ClaimRequest(**values)
+        self.make("claim", lambda twin: functools.partial(twin.claim, request))
+
+    def complete(self):
+        steps = self.steps()
+        key = self.claimed(steps)
+        if key is None:
+            return
+        resume = steps[key].resume
+        chance, graph = self.chance, self.run.graph
+        prepared = self.prepared(graph.by_key)
+        expected = chance.choice([None, None, None, self.twins[0].run.load().applied, 0])
+        fields = {
+            "event": resume.event if resume else self.event(key),
+            "result": chance.choice([None, f'{{"of":"{key}"}}', f'{{"of":"{key * chance.choice([1, 9, 20])}"}}']),
+            "metadata": chance.choice([None, f'{{"of":"{key}"}}']),
+            "rank": graph.rank(key),
+            "lanes": {step: lane for step in graph.by_key if (lane := chance.choice([None, *LANES])) is not None},
+            "expected": expected,
+            "computed": expected is not None,
+            "prepared": prepared,
+        }
+        self.make(
+            "complete",
+            lambda twin: functools.partial(twin.storage.commit, twin.run.completion(key, **fields)),
+            prepared=prepared,
+        )
+
+    def prepared(self, keys):
+        """Messages for some steps, on lists that take them, or on the last, which is none."""
+        if not self.lists or self.chance.random() < 0.5:
+            return {}
+        return {
+            key: PreparedMessage(list=self.chance.choice(self.lists), text=f"{self.number} {key}")
+            for key in keys
+            if key != "done" and self.chance.random() < 0.6
+        }
+
+    def suspend(self):
+        steps = self.steps()
+        key = self.claimed(steps)
+        if key is None or steps[key].resume is not None:  # a delivered event is applied, it does not wait again
+            return
+        names = self.chance.sample(["go", "on", "up"], self.chance.choice([0, 2, 3, 3, 3, 3]))
+        fields = {
+            "accepts": {name: self.event(key) for name in names},
+            "timeout": self.chance.choice([None, 7 * SECOND]),
+        }
+        self.commit("suspend", Suspend, key, **fields)
+
+    def retry(self):
+        self.commit("retry", Retry, self.claimed(self.steps()), delay=self.chance.choice([0, SECOND, 40 * SECOND]))
+
+    def fail(self):
+        self.commit("fail", Fail, self.claimed(self.steps()), failure=f'{{"n":{self.number}}}')
+
+    def commit(self, name, kind, key, **fields):
+        if key is not None:
+            self.make(
+                name,
+                lambda twin: functools.partial(twin.storage.commit, kind(**twin.run._common(key, name), **fields)),
+            )
+
+    def late(self):
+        """A commit of who does not hold the step any more."""
+        key = self.anywhere()
+        fields = {"fence": "foreign", "operation": f"foreign{self.number}"}
+        event = self.event(key)
+        self.make(
+            "late", lambda twin: functools.partial(twin.storage.commit, twin.run.completion(key, event, **fields))
+        )
+
+    def astray(self):
+        """A call about a run that nobody knows."""
+        storage_calls = [
+            lambda storage: functools.partial(storage.load, UNKNOWN),
+            lambda storage: functools.partial(storage.history, UNKNOWN),
+            lambda storage: functools.partial(storage.read_initial, UNKNOWN),
+            lambda storage: functools.partial(
+                storage.cancel,
+                UNKNOWN,
+                operation=f"c{self.number}",
+                reason=None,
+                entry='{"kind":"cancel"}',
+                durations=FOR_EVER,
+            ),
+            lambda storage: functools.partial(storage.schedule, UNKNOWN, Activation("s0"), reference="r", delay=1),
+            lambda storage: functools.partial(
+                storage.unschedule, UNKNOWN, Activation("s0"), reference="r", operation=f"u{self.number}"
+            ),
+            lambda storage: functools.partial(
+                storage.seize,
+                UNKNOWN,
+                Activation("s0"),
+                attempt=1,
+                holder="task1",
+                fence="f",
+                entry='{"kind":"rescue"}',
+                durations=FOR_EVER,
+            ),
+            lambda storage: functools.partial(storage.renew, [held(UNKNOWN, "s0", fence="f")]),
+            lambda storage: functools.partial(storage.commit, self.commit_astray()),
+            lambda storage: functools.partial(storage.deliver, self.delivery(RunReference(id=UNKNOWN))),
+            lambda storage: functools.partial(storage.deliver, self.delivery(RunReference(id="order::unknown"))),
+        ]
+        call = self.chance.choice(storage_calls)
+        self.make("astray", lambda twin: call(twin.storage))
+
+    def commit_astray(self):
+        return Retry(
+            operation=f"r{self.number}",
+            run_id=UNKNOWN,
+            activation=Activation("s0"),
+            fence="f",
+            entry="{}",
+            delay=1,
+            durations=FOR_EVER,
+        )
+
+    def delivery(self, run):
+        return Delivery(
+            operation=f"d{self.number}", run=run, name="go", data="{}", step=None, keep=False, durations=FOR_EVER
+        )
+
+    def deliver(self):
+        chance = self.chance
+        reference = chance.choice(
+            [
+                RunReference(id=self.run.id),
+                RunReference(id=self.run.id),
+                RunReference(id=self.run.new.instance_id),
+                RunReference(id=self.run.new.instance_id, family=self.run.new.family, version=1, exact=True),
+                RunReference(id=self.run.new.instance_id, family="other.Family"),
+            ]
+        )
+        delivery = Delivery(
+            operation=f"delivery{self.number}",
+            run=reference,
+            name=chance.choice(["go", "go", "on", "up"]),
+            data=f'{{"n":{self.number}}}',
+            step=chance.choice([None, None, None, None, None, self.anywhere()]),
+            keep=chance.random() < 0.25,
+            key=chance.choice([None, None, "evt_1", f"evt_{self.number // 2}"]),
+            durations=FOR_EVER,
+        )
+        self.make("deliver", lambda twin: functools.partial(twin.storage.deliver, delivery))
+
+    def cancel(self):
+        fields = {
+            "reason": self.chance.choice([None, "", "enough"]),
+            "entry": '{"kind":"cancel"}',
+            "durations": FOR_EVER,
+        }
+        operation = f"cancel{self.number}"
+        self.make(
+            "cancel", lambda twin: functools.partial(twin.storage.cancel, self.run.id, operation=operation, **fields)
+        )
+
+    def resend(self):
+        dispatch = self.message()
+        outstanding = Outstanding(run_id=self.run.id, name=self.run.new.name, version=1, dispatch=dispatch, passed=True)
+        goes, lane = self.chance.choice([None, *LANES]), self.chance.choice(LANES)
+        operation = f"resend{self.number}"
+        self.make(
+            "resend",
+            lambda twin: functools.partial(
+                twin.storage.resend,
+                0,
+                {outstanding: goes},
+                lane=lane,
+                operation=operation,
+                worker="w1",
+                durations=FOR_EVER,
+            ),
+        )
+
+    def redirect(self):
+        dispatch = self.message()
+        sent = Sent(run_id=self.run.id, dispatch=dispatch, lane=self.chance.choice(LANES))
+        self.make("redirect", lambda twin: functools.partial(twin.storage.redirect, [sent], durations=FOR_EVER))
+
+    def message(self):
+        steps = self.steps()
+        key = self.chance.choice(sorted(self.run.lanes()) or [self.anywhere()])
+        step = steps.get(key)
+        token = step.dispatch if step and self.chance.random() < 0.9 else 7
+        return DispatchStep(Activation.parse(key), step.attempt if step else 1, token)
+
+    def renew(self):
+        key = self.claimed(self.steps()) or self.anywhere()
+        foreign = self.chance.random() < 0.3
+
+        def ask(twin):
+            fence = "foreign" if foreign else twin.run.fences.get(key, "none")
+            return functools.partial(twin.storage.renew, [held(self.run.id, key, fence=fence)])
+
+        self.make("renew", ask)
+
+    def seize(self):
+        steps = self.steps()
+        key = self.claimed(steps) or self.anywhere()
+        fields = {
+            "attempt": steps[key].attempt if key in steps else 1,
+            "holder": self.chance.choice(["task1", "task2", ""]),
+            "fence": f"seizer{self.number}",
+            "entry": '{"kind":"rescue"}',
+            "timed_out": self.chance.random() < 0.3,
+            "durations": FOR_EVER,
+        }
+        self.make("seize", lambda twin: functools.partial(twin.seize, key, fields))
+
+    def schedule(self):
+        step = "unheard" if self.chance.random() < 0.1 else self.anywhere()
+        fields = {"reference": f"ref{self.number}", "delay": self.chance.choice([SECOND, 20 * SECOND])}
+        self.make(
+            "schedule",
+            lambda twin: functools.partial(twin.storage.schedule, self.run.id, Activation.parse(step), **fields),
+        )
+
+    def unschedule(self):
+        member = self.chance.choice([member for member in self.run.due() if "|" in member] or ["s0|none"])
+        step, _, reference = member.partition("|")
+        fields = {"reference": reference, "operation": f"untimer{self.number}"}
+        self.make(
+            "unschedule",
+            lambda twin: functools.partial(twin.storage.unschedule, self.run.id, Activation.parse(step), **fields),
+        )
+
+    def report(self):
+        holdings = self.chance.choice([None, "[]", '["x"]'])
+        lifetime = self.chance.choice([SECOND, 60 * SECOND])
+        self.make("report", lambda twin: functools.partial(twin.storage.report, "w1", holdings, lifetime=lifetime))
+
+    def tick(self):
+        """One look at what has come due: now, a microsecond too early, or in time."""
+        soonest = self.twins[0].soonest()
+        if soonest is not None:
+            early = self.chance.choice([0, 0, 0, 0, 1, SECOND])
+            self.clock.now_ns = max(self.clock.now_ns, 1000 * (soonest - early))
+        seize = self.chance.random() < 0.9
+        reply, _ = self.make(
+            "tick",
+            lambda twin: functools.partial(twin.tick, seize=seize, durations=FOR_EVER),
+            keep=False,
+        )
+        for report in reply["lanes"]:
+            for message in report["outstanding"]:
+                self.resend_reported(report["lane"], message)
+
+    def resend_reported(self, lane, message):
+        dispatch = DispatchStep(
+            Activation.parse(message["dispatch"]["activation"]["step"]),
+            message["dispatch"]["attempt"],
+            message["dispatch"]["token"],
+        )
+        lost = Outstanding(
+            run_id=message["run_id"], name=message["name"], version=1, dispatch=dispatch, passed=message["passed"]
+        )
+        operation = f"lost{self.number}"
+        self.make(
+            "resend",
+            lambda twin: functools.partial(
+                twin.storage.resend, 0, {lost: lane}, lane=lane, operation=operation, worker="w1", durations=FOR_EVER
+            ),
+        )
+
+    # What is known
+
+    def steps(self):
+        return self.run.load().steps
+
+    def claimed(self, steps):
+        """A step that somebody holds, or None."""
+        held = [key for key, step in steps.items() if step.fence is not None and step.status is not StepStatus.FAILED]
+        return self.chance.choice(held) if held else None
+
+    def anywhere(self):
+        return self.chance.choice(list(self.run.graph.by_key))
+
+    def event(self, key):
+        graph = self.run.graph
+        return self.chance.choice([event for source, event in graph.table if source.key == key] or ["done"])
+
+
+def start_of(drive, chance, storage, *, lists=()):
+    """A run that is to be started: of a random workflow, its first steps with messages and in lanes."""
+    run = drive(storage, durations=FOR_EVER).prepare(random_edges(chance), config=chance.choice([None, '{"n":0}']))
+    firsts = [
+        dataclasses.replace(
+            first,
+            lane=chance.choice([None, *LANES]),
+            prepared_message=PreparedMessage(list=chance.choice(lists), text=f"0 {first.step}")
+            if lists and chance.random() < 0.6
+            else None,
+        )
+        for first in run.new.firsts
+    ]
+    headers = chance.choice([None, '{"trace":"1"}'])
+    new = dataclasses.replace(run.new, firsts=firsts, message_headers=headers)
+    run.new = new
+    return run
+
+
+def follow(calls):
+    calls.begin(calls.run.new)
+    for _ in range(CALLS):
+        calls.go_on()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from random_runs import Play, plots
+from random_runs import SimulatedRun, random_workflows
 
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.lifecycle import StepStatus
@@ -16,22 +16,22 @@ class InterruptedRun(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.play = None
+        self.run = None
         self.taken = False
         self.ended = None
         self.answered = set()
         self.terminals = 0
 
-    @initialize(plot=plots(max_steps=6))
-    def create(self, plot):
-        self.play = Play(plot, losses=3)
+    @initialize(workflow=random_workflows(max_steps=6))
+    def create(self, workflow):
+        self.run = SimulatedRun(workflow, losses=3)
 
-    @precondition(lambda self: self.play.possible())
+    @precondition(lambda self: self.run.possible())
     @rule(data=st.data())
     def go_on(self, data):
-        name, key = data.draw(st.sampled_from(self.play.possible()))
-        suspends = self.play.suspends(key)
-        decision = self.play.perform((name, key))
+        name, key = data.draw(st.sampled_from(self.run.possible()))
+        suspends = self.run.suspends(key)
+        decision = self.run.perform((name, key))
         assert decision.verdict is Verdict.APPLIED
         self.taken = self.taken or name == "claim"
         if name == "answer" and not suspends:
@@ -39,30 +39,30 @@ class InterruptedRun(RuleBasedStateMachine):
         if decision.done:
             self._ends("completed")
 
-    @precondition(lambda self: self.play.executing() and not self.ended)
+    @precondition(lambda self: self.run.executing() and not self.ended)
     @rule(data=st.data())
     def fail_an_attempt(self, data):
-        key = data.draw(st.sampled_from(self.play.executing()))
-        attempt = self.play.state.steps[key].attempt
-        fence = self.play.fence(key)
-        assert self.play.perform(("retry", key)).verdict is Verdict.APPLIED
-        assert self.play.state.steps[key].attempt == attempt + 1
-        assert self.play.complete(key, fence=fence).verdict is Verdict.STALE
-        assert self.play.decide(("claim", key)).verdict is Verdict.STALE
+        key = data.draw(st.sampled_from(self.run.executing()))
+        attempt = self.run.state.steps[key].attempt
+        fence = self.run.fence(key)
+        assert self.run.perform(("retry", key)).verdict is Verdict.APPLIED
+        assert self.run.state.steps[key].attempt == attempt + 1
+        assert self.run.complete(key, fence=fence).verdict is Verdict.STALE
+        assert self.run.decide(("claim", key)).verdict is Verdict.STALE
 
-    @precondition(lambda self: self.play.rescued())
+    @precondition(lambda self: self.run.rescued())
     @rule(data=st.data())
     def answer_of_a_lost_attempt(self, data):
-        key = data.draw(st.sampled_from(self.play.rescued()))
-        before = self.play.state
-        for decision in (self.play.complete(key), self.play.suspend(key), self.play.decide(("retry", key))):
+        key = data.draw(st.sampled_from(self.run.rescued()))
+        before = self.run.state
+        for decision in (self.run.complete(key), self.run.suspend(key), self.run.decide(("retry", key))):
             assert (decision.verdict, decision.state) == (Verdict.STALE, before)
 
-    @precondition(lambda self: self.play.executing() or self.play.rescued())
+    @precondition(lambda self: self.run.executing() or self.run.rescued())
     @rule(data=st.data())
     def fail(self, data):
-        key = data.draw(st.sampled_from(self.play.executing() + self.play.rescued()))
-        decision = self.play.perform(("fail", key))
+        key = data.draw(st.sampled_from(self.run.executing() + self.run.rescued()))
+        decision = self.run.perform(("fail", key))
         if self.ended:
             assert decision.verdict is Verdict.DISCARDED
         else:
@@ -72,42 +72,42 @@ class InterruptedRun(RuleBasedStateMachine):
 
     @rule()
     def cancel(self):
-        decision = self.play.perform(("cancel", ""))
+        decision = self.run.perform(("cancel", ""))
         if self.ended:
             assert decision.verdict is Verdict.STALE
         else:
             self._ends("cancelled")
 
-    @precondition(lambda self: self.ended and self.play.executing())
+    @precondition(lambda self: self.ended and self.run.executing())
     @rule(data=st.data())
     def answer_too_late(self, data):
-        key = data.draw(st.sampled_from(self.play.executing()))
-        steps = {name: step.status for name, step in self.play.state.steps.items()}
-        assert self.play.perform(("answer", key)).verdict is Verdict.DISCARDED
-        assert {name: step.status for name, step in self.play.state.steps.items()} == steps
+        key = data.draw(st.sampled_from(self.run.executing()))
+        steps = {name: step.status for name, step in self.run.state.steps.items()}
+        assert self.run.perform(("answer", key)).verdict is Verdict.DISCARDED
+        assert {name: step.status for name, step in self.run.state.steps.items()} == steps
         self.answered.add(key)
 
     @precondition(lambda self: self.answered)
     @rule(data=st.data())
     def answer_again(self, data):
         key = data.draw(st.sampled_from(sorted(self.answered)))
-        before = self.play.state
-        for decision in (self.play.complete(key), self.play.suspend(key), self.play.decide(("fail", key))):
+        before = self.run.state
+        for decision in (self.run.complete(key), self.run.suspend(key), self.run.decide(("fail", key))):
             assert (decision.verdict, decision.state) == (Verdict.STALE, before)
 
     @rule(data=st.data())
     def claim_what_is_not_to_be_had(self, data):
-        key = data.draw(st.sampled_from(self.play.plot.keys))
-        if ("claim", key) not in self.play.possible():
-            decision = self.play.decide(("claim", key))
+        key = data.draw(st.sampled_from(self.run.workflow.keys))
+        if ("claim", key) not in self.run.possible():
+            decision = self.run.decide(("claim", key))
             assert decision.verdict in (Verdict.STALE, Verdict.TAKEN)
-            assert decision.state is self.play.state
+            assert decision.state is self.run.state
 
     @invariant()
     def the_status_follows_from_the_steps(self):
-        if self.play is None:
+        if self.run is None:
             return
-        statuses = [step.status for step in self.play.state.steps.values()]
+        statuses = [step.status for step in self.run.state.steps.values()]
         if self.ended:
             expected = self.ended
         elif not self.taken:
@@ -116,12 +116,12 @@ class InterruptedRun(RuleBasedStateMachine):
             expected = "running"
         else:
             expected = "waiting"
-        assert self.play.state.status == expected
+        assert self.run.state.status == expected
 
     @invariant()
     def nothing_is_left_after_the_end(self):
         if self.ended:
-            assert self.play.state.count(StepStatus.ACTIVE) == self.play.state.count(StepStatus.WAITING) == 0
+            assert self.run.state.count(StepStatus.ACTIVE) == self.run.state.count(StepStatus.WAITING) == 0
 
     @invariant()
     def the_end_comes_once(self):
@@ -129,9 +129,9 @@ class InterruptedRun(RuleBasedStateMachine):
 
     @invariant()
     def the_step_that_failed_the_run_is_named(self):
-        if self.play is not None:
-            failed = [key for key, step in self.play.state.steps.items() if step.status is StepStatus.FAILED]
-            assert failed == ([self.play.state.failed_step] if self.ended == "failed" else [])
+        if self.run is not None:
+            failed = [key for key, step in self.run.state.steps.items() if step.status is StepStatus.FAILED]
+            assert failed == ([self.run.state.failed_step] if self.ended == "failed" else [])
 
     def _ends(self, status):
         self.ended = status

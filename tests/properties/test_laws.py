@@ -6,7 +6,7 @@ from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
-from random_runs import Play, initials_of, plots
+from random_runs import SimulatedRun, initials_of, random_workflows
 
 from hephaestus_celery import Status
 from hephaestus_celery.core.execution.state import Verdict
@@ -18,199 +18,199 @@ def any_of(data):
     return lambda operations: data.draw(st.sampled_from(operations), label="next")
 
 
-def oracle(plot):
+def oracle(workflow):
     """Which steps a run must have completed: those that some completed step's answer leads to. No counting of edges."""
-    completed, pending = set(), initials_of(plot.transitions)
+    completed, pending = set(), initials_of(workflow.transitions)
     while pending:
         key = pending.pop()
         if key not in completed:
             completed.add(key)
-            pending.extend(plot.transitions.get((key, plot.answers.get(key)), ()))
+            pending.extend(workflow.transitions.get((key, workflow.answers.get(key)), ()))
     return completed
 
 
-@given(plots(), st.data())
-def test_law_2_any_order_of_parallel_branches_ends_in_the_same_state(plot, data):
-    first_come = Play(plot).finish(lambda operations: operations[0])
-    assert Play(plot).finish(any_of(data)).outcome() == first_come.outcome()
+@given(random_workflows(), st.data())
+def test_law_2_any_order_of_parallel_branches_ends_in_the_same_state(workflow, data):
+    first_come = SimulatedRun(workflow).finish(lambda operations: operations[0])
+    assert SimulatedRun(workflow).finish(any_of(data)).outcome() == first_come.outcome()
 
 
-@given(plots(), st.data())
-def test_law_3_applying_anything_twice_equals_applying_it_once(plot, data):
-    play = Play(plot)
-    while operations := play.possible():
+@given(random_workflows(), st.data())
+def test_law_3_applying_anything_twice_equals_applying_it_once(workflow, data):
+    run = SimulatedRun(workflow)
+    while operations := run.possible():
         operation = any_of(data)(operations)
-        suspends = play.suspends(operation[1])
-        play.perform(operation)
+        suspends = run.suspends(operation[1])
+        run.perform(operation)
         name, key = operation
         match name:
             case "claim":
-                again = play.decide(operation)
-                assert (again.verdict, again.state) == (Verdict.TAKEN, play.state)
+                again = run.decide(operation)
+                assert (again.verdict, again.state) == (Verdict.TAKEN, run.state)
             case "answer":
-                again = play.suspend(key) if suspends else play.complete(key)
-                assert (again.verdict, again.state, again.commands) == (Verdict.STALE, play.state, ())
+                again = run.suspend(key) if suspends else run.complete(key)
+                assert (again.verdict, again.state, again.commands) == (Verdict.STALE, run.state, ())
             case "deliver":
-                assert not play.waits_for_its_event(key)
+                assert not run.waits_for_its_event(key)
             case "keep":
-                again = play.decide(operation)
-                assert (again.state, again.commands) == (play.state, ())
+                again = run.decide(operation)
+                assert (again.state, again.commands) == (run.state, ())
 
 
-@given(plots(), st.data())
-def test_law_3_a_second_answer_of_another_kind_changes_nothing(plot, data):
-    play = Play(plot)
-    while operations := play.possible():
+@given(random_workflows(), st.data())
+def test_law_3_a_second_answer_of_another_kind_changes_nothing(workflow, data):
+    run = SimulatedRun(workflow)
+    while operations := run.possible():
         operation = any_of(data)(operations)
-        play.perform(operation)
+        run.perform(operation)
         if operation[0] == "answer":
             key = operation[1]
-            others = [play.suspend(key), play.complete(key), play.decide(("fail", key))]
-            assert [(other.verdict, other.state) for other in others] == [(Verdict.STALE, play.state)] * 3
+            others = [run.suspend(key), run.complete(key), run.decide(("fail", key))]
+            assert [(other.verdict, other.state) for other in others] == [(Verdict.STALE, run.state)] * 3
 
 
-@given(plots(), st.data())
-def test_law_3_an_answer_under_a_foreign_fence_changes_nothing(plot, data):
-    play = Play(plot)
-    while operations := play.possible():
-        play.perform(any_of(data)(operations))
-        for key in play.plot.answers:
-            foreign = [play.complete(key, fence="foreign"), play.suspend(key, fence="foreign")]
-            assert [(other.verdict, other.state) for other in foreign] == [(Verdict.STALE, play.state)] * 2
+@given(random_workflows(), st.data())
+def test_law_3_an_answer_under_a_foreign_fence_changes_nothing(workflow, data):
+    run = SimulatedRun(workflow)
+    while operations := run.possible():
+        run.perform(any_of(data)(operations))
+        for key in run.workflow.answers:
+            foreign = [run.complete(key, fence="foreign"), run.suspend(key, fence="foreign")]
+            assert [(other.verdict, other.state) for other in foreign] == [(Verdict.STALE, run.state)] * 2
 
 
-@given(plots(), st.integers(1, 5), st.data())
-def test_law_4_a_run_in_which_workers_and_messages_are_lost_ends_like_one_without(plot, losses, data):
-    undisturbed = Play(plot).finish(lambda operations: operations[0]).outcome()
-    disturbed = Play(plot, losses=losses).finish(any_of(data)).outcome()
+@given(random_workflows(), st.integers(1, 5), st.data())
+def test_law_4_a_run_in_which_workers_and_messages_are_lost_ends_like_one_without(workflow, losses, data):
+    undisturbed = SimulatedRun(workflow).finish(lambda operations: operations[0]).outcome()
+    disturbed = SimulatedRun(workflow, losses=losses).finish(any_of(data)).outcome()
     assert {**disturbed, "sequence": undisturbed["sequence"]} == undisturbed
 
 
-@given(plots(), st.integers(1, 5), st.data())
-def test_law_4_the_answer_of_a_lost_attempt_changes_nothing(plot, losses, data):
-    play = Play(plot, losses=losses)
-    while operations := play.possible():
+@given(random_workflows(), st.integers(1, 5), st.data())
+def test_law_4_the_answer_of_a_lost_attempt_changes_nothing(workflow, losses, data):
+    run = SimulatedRun(workflow, losses=losses)
+    while operations := run.possible():
         name, key = any_of(data)(operations)
-        fence = play.fence(key)
-        was_held = key in play.executing()
-        play.perform((name, key))
+        fence = run.fence(key)
+        was_held = key in run.executing()
+        run.perform((name, key))
         if name == "due" and was_held:
-            late = [play.complete(key, fence=fence), play.suspend(key, fence=fence)]
-            assert [(decision.verdict, decision.state) for decision in late] == [(Verdict.STALE, play.state)] * 2
+            late = [run.complete(key, fence=fence), run.suspend(key, fence=fence)]
+            assert [(decision.verdict, decision.state) for decision in late] == [(Verdict.STALE, run.state)] * 2
 
 
-@given(plots(), st.data())
-def test_law_5_a_step_starts_once_and_only_where_a_branch_has_come(plot, data):
-    play = Play(plot).finish(any_of(data))
-    assert Counter(play.started) == Counter(oracle(plot))
+@given(random_workflows(), st.data())
+def test_law_5_a_step_starts_once_and_only_where_a_branch_has_come(workflow, data):
+    run = SimulatedRun(workflow).finish(any_of(data))
+    assert Counter(run.started) == Counter(oracle(workflow))
 
 
-@given(plots(), st.data())
-def test_law_5_a_step_starts_in_the_moment_its_last_predecessor_is_settled(plot, data):
-    play = Play(plot)
-    later = oracle(plot) - set(initials_of(plot.transitions))
-    while operations := play.possible():
-        play.perform(any_of(data)(operations))
-        due = {key for key in later if plot.predecessors(key) <= play.settled()}
-        assert due == set(play.started) & later
+@given(random_workflows(), st.data())
+def test_law_5_a_step_starts_in_the_moment_its_last_predecessor_is_settled(workflow, data):
+    run = SimulatedRun(workflow)
+    later = oracle(workflow) - set(initials_of(workflow.transitions))
+    while operations := run.possible():
+        run.perform(any_of(data)(operations))
+        due = {key for key in later if workflow.predecessors(key) <= run.settled()}
+        assert due == set(run.started) & later
 
 
-@given(plots(), st.data())
-def test_law_5_what_no_branch_comes_to_is_skipped(plot, data):
-    play = Play(plot).finish(any_of(data))
-    skipped = {key for key, step in play.state.steps.items() if step.status is StepStatus.SKIPPED}
-    assert skipped == set(plot.keys) - oracle(plot)
+@given(random_workflows(), st.data())
+def test_law_5_what_no_branch_comes_to_is_skipped(workflow, data):
+    run = SimulatedRun(workflow).finish(any_of(data))
+    skipped = {key for key, step in run.state.steps.items() if step.status is StepStatus.SKIPPED}
+    assert skipped == set(workflow.keys) - oracle(workflow)
 
 
-@given(plots(), st.data())
-def test_law_6_every_run_ends_completed(plot, data):
-    assert Play(plot).finish(any_of(data)).state.status is Status.COMPLETED
+@given(random_workflows(), st.data())
+def test_law_6_every_run_ends_completed(workflow, data):
+    assert SimulatedRun(workflow).finish(any_of(data)).state.status is Status.COMPLETED
 
 
-@given(plots(), st.data())
-def test_law_6_done_completes_once(plot, data):
-    play = Play(plot)
+@given(random_workflows(), st.data())
+def test_law_6_done_completes_once(workflow, data):
+    run = SimulatedRun(workflow)
     reached = 0
-    while operations := play.possible():
-        reached += play.perform(any_of(data)(operations)).done
-    assert (reached, play.state.steps["done"].status) == (1, StepStatus.COMPLETED)
+    while operations := run.possible():
+        reached += run.perform(any_of(data)(operations)).done
+    assert (reached, run.state.steps["done"].status) == (1, StepStatus.COMPLETED)
 
 
-@given(plots(), st.data())
-def test_law_6_nothing_is_left_active_or_waiting(plot, data):
-    play = Play(plot).finish(any_of(data))
-    left = [step.status for step in play.state.steps.values() if step.status in (StepStatus.ACTIVE, StepStatus.WAITING)]
+@given(random_workflows(), st.data())
+def test_law_6_nothing_is_left_active_or_waiting(workflow, data):
+    run = SimulatedRun(workflow).finish(any_of(data))
+    left = [step.status for step in run.state.steps.values() if step.status in (StepStatus.ACTIVE, StepStatus.WAITING)]
     assert left == []
 
 
-@given(plots(), st.data())
-def test_law_6_a_run_that_has_not_ended_has_something_to_do_or_to_wait_for(plot, data):
-    play = Play(plot)
-    while operations := play.possible():
+@given(random_workflows(), st.data())
+def test_law_6_a_run_that_has_not_ended_has_something_to_do_or_to_wait_for(workflow, data):
+    run = SimulatedRun(workflow)
+    while operations := run.possible():
         assert {name for name, _ in operations} & {"claim", "answer", "deliver"}
-        play.perform(any_of(data)(operations))
+        run.perform(any_of(data)(operations))
 
 
-@given(plots(), st.data())
-def test_law_7_nothing_changes_a_completed_run(plot, data):
-    play = Play(plot).finish(any_of(data))
-    for key in plot.answers:
+@given(random_workflows(), st.data())
+def test_law_7_nothing_changes_a_completed_run(workflow, data):
+    run = SimulatedRun(workflow).finish(any_of(data))
+    for key in workflow.answers:
         calls = [("claim", key), ("fail", key), ("cancel", "")]
-        late = [play.suspend(key), play.complete(key), *(play.decide(call) for call in calls)]
-        assert [(decision.verdict, decision.state) for decision in late] == [(Verdict.STALE, play.state)] * 5
+        late = [run.suspend(key), run.complete(key), *(run.decide(call) for call in calls)]
+        assert [(decision.verdict, decision.state) for decision in late] == [(Verdict.STALE, run.state)] * 5
 
 
-@given(plots(), st.data())
-def test_law_7_what_ends_after_a_cancellation_is_discarded_once(plot, data):
-    play = Play(plot)
+@given(random_workflows(), st.data())
+def test_law_7_what_ends_after_a_cancellation_is_discarded_once(workflow, data):
+    run = SimulatedRun(workflow)
     for _ in range(data.draw(st.integers(0, 12))):
-        if operations := play.possible():
-            play.perform(any_of(data)(operations))
-    play.perform(("cancel", ""))
-    final = play.state.status
-    for key in play.executing():
-        assert play.perform(("answer", key)).verdict is Verdict.DISCARDED
-        assert play.perform(("answer", key)).verdict is Verdict.STALE
-    assert (play.state.status, play.executing()) == (final, [])
+        if operations := run.possible():
+            run.perform(any_of(data)(operations))
+    run.perform(("cancel", ""))
+    final = run.state.status
+    for key in run.executing():
+        assert run.perform(("answer", key)).verdict is Verdict.DISCARDED
+        assert run.perform(("answer", key)).verdict is Verdict.STALE
+    assert (run.state.status, run.executing()) == (final, [])
 
 
-@given(plots(), st.data())
-def test_law_7_after_a_failure_no_step_starts(plot, data):
-    play = Play(plot)
-    play.perform(("claim", "s0"))
+@given(random_workflows(), st.data())
+def test_law_7_after_a_failure_no_step_starts(workflow, data):
+    run = SimulatedRun(workflow)
+    run.perform(("claim", "s0"))
     for _ in range(data.draw(st.integers(0, 12))):
-        operation = any_of(data)(play.possible())
-        if operation[0] == "answer" and len(play.executing()) == 1:
+        operation = any_of(data)(run.possible())
+        if operation[0] == "answer" and len(run.executing()) == 1:
             break  # somebody must be left to fail
-        play.perform(operation)
-    play.perform(("fail", data.draw(st.sampled_from(play.executing()))))
-    started = list(play.started)
-    for key in plot.answers:
-        play.perform(("claim", key))
-        play.perform(("answer", key))
-    assert (play.state.status, play.started) == (Status.FAILED, started)
+        run.perform(operation)
+    run.perform(("fail", data.draw(st.sampled_from(run.executing()))))
+    started = list(run.started)
+    for key in workflow.answers:
+        run.perform(("claim", key))
+        run.perform(("answer", key))
+    assert (run.state.status, run.started) == (Status.FAILED, started)
 
 
-@given(plots(), st.integers(0, 3), st.data())
-def test_law_10_the_numbers_of_all_commits_are_gapless(plot, losses, data):
-    play = Play(plot, losses=losses)
+@given(random_workflows(), st.integers(0, 3), st.data())
+def test_law_10_the_numbers_of_all_commits_are_gapless(workflow, losses, data):
+    run = SimulatedRun(workflow, losses=losses)
     numbers = []
-    while operations := play.possible():
-        decision = play.perform(any_of(data)(operations))
+    while operations := run.possible():
+        decision = run.perform(any_of(data)(operations))
         numbers.extend(range(decision.sequence, decision.sequence + decision.reserved))
-    assert numbers == list(range(1, play.state.sequence + 1))
+    assert numbers == list(range(1, run.state.sequence + 1))
 
 
-@given(plots(), st.data())
-def test_law_10_completed_steps_are_ordered_by_their_numbers(plot, data):
-    play = Play(plot)
+@given(random_workflows(), st.data())
+def test_law_10_completed_steps_are_ordered_by_their_numbers(workflow, data):
+    run = SimulatedRun(workflow)
     completed = []
-    while operations := play.possible():
+    while operations := run.possible():
         name, key = any_of(data)(operations)
-        before = play.state.steps.get(key)
-        play.perform((name, key))
-        after = play.state.steps.get(key)
+        before = run.state.steps.get(key)
+        run.perform((name, key))
+        after = run.state.steps.get(key)
         if after is not None and after is not before and after.status is StepStatus.COMPLETED:
             completed.append(key)
-    orders = {key: step.order for key, step in play.state.steps.items() if step.order is not None}
+    orders = {key: step.order for key, step in run.state.steps.items() if step.order is not None}
     assert sorted(orders, key=orders.__getitem__) == [*completed, "done"]

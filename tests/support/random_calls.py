@@ -40,7 +40,7 @@ OFTEN = {
     "redirect": 4,
     "renew": 2,
     "seize": 4,
-    "schedule": 3,
+    "schedule": 7,
     "unschedule": 2,
     "report": 1,
     "tick": 12,

@@ -1,7 +1,7 @@
 """Random workflows, and runs of them in which chance decides who comes next.
 
-A :class:`Plot` is a workflow together with the event that each step will give and whether it waits first; so two
-runs of one plot differ in nothing but the order of things. A :class:`Play` is such a run, driven through the pure
+A :class:`RandomWorkflow` is a workflow together with the event that each step will give and whether it waits first; so two
+runs of one workflow differ in nothing but the order of things. A :class:`SimulatedRun` is such a run, driven through the pure
 transitions of ``core.execution.transitions``; it keeps the law on sequence numbers and notes who was started when.
 """
 
@@ -27,7 +27,7 @@ Operation = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Plot:
+class RandomWorkflow:
     """``transitions`` by key, as they were drawn; ``answers``: the event of each step; ``waits``: who suspends first."""
 
     flow: type[Workflow] = field(repr=False)
@@ -90,26 +90,28 @@ def workflow_of(transitions: Transitions) -> type[Workflow]:
 
 
 @st.composite
-def plots(draw, max_steps=7):
+def random_workflows(draw, max_steps=7):
     transitions = draw(transition_tables(max_steps))
     keys = list(dict.fromkeys(source for source, _ in transitions))
     answers = {key: draw(st.sampled_from([event for source, event in transitions if source == key])) for key in keys}
     waits = draw(st.sets(st.sampled_from(keys)))
-    return Plot(flow=workflow_of(transitions), transitions=transitions, answers=answers, waits=frozenset(waits))
+    return RandomWorkflow(
+        flow=workflow_of(transitions), transitions=transitions, answers=answers, waits=frozenset(waits)
+    )
 
 
-class Play:
-    """One run of a plot, in which so many workers and messages are lost."""
+class SimulatedRun:
+    """One run of a workflow, in which so many workers and messages are lost."""
 
-    def __init__(self, plot: Plot, *, losses: int = 0) -> None:
-        self.plot = plot
+    def __init__(self, workflow: RandomWorkflow, *, losses: int = 0) -> None:
+        self.workflow = workflow
         self.losses = losses
         self.now = 0
         self.started: list[str] = []
         self.state: RunState = RunState(status=Status.PENDING, steps={})
         self.waited: set[str] = set()
         self.kept: set[str] = set()
-        initials = initials_of(plot.transitions)
+        initials = initials_of(workflow.transitions)
         decision = run.create(initials=dict.fromkeys(initials, 1), times=self._times())
         self._note(decision, activated=tuple(initials))
 
@@ -118,7 +120,7 @@ class Play:
         if self.state.status.final:
             return []
         found: list[Operation] = []
-        for key in sorted(self.plot.waits - self.kept):
+        for key in sorted(self.workflow.waits - self.kept):
             step = self.state.steps.get(key)
             if step is None or (step.status is StepStatus.ACTIVE and key not in self.waited):
                 found.append(("keep", key))
@@ -189,10 +191,10 @@ class Play:
         return decisions[name]()
 
     def suspends(self, key: str) -> bool:
-        return key in self.plot.waits and key not in self.waited
+        return key in self.workflow.waits and key not in self.waited
 
     def complete(self, key: str, *, fence: str | None = None) -> Decision:
-        flow, event = self.plot.flow, self.plot.answers[key]
+        flow, event = self.workflow.flow, self.workflow.answers[key]
         step = flow.graph.by_key[key]
         return run.complete(
             self.state,
@@ -200,12 +202,12 @@ class Play:
             fence=fence or self.fence(key),
             event=event,
             settlement=plan(flow.graph, step, flow.graph.table[step, event]),
-            attempts=dict.fromkeys(self.plot.keys, 1),
+            attempts=dict.fromkeys(self.workflow.keys, 1),
             times=self._times(),
         )
 
     def suspend(self, key: str, *, fence: str | None = None) -> Decision:
-        accepts = {_event(key): self.plot.answers[key]}
+        accepts = {_event(key): self.workflow.answers[key]}
         return run.suspend(
             self.state,
             Activation.parse(key),
@@ -218,7 +220,7 @@ class Play:
     def waits_for_its_event(self, key: str) -> bool:
         return key in waiting_for(self.state, _event(key))
 
-    def finish(self, choose) -> Play:
+    def finish(self, choose) -> SimulatedRun:
         """Go on until nothing is possible; ``choose`` picks one of the possible operations."""
         while operations := self.possible():
             self.perform(choose(operations))
@@ -245,7 +247,7 @@ class Play:
         assert decision.state.sequence == self.state.sequence + decision.reserved
         self.state = decision.state
         for key in decision.activated if activated is None else activated:
-            missing = self.plot.predecessors(key) - self.settled()
+            missing = self.workflow.predecessors(key) - self.settled()
             assert not missing, f"{key} was started before {missing} were settled"
             self.started.append(key)
 

@@ -129,7 +129,7 @@ CALLS = [
 
 
 @pytest.fixture(params=CALLS, ids=lambda call: call.__name__)
-def repeated(request, stand):
+def case_of_a_call(request, stand):
     """A run, and a call about it that is made more than once."""
     return request.param(stand)
 
@@ -138,13 +138,13 @@ def stored(run):
     return run.load(), list(run.history())
 
 
-def test_a_call_that_is_made_again_gets_the_same_reply(repeated):
-    _, call = repeated
+def test_a_call_that_is_made_again_gets_the_same_reply(case_of_a_call):
+    _, call = case_of_a_call
     assert call() == call()
 
 
-def test_a_call_that_is_made_again_changes_nothing(repeated):
-    run, call = repeated
+def test_a_call_that_is_made_again_changes_nothing(case_of_a_call):
+    run, call = case_of_a_call
     call()
     before = stored(run)
     call()

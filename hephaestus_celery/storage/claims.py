@@ -15,14 +15,15 @@ from hephaestus_celery.storage.schema import SCHEMA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRequest:
-    """A worker asks for an attempt. ``fence`` is new for each request; ``versions`` are those the worker knows.
+    """A worker asks for an attempt. ``fence`` is new for each request; ``versions`` are the ones that the worker knows.
 
-    ``workflow`` is the name of the one that the message was for: a run of another is not touched.
-    A worker that does not know the run's is turned away, and its message is sent again soon: see :data:`TURNED_AWAY`.
-    Of a run with much data, or many steps, the claim brings what these ``predecessors`` gave, as long as that is little;
-    ``limit`` is the step's time limit in microseconds, ``holder`` names the task that asks, ``worker`` the worker that
-    executes it. ``lane`` is where the message came from, ``token`` which of the attempt's messages it was; None where that is
-    not known. ``schema`` is the newest that the worker can read: of a run that is newer, too, it is turned away.
+    ``workflow`` names the workflow that the message was for. A run of another workflow is not touched. A worker that does
+    not know the run's version is turned away, and its message is sent again soon: see :data:`TURNED_AWAY`.
+
+    For a run with much data or many steps, the claim brings the results of these ``predecessors`` only, if they are small.
+    ``limit`` is the step's time limit in microseconds. ``holder`` names the task that asks, ``worker`` the worker that
+    executes it. ``lane`` is where the message came from, and ``token`` the number of the message within the attempt; both are
+    None where they are not known. ``schema`` is the newest that the worker can read; it is turned away from a newer run too.
     """
 
     run_id: str
@@ -41,7 +42,7 @@ class ClaimRequest:
     schema: int = SCHEMA
 
     def granted(self, *, max_attempts: int) -> Attempt:
-        """The attempt that whoever asks so is given, of a step that may be attempted so often."""
+        """The attempt that this request is granted, of a step with so many ``max_attempts``."""
         return Attempt(
             run_id=self.run_id,
             activation=self.activation,
@@ -57,9 +58,9 @@ class ClaimRequest:
 class Attempt:
     """What the bearer of an attempt holds, whether it was claimed for a message or seized from a lost worker.
 
-    ``number`` counts from 1 up to ``max_attempts``. Nothing is committed for it without its ``fence``. ``holder`` is the task
-    that executes it, or from which it was seized; None where there is none, or it is not known. ``lease`` is how long it
-    holds without renewal, in microseconds.
+    ``number`` counts from 1 up to ``max_attempts``. A commit needs the ``fence`` of the attempt. ``holder`` is the task that
+    executes it, or that it was seized from; None where there is no such task, or it is not known. ``lease`` is how long the
+    attempt is held without renewal, in microseconds.
     """
 
     run_id: str
@@ -75,8 +76,8 @@ class Attempt:
 class Claim:
     """The attempt is this worker's. ``first``: nobody has claimed a step of this run before.
 
-    ``sequence`` is the first event number reserved. ``resume`` is the event to apply where the step had been waiting,
-    ``data`` what came with it.
+    ``sequence`` is the first event number reserved. If the step was waiting, ``resume`` is the event to apply, and ``data``
+    is the data of that event.
     """
 
     attempt: Attempt
@@ -91,7 +92,7 @@ class Claim:
 
 
 class Refused(StrEnum):
-    """Why a claim was not given."""
+    """Why a claim was not granted."""
 
     UNKNOWN_RUN = "unknown_run"
     FOREIGN = "foreign"  # the run is of another workflow than the message
@@ -99,12 +100,12 @@ class Refused(StrEnum):
     NEWER_SCHEMA = "newer_schema"
     STALE = "stale"
     TAKEN = "taken"
-    UNREADABLE = "unreadable"  # it was given, and failed: nothing can be made of what is stored
+    UNREADABLE = "unreadable"  # it was granted, and the attempt failed: the stored run can't be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A claim that was not given.
+    """A claim that was not granted.
 
     ``detail`` names the run's workflow for ``FOREIGN``, with its version for ``UNKNOWN_VERSION``, and the run's schema for
     ``NEWER_SCHEMA``.

@@ -1,10 +1,10 @@
 """Encodes values as JSON text, and decodes them.
 
-``decode(encode(x)) == x`` for all that :mod:`hephaestus_celery.core.values.json_values` lets in.
+``decode(encode(x)) == x`` for every value that :mod:`hephaestus_celery.core.values.json_values` accepts.
 
-Dates and their kin are written as ``{"$type": name, "value": text}``; a mapping of the user's that has the key
-``$type`` itself is wrapped the same way. A datetime of a zone of ``zoneinfo`` bears its key and is read back in it, also in
-an hour that is there twice (``fold``); where the zone is not known, or has changed since, with the offset it had.
+Dates, times, decimals and UUIDs are written as ``{"$type": name, "value": text}``. A user's mapping that has the key
+``$type`` is wrapped the same way. A datetime in a ``zoneinfo`` zone carries the key of the zone and is read back in that zone,
+also in an hour that occurs twice (``fold``). If the zone is unknown, or has changed since, it is read back with its offset.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
 def encode(value: Any) -> str:
     """JSON text of a checked value."""
     text = _write(value)
-    # The tag may be what was written here for a date, or a key of the user's own.
+    # The tag may come from a date, or it may be a key of the user's own.
     return _write(_escaped(value)) if f'"{TAG}":' in text and _has_tag(value) else text
 
 
@@ -45,7 +45,7 @@ def decode(text: str) -> Any:
 
 
 def encode_limited(value: Any, path: str, *, limit: int) -> str:
-    """:func:`encode`, refusing with ``DataError`` what is longer than ``limit`` bytes."""
+    """:func:`encode`; ``DataError`` for a text that is longer than ``limit`` bytes."""
     text = encode(value)
     if len(text) > limit:
         raise DataError(
@@ -98,7 +98,7 @@ def _tagged(item: object) -> dict[str, object]:
             raise DataError(f"{item!r} ({type(item).__name__}) can't be carried")
 
 
-# json.dumps would make an encoder for each call; what was checked does not contain itself.
+# json.dumps would make an encoder for each call. Checked values contain no cycles, so the encoder need not look for them.
 _write = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False, default=_tagged).encode
 
 

@@ -17,7 +17,7 @@ from hephaestus_celery.storage.starts import PreparedMessage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """What is the same for every commit. ``entry`` is the history entry's JSON text."""
+    """The fields that every commit has. ``entry`` is the history entry's JSON text."""
 
     operation: str
     run_id: str
@@ -31,12 +31,11 @@ class Commit:
 class Complete(Commit):
     """The step gave ``event``. ``result`` and ``metadata`` are JSON texts or None where the step gave none.
 
-    ``configs`` holds, by key of a taken target, the config it is given, and ``rank`` orders them where several sources
-    give one: the source that comes first in the graph wins, whichever commits first. ``stuck`` is the ``failure`` of a
-    run that has nothing left to do, empty where the settlement surely starts a step. ``done_entry`` is the history entry
-    of ``Done``, of no matter where the settlement can't reach it. ``prepared`` are messages for steps that this may
-    start, by their keys; those of steps that it does not start are not sent. ``lanes`` are where the messages of all that
-    it may start go. ``expected`` and ``computed``: see
+    ``configs`` holds the config of each taken target, by its key. Where several sources give a config, ``rank`` decides: the
+    source that comes first in the graph wins, whichever commits first. ``stuck`` is the ``failure`` of a run that has
+    nothing left to do; it is empty if the settlement surely starts a step. ``done_entry`` is the history entry of ``Done``,
+    used only if the settlement reaches it. ``prepared`` holds messages for the steps that this commit may start, by key;
+    only those of started steps are sent. ``lanes`` holds the lanes of these messages. For ``expected`` and ``computed``, see
     :func:`hephaestus_celery.core.execution.transitions.complete`.
     """
 
@@ -56,7 +55,7 @@ class Complete(Commit):
 
     @property
     def targets(self) -> tuple[str, ...] | None:
-        """The targets that the step keeps: those of a computed route."""
+        """The targets that the store keeps with the step, if a route computed them."""
         return self.settlement.taken if self.computed else None
 
 
@@ -86,11 +85,10 @@ class Fail(Commit):
 class Commitment:
     """What a commit did. ``sequence`` is the first of the event numbers reserved for its events.
 
-    ``dispatches`` are the messages that are to be sent: prepared ones were sent by the commit itself. ``resumed``: an
-    event that came early is to be applied now. ``completed`` (keys in the order of their completion),
-    ``finished_at`` and ``start`` are given when the run has ended by this commit; ``ending`` is the number of the first event
-    of the end, where it does not follow the others. With ``CONFLICT`` nothing happened, and ``run`` is the newer
-    state to decide on.
+    ``dispatches`` are the messages still to be sent; the commit itself has sent the prepared ones. ``resumed``: an event that
+    came early is to be applied now. If this commit ended the run, ``completed`` (keys in the order of their completion),
+    ``finished_at`` and ``start`` are given; ``ending`` is the number of the first event of the end, if that does not follow
+    the others. With ``CONFLICT`` nothing happened, and ``run`` is the newer state to decide on.
     """
 
     verdict: Verdict

@@ -13,10 +13,10 @@ from hephaestus_celery.core.values.step_state import StepState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RescuedRun:
-    """What is known of a run with a rescue: enough to emit it, and to fail the attempt where one was lost.
+    """What a rescue needs of its run: enough to emit the event, and to fail a lost attempt.
 
-    Its contexts and results, which may be large, are not read. ``at`` is when this was read, by the clock of the store: 0
-    where that is not known.
+    Contexts and results may be large and are not read. ``at`` is when this was read, by the clock of the store; 0 if that is
+    not known.
     """
 
     header: str
@@ -29,12 +29,12 @@ class RescuedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueEntry:
-    """Something that came due and wants more than the store can do.
+    """An entry that came due and needs more than the store can do.
 
-    ``dispatch`` is to be sent; for ``LEASE_EXPIRED`` and ``TIMED_OUT`` the attempt is to be failed, with ``fence``, whether it was
-    executed or its event was being applied; for ``SETTLE`` what follows the step is to be settled. ``sequence``
-    is the number reserved for the event of a rescue, 0 where there is none; ``run`` is what is
-    known of the run of a rescue, None where that is so much that it must be loaded. ``message_headers`` are the run's.
+    ``dispatch`` is to be sent. For ``LEASE_EXPIRED`` and ``TIMED_OUT`` the caller fails the attempt with ``fence``, whether a
+    worker executed it or applied its event. For ``SETTLE`` the caller settles the edges of the step. ``sequence`` is the
+    number reserved for the event of a rescue; 0 if there is no such event. ``run`` is what a rescue needs of its run; None if
+    that is large and must be loaded. ``message_headers`` are the run's.
     """
 
     kind: Due
@@ -50,7 +50,7 @@ class DueEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outstanding:
-    """A message that is late. ``passed``: one that was sent later on its lane had been claimed when an earlier look was taken."""
+    """A late message. ``passed``: an earlier look already found that a later message of its lane had been claimed."""
 
     run_id: str
     name: str
@@ -81,9 +81,9 @@ class LaneReport:
 class Tick:
     """What has come due. ``held``: the caller is the one scheduler; ``more``: ask again at once.
 
-    ``next_in`` is how many microseconds there are until the next entry comes due, None where there is none.
-    ``problems`` says of entries that could not be read why not; they are put off. ``lanes`` are looked at by their own
-    times, while something waits there: of those where something may be lost, whoever knows the workers decides that it is.
+    ``next_in`` is the time until the next entry comes due, in microseconds; None if there is no entry. ``problems`` says why
+    entries could not be read; these are put off. ``lanes`` reports lanes whose messages may be lost. The caller knows what the
+    workers hold, and decides which messages are lost. A lane is looked at by its own times, while messages wait in it.
     """
 
     held: bool

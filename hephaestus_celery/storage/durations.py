@@ -1,4 +1,4 @@
-"""The durations that requests bring with them: a store knows none of its own."""
+"""The durations that requests bring with them: a store has no such settings of its own."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hephaestus_celery.core.values.retry import FOREVER
 class Durations:
     """How long a claim holds without renewal, how long a message may wait, how long an ended run is kept.
 
-    Whole microseconds; ``retention`` is None where runs are kept for ever. A runtime makes them once, from its settings, and
-    says them in each call whose transition goes by one of them.
+    Whole microseconds; ``retention`` is None if runs are kept for ever. A runtime makes them once from its settings, and
+    passes them to each call whose transition depends on one of them.
     """
 
     lease: int
@@ -32,5 +32,5 @@ class Durations:
 
 
 def microseconds(duration: timedelta) -> int:
-    """A duration in microseconds, bounded so that every sum of it and a time has a date."""
+    """A duration in microseconds, bounded so that a time plus this duration is always a valid date."""
     return min(duration, timedelta(seconds=FOREVER)) // timedelta(microseconds=1)

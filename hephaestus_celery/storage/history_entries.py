@@ -1,4 +1,4 @@
-"""The JSON text of a history entry: whoever commits encodes one here, and readers decode it."""
+"""The JSON text of a history entry: commits encode it, and readers decode it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def encode_entry(
     task_id: str | None = None,
     run_id: str = "",
 ) -> str:
-    """The JSON text of what a commit adds to the history; order, outcome and times are the store's.
+    """The JSON text that a commit adds to the history; the store adds order, outcome and times.
 
-    The ids of our own tasks begin with the ``run_id``, which every entry of a run would repeat: it is left out.
+    The ids of our own tasks begin with the ``run_id``. Entries leave it out, since each would repeat it.
     """
     if task_id is not None and run_id:
         task_id = task_id.removeprefix(run_id)

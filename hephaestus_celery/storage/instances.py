@@ -1,6 +1,6 @@
-"""Decodes instances from stored runs; what did not come with a run is read when it is looked at.
+"""Decodes instances from stored runs; data that did not come with a run is read when it is first accessed.
 
-Documents carry the version of their schema: an older one is upgraded when it is read, a newer one is refused.
+Documents carry the version of their schema: an older document is upgraded when it is read, a newer one is refused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def encode_header(
     workflow: type[WorkflowDefinition],
     telemetry: Mapping[str, Any],
 ) -> str:
-    """The unchanging part of a run that is to be created."""
+    """The part of a new run that never changes."""
     return encode(
         {
             "schema": SCHEMA,
@@ -52,7 +52,7 @@ def encode_header(
 def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance:
     """The instance that a stored run describes; ``StorageError`` for a document of a newer schema.
 
-    ``reader`` is asked for what did not come with the run, when that is first looked at.
+    ``reader`` reads the data that did not come with the run, when it is first accessed.
     """
     header = decode(run.header)
     if header["schema"] > SCHEMA:
@@ -97,7 +97,7 @@ def decode_context(
     given: tuple[str, str | None] | None = None,
     read: dict[str, str] | None = None,
 ) -> Context:
-    """What a stored run knows; ``given``: and what this step has just given. ``read``: see :class:`Snapshot`."""
+    """The context of a stored run. ``given`` adds a step and its new result. ``read``: see :class:`Snapshot`."""
     snapshot = Snapshot(run, run_id=run_id, reader=reader, read=read)
     own = dict([] if given is None else [given])
 
@@ -113,7 +113,7 @@ def decode_context(
 
 
 def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Instance:
-    """The instance that a row of a listing describes; what the row does not say is read when it is looked at, and kept."""
+    """The instance that a row of a listing describes; data that the row lacks is read when first accessed, and kept."""
     read: list[Instance] = []
 
     def whole() -> Instance:
@@ -151,12 +151,12 @@ def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Insta
 
 
 def read_headers(text: str | None) -> dict[str, Any]:
-    """What every message of a run repeats, as it is stored with it."""
+    """The headers that every message of a run repeats, from the text that is stored with the run."""
     return {} if text is None else decode(text)
 
 
 def read_start(text: str | None) -> int | None:
-    """The nanoseconds that a start key holds; None when it is missing or unreadable."""
+    """The nanoseconds in a start key; None if it is missing or can't be read."""
     if text is None or not (text.isascii() and text.isdigit()) or len(text) > _MOST_DIGITS:
         return None
     return int(text)

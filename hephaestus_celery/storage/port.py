@@ -1,9 +1,9 @@
 """The port of a storage: what runners and clients ask of it, and what it replies.
 
-Every call that changes something is one transition, applied whole or not at all, whatever dies in between; applying the
-same call again (same ``operation``) gives the first answer again. User data passes through as opaque JSON text. Times
-are microseconds since the epoch on the clock of the store. How long leases, messages and ended runs are kept says each call
-that depends on it (``durations``): a store has no such setting of its own.
+Every call that changes something is one transition, applied whole or not at all, even if a process dies in the middle.
+Repeating a call (same ``operation``) gives the first reply again. User data passes through as opaque JSON text. Times are
+microseconds since the epoch on the clock of the store. A store has no settings for leases, late messages or retention: each
+call that depends on them brings its ``durations``.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ class Storage(Reader, Protocol):
 
     @property
     def url(self) -> str | None:
-        """The URL of the server, whose lists may be a broker's too; None where there is none, or it does not name the place."""
+        """The URL of the server, which may also be the broker; None if there is no URL, or it does not say enough."""
         ...
 
     def is_one_with(self, other: Storage) -> bool:
-        """Whether another is this one, or surely keeps its runs in the same place."""
+        """Whether the other storage is this one, or surely keeps its runs in the same place."""
         ...
 
     def now(self) -> int:
-        """Microseconds on the clock of the store; also shows that it is in reach."""
+        """Microseconds on the clock of the store; raises if the store is out of reach."""
         ...
 
     def create(self, run: NewRun) -> Sequence[DispatchStep]:
         """Store a run and its start; ``AlreadyRunningError`` when an active run holds the id within the scope.
 
-        Gives what is to be sent; nothing when all its prepared were.
+        Gives the messages still to be sent; the call itself has sent the prepared ones.
         """
         ...
 
@@ -66,15 +66,15 @@ class Storage(Reader, Protocol):
         ...
 
     def settle(self, run_id: str, activation: Activation, *, durations: Durations) -> Commitment:
-        """Go on with what follows a step whose commit was not carried out to its end, see ``Due.SETTLE``; without a key: a start.
+        """Settle the remaining edges of a step whose commit was interrupted, see ``Due.SETTLE``; of a start without a step key.
 
-        Gives what that has come to, of which nothing was emitted or sent; ``STALE`` when nothing is left of it. It comes due
-        again at once while there is more.
+        The caller emits and sends what the result names. ``STALE`` means that nothing is left to settle. While edges remain,
+        the entry comes due again at once.
         """
         ...
 
     def renew(self, attempts: Sequence[Attempt]) -> Sequence[bool]:
-        """Renew the leases of attempts, each for its own time; False for one that is not held with its fence any more."""
+        """Renew the leases of attempts, each for its own time; False if the attempt is no longer held with its fence."""
         ...
 
     def seize(
@@ -89,10 +89,10 @@ class Storage(Reader, Protocol):
         durations: Durations,
         timed_out: bool = False,
     ) -> DueEntry | None:
-        """Take an attempt from the task that held it, with a new fence: gives all that failing it needs.
+        """Take an attempt from the task that held it, with a new fence; gives all that is needed to fail the attempt.
 
-        None when that task does not hold it (any more). So it is, too, where that task was applying an event: this comes due
-        at once; see :func:`hephaestus_celery.core.execution.due.due`. ``timed_out``: the task was ended at its time limit.
+        None if the task does not hold it, or was applying an event. Then the event comes due at once; see
+        :func:`hephaestus_celery.core.execution.due.due`. ``timed_out``: the task was ended at its time limit.
         """
         ...
 
@@ -101,11 +101,11 @@ class Storage(Reader, Protocol):
         ...
 
     def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool:
-        """Take a timer back; False when it has fired, was taken back, or its run has ended."""
+        """Take a timer back; False if it has fired, was taken back already, or its run has ended."""
         ...
 
     def tick(self, partition: int, *, owner: str, worker: str, seize: bool, durations: Durations) -> Tick:
-        """Do what has come due in a partition, if nobody else does; with ``seize`` also take lost attempts."""
+        """Handle what has come due in a partition, unless another scheduler does; with ``seize`` also take lost attempts."""
         ...
 
     def resend(
@@ -118,21 +118,21 @@ class Storage(Reader, Protocol):
         worker: str,
         durations: Durations,
     ) -> Sequence[DueEntry]:
-        """These messages of a lane are lost; others are to be sent, to the lanes given where they are known.
+        """Replace lost messages of a lane; ``lost`` maps each to the lane of its replacement, None if that is not known.
 
-        Gives those: what has been claimed since is left alone. At most a few dozen at a time.
+        Gives the replacements, which the caller sends. Messages claimed since are left alone. At most a few dozen at a time.
         """
         ...
 
     def redirect(self, sent: Sequence[Sent], *, durations: Durations) -> None:
-        """These messages went to other lanes than was said of them when they became due; again is the same as once.
+        """Record that messages went to other lanes than expected; repeating the call changes nothing more.
 
-        What has been claimed since, or is not the last message of its step, is left alone.
+        A message that was claimed since, or is not the last of its step, is left alone.
         """
         ...
 
     def outstanding(self, *lanes: str) -> int:
-        """How many messages that nobody has claimed were sent to these lanes, over all partitions."""
+        """How many unclaimed messages wait in these lanes, over all partitions."""
         ...
 
     def report(self, worker: str, holdings: str | None, *, lifetime: int) -> None:
@@ -148,7 +148,7 @@ class Storage(Reader, Protocol):
         ...
 
     def await_due(self, *, timeout: float) -> bool:
-        """Wait until something may come due sooner than was known, at most ``timeout`` seconds; whether it did."""
+        """Wait at most ``timeout`` seconds for something that comes due sooner than was known; whether it came."""
         ...
 
     def separate(self) -> Storage:
@@ -162,11 +162,11 @@ class Storage(Reader, Protocol):
     def cancel(
         self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
     ) -> Cancellation | None:
-        """End a run; None when it has ended already. ``InstanceNotFoundError`` for an unknown one."""
+        """End a run; None if it has ended already. ``InstanceNotFoundError`` for an unknown run."""
         ...
 
     def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
-        """The runs of an instance id, of one workflow family or of all; with ``version`` only those of this version."""
+        """The runs of an instance id, of one workflow family or of all families; with ``version`` only of this version."""
         ...
 
     def history(self, run_id: str) -> Sequence[StoredEntry]:
@@ -178,9 +178,9 @@ class Storage(Reader, Protocol):
         ...
 
     def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
-        """Wait until a run has a final status; False when ``timeout`` seconds were not enough."""
+        """Wait until a run has a final status; False if that takes longer than ``timeout`` seconds."""
         ...
 
     def close(self) -> None:
-        """Let go of connections; further calls open new ones."""
+        """Close the connections; further calls open new ones."""
         ...

@@ -14,11 +14,11 @@ from hephaestus_celery.core.values.step_state import StepState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
-    """What is stored of a run, but for its history. JSON texts stay texts; ``start`` is what the start key holds.
+    """A stored run without its history. JSON texts stay texts; ``start`` is the value of the start key.
 
-    It is as of one moment: ``sequence`` is the last event number given out by then, and a step whose ``order`` is larger
-    completed later. Of a large run not all is here: ``lacks_steps`` where states of steps, ``lacks_data`` where results,
-    metadata or configs are left out, and ``initial`` is None where the initial context is; see :class:`Reader`.
+    It shows one moment: ``sequence`` is the last event number given out by then, and a step with a larger ``order``
+    completed later. A large run is not complete here. ``lacks_steps`` says that states of steps are left out, ``lacks_data``
+    that results, metadata or configs are; ``initial`` is None if the initial context is. :class:`Reader` reads them.
     """
 
     header: str
@@ -51,12 +51,12 @@ class DataKind(StrEnum):
 
 
 class Reader(Protocol):
-    """Reads what did not come with a run, in bounded calls. ``InstanceNotFoundError`` when the run is not there any more."""
+    """Reads data that did not come with a run, in bounded calls. ``InstanceNotFoundError`` if the run is gone."""
 
     def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
-        """A run as it stands; None for an unknown one.
+        """A run as it stands; None for an unknown run.
 
-        All states of its steps are there, or, with ``steps``, surely those of these. Data is there where it is small.
+        It has the states of all steps or, with ``steps``, at least of these. It has its data if that is small.
         """
         ...
 
@@ -65,7 +65,7 @@ class Reader(Protocol):
         ...
 
     def read_states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]:
-        """Where the steps of a run stand, or some of them: each as of one moment, not all as of the same."""
+        """The states of all or some steps of a run. Different states may be from different moments."""
         ...
 
     def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
@@ -87,7 +87,7 @@ class StoredEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query(Filters):
-    """A page of runs, newest first: all filters must match. ``cursor`` is from a page before."""
+    """Asks for a page of runs, newest first: all filters must match. ``cursor`` comes from the page before."""
 
     limit: int = 100
     cursor: str | None = None

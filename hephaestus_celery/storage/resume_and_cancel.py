@@ -17,9 +17,9 @@ from hephaestus_celery.storage.queries import StoredRun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """An event for whichever step of a ``run`` waits for it, or for ``step`` alone. ``keep``: until one waits.
+    """An event for the step of a ``run`` that waits for it, or for ``step`` alone.
 
-    ``key`` names the event, so that the run takes it once.
+    ``keep``: the run keeps the event until a step waits for it. ``key`` names the event, so that the run takes it once.
     """
 
     operation: str
@@ -34,7 +34,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunAddress:
-    """What every message about a run needs: its id, its workflow, and the headers that all its messages repeat."""
+    """What every message of a run needs: the run's id, its workflow, and the headers that its messages repeat."""
 
     run_id: str
     name: str
@@ -44,10 +44,10 @@ class RunAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryReport:
-    """The outcome; ``steps`` are those that wait for the event, ``executing`` those being executed at this moment.
+    """The outcome. ``steps`` wait for the event, and ``executing`` are being executed at this moment.
 
-    ``run`` is the run that was meant, None where there is none. ``active`` are the runs of which one would have to be named
-    (``SEVERAL``). Of an event that was there already (``REPEATED``) there is nothing more to say.
+    ``run`` is the run that was meant; None if there is no such run. ``active`` are the active runs that the caller has to
+    choose from (``SEVERAL``). If the run already has the event (``REPEATED``), no steps are named.
     """
 
     outcome: Delivered
@@ -68,12 +68,12 @@ class Cancellation:
 
     @property
     def held(self) -> Mapping[str, tuple[str | None, str | None]]:
-        """The steps that were being executed, or whose event was being applied: the task and the worker that had each."""
+        """The steps that a worker was executing or applying an event to, with the task and the worker of each."""
         return {key: (step.holder, step.worker) for key, step in self.run.steps.items() if self._wants(step, held=True)}
 
     @property
     def sent(self) -> Sequence[DispatchStep]:
-        """The last message of each step that nobody had begun with."""
+        """The last message of each step that no worker had claimed."""
         unclaimed = [(key, step) for key, step in self.run.steps.items() if self._wants(step, held=False)]
         return [
             DispatchStep(Activation.parse(key), step.attempt, step.dispatch)

@@ -1,7 +1,7 @@
-"""A snapshot of a stored run; what did not come with it is read from the store when it is asked for.
+"""A snapshot of a stored run; data that did not come with it is read from the store when it is first accessed.
 
-A result never changes once its step has completed, and each completion has its number: so what is read later still is of
-that moment. Steps that completed since are left out; they count as active here, as they must have been, or were to be.
+A result never changes once its step has completed, and each completion has a number. So data that is read later still shows
+the moment of the snapshot. Steps that completed since count as active: at that moment they were, or were about to be.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def in_order(states: Mapping[str, StepState]) -> dict[str, StepState]:
 
 
 class Snapshot:
-    """A stored run, completed by ``reader``; JSON texts stay texts. States and results are read once, and kept.
+    """A stored run; ``reader`` reads what it lacks. JSON texts stay texts. States and results are read once, and kept.
 
-    ``read`` are results that were read for an earlier moment of the run; those that are read now are added to it.
+    ``read`` holds results that were read for an earlier moment of the run; results that are read now are added to it.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Snapshot:
 
     @property
     def states(self) -> dict[str, StepState]:
-        """Where the steps stood; completed ones in the order of their completion, then the others."""
+        """The states of the steps: completed steps in the order of their completion, then the others."""
         if self._states is None:
             self._states = self._read_states()
         return self._states
 
     def state(self, step: str) -> StepState | None:
-        """Where one step stood; None where nothing had reached it."""
+        """The state of one step; None if the run had not reached it."""
         state = self._run.steps.get(step)
         if state is None and self._run.lacks_steps:
             state = self._asked.read_states(self._run_id, [step]).get(step)
@@ -63,14 +63,14 @@ class Snapshot:
         return in_order({key: self._as_of(state) for key, state in found.items()})
 
     def results(self) -> dict[str, str | None]:
-        """What each completed step gave, in the order of their completion; None where it gave nothing."""
+        """The result of each completed step, in the order of completion; None for a step without a result."""
         completed = [key for key, state in self.states.items() if state.order is not None]
         texts = self._data(DataKind.RESULT, {**self._run.results, **self._read}, completed)
         self._read.update(texts)
         return {key: texts.get(key) for key in completed}
 
     def result(self, step: str) -> str | None:
-        """What one step gave, or None; ``KeyError`` when it had not completed."""
+        """The result of one step, or None; ``KeyError`` if it had not completed."""
         state = self.state(step)
         if state is None or state.order is None:
             raise KeyError(step)

@@ -13,7 +13,7 @@ from hephaestus_celery.storage.schema import SCHEMA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedMessage:
-    """A broker's message, for a store that is the broker too: ``text`` goes on its list with what makes it due."""
+    """A message for a store that is also the broker: ``text`` goes on its ``list`` in the transition that makes it due."""
 
     list: str
     text: str
@@ -23,7 +23,7 @@ class PreparedMessage:
 class FirstStep:
     """A step that a run begins with; ``config`` is a JSON text, ``prepared_message`` its message.
 
-    ``lane`` is where that message goes, see :mod:`hephaestus_celery.core.execution.lanes`; None where that can't be known.
+    ``lane`` is the lane of that message, see :mod:`hephaestus_celery.core.execution.lanes`; None if it can't be known.
     """
 
     step: str
@@ -37,7 +37,7 @@ class FirstStep:
 class NewRun:
     """A run to be created; ``header`` and ``initial`` are JSON texts. All of ``firsts`` start at once.
 
-    ``message_headers`` is the JSON text of what every message of the run repeats, None where that is nothing.
+    ``message_headers`` is the JSON text of the headers that every message of the run repeats; None if there are none.
     """
 
     operation: str
@@ -57,7 +57,7 @@ class NewRun:
 
 
 def already_running(run: NewRun, holder: str, *, family: str, scope: str) -> AlreadyRunningError:
-    """The error of a start whose id an active run of ``family`` holds, which has this ``scope``."""
+    """The error of a start whose id is held by the active run ``holder``, of this ``family`` and ``scope``."""
     wider = f"scope 'global' of {run.family if run.scope == 'global' else family}"
     reason = wider if "global" in (run.scope, scope) else f"scope {run.scope!r} of {run.family}"
     return AlreadyRunningError(

@@ -1,6 +1,6 @@
 """The memory store: runs in the memory of this process, for tests, notebooks and eager applications.
 
-They are gone when the process is.
+The runs are lost when the process ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Memory:
-    """Runs in plain dictionaries: the transaction of :class:`MemoryStorage`, whose lock it is used under."""
+    """Runs in plain dictionaries: the transaction of :class:`MemoryStorage`, used only under the lock of the storage."""
 
     def __init__(self) -> None:
         self.runs: dict[str, Record] = {}
@@ -130,7 +130,7 @@ class Memory:
         self._replies[owner, operation] = (ends_at, reply)
 
     def forget_replies(self, moment: int) -> None:
-        while self._replies and next(iter(self._replies.values()))[0] <= moment:  # all are kept for as long
+        while self._replies and next(iter(self._replies.values()))[0] <= moment:  # oldest first
             del self._replies[next(iter(self._replies))]
 
 
@@ -151,7 +151,7 @@ class MemoryStorage(TransactionalStorage):
             try:
                 yield self._memory
             finally:
-                if self._memory.moved:  # whoever only reads wakes nobody
+                if self._memory.moved:  # a call that only reads wakes nobody
                     self._changed.notify_all()
 
     def is_one_with(self, other: Storage) -> bool:

@@ -18,8 +18,8 @@ from hephaestus_celery.storage.redis.parameters import with_time
 from hephaestus_celery.storage.redis.scripts import Scripts, is_values
 from hephaestus_celery.storage.redis.steady_clock import Reading, SteadyClock
 
-# Calls that must not be executed once their caller has given up. Commits are not among them: a step was executed, and its
-# result counts whenever it arrives.
+# Calls that must not run after their caller has given up. Commits may: the step was executed, so its result counts whenever
+# it arrives.
 _PUNCTUAL = {"create", "claim", "renew", "seize", "deliver", "cancel", "schedule", "unschedule", "resign", "resend"}
 _TIMELESS = {"load", "data", "candidates", "list", "stage"}
 
@@ -43,7 +43,7 @@ class Calls:
 
     def of_partition(self, script: str, prefix: str, parameters: str, *data: str, slack: int | None = None) -> Any:
         """Call a script about a partition, or about several of its runs."""
-        # The keys only name the node of a cluster; the keys of a run are of no use here.
+        # The keys only name the node of a cluster; such a script does not use the keys of a run.
         return self._run(script, prefix, [f"{prefix}due"] * 5, parameters, *data, slack=slack)
 
     def command(self, *command: str | int, fits: Callable[[Any], bool]) -> Any:

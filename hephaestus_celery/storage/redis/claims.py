@@ -16,7 +16,7 @@ from hephaestus_celery.storage.redis.reads import MOST_CARRIED
 from hephaestus_celery.storage.redis.replies import read_entries
 from hephaestus_celery.storage.redis.stored_runs import read_claim
 
-_MOST_LEASES = 100  # that one call renews
+_MOST_LEASES = 100  # the most leases that one call renews
 
 
 class Claims:
@@ -55,7 +55,7 @@ class Claims:
             return read_claim(reply, request)
 
     def renew(self, attempts: Sequence[Attempt]) -> Sequence[bool]:
-        """Renew leases, a hundred in each call; False for each that is not held with its fence any more."""
+        """Renew leases, a hundred in each call; False for an attempt that is no longer held with its fence."""
         alike: dict[tuple[str, int], list[int]] = {}
         for position, attempt in enumerate(attempts):
             place = self._calls.keys.of_run(attempt.run_id).prefix, attempt.lease
@@ -86,7 +86,7 @@ class Claims:
         durations: Durations,
         timed_out: bool,
     ) -> DueEntry | None:
-        """Take an attempt from the task that held it and is gone."""
+        """Take an attempt from the lost task that held it."""
         parameters = as_parameters(
             run_id=run_id,
             step=str(activation),

@@ -20,7 +20,7 @@ from hephaestus_celery.core.values.redaction import hidden
 from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.storage.redis.errors import NoPrimaryError
 
-# Seconds; 0 is never. redis-py 5 calls itself without end where a server refuses the check while it connects.
+# Seconds between checks; 0 is never. redis-py 5 recurses without end if a server refuses the check during a connect.
 _HEALTH_CHECK = 25 if int(redis.__version__.partition(".")[0]) > 5 else 0  # noqa: PLR2004 - said above
 
 SCHEMES = ("redis", "rediss", "unix", "redis+socket", "socket", "sentinel", "valkey", "valkeys")
@@ -50,8 +50,8 @@ def connect(url: str, *, timeout: timedelta, options: Mapping[str, Any]) -> Redi
 
 
 def _check_user(url: str) -> None:
-    # An unescaped character in a password ends it when the URL is parsed: the rest would be an address, or be
-    # printed as a bad one.
+    # A parser cuts a password at an unescaped special character. The rest would be used as an address, or be printed in the
+    # error about a bad address.
     scheme, _, rest = url.partition("://")
     if scheme.startswith(("unix", "socket", "redis+socket")):
         return
@@ -80,7 +80,7 @@ def _client(url: str, arguments: dict[str, Any]) -> Redis:
 
 
 def _try_arguments(client: Redis) -> None:
-    # redis-py looks at them when it first connects: so a connection is made that is never opened.
+    # redis-py checks the options only when it makes a connection. So make one here, without opening it.
     pool: Any = client.connection_pool
     pool.connection_class(**pool.connection_kwargs)
 
@@ -89,15 +89,15 @@ def _time_limits(timeout: timedelta) -> dict[str, Any]:
     return {
         "socket_timeout": timeout.total_seconds(),
         "socket_connect_timeout": timeout.total_seconds(),
-        # A lost connection is tried again at once; a server that is silent for the whole time limit is not: redis-py
-        # nests the attempts to connect in those of the command, and a caller would wait nine time limits.
+        # Retry a lost connection at once, but not a server that is silent for the whole time limit. redis-py nests the
+        # retries of the connection in the retries of the command, so a caller would wait nine time limits.
         "retry": Retry(ExponentialBackoff(base=0.02, cap=0.2), 2, (LostConnectionError,)),
         "retry_on_error": [LostConnectionError],
     }
 
 
 def _open(url: str, arguments: dict[str, Any]) -> Redis:
-    # Celery takes the names of the ssl module too, redis-py its own only.
+    # Celery also accepts the names of the ssl module, redis-py only its own names.
     url = re.sub(r"(?<=[?&]ssl_cert_reqs=)CERT_(\w+)", lambda name: name[1].lower(), url)
     return Redis.from_url(url, **arguments)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
 
@@ -125,17 +125,17 @@ def _sentinel(url: str, arguments: dict[str, Any]) -> Redis:
     if first.path.strip("/"):
         arguments.setdefault("db", int(first.path.strip("/")))
     hosts = [(node.hostname or "localhost", node.port or 26379) for node in nodes]
-    # A silent Sentinel must not keep the caller from asking the next: together they get the time of one call.
+    # A silent Sentinel must not use up the time of the others: together they get the time of one call.
     share = timedelta(seconds=arguments["socket_timeout"]) / len(hosts)
     watch = _Sentinels(hosts, sentinel_kwargs={**_time_limits(share), **sentinel_arguments}, **arguments)
     return watch.master_for(master)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
 
 
 class _Sentinels(Sentinel):
-    """Where there is no primary, says so at once.
+    """Sentinels that raise at once if there is no primary.
 
-    redis-py counts that as a lost connection and asks all of them nine times: a failover takes longer than that, and
-    with Sentinels that are silent a caller would wait for most of a minute.
+    redis-py would treat that as a lost connection and ask all Sentinels nine times. A failover takes longer than that, and
+    with silent Sentinels a caller would wait for most of a minute.
     """
 
     def discover_master(self, service_name: str) -> tuple[str, int]:

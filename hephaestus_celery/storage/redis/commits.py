@@ -40,17 +40,17 @@ class Commits:
         self._calls, self._reads, self._chance = calls, reads, chance
 
     def create(self, run: NewRun) -> Sequence[DispatchStep]:
-        """Store a run and its start; the error of one that was surely not stored says so."""
+        """Store a run and its start; if the run was certainly not stored, the error says so."""
         try:
             return self._create(run)
         except StorageError as error:
-            # Without a cause the script itself refused it: what comes too late is not done.
+            # An error without a cause comes from the script itself: it refused a call that arrived too late.
             if not isinstance(error.__cause__, RedisError) or was_not_done(error.__cause__):
                 error.stored = False
             raise
 
     def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
-        """Apply what a claimed step came to."""
+        """Apply the step result of a claimed step."""
         match commit:
             case Complete():
                 return self._complete(commit)
@@ -63,7 +63,7 @@ class Commits:
         return self._read(reply, commit)
 
     def settle(self, run_id: str, activation: Activation, *, durations: Durations) -> Commitment:
-        """Settle a slice of what follows a step, for a scheduler that takes over."""
+        """Settle a slice of a step's edges, for a scheduler that takes over."""
         nothing = Edges(run_id=run_id, source=str(activation), taken=(), rows={}, attempts={}, lanes={})
         commitment, _ = self._settling(nothing, self._chance.token(), durations, at_once=True)("", {})
         return commitment
@@ -75,7 +75,7 @@ class Commits:
         settling = edges.stage(self._calls.of_run, fence=None, name=self._chance.token())
         self._created(replace(run, firsts=()), settling=settling)
         progress = Progress(edges)
-        with suppress(StorageError):  # it is stored, and so accepted: the scheduler goes on with it
+        with suppress(StorageError):  # the start is stored and so accepted: the scheduler settles the rest
             progress.settle(self._settling(edges, run.operation, run.durations))
         return progress.dispatches
 
@@ -241,7 +241,7 @@ class Commits:
 
 
 def _held(commit: Commit) -> dict[str, object]:
-    # What every commit says of the step that it is for.
+    # The parameters that every commit has.
     return {
         "run_id": commit.run_id,
         "op": commit.operation,
@@ -251,7 +251,7 @@ def _held(commit: Commit) -> dict[str, object]:
 
 
 def _first_steps(run: NewRun) -> tuple[list[str], list[list[object]], list[str]]:
-    # The lists of messages, the first steps as ``create.lua`` takes them, and the messages' texts.
+    # The lists for messages, the first steps in the form of ``create.lua``, and the texts of the messages.
     prepared = [first.prepared_message for first in run.firsts if first.prepared_message is not None]
     lists = sorted({message.list for message in prepared})
     firsts: list[list[object]] = []
@@ -263,14 +263,14 @@ def _first_steps(run: NewRun) -> tuple[list[str], list[list[object]], list[str]]
 
 
 def _places(prepared: Mapping[str, PreparedMessage]) -> tuple[list[str], dict[str, list[int]]]:
-    # The lists of messages, and by key of a step the number of its list and of its message.
+    # The lists for messages and, by step key, the numbers of its list and its message.
     lists = sorted({message.list for message in prepared.values()})
     numbered = enumerate(prepared.items(), 1)
     return lists, {key: [lists.index(message.list) + 1, position] for position, (key, message) in numbered}
 
 
 def _lanes(commit: Complete) -> dict[str, object]:
-    # Usually all targets share one lane, which is then sent once.
+    # Usually all targets share one lane; then it is sent only once.
     lanes = commit.lanes
     common = next(iter(lanes.values()), None) if lanes.keys() >= commit.settlement.rows.keys() - {Done.key} else None
     others = {key: lane for key, lane in lanes.items() if lane != common}

@@ -1,8 +1,8 @@
 """The pool of connections to the state store: each is lent to one user at a time, and their number is limited.
 
-A user is whatever calls: a thread, a greenlet, a finalizer, or a signal handler in the middle of another call of its own
-thread. So nothing here waits for a lock. Free connections are in a deque, whose ends change in one step. A user that finds
-none waits for an event of its own.
+A user is any caller: a thread, a greenlet, a finalizer, or a signal handler that interrupts another call of its own thread.
+So nothing here waits for a lock. Free connections are kept in a deque, whose operations are atomic. A user that finds no free
+connection waits for an event of its own.
 
 redis-py's pools take as long to lend a connection and to take it back as a script needs to run: measured with redis-py 8.1,
 95 us of processor time a call by way of its pool, 42 us without it. Everything else of redis-py stays: parsing, time limits,
@@ -26,13 +26,13 @@ from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.storage.redis.errors import AllInUseError, UnexpectedReplyError, code_of
 
 MOST = 50
-"""Connections of one process, unless its options say ``max_connections``: a call takes a millisecond or less."""
+"""The most connections of one process, unless its options set ``max_connections``. A call takes a millisecond or less."""
 
 Command = Sequence[str | int]
 
 
 class Connections:
-    """Calls the server of a client; ``most`` calls at a time, further ones wait, ``timeout`` seconds at most."""
+    """Calls the server of a client: up to ``most`` calls at a time; further calls wait, ``timeout`` seconds at most."""
 
     def __init__(self, client: Redis, *, most: int, timeout: float) -> None:
         self._pool: Any = client.connection_pool
@@ -41,16 +41,16 @@ class Connections:
         self._stock = _Stock(self._pool, most)
 
     def call(self, *command: str | int, fits: Callable[[Any], bool]) -> Any:
-        """Send a command, and give what the server answers; tried again, as the client would, when the connection breaks.
+        """Send a command and return the server's answer; retry like the client does if the connection breaks.
 
-        Raises ``UnexpectedReplyError`` for an answer that does not fit, and ``AllInUseError``. Every error says in ``sent``
-        how often the command may have reached the server.
+        Raises ``UnexpectedReplyError`` for an answer that does not fit, and ``AllInUseError``. The attribute ``sent`` of every
+        error says how often the command may have reached the server.
         """
         [reply] = self.call_many([command], fits=fits)
         return reply
 
     def call_many(self, commands: Sequence[Command], *, fits: Callable[[Any], bool]) -> list[Any]:
-        """Send several commands in one round trip; the answers in their order. An error of one is raised for all."""
+        """Send several commands in one round trip; returns the answers in order. An error of one command is raised for all."""
         packed = b"".join(map(pack, commands))
         stock = self._own_stock()
         lent = stock.take(self._timeout)
@@ -64,20 +64,20 @@ class Connections:
             stock.give(lent)
 
     def close(self) -> None:
-        """Close the connections that nobody uses; those that are lent are closed when they come back."""
+        """Close the free connections; a lent connection is closed when it comes back."""
         stock, self._stock = self._stock, _Stock(self._pool, self._most)
         if stock.pid == os.getpid():
             stock.close()
 
     def _own_stock(self) -> _Stock:
-        # A forked process has its parent's connections, which it must not use.
+        # A forked process inherits its parent's connections, but must not use them.
         if self._stock.pid != os.getpid():
             self._stock = _Stock(self._pool, self._most)
         return self._stock
 
 
 class _Lent:
-    """A connection, for whoever has taken it; opened when it is first used."""
+    """A connection that is lent to one user, and opened when it is first used."""
 
     __slots__ = ("_connection", "_stock", "sent")
 
@@ -87,7 +87,7 @@ class _Lent:
         self.sent = 0
 
     def __del__(self) -> None:
-        # A signal may strike at any point between taking and giving back: then another connection replaces this one.
+        # A signal may arrive at any point between taking and giving back. Then another connection replaces this one.
         stock = self._stock()
         if stock is not None:
             stock.replace()
@@ -95,8 +95,8 @@ class _Lent:
     def exchange(self, packed: bytes, replies: int, fits: Callable[[Any], bool]) -> list[Any]:
         """Send commands and read their answers.
 
-        Whatever ends this early, a time limit or a signal, the connection is not used again: an answer that nobody has read
-        would be taken for that of the next command. So it is let go of first, and kept when all is read.
+        If a time limit or a signal ends this early, the connection is not used again: an unread answer would be taken for the
+        answer to the next command. So the connection is released first, and kept only when all answers are read.
         """
         connection, self._connection = self._connection, None
         try:
@@ -108,7 +108,7 @@ class _Lent:
         except ResponseError as error:  # this was the answer
             self._connection = connection
             if code_of(error) == "READONLY":
-                # The server was the primary until a failover: its name may lead to the new one by now.
+                # The server was the primary until a failover. Its name may lead to the new primary by now.
                 self.hang_up()
             raise
         except BaseException:
@@ -120,9 +120,9 @@ class _Lent:
 
     def _open(self) -> Any:
         stock = self._stock()
-        assert stock is not None  # noqa: S101 - whoever calls has taken this from it
+        assert stock is not None  # noqa: S101 - the caller has taken this from the stock
         connection = stock.make()
-        connection.connect()  # sending would connect too, but without asking a Sentinel where to
+        connection.connect()  # sending would connect too, but without asking a Sentinel for the address
         return connection
 
     def broken(self, _: Exception) -> None:
@@ -153,7 +153,7 @@ def _checked(replies: list[Any], fits: Callable[[Any], bool]) -> list[Any]:
 
 
 class _Stock:
-    """The connections of one process; the last one that came back is the next one lent, so that few are open."""
+    """The connections of one process. The last that came back is lent next, so that few are open."""
 
     def __init__(self, pool: Any, most: int) -> None:
         self.pid = os.getpid()
@@ -189,19 +189,19 @@ class _Stock:
         self._wake_one()
 
     def close(self) -> None:
-        """Close what is free; what is given back later is closed then."""
+        """Close the free connections; the others are closed when they are given back."""
         self._closed = True
         for lent in list(self._free):
             lent.hang_up()
 
     def _wait(self, deadline: int) -> _Lent:
-        # Made now, and not beforehand: gevent and eventlet may have put another kind in its place since.
+        # Made now, not earlier: gevent or eventlet may have replaced the class since the import.
         event = threading.Event()
         try:
             while True:
                 self._waiting.append(event)
                 try:
-                    return self._free.pop()  # it may have come back before this one stood in the line
+                    return self._free.pop()  # a connection may have come back before this user joined the line
                 except IndexError:
                     left = (deadline - SYSTEM_CLOCK.monotonic_ns()) / 1e9
                 if left <= 0 or not event.wait(left):
@@ -211,7 +211,7 @@ class _Stock:
             try:
                 self._waiting.remove(event)
             except ValueError:
-                self._wake_one()  # whoever took it out of the line meant a connection that this one may not have used
+                self._wake_one()  # it was removed from the line for a connection that this user may not have taken
 
     def _wake_one(self) -> None:
         with contextlib.suppress(IndexError):
@@ -219,7 +219,7 @@ class _Stock:
 
 
 def pack(command: Command) -> bytes:
-    """A command as the protocol has it: https://valkey.io/topics/protocol. redis-py's own way takes four times as long."""
+    """Encode a command for the protocol (https://valkey.io/topics/protocol); redis-py's own code takes four times as long."""
     parts = [b"*%d\r\n" % len(command)]
     for word in command:
         data = word.encode() if isinstance(word, str) else b"%d" % word

@@ -1,7 +1,7 @@
 """The constants of the Lua scripts, put in front of each that uses them as ``local NAME = value``.
 
-Those of the rules come from :mod:`hephaestus_celery.core.execution.limits`; the others are of this store alone, and are
-written down here and nowhere else.
+Constants of the rules come from :mod:`hephaestus_celery.core.execution.limits`. The others belong to this store alone, and
+are defined only here.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _RULES: Mapping[str, Constant] = {
     "SWEEP": due_items.SWEEP,
 }
 _LIFETIMES: Mapping[str, int] = {  # in milliseconds, as PEXPIRE takes them
-    "ANSWERS_LIFETIME": 60_000,  # of answers after the end of a run: longer than any client repeats a call
+    "ANSWERS_LIFETIME": 60_000,  # of answers after the end of a run: clients repeat calls for a shorter time
     "PRUNE_MARGIN": 60_000,  # of an ended run beyond its retention, within which the scheduler prunes it
     "REPORTS_LIFETIME": 3_600_000,  # of what workers report, when none reports any more
-    "STAGED_LIFETIME": 600_000,  # of staged edges that no commit comes to use
-    "UNSCHEDULED_LIFETIME": 3_600_000,  # of the answer to who takes a timer back: who failed repeats it much later
+    "STAGED_LIFETIME": 600_000,  # of staged edges that no commit uses
+    "UNSCHEDULED_LIFETIME": 3_600_000,  # of the answer to taking a timer back: a failed caller may repeat that much later
 }
 _TIMES: Mapping[str, int] = {  # in microseconds, as the due set goes by them
     "MILLISECOND": 1_000,
     "PUT_OFF": 60_000_000,  # until an entry whose run can't be read is looked at again
     "SECOND": 1_000_000,
     "SETTLE_PAUSE": 5_000_000,  # until a scheduler takes over the edges of a wide step
-    "SOON": 3_000_000,  # what is due sooner wakes the scheduler, which looks every two seconds by itself
+    "SOON": 3_000_000,  # an entry that is due sooner wakes the scheduler, which looks every two seconds by itself
     "WATCH": 86_400_000_000,  # between two looks at whether a run is gone
 }
 _AMOUNTS: Mapping[str, int] = {  # how much one call does or carries, so that none takes long
@@ -52,9 +52,9 @@ _AMOUNTS: Mapping[str, int] = {  # how much one call does or carries, so that no
     "MOST_DATA": 1_048_576,  # bytes of results in one reply
     "RESOLVE_LOOKS": 500,  # runs of an id that one call looks at
     "SMALL": 65_536,  # bytes of data that one reply carries of a run
-    "SWEEP_COST": 33,  # entries that one slice of a sweep counts for: it takes as long
+    "SWEEP_COST": 33,  # a slice of a sweep counts as so many entries: it takes as long
     "SWEEP_SLICE": 100,  # fields that one slice of a sweep goes through
-    "UNCOUNTED": 1_024,  # bytes of an event's data that are not worth a command to count
+    "UNCOUNTED": 1_024,  # bytes of an event's data below which counting is not worth a command
     "UNPACKED": 900,  # values that one command is given: unpack() has a limited stack
 }
 

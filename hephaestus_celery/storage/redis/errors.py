@@ -24,7 +24,7 @@ class NoPrimaryError(RedisError):
 
 
 class AllInUseError(RedisError):
-    """All connections of this process are lent, and none came back in time."""
+    """All connections of this process are in use, and none was free in time."""
 
     sent = 0
 
@@ -34,7 +34,7 @@ class UnexpectedReplyError(RedisError):
 
 
 NOTHING_DONE = "nothing was done: bad"
-"""What scripts say of parameters that they refuse; see ``demand`` in ``lua/parts/arguments.lua``."""
+"""The reply of scripts that refuse their parameters; see ``demand`` in ``lua/parts/arguments.lua``."""
 _UNREACHED = "check that the server is up, and hephaestus_state_backend (where it is not set, the result backend or the broker is the store)"
 
 _BY_CODE = {
@@ -66,23 +66,23 @@ _BY_CLASS: dict[type[RedisError], str] = {
 # Redis 6.2 wraps the refusal of a script in an error of its own; some codes have no class.
 _CODE = re.compile(rf"(?<![A-Z])({'|'.join(_BY_CODE)}) ")
 _RIGHTS = re.compile(r"ACL failure in script|The user executing the script can't")
-# A missing file says nothing of a server at host:port: it is a certificate that should be shown to the server.
+# For a server at host:port, an error about a missing file is about a certificate that the client should present.
 _CERTIFICATE = re.compile(r"\[SSL|_ssl\.c|:\d+\. (No such file|Permission denied|Is a directory)")
 
 
 def is_transient(error: RedisError) -> bool:
     """Whether the same call may succeed later.
 
-    It may if the server is away, or refuses all calls for the state that it is in: these are the known codes. Any other
-    reply (``ERR``, ``WRONGTYPE``) is about this call.
+    It may if the server is out of reach, or if its present state makes it refuse all calls: these are the known codes. Any
+    other reply (``ERR``, ``WRONGTYPE``) is about this call alone.
     """
     return not isinstance(error, (ResponseError, RefusedHereError)) or code_of(error) is not None
 
 
 def was_not_done(error: RedisError) -> bool:
-    """Whether a script certainly did nothing: it was never sent (see ``Connections.call``), or the only reply refuses it.
+    """Whether a script certainly did nothing: it was never sent (see ``Connections.call``), or its only reply refuses it.
 
-    A missing right may show in the middle of a script, and so may a key of the wrong type.
+    A missing permission or a key of the wrong type may show only in the middle of a script.
     """
     sent: int = getattr(error, "sent", 1)
     if sent != 1 or not isinstance(error, ResponseError):
@@ -102,7 +102,7 @@ def code_of(error: RedisError) -> str | None:
 
 
 def explain(error: RedisError) -> str:
-    """One sentence for whoever runs the server: what came, and what to do."""
+    """One sentence for the operator of the server: what happened, and what to do."""
     reason = f"{type(error).__name__}: {error}"
     code = code_of(error)
     if code is not None:

@@ -1,9 +1,9 @@
-"""Packed replies, which carry many values as one: whose they are, and where each value ends.
+"""Packed replies: many values in one reply, with the run that they belong to and the length of each value.
 
 See ``packed`` in ``lua/parts/run_reply.lua``.
 
-The first line says how long each value is. So nothing inside a value can be taken for its end, or for another value. A reply
-whose first line does not fit the rest is refused.
+The first line gives the length of each value. So no part of a value can be taken for its end, or for another value. If the
+first line does not fit the rest, the reply is refused.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def unpacked(packed: bytes, run_id: str) -> list[str]:
 
 
 def named(reply: Sequence[bytes]) -> dict[str, bytes]:
-    """The values of a reply that gives a name before each."""
+    """The values of a reply that has a name before each value."""
     return dict(zip((name.decode() for name in reply[::2]), reply[1::2], strict=True))
 
 
 def is_of(run_id: str, reply: Any) -> bool:
-    """Whether a packed run, alone or as the last part of a reply, is this one."""
+    """Whether a packed run, alone or as the last part of a reply, is the run with this id."""
     packed = cast("Any", reply[-1] if type(reply) is list and reply else reply)
     head = _HEAD.match(packed) if isinstance(packed, bytes) else None
     return head is None or head[1] == run_id.encode()
@@ -48,7 +48,7 @@ def is_of(run_id: str, reply: Any) -> bool:
 
 @contextmanager
 def reading(run_id: str) -> Generator[None]:
-    """Read a stored run; one that can't be read raises a ``StorageError``, which trying again does not mend."""
+    """Read a stored run; a run that can't be read raises a ``StorageError`` that is not transient."""
     try:
         yield
     except HephaestusError:

@@ -2,7 +2,7 @@
 
 Keys are built here and nowhere else in Python.
 
-The keys of a run and of its indexes share one hash tag, so that one script may touch them all on a Redis Cluster too.
+The keys of a run and of its indexes share one hash tag. So one script may use them all, on a Redis Cluster too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hephaestus_celery.storage.redis import run_fields
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyKind:
-    """One kind of key, for the reference page and for the test that no key is without a lifetime or a reason."""
+    """One kind of key, for the reference page and for a test: each key has a lifetime, or a reason to have none."""
 
     pattern: str
     type: str
@@ -189,7 +189,7 @@ programs to write; those of a run may be read.
 
 
 def indexes(prefix: str, query: Query) -> list[str]:
-    """The indexes that a listing walks: those that say most; what they do not say is checked run by run."""
+    """The indexes that a listing reads: the most selective ones. The listing checks other filters run by run."""
     if query.id is not None:
         return [f"{prefix}index:id:{query.id}"]
     if query.statuses <= LIVE or len(query.statuses) == 1:
@@ -226,7 +226,7 @@ class Keys:
         return self.partition(shard(instance_id) % self.partitions)
 
     def partition(self, number: int) -> str:
-        """What the keys of a partition begin with."""
+        """The prefix of the keys of a partition."""
         return f"{self.namespace}:{{{number}}}:"
 
     def all_partitions(self) -> list[str]:
@@ -236,7 +236,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class RunKeys:
-    """The keys of one run; ``names`` in the order in which scripts take them."""
+    """The keys of one run; ``names`` gives them in the order in which scripts take them."""
 
     prefix: str
     run_id: str

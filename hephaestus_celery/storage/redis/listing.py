@@ -15,7 +15,7 @@ from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.stored_runs import read_summary
 
 _BUDGET = 100  # runs that one script call of a listing looks at
-_ROWS = 50  # and how many of them it gives
+_ROWS = 50  # runs that one script call of a listing returns
 
 Row = tuple[str, RunSummary]
 
@@ -43,7 +43,7 @@ class Listing:
         return page, f"{page[-1][1].started_at}:{page[-1][0]}" if more and page else None
 
     def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
-        """The active runs of an id and its newest, in as many calls as finding that takes."""
+        """The active runs of an id and its newest run, in as many calls as needed."""
         prefix = self._calls.keys.of_instance(instance_id)
         whose = {"id": instance_id, "family": family, "version": None if version is None else str(version)}
         after = at = None
@@ -68,7 +68,7 @@ class Listing:
             position, more = about["position"].decode() or None, about["more"] == b"1"
             found.extend(map(_read_row, rows))
             if len(found) == query.limit:
-                # The page is full, but the script may have stopped to look before it knew whether another one follows.
+                # The page is full, but the script may have stopped before it knew whether another run follows.
                 next_cursor = next_cursor or position
                 if more:
                     return found, next_cursor

@@ -16,10 +16,10 @@ from hephaestus_celery.storage.redis.scripts import is_texts, is_values
 from hephaestus_celery.storage.redis.stored_runs import read_config, read_entry, read_run, read_states
 
 MOST_CARRIED = 1000
-"""Predecessors whose results one call looks for."""
-_MOST_NAMES = 500  # steps that one call is asked about
-_PAGE = 200  # entries of a history that are read at once
-_LOOKS = 5  # attempts to read the states of many steps while none of them moves
+"""The most predecessors whose results one call reads."""
+_MOST_NAMES = 500  # the most steps that one call reads
+_PAGE = 200  # entries of a history that one call reads
+_LOOKS = 5  # tries to read the states of many steps before any of them changes
 
 
 class Reads:
@@ -29,9 +29,9 @@ class Reads:
         self._calls = calls
 
     def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
-        """The states of many steps are read in slices, again where the run moved meanwhile.
+        """The states of many steps are read in slices, and read again if the run has changed meanwhile.
 
-        In a run that never pauses, a state may be newer than the rest. Completions are an exception, since they have numbers.
+        In a run that never pauses, a state may be newer than the rest. Completions have numbers, so they always fit.
         """
         for look in range(_LOOKS):
             run = self._load(run_id, steps or ())
@@ -40,7 +40,7 @@ class Reads:
             states = self.scan_states(run_id)
             if look == _LOOKS - 1 or self._sequence(run_id) in (run.sequence, None):
                 return replace(run, steps=states, lacks_steps=False)
-        raise AssertionError  # the last attempt returns what it has read
+        raise AssertionError  # the last try returns what it has read
 
     def _load(self, run_id: str, steps: Sequence[str]) -> StoredRun | None:
         reply = self._calls.of_run("load", run_id, as_parameters(run_id=run_id), *steps[:MOST_CARRIED])
@@ -88,7 +88,7 @@ class Reads:
         return found
 
     def scan_states(self, run_id: str) -> Mapping[str, StepState]:
-        """The states of all steps, in slices: each slice is of one moment, but the slices are of different moments."""
+        """The states of all steps, in slices. Each slice shows one moment; different slices show different moments."""
         texts: dict[str, str] = {}
         key, cursor = self._calls.keys.of_run(run_id).run, "0"
         while True:

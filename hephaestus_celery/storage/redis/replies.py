@@ -29,9 +29,9 @@ def read_commitment(
     taken: Sequence[str] = (),
     states: Callable[[], Mapping[str, StepState]],
 ) -> Commitment:
-    """What a commit did; ``taken`` are the targets that it was to activate. What facts leave out: ``complete.lua``.
+    """What a commit did; ``taken`` are the targets that it was to activate. ``complete.lua`` says which facts it omits.
 
-    ``states`` is asked where a run of many steps has ended, in which none completes any more.
+    ``states`` reads the states of a run of many steps that has ended; no step of it completes any more.
     """
     encoded, *more = reply
     facts = json.loads(encoded)
@@ -60,7 +60,7 @@ def read_commitment(
 
 
 def _dispatches(facts: Mapping[str, Any], *, step: str, activated: Sequence[str]) -> list[DispatchStep]:
-    # The messages that are still to be sent: of a step that an early event has resumed, or of those that start.
+    # The messages still to be sent: of a step that an early event has resumed, or of the steps that start.
     if facts.get("resumed"):
         return [DispatchStep(Activation.parse(step), facts["attempt"], facts["token"])]
     posted = facts.get("posted", ())
@@ -70,7 +70,7 @@ def _dispatches(facts: Mapping[str, Any], *, step: str, activated: Sequence[str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """Which edges were settled: so many from this ``position`` on, and how many are ``left``."""
+    """The edges that were settled: their number from this ``position`` on, and how many are ``left``."""
 
     position: int
     settled: int
@@ -80,7 +80,7 @@ class Slice:
 def read_slice(
     reply: Sequence[bytes], *, run_id: str, states: Callable[[], Mapping[str, StepState]]
 ) -> tuple[Commitment, Slice | None]:
-    """What the settling of a slice has come to: see ``settle.lua``."""
+    """The commitment of a settled slice, and which slice it was: see ``settle.lua``."""
     facts = json.loads(reply[0])
     commitment = read_commitment(reply, run_id=run_id, step="", states=states)
     if commitment.verdict is not Verdict.APPLIED:
@@ -126,7 +126,7 @@ def read_cancellation(reply: Mapping[str, bytes], *, run: StoredRun) -> Cancella
 
 
 def read_tick(reply: Mapping[str, bytes]) -> Tick:
-    """What has come due, for who holds the lock."""
+    """What has come due, for the scheduler that holds the lock."""
     return Tick(
         held=True,
         next_in=_number(reply["next_in"].decode()),
@@ -144,7 +144,7 @@ _KINDS = {
 
 
 def read_entries(text: bytes) -> list[DueEntry]:
-    """What has come due, or is sent again."""
+    """The entries that have come due, or whose messages are sent again."""
     return [
         DueEntry(
             kind=_KINDS.get(found["kind"]) or Due(found["kind"]),

@@ -24,7 +24,7 @@ from hephaestus_celery.storage.redis.stored_runs import read_run
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
 
-_MOST_WAITING = 100  # steps of a large run that may be what an event is for
+_MOST_WAITING = 100  # the most steps of a large run that one event is offered to
 
 
 class ResumeAndCancel:
@@ -34,15 +34,15 @@ class ResumeAndCancel:
         self._calls, self._reads, self._listing = calls, reads, listing
 
     def deliver(self, delivery: Delivery) -> DeliveryReport:
-        """Record an event for the step that waits for it: one round trip, or a few where very many runs or steps may be meant."""
+        """Record an event for the step that waits for it: one round trip, or a few if very many runs or steps qualify."""
         facts = self._deliver(delivery)
-        if facts["v"] == "unresolved":  # one call has not found the newest run of the id
+        if facts["v"] == "unresolved":  # one call was not enough to find the newest run of the id
             newest = self._newest(delivery.run)
             if newest is None:
                 return DeliveryReport(outcome=Delivered.UNKNOWN_RUN)
             delivery = replace(delivery, run=RunReference(id=newest))
             facts = self._deliver(delivery)
-        if facts["v"] == "many":  # the run has many steps, and the store does not look at all of them in one call
+        if facts["v"] == "many":  # the run has too many steps to look at in one call
             delivery = replace(delivery, run=RunReference(id=facts["run"]))
             facts = self._deliver(delivery, among=self._concerned(facts["run"], delivery.name))
         if facts["v"] == "newer_schema":
@@ -62,7 +62,7 @@ class ResumeAndCancel:
     def cancel(
         self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
     ) -> Cancellation | None:
-        """End a run; gives it with its steps as they stood."""
+        """End a run; returns it with the states that its steps had."""
         answer = self._calls.of_run(
             "cancel",
             run_id,
@@ -81,7 +81,7 @@ class ResumeAndCancel:
         with reading(run_id):
             run = read_run(reply["run"], start=reply["start"], run_id=run_id)
         if run.lacks_steps:
-            run = replace(run, steps=self._reads.states(run_id), lacks_steps=False)  # they don't move any more
+            run = replace(run, steps=self._reads.states(run_id), lacks_steps=False)  # they no longer change
         return read_cancellation(reply, run=run)
 
     def _deliver(self, delivery: Delivery, *, among: Sequence[str] | None = None) -> Mapping[str, Any]:
@@ -114,7 +114,7 @@ class ResumeAndCancel:
         return self._listing.candidates(reference.id, family=reference.family, version=version).newest
 
     def _concerned(self, run_id: str, name: str) -> list[str]:
-        # The steps of a large run that an event of this name may be for, and those that are being executed.
+        # The steps of a large run that may wait for an event of this name, and the steps that are being executed.
         states = self._reads.scan_states(run_id).items()
         waiting = [key for key, state in states if state.can_wait and name in state.accepts]
         executing = [key for key, state in states if state.status is StepStatus.ACTIVE and state.fence]

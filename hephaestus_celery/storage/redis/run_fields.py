@@ -41,7 +41,7 @@ FIELDS: Mapping[str, str] = {
     "e:<step>|<event>": "an early event, as older versions kept it; the step is empty where the event is for any",
     "g:<step>": "edges of a step that are still to be settled in slices (JSON): the name of what was staged, and how far it is",
 }
-"""What each field of a run's hash holds. Of those that end with a step there is one for each."""
+"""What each field of a run's hash holds. A field that ends with ``<step>`` exists once per step."""
 
 STEP_FIELDS: Mapping[str, str] = {
     "s": "the status",
@@ -70,11 +70,11 @@ STEP_FIELDS: Mapping[str, str] = {
     "y": "the operation that has sent its message again last",
     "z": "the event number of its last rescue",
 }
-"""What each field of a step's state holds; what is missing has its default."""
+"""What each field of a step's state holds; defaults are omitted."""
 
 
 def kind_of(field: str) -> str | None:
-    """The name under which the legend has a field; None where it has none."""
+    """The name of a field in the legend; None if the legend does not have it."""
     if field in FIELDS:
         return field
     kind, _, rest = field.partition(":")

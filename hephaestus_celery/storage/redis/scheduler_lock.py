@@ -9,8 +9,8 @@ from hephaestus_celery.storage.redis.steady_clock import LOCK_SECONDS
 class SchedulerLock:
     """The view that one scheduler has of a partition's scheduler lock.
 
-    A lifetime on the server's clock does not show whether the holder is gone, since that clock may have been set. So the
-    other schedulers watch whether the beat of the lock moves, each by its own clock.
+    A lifetime on the server's clock can't show whether the holder is lost, since that clock may be set. So each other
+    scheduler watches by its own clock whether the beat of the lock moves.
     """
 
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -22,7 +22,7 @@ class SchedulerLock:
 
     @property
     def expired_beat(self) -> str | None:
-        """The beat of another's lock that has not moved for too long; None while the lock is not expired."""
+        """The beat of another scheduler's lock that has not moved for too long; None while that lock is valid."""
         if self._beat is None or self._clock.elapsed_ns() - self._since < LOCK_SECONDS * 1e9:
             return None
         return self._beat

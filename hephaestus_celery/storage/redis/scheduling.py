@@ -17,8 +17,8 @@ from hephaestus_celery.storage.redis.scripts import is_number
 from hephaestus_celery.storage.schema import SCHEMA
 
 _TICK = 100  # entries of the due set that one script call handles, in some milliseconds
-_LEAST_SLACK = 250_000  # microseconds that a tick gets at least
-_MOST_MESSAGES = 100  # that one call redirects
+_LEAST_SLACK = 250_000  # the least slack of a tick, in microseconds
+_MOST_MESSAGES = 100  # the most messages that one call redirects
 
 
 class Scheduling:
@@ -29,7 +29,7 @@ class Scheduling:
         self._locks: dict[tuple[str, str], SchedulerLock] = {}
 
     def tick(self, partition: int, *, owner: str, worker: str, seize: bool, durations: Durations) -> Tick:
-        """Handle what is due, if this scheduler holds the scheduler lock or may take it."""
+        """Handle the entries that are due, if this scheduler holds the scheduler lock or can take it."""
         prefix = self._calls.keys.partition(partition)
         lock = self._locks.setdefault((prefix, owner), SchedulerLock(clock=self._clock))
         try:
@@ -80,7 +80,7 @@ class Scheduling:
         return replies.read_entries(reply)
 
     def redirect(self, sent: Sequence[Sent], *, durations: Durations) -> None:
-        """Record that these messages went to other lanes than was thought."""
+        """Record that these messages went to other lanes than expected."""
         by_prefix: dict[str, list[list[str | int]]] = {}
         for each in sent:
             row = [each.run_id, str(each.dispatch.activation), each.dispatch.attempt, each.dispatch.token, each.lane]
@@ -95,7 +95,7 @@ class Scheduling:
                 self._calls.of_partition("redirect", prefix, parameters)
 
     def outstanding(self, *lanes: str) -> int:
-        """How many messages that nobody has claimed were sent to these lanes."""
+        """How many unclaimed messages wait in these lanes."""
         prefixes = self._calls.keys.all_partitions()
         asked = [("ZCARD", f"{prefix}lane:{lane}") for prefix in prefixes for lane in lanes]
         return sum(self._calls.commands(asked, fits=is_number))
@@ -118,8 +118,8 @@ class Scheduling:
     def _tick(
         self, prefix: str, lock: SchedulerLock, *, owner: str, worker: str, seize: bool, durations: Durations
     ) -> tuple[str, dict[str, bytes]]:
-        # A tick that may seize attempts is refused even when it arrives only a little late: the store was silent in
-        # between, and workers could not renew their leases.
+        # A tick that may seize attempts must not arrive even a little late: the store was silent meanwhile, so workers could
+        # not renew their leases.
         longest = self._calls.slack
         slack = min(longest, max(durations.lease // 6, _LEAST_SLACK)) if seize else longest
         steady = self._calls.clock(prefix)

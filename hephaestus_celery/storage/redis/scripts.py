@@ -34,7 +34,7 @@ def is_texts(reply: Any) -> bool:
 
 
 def is_values(reply: Any) -> bool:
-    """A list of texts, None in the place of what there is not."""
+    """A list of texts, with None for each missing value."""
     return _is_list(reply) and all(part is None or type(part) is bytes for part in reply)
 
 
@@ -75,13 +75,13 @@ FORMS: Mapping[str, Callable[[Any], bool]] = {
     "data": _is_texts_or_none,
     "list": _is_page,
 }
-"""The form of each script's reply, if that is not ``late``; a script that is not named replies with a list of texts."""
+"""The form of each script's reply, unless the reply is ``late``. Scripts without an entry reply with a list of texts."""
 _PACKED = {"claim", "load", "complete", "cancel"}
-"""The scripts that reply with a packed run; the last part of other replies may be data, and look like anything."""
+"""The scripts that reply with a packed run. The last part of other replies may be data, which may look like a run."""
 
 
 def compose(name: str) -> str:
-    """The source of a script: its constants, the parts that it needs, as its ``-- needs:`` line says, and itself."""
+    """The source of a script: its constants, the parts that its ``-- needs:`` line names, and its own text."""
     parts: dict[str, str] = {}
     own = _with_parts(f"{name}.lua", parts)
     source = "".join([*parts.values(), own])
@@ -89,7 +89,7 @@ def compose(name: str) -> str:
 
 
 def _with_parts(path: str, parts: dict[str, str]) -> str:
-    # Returns the source of a file, and adds the parts that it needs, each after the parts that it needs itself.
+    # Returns the source of a file. Adds the parts that the file needs, each after the parts that it needs itself.
     source = (resources.files("hephaestus_celery.storage.redis") / "lua" / path).read_text(encoding="utf-8")
     needed = _NEEDS.search(source)
     for part in needed[1].split() if needed else ():
@@ -100,7 +100,7 @@ def _with_parts(path: str, parts: dict[str, str]) -> str:
 
 
 class Scripts:
-    """Calls a script by name; it is sent again to a server that has forgotten it (a restart, ``SCRIPT FLUSH``)."""
+    """Calls a script by name; sends it again to a server that has forgotten it (a restart, ``SCRIPT FLUSH``)."""
 
     def __init__(self) -> None:
         self.sources = {name: compose(name) for name in NAMES}
@@ -109,9 +109,9 @@ class Scripts:
     def call(
         self, connections: Connections, name: str, keys: list[str], args: list[str], *, run_id: str | None = None
     ) -> Any:
-        """Run a script; when an operation is repeated, every script gives its first reply again.
+        """Run a script; if an operation is repeated, the script gives its first reply again.
 
-        With ``run_id``, a run in the reply must be that one.
+        With ``run_id``, a run in the reply must have this id.
         """
         form = FORMS.get(name, is_texts)
         packed = run_id if name in _PACKED else None

@@ -1,8 +1,8 @@
 """The steady clock of leases and timers: it goes on evenly when the clock of the server is set.
 
-It is the server's ``TIME`` and an offset that is kept in the partition. When ``TIME`` is set, the active scheduler notices
-that by its own monotonic clock, and corrects the offset. Every other process notices it as well, and uses its own clock until
-the offset is corrected. So nothing is set by a wrong clock in between.
+It is the server's ``TIME`` plus an offset that the partition keeps. When ``TIME`` is set, the active scheduler notices by its
+own monotonic clock and corrects the offset. Every other process notices too, and uses its own clock until then. So no time is
+ever taken from a wrong clock.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
 from hephaestus_celery.core.execution.limits import STEP
 
 LOCK_SECONDS = 3.0
-"""After this time a scheduler whose beat has not moved counts as gone."""
+"""A scheduler whose beat has not moved for this time counts as lost."""
 _FRESH = 60_000_000  # microseconds for which a reading is valid: clocks drift
 _RESET_FRESH = 500_000  # the same while the server's clock does not agree with ours
 _LONGEST_RESET = 10_000_000  # microseconds after which no correction is expected any more: no scheduler runs
@@ -38,9 +38,9 @@ class _Known:
 
 
 class SteadyClock:
-    """Follows the steady clock of a partition by this process's own; asks ``read`` once a minute.
+    """Follows the steady clock of a partition by this process's own clock; calls ``read`` once a minute.
 
-    A forked process goes on with what its parent knew: the clock of a machine is one for all its processes.
+    A forked process keeps its parent's reading: all processes of a machine share one monotonic clock.
     """
 
     def __init__(self, read: Callable[[], Reading], *, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -48,7 +48,7 @@ class SteadyClock:
         self._known: _Known | None = None
 
     def now(self) -> tuple[int, int]:
-        """The steady clock (behind by one round trip at most, never ahead), and the offset of the server's from it.
+        """The steady clock (behind by at most one round trip, never ahead), and the offset of the server's clock from it.
 
         Raises what ``read`` raises.
         """
@@ -68,7 +68,7 @@ class SteadyClock:
         self._known = _Known(self._own(), steady, offset)
 
     def look(self) -> _Known:
-        """Ask the server, and believe it unless its clock has been set."""
+        """Read the server's clock, and use it unless it has been set."""
         before, known = self._own(), self._known
         reading = self._read()
         after = self._own()

@@ -43,8 +43,8 @@ _PLACES = {"db", "host", "path", "port", "unix_socket_path"}
 class RedisStorage:
     """Keeps instances in Redis >= 6.2 or Valkey.
 
-    Has connections of its own, which are opened when they are first used and anew in a forked process. Every call
-    raises ``StorageError`` within a few seconds when the server is out of reach.
+    It has its own connections, opened when they are first used, and anew in a forked process. Every call raises
+    ``StorageError`` within a few seconds if the server is out of reach.
     """
 
     name = "redis"
@@ -86,7 +86,7 @@ class RedisStorage:
 
     @property
     def url(self) -> str | None:
-        """Where it keeps the state, None where options say more than the URL."""
+        """The URL of the server; None if options say more than the URL."""
         return None if _PLACES & set(self._options) else self._url
 
     def is_one_with(self, other: Storage) -> bool:

@@ -19,7 +19,7 @@ from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
 def read_run(fields: bytes, *, start: bytes, run_id: str) -> StoredRun:
     """A run from its hash, as scripts pack it: see ``packed`` in ``lua/parts/run_reply.lua``.
 
-    ``StorageError``, naming the ``run_id``, for one that is newer than this code.
+    Raises ``StorageError``, naming the ``run_id``, if the schema of the run is newer than this code.
     """
     return _read_run(unpacked(fields, run_id), start.decode(), run_id)
 
@@ -64,7 +64,7 @@ def _check_schema(core: Mapping[str, str], run_id: str) -> None:
 
 
 def read_summary(fields: bytes, *, start: bytes, run_id: str) -> RunSummary:
-    """A row of a listing; ``StorageError``, naming the ``run_id``, for a run that is newer than this code."""
+    """A row of a listing; ``StorageError``, naming the ``run_id``, if the run's schema is newer than this code."""
     texts = unpacked(fields, run_id)
     found = dict(zip(texts[::2], texts[1::2], strict=True))
     _check_schema(found, run_id)
@@ -92,7 +92,7 @@ def read_states(texts: Mapping[str, str]) -> Mapping[str, StepState]:
 
 
 def read_config(text: str) -> str:
-    """The config of a step, which is stored behind the rank of who gave it."""
+    """The config of a step, which is stored after the rank of the source that gave it."""
     return text.partition("|")[2]
 
 
@@ -144,7 +144,7 @@ class _Steps(Mapping[str, StepState]):
         return self._read[key]
 
     def document(self, key: str) -> Mapping[str, Any]:
-        """What is stored of one, of which its state is a part."""
+        """All stored fields of one step: its state is made from them."""
         found: Mapping[str, Any] = json.loads(self._texts[key])
         self._read[key] = read_step(found)
         return found
@@ -165,7 +165,7 @@ def read_claim(reply: bytes, request: ClaimRequest) -> Claim:
     state = run.steps[step]
     return Claim(
         attempt=request.granted(max_attempts=state.max_attempts),
-        run=replace(run, sequence=found["j"] - 1),  # a repeated claim still is of that moment
+        run=replace(run, sequence=found["j"] - 1),  # a repeated claim gets the run of the first
         first=found.get("i", False),
         sequence=found["j"],
         queued_at=int(found["q"]),

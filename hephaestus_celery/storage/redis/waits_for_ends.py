@@ -1,8 +1,8 @@
 """Waits for the ends of runs: one connection and one thread for all ``wait`` calls of a process.
 
-The thread exists while somebody waits, and a few seconds longer. It listens for ends that are published. A published message
-may be lost, so now and then it also asks for all runs that are waited for, in one round trip. A wait ends with the error
-that this call raises.
+The thread lives while somebody waits, and a few seconds longer. It listens for the ends that are published. A published
+message may be lost, so the thread regularly also asks for all awaited runs, in one round trip. If that call raises, the waits
+end with its error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance
 from hephaestus_celery.locks import Turns, kind_of_threads
 from hephaestus_celery.storage.redis.connections import pack
 
-_LOOK = 1.0  # seconds between two looks, where few are waited for
+_LOOK = 1.0  # seconds between two looks at few runs
 _LOOK_EACH = 0.005  # seconds more for each run: a thousand of them are looked at every five seconds
 _LINGER = 5.0  # seconds for which the connection is kept when nobody waits any more
 _SLICE = 500  # runs that one round trip looks at
@@ -32,17 +32,17 @@ class _Waiter:
 
     def __init__(self, run_id: str, channel: str) -> None:
         self.run_id, self.channel = run_id, channel
-        # Made with the wait: gevent and eventlet may have put another kind in its place since this module was imported.
+        # Made with the wait: gevent or eventlet may have replaced the class since the import.
         self.event = threading.Event()
         self.error: RedisError | None = None
-        self.looked = False  # at the run, since it is waited for
+        self.looked = False  # whether the thread has looked at the run since this wait began
 
 
 class Waits:
     """Waits for the ends of runs.
 
-    ``ended`` says for each of some runs whether it has, ``channel`` is where its end is published; ``wake`` publishes on
-    ``own_channel``, a channel of this process alone, when the thread is to look for what has changed here.
+    ``ended`` says of each given run whether it has ended; ``channel`` gives the channel on which its end is published.
+    ``wake`` publishes on ``own_channel``, which only this process uses, to make the thread look for new waits.
     """
 
     def __init__(
@@ -86,15 +86,15 @@ class Waits:
         """Close the connection, once nobody waits any more."""
         listener = self._listener
         if listener is not None and listener.pid == os.getpid():
-            with contextlib.suppress(RedisError):  # then it ends by itself
+            with contextlib.suppress(RedisError):  # then the thread ends by itself
                 listener.dismiss(self._turns)
 
     def _listen_for(self, waiter: _Waiter) -> _Listener:
-        # A forked process has its parent's listener without its thread, and a lock that may be held for ever.
+        # A forked process inherits its parent's listener without the thread, and a lock that may be held for ever.
         if self._guard[0] != os.getpid():
             self._guard, self._listener = (os.getpid(), threading.RLock()), None
         with self._guard[1]:
-            # One of real threads can't wake greenlets: gevent or eventlet may have come since it was made.
+            # A listener of real threads can't wake greenlets; gevent or eventlet may have been loaded since it was made.
             listener = self._listener
             if listener is None or listener.kind is not kind_of_threads() or not listener.add(waiter):
                 listener = self._listener = self._make()
@@ -103,7 +103,7 @@ class Waits:
 
 
 class _Listener:
-    """A thread that has one connection to itself; others leave with it what they wait for, and wake it."""
+    """A thread with its own connection; other threads add their waits to it, and wake it."""
 
     def __init__(
         self, pool: Any, ended: Callable[[Sequence[str]], list[bool]], wake: Callable[[str], None], own_channel: str
@@ -112,14 +112,14 @@ class _Listener:
         self._pool, self._ended, self._publish, self._own_channel = pool, ended, wake, own_channel
         self._lock = threading.RLock()
         self._waiters: dict[str, list[_Waiter]] = {}  # by channel
-        self._woken = False  # and not heard yet
+        self._woken = False  # the thread was woken, and has not noticed yet
         self._until: int | None = None  # when it ends, while nobody waits
         self._over = False
         self._thread: threading.Thread | None = None
-        # Of the thread alone:
+        # Used by the thread alone:
         self._connection: Any = None
         self._subscribed: set[str] = set()
-        self._heard = True  # anything at all since the last look
+        self._heard = True  # whether anything was heard since the last look
 
     def add(self, waiter: _Waiter) -> bool:
         """Wait for the end of a run; False when this listener has ended."""
@@ -130,7 +130,7 @@ class _Listener:
             self._waiters.setdefault(waiter.channel, []).append(waiter)
             started = self._thread is not None
         if not started:
-            # Starting may fail, or be interrupted: then the next one who waits starts it.
+            # Starting may fail, or be interrupted: then the next wait starts the thread.
             try:
                 threading.Thread(target=self._run, name="hephaestus-waits", daemon=True).start()
             except BaseException:
@@ -139,9 +139,9 @@ class _Listener:
         return True
 
     def wake(self, turns: Turns) -> None:
-        """Make the thread look for new waits; one that does not listen yet looks when it begins to.
+        """Make the thread look for new waits; a thread that does not listen yet looks when it begins to.
 
-        A thread that was woken is not woken again before it has noticed that.
+        A woken thread is not woken again before it has noticed.
         """
         with self._lock:
             if self._woken:
@@ -181,7 +181,7 @@ class _Listener:
         try:
             self._listen()
         finally:
-            # Whatever ended the thread, nobody must wait for it: the next wait starts another.
+            # Nobody must wait for an ended thread, whatever ended it: the next wait starts another.
             self._disconnect()
             with self._lock:
                 self._over, channels = True, list(self._waiters)
@@ -208,7 +208,7 @@ class _Listener:
             return self._over
 
     def _subscribe(self) -> None:
-        """Subscribe to the ends that are waited for, and to no others."""
+        """Subscribe to the ends of the awaited runs, and to no others."""
         with self._lock:
             self._woken = False
             wanted = {self._own_channel, *self._waiters}
@@ -229,7 +229,7 @@ class _Listener:
         self._connection.send_packed_command([pack(command)], check_health=False)
 
     def _read(self, timeout: float) -> list[str]:
-        """Read what comes within so many seconds; returns the channels that are subscribed from now on."""
+        """Read the messages that come within ``timeout`` seconds; returns the channels that are now subscribed."""
         fresh: list[str] = []
         while self._connection.can_read(timeout=timeout):
             timeout = 0
@@ -244,7 +244,7 @@ class _Listener:
         return fresh
 
     def _look(self) -> int:
-        """Ask whether the awaited runs have ended, and for a reply that shows that this connection lives; returns when to ask again."""
+        """Ask whether the awaited runs have ended, and ping the connection; returns when to ask again."""
         if not self._heard:
             raise LostConnectionError("the connection on which ends of runs are published was silent")
         self._heard = False
@@ -255,7 +255,7 @@ class _Listener:
         return SYSTEM_CLOCK.monotonic_ns() + int((_LOOK + _LOOK_EACH * len(channels)) * 1e9)
 
     def _check(self, channels: Sequence[str]) -> None:
-        """Wake those whose runs have ended by now."""
+        """Wake the waits whose runs have ended."""
         with self._lock:
             runs = {channel: self._waiters[channel][0].run_id for channel in channels if channel in self._waiters}
         names = list(runs)
@@ -278,7 +278,7 @@ class _Listener:
                 waiter.event.set()
 
     def _recover(self) -> None:
-        """The connection broke: waits go on if the server replies on another one; otherwise they end with its error."""
+        """The connection broke: waits go on if the server replies on another connection; else they end with the error."""
         with self._lock:
             channels = list(self._waiters)
         try:

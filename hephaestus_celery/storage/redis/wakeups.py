@@ -19,10 +19,10 @@ class Wakeups:
         """Wait for a wake-up, at most ``timeout`` seconds; whether one may have come. Raises ``RedisError``."""
         if self._listener is None:
             self._listener = self._subscribed()
-            return True  # what was set before could not be heard
+            return True  # a wake-up from before could not be heard
         heard = self._hears(timeout)
         while heard and self._hears(0):
-            pass  # however many there were: one look is enough
+            pass  # one look is enough for any number of wake-ups
         return heard
 
     def close(self) -> None:
@@ -35,7 +35,7 @@ class Wakeups:
         listener: Any = self._client.pubsub(ignore_subscribe_messages=True)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
         listener.subscribe(*self._channels)
         for _ in self._channels:
-            listener.get_message(timeout=1.0)  # subscribed: nothing is missed from here on
+            listener.get_message(timeout=1.0)  # subscribed: from here on no wake-up is missed
         return listener
 
     def _hears(self, timeout: float) -> bool:

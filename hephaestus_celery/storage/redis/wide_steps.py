@@ -1,7 +1,7 @@
 """Wide steps, with more than 500 edges: edges are staged before the commit, and settled in slices after it.
 
-The commit records that they are staged. From then on the process that has committed settles them or, if it is gone, the
-scheduler: see ``lua/parts/joins.lua``. More than 500 first steps of a run are settled in the same way.
+The commit records that they are staged. Then the committing process settles them; if it is lost, the scheduler does: see
+``lua/parts/joins.lua``. More than 500 first steps of a run are settled in the same way.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from hephaestus_celery.storage.redis.parameters import as_parameters, settling_r
 from hephaestus_celery.storage.starts import NewRun, PreparedMessage
 
 AT_ONCE = 500
-"""Steps that the script of a commit settles itself."""
+"""The most steps that the script of a commit settles itself."""
 STAGED = 500
-"""Edges, or rows of steps, that one script stages."""
+"""The most edges, or rows of steps, that one script stages."""
 SLICE = 200
-"""Edges that one script settles after the commit."""
+"""The most edges that one script settles after the commit."""
 
 _EMITTED = 3  # events of a step that completes
 
@@ -34,7 +34,7 @@ Call = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edges:
-    """The edges of ``source``: ``taken`` and ``dead`` keys of targets, and what is to be known of all that they may settle."""
+    """The edges of ``source``: ``taken`` and ``dead`` keys of targets, and facts about every step that they may settle."""
 
     run_id: str
     source: str
@@ -83,7 +83,7 @@ class Edges:
         )
 
     def stage(self, call: Call, *, fence: str | None, name: str) -> str:
-        """Stage the edges for the commit, under this ``name``, which is returned. Changes nothing of the run."""
+        """Stage the edges for the commit under this ``name``, and return it. The run does not change."""
         position = 0
         edges = [*(f"1{key}" for key in self.taken), *(f"0{key}" for key in self.dead)]
         for some, rows in zip_longest(_slices(edges), _slices(list(self.rows)), fillvalue=()):
@@ -96,7 +96,7 @@ class Edges:
                 fence=fence,
             )
             if not call("stage", self.run_id, parameters, *some, *self._fields(rows)):
-                break  # the claim is lost, or the commit was done by an earlier call: it says which
+                break  # the claim is lost, or an earlier call did the commit: the commit says which
             position += len(some)
         return name
 
@@ -109,12 +109,12 @@ class Edges:
                 yield f"{self.rank}|{self.configs[key]}"
 
     def next_prepared(self, position: int) -> Mapping[str, PreparedMessage]:
-        """The messages of what the slice may start that begins with this edge."""
+        """The messages of the steps that the slice from this edge on may start."""
         keys = self.taken[position : position + SLICE]
         return {key: self.prepared[key] for key in keys if key in self.prepared}
 
     def surely(self, start: int, end: int | None) -> list[str]:
-        """Of the edges from ``start`` on, the targets that have started by them, whatever else has settled."""
+        """The targets that the edges from ``start`` on have certainly started, whatever else has settled."""
         return [key for key in self.taken[start:end] if self.rows[key].predecessors == 1]
 
 
@@ -122,8 +122,8 @@ class Edges:
 class Progress:
     """The result of all slices of one commit, for the process that has committed.
 
-    Slices that others have settled (a scheduler, or this process before it was interrupted) are not known. The messages
-    of steps that they certainly started are sent once more, which does no harm.
+    It does not know the slices that others have settled: a scheduler, or this process before an interruption. It sends the
+    messages of steps that these certainly started once more, which does no harm.
     """
 
     edges: Edges
@@ -140,7 +140,7 @@ class Progress:
         self.last = settled
 
     def end(self, commitment: Commitment) -> Commitment:
-        """The whole: what the commit itself has said, and all that followed."""
+        """The whole result: the commitment of the commit itself, and of all slices."""
         last = self.last
         whole = replace(commitment, activated=self.activated, dispatches=self.dispatches)
         if last is None:
@@ -163,11 +163,11 @@ class Progress:
     def settle(
         self, settle_slice: Callable[[str, Mapping[str, PreparedMessage]], tuple[Commitment, replies.Slice | None]]
     ) -> None:
-        """Settle slice after slice by ``settle_slice``, which is given the number of the slice and the messages that it may send."""
+        """Settle slice after slice; ``settle_slice`` takes the number of the slice and the messages that it may send."""
         for number in count():
             settled, place = settle_slice(str(number), self.edges.next_prepared(self.position))
             if settled.verdict is not Verdict.APPLIED or place is None:
-                self._miss(None)  # the rest was settled by others, or the run has ended
+                self._miss(None)  # others have settled the rest, or the run has ended
                 return
             self._add(settled, place)
             if not place.left:

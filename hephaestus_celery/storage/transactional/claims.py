@@ -22,7 +22,7 @@ from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Tran
 
 def create_in(transaction: Transaction, run: NewRun, times: Times) -> Sequence[DispatchStep]:
     """Store a run and its start; ``AlreadyRunningError`` when an active run holds the id within the scope."""
-    if transaction.find_run(run.run_id) is not None:  # this call again: a run id is new for each start
+    if transaction.find_run(run.run_id) is not None:  # a repeated call: each start has a new run id
         return tuple(DispatchStep(Activation(first.step), 1, 1) for first in run.firsts)
     holder = find_holder(claimant(run), transaction.runs_of(run.instance_id, active=True))
     if holder is not None:
@@ -49,7 +49,7 @@ def claim_in(transaction: Transaction, request: ClaimRequest, times: Times) -> C
     before = record.state
     held = before.find(request.activation)
     given = None if held is None or held.fence != request.fence else _find_given(transaction, request)
-    if given is not None:  # this call again
+    if given is not None:  # a repeated call
         return _claimed(record, request, given)
     decision = transitions.claim(
         before,
@@ -74,7 +74,7 @@ def claim_in(transaction: Transaction, request: ClaimRequest, times: Times) -> C
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Given:
-    """A claim that was given: whether it was the first of the run, and the first event number that it was given."""
+    """A granted claim: whether it was the first of the run, and the first event number that it reserved."""
 
     first: bool
     sequence: int
@@ -89,7 +89,7 @@ def _find_given(transaction: Transaction, request: ClaimRequest) -> _Given | Non
 
 
 def _claimed(record: Record, request: ClaimRequest, given: _Given) -> Claim:
-    # Asked again, the claim still is of its moment, for as long as it holds.
+    # A repeated call gets the claim as it was granted, while its fence is valid.
     step = record.state.steps[str(request.activation)]
     return Claim(
         attempt=request.granted(max_attempts=step.max_attempts),
@@ -105,7 +105,7 @@ def _claimed(record: Record, request: ClaimRequest, given: _Given) -> Claim:
 
 
 def renew_in(transaction: Transaction, attempt: Attempt, times: Times) -> bool:
-    """Renew the lease of an attempt; False for one that is not held with its fence any more."""
+    """Renew the lease of an attempt; False if the attempt is no longer held with its fence."""
     record = transaction.find_run(attempt.run_id)
     if record is None:
         return False

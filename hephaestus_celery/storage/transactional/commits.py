@@ -1,4 +1,4 @@
-"""A commit in a transaction: decided by the rules, then saved with its data and its history entry."""
+"""A commit in a transaction: the rules decide, then the store saves the state, the data and the history entry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Commit = Complete | Suspend | Retry | Fail
 
 
 def commit_in(transaction: Transaction, commit: Commit, times: Times) -> Commitment:
-    """Apply what a claimed step came to."""
+    """Apply the step result of a claimed step."""
     record = transaction.find_run(commit.run_id)
     if record is None:
         return Commitment(verdict=Verdict.STALE)

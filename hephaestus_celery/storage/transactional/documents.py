@@ -1,6 +1,6 @@
 """Values of a store as JSON text and back, for stores that keep a run in a column: ``decode(kind, encode(kind, x)) == x``.
 
-What has its default is left out. So a field may be added later, with a default: documents of before are read.
+Defaults are omitted. So a field with a default may be added later, and older documents stay readable.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ Made = Callable[[Any], Any]
 
 
 def encode(kind: type[T], value: T) -> str:
-    """The JSON text of a value of this class: a dataclass of plain values, of others, and of collections of these."""
+    """The JSON text of a value of this class: a dataclass of plain values, other dataclasses, and collections of these."""
     return _write(_form(kind).write(value))
 
 
 def decode(kind: type[T], text: str) -> T:
-    """The value of this class that :func:`encode` was given; of a ``Sequence`` it makes a tuple."""
+    """The value of this class that :func:`encode` was given; a ``Sequence`` is read as a tuple."""
     return _form(kind).read(json.loads(text))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Form:
-    """How a value of a type is made into what JSON knows, and back."""
+    """How a value of a type is converted to JSON values, and back."""
 
     write: Made
     read: Made

@@ -1,4 +1,4 @@
-"""What comes due, is lost, or is taken from a worker that is gone, in a transaction."""
+"""Due entries, lost messages, and attempts seized from lost workers, in a transaction."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from hephaestus_celery.storage.transactional.transaction import Transaction
 def come_due_in(
     transaction: Transaction, run_id: str, item: DueItem, times: Times, *, fence: str, worker: str, seize: bool
 ) -> DueEntry | None:
-    """An entry of the due set has come due; what else is to be done about it, None for nothing.
+    """Handle an entry of the due set that has come due; gives what the caller has to do about it, None for nothing.
 
-    Without ``seize`` no attempt is taken: the store was away, and its workers get the time to renew their leases.
+    Without ``seize`` no attempt is taken: the store was away, and workers need time to renew their leases.
     """
     record = transaction.find_run(run_id)
     if record is None:
@@ -49,7 +49,7 @@ def come_due_in(
                 if kind is not Due.NOTHING:
                     return _rescue(transaction, record, kind, str(activation), decision, times=times, worker=worker)
                 carry_out(transaction, record, decision, times)
-            case Prune() | Sweep() | SettleDue():  # such a store leaves nothing for later, and keeps its runs
+            case Prune() | Sweep() | SettleDue():  # unused here: commits settle all, runs are kept
                 transaction.clear_due(run_id, item)
             case _:
                 assert_never(item)

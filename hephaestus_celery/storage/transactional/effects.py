@@ -19,7 +19,7 @@ from hephaestus_celery.storage.transactional.transaction import Transaction
 
 
 def carry_out(transaction: Transaction, record: Record, decision: Decision, times: Times) -> tuple[DispatchStep, ...]:
-    """Save what was decided of a run; gives the messages that are to be sent."""
+    """Save a decision about a run; gives the messages to be sent."""
     run_id = record.new.run_id
     record.state = decision.state
     dispatches: list[DispatchStep] = []

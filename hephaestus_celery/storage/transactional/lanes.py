@@ -26,7 +26,7 @@ def move_lane(transaction: Transaction, lane: str, mark: int) -> None:
 
 
 def go_on_in(transaction: Transaction, lane: str, *, after: int, now: int) -> None:
-    """So many messages of a lane were sent again."""
+    """Record that so many messages of a lane were sent again, so that a look at the lane goes on."""
     watch = transaction.find_watch(lane)
     if watch is not None and after:
         transaction.save_watch(lane, watch.resumed(after=after, now=now))
@@ -58,7 +58,7 @@ def _look(transaction: Transaction, lane: str, watch: LaneWatch, times: Times) -
 def _look_through(
     transaction: Transaction, lane: str, watch: LaneWatch, times: Times
 ) -> tuple[list[Outstanding], int, bool]:
-    # What is late in the next piece of a lane, how much of the piece still waits, and whether there may be another piece.
+    # The late messages in the next piece of a lane, how many of the piece still wait, and whether another piece may follow.
     found: list[Outstanding] = []
     kept = 0
     piece = transaction.waiting(lane, start=watch.offset, limit=PIECE)
@@ -78,7 +78,7 @@ def _look_through(
 def _awaited(
     transaction: Transaction, member: Member, times: Times, *, passed: bool
 ) -> tuple[bool, Outstanding | None]:
-    # Whether a message still waits for a claim, and the message where it is late.
+    # Whether a message still waits for a claim, and the message if it is late.
     run_id, name = member
     record = transaction.find_run(run_id)
     if record is not None and record.new.schema > SCHEMA:

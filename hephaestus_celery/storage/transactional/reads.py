@@ -13,7 +13,7 @@ from hephaestus_celery.storage.transactional.transaction import Transaction
 
 
 def known_run(transaction: Transaction, run_id: str) -> Record:
-    """A run; ``InstanceNotFoundError`` when there is none."""
+    """The run with this id; ``InstanceNotFoundError`` if there is none."""
     record = transaction.find_run(run_id)
     if record is None:
         raise InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")
@@ -44,7 +44,7 @@ def page_in(transaction: Transaction, query: Query) -> tuple[Sequence[tuple[str,
 
 
 def _position(cursor: str | None) -> tuple[int, str] | None:
-    # The place in the order of starts that a cursor names.
+    # The position in the order of starts that a cursor names.
     if cursor is None:
         return None
     started_at, _, run_id = cursor.partition(":")

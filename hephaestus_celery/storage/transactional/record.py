@@ -1,4 +1,4 @@
-"""The record of one run in a transaction: its state, its JSON texts, and what others see of it."""
+"""The record of one run in a transaction: its state, its JSON texts, and the views that the port gives of it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from hephaestus_celery.storage.starts import NewRun
 
 @dataclass(slots=True)
 class Record:
-    """A run: where it stands, and the JSON texts that came with it.
+    """A run: its state, and the JSON texts that came with it.
 
-    ``rescues`` has the fence or operation that a step was last rescued by, and the number of that event: the call may be
-    made again.
+    ``rescues`` holds the fence or operation of each step's last rescue, and the number of its event: the call may be
+    repeated.
     """
 
     new: NewRun
@@ -38,7 +38,7 @@ class Record:
 
 
 def stored(record: Record) -> StoredRun:
-    """The run as the port gives it; ``StorageError`` for one that is newer than this code."""
+    """The run as the port gives it; ``StorageError`` if its schema is newer than this code."""
     _check_schema(record)
     state = record.state
     return StoredRun(
@@ -63,13 +63,13 @@ def stored(record: Record) -> StoredRun:
 
 
 def summary(record: Record) -> RunSummary:
-    """The run as a listing gives it; ``StorageError`` for one that is newer than this code."""
+    """The run as a listing gives it; ``StorageError`` if its schema is newer than this code."""
     _check_schema(record)
     return brief(record)
 
 
 def brief(record: Record) -> RunSummary:
-    """The same of any run: enough to say whether a listing holds it."""
+    """The run as a listing gives it, also if its schema is newer: enough to match filters."""
     new, state = record.new, record.state
     return RunSummary(
         id=new.instance_id,
@@ -92,7 +92,7 @@ def _check_schema(record: Record) -> None:
 
 
 def claimant(run: NewRun) -> Claimant:
-    """A run, as the rule of unique ids sees it."""
+    """The part of a run that the rule of unique ids needs."""
     return Claimant(run_id=run.run_id, scope=run.scope, family=run.family, version=run.version)
 
 
@@ -117,6 +117,6 @@ def entry_of(
 
 
 def address(record: Record) -> RunAddress:
-    """What every message about a run needs."""
+    """What every message of a run needs."""
     new = record.new
     return RunAddress(run_id=new.run_id, name=new.name, version=new.version, message_headers=new.message_headers)

@@ -1,4 +1,4 @@
-"""Resumes and cancellations in a transaction: which run is meant, an event for it, its cancellation."""
+"""Resumes and cancellations in a transaction: finds the run that is meant, delivers an event to it, or cancels it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Tran
 
 @dataclass(frozen=True, slots=True)
 class _Replied:
-    """That an operation was carried out, and the number of its event, where it has one."""
+    """Says that an operation was carried out, with the number of its event if it has one."""
 
     sequence: int = 0
 
@@ -44,7 +44,7 @@ def candidates_in(transaction: Transaction, reference: RunReference) -> Candidat
 
 
 def deliver_in(transaction: Transaction, delivery: Delivery, times: Times) -> DeliveryReport:
-    """Record an event for the step that waits for it, or keep or refuse it. Of whom it was asked, that one may be asked again."""
+    """Record an event for the step that waits for it, or keep or refuse it. The call may be repeated."""
     replied = transaction.find_reply(DeliveryReport, delivery.run.id, delivery.operation)
     if replied is not None:
         return replied
@@ -53,7 +53,7 @@ def deliver_in(transaction: Transaction, delivery: Delivery, times: Times) -> De
     if record is None:
         outcome = Delivered.SEVERAL if found.several else Delivered.UNKNOWN_RUN
         return DeliveryReport(outcome=outcome, active=found.several)
-    stored(record)  # raises for one that is newer, which must not be changed
+    stored(record)  # raises for a run of a newer schema, which must not be changed
     reception = receive(
         record.state, name=delivery.name, step=delivery.step, keep=delivery.keep, key=delivery.key, times=times
     )
@@ -73,7 +73,7 @@ def deliver_in(transaction: Transaction, delivery: Delivery, times: Times) -> De
         dispatches=reception.decision.dispatches,
     )
     if reception.outcome not in (Delivered.ACCEPTED, Delivered.KEPT):
-        return report  # what was refused left no trace, and is looked at anew when it is asked again
+        return report  # a refused event leaves no trace: a repeated call is decided anew
     carry_out(transaction, record, reception.decision, times)
     transaction.save_reply(delivery.run.id, delivery.operation, report, ends_at=times.moment + REPLY_KEPT)
     return report
@@ -82,9 +82,9 @@ def deliver_in(transaction: Transaction, delivery: Delivery, times: Times) -> De
 def cancel_in(
     transaction: Transaction, run_id: str, times: Times, *, operation: str, reason: str | None, entry: str
 ) -> Cancellation | None:
-    """End a run; None when it has ended already."""
+    """End a run; None if it has ended already."""
     record = known_run(transaction, run_id)
-    run = stored(record)  # raises for one that is newer, which must not be changed
+    run = stored(record)  # raises for a run of a newer schema, which must not be changed
     replied = transaction.find_reply(_Replied, run_id, operation)
     if replied is not None:
         return Cancellation(sequence=replied.sequence, run=run)
@@ -101,7 +101,7 @@ def cancel_in(
 def schedule_in(
     transaction: Transaction, run_id: str, activation: Activation, times: Times, *, reference: str, delay: int
 ) -> bool:
-    """Set a timer beside the step's own; False when the run has ended. Once: it may have fired since."""
+    """Set a timer beside the step's own; False if the run has ended. A repeated call never sets it again."""
     operation = f"timer {reference}"
     if transaction.find_reply(_Replied, run_id, operation) is not None:
         return True
@@ -116,7 +116,7 @@ def schedule_in(
 def unschedule_in(
     transaction: Transaction, run_id: str, activation: Activation, times: Times, *, reference: str, operation: str
 ) -> bool:
-    """Take such a timer back; False where there is none, because it has fired or was taken back."""
+    """Take such a timer back; False if it has fired or was taken back already."""
     if transaction.find_reply(_Replied, run_id, operation) is not None:
         return True
     if not transaction.clear_due(run_id, TimerDue(activation, reference)):
@@ -135,7 +135,7 @@ def _resolve(transaction: Transaction, reference: RunReference) -> Resolution:
 
 
 def _executed(state: RunState, only: str | None) -> tuple[str, ...]:
-    # The steps that workers are executing, or that one of them.
+    # The steps that workers are executing; with a key in ``only``, at most that step.
     if state.status.final:
         return ()
     held = [key for key, step in state.steps.items() if step.fence is not None and step.status is StepStatus.ACTIVE]

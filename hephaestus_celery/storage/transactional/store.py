@@ -39,11 +39,11 @@ from hephaestus_celery.storage.transactional.transaction import Transaction
 
 
 class TransactionalStorage(ABC):
-    """A store that has to give no more than transactions, and a way to wait for a change of what they have saved.
+    """The base of a store that provides transactions, and a way to wait until another call has saved a change.
 
-    One store is one partition. Its schedulers need no lock: a transaction gives each entry that comes due to one of them.
-    Subclasses give ``name``, :meth:`transaction`, and what waits or ends: ``await_due``, ``wait_finished``, ``is_one_with``,
-    ``separate``, ``resign`` and ``close``.
+    One store is one partition. Its schedulers need no lock: a transaction gives each due entry to one of them. Subclasses
+    provide ``name``, :meth:`transaction`, ``await_due``, ``wait_finished``, ``is_one_with``, ``separate``, ``resign`` and
+    ``close``.
     """
 
     name: str
@@ -56,7 +56,7 @@ class TransactionalStorage(ABC):
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[Transaction]:
-        """All of what is done in it, or none; no other sees a part of it."""
+        """Begin a transaction: all of its changes are saved, or none, and no other call sees only a part of them."""
 
     @property
     def url(self) -> str | None:
@@ -78,7 +78,7 @@ class TransactionalStorage(ABC):
             return commit_in(transaction, commit, self._times_by(commit.durations))
 
     def settle(self, run_id: str, activation: Activation, *, durations: Durations) -> Commitment:
-        """Nothing is ever left: a commit is carried out to its end."""
+        """Nothing is left to settle: a commit settles all of its edges at once."""
         del run_id, activation, durations
         return Commitment(verdict=Verdict.STALE)
 
@@ -131,7 +131,7 @@ class TransactionalStorage(ABC):
             transaction.forget_replies(began)
             entries: list[DueEntry] = []
             for run_id, item, at in transaction.due_until(began):
-                # Asked again: an entry before it may have been about the same step, and have moved it.
+                # Look again: an earlier entry may have been about the same step, and have moved this one.
                 if transaction.due_at(run_id, item) == at:
                     fence, times = self._chance.token(), self._times_by(durations)
                     entry = come_due_in(transaction, run_id, item, times, fence=fence, worker=worker, seize=seize)
@@ -196,7 +196,7 @@ class TransactionalStorage(ABC):
             return candidates_in(transaction, reference)
 
     def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
-        del steps  # here nothing is left out
+        del steps  # this store leaves nothing out
         with self.transaction() as transaction:
             record = transaction.find_run(run_id)
             return None if record is None else stored(record)
@@ -227,7 +227,7 @@ class TransactionalStorage(ABC):
         return self._times(lease=durations.lease, dispatch_timeout=durations.dispatch_timeout)
 
     def _times(self, *, lease: int = 0, dispatch_timeout: int = 0) -> Times:
-        # Now, and now on the clock that timers go by: where the wall clock was set, that one goes on.
+        # The time that users see, and the time that timers go by: the latter goes on evenly when the wall clock is set.
         now = self.now()
         ahead = now - self._clock.elapsed_ns() // 1000
         if abs(ahead - self._ahead) > STEP:
@@ -236,6 +236,6 @@ class TransactionalStorage(ABC):
         return Times(now=now, dispatch_timeout=dispatch_timeout, lease=lease, steady=now + self._offset)
 
     def is_sooner(self, transaction: Transaction) -> bool:
-        """Whether something comes due sooner than the last tick has said: what ``await_due`` waits for."""
+        """Whether something comes due sooner than the last tick said; ``await_due`` waits for that."""
         soonest = transaction.soonest_due()
         return soonest is not None and (self._known_due is None or soonest < self._known_due)

@@ -1,7 +1,4 @@
-"""The port of a transaction, and all that a new transactional store writes: what one call sees and changes.
-
-It is the one thing that such a store has to write.
-"""
+"""The port of a transaction, and all that a new transactional store has to write: what one call reads and changes."""
 
 from __future__ import annotations
 
@@ -17,27 +14,27 @@ T = TypeVar("T")
 Member = tuple[str, str]
 """A run and one of its steps."""
 REPLY_KEPT = 3_600_000_000
-"""Microseconds for which a reply is kept, for who asks again: one whose call has failed may do so much later."""
+"""Microseconds for which a reply is kept: a caller whose call has failed may repeat it much later."""
 
 
 class Transaction(Protocol):
-    """Runs, the due set, lanes, workers' reports and what was replied, as of one moment.
+    """Runs, the due set, lanes, workers' reports and kept replies, as of one moment.
 
-    Nobody else changes what it has read before it ends. Times are microseconds on the clock that timers go by.
+    No other call changes what a transaction has read before it ends. Times are microseconds on the clock that timers go by.
     """
 
     # Runs
 
     def find_run(self, run_id: str) -> Record | None:
-        """A run, to be changed and given to :meth:`save_run`; None for an unknown one."""
+        """A run, which the caller may change and give to :meth:`save_run`; None for an unknown run."""
         ...
 
     def add_run(self, record: Record) -> None:
-        """A new run, which is active."""
+        """Add a new run, which is active."""
         ...
 
     def save_run(self, record: Record) -> None:
-        """A run that was changed. One whose status is final is active no longer."""
+        """Save a changed run. A run whose status is final is no longer active."""
         ...
 
     def runs_of(self, instance_id: str, *, active: bool) -> Sequence[Claimant]:
@@ -45,13 +42,13 @@ class Transaction(Protocol):
         ...
 
     def runs_before(self, position: tuple[int, str] | None) -> Iterator[Record]:
-        """Runs by (start, run id), the newest first; all of them, or those before ``position``."""
+        """Runs by (start, run id), the newest first: all runs, or the ones before ``position``."""
         ...
 
     # The due set
 
     def due_at(self, run_id: str, item: DueItem) -> int | None:
-        """When an entry of the due set comes due; None where there is none."""
+        """When an entry of the due set comes due; None if there is no such entry."""
         ...
 
     def set_due(self, run_id: str, item: DueItem, at: int) -> None:
@@ -59,7 +56,7 @@ class Transaction(Protocol):
         ...
 
     def clear_due(self, run_id: str, item: DueItem) -> bool:
-        """Take an entry out of the due set; whether there was one."""
+        """Take an entry out of the due set; False if there was no such entry."""
         ...
 
     def clear_all_due(self, run_id: str) -> None:
@@ -67,7 +64,7 @@ class Transaction(Protocol):
         ...
 
     def due_until(self, moment: int) -> Sequence[tuple[str, DueItem, int]]:
-        """Run id, item and time of the entries that have come due, the oldest first, then by run id and text."""
+        """Run id, item and time of the entries that are due by ``moment``; the oldest first, then by run id and text."""
         ...
 
     def soonest_due(self) -> int | None:
@@ -81,51 +78,51 @@ class Transaction(Protocol):
         ...
 
     def leave_lane(self, lane: str, member: Member) -> None:
-        """It waits there no more."""
+        """The message for a step no longer waits in this lane."""
         ...
 
     def leave_lanes(self, run_id: str) -> None:
-        """Nothing of a run waits in a lane any more."""
+        """No message of a run waits in a lane any longer."""
         ...
 
     def waiting(self, lane: str, *, start: int, limit: int) -> Sequence[tuple[Member, int]]:
-        """A piece of what waits in a lane, by when it was sent, then by run id and step."""
+        """Some of the messages that wait in a lane, by the time of sending, then by run id and step."""
         ...
 
     def count_waiting(self, lane: str) -> int:
-        """How many wait in a lane."""
+        """How many messages wait in a lane."""
         ...
 
     def find_watch(self, lane: str) -> LaneWatch | None:
-        """How a lane is watched; None where nothing is known of it."""
+        """How a lane is watched; None if nothing is saved about it."""
         ...
 
     def save_watch(self, lane: str, watch: LaneWatch | None) -> None:
-        """The same, changed; None: nothing needs to be known of the lane any more."""
+        """Save how a lane is watched; None to forget the lane."""
         ...
 
     def watches_until(self, moment: int) -> Sequence[tuple[str, LaneWatch]]:
-        """The lanes that are to be looked at by then, those first whose time came first, then by name."""
+        """The lanes to be looked at by ``moment``, ordered by that time, then by name."""
         ...
 
     # What workers report, and what was replied
 
     def save_report(self, worker: str, holdings: str | None, *, ends_at: int) -> None:
-        """What a worker holds, for a while; None when it leaves."""
+        """Save what a worker holds, until ``ends_at``; None when the worker leaves."""
         ...
 
     def reports(self, moment: int) -> Sequence[str]:
-        """What the workers hold whose reports have not ended by then."""
+        """The reports that have not ended by ``moment``: what living workers hold."""
         ...
 
     def find_reply(self, kind: type[T], owner: str, operation: str) -> T | None:
-        """What this operation was replied, of this class; None for one that is new, or was long ago."""
+        """The reply of this class to an operation; None if the operation is new, or its reply was forgotten."""
         ...
 
     def save_reply(self, owner: str, operation: str, reply: object, *, ends_at: int) -> None:
-        """Keep what it is replied, a frozen dataclass, until then."""
+        """Keep the reply to an operation, a frozen dataclass, until ``ends_at``."""
         ...
 
     def forget_replies(self, moment: int) -> None:
-        """Forget those that were to be kept until then at most."""
+        """Forget the replies that were to be kept until ``moment`` or less."""
         ...

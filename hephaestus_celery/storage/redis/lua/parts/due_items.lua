@@ -1,6 +1,6 @@
 -- Due items: the text of an entry of the due set, written. Mirrors core/execution/due_items.py.
--- No other file writes them; that one says what each means. The entries of lanes are those of steps. They are read in
--- due_items_reading.lua, which the tick alone needs: each function of a part costs every script that has it.
+-- The Python module says what each entry means. No other Lua file writes them. A lane names a step by the same entry.
+-- due_items_reading.lua reads them. Only the tick needs that: each function of a part costs every script that has it.
 -- needs: arguments
 
 -- The entry of a step; `key` is the text of its activation.

@@ -1,5 +1,5 @@
 -- Joins: settle edges, and start or skip the steps that they lead to. Mirrors core/execution/joins.py.
--- Shared by complete.lua, create.lua and settle.lua. Mirrors core/execution/joins.py (settle).
+-- Shared by complete.lua, create.lua and settle.lua.
 -- needs: ending messages
 local fields = {} -- what is written in the end, names and values
 local function set(name, value)

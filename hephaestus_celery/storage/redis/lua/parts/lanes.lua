@@ -1,6 +1,6 @@
 -- Lanes: which messages wait, by queue and priority, in the order of sending. Mirrors core/execution/lanes.py.
--- Mirrors core/execution/lanes.py. `lanes` says when each is looked at, `marks` up to where it was claimed, `looks` what the
--- last look has seen. A step whose lane is not known has a timer instead.
+-- `lanes` holds when each lane is looked at next, `marks` up to where it was claimed, `looks` what the last look has seen. A
+-- step whose lane is not known has a timer instead.
 -- needs: due
 
 local function lane_key(lane)

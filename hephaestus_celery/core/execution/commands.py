@@ -1,4 +1,4 @@
-"""The commands that a transition gives: what is to be stored, sent or set.
+"""The commands of a transition: what a store or runner is to save, send or set.
 
 They are data, so the engine stays pure and every adapter can carry them out.
 """
@@ -19,7 +19,7 @@ class TimerKind(StrEnum):
     """What it means when a step's entry in the due set comes due."""
 
     DISPATCH = "dispatch"  # nobody has claimed the step: send its message again
-    BACKOFF = "backoff"  # the time until its next attempt is over: send that
+    BACKOFF = "backoff"  # its backoff is over: send the next attempt
     LEASE = "lease"  # its lease expired: the attempt has failed
     TIMEOUT = "timeout"  # it has waited long enough
 
@@ -35,7 +35,7 @@ class DispatchStep:
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Put the step's one entry in the due set to ``at`` (microseconds on the steady clock of the store)."""
+    """Set the step's only entry in the due set to ``at`` (microseconds on the steady clock of the store)."""
 
     activation: Activation
     kind: TimerKind
@@ -51,7 +51,7 @@ class ClearTimer:
 
 @dataclass(frozen=True, slots=True)
 class EnterLane:
-    """A message for the step goes to this lane (see :mod:`hephaestus_celery.core.execution.lanes`): it waits there since ``at``."""
+    """A message for the step waits in this lane since ``at``; see :mod:`hephaestus_celery.core.execution.lanes`."""
 
     activation: Activation
     lane: str
@@ -60,7 +60,7 @@ class EnterLane:
 
 @dataclass(frozen=True, slots=True)
 class LeaveLane:
-    """The step's message was claimed: it waits in ``left`` no more, and ``lane`` has come to what was sent at ``at``."""
+    """The step's message was claimed: it no longer waits in ``left``, and ``lane`` was claimed up to the time ``at``."""
 
     activation: Activation
     left: str | None
@@ -79,12 +79,12 @@ Command = DispatchStep | SetTimer | ClearTimer | EnterLane | LeaveLane | Finish
 
 
 def last_message(activation: Activation, step: StepState) -> DispatchStep:
-    """The last message of a step that stands so."""
+    """The last message of a step in this state."""
     return DispatchStep(activation, step.attempt, step.dispatch)
 
 
 def send(activation: Activation, step: StepState, times: Times) -> tuple[Command, ...]:
-    """The last message of a step is to be sent, and watched: on its lane, or by a timer where that is not known."""
+    """Send the last message of a step and watch it: on its lane, or by a timer if the lane is not known."""
     message = last_message(activation, step)
     if step.lane is not None:
         return ClearTimer(activation), EnterLane(activation, step.lane, times.moment), message

@@ -1,7 +1,7 @@
-"""The rule of a resume: which waiting step an event is for, or whether it is kept, refused, or there already.
+"""The rule of a resume: which waiting step takes an event, or whether the event is kept, refused, or a repeat.
 
-Mirrored by `storage/redis/lua/deliver.lua`. Laws held here: an event is for one step alone; one that is refused leaves no
-trace; one that has a key is taken once by a run, however often it comes.
+Mirrored by `storage/redis/lua/deliver.lua`. Laws held here: an event is for one step alone; a refused event leaves no trace;
+a run takes an event with a key once, however often it is delivered.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Delivered(StrEnum):
     TOO_MANY_KEPT = "too_many_kept"
     TOO_MANY_KEYS = "too_many_keys"
     UNKNOWN_RUN = "unknown_run"
-    SEVERAL = "several"  # active runs of the id: it is not said which is meant
+    SEVERAL = "several"  # several runs of the id are active, and the call does not say which is meant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reception:
-    """What became of an event, what follows, and the keys of the steps that wait for it."""
+    """The outcome for an event, the decision about the run, and the keys of the steps that wait for the event."""
 
     outcome: Delivered
     decision: Decision
@@ -42,7 +42,7 @@ class Reception:
 def receive(
     state: RunState, *, name: str, step: str | None, keep: bool, times: Times, key: str | None = None
 ) -> Reception:
-    """An event for the one step that waits for it, or for ``step``; with ``keep`` it may come too early."""
+    """Deliver an event to the one step that waits for it, or to ``step``; with ``keep`` the event may come too early."""
     unchanged = stale(state)
     if key is not None and key in state.keys:
         return Reception(outcome=Delivered.REPEATED, decision=unchanged)
@@ -65,7 +65,7 @@ def receive(
 
 
 def waiting_for(state: RunState, name: str, *, step: str | None = None) -> tuple[str, ...]:
-    """The keys of the steps that wait for an event of this name and have not been given one."""
+    """The keys of the steps that wait for an event of this name and have not received one."""
     if state.status.final:
         return ()
     return tuple(

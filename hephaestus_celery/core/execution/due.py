@@ -1,7 +1,7 @@
 """The rule when a due entry fires: retry, timeout or rescue, and when a worker counts as lost.
 
-A step has one entry in the due set, and what that means follows from where the step stands. A rescue is the repair of what
-was lost; it takes an event number and a line in the history, what was planned does not.
+A step has one entry in the due set; the state of the step says what the entry means. A rescue repairs a loss: it takes an
+event number and a line in the history. A planned retry or timeout takes neither.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Due(StrEnum):
     RETRY = "retry"  # the next attempt is sent
     TIMEOUT = "timeout"  # the waiting step is given the event ``timeout``
     REDISPATCH = "redispatch"  # nobody claimed the message: it is sent again
-    REAPPLY = "reapply"  # who was applying an event is gone: its message is sent again, the first times
-    LEASE_EXPIRED = "lease_expired"  # nothing was heard of an attempt, or again of who applied its event: it is taken from its worker, and has failed
-    TIMED_OUT = "timed_out"  # an attempt took longer than its time limit: the same
-    SETTLE = "settle"  # what follows a step of very many edges is still to be started: who did so is gone
+    REAPPLY = "reapply"  # the worker that applied an event is lost: its message is sent again, the first times
+    LEASE_EXPIRED = "lease_expired"  # the worker is lost, or again while applying an event: the attempt fails
+    TIMED_OUT = "timed_out"  # an attempt took longer than its time limit: it fails
+    SETTLE = "settle"  # edges of a wide step are still to be settled: the process that settled them is lost
 
 
 RESCUE_REASONS: Mapping[Due, str] = {
@@ -43,15 +43,16 @@ RESCUE_REASONS: Mapping[Due, str] = {
 
 
 def rescue_reason(kind: Due, step: StepState) -> str:
-    """The same for a step in this state: of who was applying its event nothing was heard as of any other."""
+    """The reason of a rescue of a step in this state: a lease may also expire while a worker applies an event."""
     return RESCUE_REASONS[Due.REAPPLY if kind is Due.LEASE_EXPIRED and step.resume is not None else kind]
 
 
 def due(state: RunState, activation: Activation, *, fence: str, times: Times) -> tuple[Due, Decision]:
-    """A step's entry in the due set has come due; an attempt that is lost is seized with ``fence``, to be failed.
+    """A step's entry in the due set has come due; a lost attempt is seized with ``fence``, so that the caller can fail it.
 
-    So is one whose event was lost with its worker, but not the first :data:`LOSSES` times: applying it again harms nothing,
-    and its sender knows it as accepted. A route behind the event may end each worker that applies it, hence the limit.
+    If the worker was lost while it applied an event, the first :data:`LOSSES` times the event is applied again. That does no
+    harm, and the sender knows the event as accepted. A route after the event may end each worker that applies it. So after
+    these times the attempt is seized too.
     """
     step = state.find(activation)
     if step is None or state.status.final or step.status not in (StepStatus.ACTIVE, StepStatus.WAITING):
@@ -76,7 +77,7 @@ def due(state: RunState, activation: Activation, *, fence: str, times: Times) ->
 def resend(
     state: RunState, activation: Activation, *, attempt: int, token: int, times: Times, lane: str | None = None
 ) -> Decision:
-    """This message of a step counts as lost, and another is sent, to ``lane``; ``STALE`` when the step has moved on."""
+    """This message of a step counts as lost; send another one, to ``lane``. ``STALE`` if the step has moved on."""
     step = state.find(activation)
     if step is None or state.status.final or not step.awaits_claim or (step.attempt, step.dispatch) != (attempt, token):
         return stale(state)
@@ -84,7 +85,7 @@ def resend(
 
 
 def redirect(state: RunState, dispatch: DispatchStep, *, lane: str) -> Decision:
-    """This message of a step went to ``lane``, and not to where it was thought; ``STALE`` when the step has moved on."""
+    """This message of a step went to ``lane``, not to the lane that was expected. ``STALE`` if the step has moved on."""
     activation = dispatch.activation
     step = state.find(activation)
     if step is None or state.status.final or not step.awaits_claim or step.lane == lane:
@@ -98,9 +99,9 @@ def redirect(state: RunState, dispatch: DispatchStep, *, lane: str) -> Decision:
 
 
 def fire(state: RunState, activation: Activation, *, times: Times) -> tuple[Due, Decision]:
-    """A timer set for a step beside its own has come due: it gives one that waits the event ``timeout``.
+    """A timer beside the step's own has come due: a waiting step receives the event ``timeout``.
 
-    A step that does not wait yet is to get it when it does; for one that has ended, or was given an event, it means nothing.
+    A step that does not wait yet receives it when it does. A step that has ended, or has received an event, ignores it.
     """
     step = state.find(activation)
     if state.status.final:

@@ -1,11 +1,11 @@
-"""The kinds of due entries, and the text that stores keep each as: a new kind of timer begins here.
+"""The kinds of due entries, and the text under which stores keep each: a new kind of timer begins here.
 
-The texts are written and read here, and nowhere else in Python. Mirrored by `storage/redis/lua/parts/due_items.lua` and
-`due_items_reading.lua` beside it. An item holds all that its handling needs when its run is gone. The texts stay as they
-are, since workers of several versions read them.
+In Python, only this module writes and reads the texts. Mirrored by `storage/redis/lua/parts/due_items.lua` and
+`due_items_reading.lua` beside it. An item holds all that its handling needs even if its run is gone. The texts never change,
+since workers of several versions read them.
 
-Laws held here: ``parse(encode(item)) == item`` for items of steps whose keys are valid; a text that no version has written is
-refused, and so never taken for another item.
+Laws held here: ``parse(encode(item)) == item`` for items of steps with valid keys; a text that no version has written is
+refused, so it is never taken for another item.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from hephaestus_celery.core.values.activation import Activation
 
 RESERVED = "\1"
-"""Begins what stands in the place of a step's key, and is none: no key holds a control character."""
+"""The first character of names that take the place of a step's key: no key contains a control character."""
 SWEEP = f"{RESERVED}sweep"
 """See :class:`Sweep`."""
 SETTLE = f"{RESERVED}settle"
@@ -25,14 +25,14 @@ SETTLE = f"{RESERVED}settle"
 
 @dataclass(frozen=True, slots=True)
 class StepDue:
-    """The timer of an activation; what it means follows from where its step stands, see :func:`.due.due`."""
+    """The timer of an activation; the state of its step says what it means, see :func:`.due.due`."""
 
     activation: Activation
 
 
 @dataclass(frozen=True, slots=True)
 class TimerDue:
-    """A timer that was set for a step beside its own, see :func:`.due.fire`."""
+    """A timer beside the step's own, see :func:`.due.fire`."""
 
     activation: Activation
     reference: str
@@ -40,7 +40,7 @@ class TimerDue:
 
 @dataclass(frozen=True, slots=True)
 class PrunedRun:
-    """Under which names the indexes have a run."""
+    """The names under which the indexes list a run."""
 
     instance_id: str
     family: str
@@ -49,19 +49,19 @@ class PrunedRun:
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """The watch over a run: it goes when its retention is over. ``run`` is None in an old entry, which did not say it."""
+    """Deletes a run when its retention is over. ``run`` is None in old entries, which did not have it."""
 
     run: PrunedRun | None
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What the end of a large run has left is cleared away, slice by slice."""
+    """Clears away what the end of a large run has left, slice by slice."""
 
 
 @dataclass(frozen=True, slots=True)
 class SettleDue:
-    """Edges of ``source`` (of the start where it is ``""``) are still to be settled; they are stored as ``staged``."""
+    """Edges of ``source`` are still to be settled, stored as ``staged``. An empty ``source`` is the start of the run."""
 
     source: str
     staged: str
@@ -71,7 +71,7 @@ DueItem = StepDue | TimerDue | Prune | Sweep | SettleDue
 
 
 def encode(item: DueItem) -> str:
-    """The text of an item, as it stands behind the id of its run and ``|``."""
+    """The text of an item: in an entry, it follows the id of the run and ``|``."""
     match item:
         case StepDue(activation):
             return str(activation)
@@ -88,7 +88,7 @@ def encode(item: DueItem) -> str:
 
 
 def parse(text: str) -> DueItem:
-    """The item that has this text; ``ValueError`` when it is none."""
+    """The item that has this text; ``ValueError`` if no item has it."""
     key, separator, reference = text.partition("|")
     if not key:
         return Prune(_pruned_run(reference) if reference else None)
@@ -103,12 +103,12 @@ def parse(text: str) -> DueItem:
 
 
 def encode_member(run_id: str, item: DueItem) -> str:
-    """The entry of a due set that all runs of a store, or of a part of it, share."""
+    """The entry of an item in a due set that several runs share."""
     return f"{run_id}|{encode(item)}"
 
 
 def parse_member(text: str) -> tuple[str, DueItem]:
-    """Whose entry it is, and its item; ``ValueError`` when it is none."""
+    """The run id and the item of an entry; ``ValueError`` if it is not an entry."""
     run_id, separator, rest = text.partition("|")
     if not run_id or not separator:
         raise ValueError(f"{text!r} names no run")
@@ -132,6 +132,6 @@ def _pruned_run(text: str) -> PrunedRun:
 
 
 def _json(values: list[str]) -> str:
-    # As the cjson of Redis writes it: an entry is found by its text.
+    # The format of Redis's cjson, since an entry is found by its text.
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
     return text.replace("/", "\\/").replace("\x7f", "\\u007f")

@@ -1,16 +1,16 @@
 """Joins: when a step completes, its edges are settled, and steps after it start or are skipped.
 
-The law on joins (contract, section 3), from which everything here follows:
+The law on joins (contract, section 3); everything here follows from it:
 
     A step starts when every edge into it is settled (taken, or dead) and at least one was taken. When a step completes,
-    the edges of the event that it gave are taken and its other outgoing edges die; a step all of whose edges died is
-    skipped, and its outgoing edges die in turn.
+    the edges of its event are taken and its other outgoing edges die. A step is skipped when all edges into it have died,
+    and its outgoing edges die in turn.
 
-All edges of one source settle at the same moment, so it is enough to count, for each step, the *predecessors* that have
-settled and whether any of them took an edge here. That makes the settlement of a join O(1) per branch, and the result
-the same in whatever order the branches come. A :class:`Settlement` says what a completed step means for the steps
-after it; :func:`settle` applies it to the counts. The Redis store does the same in ``complete.lua``; one conformance suite
-holds both to this module.
+All edges of one source settle at the same moment. So it is enough to count, for each step, the *predecessors* that have
+settled, and those among them that took an edge to it. Settling a join then takes O(1) per branch, and the order of the
+branches does not matter. A :class:`Settlement` says what a completed step means for the steps after it; :func:`settle`
+applies it to the counts. The Redis store does the same in ``complete.lua``; one conformance suite tests both against this
+module.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Of a step's predecessors, how many have settled and how many of those took an edge to it."""
+    """How many of a step's predecessors have settled, and how many of these took an edge to it."""
 
     settled: int = 0
     taken: int = 0
@@ -30,7 +30,7 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What the settlement must know of a step it may reach."""
+    """What a settlement needs to know of a step that it may reach."""
 
     predecessors: int
     successors: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """A completed step's edges: ``taken`` and ``dead`` keys of its successors, ``rows`` for whatever may be settled."""
+    """A completed step's edges: ``taken`` and ``dead`` keys of its successors, and a row for every step it may settle."""
 
     taken: tuple[str, ...]
     dead: tuple[str, ...]
@@ -46,13 +46,13 @@ class Settlement:
 
     @property
     def starts_one(self) -> bool:
-        """Whether a step starts, whatever else has settled: one that has no other predecessor."""
+        """Whether a step certainly starts: a taken step without other predecessors."""
         return any(self.rows[key].predecessors == 1 for key in self.taken)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """What a settlement changes: new counts, steps that start (``done`` among them where it is reached), steps skipped."""
+    """What a settlement changes: new counts, steps that start (``done`` too, if it is reached), and skipped steps."""
 
     arrivals: Mapping[str, Arrivals]
     activated: tuple[str, ...]
@@ -62,9 +62,9 @@ class Settled:
 def settle(arrivals: Mapping[str, Arrivals], settlement: Settlement, *, met: Container[str] = ()) -> Settled:
     """Apply a settlement to the counts of a run; to be called once per completed step.
 
-    A step can be reached here only by its last predecessor, so it is started or skipped exactly once. Where the definition
-    was changed under the run, its predecessors may be fewer than had come by then: steps that the run has ``met``, that is
-    started or skipped, stay as they are.
+    Only the last predecessor of a step settles the step, so it starts or is skipped exactly once. If the definition was
+    changed under the run, a step may have fewer predecessors than have settled already. So steps that the run has ``met``,
+    by starting or skipping them, stay as they are.
     """
     counts = dict(arrivals)
     activated: dict[str, None] = {}

@@ -1,8 +1,8 @@
 """Lanes: messages wait by queue and priority, so that a lost one can be distinguished from a waiting one.
 
-A lane is a queue and a priority: what was sent there is taken in the order of sending, but for what workers hold that have
-taken it ahead. So a message is not lost for being old. It may be when one that was sent later was claimed (the lane has
-come past it), or when its queue is empty; and it is when then no living worker holds it.
+A lane is a queue and a priority. Workers claim its messages in the order of sending, except for messages that they have
+prefetched. So an old message need not be lost. It may be lost if a later message was claimed (the lane has passed it), or if
+its queue is empty. If then no living worker holds it, it is lost.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Lane:
 
 
 def redispatch_interval(*, sent: int, resends: int, timeout: int) -> int:
-    """Microseconds that a message sent at ``sent`` is given before it is looked for.
+    """Microseconds after which a message sent at ``sent`` is looked for.
 
-    The first is given ``timeout``, each further one twice as much, up to eight times, give or take a quarter: at even
-    intervals a broker may give it to the same worker each time, which may not know the workflow.
+    The first message gets ``timeout``. Each further message gets twice as long, up to eight times, plus or minus a quarter.
+    At even intervals, a broker might give each to the same worker, which may not know the workflow.
     """
     if resends == 0:
         return timeout
@@ -54,10 +54,10 @@ def redispatch_interval(*, sent: int, resends: int, timeout: int) -> int:
 class LaneWatch:
     """How the messages of a lane are watched; times are microseconds on the clock that timers go by.
 
-    ``due`` is when the lane is looked at next, None where nothing was ever sent to it. ``mark`` is when the newest message
-    was sent that was claimed from it, ``last`` the mark as the last look has seen it. ``passed`` is the mark as it was at
-    least half a dispatch timeout ago, ``coming`` as it was at ``since``, to be that. ``rounds`` counts the looks that went
-    through all of it, ``offset`` how many of its messages the present one has come past.
+    ``due`` is when the lane is looked at next; None if nothing was ever sent to it. ``mark`` is the time of sending of the
+    newest claimed message, and ``last`` the mark that the last look saw. ``passed`` is the mark of at least half a dispatch
+    timeout ago. ``coming`` is the mark at ``since``, which becomes ``passed`` next. ``rounds`` counts the looks that went
+    through the whole lane; ``offset`` is how many of its messages the present look has passed.
     """
 
     due: int | None = None
@@ -74,11 +74,11 @@ class LaneWatch:
         return replace(self, due=at + timeout) if self.due is None else self
 
     def moved(self, mark: int) -> LaneWatch:
-        """What was sent to the lane at ``mark`` was claimed."""
+        """The message that was sent to the lane at ``mark`` was claimed."""
         return self if self.mark is not None and self.mark >= mark else replace(self, mark=mark)
 
     def resumed(self, *, after: int, now: int) -> LaneWatch:
-        """So many were sent again: a look that has not come to the end goes on at once, from where these stood."""
+        """Messages were sent again, ``after`` of them: an unfinished look goes on at once, from their old place."""
         if not self.offset:
             return replace(self, rounds=0)
         return replace(self, rounds=0, offset=max(0, self.offset - after), due=now)
@@ -86,7 +86,7 @@ class LaneWatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """A look at a lane begins. ``moves``: something was claimed since the last; ``through``: its messages are looked at."""
+    """The begin of a look. ``moves``: a message was claimed since the last look. ``through``: go through the messages."""
 
     watch: LaneWatch
     moves: bool
@@ -96,8 +96,8 @@ class Look:
 def begin_look(watch: LaneWatch, *, first: int, now: int, timeout: int) -> Look:
     """Look at a lane whose oldest message was sent at ``first``.
 
-    It may be lost where the lane has come past it, up to the mark that an earlier look has seen: workers have had the time
-    to report what they hold. So it may be where nobody claims from the lane.
+    That message may be lost if the lane has passed it, by the mark of an earlier look: since then, workers have had time to
+    report what they hold. It may also be lost if nobody claims from the lane.
     """
     moves = watch.mark is not None and watch.mark != watch.last
     watch = replace(watch, last=watch.mark)
@@ -111,7 +111,7 @@ def begin_look(watch: LaneWatch, *, first: int, now: int, timeout: int) -> Look:
 
 
 def end_look(watch: LaneWatch, *, kept: int, more: bool, now: int, timeout: int) -> LaneWatch:
-    """A piece of the lane was gone through, of which so many messages still wait; ``more``: it was not the last."""
+    """A look went through a piece of the lane; ``kept`` of its messages still wait. ``more``: another piece follows."""
     if more:
         pause = min(timeout / 2 / PIECE_SHARE, PIECE_PAUSE)
         return replace(watch, offset=watch.offset + kept, due=now + int(pause))

@@ -13,7 +13,7 @@ from hephaestus_celery.core.values.summary import RunSummary
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What a listing asks for: a filter that is None admits every run. Times are microseconds, and exclusive."""
+    """The filters of a listing; a filter that is None admits every run. Times are microseconds, and exclusive."""
 
     statuses: frozenset[Status] = frozenset(Status)
     name: str | None = None

@@ -1,4 +1,4 @@
-"""Resolving an id: which run is meant, the active one or else the newest.
+"""Resolving an id: finds the run that is meant, the active one or else the newest.
 
 Every store goes by this rule. Mirrored by ``storage/redis/lua/parts/resolve.lua``.
 """
@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReference:
-    """A run, named by its run id, or by an instance id: whose active run it is, else its newest.
+    """Names a run by its run id, or by an instance id: then it is the active run of that id, else the newest.
 
-    Only runs of ``family`` count, where that is given. ``version`` is the one that the caller means: with ``exact`` runs of
-    other versions do not count, else it only decides between several active runs.
+    If ``family`` is given, only its runs count. ``version`` is the version that the caller means. With ``exact``, runs of
+    other versions do not count; otherwise the version only decides between several active runs.
     """
 
     id: str
@@ -38,7 +38,7 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """The run that is meant: None where there is none, or where ``several`` active ones may be."""
+    """The run that is meant; None if there is no such run, or if it may be one of ``several`` active runs."""
 
     run_id: str | None
     several: Sequence[str] = ()

@@ -1,7 +1,6 @@
-"""The control state of a run (states of its steps, counters, no data), and what a transition of it comes to.
+"""The control state of a run (states of its steps, counters, no data), and the decision that a transition makes.
 
-Contexts are not here: the control state says where a run stands, not what it knows. Times are microseconds on the clock of
-the store, given by the caller.
+The control state contains no contexts or results. Times are microseconds on the clock of the store; the caller gives them.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from hephaestus_celery.core.values.step_state import StepState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlyEvent:
-    """An event that came before its step waited: kept for the next one that waits for ``name`` (``step``, if it says so)."""
+    """An early event, kept for the next step that waits for ``name``; if ``step`` is given, for that step alone."""
 
     number: int
     name: str
@@ -28,13 +27,12 @@ class EarlyEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """Where a run stands; its ``steps`` are named by the texts of their activations.
+    """The control state of a run; the keys of ``steps`` are the texts of their activations.
 
     ``sequence`` is the last event number given out, ``advances`` the number of engine ticks.
 
-    ``early`` are the events that are kept, in the order in which they came, the last of which was number ``kept``;
-    ``timeouts`` names the steps that a timer came due for before they waited. ``keys`` are those of the events that the
-    run has taken.
+    ``early`` holds the kept events in the order in which they came; ``kept`` is the number of the last. ``timeouts`` names
+    the steps whose timer came due before they waited. ``keys`` are the keys of the events that the run has taken.
     """
 
     status: Status
@@ -57,15 +55,15 @@ class RunState:
         return sum(1 for step in self.steps.values() if step.status is status)
 
     def find(self, activation: Activation) -> StepState | None:
-        """Where this activation stands; None where it has not been started."""
+        """The state of this activation; None if it has not been started."""
         return self.steps.get(str(activation))
 
     def with_step(self, activation: Activation, step: StepState) -> RunState:
-        """The same with this state of one activation."""
+        """The state of the run with a new state of one activation."""
         return replace(self, steps={**self.steps, str(activation): step})
 
     def derived(self) -> RunState:
-        """The same with the status that follows from where its steps stand."""
+        """The state of the run with the status that follows from the states of its steps."""
         status = derive(active=self.count(StepStatus.ACTIVE), waiting=self.count(StepStatus.WAITING))
         return replace(self, status=status)
 
@@ -102,7 +100,7 @@ class Decision:
 
 
 def stale(state: RunState) -> Decision:
-    """Nothing happened: the input is not for the run as it stands."""
+    """Nothing happens: the input does not fit the present state of the run."""
     return Decision(verdict=Verdict.STALE, state=state)
 
 
@@ -115,7 +113,7 @@ def applied(
     activated: tuple[str, ...] = (),
     done: bool = False,
 ) -> Decision:
-    """A transition from one state to another, which takes the next ``reserved`` event numbers of the run."""
+    """A transition from one state to another; it takes the next ``reserved`` event numbers of the run."""
     return Decision(
         verdict=Verdict.APPLIED,
         state=replace(after, sequence=before.sequence + reserved) if reserved else after,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Times:
     """``now`` and the deadlines that transitions set, all in microseconds.
 
-    ``now`` is the time that users see, and may step. What comes due goes by ``steady``, a clock of the store that goes on
-    evenly whatever is done to the other; the same as ``now`` where nothing was.
+    ``now`` is the time that users see; it may jump when the clock is set. Timers go by ``steady``, a clock of the store that
+    always goes on evenly. Until a clock was set, both are the same.
     """
 
     now: int
@@ -25,10 +25,10 @@ class Times:
 
     @property
     def apart(self) -> int | None:
-        """Now on that clock, where it says something else than ``now``."""
+        """Now on that clock; None if it agrees with ``now``."""
         return None if self.moment == self.now else self.moment
 
     def lease_end(self, deadline: int | None) -> int:
-        """When the lease is to be renewed by: at its end, or that of the time limit where that comes first."""
+        """When the lease expires, or when the time limit ends if that comes first."""
         end = self.moment + self.lease
         return end if deadline is None else min(end, deadline)

@@ -1,7 +1,7 @@
 """The transitions of a run: pure functions from its state and an input to a :class:`Decision`.
 
 Each function is one transition, applied whole or not at all by the storage; `storage/redis/lua` holds the same transitions
-as scripts. What comes due is in :mod:`hephaestus_celery.core.execution.due`, what comes from outside in
+as scripts. Timers and leases are in :mod:`hephaestus_celery.core.execution.due`, events from outside in
 :mod:`hephaestus_celery.core.execution.delivery`.
 
 Laws held here (tested in ``tests/properties``): a result for a step that is not active in this attempt changes nothing;
@@ -29,7 +29,7 @@ EMPTY_LANES: Mapping[str, str] = MappingProxyType({})
 
 
 def create(*, initials: Mapping[str, int], times: Times, lanes: Mapping[str, str] = EMPTY_LANES) -> Decision:
-    """A new run: its first steps, which come with their ``max_attempts``, are to be dispatched, to these ``lanes``."""
+    """Create a run: dispatch its first steps to these ``lanes``; ``initials`` holds the ``max_attempts`` of each."""
     steps = {key: _started(attempts, lanes.get(key), times) for key, attempts in initials.items()}
     state = RunState(status=Status.PENDING, steps=steps)
     commands = [command for key, step in steps.items() for command in send(Activation.parse(key), step, times)]
@@ -50,11 +50,11 @@ def claim(
     lane: str | None = None,
     token: int | None = None,
 ) -> Decision:
-    """A worker takes an attempt of a step, or a delivered event of a waiting one.
+    """A worker takes an attempt of a step, or an event that was delivered to a waiting step.
 
-    The first claim of a run makes it ``running``. ``limit`` is the time limit of the attempt; an event has
-    :data:`APPLY_MARGIN` more. ``launch``: the step is ``Done`` itself, which has no ``step.start`` of its own at this
-    point. ``lane`` and ``token`` are those of the message that led to it, where they are known.
+    The first claim of a run makes it ``running``. ``limit`` is the time limit of the attempt; applying an event may take
+    :data:`APPLY_MARGIN` longer. ``launch``: the step is ``Done``, which has no ``step.start`` of its own at this point.
+    ``lane`` and ``token`` are those of the message that led to the claim, if they are known.
     """
     step = state.find(activation)
     if step is None or state.status.final or step.attempt != attempt or not _claimable(step):
@@ -81,12 +81,12 @@ def _claimable(step: StepState) -> bool:
 
 
 def _sent_as(step: StepState, token: int | None, times: Times) -> int:
-    # When the message with this token was sent. An older copy says nothing of what was sent since.
+    # When the message with this token was sent. A claim for an older copy says nothing about later messages.
     return step.sent if token in (None, step.dispatch) else replace(step, sent_at=None).sent - times.now + times.moment
 
 
 def renew(state: RunState, activation: Activation, *, fence: str, times: Times) -> Decision:
-    """The worker that holds a step renews its lease; ``STALE`` when it is not held any more."""
+    """The worker that holds a step renews its lease; ``STALE`` if the step is no longer held with this fence."""
     step = state.find(activation)
     if step is None or step.fence != fence or state.status.final:
         return stale(state)
@@ -97,10 +97,10 @@ def renew(state: RunState, activation: Activation, *, fence: str, times: Times) 
 def seize(
     state: RunState, activation: Activation, *, attempt: int, fence: str, times: Times, timed_out: bool = False
 ) -> Decision:
-    """Take a step from who held it and is gone; the bearer of the new fence then fails the attempt.
+    """Take a step from a lost worker; the bearer of the new fence then fails the attempt.
 
-    From who was applying an event nothing is taken: its timer comes due at once, and says what follows. ``timed_out``: it was
-    ended at its time limit.
+    If the worker was applying an event, nothing is taken: the step's timer comes due at once, and its rule decides.
+    ``timed_out``: the worker was ended at the time limit.
     """
     step = state.find(activation)
     if step is None or step.fence is None or step.attempt != attempt or state.status.final:
@@ -113,7 +113,7 @@ def seize(
 
 
 def take_over(state: RunState, activation: Activation, step: StepState, *, fence: str, times: Times) -> Decision:
-    """A step is taken from its worker: it is held with a new fence, to be failed before another lease expires."""
+    """Take a step from its worker: a new fence holds it, and its bearer fails the attempt before the new lease expires."""
     after = state.with_step(activation, replace(step, fence=fence, holder=None))
     return applied(
         state, after, reserved=1, commands=(SetTimer(activation, TimerKind.LEASE, times.moment + times.lease),)
@@ -133,14 +133,14 @@ def complete(
     expected: int | None = None,
     computed: bool = False,
 ) -> Decision:
-    """A step gives an event: settle its edges, start what can start, end the run where ``Done`` is reached.
+    """A step completes with an event: settle its edges, start the steps that can start, end the run if ``Done`` is reached.
 
-    A run that has nothing left to do without ``Done`` fails. No sound graph comes to that; a graph that was changed
-    under a run, without a new version, may.
+    A run fails if it has nothing left to do and has not reached ``Done``. A sound graph never leads to that, but a graph
+    that was changed under a run without a new version may.
 
-    ``attempts`` gives the ``max_attempts`` of the steps that may be started, ``lanes`` where their messages go.
-    ``expected`` is the number of results that a computed transition has seen; when there are more by now, nothing changes
-    and the caller decides again. ``computed``: a route has computed the targets, which are kept: they follow from nothing else.
+    ``attempts`` gives the ``max_attempts`` of the steps that may start, and ``lanes`` the lanes of their messages.
+    ``expected`` is the number of results that a computed transition has seen; if there are more by now, nothing changes
+    and the caller decides again. ``computed``: a route has computed the targets. They are kept, since nothing else says them.
     """
     step = state.find(activation)
     refused = _refuse(state, activation, step, fence=fence)
@@ -211,9 +211,9 @@ def suspend(
     timeout: int | None,
     times: Times,
 ) -> Decision:
-    """A step waits from now on, for an event that it ``accepts`` or for ``timeout`` microseconds.
+    """A step waits from now on for an event that it ``accepts``, or for ``timeout`` microseconds.
 
-    An event that was kept for it is delivered at once; the caller applies it.
+    An event that was kept for the step is delivered at once; the caller applies it.
     """
     step = state.find(activation)
     refused = _refuse(state, activation, step, fence=fence)
@@ -276,7 +276,7 @@ def retry(state: RunState, activation: Activation, *, fence: str, delay: int, ti
 
 
 def deliver(state: RunState, activation: Activation, *, name: str, source: str, times: Times) -> Decision:
-    """An event reaches a waiting step, which accepts it; a worker is to apply it."""
+    """Deliver an event to a waiting step that accepts it; a worker then applies it."""
     step = state.steps[str(activation)]
     resume = PendingResume(event=step.accepts[name], source=source, at=times.now)
     resumed = replace(step, resume=resume, sent_at=times.apart)
@@ -285,7 +285,7 @@ def deliver(state: RunState, activation: Activation, *, name: str, source: str, 
 
 
 def cancel(state: RunState, *, times: Times) -> Decision:
-    """End the run at once; ``STALE`` when it has ended already."""
+    """End the run at once; ``STALE`` if it has ended already."""
     if state.status.final:
         return stale(state)
     after = replace(state, status=Status.CANCELLED, finished_at=times.now)
@@ -297,14 +297,14 @@ def _refuse(state: RunState, activation: Activation, step: StepState | None, *, 
         return stale(state)
     if not state.status.final:
         return None
-    # The run ended while the step was being executed: its events get their number, nothing else changes.
+    # The run ended while the step was executed: its event gets a number, and nothing else changes.
     reserved = 0 if step.resume is not None else 1
     after = replace(state.with_step(activation, replace(step, fence=None)), sequence=state.sequence + reserved)
     return Decision(verdict=Verdict.DISCARDED, state=after, sequence=state.sequence + 1, reserved=reserved)
 
 
 def _find_early(state: RunState, activation: Activation, accepts: Mapping[str, str]) -> EarlyEvent | None:
-    # In the order in which the step declares them; of one name those that are for this step alone come first.
+    # In the order in which the step declares the names; among events of one name, those for this step alone come first.
     for name in accepts:
         for step in (str(activation), None):
             for kept in state.early:

@@ -2,8 +2,8 @@
 
 Mirrored by ``storage/redis/lua/claim.lua``.
 
-Laws held here: only the message that a step still awaits is replaced, each further one comes twice as late as the one
-before, and none comes later than it would have come without the refusal.
+Laws held here: only a message that the step still awaits is replaced; the time until the next message doubles each time; no
+message comes later than it would have come without the refusal.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from hephaestus_celery.core.values.step_state import StepState
 def sent_again_at(
     step: StepState, *, attempt: int, moment: int, dispatch_timeout: int, due_at: int | None
 ) -> int | None:
-    """When the step's message is sent again after a worker left that of ``attempt``; None where nothing changes.
+    """When the step's message is sent again after a worker was turned away with that of ``attempt``; None if nothing changes.
 
-    ``due_at`` is when the step comes due as things stand: then its message is surely sent again, in a lane too. Mostly a message in
-    a lane has no such entry, and is looked for at the end of its redispatch interval. Where nothing is to come at all, as its
-    entry was lost, the message is sent again soon like any other. All are microseconds on the clock that timers go by.
+    ``due_at`` is when the step's due entry, if there is one, sends its message again. Mostly a message in a lane has no such
+    entry, and is looked for at the end of its redispatch interval. If the entry was lost, nothing else would come, so the
+    message is sent again soon. All times are microseconds on the clock that timers go by.
     """
     if step.attempt != attempt or not step.awaits_claim:
         return None

@@ -1,9 +1,9 @@
-"""One active run per id: whether an active run holds an instance id against a start.
+"""One active run per id: whether an active run forbids another start with its instance id.
 
 Mirrored by ``storage/redis/lua/create.lua``.
 
-Law held here: the wider scope of the two counts, so a run of scope ``global`` holds its id against every start but one of
-scope ``none``, which asks for no id of its own.
+Law held here: the wider scope of the two counts. So a run of scope ``global`` forbids every start with its id, except a start
+of scope ``none``, which needs no id of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Claimant:
 
 
 def find_holder(starting: Claimant, active: Iterable[Claimant]) -> Claimant | None:
-    """The first of the active runs of the same id that forbids the start; None where it may go on."""
+    """The first active run of the same id that forbids the start; None if the start is allowed."""
     return next((other for other in active if _excludes(starting, other)), None)
 
 

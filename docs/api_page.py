@@ -17,6 +17,7 @@ import hephaestus_celery as api
 from hephaestus_celery import exceptions, telemetry, testing
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.declared import DeclaredStep, DeclaredWorkflow
+from hephaestus_celery.runners import attempt, hooks
 from hephaestus_celery.telemetry import log_handler, metrics
 
 WIDTH = 100
@@ -121,6 +122,40 @@ done 1 completed
         names=("CeleryRunner", "LocalRunner", "RedisStorage", "MemoryStorage", "Settings"),
     ),
     Group(
+        title="Run code around each step",
+        about="`hephaestus.hooks` is the `Hooks` of a runtime. A hook around attempts gets a `HeldAttempt`; a hook of starts "
+        "gets the headers of the run. The package makes these objects, so it exports none of these names. "
+        "More: [code around each step](../guides/hooks.md).",
+        names=("Hooks", "HeldAttempt", "Worker", "AttemptHook", "StartHook"),
+        example="""
+```python
+from contextlib import contextmanager
+
+executed = []
+
+
+@hephaestus.hooks.on_start
+def carry_tenant(headers):
+    headers["tenant"] = "acme"
+
+
+@hephaestus.hooks.around_attempt
+@contextmanager
+def note(attempt):
+    executed.append((attempt.step.key, attempt.number, attempt.headers["tenant"]))
+    yield
+
+
+Sending.start("s3", {"kilos": 2}).wait(timeout=10)
+print(executed)
+```
+
+```text
+[('weigh', 1, 'acme')]
+```
+""",
+    ),
+    Group(
         title="Watch runs",
         about="A handler is a function that is called for each event it is attached to. "
         "More: [watching runs](../guides/telemetry.md); each event with its fields: [events](events.md).",
@@ -178,7 +213,15 @@ _FOUND: dict[str, Any] = {
     **{f"telemetry.log_handler.{name}": getattr(log_handler, name) for name in ("attach", "detach")},
     **{f"telemetry.metrics.{name}": getattr(metrics, name) for name in ("metrics", "MetricDefinition")},
     **{f"testing.{name}": getattr(testing, name) for name in testing.__all__},
+    **{name: getattr(hooks, name) for name in ("Hooks", "AttemptHook", "StartHook")},
+    **{name: getattr(attempt, name) for name in ("HeldAttempt", "Worker")},
 }
+_SHOWN = {
+    "Hooks": ("around_attempt", "on_start"),
+    "HeldAttempt": ("instance", "step", "number", "max_attempts", "headers", "worker"),
+    "Worker": ("hostname", "task_id", "time_limit"),
+}
+"""The public members and fields of classes that only the package makes; their constructors and the rest have no entry."""
 _BASES = (DeclaredStep, DeclaredWorkflow, WorkflowDefinition)
 _ERRORS = {name for name, found in vars(exceptions).items() if inspect.isclass(found)}
 
@@ -266,16 +309,19 @@ def _module(module: ModuleType) -> Iterator[str]:
 
 def _class(name: str, found: type) -> Iterator[str]:
     short = name.rpartition(".")[2]
-    if "__init__" in vars(found) and not issubclass(found, (Enum, BaseException)):
-        yield from _block(_signature(short, found.__init__, returns=False))
-    yield from _prose(found, own=name)
+    if name in _SHOWN:
+        yield _linked(_clean(inspect.cleandoc(found.__doc__ or "").partition("\n\n")[0]), own=name)
+    else:
+        if "__init__" in vars(found) and not issubclass(found, (Enum, BaseException)):
+            yield from _block(_signature(short, found.__init__, returns=False))
+        yield from _prose(found, own=name)
     if issubclass(found, Enum):
         yield ""
         yield from (f"- `{member.value}`" for member in found)
         return
     if issubclass(found, BaseException):
         return
-    fields = [] if found is api.Settings else list(_fields(found))
+    fields = [] if found is api.Settings else [field for field in _fields(found) if _is_shown(name, field[0])]
     if fields:
         described = any(text for _, _, text in fields)
         yield ""
@@ -296,7 +342,12 @@ def _owners(found: type) -> list[type]:
 
 
 def _members(found: type) -> dict[str, Any]:
-    return {name: value for owner in _owners(found) for name, value in vars(owner).items()}
+    members = {name: value for owner in _owners(found) for name, value in vars(owner).items()}
+    return {name: value for name, value in members.items() if _is_shown(found.__name__, name)}
+
+
+def _is_shown(owner: str, member: str) -> bool:
+    return owner not in _SHOWN or member in _SHOWN[owner]
 
 
 def _member(owner: str, name: str, value: object) -> Iterator[str]:
@@ -393,7 +444,7 @@ def _plain(annotation: object) -> str:
     if isinstance(annotation, ForwardRef):
         annotation = annotation.__forward_arg__
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-    text = re.sub(r"\b(builtins|collections\.abc|typing|datetime|hephaestus_celery(?:\.\w+)+)\.", "", text)
+    text = re.sub(r"\b(builtins|collections\.abc|contextlib|typing|datetime|hephaestus_celery(?:\.\w+)+)\.", "", text)
     text = re.sub(r"\bStepClass\b", "type[Step]", text)
     text = re.sub(r"\bDeclared(Step|Workflow)\b", r"\1", text)  # as users name them
     text = re.sub(r"\bWorkflowDefinition\b", "Workflow", text)

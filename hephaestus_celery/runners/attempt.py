@@ -27,14 +27,16 @@ logger = logging.getLogger("hephaestus_celery")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """Who executes: ``fields`` go into every event that it emits.
+    """The worker that executes an attempt, or the thread of this process that does.
 
-    ``stop_exceptions`` are those by which its pool interrupts a step. ``reserved_exceptions`` have a meaning for the runner.
-    An exception of a step is never passed on to it as one of these.
+    ``stop_exceptions`` are those by which its pool interrupts a step. ``reserved_exceptions`` have a meaning for the runner,
+    so an exception of a step never reaches the runner as one of these.
     """
 
     hostname: str | None = None
+    """The name of the Celery worker; None on threads of this process."""
     task_id: str | None = None
+    """The id of the Celery task; None on threads of this process."""
     stop_exceptions: tuple[type[BaseException], ...] = ()
     reserved_exceptions: tuple[type[BaseException], ...] = ()
     is_interruption: Callable[[BaseException], bool] | None = None
@@ -60,13 +62,14 @@ class Worker:
 class HeldAttempt:
     """An attempt that this process holds: claimed for a message, or taken over from the worker that lost it.
 
-    It may have a delivered event that is to be applied. Its lease is renewed while it lasts. ``began`` is when it was
-    claimed, on the monotonic clock.
+    It may have a delivered event, which this process applies. Its lease is renewed while it lasts. ``began`` is the time of
+    the claim, on the monotonic clock.
     """
 
     source: EventSource
     claim: Claim
     worker: Worker
+    """The worker that executes the attempt."""
     began: int
 
     @property
@@ -76,12 +79,12 @@ class HeldAttempt:
 
     @property
     def instance(self) -> Instance:
-        """The run, as of the claim."""
+        """The run, as it was at the claim."""
         return self.source.instance
 
     @property
     def step(self) -> StepClass:
-        """The step that is executed."""
+        """The class of the step that is executed; ``step.key`` is its key."""
         return self.source.step
 
     @property
@@ -91,7 +94,7 @@ class HeldAttempt:
 
     @property
     def number(self) -> int:
-        """Which attempt of the step this is, from 1 up."""
+        """The number of the attempt, from 1."""
         return self.claim.attempt.number
 
     @property
@@ -101,7 +104,7 @@ class HeldAttempt:
 
     @property
     def headers(self) -> Mapping[str, Any]:
-        """What every message of the run carries."""
+        """The headers that every message of the run carries: those of the application, and those of ``on_start`` hooks."""
         return self.source.instance.message_headers
 
     @property

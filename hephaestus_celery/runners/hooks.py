@@ -1,7 +1,7 @@
 """Hooks of an application: code that runs around each attempt, and where a run is started.
 
-This is the one place into which tracing, log context, database connections and application contexts fit. A hook that
-raises is logged; it never fails the step or the start that it was called for.
+Use them for tracing, log context, database connections and application contexts. The error of a hook is logged; it never
+fails the step or the start that the hook was called for.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ AttemptHook = Callable[[HeldAttempt], AbstractContextManager[object]]
 StartHook = Callable[[dict[str, Any]], None]
 
 MOST_BYTES = 8192
-"""How much one hook may add to the headers of a run, as JSON."""
+"""The bytes that all hooks together may add to the headers of a run, as JSON."""
 
 
 class Hooks:
-    """The hooks of one runtime, in the order in which they were added. Without any, an attempt costs nothing more."""
+    """The hooks of one runtime, called in the order in which they were added. Without hooks, an attempt costs no more."""
 
     def __init__(self) -> None:
         self._around: tuple[AttemptHook, ...] = ()
         self._starts: tuple[StartHook, ...] = ()
 
     def around_attempt(self, hook: AttemptHook) -> AttemptHook:
-        """Enter what ``hook(attempt)`` gives around each execution of a step; also a decorator.
+        """Enter the context manager that ``hook(attempt)`` returns around each execution of a step; also a decorator.
 
-        It is entered in the thread (or greenlet) that executes, and what it sets of ``contextvars`` is seen by the step,
-        ``async def`` ones included. Of several, the first one is the outermost. It is left with the exception by which
-        the attempt has failed, if it has; what its ``__exit__`` returns changes nothing.
+        ``attempt`` is a ``HeldAttempt``. The thread (or greenlet) that executes the step enters it, so the step sees its
+        ``contextvars``, an ``async def`` one too. Of several hooks, the first one is the outermost. When the attempt has
+        failed, it is left with the exception; what its ``__exit__`` returns changes nothing.
         """
         self._around = (*self._around, hook)
         return hook
@@ -47,14 +47,14 @@ class Hooks:
     def on_start(self, hook: StartHook) -> StartHook:
         """Call ``hook(headers)`` where a run is started, in the caller's context; also a decorator.
 
-        What it puts into the headers is stored with the run, and carried by all of its messages: values that JSON can
-        hold, :data:`MOST_BYTES` at most.
+        The run stores what the hook adds to this dict, and all messages of the run carry it. Values must be JSON; the
+        headers of all hooks together have 8,192 bytes at most.
         """
         self._starts = (*self._starts, hook)
         return hook
 
     def run(self, attempt: HeldAttempt, execute: Callable[[], StepResult]) -> StepResult:
-        """Give what ``execute`` gives, inside of all that the hooks enter."""
+        """Call ``execute`` inside the context managers of all hooks, and return its result."""
         if not self._around:
             return execute()
         entered: list[AbstractContextManager[object]] = []
@@ -101,7 +101,7 @@ def _enter(hook: AttemptHook, attempt: HeldAttempt) -> AbstractContextManager[ob
         manager = hook(attempt)
         manager.__enter__()
     except attempt.worker.stop_exceptions:
-        raise  # the pool's, to end the attempt: it counts wherever it comes
+        raise  # by which the pool ends the attempt: it counts inside a hook too
     except Exception:
         logger.exception("[%s] the hook %r around step %s failed", attempt.instance.id, hook, attempt.step.key)
         return None

@@ -1,9 +1,9 @@
 -- Cancel a run: it ends at once, and its steps start nothing more.
--- Steps that are being executed go on; their commits will be discarded. Closes the race with a commit that ends the run: it
--- ends once.
+-- Steps that are being executed go on, but their commits will be discarded. Closes the race with a commit that ends the
+-- run: the run ends once.
 --   ARGV[3] history entry   ARGV[4] reason as JSON, or ''
---   reply: names and values: `verdict` ('unknown_run', 'newer_schema', 'stale', 'applied'). Of a newer schema `schema`, its
---   number; of a cancelled run `facts`, `start`, and `run`: its fields (see carried), packed
+--   reply: names and values: `verdict` ('unknown_run', 'newer_schema', 'stale', 'applied'). With 'newer_schema' comes
+--   `schema`, its number. With 'applied' come `facts`, `start`, and `run`: the run's fields (see carried), packed
 -- needs: ending
 demand({ run_id = 'name', op = 'string', schema = 'number', retention = 'number' }, 4)
 local core = redis.call('HMGET', run, 'st', 'schema')

@@ -1,8 +1,9 @@
 -- Claim an attempt of a step for a worker, or an event that was delivered to a waiting step.
--- Closes the race of two copies of one message: the second finds the claim taken. The first claim of a run makes it running.
+-- Closes the race of two copies of one message: the second finds the claim taken. The first claim of a run sets its
+-- status to running.
 --   ARGV[3...] keys of the steps whose results come with the claim of a run that is not small
---   reply: {reason, detail} of a refusal; else the run's fields (see carried), its start and the event's data or '', packed.
---   Which event numbers the claim was given, and all else that the worker emits, stands in the step's state.
+--   reply: {reason, detail} of a refusal; else, packed, the run's fields (see carried), its start, and the event's data or ''.
+--   The step's state has the event numbers of the claim, and all else that the worker emits.
 -- needs: lanes run_reply
 demand({
   run_id = 'name', step = 'name', attempt = 'number', fence = 'string', versions = 'table', workflow = 'string',
@@ -11,8 +12,8 @@ demand({
 })
 inside('versions', is_list(p.versions, is_text))
 
--- The message went to a worker that can't execute it: another is sent soon, each time twice as late, never later than
--- it would have been anyway.
+-- A worker that can't execute the step got its message. Another is sent soon, and the delay doubles each time. It is
+-- never later than the message would be sent again anyway.
 local function turn_away(step, status)
   local unclaimed = step and not is_final(status) and step.a == p.attempt and awaits_claim(step)
   if not unclaimed then return end
@@ -27,14 +28,14 @@ local core = redis.call('HMGET', run, 'st', 'version', 'name', 'seq', 's:' .. p.
 local status = core[1]
 if not status then return { 'unknown_run', '' } end
 
-if core[3] ~= p.workflow then return { 'foreign', core[3] } end -- no message of ours says so
+if core[3] ~= p.workflow then return { 'foreign', core[3] } end -- a message of ours always names the run's workflow
 
 local known = false
 for _, version in ipairs(p.versions) do
   if version == core[2] then known = true end
 end
 if is_newer(core[8]) then
-  pcall(function() turn_away(cjson.decode(core[5]), status) end) -- so far as it can be read
+  pcall(function() turn_away(cjson.decode(core[5]), status) end) -- a newer state may be unreadable
   return { 'newer_schema', core[8] }
 end
 local step = core[5] and cjson.decode(core[5])
@@ -43,7 +44,7 @@ if not known then
   return { 'unknown_version', core[3] .. ' version ' .. core[2] }
 end
 
--- Asked again, as the answer was lost: it stands in the step's state for as long as the claim holds.
+-- The caller repeats the call when the reply was lost. The step's state has the answer while the claim holds.
 local again = step and step.f == p.fence
 local resumed = step and step.s == 'waiting' and step.r
 if not again then
@@ -56,7 +57,8 @@ if not again then
   local reserved = (first and 2 or 0) + ((resumed or p.step == 'done') and 0 or 1)
   if first then set_status('pending', 'running') end
   step.f, step.c, step.h, step.u, step.l = p.fence, text(at), p.holder, p.worker, nil
-  -- Up to where its lane was claimed. An older copy of the message says nothing of what was sent since.
+  -- The lane's mark moves to when this message was sent. An older copy of the message moves it only to when the attempt
+  -- was queued, since it proves nothing about later messages.
   leave_lane(p.step, step)
   step.k = p.lane or step.k
   local mark = (not p.token or p.token == step.d) and step.t or text(tonumber(queued(step)) - at + steady())

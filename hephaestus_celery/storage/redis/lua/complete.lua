@@ -1,15 +1,16 @@
 -- Commit a completed step: store its result, settle its edges (joins), start what can start.
--- Mirrors core/execution/transitions.py (complete) and core/execution/joins.py (settle); one conformance suite holds both to
--- the same results. Closes the races of two branches that settle one join, and of a crash between any two of these writes.
+-- Mirrors core/execution/transitions.py (complete) and core/execution/joins.py (settle). One conformance suite checks
+-- that both give the same results. Closes the races of two branches that settle one join, and of a crash between two writes.
 --   ARGV[3] history entry   ARGV[4] history entry of Done   ARGV[5] result or ''   ARGV[6] metadata or ''
---   ARGV[7...] key, config: of p.configs taken targets that are given one; then the messages of p.prepared, which says
---   for each step: the number of its list among KEYS[6...], the number of its message
---   reply: {facts}, {facts, start, ending} of the commit that ended the run, or, when a computed transition was decided on an
---   older context, {facts, start, the run's fields (see carried), packed}. The facts are kept until a minute after the end of the run, so
---   defaults are omitted: `v` applied, `before` and `after` running, `activated` the taken targets, `active` none; `posted` is
---   true where it is all of them. The ending is what the run itself says.
---   p.targets: the taken targets where a route has computed them, which the step keeps
---   p.settling names the edges that stage.lua has staged: there are too many to be settled here, and settle.lua follows
+--   ARGV[7...] key and config of each of the p.configs targets that get one; then the messages of p.prepared, which gives
+--   for each step the number of its list among KEYS[6...], and the number of its message
+--   reply: {facts}; {facts, start, ending} of the commit that ended the run; {facts, start, fields} when a computed
+--   transition was decided on an older context, with the run's fields (see carried), packed. Redis keeps the facts until a
+--   minute after the end of the run, so defaults are omitted: `v` applied, `before` and `after` running, `activated` the
+--   taken targets, `active` none. `posted` is true when all messages were sent. The ending is read from the run.
+--   p.targets: the taken targets that a route has computed; the step keeps them
+--   p.settling: the id under which stage.lua has staged the edges, where they are too many for this script; settle.lua
+--   settles them afterwards
 -- needs: joins commit
 demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', event = 'string', taken = 'table', dead = 'table',
@@ -46,7 +47,7 @@ for i = 1, asked do names[fixed + i] = 's:' .. p.taken[i] end
 local core = redis.call('HMGET', run, unpack(names))
 local status, active, waiting = core[1], tonumber(core[4]), tonumber(core[5])
 local step = core[7] and cjson.decode(core[7])
--- Who holds the claim has not been answered yet.
+-- A caller that still holds the claim has had no answer before.
 local facts = not (step and step.f == p.fence) and answered(p.step, p.op)
 if facts then
   local before = cjson.decode(facts)
@@ -78,7 +79,7 @@ for _, key in ipairs(p.taken) do edges[#edges + 1] = { key, TAKEN_EDGE } end
 for _, key in ipairs(p.dead) do edges[#edges + 1] = { key, DEAD_EDGE } end
 while edges[first] do
   local key = edges[first][1]
-  local row = p.rows[key] or { 1 } -- number of predecessors, then the keys of successors
+  local row = p.rows[key] or { 1 } -- the number of predecessors, then the keys of successors
   local what = arrive(key, edges[first][2], row[1])
   first = first + 1
   if what == 'dead' then
@@ -94,8 +95,8 @@ while edges[first] do
 end
 queue(at)
 
--- Nothing left to do without Done is a failure: no sound graph comes to that, one changed under a run may. While a step's
--- edges are settled in slices (see settle.lua), it counts as an active one.
+-- A run that has nothing left to do and has not reached Done fails. That takes a graph that was changed during the run.
+-- A step counts as active while its edges are settled in slices (see settle.lua).
 local stuck = not done and not p.settling and #activated == 0 and active + waiting == 1
 local reserved = (launch and 0 or 3) + (done and 4 or 0) + (stuck and 1 or 0)
 local sequence, last = core[6] + 1, core[6] + reserved
@@ -143,7 +144,7 @@ local reply = { seq = sequence, adv = advance }
 if status ~= 'running' then reply.before = status end
 if after ~= 'running' then reply.after = after end
 if active > 0 then reply.active = active end
--- Who asks again about a computed transition may have decided on other targets by then.
+-- A caller that repeats the commit of a computed transition may have computed other targets meanwhile.
 if p.expected or not same(activated, p.taken) then reply.activated = activated end
 if p.prepared then reply.posted = send(activated, 6 + 2 * p.configs) end
 facts = answer(p.step, p.op, reply, ended)

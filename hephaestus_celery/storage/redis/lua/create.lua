@@ -1,10 +1,10 @@
 -- Create a run, unless an active one holds its id within the scope.
--- Closes the race of two starts of one id: the check and the creation are one. Answers a repeat (the run id is new for each
--- start) like the first call.
+-- Closes the race of two starts of one id: the check and the creation are one operation. Each start has a new run id, so
+-- a repeated call is recognised, and gets the first answer again.
 --   ARGV[3] header   ARGV[4] initial context   ARGV[5...] for each of p.firsts its config, or ''; then their messages
---   p.firsts: {key, most attempts, number of its list among KEYS[6...], number of its message}..., the last two only where
---   the broker is this server
---   p.settling: instead of p.firsts, where these are very many: see parts/joins.lua
+--   p.firsts: {key, most attempts, number of its list among KEYS[6...], number of its message}...; the last two only
+--   where the broker is this server
+--   p.settling: replaces p.firsts where there are very many first steps; see parts/joins.lua
 --   reply: 'ok', 'posted' when all messages were sent too, or {run id, family, scope} of the holder
 -- needs: joins
 demand({
@@ -28,7 +28,7 @@ local holders = redis.call('HGETALL', active)
 for i = 1, #holders, 2 do
   local other = cjson.decode(holders[i + 1])
   if redis.call('EXISTS', prefix .. 'run:' .. holders[i]) == 0 then
-    redis.call('HDEL', active, holders[i]) -- evicted, or deleted by hand: it holds nothing any more
+    redis.call('HDEL', active, holders[i]) -- the run was evicted, or deleted by hand, so its id is free
   elseif p.scope ~= 'none' and (p.scope == 'global' or other.scope == 'global'
     or (p.family == other.family and (p.scope == 'workflow' or p.version == other.version))) then
     return { holders[i], other.family, other.scope }

@@ -1,5 +1,6 @@
 -- Read results or other data of steps, in the order in which they are asked for.
--- All are of one kind, p.kind; as much as one reply carries, at least one. Closes no race: what a step has left does not change.
+-- All are of one kind, p.kind. The reply has at least one, and as many as its size allows. Closes no race: the data of a
+-- completed step does not change.
 --   ARGV[3...] keys of the steps
 --   reply: {text or ''...}, or false for an unknown run
 -- needs: arguments

@@ -1,14 +1,14 @@
 -- Resume: record an event for the step that waits for it, once; a worker applies it.
--- Closes the race of many senders: the first is accepted, the others find nothing that waits. One that has a key (p.key) is
--- taken once by the run, whatever it brings. Closes the race with a new start of the id, too: which run is meant is looked up
--- in the same moment.
+-- Closes the race of many senders: the first is accepted, the others find no waiting step. A run takes an event with a
+-- key (p.key) only once, whatever its data. Closes the race with a new start of the id, too: the script itself resolves the
+-- run.
 -- Mirrors core/execution/delivery.py.
 --   KEYS: those of no run   p.run_id, or p.id: which run; with p.family, p.version and p.exact: see parts/resolve.lua
 --   ARGV[3] data of the event
---   reply: {facts}. `v`, the outcome; where it is no other, `several` active runs are meant (`active`), or it is `unresolved`:
---   further calls must look for the newest run, or `many`: the caller is to say among which steps to look. Of a run that was
---   found `run`, `name`, `version`, `status` and `headers`; `steps` that wait for it, `executing` ones, and of the one that is
---   given it `attempt` and `token`. Of a run that is too new `newer_schema` and `schema`.
+--   reply: {facts}. `v` is the outcome. `several`: several active runs match, listed in `active`. `unresolved`: further
+--   calls must find the newest run. `many`: the caller must name the steps to check (p.among). A run that was found has
+--   `run`, `name`, `version`, `status` and `headers`; `steps`, which wait for the event; `executing` ones; `attempt` and
+--   `token` of the step that gets it. A run with a schema that is too new has `newer_schema` and `schema`.
 -- needs: lanes answers run_reply resolve
 demand({
   run_id = 'name?', id = 'string?', family = 'string?', version = 'string?', exact = 'boolean?', op = 'string',
@@ -18,7 +18,7 @@ demand({
 inside('among', p.among == nil or is_list(p.among, is_name))
 inside('id', (p.run_id == nil) ~= (p.id == nil))
 
--- Of whom it was asked: by the time of a repeat an id may mean another run.
+-- The answer is kept for the id as it was given: a repeat may come when the id means another run.
 local owner = p.run_id or p.id
 local before = replayed(owner, p.op)
 if before then return { before } end
@@ -39,7 +39,8 @@ if p.key and redis.call('SISMEMBER', taken_events(), p.key) == 1 then
   return { cjson.encode(facts) }
 end
 
--- The steps that may wait for it, as {key, state}: of many, those that the caller has found (p.among); nil where it is to find them.
+-- The steps that may wait for the event, as {key, state}. In a run of many steps, the caller has found them (p.among);
+-- gives nil where it has not yet.
 local function candidates()
   local keys = p.only and { p.only } or p.among
   local found = {}
@@ -83,7 +84,7 @@ local function verdict()
 end
 
 facts.v, facts.steps, facts.executing = verdict(), waiting, executing
--- What was refused left no trace, and is looked at anew when it is asked again.
+-- A refused event leaves no trace, so a repeated call is judged anew.
 if facts.v ~= 'accepted' and facts.v ~= 'kept' then return { cjson.encode(facts) } end
 
 if facts.v == 'accepted' then

@@ -1,5 +1,6 @@
 -- Commit the final failure of a step: its run has failed.
--- Closes the race with a rescue or another end of the run: a worker that lost the fence changes nothing, and a run ends once.
+-- Closes the race with a rescue or another end of the run: a worker that lost the fence changes nothing, and a run ends
+-- once.
 --   ARGV[3] history entry   ARGV[4] the failure
 --   reply: {facts, start, ending}, or {facts} where the run had ended; see complete.lua
 -- needs: commit ending

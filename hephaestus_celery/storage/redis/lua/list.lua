@@ -1,13 +1,13 @@
 -- List a page of runs, newest first, that match all filters.
--- Walks the indexes in p.indexes together (one, or one for each status that is wanted), checks what the index does not say, and
--- stops after p.limit runs or p.budget looks. Closes no race: a run may change between two pages.
---   reply: {names and values, rows...}. The names: `position` to go on from, or '' after the last, and `more`: '1' where
---   more are known to match, else '0'. A row is {run id, start, fields}: the run's fields without data, packed, the states
---   of its steps among them where they are few and short. Rows have no names, since a page has many
+-- Reads the indexes in p.indexes together (one, or one for each wanted status), and checks the other filters on each run.
+-- Stops after p.limit matches, or after p.budget runs. Closes no race: a run may change between two pages.
+--   reply: {names and values, rows...}. `position` is where the next page begins, or '' after the last. `more` is '1'
+--   where more runs are known to match, else '0'. A row is {run id, start, fields}: the run's fields without data,
+--   packed, with the states of its steps where these are few and short. Rows have no names, since a page has many
 -- needs: run_reply
 local FIELDS = { 'st', 'name', 'family', 'version', 'id', 't0', 't1', 'fs', 'tags', 'schema' }
 local found, looks = {}, 0
-local top, below = p.max, p.below -- go on below this score, and at this score below this run id
+local top, below = p.max, p.below -- continue below this score, or at this score below this run id
 
 local function later(a, b)
   return a[1] > b[1] or (a[1] == b[1] and a[2] > b[2])

@@ -1,6 +1,6 @@
 -- Read a run as it stands, as much as one reply may carry.
--- Closes the race of a reader with a commit: all is read in one moment.
---   ARGV[3...] keys of the steps that are asked for, in a run of many
+-- Closes the race of a reader with a commit: one script reads everything.
+--   ARGV[3...] keys of the wanted steps, in a run of many
 --   reply: {} or {start, fields (see carried), packed}
 -- needs: run_reply
 local core = redis.call('HMGET', run, 'st', 'sz', 'il')

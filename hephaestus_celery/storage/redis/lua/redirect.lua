@@ -1,6 +1,5 @@
 -- Correct the lane of messages that their sender has routed elsewhere than was thought.
--- Closes the race with a claim, which may have come before: a step that has moved on since is left alone. Again is the same as
--- once.
+-- Closes the race with a claim: a step that has moved on meanwhile is left alone. A repetition changes nothing.
 --   p.messages: {run id, step, attempt, token, lane}...
 --   reply: 1
 -- needs: lanes messages

@@ -1,12 +1,12 @@
 -- Renew the leases of attempts of one partition (the part of the keys that one script can reach).
 -- Closes the race of a late renewal with a rescue: a worker that lost the fence renews nothing.
 --   p.leases: {run id, step, fence}...
---   reply: 1 or 0 for each of them, in their order: whether it is still held
+--   reply: for each lease, in their order, 1 if it is still held, else 0
 -- needs: due
 demand({ leases = 'table', lease = 'number' })
 inside('leases', is_list(p.leases, function(lease) return is_row(lease, is_name, is_name, is_text) and #lease == 3 end))
 
--- A step that can't be read is not held any more, and keeps no other from being renewed.
+-- A step that can't be read counts as no longer held; the other leases are renewed all the same.
 local function readable_step(key)
   local well, found = pcall(get_step, key)
   if well then return found end

@@ -1,6 +1,6 @@
 -- Store what a worker reports that it holds.
--- The report of a worker that reports no more expires. Closes no race: each writes its own.
---   ARGV[3] name of the worker   ARGV[4] what it holds, or '' where it leaves   p.lifetime
+-- The report expires when its worker stops reporting. Closes no race: each worker writes its own.
+--   ARGV[3] name of the worker   ARGV[4] what it holds, or '' when it stops   p.lifetime
 --   reply: 1
 -- needs: time
 demand({ lifetime = 'number' }, 4)

@@ -1,5 +1,5 @@
 -- Read what living workers report that they hold, and delete expired reports.
--- Closes the race with a worker that reports meanwhile: its report is read and deleted in one moment.
+-- Closes the race with a worker that reports meanwhile: one script checks a report and deletes it.
 --   reply: {report...}
 -- needs: time
 local workers, at, found = prefix .. 'workers', steady(), {}

@@ -1,6 +1,6 @@
 -- Send lost messages again: those that are lost by what their lanes and the workers say.
--- Closes the race with a claim: a step that has moved on since is left alone. A repeat is answered like the first call.
---   p.messages: {run id, step, attempt, token, lane or ''}...   p.op, p.lane (which was looked through)
+-- Closes the race with a claim: a step that has moved on meanwhile is left alone. A repeated call gets the first answer.
+--   p.messages: {run id, step, attempt, token, lane or ''}...   p.op   p.lane: the lane that was checked
 --   reply: entries, as of tick.lua
 -- needs: rescue messages
 demand({ messages = 'table', op = 'string', lane = 'string', worker = 'string', dispatch_timeout = 'number', schema = 'number' })
@@ -29,7 +29,7 @@ local held = #entries > 0 and redis.call('HGET', prefix .. 'looks', p.lane)
 if held then
   local seen = cjson.decode(held)
   seen.r = 0
-  if seen.c > 0 then -- a look that has not come to the end goes on at once, from where these stood
+  if seen.c > 0 then -- the check of the lane is not finished: it continues at once, where these messages were
     seen.c = math.max(0, seen.c - #entries)
     redis.call('ZADD', prefix .. 'lanes', text(steady()), p.lane)
   end

@@ -1,10 +1,10 @@
 -- Take an attempt from a task that is gone, as the main process of its worker reports.
--- Closes the race with a commit of that task: whoever has the new fence then fails the attempt, and the old one can't commit
--- any more. An event that it was applying is not taken: it comes due at once.
---   p.timed_out: the task was ended at its time limit
+-- Closes the race with a commit of that task: the step gets a new fence, whose holder fails the attempt. The old fence
+-- can't commit any more. An event that the task was applying is not taken: it comes due at once.
+--   p.timed_out: the pool ended the task at its time limit
 --   ARGV[3] history entry
---   reply: names and values: `verdict` ('applied', 'stale') and `entries`: one, as of tick.lua, where it was taken, with all
---   that failing the attempt needs
+--   reply: names and values: `verdict` ('applied', 'stale') and `entries`. Where the attempt was taken, these have one
+--   entry, as in tick.lua, with everything that is needed to fail the attempt
 -- needs: rescue
 demand({
   run_id = 'name', step = 'name', attempt = 'number', holder = 'string', fence = 'string', lease = 'number',
@@ -12,7 +12,7 @@ demand({
 }, 3)
 local status = redis.call('HGET', run, 'st')
 local step = status and get_step(p.step)
-if step and step.f == p.fence then -- this call again
+if step and step.f == p.fence then -- a repetition of this call
   return { 'verdict', 'applied', 'entries', cjson.encode({ rescue(p.timed_out and TIMED_OUT or LEASE_EXPIRED, p.step, step, step.z) }) }
 end
 if not step or is_final(status) or not step.f or step.a ~= p.attempt or step.h ~= p.holder then

@@ -1,10 +1,10 @@
 -- Settle a slice of the edges of a wide step that has completed, and start what can start: see parts/joins.lua.
--- Closes the races of who has committed it with a scheduler that takes over, and of a crash between any two slices.
---   p.source: the step, '' where a run begins with these   p.at_once: the caller goes on when it is handed it again
+-- Closes the races of the committing process with a scheduler that takes over, and of a crash between two slices.
+--   p.source: the step, or '' for the first steps of a run   p.at_once: the caller continues when the tick hands it over
 --   ARGV[3...] the messages of p.prepared
---   reply: {facts}, or {facts, start, ending} where the run has ended by it. `v` stale: nothing is left to settle here;
---   `settled` edges now, from `position` on, `left` still; `ending` the number of the first event of the end; else see
---   complete.lua
+--   reply: {facts}, or {facts, start, ending} where this slice has ended the run. `v` stale: nothing is left to settle.
+--   `settled` is the number of edges of this slice, from `position`; `left` of those that remain; `ending` the number of
+--   the first event of the end. For the other facts see complete.lua
 -- needs: joins
 demand({
   run_id = 'name', op = 'string', source = 'string', limit = 'number', at_once = 'boolean?', prepared = 'table?',
@@ -20,7 +20,7 @@ local status, active, waiting = core[1], tonumber(core[2]), tonumber(core[3])
 local about = core[7] and cjson.decode(core[7])
 if not about or is_final(status) then return { '{"v":"stale"}' } end
 
--- What each edge leads to, before anything is written.
+-- Read the target of each edge before anything is written.
 check_staged(about.id)
 local places = staged(about.id)
 local edges = redis.call('LRANGE', places[1], 0, p.limit - 1)
@@ -34,7 +34,7 @@ for i in ipairs(keys) do
   if not found[i] then error('nothing was done: what follows the step is incomplete', 0) end
   local row = cjson.decode(found[i])
   rows[i] = row
-  -- Number of predecessors, how often it may be attempted, its lane or '', keys of successors.
+  -- The number of predecessors, the most attempts, the lane or '', the keys of successors.
   if type(row) ~= 'table' or not (is_count(row[1]) and is_often(row[2]) and type(row[3]) == 'string') then inside('rows') end
   for j = 4, #row do inside('rows', is_name(row[j])) end
   if found[#keys + i] then inside('configs', string.find(found[#keys + i], '^%d+|')) end
@@ -53,7 +53,7 @@ for i, key in ipairs(keys) do
   elseif what == 'taken' then
     activated[#activated + 1] = key
     if key == 'done' and p.source ~= '' then
-      about.reached = true -- the run ends when all is settled
+      about.reached = true -- the run ends when all edges are settled
       set('s:done', cjson.encode({ s = 'active', a = 1, m = 1, d = 1, q = text(at) }))
     else
       begin(key, row[2], row[3] ~= '' and row[3] or nil, at)

@@ -1,8 +1,8 @@
 -- Stage a slice of the edges of a wide step before its commit: too many to be settled in one script.
--- Closes the race with a rescue: a worker that lost the fence stages nothing more. Nothing of the run is changed by it; what no
--- commit comes to use goes after STAGED_LIFETIME.
---   p.id: of this attempt to commit   p.position: how many edges are there by now   p.step, p.fence: the claim; no step
---   where a run is about to be created with these for its first
+-- Closes the race with a rescue: a worker that lost the fence stages nothing more. The run itself does not change. Staged
+-- edges that no commit uses expire after STAGED_LIFETIME.
+--   p.id: names this commit   p.position: the number of edges that are staged already
+--   p.step, p.fence: the claim; no step where these are the first steps of a run that is about to be created
 --   ARGV[3...] p.edges edges; then names and values of rows
 --   reply: 1, or 0 where the claim does not hold (any more)
 -- needs: staged_edges run

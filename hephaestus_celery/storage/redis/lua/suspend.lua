@@ -1,6 +1,6 @@
 -- Commit that a step waits for an event or a timeout.
--- An event that was kept for it is delivered in the same moment. Closes the race of an event with this commit: none is lost
--- between the two.
+-- An event that was kept for the step is delivered at once. Closes the race of an event with this commit: no event is
+-- lost between the two.
 --   ARGV[3] history entry
 --   reply: {facts}
 -- needs: commit answers lanes
@@ -13,9 +13,9 @@ inside('names', is_list(p.names, function(name) return type(name) == 'string' an
 local facts = answered(p.step, p.op)
 if facts then return { facts } end
 
--- Before there were queues of early events, one of each name was kept in the run itself: it came first.
+-- Older versions kept one early event of each name in the run itself. It comes before those of the queues.
 local slots = {}
-for _, name in ipairs(p.names) do -- in the order of declaration; those that are for this step alone come first
+for _, name in ipairs(p.names) do -- in the order of declaration; events for this step alone come first
   slots[#slots + 1] = p.step .. '|' .. name
   slots[#slots + 1] = '|' .. name
 end
@@ -40,7 +40,7 @@ remember(sequence, 'waiting', step.q, step.c, text(at), ARGV[3])
 step.s, step.f, step.l, step.w, step.x, step.d = 'waiting', nil, nil, text(at), p.accepts, step.d + 1
 step.n, step.t = nil, nil
 
--- The number of the first event that is kept in each slot.
+-- The number of the first kept event in each slot.
 local function first_of_each()
   local first = {}
   for _, field in ipairs(core[3] and redis.call('HKEYS', early_events()) or {}) do
@@ -68,7 +68,7 @@ for i, slot in ipairs(slots) do
     take(early_events(), text(first[slot]) .. '|' .. slot, name)
   end
 end
--- So is the timeout of a timer that came due before the step waited, whatever the step accepts.
+-- A timer that came due before the step waited delivers its timeout now, whatever events the step accepts.
 if not step.r and redis.call('HDEL', run, 'e:' .. p.step .. '||timeout') == 1 then
   step.r = { e = 'timeout', s = 'timeout', at = text(at) }
 end

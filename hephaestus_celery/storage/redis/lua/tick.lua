@@ -1,32 +1,32 @@
 -- The scheduler's tick: do what is due (retries, timers, expired leases), or hand it to the caller.
--- What takes Python is handed over. One caller at a time holds the scheduler lock, until it resigns or another has seen that
--- its beat does not move. Closes the race of a timer with whatever else happens to its step: what an entry means is read from
--- the step's state in the same moment.
---   p.acknowledged: the operation whose entries the caller has had. Those of any other were handed to nobody, the reply
---   being lost, or to one that is gone: they are handed over again.
---   p.evict: the beat at which the lock has expired, as the caller has seen
---   p.stepped: the caller has made sure that the clock was set
---   reply: names and values. `verdict` is 'late' (nothing was done), 'other' (the lock is another's, with `beat`) or 'held'.
---   Then `beat` and `offset` of the lock, `next_in` microseconds until the next entry or '', `more` ('1' or '0'), and as JSON
---   `entries`, `problems` (what could not be read, and why), `reports` (what waits in a lane and may be lost)
--- The lock is a hash: `owner`; `schema`, the newest that the owner can read (who can read newer ones takes the lock); `beat`,
--- how far it has come on the steady clock; `offset` of that clock; `handed`, the operation that handed something over, with
--- its `entries` and `reports`.
+-- The caller gets entries that need Python. One caller at a time holds the scheduler lock, until it resigns, or until
+-- another has seen that its beat does not move. Closes the race of a timer with any other change of its step: the script
+-- reads the meaning of an entry from the step's state.
+--   p.acknowledged: the operation whose entries the caller has received. Entries of any other operation are handed over
+--   again: its reply was lost, or its caller is gone.
+--   p.evict: the beat at which the caller has seen the lock expire
+--   p.stepped: the caller has confirmed that the clock was set
+--   reply: names and values. `verdict` is 'late' (nothing was done), 'other' (another holds the lock, with `beat`) or
+--   'held'. Then `beat` and `offset` of the lock, `next_in` microseconds until the next entry or '', `more` ('1' or '0').
+--   As JSON: `entries`, `problems` (what could not be read, and why), `reports` (messages of a lane that may be lost)
+-- The lock is a hash: `owner`; `schema`, the newest that the owner can read (a caller that reads newer ones takes the
+-- lock); `beat`, the owner's last time on the steady clock; `offset` of that clock; `handed`, the operation that handed
+-- entries over, with its `entries` and `reports`.
 -- needs: rescue ending due_items_reading
 demand({
   owner = 'string', worker = 'string', op = 'string', acknowledged = 'string?', evict = 'string?', stepped = 'boolean?',
   seize = 'boolean?', fence = 'string', limit = 'number', lease = 'number', dispatch_timeout = 'number', now = 'number',
   slack = 'number', schema = 'number',
 })
-local lock = prefix .. 'seat' -- named so since before it was called a lock
+local lock = prefix .. 'seat' -- the stored name is older than the word lock
 local held = redis.call('HMGET', lock, 'owner', 'beat', 'offset', 'handed', 'schema')
 local owner, beat, handed = held[1], held[2] or '', held[4] or ''
 if owner and owner ~= p.owner and p.evict ~= beat and p.schema <= tonumber(held[5] or '1') then
   return { 'verdict', 'other', 'beat', beat }
 end
 
--- The clock comes first, since all else goes by it. If it went back, or the caller knows that it went forward, the step is
--- taken back into the offset. If it is ahead, and the call may only have been under way for long, nothing is done.
+-- The clock is checked first, since everything else depends on it. If it went back, or the caller knows that it went
+-- forward, the offset makes up for that. If it is ahead, the call may only have been slow, so nothing is done.
 local offset = tonumber(held[3] or '0')
 local at = now()
 local ahead = at + offset - p.now
@@ -40,14 +40,14 @@ beat = text(steady_now)
 
 local entries, problems, reports = {}, {}, {}
 
--- How much of p.limit is used up: one for each thing that was due, more for what takes longer than most do.
+-- How much of p.limit is used up: one for each due item, more for items that take longer.
 local spent = 0
 local function hand(entry)
   entries[#entries + 1] = entry
   spent = spent + (#(entry.headers or '') + #(entry.header or '')) / HANDED_BYTES
 end
 
--- What was handed over, and nobody has had; unless it has been done, or has come to nothing, since.
+-- Entries that were handed over and not received, without those that are handled or void by now.
 local function hand_over_again()
   local before = redis.call('HMGET', lock, 'entries', 'reports')
   for _, entry in ipairs(cjson.decode(before[1] or '[]')) do
@@ -67,8 +67,8 @@ local function report_problem(member, reason)
   problems[#problems + 1] = string.gsub(member .. ': ' .. message, '[^\32-\126]', '?')
 end
 
--- A run whose retention is over, or that is gone. What its keys would say is in the entry too (see watch); entries of
--- before that are empty.
+-- A run whose retention is over, or that is gone. The entry repeats what its keys say (see watch); entries of older
+-- versions are empty.
 local function prune(member, item)
   local core = redis.call('HMGET', run, 'tags', 'st', 'family', 'id', 'schema')
   if is_newer(core[5]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
@@ -91,7 +91,7 @@ local function prune(member, item)
     redis.call('HDEL', prefix .. 'active:' .. id, p.run_id)
     for _, tag in ipairs(tags) do redis.call('ZREM', prefix .. 'index:tag:' .. tag, p.run_id) end
   end
-  -- Freed by a thread of the server: of a long run that takes longer than a script may.
+  -- A thread of the server frees the keys: for a long run, a script would take too long.
   redis.call('UNLINK', run, start, history, answers, early_events(), taken_events())
 end
 
@@ -102,8 +102,8 @@ local function hand_over(kind, core, key, step, sequence)
   })
 end
 
--- A timer that was set for a step beside its own; whether the step is to be given the event now. One for a step that
--- does not wait yet is kept until it does.
+-- A timer that was set for a step beside its own. Gives whether the step gets the event now. If the step does not wait
+-- yet, the timer is kept until it does.
 local function fires(key, step, live, member, reference)
   redis.call('ZREM', due, member)
   redis.call('HDEL', run, 't:' .. reference)
@@ -114,7 +114,7 @@ local function fires(key, step, live, member, reference)
 end
 
 
--- Whether the time limit of its attempt is over.
+-- Whether the attempt has exceeded its time limit.
 local function is_over(step)
   return step.l and tonumber(step.l) <= steady()
 end
@@ -137,7 +137,7 @@ local function come_due(key, at, member, reference)
     sent(key, step, at, true)
     hand_over('timeout', core, key, step)
   elseif step.f and not p.seize then
-    set_timer(key, at + p.lease) -- the store was away: its workers get the time to renew their leases
+    set_timer(key, at + p.lease) -- the store was away, so workers get time to renew their leases
   elseif step.f and (not waits or is_over(step) or (step.r.n or 0) >= LOSSES) then
     local kind = is_over(step) and TIMED_OUT or LEASE_EXPIRED
     local reason = is_over(step) and REASON_TIMED_OUT or waits and REASON_APPLIER_LOST or REASON_LEASE_EXPIRED
@@ -160,7 +160,7 @@ local function come_due(key, at, member, reference)
   end
 end
 
--- A slice of what the end of a large run has left; the entry stays until all is cleared away, behind what is due by now.
+-- Clear away a slice of an ended large run. The entry stays until all is gone, behind the items that are due now.
 local function sweep(member)
   spent = spent + SWEEP_COST
   local cursor = redis.call('HGET', run, 'sw') or '0'
@@ -175,8 +175,8 @@ local function sweep(member)
   end
 end
 
--- Edges of a step, or first steps of a run, that are still to be settled: whoever began that may be gone. It
--- is handed over; the entry stays until all is settled, and says all that is needed to take them away where the run is gone.
+-- Edges of a step, or first steps of a run, that remain to be settled; the process that began may be gone. The caller
+-- settles them. The entry stays until that is done, and names the staged edges, so they can be deleted with a lost run.
 local function settle_on(member, source, id)
   local core = redis.call('HMGET', run, 'st', 'name', 'version', 'schema', 'mh', 'g:' .. source)
   if is_newer(core[4]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
@@ -190,7 +190,7 @@ local function settle_on(member, source, id)
   hand_over('settle', core, source, { a = 1, d = 0 })
 end
 
--- An entry that only a newer version may know is left to it; any other that is none is dropped.
+-- An entry that a newer version may know is left to that version. Any other unknown entry is deleted.
 local function refuse(member, run_id)
   local known, newer = pcall(function() return run_id and is_newer(redis.call('HGET', run, 'schema')) end)
   if known and newer then return redis.call('ZADD', due, text(steady() + LEFT), member) end
@@ -205,7 +205,7 @@ local function handle(member, item, at)
   return come_due(item.step, at, member, item.reference)
 end
 
--- An entry whose run can't be read stops no other: it is reported, and looked at again later.
+-- An entry whose run can't be read is reported and tried again later; the other entries go on.
 local function attend(member, at)
   spent = spent + 1
   local run_id, item = read_due(member)
@@ -217,10 +217,10 @@ local function attend(member, at)
   report_problem(member, reason)
 end
 
--- A look at a lane. What is not claimed there may be lost where the lane has come past it (up to the mark that an earlier
--- look has seen: workers have had the time to report what they hold), or where nobody claims from it; the caller knows
--- more. Looked through in pieces, whatever their number; where much was sent later than the mark and the mark moves,
--- nothing is touched.
+-- Check a lane. An unclaimed message may be lost if the lane has passed it, or if nobody claims from the lane. A lane has
+-- passed the messages before the mark of an earlier check; since then, workers have had time to report what they hold.
+-- The caller decides. Messages are checked in slices. If the mark moves, and the oldest message is newer than the mark of
+-- the earlier check, none are read.
 
 local function outstanding(member, passed)
   local run_id, item = read_due(member)
@@ -228,7 +228,7 @@ local function outstanding(member, passed)
   local key = item.step
   at_run(run_id)
   local core = redis.call('HMGET', run, 'st', 'name', 'version', 's:' .. key, 'schema')
-  if is_newer(core[5]) then return {}, math.huge end -- stays where it is
+  if is_newer(core[5]) then return {}, math.huge end -- it stays in the lane
   local step = core[4] and cjson.decode(core[4])
   if not step or not core[1] or is_final(core[1]) or not awaits_claim(step) then return nil end
   return { run = run_id, name = core[2], version = core[3], step = key, attempt = step.a, token = step.d, passed = passed },
@@ -247,7 +247,7 @@ local function look_through(lane, seen, at)
       kept = kept + 1
       if late <= at then found[#found + 1] = entry end
     else
-      redis.call('ZREM', key, member) -- claimed by a worker of before there were lanes, or its run is gone
+      redis.call('ZREM', key, member) -- claimed by a worker of an old version without lanes, or the run is gone
     end
   end
   seen.c = seen.c + kept
@@ -266,7 +266,7 @@ local function look(lane, at)
   local mark = redis.call('ZSCORE', prefix .. 'marks', lane)
   local moves = mark and mark ~= seen.l
   seen.l = mark or nil
-  -- o: the mark as it was at least half a dispatch timeout ago; m: as it was at t, to be that
+  -- o: the mark of at least half a dispatch timeout ago; m: the mark at the time t, which becomes o later
   if not seen.t or at - tonumber(seen.t) >= p.dispatch_timeout / 2 then
     seen.o, seen.m, seen.t = seen.m, mark or nil, text(at)
   end
@@ -295,7 +295,7 @@ if handed ~= '' and handed ~= p.acknowledged then hand_over_again() end
 local head = redis.call('ZRANGE', due, 0, math.max(0, p.limit - math.ceil(spent) - 1), 'WITHSCORES')
 local position = 1
 while head[position] and tonumber(head[position + 1]) <= steady() and (spent < p.limit or position == 1) do
-  -- Asked again: an entry before it may have been about the same step, and have moved it.
+  -- Read again, since an entry before this one may have changed the same step.
   local score = redis.call('ZSCORE', due, head[position])
   if score and tonumber(score) <= steady() then attend(head[position], at) end
   position = position + 2

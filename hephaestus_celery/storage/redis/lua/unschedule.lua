@@ -1,6 +1,6 @@
--- Take a timer of a user back.
--- Closes the race with the timer itself, which may fire first; a repeat is answered like the first call.
---   reply: 1 when it had not fired yet, else 0
+-- Cancel a timer that a user has set.
+-- Closes the race with the timer itself, which may fire first. A repeated call gets the first answer.
+--   reply: 1 if the timer had not fired yet, else 0
 -- needs: answers time due_items
 demand({ run_id = 'name', step = 'name', reference = 'name', op = 'string' })
 if replayed(p.run_id, p.op) then return 1 end

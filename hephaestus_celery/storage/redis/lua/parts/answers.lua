@@ -1,8 +1,8 @@
 -- Answers that are kept, so that a repeated call (its reply was lost) gets the first answer again.
 -- needs: run
 
--- The answer given to this operation before, if it is the slot's last one: a client asks again when a reply was lost.
--- Slots are the keys of steps; those that begin with '|', which no key contains, are of the run.
+-- The earlier answer to this operation, if it is the last one in its slot. A client repeats a call when a reply was lost.
+-- A slot is the key of a step. Slots of the run itself begin with '|', which no key contains.
 local function answered(slot, operation)
   local stored = redis.call('HGET', answers, slot)
   if stored and string.sub(stored, 1, #operation + 1) == operation .. '\n' then
@@ -11,7 +11,7 @@ local function answered(slot, operation)
   return nil
 end
 
--- Keep an answer. `final`: whether the run has ended; asked for where it is not given.
+-- Keep an answer. `final`: whether the run has ended; read from the run if nil.
 local function answer(slot, operation, facts, final)
   local encoded = cjson.encode(facts)
   redis.call('HSET', answers, slot, operation .. '\n' .. encoded)
@@ -20,8 +20,8 @@ local function answer(slot, operation, facts, final)
   return encoded
 end
 
--- The same for calls of which a run may see any number, events and timers from outside: each keeps its answer by itself,
--- and for a time only, so that none piles up in a run that goes on for months.
+-- The same for events and timers from outside, of which a run may get any number. Each answer has a key of its own, which
+-- expires, so answers don't pile up in a run of months.
 local function replayed(owner, operation)
   return redis.call('GET', prefix .. 'answer:' .. owner .. ':' .. operation) or nil
 end

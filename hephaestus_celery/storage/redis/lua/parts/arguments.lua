@@ -1,9 +1,9 @@
 -- The keys and arguments of a script, and checks of them before anything is written.
--- An error in the middle would leave half of a script done, so all that is given is checked first. Gives the names of the
--- keys, `prefix`, `p`, `demand`, `is_...`, `text`.
+-- Redis keeps the writes before an error, so a script checks its arguments first. Defines the names of the keys,
+-- `prefix`, `p`, `demand`, `is_...`, `text`.
 --   KEYS[1] run (hash)   KEYS[2] start (string)   KEYS[3] history (list)   KEYS[4] due (sorted set)
---   KEYS[5] answers (hash)   KEYS[6...] lists of the broker, where that is this server
---   ARGV[1] prefix of the partition's keys: indexes are named by values that only the script knows
+--   KEYS[5] answers (hash)   KEYS[6...] lists of the broker, where it is this server
+--   ARGV[1] prefix of the partition's keys, for indexes whose names only the script knows
 --   ARGV[2] parameters, a JSON object (decoded into p); user data follows as opaque strings and is never decoded
 -- Times are microseconds on this server's clock: exact in a double until the year 2255.
 
@@ -12,9 +12,8 @@ local prefix = ARGV[1]
 local p = cjson.decode(ARGV[2])
 local EXACT = 2 ^ 53 -- whole numbers below it are exact in a double
 
--- What a script is given is checked before it writes anything: an error in the middle would leave half of it done.
--- `kinds` says what each parameter is: 'string', 'name' (a string that can stand in the name of a key or an entry),
--- 'number' (a whole one), 'table' or 'boolean', with '?' where it may be left out. `arguments`: how many there are at least.
+-- Check the parameters. `kinds` gives the kind of each: 'string', 'name' (a string that may be part of a key or an
+-- entry), 'number' (a whole one), 'table' or 'boolean', with '?' if it is optional. `arguments`: their least number.
 local function demand(kinds, arguments)
   local function refuse(name)
     error('nothing was done: bad ' .. name, 0)
@@ -23,7 +22,7 @@ local function demand(kinds, arguments)
     local kind = type(value)
     if kind == 'userdata' or (kind == 'number' and not (math.abs(value) < EXACT and value % 1 == 0)) then refuse(name) end
   end
-  -- What every script is given of the time, or none of it.
+  -- A caller gives all parameters of the time, or none of them.
   kinds.now, kinds.offset, kinds.punctual, kinds.slack = 'number?', 'number?', 'boolean?', p.now and 'number' or 'number?'
   for name, kind in pairs(kinds) do
     local value, wanted = p[name], string.match(kind, '^%l+')
@@ -37,15 +36,15 @@ local function demand(kinds, arguments)
   end
 end
 
--- The same for what stands inside of a parameter: each of these says whether a value is such.
+-- Checks of values inside a parameter.
 local function is_text(value) return type(value) == 'string' end
 local function is_name(value) return type(value) == 'string' and value ~= '' and not string.find(value, '[%c|]') end
 local function is_whole(value) return type(value) == 'number' and value % 1 == 0 and math.abs(value) < EXACT end
 local function is_count(value) return type(value) == 'number' and value % 1 == 0 and value > 0 and value < EXACT end
--- How often a step may be attempted: as text where it has more digits than a number of JSON keeps here.
+-- The most attempts of a step, as text if it has more digits than a JSON number keeps here.
 local function is_often(value) return is_count(value) or (type(value) == 'string' and string.find(value, '^%d+$')) end
 
--- Whether it is a list of what `fits`, and nothing else; of nothing at all it is one, too.
+-- Whether it is a list whose items all fit; an empty list counts.
 local function is_list(values, fits)
   if type(values) ~= 'table' then return false end
   local count = 0
@@ -56,7 +55,7 @@ local function is_list(values, fits)
   return count == #values
 end
 
--- Whether it is an object whose names are names, and whose values are what `fits`.
+-- Whether it is an object whose names are names, and whose values fit.
 local function is_object(values, fits)
   if type(values) ~= 'table' then return false end
   for key, value in pairs(values) do
@@ -65,7 +64,7 @@ local function is_object(values, fits)
   return true
 end
 
--- Whether it is a list that begins with what each of `...` fits.
+-- Whether it is a list whose first items fit each of `...`, in order.
 local function is_row(values, ...)
   if not is_list(values, function() return true end) then return false end
   for i, fits in ipairs({ ... }) do

@@ -1,8 +1,8 @@
 -- Whether a commit is refused: it is late or foreign, or its run has ended.
 -- needs: run time
 
--- A worker commits with the fence that its claim was given. Anything else is late or foreign and changes nothing; a
--- commit after the run's end is kept in the history as discarded, and its event gets a number.
+-- A worker commits with the fence of its claim. A commit with another fence is late or foreign, and changes nothing. A
+-- commit after the run's end enters the history as discarded, and its event gets a number.
 local function refused(status, step, at)
   if not step or step.f ~= p.fence then return { v = 'stale' } end
   if not is_final(status) then return nil end
@@ -12,6 +12,6 @@ local function refused(status, step, at)
   set_step(p.step, step)
   remember(sequence, 'discarded', queued(step), step.c, text(at), ARGV[3])
   local left = redis.call('PTTL', run)
-  if left > 0 then redis.call('PEXPIRE', history, left) end -- it may just have been made anew, after an eviction
+  if left > 0 then redis.call('PEXPIRE', history, left) end -- this entry may have created an evicted list anew
   return { v = 'discarded', seq = sequence, before = status, after = status }
 end

@@ -1,8 +1,8 @@
 -- The end of a run, and what a reply says of it.
 -- needs: answers lanes staged_edges run_reply
 
--- What is kept of a step beside its state goes with the run's end: its timers, its place in a lane, counts and data of events
--- that nobody will apply. Gives the state, where the field is one of a step.
+-- Delete what a run that ends keeps of a step beside its state: timers, its place in a lane, counts, and data of events
+-- that nobody will apply. Gives the state if the field is that of a step.
 local function clear_away(field, value)
   local kind, name = string.sub(field, 1, 2), string.sub(field, 3)
   local step = kind == 's:' and cjson.decode(value) or nil
@@ -20,8 +20,8 @@ local function clear_away(field, value)
   return step
 end
 
--- What an ended run says of its end: when it was, and which steps had completed, in the order of their completion; of a run of
--- many steps only that they are many. `at` and `states` (by key of step): what finish() knows of that.
+-- The end of an ended run: its time, and the completed steps in the order of their completion. A run of many steps only
+-- says that they are many. `at` and `states` (by key of step) come from finish().
 local function ending(at, states)
   local t1 = at or redis.call('HGET', run, 't1')
   if not states then
@@ -37,14 +37,14 @@ local function ending(at, states)
   return cjson.encode({ t1 = t1, completed = completed })
 end
 
--- How long a key is kept after the end of a run. The scheduler prunes it in time; where no scheduler runs, it still goes.
+-- Let a key expire after the end of a run. The scheduler prunes it earlier; this is for when no scheduler runs.
 local function expire(key)
   redis.call('PEXPIRE', key, text(math.ceil(p.retention / MILLISECOND) + PRUNE_MARGIN))
 end
 
--- The end of a run: its id is free, its timers are gone, its retention begins, those who wait are woken. What belongs to many
--- steps is cleared away in slices, by whoever has the scheduler lock: until then it means nothing, since the run has ended.
--- Gives what ending() asks for.
+-- End a run: free its id, delete its timers, begin its retention, and wake the clients that wait. In a run of many steps,
+-- the scheduler clears the rest away in slices; until then it has no effect, since the run has ended. Gives the
+-- arguments of ending().
 local function finish(before, status, at)
   set_status(before, status)
   redis.call('HSET', run, 't1', text(at), 'act', 0, 'wai', 0)

@@ -7,7 +7,7 @@ local function set(name, value)
   fields[#fields + 1] = value
 end
 
--- A config that a target is given. Where several sources give one, the lowest rank wins. Gives the bytes that it takes.
+-- Give a target its config. If several sources give one, the lowest rank wins. Gives the number of bytes it takes.
 local function give(key, rank, config)
   local field = 'c:' .. key
   local held = redis.call('HGET', run, field)
@@ -16,8 +16,8 @@ local function give(key, rank, config)
   return #config
 end
 
--- A step begins, or is skipped, once in a run, whatever its predecessors have become: in a definition that was changed under
--- the run they may be fewer than had come by then.
+-- A step starts, or is skipped, once in a run. If the definition changes during the run, more edges may be settled than
+-- the step now has predecessors, so this is checked.
 local met = {}
 local function look_up(keys, from)
   for first = from, #keys, UNPACKED do -- in slices: unpack() has a limited stack
@@ -31,8 +31,8 @@ local function is_met(key)
   return met[key]
 end
 
--- Steps that start are many at once where a step fans out, and mostly alike: one state is written for all of a lane and a
--- number of attempts, and those of a lane are queued together.
+-- A fan-out starts many steps that are mostly alike. So one state is encoded for each lane and number of attempts, and
+-- the steps of a lane are queued together.
 local alike, queues = {}, {}
 local function begin(key, attempts, lane, at)
   local of_lane = alike[lane or '']
@@ -47,17 +47,17 @@ local function begin(key, attempts, lane, at)
   table.insert(queues[lane or ''], key)
 end
 
--- An edge into a step is settled. Its target counts them in one number: settled ones below FULL, for each taken one FULL more.
-local FULL = 65536 -- what the fields `p:` of stored runs are made of
+-- The target of an edge counts its settled edges in one number: each settled edge adds 1, a taken one FULL besides.
+local FULL = 65536 -- part of the stored format: the fields `p:` of runs
 local DEAD_EDGE, TAKEN_EDGE = 1, FULL + 1
 
--- `arrival`: what the edge adds to that number; `predecessors`: how many edges lead to the step. Gives 'taken' where the step
--- starts now, 'dead' where it is skipped, else nil.
+-- Settle an edge. `arrival` is what it adds to that number, `predecessors` the number of edges that lead to the step.
+-- Gives 'taken' if the step starts now, 'dead' if it is skipped, else nil.
 local function arrive(key, arrival, predecessors)
   local count
   if predecessors > 1 then count = redis.call('HINCRBY', run, 'p:' .. key, arrival)
   elseif arrival > 1 then count = arrival
-  else count = arrival + (redis.call('HGET', run, 'p:' .. key) or 0) end -- of several predecessors that it had once
+  else count = arrival + (redis.call('HGET', run, 'p:' .. key) or 0) end -- the step had several predecessors once
   if count % FULL < predecessors or is_met(key) then return nil end
   met[key] = true
   if count >= FULL then return 'taken' end
@@ -65,19 +65,19 @@ local function arrive(key, arrival, predecessors)
   return 'dead'
 end
 
--- All that has begun waits for a claim.
+-- Write what has started: each step now waits for a claim.
 local function queue(at)
   for lane, keys in pairs(queues) do all_sent(keys, lane ~= '' and lane or nil, at) end
 end
 
--- The run has come to Done, whose last event has this number.
+-- The run has reached Done; `last` is the number of its last event.
 local function reach_done(last, at, entry)
   set('s:done', cjson.encode({ s = 'completed', a = 1, e = 'done', o = last }))
   remember(last - 2, 'completed', text(at), text(at), text(at), entry)
 end
 
--- Send the messages of p.prepared for what has begun; `before` is the number of the last argument that is no message. True
--- where that is all of it, else a list, nil where it is nothing.
+-- Send the messages of p.prepared for the steps that have started; `before` is the number of arguments before the first
+-- message. Gives true if all were sent, a list if some were, nil if none were.
 local function send(activated, before)
   local posted, meant = {}, 0
   for _, key in ipairs(activated) do
@@ -89,8 +89,8 @@ local function send(activated, before)
   return nil
 end
 
--- A step of very many edges completes first, and its edges are settled after it, in slices, by whoever has committed it or,
--- where that one is gone, by the scheduler: so says the run's field, and an entry of the due set until all are settled.
+-- A step with very many edges completes first, and its edges are settled afterwards, in slices. The process that has
+-- committed it settles them, or the scheduler if that one is gone. A field of the run and a due entry record this.
 
 local function begin_settling(source, id, about)
   about.id = id

@@ -7,14 +7,14 @@ local function lane_key(lane)
   return prefix .. 'lane:' .. lane
 end
 
--- When a message was sent, as lanes have it: by the steady clock. None where that says the same as the other.
+-- When a message was sent, on the steady clock of lanes; nil where both clocks agree.
 local function sent_at(at)
   local moment = at - now() + steady()
   return moment ~= at and text(moment) or nil
 end
 
--- A message for a step is on its way: since step.t, where that is set. `timed`: the step may have an entry in the due set,
--- which means nothing any more.
+-- Note that a message for a step is under way, since step.t if that is set. `timed`: the step may have an entry in the
+-- due set, which is void now.
 local function sent(key, step, at, timed)
   if not step.k then return set_timer(key, at + p.dispatch_timeout) end
   if timed then clear_timer(key) end
@@ -43,7 +43,7 @@ local function leave_lane(key, step)
   if step.k then redis.call('ZREM', lane_key(step.k), step_due(key)) end
 end
 
--- Whether a message of the step is on its way, which nobody has claimed.
+-- Whether a message of the step is under way and not claimed yet.
 local function awaits_claim(step)
   return not step.f and not step.b and (step.s == 'active' or (step.s == 'waiting' and step.r))
 end

@@ -11,7 +11,8 @@ local function seize(key, step, fence, at, lease, entry)
   return sequence
 end
 
--- The last message of a step, or who was applying its event, is lost: another is sent. Gives the number of that event.
+-- Have a step's message sent again: the last one is lost, or the worker that applied its event. Gives the number of
+-- that event.
 local function send_again(key, step, at, reason)
   step.f, step.d, step.n = nil, step.d + 1, (step.n or 0) + 1
   if step.k then
@@ -27,11 +28,11 @@ local function send_again(key, step, at, reason)
   return sequence
 end
 
--- Kinds of losses, in entries that a scheduler of another version may be handed: by the names that they always had there.
+-- Kinds of losses. Schedulers of other versions read them too, so the old names stay.
 local LEASE_EXPIRED, TIMED_OUT = 'lapsed', 'overran'
 
--- What the caller needs to emit a rescue, and to fail the attempt where one was lost. A header that is long is left out, since
--- a tick hands over up to a hundred of these: the caller reads the run then.
+-- The entry of a rescue: all that the caller needs to emit it, and to fail a lost attempt. A tick hands over up to a
+-- hundred of these, so long headers are left out; then the caller reads the run.
 local function rescue(kind, key, step, sequence)
   local core = redis.call('HMGET', run, 'name', 'version', 'st', 't0', 'mh')
   local brief = redis.call('HSTRLEN', run, 'h') <= HANDED_HEADER

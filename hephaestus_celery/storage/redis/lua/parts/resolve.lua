@@ -2,12 +2,12 @@
 -- Scripts that need this take p.id, p.family, p.version and p.exact as RunReference has them.
 -- needs: run
 
--- Whether a run of this workflow counts.
+-- Whether a run of this workflow and version matches the reference.
 local function admits(family, version)
   return (not p.family or family == p.family) and not (p.exact and version ~= p.version)
 end
 
--- The active runs that count, as {run id, version}.
+-- The active runs that match, as {run id, version}.
 local function active_runs()
   local active, found = redis.call('HGETALL', prefix .. 'active:' .. p.id), {}
   for i = 1, #active, 2 do
@@ -19,9 +19,9 @@ local function active_runs()
   return found
 end
 
--- The newest run that counts, which is looked for among few at a time: its id or '', and the run to go on after with its
--- place in the order of starts, both '' where all have been looked at.
--- `after`, `at`: where the call before this one has come to. Others may have come or gone since, that run as well.
+-- The newest run that matches. Each call checks only a few. Gives its id or '', then the run after which the next call
+-- continues and its place in the order of starts, both '' after the last.
+-- `after`, `at`: where the call before this one stopped. Runs may have come or gone since, that run too.
 local function newest_run(after, at)
   local index = prefix .. 'index:id:' .. p.id
   local page, first, offset = nil, 1, 0
@@ -42,7 +42,7 @@ local function newest_run(after, at)
   return '', '', ''
 end
 
--- The run that is meant, or nil; then the active runs where these are several, or whether further calls must look for it.
+-- The run that the id means, or nil. Then the active runs if there are several, or whether further calls must find it.
 local function resolve()
   local active = active_runs()
   if p.version and #active > 1 then

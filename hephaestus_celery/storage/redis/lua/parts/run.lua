@@ -1,26 +1,26 @@
 -- The fields of a run's hash: reads and writes the states of steps, its status, and its history.
 -- needs: arguments
 
--- Whether a run was written by a newer version than the caller's: whose states it can't read, and leaves alone.
+-- Whether a newer version than the caller's has written the run. The caller can't read its states, and leaves it alone.
 local function is_newer(schema)
   return schema and tonumber(schema) > p.schema
 end
 
--- Go over to another run of the same partition, in scripts that see many.
+-- Switch to another run of the same partition, in scripts that handle many.
 local function at_run(run_id)
   run, start, history = prefix .. 'run:' .. run_id, prefix .. 'start:' .. run_id, prefix .. 'history:' .. run_id
   answers = prefix .. 'answers:' .. run_id
   p.run_id = run_id
 end
 
--- When the run began. Its key stands outside the run's hash and may hold anything, of any type: only digits are given.
+-- When the run began. Its key is outside the run's hash and may hold anything, so only digits count.
 local function read_start()
   local value = redis.pcall('GET', start)
   if type(value) == 'string' and string.find(value, '^%d+$') then return value end
   return ''
 end
 
--- Data that stands in the run until a step applies it; what is small is not worth a command.
+-- Count data that the run holds until a step applies it. Small data is not worth a command.
 local function count_data(bytes)
   if bytes > UNCOUNTED and redis.call('HEXISTS', run, 'sz') == 1 then redis.call('HINCRBY', run, 'sz', bytes) end
 end
@@ -34,7 +34,7 @@ local function set_step(key, state)
   redis.call('HSET', run, 's:' .. key, cjson.encode(state))
 end
 
--- Fields of the run, as a flat list of names and values. One command for all of them: each is written to the AOF too.
+-- Write fields of the run, a flat list of names and values, in one command: each command is written to the AOF too.
 local function write(fields)
   for from = 1, #fields, UNPACKED do -- in slices: unpack() has a limited stack
     redis.call('HSET', run, unpack(fields, from, math.min(from + UNPACKED - 1, #fields)))
@@ -45,8 +45,8 @@ local function is_final(status)
   return status == 'completed' or status == 'failed' or status == 'cancelled'
 end
 
--- Fields of the run by the beginning of their names, as {name, value} in no order. By name: the rest of the hash (contexts,
--- results) may be large.
+-- Fields of the run by the beginning of their names, as {name, value} in no order. Only these are read, since the rest of
+-- the hash (contexts, results) may be large.
 local function fields_of(kinds)
   local names, found = {}, {}
   for _, field in ipairs(redis.call('HKEYS', run)) do
@@ -61,13 +61,13 @@ local function fields_of(kinds)
   return found
 end
 
--- Events that came before their steps waited (hash): `<number>|<step, or nothing>|<name>`, and what came with them. In the
--- order of their numbers; `en` of the run is the last number, absent where none was ever kept.
+-- The key of early events, which came before their steps waited (hash): `<number>|<step, or nothing>|<name>`, and their
+-- data. They apply in the order of their numbers. The run's field `en` is the last number; it is absent if none was kept.
 local function early_events()
   return prefix .. 'early:' .. p.run_id
 end
 
--- The keys of the events that the run has taken (set); `ek` of the run is there where this is.
+-- The keys of the events that the run has taken (set). The run has the field `ek` if this set exists.
 local function taken_events()
   return prefix .. 'taken:' .. p.run_id
 end
@@ -80,7 +80,7 @@ local function set_status(before, after)
   redis.call('HSET', run, 'st', after)
 end
 
--- The status of a run that goes on, from its counters of active and waiting steps.
+-- The status of an active run, from its counters of active and waiting steps.
 local function derived()
   local counts = redis.call('HMGET', run, 'act', 'wai')
   if tonumber(counts[1]) > 0 or tonumber(counts[2]) == 0 then return 'running' end
@@ -92,7 +92,7 @@ local function remember(sequence, outcome, queued, started, finished, detail)
     { text(sequence), outcome, queued or '', started or '', finished or '', detail }, '|'))
 end
 
--- Since when the attempt or the delivered event has been there to be claimed.
+-- Since when the attempt or the delivered event could be claimed.
 local function queued(step)
   return step.r and step.r.at or step.q
 end

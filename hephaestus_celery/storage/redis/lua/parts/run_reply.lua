@@ -1,8 +1,8 @@
 -- A run in a reply: `carried` (its fields, as much as one reply may hold) and `packed` (many values as one string).
 -- needs: run
 
--- A flat list as one string: a reply of many small ones costs its reader far more. On its first line the run that it is
--- of, and how long each value is; so nothing that a value holds can be taken for the end of one.
+-- A flat list as one string, since a reply of many small strings costs its reader far more. The first line has the run's
+-- id and the length of each value, so values may hold any bytes.
 local function packed(values)
   local lengths = {}
   for i, value in ipairs(values) do
@@ -12,12 +12,12 @@ local function packed(values)
   return (p.run_id or '') .. ' ' .. table.concat(lengths, ',') .. '\n' .. table.concat(values)
 end
 
--- What one reply carries of a run, so that no script takes long: data of SMALL bytes, the fields of FEW steps. `sz` counts
--- the bytes of data (where it is missing, they are many), `il` says that the initial context alone is more than that.
+-- One reply carries at most SMALL bytes of data and the fields of FEW steps, so no script takes long. `sz` counts the
+-- bytes of data (if absent, they are many). `il` says that the initial context alone exceeds SMALL.
 
--- The run's fields as one reply may carry them, as a flat list: all of a small run; of another, where it stands, the states
--- of `steps` (of all where they are few), and their results as long as these are small together. `lk` says what is left out.
--- `initial`: the initial context comes in any case.
+-- The run's fields that one reply may carry, as a flat list. A small run has all of them. Another has its status, the
+-- states of `steps` (of all if they are few), and their results if these are small together. `lk` names what is left out.
+-- `initial`: include the initial context in any case.
 local function carried(size, large, steps, initial)
   local few = redis.call('HLEN', run) <= FEW
   local small = size and tonumber(size) <= SMALL

@@ -2,7 +2,7 @@
 -- A punctual script that comes too late ends here.
 -- needs: arguments
 
--- Now as users see it: it may step. Asked for once a script.
+-- Now as users see it; this clock may jump. A script reads it once.
 local wall
 local function now()
   if not wall then
@@ -12,10 +12,10 @@ local function now()
   return wall
 end
 
--- Now on the clock that everything in the due set goes by: this server's, and an offset that takes back whatever its
--- steps did (see tick.lua). A caller brings what that clock says by its own reckoning (p.now, never ahead) and the offset
--- that it knows (p.offset): where the two part, this clock has been set, and nobody has taken it back yet; or the call
--- was under way for long. Either way no timer may be set by more than p.slack beside it.
+-- Now on the clock of the due set: this server's clock, and an offset that makes up for its jumps (see tick.lua). A
+-- caller gives its own estimate of that clock (p.now, never ahead) and the offset that it knows (p.offset). If the two
+-- differ, this clock has been set and the offset is not corrected yet, or the call was slow. In both cases no timer may
+-- be wrong by more than p.slack.
 local steady_now
 local function steady()
   if not steady_now then
@@ -26,8 +26,8 @@ local function steady()
   return steady_now
 end
 
--- Who asked has given up by now, and may have done something else since: what comes too late is not done. (Nor what comes
--- too early: then the clock has been set, and the caller is to look at it first.)
+-- A punctual caller has given up on a late call, and may have done something else since, so a late call does nothing. A
+-- call that comes too early does nothing either: the clock was set, and the caller must check it first.
 if p.punctual then
   local ahead = now() + (p.offset or 0) - p.now
   if ahead > p.slack or ahead < -STEP then return 'late' end

@@ -2,7 +2,8 @@
 -- Closes the race of two copies of one message: the second finds the claim taken. The first claim of a run sets its
 -- status to running.
 --   ARGV[3...] keys of the steps whose results come with the claim of a run that is not small
---   reply: {reason, detail} of a refusal; else, packed, the run's fields (see carried), its start, and the event's data or ''.
+--   reply: {reason, detail} of a refusal; else, packed, the run's fields (see carried), its start, and the event's data
+--   or ''.
 --   The step's state has the event numbers of the claim, and all else that the worker emits.
 -- needs: lanes run_reply
 demand({

@@ -1,12 +1,13 @@
 -- Commit a completed step: store its result, settle its edges (joins), start what can start.
 -- Mirrors core/execution/transitions.py (complete) and core/execution/joins.py (settle). One conformance suite checks
--- that both give the same results. Closes the races of two branches that settle one join, and of a crash between two writes.
+-- that both give the same results. Closes the races of two branches that settle one join, and of a crash
+-- between two writes.
 --   ARGV[3] history entry   ARGV[4] history entry of Done   ARGV[5] result or ''   ARGV[6] metadata or ''
 --   ARGV[7...] key and config of each of the p.configs targets that get one; then the messages of p.prepared, which gives
 --   for each step the number of its list among KEYS[6...], and the number of its message
 --   reply: {facts}; {facts, start, ending} of the commit that ended the run; {facts, start, fields} when a computed
---   transition was decided on an older context, with the run's fields (see carried), packed. Redis keeps the facts until a
---   minute after the end of the run, so defaults are omitted: `v` applied, `before` and `after` running, `activated` the
+--   transition was decided on an older context, with the run's fields (see carried), packed. Redis keeps the facts until
+--   a minute after the end of the run, so defaults are omitted: `v` applied, `before` and `after` running, `activated` the
 --   taken targets, `active` none. `posted` is true when all messages were sent. The ending is read from the run.
 --   p.targets: the taken targets that a route has computed; the step keeps them
 --   p.settling: the id under which stage.lua has staged the edges, where they are too many for this script; settle.lua

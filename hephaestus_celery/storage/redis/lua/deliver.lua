@@ -1,7 +1,7 @@
 -- Resume: record an event for the step that waits for it, once; a worker applies it.
 -- Closes the race of many senders: the first is accepted, the others find no waiting step. A run takes an event with a
--- key (p.key) only once, whatever its data. Closes the race with a new start of the id, too: the script itself resolves the
--- run.
+-- key (p.key) only once, whatever its data. Closes the race with a new start of the id, too: the script itself resolves
+-- the run.
 -- Mirrors core/execution/delivery.py.
 --   KEYS: those of no run   p.run_id, or p.id: which run; with p.family, p.version and p.exact: see parts/resolve.lua
 --   ARGV[3] data of the event

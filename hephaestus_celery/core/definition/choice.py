@@ -13,11 +13,11 @@ from hephaestus_celery.exceptions import NonRetryableError
 
 
 class RouteError(NonRetryableError, ValueError):
-    """What a ``@route`` method gave is none of its targets, or an event leads nowhere: no further attempt mends that."""
+    """A ``@route`` method returned an undeclared target, or an event leads nowhere; another attempt would not help."""
 
 
 def chosen(method: str, given: object, declared: Sequence[Target]) -> tuple[Target, ...]:
-    """What a ``@route`` method gave, as targets; :class:`RouteError` unless all of it was declared."""
+    """The targets that a ``@route`` method returned; :class:`RouteError` unless all of them were declared."""
     items = cast("Sequence[object]", given) if isinstance(given, list) else [given]
     known = {target.step: target for target in declared}
     result: dict[StepClass, Target] = {}

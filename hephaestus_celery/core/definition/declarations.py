@@ -1,4 +1,4 @@
-"""Reads what a workflow class declares into a table, and notes the problems on the way."""
+"""Reads the declarations of a workflow class into a table, and collects the problems that it finds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Pair = tuple[StepClass, str]
 
 @dataclass(slots=True)
 class Draft:
-    """A graph that is being read, and what was found wrong on the way, each problem once."""
+    """A graph while it is read, with the problems found so far, each once."""
 
     problems: dict[str, None] = field(default_factory=dict[str, None])
     initials: tuple[Target, ...] = ()
@@ -77,7 +77,7 @@ def read_transitions(transitions: object, draft: Draft) -> None:
 
 
 def read_route(name: str, noted: Route, draft: Draft) -> None:
-    """Read what ``@route`` has noted on the method of this name."""
+    """Read the declaration that ``@route`` has stored on the method of this name."""
     where = f"route {name}"
     pair = _read_pair((noted.source, noted.event), where, draft)
     targets: object = noted.targets
@@ -197,5 +197,5 @@ def _two(value: object) -> tuple[object, object] | None:
 
 
 def label(value: object) -> str:
-    """How a message names a step or what stands in its place."""
+    """How an error message names a step, or a value in the place of a step."""
     return value.__name__ if isinstance(value, type) else shown(value)

@@ -1,4 +1,4 @@
-"""The graph of a workflow: which event of which step leads where; computed once, when the workflow is defined."""
+"""The graph of a workflow: where each event of each step leads; computed once, when the workflow is defined."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Edge:
 class Graph:
     """An acyclic graph of steps with one end, ``Done``; all of ``initials`` start at once.
 
-    ``table`` maps ``(source, event)`` to targets in the order of their declaration; ``dynamic`` maps those pairs of it whose
-    targets a ``@route`` computes to the name of its method.
+    ``table`` maps ``(source, event)`` to targets in the order of their declaration. ``dynamic`` maps each pair whose targets a
+    ``@route`` computes to the name of the method.
     """
 
     initials: tuple[Target, ...]
@@ -119,7 +119,7 @@ def _by_key(initials: Iterable[Target], edges: Iterable[Edge]) -> dict[str, Step
 
 
 def _gathered(by_key: Mapping[str, StepClass], pairs: Iterable[tuple[StepClass, V]]) -> dict[StepClass, tuple[V, ...]]:
-    """For each step what stands beside it in ``pairs``, each once, in the order in which it comes."""
+    """For each step the values that ``pairs`` has for it, each once, in order of appearance."""
     found: dict[StepClass, dict[V, None]] = {step: {} for step in by_key.values()}
     for step, value in pairs:
         found[step][value] = None

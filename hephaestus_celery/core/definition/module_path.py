@@ -11,8 +11,8 @@ MAIN = "__main__"
 def place_of(cls: type) -> str:
     """The module and the name of a class.
 
-    The module of a program is ``__main__`` only to itself: to a worker, which imports it, it has the name of its file, and
-    of the packages that this is in. It stays ``__main__`` where there is no file, as at a prompt.
+    Only the program itself knows its module as ``__main__``. A worker imports it by the name of its file and of the packages
+    around it. It stays ``__main__`` if there is no file, such as at a prompt.
     """
     return f"{_module_of(cls)}.{cls.__qualname__}"
 

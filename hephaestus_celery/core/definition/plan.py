@@ -12,16 +12,16 @@ from hephaestus_celery.core.execution.joins import Row, Settlement
 def plan(graph: Graph, source: StepClass, targets: Iterable[Target]) -> Settlement:
     """The settlement of ``source`` whose event leads to ``targets``.
 
-    It goes no further than a step is sure to stay open: one that waits for a taken target, or for what comes after one.
-    Else the settlement of each choice would hold all that follows, whatever the branches have in common. (This rests on
-    the law above: no step is settled before all that come before it are.)
+    It stops at steps that surely stay open: they wait for a taken target, or for a step after one. Otherwise the settlement
+    of each choice would hold all following steps, even those that the branches share. This rests on the law on joins: a step
+    settles only after all of its predecessors.
     """
     taken = tuple(target.step.key for target in targets)
     rows = {key: Row(predecessors=len(graph.predecessors(graph.by_key[key]))) for key in taken}
     dead = tuple(step.key for step in graph.successors(source) if step.key not in rows)
     still = _Open(graph, taken)
     pending = [(graph.rank(key), key) for key in dead]
-    heapify(pending)  # in topological order: what comes before a step is known when it is looked at
+    heapify(pending)  # in topological order: the predecessors of a step are known when it is looked at
     while pending:
         _, key = heappop(pending)
         if key in rows:  # seen already, or taken: such a step is never skipped, so its successors are not needed
@@ -48,7 +48,7 @@ class _Open:
         self._first = min((graph.rank(key) for key in taken), default=0)
 
     def add(self, step: StepClass) -> None:
-        """One that was found to be open."""
+        """Add a step that was found to be open."""
         self._known[step] = True
 
     def holds(self, step: StepClass) -> bool:

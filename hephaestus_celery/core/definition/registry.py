@@ -21,7 +21,7 @@ Listener = Callable[[WorkflowClass], None]
 
 
 class WorkflowRegistry:
-    """The workflows of a process by name and version; listeners hear of each one, also of those already there."""
+    """The workflows of a process by name and version; listeners are called for each, also for those already there."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -31,8 +31,8 @@ class WorkflowRegistry:
     def add(self, workflow: WorkflowClass) -> None:
         """Register a workflow; defining it anew in the same place (a reload, a notebook) replaces it.
 
-        One whose class was defined in a function makes way as well: it may be gone already. Raises ``DefinitionError``
-        when a class from another place has the same name and version, or tasks of the same names.
+        A workflow class from inside a function is replaced as well, since it may be gone already. Raises ``DefinitionError``
+        if a class from another place has the same name and version, or tasks of the same names.
         """
         key = (workflow.name, workflow.version)
         with self._lock:
@@ -51,8 +51,8 @@ class WorkflowRegistry:
             listener(workflow)
 
     def _doubled(self, workflow: WorkflowClass) -> list[str]:
-        # A step's task is named `<name of the workflow>.<key>`. Where a key has a dot, that of a step of another workflow
-        # may be the same: the messages of one would go to the other.
+        # A step's task is named `<name of the workflow>.<key>`. With dots in keys, steps of two workflows may have the same
+        # task name: the messages of one would go to the other.
         problems: list[str] = []
         for other in self._workflows.values():
             longer, shorter = (workflow, other) if len(workflow.name) > len(other.name) else (other, workflow)

@@ -9,8 +9,8 @@ from types import FunctionType
 def takes(function: FunctionType, count: int) -> bool:
     """Whether a call with ``count`` arguments by position fits.
 
-    The counts of the code object say so, a hundred times as fast as ``inspect.signature``: definitions may have ten
-    thousand steps. Of a decorator's wrapper its own parameters count, not those of what it wraps.
+    It reads the counts of the code object, which is a hundred times as fast as ``inspect.signature``: definitions may have ten
+    thousand steps. For a decorated function, the parameters of the wrapper count, not those of the wrapped function.
     """
     code = function.__code__
     needed = code.co_argcount - len(function.__defaults__ or ())

@@ -31,7 +31,7 @@ def check_graph(draft: Draft) -> None:
     eventful = dict.fromkeys(step for step in steps if step is not Done and not check_events(step))
     doubled = _check_keys(steps, draft)
     wanted = _check_configs(eventful, draft)
-    if not doubled:  # else what leads where is not what was meant
+    if not doubled:  # otherwise the edges are not what the author meant
         _check_sources(eventful, wanted, draft)
         _check_cycles(draft)
         _check_width(draft)
@@ -39,7 +39,7 @@ def check_graph(draft: Draft) -> None:
 
 
 def _check_keys(steps: Iterable[StepClass], draft: Draft) -> set[StepClass]:
-    """Report keys that are taken; gives the steps that repeated calls of ``named`` have made more than once."""
+    """Report keys that several steps have; returns the steps that repeated calls of ``named`` have made twice."""
     holders: dict[str, StepClass] = {}
     doubled: set[StepClass] = set()
     for step in steps:
@@ -64,9 +64,9 @@ def _check_keys(steps: Iterable[StepClass], draft: Draft) -> set[StepClass]:
 
 
 def _check_configs(eventful: Collection[StepClass], draft: Draft) -> dict[StepClass, dict[str, None]]:
-    """Gives the events that steps need a transition for, with the configs that they are given.
+    """The events that need a transition, by step, from the configs that the step is given.
 
-    A wrong config needs none: its events are not known before it is corrected.
+    A wrong config needs no transition: its events are not known until it is corrected.
     """
     wanted: dict[StepClass, dict[str, None]] = {}
     for target in draft.targets:
@@ -132,7 +132,7 @@ def _check_cycles(draft: Draft) -> None:
 
 
 def _second_wait(cycle: Sequence[StepClass]) -> str:
-    # Whoever writes two waits, one after the other, means no cycle: the same class just stands there twice.
+    # The author of two waits in a row means no cycle: the same class is only used twice.
     wait = next((step for step in cycle if issubclass(step, (Wait, WaitForEvent))), None)
     if wait is None:
         return ""
@@ -142,8 +142,7 @@ def _second_wait(cycle: Sequence[StepClass]) -> str:
 def _suspects(successors: Mapping[StepClass, Sequence[StepClass]]) -> list[StepClass]:
     """The steps of cycles, and those between them.
 
-    It is what is left when steps that nothing leads to, and then those that lead nowhere, are taken away until there are
-    none.
+    They are what remains after removing, again and again, the steps without predecessors and then those without successors.
     """
     left = _without_free(successors)
     backwards: dict[StepClass, list[StepClass]] = {step: [] for step in left}

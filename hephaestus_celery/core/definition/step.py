@@ -30,7 +30,7 @@ _SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 OPTIONS = frozenset(["events", "key", "retry", "time_limit", "queue", "priority"])
 _METHODS = frozenset(["execute"])
-# Names that Celery, or people, use for our options.
+# Other names for our options, which Celery or users use.
 _ALIASES = {
     **dict.fromkeys(
         ["retries", "max_retries", "max_attempts", "retry_policy", "default_retry", "autoretry_for"], "retry"

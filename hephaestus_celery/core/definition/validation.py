@@ -118,8 +118,8 @@ def _check_route(workflow: type[WorkflowDefinition], name: str, draft: Draft) ->
 
 
 def _is_member_to_be(workflow: type[WorkflowDefinition]) -> bool:
-    # A version of an umbrella inherits `unique` from it, and is defined before it. Such a class says that it is one by
-    # its own `version`, or by standing in the body of another class; it can't be started until an umbrella takes it.
+    # A version of an umbrella inherits `unique` from it, but is defined before it. A class counts as such a version if it has
+    # its own `version`, or is in the body of another class. It can't be started until an umbrella adopts it.
     parent = workflow.__qualname__.rpartition(".")[0]
     nested = bool(parent) and not parent.endswith("<locals>")
     return nested or _is_version(workflow.__dict__.get("version"))

@@ -85,10 +85,10 @@ def adopt(umbrella: WorkflowClass) -> None:
 
 
 def left_behind(workflow: WorkflowClass) -> str | None:
-    """A warning about a first version whose name is not its umbrella's, and was not chosen; None where all is well.
+    """A warning about a first version that has another name than its umbrella by default; None if there is no problem.
 
-    A workflow without a version is stored as version 1 of its name. When it becomes an umbrella, its active runs are
-    looked for under that name, and only a version 1 that bears it is found.
+    A workflow without a version is stored as version 1 of its name. When it becomes an umbrella, its active runs are still
+    stored under that name, and only a version 1 with that name can go on with them.
     """
     own_family = workflow.family == workflow.name
     if own_family or workflow.version != 1 or workflow not in UNNAMED:

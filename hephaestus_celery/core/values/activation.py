@@ -13,9 +13,9 @@ _INDEX, _GENERATION = " #", " ~"  # no key of a step contains white space
 class Activation:
     """One execution of a step within a run, whatever the number of its attempts.
 
-    ``step`` is the step's key. ``index`` is that of an item of a map, None for a step that has none. ``generation`` counts
-    from 1: a step that is executed again has another. ``str`` gives the text that stores and messages name it by; that of
-    a plain step is its key.
+    ``step`` is the step's key. ``index`` is the index of a map's item; None for a step that is not in a map. ``generation``
+    counts from 1 and grows when a step is executed again. ``str`` gives the text that names the activation in stores and
+    messages; for a plain step it is the key.
     """
 
     step: str
@@ -30,7 +30,7 @@ class Activation:
 
     @classmethod
     def parse(cls, text: str) -> Activation:
-        """The activation that this text names; ``ValueError`` when it names none."""
+        """The activation that this text names; ``ValueError`` for any other text."""
         rest, again, generation = text.partition(_GENERATION)
         step, indexed, index = rest.partition(_INDEX)
         if not (again or indexed):
@@ -38,7 +38,7 @@ class Activation:
         return cls(step, _number(index, least=0) if indexed else None, _number(generation, least=2) if again else 1)
 
     def task_id(self, run_id: str, *, attempt: int, token: int) -> str:
-        """Names one message of this attempt, and no other, ever; at most 255 bytes, as AMQP wants it."""
+        """A unique name for one message of this attempt; at most 255 bytes, the limit of AMQP."""
         return f"{run_id}:{self._parts(_brief(self.step))}:{attempt}.{token}"
 
     def idempotency_key(self, run_id: str) -> str:
@@ -46,7 +46,7 @@ class Activation:
         return f"{run_id}:{self._parts(self.step)}"
 
     def _parts(self, step: str) -> str:
-        # What does not apply is left out. A generation without an index leaves the place of that one empty.
+        # Parts that do not apply are left out. A generation without an index leaves the place of the index empty.
         index = "" if self.index is None else str(self.index)
         if self.generation == 1:
             return f"{step}:{index}" if index else step
@@ -54,7 +54,7 @@ class Activation:
 
 
 def _brief(key: str) -> str:
-    """A step's key where it is short, else its first bytes and a hash: longer than any key that stands for itself."""
+    """A short key as it is; for a long key its first bytes and a hash, together longer than any short key."""
     data = key.encode()
     if len(data) <= _BRIEF:
         return key

@@ -16,7 +16,7 @@ def shortened(text: str, *, limit: int = SHOWN) -> str:
 
 
 def shown(value: object, *, limit: int = SHOWN) -> str:
-    """``repr(value)``, shortened; of a value whose ``repr`` raises its type."""
+    """``repr(value)``, shortened; the type if ``repr`` raises."""
     try:
         return shortened(repr(value), limit=limit)
     except Exception:  # noqa: BLE001 - the user's own __repr__; the type says enough
@@ -30,6 +30,6 @@ def named(value: object, *, limit: int = SHOWN) -> str:
 
 
 def listed(names: Collection[str], *, limit: int = LISTED) -> str:
-    """The first ``limit`` names, each shortened, and how many there are beside them: ``a, b, c and 990 more``."""
+    """The first ``limit`` names, each shortened, and the number of the others: ``a, b, c and 990 more``."""
     first = ", ".join(shortened(name) for name, _ in zip(names, range(limit), strict=False))
     return first if len(names) <= limit else f"{first} and {len(names) - limit} more"

@@ -1,7 +1,7 @@
 """Checks of text that comes from outside (ids, keys, reasons), before anything is asked of the store.
 
-Instance ids, run ids, and the names of events and steps have their rules in the core; here is what those who call give
-besides. What is refused is a ``DataError`` that shows it in a few characters.
+Other modules have the rules of instance ids, run ids, and names of events and steps; this one checks the other arguments of
+callers. A ``DataError`` shows a refused text, shortened.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LONGEST_EVENT_KEY = 200
 LONGEST_TASK_ID = 255
 """Characters of the id of a task, and of the name of a worker."""
 LONGEST_ID = 1000
-"""Characters of an id that is asked for, and of the name of a workflow or a tag: more than any has that is there."""
+"""Characters of an id, workflow name or tag that a caller asks for: longer than any that can exist."""
 _LARGEST_COUNT = 10**14
 
 
@@ -28,7 +28,7 @@ def is_timer(reference: str) -> bool:
 
 
 def is_count(number: object) -> bool:
-    """Whether this counts attempts or messages: an int of at least 1 that no run comes to the end of."""
+    """Whether this can count attempts or messages: an int of at least 1, and less than a bound that no run reaches."""
     return type(number) is int and 0 < number < _LARGEST_COUNT
 
 
@@ -48,7 +48,7 @@ def is_asked_for(text: object) -> TypeGuard[str]:
 
 
 def find_worker(text: object) -> str | None:
-    """The name of a worker, in so far as it can be one: none of a message's making, and nothing that can't be stored."""
+    """This text if it can name a worker: 1 to 255 printable characters; else None."""
     return text if _is_line(text, LONGEST_TASK_ID) else None
 
 

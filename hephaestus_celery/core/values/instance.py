@@ -35,9 +35,9 @@ class Instance(Deferred):
     process. Otherwise they raise ``DefinitionError`` naming the instance and the workflow where it is not. Times are aware
     UTC datetimes on the clock of the store; ``telemetry_start_time`` is that clock in nanoseconds, None when unknown.
 
-    The large fields of a listed instance, and of one with much data, are read from the store when they are first accessed, and
-    kept: ``InstanceNotFoundError`` where the run is gone by then, ``StorageError`` where the store is. Pickles and copies
-    hold all of it; in another process they find the workflow's class by its name.
+    The large fields of a listed instance, or of an instance with much data, are read from the store when first accessed, and
+    kept. This raises ``InstanceNotFoundError`` if the run is gone by then, and ``StorageError`` if the store is out of reach.
+    Pickles and copies hold all fields; in another process they find the workflow's class by its name.
     """
 
     id: str
@@ -57,7 +57,7 @@ class Instance(Deferred):
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     step_states: dict[str, StepState] = field(default_factory=dict[str, StepState], repr=False)
-    """Where each step stands, by key; steps that nothing has reached yet are not there."""
+    """The state of each step that the run has reached, by key."""
     configs: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]], repr=False)
     """The configs that started steps were given, by key, as they are stored."""
     message_headers: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
@@ -66,10 +66,10 @@ class Instance(Deferred):
     definition: type[DeclaredWorkflow] | None = field(default=None, repr=False)
     """The workflow class, or None where this process does not define it."""
     read_state: Callable[[str], StepState | None] | None = field(default=None, init=False, repr=False, compare=False)
-    """Reads where one step stands, without reading it of the others; None for one that nothing has reached."""
+    """Reads the state of one step without those of the others; None for a step that the run has not reached."""
 
     def apart(self, **changes: Any) -> Self:
-        """The same instance with ``changes``; its dicts are others than those of this one, where they are read from a store."""
+        """The same instance with ``changes``; dicts that are read from a store are not shared with this instance."""
         return super().apart(**{"context": self.context.apart(), **changes})
 
     def __getstate__(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class Instance(Deferred):
         return None
 
     def idempotency_key(self, step: type[DeclaredStep] | DeclaredStep) -> str:
-        """The same string for every attempt of one activation of ``step``, and for no other: for outside systems."""
+        """A key for outside systems: the same for every attempt of one activation of ``step``, and for nothing else."""
         read = self.read_state
         state = self.step_states.get(step.key) if read is None or self.is_made("step_states") else read(step.key)
         origin = None if state is None else state.origin
@@ -136,7 +136,7 @@ class Instance(Deferred):
         return f"workflow {self.workflow_name!r}, version {self.workflow_version},"
 
     def _steps(self, status: StepStatus) -> frozenset[type[DeclaredStep]]:
-        _ = self.workflow  # raises where it is not defined here: an empty set would look like a true one
+        _ = self.workflow  # raises if this process does not define it: an empty set would look like a real answer
         if self.status.final and status in (StepStatus.ACTIVE, StepStatus.WAITING):
             return frozenset()
         return frozenset(self._resolve(key for key, state in self.step_states.items() if state.status is status))

@@ -1,7 +1,7 @@
 """The values that contexts and results may have: those that are stored as JSON and read back equal.
 
-Law 8 of the design is kept here: what is read equals what was written. So a value that JSON (plus datetime, date, time,
-Decimal and UUID) would give back as something else, such as a tuple or NaN, is refused where it enters.
+Law 8 of the design is kept here: what is read equals what was written. JSON (plus datetime, date, time, Decimal and UUID)
+would change some values, such as a tuple or NaN. These are refused when a caller passes them.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _SMALLEST = -_LARGEST
 
 
 def check_mapping(value: object, path: str) -> dict[str, Any]:
-    """A plain copy of ``value``, a mapping with string keys and values that can be carried; else :class:`DataError`."""
+    """A plain copy of ``value``, a mapping with string keys and storable values; else :class:`DataError`."""
     if not isinstance(value, Mapping):
         raise DataError(f"{_place(path)} must be a mapping with string keys, not {named(value)}")
     return _mapping(cast("Mapping[object, object]", value), path, 0)
 
 
 def check_value(value: object, path: str) -> Any:
-    """A plain copy of ``value``; :class:`DataError` naming the path of the first part that can't be carried."""
+    """A plain copy of ``value``; :class:`DataError` names the path of the first part that can't be stored."""
     return _value(value, path, 0)
 
 
@@ -58,7 +58,7 @@ def _mapping(value: Mapping[object, object], path: str, depth: int) -> dict[str,
     for key, item in value.items():
         if not isinstance(key, str):
             raise DataError(f"{_place(path)} has the key {named(key)}; keys must be strings")
-        name = str.__str__(key)  # of a member of a str enum its value, which it equals
+        name = str.__str__(key)  # a member of a str enum equals its value: take the value
         result[name] = _value(item, f"{path}.{name}", depth + 1)
     return result
 
@@ -108,7 +108,7 @@ def _float(value: float, path: str) -> float:
 
 
 def _carries_zone(value: dt.datetime | dt.time) -> bool:
-    # A time zone without a fixed offset (a ZoneInfo on a bare time) has nothing that isoformat could write.
+    # A time zone without a fixed offset (a ZoneInfo on a bare time) gives isoformat no offset to write.
     return value.tzinfo is None or value.utcoffset() is not None
 
 

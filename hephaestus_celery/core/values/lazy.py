@@ -1,4 +1,4 @@
-"""Lazy fields of values: they are made when first read, since most of a stored run is never looked at."""
+"""Lazy fields of values: they are made when first read, since most of a stored run is never read."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ Makers = Mapping[str, Callable[[], Any]]
 
 
 class Deferred:
-    """A base for frozen dataclasses (without slots) of which some fields are made by functions, each once.
+    """A base for frozen dataclasses (without slots) with lazy fields: a function makes the value of each, once.
 
-    A field that may be deferred has no default of the class: Python must come to ``__getattr__`` for it. ``far`` names
-    the fields whose making asks the store; only ``repr`` does not make them, and shows them as ``...``. A copy or pickle
-    is a plain value, with everything made, and without the fields that are not compared: they are means, not data.
+    A lazy field has no class default, so that Python calls ``__getattr__`` for it. ``far`` names the fields that are read from
+    the store; ``repr`` does not read them, and shows them as ``...``. A copy or pickle is a plain value with all fields made.
+    It leaves out fields that are not compared, since they hold functions and not data.
 
-    No lock is held while a field is made, as the maker may ask the store. Two threads that ask at once may both make it,
-    and one of the two values is kept.
+    No lock is held while a field is made, since its maker may call the store. Two threads may make a field at once; one of
+    the two values is kept.
     """
 
     @classmethod
     def deferred(cls, makers: Makers, *, far: frozenset[str] = frozenset(), **known: Any) -> Self:
-        """A value of which ``known`` fields are there and the others are made by ``makers``."""
+        """A value with these ``known`` fields; ``makers`` make the others."""
         value = cls.__new__(cls)
         value.__dict__.update(known, _makers=makers, _far=far)
         return value
 
     def apart(self, **changes: Any) -> Self:
-        """The same value with ``changes``; what can be made is made anew there, so that the two share nothing of it."""
+        """The same value with ``changes``; its lazy fields are made anew, so that the two values share none of them."""
         makers: Makers = self.__dict__.get("_makers", {})
         value = type(self).__new__(type(self))
         value.__dict__.update({name: held for name, held in self.__dict__.items() if name not in makers}, **changes)
         return value
 
     def is_made(self, name: str) -> bool:
-        """Whether this field is there already."""
+        """Whether this field has been made."""
         return name in self.__dict__
 
     def __getattr__(self, name: str) -> Any:

@@ -9,9 +9,9 @@ from typing import Literal, get_args
 from hephaestus_celery.core.values.formatting import shown
 
 LONGEST = 1e15
-"""Seconds; no number is a longer duration (and NaN is none)."""
+"""Seconds; a larger number, or NaN, is not a duration."""
 FOREVER = 6e9
-"""Seconds, 190 years: what is longer is taken for this. Stores count microseconds, exactly up to the year 2255."""
+"""Seconds, 190 years; longer durations are cut to it. Stores count microseconds, which are exact up to the year 2255."""
 Backoff = Literal["exponential", "linear", "constant"]
 
 
@@ -56,9 +56,9 @@ class RetryPolicy:
 
 
 def seconds(value: object, *, name: str) -> float:
-    """A duration given in seconds or as a timedelta, in seconds; ``ValueError`` naming ``name`` for anything else.
+    """The seconds of a duration, given in seconds or as a timedelta; ``ValueError`` naming ``name`` for anything else.
 
-    One of more than 190 years, as ``timedelta.max`` where somebody means for ever, is as long as that.
+    A longer duration than 190 years, such as ``timedelta.max``, counts as 190 years.
     """
     if isinstance(value, timedelta):
         return min(value.total_seconds(), FOREVER)

@@ -8,20 +8,20 @@ from functools import lru_cache
 from types import MappingProxyType
 
 _SHORT = 5
-"""Of names with fewer letters every second word is a neighbour."""
+"""Names with fewer letters differ by a letter or two from too many words."""
 
 
 def nearest(name: str, options: Collection[str]) -> str | None:
-    """The option that is most like ``name``, however unlike; None where none is."""
+    """The option that is most like ``name``, even if it is very different; None if there are no options."""
     close = difflib.get_close_matches(name, options, n=1)
     return close[0] if close else None
 
 
 def misspelt(name: str, options: Collection[str], *, aliases: Mapping[str, str] = MappingProxyType({})) -> str | None:
-    """The option that ``name`` is surely meant to be, where names of the user's own are allowed too.
+    """The option that ``name`` is surely meant to be, although the user's own names are allowed too.
 
-    That is one that differs in case or underscores only, by one letter (left out, put in, replaced, or two exchanged; two
-    letters in long ones), or that ``aliases`` maps it to. None where ``name`` is an option itself.
+    Such an option differs only in case or underscores, or by one letter (left out, put in, replaced, or two exchanged; two
+    letters in long names), or ``aliases`` maps the name to it. None if ``name`` is an option itself.
     """
     if name in options:
         return None

@@ -10,9 +10,9 @@ from hephaestus_celery.core.values.lifecycle import StepStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingResume:
-    """An event that was delivered to a step and that no worker has applied yet.
+    """An event that was delivered to a step, and not applied yet.
 
-    ``losses``: how often the worker that applied it was lost, at no cost of an attempt.
+    ``losses``: how often a worker that applied it was lost without using up an attempt.
     """
 
     event: str
@@ -23,15 +23,14 @@ class PendingResume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepState:
-    """Where one step stands. ``fence`` is set while a worker holds the step; only its bearer may commit.
+    """The state of one step. ``fence`` is set while a worker holds the step; only the bearer of the fence may commit.
 
-    ``holder`` names the task that has it, ``worker`` the worker that had it last. ``deadline`` is the end of its time
-    limit, on the steady clock that timers go by. ``backing_off``: the last attempt failed, and the next one is not due yet.
-    ``lane`` is where its message went, or the last one came from; None where that is not known. ``sent_at`` is when the
-    last message was sent, on the steady clock, where that says something else than ``queued_at``; ``resends`` counts those
-    that took the place of a lost one. ``targets`` are the keys of the steps that a computed route led to when it completed:
-    None where they follow from its event and the graph. ``origin`` is the run whose idempotency key this activation repeats:
-    None where that is its own run.
+    ``holder`` names the task that holds the step, ``worker`` the last worker that held it. ``deadline`` is the end of its time
+    limit, on the steady clock that timers go by. ``backing_off``: the last attempt failed, and the next is not due yet.
+    ``lane`` is the lane of its last message; None if that is not known. ``sent_at`` is when the last message was sent, on the
+    steady clock, if that differs from ``queued_at``. ``resends`` counts the messages that replaced a lost one. ``targets``
+    are the keys of the steps that a computed route led to; None if they follow from the step's event and the graph.
+    ``origin`` is the run whose idempotency key this activation repeats; None if that is its own run.
     """
 
     status: StepStatus
@@ -58,7 +57,7 @@ class StepState:
 
     @property
     def awaits_claim(self) -> bool:
-        """Whether a message of it is on its way, which nobody has claimed."""
+        """Whether a message of the step is on its way, and not claimed yet."""
         if self.fence is not None or self.backing_off:
             return False
         return self.status is StepStatus.ACTIVE or (self.status is StepStatus.WAITING and self.resume is not None)
@@ -71,12 +70,12 @@ class StepState:
 
     @property
     def waits(self) -> bool:
-        """Whether the step waits for an event, and has not been given one."""
+        """Whether the step waits for an event, and has not received one."""
         return self.status is StepStatus.WAITING and self.resume is None
 
     @property
     def can_wait(self) -> bool:
-        """Whether the step may yet wait for an event that has not been delivered."""
+        """Whether the step waits, or may still come to wait, for an event that was not delivered."""
         return self.status is StepStatus.ACTIVE or self.waits
 
     def outline(self) -> tuple[str, int, str | None]:

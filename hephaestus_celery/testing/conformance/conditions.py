@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def eventually(condition: Callable[[], T], *, timeout: float = 30, what: str = "") -> T:
-    """What ``condition`` gives, as soon as it is true; an error that says what was waited for when it is not."""
+    """The value of ``condition`` as soon as it is true; after ``timeout``, an error that names ``what`` was awaited."""
     deadline = time.monotonic() + timeout
     while True:
         value = condition()

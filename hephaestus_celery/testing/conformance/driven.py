@@ -28,11 +28,11 @@ from hephaestus_celery.storage.resume_and_cancel import Delivery, RunAddress
 from hephaestus_celery.storage.starts import FirstStep, NewRun
 
 DURATIONS = Durations(lease=30_000_000, dispatch_timeout=30_000_000, retention=7 * 24 * 3_600_000_000)
-"""What a test goes by that says nothing else: half a minute for leases and messages, a week for what has ended."""
+"""The durations of tests by default: half a minute for leases and messages, a week for ended runs."""
 
 
 class Probe(Protocol):
-    """What some tests see of a storage, or change in it, beside the port; times are microseconds on its clock."""
+    """What some tests read or change in a storage beside the port. Times are microseconds on its clock."""
 
     def due(self, storage: Any, run_id: str) -> dict[str, int]:
         """When each entry of a run is due, by the key of its step: all that is neither ``Due.NOTHING`` nor in a lane."""
@@ -64,7 +64,7 @@ class Probe(Protocol):
 
 
 class DrivenStorage:
-    """A storage, and the runs that a test starts in it; every call says these durations."""
+    """A storage, and the runs that a test starts in it; every call passes these durations."""
 
     def __init__(self, storage: Storage, *, probe: Probe | None = None, durations: Durations = DURATIONS) -> None:
         self.storage = storage
@@ -91,7 +91,7 @@ class DrivenStorage:
         return found
 
     def calm(self) -> None:
-        """Let what was due within a millisecond come due; it was nothing that wants more than the store can do."""
+        """Tick past what is due within a millisecond, and check that the store handles all of it alone."""
         soon = self.storage.now() + 1000
         while self.storage.now() <= soon:
             pass
@@ -209,7 +209,7 @@ class DrivenRun:
         return self.storage.commit(Retry(**{**self._common(step, "f"), "delay": delay, **fields}))
 
     def held(self, step: str, *, fence: str | None = None, lease: int | None = None) -> Attempt:
-        """The attempt that was claimed or seized last, as far as renewing it goes."""
+        """The attempt that was claimed or seized last, with the fields that a renewal needs."""
         fence = fence or self.fences.get(step, "no fence")
         return held(self.id, step, fence=fence, lease=lease or self.durations.lease)
 
@@ -317,7 +317,7 @@ class DrivenRun:
 
     @property
     def probe(self) -> Probe:
-        """What sees more than the port shows; a test that needs it is skipped where there is none."""
+        """The probe, which sees more than the port shows; without one, the test is skipped."""
         if self._probe is None:
             pytest.skip("this test looks past the port: give a fixture probe, see Probe")
         return self._probe
@@ -336,7 +336,7 @@ class DrivenRun:
 
 
 def held(run_id: str, step: str, *, fence: str, lease: int = DURATIONS.lease) -> Attempt:
-    """An attempt, as far as renewing it goes."""
+    """An attempt, with the fields that a renewal needs."""
     return Attempt(
         run_id=run_id,
         activation=Activation.parse(step),
@@ -349,7 +349,7 @@ def held(run_id: str, step: str, *, fence: str, lease: int = DURATIONS.lease) ->
 
 
 def graph_of(edges: Mapping[tuple[str, str], Any]) -> Graph:
-    """A graph from ``{(source, event): [target or (target, config), ...]}``; what nothing leads to is where it begins."""
+    """A graph from ``{(source, event): [target or (target, config), ...]}``; it begins with steps that nothing leads to."""
     steps: dict[str, type[Step]] = {"done": Done}
 
     def target(given: Any) -> Target:
@@ -380,7 +380,7 @@ def header(run_id: str, instance_id: str) -> str:
 
 
 def rescues(run):
-    """The rescues in a run's history: their numbers, and what is said of them."""
+    """The rescues in a run's history: their numbers and reasons."""
     return [(entry.sequence, json.loads(entry.detail)) for entry in run.history() if '"rescue"' in entry.detail]
 
 

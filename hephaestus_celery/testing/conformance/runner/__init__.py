@@ -1,7 +1,7 @@
 """The conformance suite of runners; see :mod:`hephaestus_celery.testing.conformance`.
 
-``make_runner`` is a fixture that gives a callable without arguments, which makes a runner. A runner whose steps are executed in
-other processes needs more than that: replace the fixture ``stage``, which is what the tests use; see :class:`Stage`.
+``make_runner`` is a fixture: a callable without arguments that makes a runner. The tests use the fixture ``stage``, which
+calls it. For a runner that executes steps in other processes, replace ``stage`` too; see :class:`Stage`.
 """
 
 from hephaestus_celery.testing.conformance.runner.fixtures import Stage as Stage

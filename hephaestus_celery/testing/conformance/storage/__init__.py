@@ -1,8 +1,8 @@
 """The conformance suite of storages; see :mod:`hephaestus_celery.testing.conformance`.
 
-``make_storage`` is a fixture that gives a callable, which makes an empty storage. It takes ``lease`` and ``dispatch_timeout``,
-timedeltas, where a test needs other ones than the defaults; the fixture closes what was made. Tests that look past the port
-need a fixture ``probe`` too, see :class:`~hephaestus_celery.testing.conformance.driven.Probe`; without one they are skipped.
+``make_storage`` is a fixture: a callable without arguments that makes an empty storage. The fixture closes what was made.
+Some tests look past the port and need a fixture ``probe`` too; without one they are skipped. See
+:class:`~hephaestus_celery.testing.conformance.driven.Probe`.
 """
 
 from hephaestus_celery.testing.conformance.storage.changed_definitions import *

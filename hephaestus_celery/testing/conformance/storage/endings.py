@@ -19,7 +19,7 @@ FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
 
 @pytest.fixture
 def forked(stand):
-    """A run with two active steps, b and c, of which b is claimed."""
+    """A run with two active steps, b and c; b is claimed."""
     run = stand.start(FORK)
     run.step("a")
     run.claim("b")

@@ -40,7 +40,7 @@ def stand(storage: Storage, drive: Callable[..., DrivenStorage]) -> DrivenStorag
 
 
 def lasting(**durations: timedelta) -> Durations:
-    """What tests go by, but for these durations."""
+    """The default durations of tests, with these changes."""
     return replace(DURATIONS, **{name: microseconds(duration) for name, duration in durations.items()})
 
 

@@ -1,4 +1,4 @@
-"""Tests of message headers: stored once per run, and given to whoever sends a message of it."""
+"""Tests of message headers: stored once per run, and given with every message of it that is to be sent."""
 
 from __future__ import annotations
 

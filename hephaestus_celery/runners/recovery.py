@@ -27,8 +27,6 @@ from hephaestus_celery.storage.instances import decode_instance, read_headers
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import StoredRun
 
-_LOSSES = (Due.LEASE_EXPIRED, Due.TIMED_OUT)
-
 
 class Recovery:
     """Recovers for a driver. ``runner`` is the class of the runner, which events name."""
@@ -102,7 +100,7 @@ class Recovery:
             return Outcome(label="gone")
         state = run.steps[step]
         why = reason or rescue_reason(entry.kind, state)
-        taken = _taken(entry, state, holder=worker.task_id, lease=self._durations.lease)
+        taken = entry.attempt
         result = lost(f"step {step}: {why}{_of_event(state)}")
         source = self._source(decode_instance(run, reader=self._storage), step, worker)
         if source is None:
@@ -137,21 +135,6 @@ class Recovery:
         if found is None:
             return None
         return EventSource(instance=instance, step=found, runner=self._runner, worker=worker.fields)
-
-
-def _taken(entry: DueEntry, state: StepState, *, holder: str | None, lease: int) -> Attempt | None:
-    # The lost attempt, which this process fails.
-    if entry.fence is None or entry.kind not in _LOSSES:
-        return None
-    return Attempt(
-        run_id=entry.run_id,
-        activation=entry.dispatch.activation,
-        number=state.attempt,
-        max_attempts=state.max_attempts,
-        fence=entry.fence,
-        holder=holder,
-        lease=lease,
-    )
 
 
 def _run_of(entry: DueEntry, rescued: RescuedRun) -> StoredRun:

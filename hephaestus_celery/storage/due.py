@@ -9,6 +9,10 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.storage.claims import Attempt
+
+SEIZED = (Due.LEASE_EXPIRED, Due.TIMED_OUT)
+"""The kinds of entries whose attempt was seized."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +35,8 @@ class RescuedRun:
 class DueEntry:
     """An entry that came due and needs more than the store can do.
 
-    ``dispatch`` is to be sent. For ``LEASE_EXPIRED`` and ``TIMED_OUT`` the caller fails the attempt with ``fence``, whether a
-    worker executed it or applied its event. For ``SETTLE`` the caller settles the edges of the step. ``sequence`` is the
+    ``dispatch`` is to be sent. For ``LEASE_EXPIRED`` and ``TIMED_OUT`` the caller fails the ``attempt`` that was seized,
+    whether a worker executed it or applied its event. For ``SETTLE`` the caller settles the edges of the step. ``sequence`` is the
     number reserved for the event of a rescue; 0 if there is no such event. ``run`` is what a rescue needs of its run; None if
     that is large and must be loaded. ``message_headers`` are the run's.
     """
@@ -42,7 +46,7 @@ class DueEntry:
     name: str
     version: int
     dispatch: DispatchStep
-    fence: str | None = None
+    attempt: Attempt | None = None
     sequence: int = 0
     run: RescuedRun | None = None
     message_headers: str | None = None

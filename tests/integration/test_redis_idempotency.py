@@ -464,7 +464,11 @@ def test_a_seizure_repeated_after_the_end_of_the_run_gets_its_first_answer(stand
     first = case.call(redis_storage, run)
     run.cancel()
     again = case.call(redis_storage, run)
-    assert (again.sequence, again.fence, again.run.step) == (first.sequence, first.fence, first.run.step)
+    assert (again.sequence, again.attempt.fence, again.run.step) == (
+        first.sequence,
+        first.attempt.fence,
+        first.run.step,
+    )
 
 
 def test_a_seizure_repeated_after_its_attempt_was_failed_takes_nothing(stand, redis_storage):
@@ -556,7 +560,7 @@ def test_what_a_tick_handed_over_in_a_lost_answer_is_handed_over_again(stand, cl
     assert proxy.lost.is_set()
     assert kinds(tick) == wanted
     [seized] = [entry for entry in tick.entries if entry.run_id == holds.id]
-    assert holds.load().steps["a"].fence == seized.fence
+    assert holds.load().steps["a"].fence == seized.attempt.fence
     assert [entry.sequence for entry in holds.history()] == [seized.sequence]  # it was taken once
     assert kinds(lossy.tick(0, owner="owner", worker="w1", seize=True, durations=DURATIONS)) == {}
 

@@ -97,4 +97,4 @@ class Claims:
             timed_out=timed_out or None,
         )
         reply = named(self._calls.of_run("seize", run_id, parameters, entry))
-        return next(iter(read_entries(reply["entries"])), None)
+        return next(iter(read_entries(reply["entries"], lease=durations.lease, holder=holder)), None)

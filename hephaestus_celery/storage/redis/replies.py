@@ -14,8 +14,9 @@ from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.storage.claims import Attempt
 from hephaestus_celery.storage.commits import Commitment
-from hephaestus_celery.storage.due import DueEntry, LaneReport, Outstanding, RescuedRun, Tick
+from hephaestus_celery.storage.due import SEIZED, DueEntry, LaneReport, Outstanding, RescuedRun, Tick
 from hephaestus_celery.storage.queries import StoredRun
 from hephaestus_celery.storage.redis.stored_runs import read_run, read_step
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, DeliveryReport, RunAddress
@@ -125,13 +126,13 @@ def read_cancellation(reply: Mapping[str, bytes], *, run: StoredRun) -> Cancella
     )
 
 
-def read_tick(reply: Mapping[str, bytes]) -> Tick:
-    """What has come due, for the scheduler that holds the lock."""
+def read_tick(reply: Mapping[str, bytes], *, lease: int) -> Tick:
+    """What has come due, for the scheduler that holds the lock; seized attempts have this lease, in microseconds."""
     return Tick(
         held=True,
         next_in=_number(reply["next_in"].decode()),
         more=reply["more"] == b"1",
-        entries=read_entries(reply["entries"]),
+        entries=read_entries(reply["entries"], lease=lease),
         problems=json.loads(reply["problems"]),
         lanes=[_read_lane(found) for found in json.loads(reply["reports"])],
     )
@@ -143,31 +144,50 @@ _KINDS = {
 }  # as entries name them: schedulers of all versions read them
 
 
-def read_entries(text: bytes) -> list[DueEntry]:
-    """The entries that have come due, or whose messages are sent again."""
-    return [
-        DueEntry(
-            kind=_KINDS.get(found["kind"]) or Due(found["kind"]),
-            run_id=found["run"],
-            name=found["name"],
-            version=int(found["version"]),
-            dispatch=DispatchStep(Activation.parse(found["step"]), found["attempt"], found["token"]),
-            fence=found.get("fence"),
-            sequence=found["seq"],
-            run=_read_rescued(found) if "header" in found else None,
-            message_headers=found.get("headers"),
-        )
-        for found in json.loads(text)
-    ]
+def read_entries(text: bytes, *, lease: int, holder: str | None = None) -> list[DueEntry]:
+    """The entries that have come due, are sent again, or were seized (from ``holder``, where that is known)."""
+    return [_read_due(found, lease=lease, holder=holder) for found in json.loads(text)]
 
 
-def _read_rescued(found: Mapping[str, Any]) -> RescuedRun:
+def _read_due(found: Mapping[str, Any], *, lease: int, holder: str | None) -> DueEntry:
+    step = read_step(json.loads(found["state"])) if "state" in found else None
+    activation, kind = Activation.parse(found["step"]), _KINDS.get(found["kind"]) or Due(found["kind"])
+    return DueEntry(
+        kind=kind,
+        run_id=found["run"],
+        name=found["name"],
+        version=int(found["version"]),
+        dispatch=DispatchStep(activation, found["attempt"], found["token"]),
+        attempt=_read_seized(found, activation, step, lease=lease, holder=holder)
+        if step is not None and kind in SEIZED
+        else None,
+        sequence=found["seq"],
+        run=_read_rescued(found, step) if step is not None and "header" in found else None,
+        message_headers=found.get("headers"),
+    )
+
+
+def _read_seized(
+    found: Mapping[str, Any], activation: Activation, step: StepState, *, lease: int, holder: str | None
+) -> Attempt:
+    return Attempt(
+        run_id=found["run"],
+        activation=activation,
+        number=found["attempt"],
+        max_attempts=step.max_attempts,
+        fence=found["fence"],
+        holder=holder,
+        lease=lease,
+    )
+
+
+def _read_rescued(found: Mapping[str, Any], step: StepState) -> RescuedRun:
     return RescuedRun(
         header=found["header"],
         status=Status(found["status"]),
         started_at=int(found["started"]),
         start=found["start"] or None,
-        step=read_step(json.loads(found["state"])),
+        step=step,
         at=int(found.get("at", 0)),  # an older scheduler left it out
     )
 

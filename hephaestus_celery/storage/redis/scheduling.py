@@ -42,7 +42,7 @@ class Scheduling:
             return Tick(held=False)
         lock.acquire(operation)
         self._calls.clock(prefix).learn(steady=int(reply["beat"]), offset=int(reply["offset"]))
-        return replies.read_tick(reply)
+        return replies.read_tick(reply, lease=durations.lease)
 
     def resend(
         self,
@@ -77,7 +77,7 @@ class Scheduling:
                 dispatch_timeout=durations.dispatch_timeout,
             ),
         )
-        return replies.read_entries(reply)
+        return replies.read_entries(reply, lease=durations.lease)
 
     def redirect(self, sent: Sequence[Sent], *, durations: Durations) -> None:
         """Record that these messages went to other lanes than expected."""

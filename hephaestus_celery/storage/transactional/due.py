@@ -13,7 +13,9 @@ from hephaestus_celery.core.execution.limits import LEFT
 from hephaestus_celery.core.execution.state import Decision, Verdict
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
-from hephaestus_celery.storage.due import DueEntry, Outstanding, RescuedRun, Sent
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.storage.claims import Attempt
+from hephaestus_celery.storage.due import SEIZED, DueEntry, Outstanding, RescuedRun, Sent
 from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.schema import SCHEMA
 from hephaestus_celery.storage.transactional.effects import carry_out
@@ -73,7 +75,7 @@ def seize_in(
     step = record.state.find(activation)
     operation, sequence = record.rescues.get(key, ("", 0))
     if step is not None and step.fence == fence == operation:  # this call again
-        return _entry_about(record, kind, key, sequence, times)
+        return _entry_about(record, kind, key, sequence, times, holder=holder)
     if step is None or step.holder != holder:
         return None
     decision = transitions.seize(
@@ -83,7 +85,9 @@ def seize_in(
         record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
         record.rescues[key] = fence, decision.sequence
     carry_out(transaction, record, decision, times)
-    return _entry_about(record, kind, key, decision.sequence, times) if decision.verdict is Verdict.APPLIED else None
+    if decision.verdict is not Verdict.APPLIED:
+        return None
+    return _entry_about(record, kind, key, decision.sequence, times, holder=holder)
 
 
 def resend_in(
@@ -136,9 +140,11 @@ def _rescue(
     return _entry_about(record, kind, key, decision.sequence if decision.reserved else 0, times)
 
 
-def _entry_about(record: Record, kind: Due, key: str, sequence: int, times: Times) -> DueEntry:
+def _entry_about(
+    record: Record, kind: Due, key: str, sequence: int, times: Times, *, holder: str | None = None
+) -> DueEntry:
     # ``sequence`` is the number of the event of a rescue, 0 where there is none.
-    step = record.state.steps[key]
+    step, activation = record.state.steps[key], Activation.parse(key)
     rescued = RescuedRun(
         header=record.new.header,
         status=record.state.status,
@@ -152,9 +158,21 @@ def _entry_about(record: Record, kind: Due, key: str, sequence: int, times: Time
         run_id=record.new.run_id,
         name=record.new.name,
         version=record.new.version,
-        dispatch=last_message(Activation.parse(key), step),
-        fence=step.fence,
+        dispatch=last_message(activation, step),
+        attempt=_seized(record, activation, step, times, holder=holder) if kind in SEIZED else None,
         sequence=sequence,
         run=rescued if sequence else None,
         message_headers=record.new.message_headers,
+    )
+
+
+def _seized(record: Record, activation: Activation, step: StepState, times: Times, *, holder: str | None) -> Attempt:
+    return Attempt(
+        run_id=record.new.run_id,
+        activation=activation,
+        number=step.attempt,
+        max_attempts=step.max_attempts,
+        fence=step.fence or "",
+        holder=holder,
+        lease=times.lease,
     )

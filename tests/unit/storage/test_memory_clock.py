@@ -56,7 +56,7 @@ def test_a_lease_expires_when_the_clock_that_is_given_says_so(stand, given):
     assert list(stand.tick().entries) == []
     given.sleep(2)
     [entry] = stand.tick().entries
-    assert (entry.kind, entry.fence) == (Due.LEASE_EXPIRED, "given")
+    assert (entry.kind, entry.attempt.fence) == (Due.LEASE_EXPIRED, "given")
 
 
 def test_a_runtime_gives_its_clock_to_the_memory_store_that_it_makes(given):

@@ -7,6 +7,8 @@ import json
 import pytest
 
 from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.storage.claims import Attempt
 from hephaestus_celery.storage.redis.framing import named
 from hephaestus_celery.storage.redis.replies import read_entries
 from hephaestus_celery.storage.redis.scripts import FORMS
@@ -20,7 +22,11 @@ ENTRY = {
     "token": 1,
     "fence": "f",
     "seq": 4,
+    "state": '{"s":"active","a":1,"m":3,"f":"f"}',
 }
+SEIZED = Attempt(
+    run_id="r", activation=Activation("a"), number=1, max_attempts=3, fence="f", holder="task", lease=1_000_000
+)
 
 
 @pytest.mark.parametrize(
@@ -28,8 +34,9 @@ ENTRY = {
     [("lapsed", Due.LEASE_EXPIRED), ("overran", Due.TIMED_OUT), *((each.value, each) for each in Due)],
 )
 def test_an_entry_that_another_version_has_handed_over_is_read(kind, due):
-    [entry] = read_entries(json.dumps([{**ENTRY, "kind": kind}]).encode())
-    assert (entry.kind, entry.fence, entry.sequence, entry.run) == (due, "f", 4, None)
+    [entry] = read_entries(json.dumps([{**ENTRY, "kind": kind}]).encode(), lease=1_000_000, holder="task")
+    attempt = SEIZED if due in (Due.LEASE_EXPIRED, Due.TIMED_OUT) else None
+    assert (entry.kind, entry.attempt, entry.sequence, entry.run) == (due, attempt, 4, None)
 
 
 def test_a_reply_that_names_its_values_is_read_by_their_names():

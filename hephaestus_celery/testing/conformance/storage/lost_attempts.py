@@ -41,8 +41,10 @@ def test_a_step_without_a_lease_renewal_is_taken(hasty):
         1,
         DispatchStep(Activation("a"), 1, 1),
     )
-    assert entry.fence not in (None, "old")
-    assert run.load().steps["a"].fence == entry.fence
+    held = entry.attempt
+    assert (held.run_id, held.activation, held.number, held.max_attempts) == (run.id, Activation("a"), 1, 5)
+    assert (held.holder, held.lease, held.fence == "old") == (None, hasty.durations.lease, False)
+    assert run.load().steps["a"].fence == entry.attempt.fence
 
 
 def test_a_taken_step_is_active_in_the_same_attempt(hasty):
@@ -82,7 +84,7 @@ def test_who_took_a_step_fails_its_attempt(hasty, how):
     run = hasty.start()
     run.claim("a")
     [entry] = hasty.entries(1)
-    run.fences["a"] = entry.fence
+    run.fences["a"] = entry.attempt.fence
     assert getattr(run, how)("a").verdict is Verdict.APPLIED
 
 
@@ -90,7 +92,7 @@ def test_a_taken_attempt_is_followed_by_the_next(hasty):
     run = hasty.start()
     run.claim("a")
     [entry] = hasty.entries(1)
-    run.fences["a"] = entry.fence
+    run.fences["a"] = entry.attempt.fence
     run.retry("a")
     assert [found.kind for found in hasty.entries(1)] == [Due.RETRY]
     assert isinstance(run.claim("a", 2), Claim)
@@ -129,10 +131,10 @@ def test_a_step_whose_rescuer_is_gone_too_is_taken_again(hasty):
     run.claim("a")
     first, second = hasty.entries(2)
     assert (first.kind, second.kind) == (Due.LEASE_EXPIRED, Due.LEASE_EXPIRED)
-    assert first.fence != second.fence
-    run.fences["a"] = first.fence
+    assert first.attempt.fence != second.attempt.fence
+    run.fences["a"] = first.attempt.fence
     assert run.retry("a").verdict is Verdict.STALE
-    run.fences["a"] = second.fence
+    run.fences["a"] = second.attempt.fence
     assert run.retry("a").verdict is Verdict.APPLIED
 
 
@@ -141,7 +143,7 @@ def test_leases_that_run_out_together_have_fences_of_their_own(hasty):
     run.step("a")
     run.claim("b")
     run.claim("c")
-    fences = {entry.fence for entry in hasty.entries(2)}
+    fences = {entry.attempt.fence for entry in hasty.entries(2)}
     assert len(fences) == 2
 
 
@@ -188,7 +190,7 @@ def test_an_event_that_nobody_applies_any_more_is_sent_again(hasty):
     run.deliver("go", '{"n":1}')
     run.claim("a")
     [entry] = hasty.entries(1)
-    assert (entry.kind, entry.dispatch, entry.fence) == (Due.REAPPLY, DispatchStep(Activation("a"), 1, 3), None)
+    assert (entry.kind, entry.dispatch, entry.attempt) == (Due.REAPPLY, DispatchStep(Activation("a"), 1, 3), None)
     assert run.complete("a").verdict is Verdict.STALE
     assert run.claim("a").data == '{"n":1}'
 
@@ -230,7 +232,7 @@ def test_an_event_that_ends_its_worker_each_time_uses_up_the_attempts(hasty, sou
         kinds.append(entry.kind)
         if entry.kind is Due.LEASE_EXPIRED:
             assert run.complete("a").verdict is Verdict.STALE
-            run.fences["a"] = entry.fence
+            run.fences["a"] = entry.attempt.fence
             run.retry("a") if step.attempt < step.max_attempts else run.fail("a")
             kinds += [found.kind for found in hasty.entries(1)] if not run.load().status.final else []
     assert kinds == [Due.REAPPLY] * LOSSES + [Due.LEASE_EXPIRED, Due.RETRY, Due.LEASE_EXPIRED]
@@ -264,7 +266,11 @@ def test_an_event_whose_rescuer_is_gone_too_is_taken_again(hasty):
         hasty.entries(1)
     run.claim("a")
     first, second = hasty.entries(2)
-    assert (first.kind, second.kind, first.fence != second.fence) == (Due.LEASE_EXPIRED, Due.LEASE_EXPIRED, True)
+    assert (first.kind, second.kind, first.attempt.fence != second.attempt.fence) == (
+        Due.LEASE_EXPIRED,
+        Due.LEASE_EXPIRED,
+        True,
+    )
 
 
 def test_an_event_that_takes_longer_than_the_limit_is_a_failed_attempt_at_once(stand):
@@ -276,7 +282,7 @@ def test_an_event_that_takes_longer_than_the_limit_is_a_failed_attempt_at_once(s
     [entry] = stand.tick().entries
     assert (entry.kind, rescues(run)[-1][1]["reason"]) == (Due.TIMED_OUT, "time limit exceeded")
     assert run.complete("a").verdict is Verdict.STALE
-    run.fences["a"] = entry.fence
+    run.fences["a"] = entry.attempt.fence
     assert run.retry("a").verdict is Verdict.APPLIED
     assert run.claim("a", 2).reason == "stale"
     assert stand.entries(1)[0].kind is Due.RETRY
@@ -327,7 +333,7 @@ def test_the_numbers_of_all_events_have_no_gaps(stand_with):
     assert [entry.sequence for entry in stand.entries(2)] == [0, 7]  # the retry, and its lost message
     assert run.claim("a", 2, holder="task2").sequence == 8
     [expired] = stand.entries(1)
-    run.fences["a"] = expired.fence
+    run.fences["a"] = expired.attempt.fence
     assert (expired.sequence, run.retry("a").sequence) == (9, 10)
     stand.entries(1)
     run.claim("a", 3)  # 11

@@ -92,7 +92,7 @@ def test_an_attempt_that_is_rescued_keeps_its_origin(repeated, hasty):
     repeated.claim("a")
     [entry] = hasty.entries(1)
     assert (entry.kind, entry.run.step.origin) == (Due.LEASE_EXPIRED, ORIGIN)
-    repeated.fences["a"] = entry.fence
+    repeated.fences["a"] = entry.attempt.fence
     repeated.retry("a")
     assert origin(repeated) == ORIGIN
 

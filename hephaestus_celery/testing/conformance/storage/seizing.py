@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier
 
 import pytest
@@ -18,6 +19,14 @@ def test_a_step_is_seized_from_the_task_that_holds_it(stand):
     run.claim("a", holder="task1")  # 1-3
     assert run.seize("a", holder="task1", fence="new").sequence == 4
     assert run.load().steps["a"].fence == "new"
+
+
+def test_who_seizes_a_step_is_given_its_attempt(stand):
+    run = stand.start()
+    claimed = run.claim("a", holder="task1").attempt
+    run.durations = replace(run.durations, lease=7_000_000)
+    seized = run.seize("a", holder="task1", fence="new").attempt
+    assert seized == replace(claimed, fence="new", lease=7_000_000)
 
 
 @pytest.mark.parametrize("holder", ["task2", "", "None", "nil"])
@@ -117,7 +126,7 @@ def test_a_step_whose_lease_ran_out_is_not_seized_from_its_rescuer(hasty):
     run.claim("a", holder="task1")
     [entry] = hasty.entries(1)
     assert run.seize("a", holder="task1") is None
-    assert run.load().steps["a"].fence == entry.fence
+    assert run.load().steps["a"].fence == entry.attempt.fence
 
 
 def test_of_many_that_seize_a_step_at_once_one_has_it(stand):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import selectors
 import socket
 import threading
@@ -573,3 +574,17 @@ def test_what_was_handed_to_a_scheduler_that_is_gone_is_handed_to_the_next(stand
     tick = redis_storage.tick(0, owner="second", worker="w2", seize=True, durations=DURATIONS)
     assert kinds(tick) == {run: kind for run, kind in wanted.items() if run != waits.id}
     assert kinds(redis_storage.tick(0, owner="second", worker="w2", seize=True, durations=DURATIONS)) == {}
+
+
+def test_an_attempt_that_a_scheduler_of_before_has_seized_is_failed_by_the_next(stand, redis_storage, client):
+    holds = stand.start()
+    holds.claim("a")
+    client.zadd(stand.storage.keys.of_run(holds.id).names[3], {f"{holds.id}|a": 1})
+    [seized] = stand.tick(owner="first").entries
+    lock = f"{redis_storage.keys.partition(0)}seat"
+    [entry] = json.loads(client.hget(lock, "entries"))
+    known = {"kind", "run", "name", "version", "step", "attempt", "token", "fence", "seq", "headers"}
+    client.hset(lock, "entries", json.dumps([{name: value for name, value in entry.items() if name in known}]))
+    redis_storage.resign(owner="first")
+    [again] = redis_storage.tick(0, owner="second", worker="w2", seize=True, durations=DURATIONS).entries
+    assert (again.attempt, again.sequence, again.run) == (seized.attempt, seized.sequence, None)

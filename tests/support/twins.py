@@ -144,11 +144,11 @@ class Twin:
 
     def learn(self, entry: DueEntry) -> None:
         """This entry may be of an attempt that is held by another fence now."""
-        if entry.fence is not None:
-            key = str(entry.dispatch.activation)
+        if entry.attempt is not None:
+            key, fence = str(entry.dispatch.activation), entry.attempt.fence
             if entry.run_id == self.run.id:
-                self.run.fences[key] = entry.fence
-            self._fences[entry.fence] = f"{key} {entry.dispatch.attempt}, taken"
+                self.run.fences[key] = fence
+            self._fences[fence] = f"{key} {entry.dispatch.attempt}, taken"
 
     def posted(self) -> list[str]:
         """The prepared messages that the store has sent since this was asked before."""

@@ -56,6 +56,7 @@ local function hand_over_again()
     local step = status and not is_final(status) and get_step(entry.step)
     if step and step.a == entry.attempt and step.d == entry.token and step.f == entry.fence then
       spent = spent + 1
+      entry.state = entry.state or cjson.encode(step) -- an older scheduler left it out of those that it had seized
       hand(entry)
     end
   end

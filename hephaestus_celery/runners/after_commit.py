@@ -47,7 +47,7 @@ def outcome_of(
 ) -> Outcome:
     """The outcome of a commitment; ``describe`` makes its events, unless nobody listens.
 
-    The commit is stored. So an error here costs only events, or the time until the scheduler sends a message again.
+    The commit is stored already. So an error here costs only events, or delays a message until the scheduler sends it again.
     """
     if commitment.verdict is Verdict.STALE:
         _log_stale(attempt)

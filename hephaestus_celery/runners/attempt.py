@@ -89,7 +89,7 @@ class HeldAttempt:
 
     @property
     def state(self) -> StepState:
-        """Where the step stands."""
+        """The state of the step, as it was at the claim."""
         return self.claim.run.steps[str(self.claim.attempt.activation)]
 
     @property
@@ -109,7 +109,7 @@ class HeldAttempt:
 
     @property
     def activation(self) -> Activation:
-        """What is executed: the step, which may be executed more than once in a run."""
+        """The activation of the step: a run may execute a step more than once."""
         return self.claim.attempt.activation
 
     @property

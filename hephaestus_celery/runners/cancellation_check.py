@@ -37,7 +37,7 @@ class CancellationCheck:
         """Ask now whether the attempt is wanted; ``StorageError`` when the store is away."""
         if not native.patched() or _thread() == self._thread:
             return self._storage.renew([self._attempt])[0]
-        # An async step, on the thread of its loop: connections of greenlets belong to the thread that has made them.
+        # An async step asks from the thread of its loop, and a connection of greenlets belongs to the thread that made it.
         storage = self._storage.separate()
         try:
             return storage.renew([self._attempt])[0]

@@ -1,7 +1,7 @@
 """Completing a step: makes the commit of its result, of the steps that follow, and of their messages.
 
-A computed route is decided on the steps that have completed by then. When its commit is refused, since more steps have
-completed, it is decided again.
+A computed route depends on the steps that have completed so far. If more complete meanwhile, its commit is refused, and the
+route is computed again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _KINDS = {None: "attempt", "external": "resume", "timeout": "timer"}
 
 
 class Completion:
-    """Commits completed steps. A step whose route fails has failed itself; the caller commits that."""
+    """Commits completed steps. If a route fails, its step has failed, and the caller commits that."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Completion:
         route = (attempt.source.step, result.event)
         if route not in workflow.graph.dynamic or not self._contention.is_likely(workflow, route):
             return self._commit(attempt, result, duration, attempt.claim.run)
-        with self._contention.turn(run_id):  # the data of the claim are old by then
+        with self._contention.turn(run_id):  # the run has changed since the claim
             run = self._reader.load(run_id, steps=[attempt.step.key])
             return self._commit(attempt, result, duration, run or attempt.claim.run)
 
@@ -113,14 +113,14 @@ class Completion:
             commitment = self._storage.commit(decision)
             if commitment.verdict is not Verdict.CONFLICT:
                 return commitment
-            # Then the same commit again: when it is refused, its reply has the state of the run after this pause.
+            # The same commit is repeated: if it is refused, its reply has the state of the run after this pause.
             refusals += 1
             self._contention.pause(refusals=refusals, nanoseconds=self._clock.monotonic_ns() - began)
 
     def _decided(
         self, attempt: HeldAttempt, result: Completed, run: StoredRun, read: dict[str, str]
     ) -> Complete | Failed:
-        # The targets of a result, in the present state of the run. ``read`` are results of steps that were read before.
+        # The targets of a result in the present state of the run. ``read`` has results that were read before.
         interruptions = 0
         while True:
             try:
@@ -142,8 +142,8 @@ class Completion:
     def _targets(
         self, attempt: HeldAttempt, result: Completed, run: StoredRun, read: dict[str, str]
     ) -> tuple[tuple[Target, ...], bool]:
-        # The targets of the event, and whether they stay the same whatever else completes meanwhile: true for a declared
-        # transition, and for a route that has accessed only what can't change any more.
+        # The targets of the event, and whether they are final: true for a declared transition, and for a route that has
+        # accessed only data that can't change any more.
         instance, step = attempt.source.instance, attempt.source.step
         if attempt.launches_done:
             return (), True

@@ -1,8 +1,8 @@
 """Turns and pauses of commits whose ``@route`` was computed on a run that has changed meanwhile.
 
-A route is decided on what has completed, and its commit is refused where more has by then. Each refusal means that another
-branch went on, so this ends; but each of a thousand branches could be asked a thousand times. So those of one process decide
-one after the other, and pause before they try again, the longer the more often they were refused.
+A route is computed on the completed steps, and its commit is refused if more have completed meanwhile. Each refusal means
+that another branch went on, so this ends. But each of a thousand branches could compute its route a thousand times. So the
+branches of one process take turns, and pause before they try again, longer after each refusal.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from hephaestus_celery.locks import Turns
 Route = tuple[type, str]
 """A step and its event."""
 
-_PLACES = 64  # runs of one place take turns with each other, which costs them a moment
+_PLACES = 64  # runs that share a place also take turns, which costs a moment
 _LONGEST = 0.25  # seconds
 _LONGEST_TURN = 30.0  # seconds, for hundreds of threads
 
 
 class Contention:
-    """Puts those in order who decide again about a run."""
+    """Orders the threads that compute a route of a run again."""
 
     def __init__(self, *, clock: Clock, chance: Chance) -> None:
         self._clock = clock
@@ -32,11 +32,11 @@ class Contention:
         self._calm: WeakKeyDictionary[type, set[Route]] = WeakKeyDictionary()
 
     def note_refusal(self, workflow: type) -> None:
-        """A commit of this workflow was refused."""
+        """Note that a commit of this workflow was refused."""
         self._calm.setdefault(workflow, set())
 
     def note_calm(self, workflow: type, route: Route) -> None:
-        """A route has accessed nothing that other branches change."""
+        """Note that a route has accessed nothing that other branches change."""
         if workflow in self._calm:
             self._calm[workflow].add(route)
 

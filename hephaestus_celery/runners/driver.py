@@ -1,12 +1,13 @@
 """The driver: claim, execute, commit; every runner drives runs with it.
 
-A runner hands a message in and gets a :class:`HeldAttempt` or a refusal; :meth:`HeldAttempt.emit_start` emits that it began,
-:meth:`Driver.execute` runs the step, :meth:`Driver.commit` decides, commits, and gives an :class:`Outcome` with what is to be
-emitted and sent, and :meth:`Driver.release` lets go of the lease, which is kept from the claim on. Nothing is emitted before
-it is committed, and nothing is sent before its cause was emitted: that makes the order of the events of one process.
+A runner passes a message to :meth:`Driver.claim`, and gets a :class:`HeldAttempt` or a refusal. :meth:`HeldAttempt.emit_start`
+emits its start. :meth:`Driver.execute` runs the step. :meth:`Driver.commit` decides what follows, commits it, and gives an
+:class:`Outcome` with the events to emit and the messages to send. :meth:`Driver.release` ends the renewal of the lease, which
+begins with the claim. Events are emitted after their commit, and messages are sent after the events that caused them. This
+fixes the order of the events of one process.
 
-What goes wrong between a claim and its commit, whatever it is, is a failed attempt, at once and once: the only exception
-that comes out of here is ``StorageError``, when the store is away for longer than a lease.
+Any error between a claim and its commit fails the attempt, at once and once. The only exception that leaves the driver is
+``StorageError``, when the store is away for longer than a lease.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ _PAUSE = 0.2  # seconds between two commits to a store that is away
 class Driver:
     """Drives runs forward against a storage, for a runner.
 
-    ``dispatcher`` is what it needs of the runner. ``hooks`` are the application's. ``clock`` and ``chance`` are those of
-    the runtime: nothing here reads another clock, or draws from another source. ``durations`` are those of the settings, as
-    all requests to the storage bring them.
+    ``dispatcher`` is the part of the runner that it uses. ``hooks`` are the application's. ``clock`` and ``chance`` are those
+    of the runtime, the only sources of time and chance here. ``durations`` come from the settings, and all requests to the
+    storage carry them.
     """
 
     def __init__(
@@ -229,7 +230,7 @@ class Driver:
                 else:
                     self.clock.sleep(_PAUSE)
             except attempt.worker.stop_exceptions:
-                continue  # it came after the step had ended; the same commit again gives its first reply
+                continue  # it came after the step had ended; the repeated commit gets its first reply
             except Exception as error:  # a bad config, policy or value must not repeat for ever
                 reduced += 1
                 if reduced > _MOST_REDUCTIONS:
@@ -292,7 +293,7 @@ class Driver:
 def _reduced(result: StepResult, cause: Failed) -> Failed:
     # A result that can't be committed has failed for that reason; a failure that can't be committed loses its details.
     if not isinstance(result, Failed):
-        # A config that can't be stored: as with a result that breaks the contract, no further attempt mends it.
+        # A config that can't be stored: as with an invalid result, no further attempt can help.
         return replace(cause, retry=cause.retry and not isinstance(cause.error, DataError))
     plain = StepFailedError(f"a {type_name(result.reason)} that can't be stored ({type_name(cause.reason)})")
     return Failed(kind=result.kind, reason=plain, error=plain, retry=result.retry, stacktrace=None, text=None)

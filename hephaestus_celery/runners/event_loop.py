@@ -1,8 +1,8 @@
 """The event loop of ``async def`` steps: one per process, for as long as the process lives.
 
-It has a thread of the operating system to itself, on every pool. So clients that a step keeps for the next one, and that
-are bound to their loop, stay usable; several steps run on it at once; and a step that waits there holds up neither a
-worker's own loop nor the greenlets of gevent or eventlet beside it.
+On every pool it has an operating system thread of its own. Clients are bound to their loop, so a client that one step
+keeps stays usable for the next. Several steps run on the loop at once. A step that waits there blocks neither a worker's
+own loop nor the greenlets of gevent or eventlet.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def run(awaitable: Awaitable[object], *, seconds: float | None) -> object:
     """
     loop = _loops.get(os.getpid())
     if loop is None:
-        # After a fork, the loop of the parent stays untouched: its thread is not here, and its files are the parent's too.
+        # After a fork, the child leaves the parent's loop alone: its thread is missing here, and its files are shared.
         made = _Loop()
         loop = _loops.setdefault(os.getpid(), made)
         if loop is not made:
@@ -53,7 +53,7 @@ class _Loop:
         self._loop.close()
 
     def run(self, awaitable: Awaitable[object], *, seconds: float | None) -> object:
-        if not self._runs:  # of several threads that start at the same time, the first one runs it
+        if not self._runs:  # of threads that start at the same time, only the first runs it
             native.Thread(self._live, name="hephaestus-asyncio").start()
         ended = _GreenSignal() if native.patched() else _Signal()
         call = _Call(awaitable, ended)
@@ -115,7 +115,7 @@ class _Call:
         return self._value
 
     async def _await(self) -> None:
-        # Whatever is raised here is the step's; none of it reaches the loop.
+        # All errors here belong to the step, so none may reach the loop.
         try:
             self._value = await self._awaitable
         except BaseException as error:  # noqa: BLE001 - raised to the caller
@@ -132,7 +132,7 @@ class _Signal(native.Flag):
 
 
 class _GreenSignal:
-    """The same for a greenlet: others run while it waits. The signal is a byte on a socket that the hub watches."""
+    """Signals to a greenlet that a call has ended, by a byte on a socket that the hub watches. Others run while it waits."""
 
     def __init__(self) -> None:
         self._near, self._far = socket.socketpair()
@@ -141,7 +141,7 @@ class _GreenSignal:
 
     def set(self) -> None:
         """Called once, from the thread of the loop."""
-        with self._lock:  # a descriptor that was closed may be another's by now
+        with self._lock:  # a closed descriptor may belong to another file by now
             if self._open:
                 os.write(self._far.fileno(), b"\0")
 
@@ -168,7 +168,7 @@ class _NativeLoop(asyncio.SelectorEventLoop):
         super().__init__(_Poll())
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        """By default on a new thread: a pool of Python's would consist of greenlets that nobody runs."""
+        """Run on a new thread by default: in a patched process, Python's pool has greenlets that nobody runs."""
         if executor is not None:
             return super().run_in_executor(executor, func, *args)
         future: asyncio.Future[Any] = self.create_future()
@@ -210,7 +210,7 @@ class _Poll(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         longest = _ENDLESS if timeout is None else min(max(0.0, timeout), _ENDLESS)
-        # Rounded up: a timer of less than a millisecond would make the loop poll again and again.
+        # Rounded up, since a timer of less than a millisecond would make the loop poll without pause.
         ready = self._poll.poll(int(longest * 1000 + 0.999))
         found = [(self._keys[number], _events(mask)) for number, mask in ready if number in self._keys]
         return [(key, events & key.events) for key, events in found if events & key.events]
@@ -248,4 +248,4 @@ def _events(mask: int) -> int:
     return (selectors.EVENT_READ if mask & ~_POLLOUT else 0) | (selectors.EVENT_WRITE if mask & ~_POLLIN else 0)
 
 
-_loops: dict[int, _Loop] = {}  # by process: of a child that was forked its parent's is here too
+_loops: dict[int, _Loop] = {}  # by process id; a forked child also sees its parent's

@@ -43,7 +43,7 @@ _EMITTERS: Mapping[EventName, Callable[..., None]] = {
 }
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen, which would make it five times as slow: a step makes four of them
+@dataclass(slots=True, kw_only=True)  # not frozen: that is five times as slow, and a step makes four of them
 class Event:
     """One event to be emitted: its name, its run, and its fields. It never changes.
 
@@ -67,7 +67,7 @@ def emit(events: Sequence[Event], emitter: Emitter) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSource:
-    """Where events come from: a step of an instance, in a worker, whose fields every event carries."""
+    """The source of events: a step of an instance, in a worker, whose fields every event carries."""
 
     instance: Instance
     step: StepClass

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hephaestus_celery")
 
 NOTICE_SECONDS = 0.5
-"""How long an attempt that was interrupted within its time waits before it asks the store again: whoever revokes a task
-records that a moment later."""
+"""How long an attempt that was interrupted within its time waits before it asks the store. A revocation is recorded only a
+moment after the interruption."""
 
 MOST_INTERRUPTIONS = 3
-"""How often one attempt runs again, or one route is asked again, after an interruption that was meant for another attempt.
-An interruption that comes each time is meant for this one, or comes so often that it could go on for ever."""
+"""How often an attempt, or a route, runs again after an interruption that was meant for another attempt. If the
+interruption comes each time, it is meant for this attempt, or could go on for ever."""
 
 _PAUSE = 0.2  # seconds between two questions to a store that is away
 
@@ -80,7 +80,7 @@ class Executor:
                     return Executed(result=result, duration=duration)
             except attempt.worker.stop_exceptions:
                 pass  # and once more
-        raise AssertionError  # there is no end of numbers
+        raise AssertionError  # not reached: the loop has no end
 
     def interrupted(self, attempt: HeldAttempt, error: BaseException, *, earlier: int) -> Executed | None:
         """The result of an attempt that was interrupted beside the step's body; None if another attempt was meant.
@@ -119,7 +119,7 @@ class Executor:
         allowed = limit(attempt.step)
         if allowed is None or self._clock.monotonic_ns() - since <= allowed * 1e9:
             return result
-        # Whatever the step returned: it may have caught the interruption, or run in a thread that can't be interrupted.
+        # This holds for any result: the step may have caught the interruption, or run in a thread that can't be interrupted.
         return lost(f"step {attempt.step.key}: time limit exceeded")
 
     def _result(self, attempt: HeldAttempt, began: int) -> StepResult:
@@ -168,8 +168,8 @@ def call(
 ) -> StepResult:
     """Call ``step.execute``. Never raises what the step raises, which is a failure instead.
 
-    ``config`` gives the step's, as it was given to it; ``limit`` is the size that one value may have; ``seconds_left`` is
-    what an ``async def`` may take before it is cancelled. The exceptions are the runner's: see
+    ``config`` gives the config of the step. ``limit`` is the most bytes of one value. ``seconds_left`` is the time after which
+    an ``async def`` step is cancelled. The exceptions are the runner's: see
     :func:`~hephaestus_celery.runners.step_exceptions.failed`.
     """
     try:
@@ -180,7 +180,7 @@ def call(
         return failed(error, stop_exceptions=stop_exceptions, reserved_exceptions=reserved_exceptions)
     try:
         return check(step, returned, limit=limit)
-    except (TypeError, ValueError) as error:  # DataError too: no further attempt mends what may not be returned
+    except (TypeError, ValueError) as error:  # DataError too: no further attempt makes such a result valid
         return replace(failed(error), retry=False)
     except BaseException as error:  # noqa: BLE001 - mappings of the user's own may raise anything too
         return failed(error, stop_exceptions=stop_exceptions, reserved_exceptions=reserved_exceptions)

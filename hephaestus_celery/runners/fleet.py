@@ -20,7 +20,7 @@ class BrokerAwayError(HephaestusError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """What a living worker has taken from ``queues`` and not begun with.
+    """The messages that a living worker has taken from ``queues`` and not started yet.
 
     ``messages`` are named by :func:`attempt_of`; of the tasks in ``many`` it holds more than it lists. ``counts`` says how
     many there are of each lane.
@@ -43,7 +43,7 @@ class Holdings:
 
     @classmethod
     def decode(cls, text: str) -> Holdings:
-        """What :meth:`encode` gave."""
+        """Decode the text of :meth:`encode`."""
         found = json.loads(text)
         return cls(
             queues=frozenset(found["queues"]),
@@ -70,7 +70,7 @@ class Fleet(Protocol):
 
 
 class UnknownFleet:
-    """A fleet of which nothing is known: every late message counts as lost."""
+    """A fleet that reports nothing, so every late message counts as lost."""
 
     def holdings(self, storage: Storage) -> Sequence[Holdings]:
         """No worker reports anything."""

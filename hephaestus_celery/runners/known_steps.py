@@ -1,4 +1,4 @@
-"""What this process knows of a step by its key alone: versions, predecessors, time limit; a claim asks for these."""
+"""What this process knows about a step from its key: versions, predecessors, time limit. A claim needs these."""
 
 from __future__ import annotations
 

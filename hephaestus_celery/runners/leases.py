@@ -20,9 +20,9 @@ class LeaseKeeper:
     """Renews the leases that this process holds, three times per lease, with one call to the store for all of them.
 
     The thread starts with the first lease of a process (a forked child starts its own) and has its own connections. No
-    error ends it, since steps that are being executed depend on it. It is a thread of the operating system on every pool.
-    So a step that computes without a pause keeps its lease. A lost lease is not renewed any more: whoever took the attempt
-    has a new fence.
+    error ends it, since the steps in execution depend on it. On every pool it is a thread of the operating system, so a
+    step that computes without a pause keeps its lease. A lost lease is not renewed any more: another process has taken
+    the attempt, with a new fence.
     """
 
     def __init__(self, storage: Storage, *, lease: timedelta) -> None:

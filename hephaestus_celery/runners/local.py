@@ -63,7 +63,7 @@ class LocalRunner:
                 self._waiting[attempt_of(message.task_id)] += 1
                 try:
                     self._pool.submit(self._handle, message)
-                except RuntimeError as error:  # no further thread can be started; the existing ones take it later
+                except RuntimeError as error:  # no more threads can start; the existing ones take the message later
                     logger.warning("[%s] step %s waits for a thread: %s", message.run_id, message.step, error)
 
     def start_messages(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:

@@ -46,7 +46,7 @@ class _GrowingInterval:
     def is_due(self, now: float, *, first: float) -> bool:
         if now < self.due:
             return False
-        # After a long time without a question, the interval is the first one again.
+        # After a long time without a call, the interval starts again from the first.
         fresh = self.interval == 0.0 or now > self.due + 4 * self.interval
         self.interval = first if fresh else min(2 * self.interval, _GROWTH * first)
         self.due = now + self.interval
@@ -55,22 +55,22 @@ class _GrowingInterval:
 
 @dataclass(slots=True)
 class _LaneMemory:
-    """What is remembered of a lane.
+    """The memory of a lane.
 
-    ``unconfirmed`` is a report that was made while the queue was empty, and the time from which it is believed. ``losing``:
-    some messages were lost, so many may be; until then every passed message counts as lost at once.
+    ``unconfirmed`` is a report that was made while the queue was empty, and the time from which it counts. ``losing``: some
+    messages were lost, so more may be; until that time every passed message counts as lost at once.
     """
 
     few: _GrowingInterval = field(default_factory=_GrowingInterval)
     probing: _GrowingInterval = field(default_factory=_GrowingInterval)
     unconfirmed: tuple[float, LaneReport] | None = None
     losing: float = 0.0
-    still: bool = False  # at the last look no message had moved, and some were missing
+    still: bool = False  # at the last check no message had moved, and some were missing
     unattended: bool = False
 
 
 class LostMessageWatch:
-    """Judges the reports on the lanes of one partition. Its memory may be lost; then it only asks a little more often."""
+    """Judges the reports on the lanes of one partition. If its memory is lost, it only checks a little more often."""
 
     def __init__(self, fleet: Fleet, *, dispatch_timeout: timedelta, clock: Clock = SYSTEM_CLOCK) -> None:
         self._fleet = fleet
@@ -108,7 +108,7 @@ class LostMessageWatch:
         holdings = self._fleet.holdings(storage)
         free = [message for message in report.outstanding if not any(each.may_hold(message) for each in holdings)]
         length = self._fleet.length(lane) if free else None
-        if length is None:  # where that can't be known, what is late counts as lost
+        if length is None:  # the length is unknown, so late messages count as lost
             return free
         attended = any(lane.queue in each.queues for each in holdings)
         passed = [message for message in free if message.passed]
@@ -124,7 +124,7 @@ class LostMessageWatch:
             few = FEW if missing < len(passed) and known.few.is_due(now, first=self._timeout) else 0
             return passed[: max(missing, few)]
         self._note_unattended(known, lane, length, unattended=not attended and not report.moves)
-        # Twice in a row: a worker may just have taken some, and not have reported them.
+        # This must hold twice in a row: a worker may just have taken messages, and not reported them yet.
         still, known.still = known.still, attended and not report.moves and missing != 0
         probes = still and known.still and known.probing.is_due(now, first=self._timeout)
         return free[:1] if probes else ()

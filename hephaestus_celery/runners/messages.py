@@ -21,11 +21,11 @@ NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A hint that a step wants a worker. If it is lost, late or doubled, that costs time and nothing else.
+    """A hint that a step wants a worker. A lost, late or repeated message costs only time.
 
     ``workflow`` is a name; ``token`` counts the messages that were sent for the step. ``queue``, ``priority`` and
     ``time_limit`` (seconds) are those of the step, if the sender knows it. ``headers`` are those of the run, whoever sends
-    the message. ``prepared`` is what :meth:`Runner.prepare` has made of it, for that runner alone.
+    the message. ``prepared`` is the result of :meth:`Runner.prepare`, for that runner alone.
     """
 
     run_id: str

@@ -1,7 +1,7 @@
 """Threads of the operating system, also where gevent or eventlet have replaced those of Python.
 
-A greenlet that computes blocks all others of its thread. What must go on meanwhile needs a real thread. Data that such a
-thread shares with others are guarded by real locks, which nobody holds while it waits.
+A greenlet that computes blocks all others of its thread. Work that must go on meanwhile needs a real thread. Real locks guard
+the data that such a thread shares, and no thread holds one while it waits.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Flag:
     def set(self) -> None:
         """Set the flag; a repetition changes nothing."""
         self._set = True
-        with suppress(RuntimeError):  # where it had been set
+        with suppress(RuntimeError):  # it was set before
             self._gate.release()
 
     def wait(self, timeout: float | None = None) -> bool:

@@ -30,7 +30,7 @@ MOST_ROWS = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """What follows from an event of a step: see the fields of these names of ``Complete``."""
+    """What follows from an event of a step. The fields of ``Complete`` with the same names explain these."""
 
     settlement: Settlement
     attempts: Mapping[str, int]
@@ -52,7 +52,7 @@ class Moves:
     def find(
         self, workflow: type[WorkflowDefinition], step: type[Step], event: str, targets: tuple[Target, ...]
     ) -> Move:
-        """The move of a step that gave this event, which leads to these targets."""
+        """The move of a step for this event and these targets."""
         if (step, event) in workflow.graph.dynamic:
             return self._plan(workflow, step, targets)
         known = self._known.setdefault(workflow, {})

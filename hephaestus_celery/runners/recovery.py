@@ -59,7 +59,7 @@ class Recovery:
     ) -> Outcome | None:
         """Fail an attempt whose task has ended without a commit; None when that task does not hold it (any more).
 
-        None also where it was applying an event: the scheduler looks soon at what follows from that. ``timed_out``: it was
+        None also if it was applying an event: the scheduler handles that soon. ``timed_out``: it was
         ended at its time limit.
         """
         fence = self._chance.token()
@@ -79,7 +79,7 @@ class Recovery:
         return None if taken is None else self._rescued(taken, reason=reason, worker=worker)
 
     def _settle(self, entry: DueEntry, worker: Worker) -> Outcome:
-        # Go on settling the edges of a step, or of a start, whose process is gone.
+        # Continue to settle the edges of a step, or of a start, whose process is gone.
         step = entry.dispatch.activation.step
         commitment = self._storage.settle(entry.run_id, entry.dispatch.activation, durations=self._durations)
         headers = read_headers(entry.message_headers)
@@ -138,7 +138,7 @@ class Recovery:
 
 
 def _run_of(entry: DueEntry, rescued: RescuedRun) -> StoredRun:
-    # The entry is enough: the run may be large, and many may be lost at once. The rest is read when it is accessed.
+    # The entry is enough. The run may be large, and many attempts may be lost at once, so the rest is read on access.
     return StoredRun(
         header=rescued.header,
         initial=None,

@@ -56,7 +56,7 @@ class RefusalLog:
 
 
 def left_to_newer(schema: str) -> str:
-    """What a worker says, once, of runs that it can't read; ``schema`` is the ``detail`` of a ``NEWER_SCHEMA``."""
+    """The text that a worker logs once about runs that it can't read; ``schema`` is the detail of a ``NEWER_SCHEMA``."""
     return (
         f"there are runs that a newer hephaestus-celery has written (schema {schema}, this worker reads up to {SCHEMA}); "
         "their steps are left to workers of that. Upgrade this one"
@@ -64,7 +64,7 @@ def left_to_newer(schema: str) -> str:
 
 
 def left_to_others(detail: str, step: str) -> str:
-    """What a worker says of a step that it leaves to others; ``detail`` is that of an ``UNKNOWN_VERSION``."""
+    """The text that a worker logs about a step that it leaves to others; ``detail`` is that of an ``UNKNOWN_VERSION``."""
     name, _, version = detail.partition(" version ")
     if version.isdecimal() and WORKFLOWS.find(name, int(version)) is not None:
         return (

@@ -59,10 +59,10 @@ class FailedAttempts:
         )
 
     def commit_unreadable(self, run: StoredRun, attempt: Attempt, result: Failed, worker: Worker) -> None:
-        """Commit a failed attempt of a run of which no instance can be made here.
+        """Commit a failed attempt of a run from which this process can't make an instance.
 
-        Its workflow may belong to another deployment. Then the policy of this application decides, and only the history
-        shows the failure.
+        Its workflow may belong to another deployment. Then this application's policy decides, and only the history shows
+        the failure.
         """
         entry = encode_entry(
             kind="attempt",

@@ -40,10 +40,10 @@ _NO_MESSAGE = {Due.LEASE_EXPIRED, Due.TIMED_OUT, Due.SETTLE}
 class Scheduler:
     """A thread that handles due entries; ``dispatch`` sends messages, ``worker`` emits the events.
 
-    ``fleet`` knows what workers hold; with None nothing is known, and every late message is sent again.
+    ``fleet`` knows the messages that workers hold; with None, every late message is sent again.
     ``undisturbed`` keeps the process from being forked while the scheduler is at work.
 
-    It has connections of its own, so that no lock is shared with a process that forks while it runs.
+    It has its own connections, so it shares no lock with code that forks the process.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Scheduler:
                 if not away:
                     logger.warning("the scheduler waits for the state store: %s", error)
                 away = True
-                # Workers could not renew their leases either. They get a full lease before any attempt counts as lost.
+                # Workers could not renew their leases either, so they get a full lease before an attempt counts as lost.
                 lease = self._driver().settings.lease.total_seconds()
                 self._seize_from = self._now() + int(lease * 1e9)
                 self._stopping.wait(LOOK_SECONDS)
@@ -206,7 +206,7 @@ class Scheduler:
             self._dispatch(outcome.messages)
 
     def _pause(self, storage: Storage, seconds: float, *, listen: bool) -> None:
-        if not listen:  # wake-ups are for the holder of the lock: a thousand others would all wake at once
+        if not listen:  # only the holder of the lock listens: otherwise a thousand processes would wake at once
             self._stopping.wait(seconds)
             return
         deadline = self._now() + int(seconds * 1e9)

@@ -1,4 +1,4 @@
-"""Makes what is stored of a new run, whose arguments were checked, and the messages of its first steps."""
+"""Stores a new run, whose arguments were checked before, and makes the messages of its first steps."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Exceptions of steps: whatever a step raises becomes a failure that can be stored, emitted and shown to Celery.
 
-What a step raises is the user's, and Python and Celery call methods of it when they show it, compare it or copy it to
-another process. Any of these may raise, or give what nobody expects: then a plain error of ours stands for it.
+An exception of a step is the user's object. Python and Celery call its methods to show it, compare it or copy it to
+another process. Any of these may raise, or return anything. Then a plain error of this package replaces it.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def failed(
 ) -> Failed:
     """Make an exception a failed attempt; its traceback leaves out the frames of the runners.
 
-    ``stop_exceptions`` are those by which a pool interrupts a step. ``reserved_exceptions`` mean something of their own to
-    whoever the error is raised to. Never raises, whatever the exception does when it is looked at.
+    ``stop_exceptions`` are those by which a pool interrupts a step. ``reserved_exceptions`` have a meaning of their own for
+    the runner. Never raises, whatever the methods of the exception do.
     """
     # By its type: isinstance() would call code of the exception.
     kind = type(error)
@@ -120,7 +120,7 @@ def shown(value: object) -> str:
 
 
 def _stand_in(error: BaseException) -> Exception:
-    # With its traceback, which is an object of Python, and shows where the exception was raised.
+    # It keeps the traceback, which is Python's own object and safe to use.
     plain = StepFailedError(f"{type_name(error)}: {shown(error)}")
     return plain.with_traceback(_part(error, "__traceback__"))
 
@@ -134,7 +134,7 @@ def _frames(error: BaseException) -> list[traceback.FrameSummary] | None:
 
 
 def _formatted(error: BaseException) -> str | None:
-    # As Python formats it; None if formatting is unsafe or fails.
+    # Python's own format; None if formatting is unsafe or fails.
     try:
         if not all(map(_is_plain, _chain(error))):
             return None
@@ -149,7 +149,7 @@ def _plainly(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    # The exceptions that a traceback shows with it, from the attributes of Python itself; ValueError for too many.
+    # The exceptions that its traceback shows, read from Python's own attributes; ValueError if there are too many.
     seen: set[int] = set()
     waiting: list[Any] = [error]
     while waiting:
@@ -166,7 +166,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_plain(error: BaseException) -> bool:
-    # An exception that does not lie about its class, and does not invent attributes.
+    # Whether the exception overrides neither its class nor access to its attributes.
     return getattr(error, "__class__", None) is type(error) and getattr(error, "_hephaestus", _ABSENT) is _ABSENT
 
 
@@ -181,7 +181,7 @@ def _can_travel(error: BaseException) -> bool:
 
 
 def _part(error: BaseException, name: str) -> Any:
-    # The attribute of Python itself, whatever a subclass makes of that name.
+    # Python's own attribute, even if a subclass overrides that name.
     return BaseException.__dict__[name].__get__(error)
 
 

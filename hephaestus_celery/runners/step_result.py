@@ -38,7 +38,7 @@ StepResult = Completed | Waiting | Failed
 
 
 def check(step: type[Step], returned: object, *, limit: int) -> StepResult:
-    """What ``execute`` returned, checked; ``TypeError``, ``ValueError`` or ``DataError`` where it may not return that.
+    """Check what ``execute`` returned; ``TypeError``, ``ValueError`` or ``DataError`` if it is invalid.
 
     ``limit`` is the size that one value may have, in bytes of JSON.
     """
@@ -98,7 +98,7 @@ def _check_error(step: type[Step], returned: Error) -> Failed:
 
 
 def called(step: type[Step]) -> str:
-    """A step for a message: its key, which names it in the store, and its class, which names it in the code."""
+    """The name of a step in an error: its key, which the store uses, and its class, which the code uses."""
     return f"step {step.key} ({step.__name__})"
 
 

@@ -1,6 +1,6 @@
 """A task ended without its body (lost, revoked, expired or unknown): its attempt is recovered at once.
 
-The store would find each of them by itself, when a lease expires or a message is not claimed; these are the fast ways.
+The store would find each of them later, when a lease expires or a message is not claimed. This is faster.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class TaskRecovery:
         try:
             hint = parse(*message.payload[:2])
         except (KombuError, ValueError, TypeError, KeyError):
-            return  # another's, and in another format
+            return  # not a message of ours
         if hint is None or not task.endswith(f".{hint[1].step}"):
             return
         run_id, activation, attempt, _ = hint

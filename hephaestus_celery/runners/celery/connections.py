@@ -11,10 +11,10 @@ from kombu.exceptions import OperationalError
 
 
 def publish_over(connection: Any, publish: Callable[[], None], *, revived: Any) -> None:
-    """Publish, over a new connection where the pooled one turns out to be dead; never without end.
+    """Publish, and once more over a new connection if the pooled one is dead.
 
-    A connection to RabbitMQ does not survive a restart of the broker, nor the firewalls that forget idle ones, and shows
-    that only when it is used. What was sent before it did is sent again, which is harmless.
+    A connection to RabbitMQ breaks when the broker restarts, or when a firewall drops it while idle. That shows only when
+    it is used. Messages that were sent over it before are sent again, which is harmless.
     """
     connect(connection)
     try:
@@ -28,7 +28,7 @@ def publish_over(connection: Any, publish: Callable[[], None], *, revived: Any) 
 
 def connect(connection: Any) -> None:
     """Connect, or raise soon."""
-    # Without this a publish waits for the broker without end: kombu reconnects for ever by default.
+    # By default kombu reconnects for ever, so a publish would never return while the broker is away.
     if not connection.connected:
         connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=3)
 
@@ -41,7 +41,7 @@ def unreachable(app: Celery) -> tuple[type[BaseException], ...]:
 
 def is_refusal(app: Celery, error: BaseException) -> bool:
     """Whether the broker was reached, and has no place for what was sent."""
-    # Celery wraps what it thinks can be recovered from. A queue that is not configured is a KeyError, and so, to kombu,
-    # is a broken connection.
+    # Celery wraps errors that it takes for recoverable. A queue that is not configured raises a KeyError, as a broken
+    # connection does in kombu.
     refusals = (QueueNotFound, *app.connection_for_write().transport.channel_errors)
     return isinstance(error, refusals) or isinstance(error.__cause__, refusals)

@@ -14,9 +14,9 @@ _ENDS = (cast("Any", bootsteps).CLOSE, cast("Any", bootsteps).TERMINATE)  # not 
 def consumer_step(name: str, *, begin: Callable[[Any], None], end: Callable[[], None]) -> type[StartStopStep]:
     """A step for the blueprint of an application's consumers.
 
-    ``begin(consumer)`` is called when one is connected, and again each time that it has lost its connection; ``end()`` when
-    it stops for good. ``name`` is different for each runtime of an application. The signal ``worker_ready`` would
-    not do: a worker of ``celery.contrib.testing`` sends none.
+    ``begin(consumer)`` is called each time that a consumer has connected, and ``end()`` when it stops for good. ``name`` is
+    different for each runtime of an application. The signal ``worker_ready`` is no substitute: a worker of
+    ``celery.contrib.testing`` does not send it.
     """
 
     class Attendant(StartStopStep):
@@ -26,7 +26,7 @@ def consumer_step(name: str, *, begin: Callable[[Any], None], end: Callable[[], 
             begin(parent)
 
         def stop(self, parent: Any) -> None:
-            if parent.blueprint.state in _ENDS:  # else it connects again, and goes on
+            if parent.blueprint.state in _ENDS:  # otherwise it reconnects and goes on
                 end()
 
         terminate = stop

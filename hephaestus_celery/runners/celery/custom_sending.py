@@ -1,8 +1,8 @@
 """Whether an application sends messages in a way of its own: overridden methods, signal receivers, routers.
 
-Only then do the messages of one step differ by their ids alone. Packages for tenants, tracing agents and signal receivers
-add something of the sender to each message, and may be installed and removed while a process lives. So this is checked
-for each message: are Celery's and kombu's own functions still in their places?
+If it does not, the messages of one step differ only by their ids. Packages for tenants, tracing agents and signal receivers
+add data of the sender to each message. They may come and go while a process lives. So each message is checked: are
+Celery's and kombu's own functions still in place?
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _is_their_method(method: Any, module: Any) -> bool:
 
 
 def _is_their_function(function: Any, name: str, module: Any) -> bool:
-    # A wrapper copies the name and the docstring of what it wraps, but not its type, its module or its code.
+    # A wrapper copies the name and docstring of the function that it wraps, but not its type, module or code.
     return (
         type(function) is FunctionType
         and function.__globals__ is vars(module)

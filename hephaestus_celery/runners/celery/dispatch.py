@@ -29,7 +29,7 @@ OnSent = Callable[[Message, Mapping[str, Any]], None]
 
 
 def send(app: Celery, messages: Sequence[Message], *, default_queue: str | None, on_sent: OnSent | None = None) -> None:
-    """Publish messages. What can't be sent is logged and left to the store's due set, and keeps nothing else back."""
+    """Publish messages. One that can't be sent is logged, and the scheduler sends it again; the others are sent."""
     if not messages:
         return
     try:
@@ -45,8 +45,8 @@ def send(app: Celery, messages: Sequence[Message], *, default_queue: str | None,
         elif len(messages) == 1:
             _log(app, messages[0], error)
         else:
-            # A message may fail alone: its queue was declared in another way, or a router fails at it. The others, which
-            # may be of other runs, are sent all the same.
+            # One message may fail alone: its queue was declared differently, or a router fails on it. The others, which
+            # may belong to other runs, are still sent.
             for message in messages:
                 send(app, [message], default_queue=default_queue, on_sent=on_sent)
 
@@ -89,7 +89,7 @@ def send_one(
 
 
 def call_task(app: Celery, producer: Any, message: Message, default_queue: str | None) -> None:
-    """Call the task of a message's step, for whatever the application has put in the way of that."""
+    """Send a message by calling the task of its step, so that the application's own code for sending runs."""
     task = find_task(app, message.task_name)
     options: dict[str, Any] = {
         "args": [message.run_id, str(message.activation), message.attempt, message.token],
@@ -104,8 +104,8 @@ def call_task(app: Celery, producer: Any, message: Message, default_queue: str |
         **header_options(message),
         **options_of(message, task, default_queue),
     }
-    # By the task where this process has it: its class may be the application's own, and its annotations count. Before
-    # Celery 5.7 `send_task` does not look at them.
+    # Call the task itself if this process has it: its class may be the application's own, and it has annotations. Before
+    # Celery 5.7 `send_task` ignores these.
     if task is None:
         app.send_task(message.task_name, **options)
     else:

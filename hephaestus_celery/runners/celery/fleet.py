@@ -43,7 +43,7 @@ class CeleryFleet:
                 raise BrokerAwayError(str(error)) from error
 
     def counted(self, lane: Lane) -> Sequence[Lane]:
-        """On other brokers than Redis, the length of a queue is that of all priorities together."""
+        """The lanes of the same queue: on brokers other than Redis, its length counts all priorities together."""
         with self._app.connection_for_read() as connection:
             if connection.transport.driver_type == "redis":
                 return [lane]

@@ -1,9 +1,9 @@
 """Makes it safe to fork a worker's main process while other threads work in it.
 
-A child has only the thread that forked. A lock that another thread held at that moment is never released there: that of a
-module being imported, or of a property that Celery or kombu was making. A child that needs it hangs, and keeps its lease.
-The scheduler works just when a pool process has died and another is forked. So a fork waits until such threads are between
-two pieces of work, but never for long: a thread that waits for a server holds nothing that a child needs.
+A child has only the thread that forked. If another thread held a lock at that moment, the child never gets it: the lock of
+an import, or of a property of Celery or kombu. A child that needs it hangs, and keeps its lease. The scheduler is at work
+just when a pool process has died and another is forked. So a fork waits until such threads pause, but never for long: a
+thread that waits for a server holds no lock that a child needs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def no_forks() -> AbstractContextManager[None]:
 
 
 def delay_forks() -> None:
-    """From now on forks of this process wait; again is the same as once."""
+    """Make forks of this process wait from now on; a repetition changes nothing."""
     global _is_registered  # noqa: PLW0603 - hooks can't be taken back, and are needed once in a process
     if not _is_registered and sys.platform != "win32":
         _is_registered = True
@@ -41,5 +41,5 @@ def _wait() -> None:
 
 
 def _go_on() -> None:
-    # Not in the child: it has turns of its own.
+    # Only in the parent: the child has a lock of its own.
     _FORKING.stack.close()

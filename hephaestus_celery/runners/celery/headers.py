@@ -1,10 +1,9 @@
 """Message headers that an application adds: captured where a run is started, repeated by all of its messages.
 
-A package for tenants puts the current tenant into the headers of each message; a tracing agent puts the trace there. In a
-chain of Celery tasks, each worker that sends the next message has them. A retry or a rescue is sent by another process,
-which has none of them. So the first message of a run is made by the application's own way of sending, and captured just
-before it leaves. What was added to its headers is stored with the run. It is laid over every later message of the run,
-after the application's own way of sending has added its own.
+A package for tenants puts the current tenant into the headers of each message; a tracing agent adds the trace. In a
+chain of Celery tasks, each worker that sends the next message has them. But another process sends a retry or a rescue, and
+has none of them. So the application itself sends the first message of a run, which is captured just before it leaves. The
+run stores the headers that were added. Every later message of the run gets them, after the application has added its own.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from hephaestus_celery.runners.messages import Message
 logger = logging.getLogger("hephaestus_celery")
 
 MOST_BYTES = 8192
-"""How much of headers is stored with a run, as JSON."""
+"""The most bytes of headers that a run stores, as JSON."""
 
 _LEAVE = "_publish"
-"""The last method of a kombu producer before the transport: whatever an application wraps around `publish` comes before."""
+"""The last method of a kombu producer before the transport; it comes after all that an application wraps around `publish`."""
 _STAMPS, _STAMPED = "stamps", "stamped_headers"
 
 
@@ -59,7 +58,7 @@ class HeaderCapture:
     def start_messages(self, messages: Sequence[Message]) -> tuple[list[Message], Mapping[str, Any]]:
         """The messages as the caller's application makes them, and what was added to the headers of the first.
 
-        A message that did not leave by the producer that it was given has left already, if at all; it is sent again.
+        A message that did not pass the given producer may have left by another; it is sent again.
         """
         prepared: list[Message] = []
         headers: dict[str, Any] | None = None
@@ -92,7 +91,7 @@ class HeaderCapture:
         return name not in self._protocol_names()
 
     def _protocol_names(self) -> frozenset[str]:
-        # Those that Celery itself writes, whatever it is that the application calls; its next version may have others.
+        # The headers that Celery itself writes; its next version may have others.
         if self._protocol is None:
             made = cast("Any", AMQP).as_task_v2(self._app.amqp, "id", "name", argsrepr="", kwargsrepr="")
             self._protocol = frozenset({*made.headers, "compression", "redelivered"})
@@ -130,7 +129,7 @@ class HeaderCapture:
 def with_run_headers(
     producer: Any, message: Message, *, on_sent: Callable[[Mapping[str, Any]], None] | None = None
 ) -> Generator[None]:
-    """Lay the headers of a message's run over what is published of it in the block.
+    """Add the headers of a message's run to the message that the block publishes.
 
     Headers that the run does not have stay as the sender has added them. ``on_sent`` gets the place where the message
     goes, as the ``delivery_info`` of its receiver will have it.
@@ -153,14 +152,14 @@ def with_run_headers(
 
 
 def header_options(message: Message) -> dict[str, Any]:
-    """The headers of a message's run as an option of sending: for what looks at those before it adds its own."""
+    """The headers of a message's run as an option of sending, for code that reads them before it adds its own."""
     headers = {name: value for name, value in message.headers.items() if name not in (_STAMPS, _STAMPED)}
     return {"headers": headers} if headers else {}
 
 
 @contextmanager
 def _leaving_by(producer: Any, publish: Callable[..., Any]) -> Generator[None]:
-    # A producer that is taken from the pool is one user's at a time.
+    # A producer from the pool has only one user at a time.
     setattr(producer, _LEAVE, publish)
     try:
         yield
@@ -169,7 +168,7 @@ def _leaving_by(producer: Any, publish: Callable[..., Any]) -> Generator[None]:
 
 
 def _headers(arguments: tuple[Any, ...], message: Message) -> dict[str, Any] | None:
-    # (body, priority, content type, content encoding, headers, properties, ...): so it is called by `publish`.
+    # (body, priority, content type, content encoding, headers, properties, ...), as `publish` passes them.
     headers, properties = cast("tuple[dict[str, Any], dict[str, Any]]", arguments[4:6])
     return headers if properties.get("correlation_id") == message.task_id else None
 

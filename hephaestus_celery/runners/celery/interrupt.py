@@ -1,7 +1,7 @@
 """The remote control command that interrupts a step, in the main process of the worker that executes it.
 
-Celery's own way, ``revoke(terminate=True)``, would have the pool take the end of that process, whenever it comes, for one
-that was asked for, and its tasks for terminated ones.
+Celery's own command, ``revoke(terminate=True)``, does not do. After it, the pool takes any later end of that process for a
+termination on request, and the tasks of that process for terminated ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger("hephaestus_celery")
 
 
 def _interrupt(state: Any, task_ids: Any = (), **_: Any) -> dict[str, list[str]]:
-    """Raise SoftTimeLimitExceeded in the steps that this worker executes under these task ids; gives those that it could."""
+    """Raise SoftTimeLimitExceeded in the steps with these task ids; gives the ids of those that were interrupted."""
     pool = state.consumer.pool
     if not isinstance(pool, PreforkPool):
         return {"ok": []}  # a thread, or a greenlet that computes, can't be interrupted
@@ -38,7 +38,7 @@ def _interrupt(state: Any, task_ids: Any = (), **_: Any) -> dict[str, list[str]]
 
 
 def register() -> None:
-    """Have the workers of this process know the command; again is the same as once."""
+    """Add the command to the workers of this process; a repetition changes nothing."""
     cast("Any", control_command)(name=INTERRUPT, args=[("task_ids", list)], signature="[id1 [id2 [... [idN]]]]")(
         _interrupt
     )

@@ -1,7 +1,7 @@
-"""Makes what a worker needs of a step's task when its first message comes, not when the worker starts.
+"""Makes the objects that a worker needs for a step's task at its first message, not when the worker starts.
 
 A worker's main process and each process of its pool make objects of three to eight kilobytes for every task. For ten
-thousand steps that is up to eighty megabytes, most of it never used. Here only those that were made last are kept.
+thousand steps that is up to eighty megabytes, most of it never used. So only the latest of these objects are kept.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, cast
 import celery.app.trace
 
 MOST_KEPT = 500
-"""Of each kind, in a process: making one takes 20 to 60 microseconds."""
+"""The most objects of each kind in a process. Making one takes 20 to 60 microseconds."""
 
 _TRACER = "hephaestus_tracer"
 
 
 class _Kept:
-    """Holders of an attribute that was made, oldest first: one more takes it from the oldest."""
+    """Holders of a made attribute, oldest first. When there are too many, the oldest loses it."""
 
     def __init__(self, attribute: str) -> None:
         self._attribute = attribute
@@ -36,9 +36,9 @@ class _Kept:
 
 
 class LazyTracer:
-    """``__trace__`` of a task: what executes it, made when it is called.
+    """``__trace__`` of a task: the function that executes it, made when it is called.
 
-    What Celery makes beforehand is thrown away; what anybody else has put there, or wrapped around it, stays.
+    Functions that Celery makes beforehand are dropped. Those of anybody else, wrappers too, stay.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ def _is_celerys(tracer: Any) -> bool:
 
 
 class LazyStrategy:
-    """What a worker does with the messages of a task; ``make`` makes it."""
+    """Celery's strategy for the messages of a task, made by ``make`` when it is needed."""
 
     __slots__ = ("__weakref__", "_act", "_make")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 FULL_SECONDS = 0.02
-"""How long such a worker waits for messages at a time."""
+"""How long such a worker waits for messages before it checks again."""
 
 
 def poll_while_full(consumer: Any) -> None:
-    """Have such a worker take messages as soon as it may.
+    """Make such a worker take a message soon after it has room for one.
 
-    Where it holds as many as it may prefetch, kombu's virtual transports ask for none, and wait for two seconds on end: a
-    late acknowledgement, which comes from another greenlet, does not wake them. A pool of one would do a step every two
-    seconds. So they wait for :data:`FULL_SECONDS` there.
+    When a worker holds as many messages as it may prefetch, kombu's virtual transports wait for two seconds. A late
+    acknowledgement comes from another greenlet, and does not wake them. So a pool of one would execute a step every two
+    seconds. This shortens the wait to :data:`FULL_SECONDS`.
     """
     connection = consumer.connection
     if getattr(consumer, "hub", None) is not None or connection.transport.driver_type == "amqp":

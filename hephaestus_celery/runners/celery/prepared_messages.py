@@ -1,15 +1,15 @@
 """Prepared messages: the store itself puts them on the broker's list, in the script that makes them due.
 
-That is possible where broker and state store are one Redis. Then nothing can be lost between a commit and its messages,
-and they cost no round trip. The format of a message is kombu's and Celery's business. So the first two messages of a step
-in a process are prepared by Celery and kombu, down to the command that would send them, which is not executed. The first
-becomes a template. The template is used only when it gives, filled in for the second message, exactly what kombu has made.
-A message that differs in any other way (another serializer, a compression, a later format) fails that comparison, and the
-messages of that step are sent after the commit, as with any other broker. Steps that are routed alike share a template,
-once it has given a message of a second one of them: a fan-out of ten thousand steps needs three specimens.
+This needs a broker and a state store in one Redis. Then no message is lost between a commit and its sending, and messages
+cost no round trip. Celery and kombu define the format of a message. So a process lets them prepare the first two messages
+of a step, down to the command that would send them, which is not executed. The first becomes a template. It is filled in
+for the second message, and used only if that gives exactly kombu's text. A message that differs in another way (a
+serializer, a compression, a later format) fails the comparison. Then the messages of that step are sent after the commit,
+as with any other broker. Steps that are routed alike share a template, once it has passed the comparison for a second
+step. So a fan-out of ten thousand steps needs three such messages.
 
-A template knows nothing of the sender. So it is used only where nothing but Celery makes the messages (see
-:mod:`hephaestus_celery.runners.celery.custom_sending`, asked for each of them), and for runs that were started in such a process.
+A template has no data of the sender. So it is used only where Celery alone makes the messages, which
+:mod:`hephaestus_celery.runners.celery.custom_sending` checks for each, and for runs that were started in such a process.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SPECIMENS = (
     ("01a20351-48e5-7078-aaf5-44dfe4e46366", 1, 1),
     ("01a20351-7f3c-7b01-9c3e-0d6b8f1c2a55", 2, 3),
 )
-"""Run id, attempt and token of the two messages that are only prepared."""
+"""Run id, attempt and token of the two messages that are compared and never sent."""
 
 
 class MessagePreparer:
@@ -77,11 +77,11 @@ class MessagePreparer:
             try:
                 template = self._learn(message)
             except unreachable(self._app) as error:
-                # Not noted: the next message of this step tries again.
+                # The failure is not remembered: the next message of this step tries again.
                 logger.debug("no template for %s.%s: %s", message.workflow, message.step, error)
                 return None
             except Exception:
-                # Routes and queues are the user's. A step that was executed is committed all the same: the error is
+                # Routes and queues are the user's code. The executed step is still committed, and the error is
                 # logged when the message is sent after the commit.
                 logger.debug("no template for %s.%s", message.workflow, message.step, exc_info=True)
                 template = None
@@ -95,12 +95,12 @@ class MessagePreparer:
             shape = self._shapes[kind] = _Shape(self._learn_alone(message))
         elif shape.template is not None and not shape.shared:
             if not self._is_right(shape.template, message):
-                shape.template = None  # they are alike in all that is known here, and yet not alike
+                shape.template = None  # they look alike here, but their messages differ
             shape.shared = True
         return shape.template
 
     def _kind(self, message: Message) -> tuple[object, ...]:
-        """What the messages of steps have in common that are routed alike."""
+        """The key of steps that are routed alike; they share a template."""
         app: Any = self._app
         task = find_task(app, message.task_name)
         chosen = options_of(message, task, self._default_queue)
@@ -121,7 +121,7 @@ class MessagePreparer:
         first, second = (
             replace(message, run_id=run_id, attempt=attempt, token=token) for run_id, attempt, token in _SPECIMENS
         )
-        # One in an empty context and one in the caller's: headers that depend on the context make a difference.
+        # One in an empty context and one in the caller's, to find headers that depend on the context.
         prepared = [Context().run(self._prepare, first), self._prepare(second)]
         if None in prepared:
             return None
@@ -153,14 +153,14 @@ class MessagePreparer:
 
 @dataclass(slots=True)
 class _Shape:
-    """The template of steps that are routed alike; ``shared`` once it has been right for a second one of them."""
+    """The template of steps that are routed alike; ``shared`` once it has given the message of a second step."""
 
     template: MessageTemplate | None
     shared: bool = False
 
 
 class _Recorder:
-    """In the place of a kombu batch: takes the commands that would send a message."""
+    """Replaces a kombu batch, and records the commands that would send a message."""
 
     def __init__(self) -> None:
         self.commands: list[tuple[str, tuple[Any, ...]]] = []
@@ -174,7 +174,7 @@ class _Recorder:
 
 @contextmanager
 def _recorded(producer: Any, recorder: _Recorder) -> Generator[bool]:
-    """Give the messages that are published in the block to a recorder; False where this kombu has no batches."""
+    """Record the messages that the block publishes; False if this kombu has no batches."""
     place = getattr(producer, "_batch_local", None)
     if place is None or getattr(producer.channel, "create_publish_batch", None) is None:
         yield False

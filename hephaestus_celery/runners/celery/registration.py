@@ -1,8 +1,8 @@
 """Registers a Celery task for each step of a workflow.
 
-A class for each of ten thousand tasks, and what a worker makes for each when it starts, take a hundred megabytes of every
-process. So tasks of a workflow with the same time limit and annotations share a class. What differs, such as the name, is
-an attribute of the task itself. Where the application's own base class of tasks works with classes, each step has a class.
+Ten thousand task classes, with the objects that a worker makes for each at its start, take a hundred megabytes in every
+process. So tasks of a workflow with the same time limit and annotations share a class. The name and other differences
+are attributes of the task itself. If the application's own base class of tasks works with classes, each step has one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _OF_CLASSES = (
 def register(app: Celery, runner: TaskRunner, workflow: type[WorkflowDefinition]) -> None:
     """Register a task for each step of a workflow on an application. ``Done`` gets one only where it comes first.
 
-    Versions of one name share their tasks. One of ours is replaced in silence; at any other Celery warns.
+    Versions of one name share their tasks. A task of ours is replaced silently; if it is any other, Celery warns.
     """
     make = _TaskMaker(app, runner, workflow)
     for step in workflow.graph.topological_order:
@@ -54,7 +54,7 @@ def register(app: Celery, runner: TaskRunner, workflow: type[WorkflowDefinition]
 
 
 def task_name(workflow: type[WorkflowDefinition], step: StepClass) -> str:
-    """How Celery names the task of a step: in routes, annotations, rate limits and monitors."""
+    """The name of a step's task in Celery: in routes, annotations, rate limits and monitors."""
     return f"{workflow.name}.{step.key}"
 
 
@@ -63,18 +63,18 @@ class _SharedTask(StepTask):
 
     abstract = True
     of_all: Sequence[Mapping[str, Any]]
-    """The annotations of each of them."""
+    """The annotations that all these tasks have."""
 
     @classmethod
     def bind(cls, app: Celery) -> Celery:
-        # Called on each task, but it changes their class.
+        # Celery calls it on each task, but it changes their class.
         if not (vars(cls).get("__bound__") and vars(cls).get("_app") is app):
             super().bind(app)
         return app
 
     @classmethod
     def annotate(cls) -> None:
-        # Celery's own would look for those of the task whose name this class has.
+        # Celery's own method would apply the annotations of the one task whose name this class has.
         for found in cls.of_all:
             for name, value in found.items():
                 if name.startswith("@"):
@@ -100,7 +100,7 @@ class _TaskMaker:
             own = {"name": name, "step_key": step.key, "__doc__": step.__doc__}
             return self._make(StepTask, step.__name__, step, own)()
         annotations = self._annotations_of(name)
-        # Values are compared by identity: equal ones that are not the same only make one more class.
+        # Values are compared by identity. Equal values that are not identical only cost one more class.
         values = tuple(tuple((name, id(value)) for name, value in each.items()) for each in annotations)
         kind = (step.__module__, limit(step), values)
         shared = self._classes.get(kind)
@@ -121,8 +121,8 @@ class _TaskMaker:
             "workflow_name": self._workflow.name,
             "__module__": step.__module__,
         }
-        # Queue, priority and time limit are named when a message is sent: as attributes of tasks Celery deprecates the
-        # first two, and the limit may be another in each version. Who sends without knowing the step leaves it to the task.
+        # A message names queue, priority and time limit. Celery deprecates the first two as attributes of tasks, and the
+        # limit may differ between versions. A sender that does not know the step leaves the limit to the task.
         soft = limit(step)
         if soft is not None:
             options["soft_time_limit"] = soft

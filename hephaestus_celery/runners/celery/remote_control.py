@@ -19,7 +19,7 @@ INTERRUPT_SECONDS = 2.0
 
 
 def revoke(app: Celery, task_ids: Sequence[str]) -> None:
-    """Make workers drop these tasks, which are not wanted any more; best effort."""
+    """Make workers drop these tasks, which are not wanted any more. Workers that are not reached don't."""
 
     def publish(connection: Any) -> None:
         app.control.revoke(list(task_ids), connection=connection)

@@ -14,7 +14,7 @@ _PROGRESS = "hephaestus_progress"
 
 @dataclass(slots=True)
 class Progress:
-    """What a message has led to so far, for the receivers of the task's signals.
+    """The progress of a message so far, for the receivers of the task's signals.
 
     ``given_up``: the store was away for so long that what was executed could not be committed.
     """

@@ -24,9 +24,9 @@ HIGHEST_PRIORITY = 255
 class LaneFinder:
     """Finds the lane that a message goes to by the application's routing; None where it is not that of a queue.
 
-    An application may put something between its routing and the broker: an ``apply_async`` or ``send_task`` of its own, a
-    receiver of ``before_task_publish``, the priority of the task that sends. Then a message may go elsewhere. That shows
-    when it is sent, and the next one is expected to go there too.
+    An application may change where a message goes after routing, by an ``apply_async`` or ``send_task`` of its own, a
+    receiver of ``before_task_publish``, or the priority of the sending task. The real lane shows when the message is sent,
+    and the next message is expected to go there too.
     """
 
     def __init__(self, app: Celery, *, default_queue: str | None) -> None:
@@ -55,7 +55,7 @@ class LaneFinder:
         return self._known[kind]
 
     def note_sent(self, message: Message, place: Mapping[str, Any]) -> str | None:
-        """Note where a message was sent; gives its lane where the store may expect another one."""
+        """Note where a message was sent; gives its lane if the store may expect another."""
         lane = lane_of(self._app, place)
         if lane is None:
             return None

@@ -80,7 +80,7 @@ class CeleryRunner:
         if cast("Any", app).finalized:  # not in the stubs
             self._subscribe(app)
         else:
-            # Registering a task finalizes an application; it does that itself when it is ready.
+            # Registering a task would finalize the application too early, so this waits until it is finalized.
             app.on_after_finalize.connect(self._subscribe, weak=False)
 
     @property
@@ -97,7 +97,7 @@ class CeleryRunner:
 
     @property
     def driver(self) -> Driver:
-        """Drives the runs of this application."""
+        """The driver of this application's runs."""
         if self._driver is None:
             raise ConfigurationError("a CeleryRunner works for a Hephaestus: Hephaestus(app)")
         return self._driver()
@@ -134,7 +134,7 @@ class CeleryRunner:
         return self._headers.start_messages(messages)
 
     def prepare(self, message: Message, *, parent: str | None) -> PreparedMessage | None:
-        # If several steps are executed side by side, the next one could emit its start before this one has emitted its end.
+        # If a worker executes several steps at once, the next step could emit its start before this one emits its end.
         # So its message is sent after that.
         if parent is not None and not self._lifecycle.is_sequential:
             return None

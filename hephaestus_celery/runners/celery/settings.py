@@ -21,7 +21,7 @@ def settings_of(app: Celery) -> Settings:
 
 def _settings_in(held: Mapping[str, Any]) -> Settings:
     def get(name: str) -> Any:
-        # As Celery's own were once named; an application that reads them with a namespace has both.
+        # Celery's own settings had upper-case names once; an application that reads settings with a namespace has both.
         return held.get(name, held.get(name.upper(), UNSET))
 
     return read_settings(get)
@@ -46,12 +46,12 @@ def real_app(app: Any) -> Celery:
 
 
 def _is_proxy(app: object) -> bool:
-    # By its class: a proxy passes on every attribute that is asked of itself.
+    # By its class, since a proxy forwards every attribute.
     return any("_get_current_object" in vars(kind) for kind in type(app).__mro__)
 
 
 def broker_urls(app: Celery) -> set[str | None]:
-    """All URLs of the application's broker: of each connection the one that is tried first, and those after it."""
+    """All URLs of the application's broker, for each connection the first one and its alternates."""
     conf = app.conf
     found: set[str | None] = set()
     for candidate in (conf.broker_url, conf.broker_read_url, conf.broker_write_url):
@@ -73,8 +73,8 @@ def misspelt_settings(app: Celery) -> list[str]:
 def check_given(app: Celery) -> None:
     """Check the settings that the application has loaded by now; ``ConfigurationError`` names a bad one.
 
-    It does not load its configuration for this: a factory, or Django, may not be ready for that. Missing settings may come
-    later.
+    The check does not load the application's configuration: a factory, or Django, may not be ready. So missing settings may
+    come later.
     """
     unsettled: Any = app  # the stubs lack half of it
     _check_backend(_settings_in(unsettled.conf if unsettled.configured else vars(app)["_preconf"]))
@@ -86,7 +86,7 @@ def is_eager(app: Celery) -> bool:
 
 
 def state_backend(app: Celery, settings: Settings) -> Settings:
-    """Settings with the state backend filled in: the one set, else the result backend or the broker if that is a Redis.
+    """Settings with a state backend: the one that is set, else the result backend or the broker if it is a Redis.
 
     Raises ``ConfigurationError`` saying what to set when none is.
     """
@@ -120,7 +120,7 @@ def _urls(candidate: object) -> list[str]:
 
 
 def _options(app: Celery, settings: Settings, url: str) -> dict[str, Any]:
-    # A Sentinel's master is named in Celery's transport options; what the user set for us goes first.
+    # Celery's transport options name a Sentinel's master; the user's settings for this package go first.
     if not url.startswith("sentinel://"):
         return dict(settings.options)
     inherited: dict[str, Any] = {}

@@ -28,7 +28,7 @@ _HARMLESS_OPTIONS = frozenset(
         *("interval_start", "interval_step", "interval_max"),
     }
 )
-"""Transport options that change neither the list of a queue nor what is put on it, or that kombu has taken in by then."""
+"""Transport options that change neither the list of a queue nor its messages, or that kombu has applied before."""
 
 
 def is_broker(app: Celery, store: str | None) -> bool:

@@ -1,8 +1,8 @@
 """Receivers of Celery's signals: ``task_prerun`` claims the attempt, the later ones emit its events.
 
-Connected once per process, whatever the number of runtimes: the sender says which task, the task which runner. They are
-idempotent, since Celery sends some signals twice (a hard time limit sends ``task_failure`` so), and they swallow nothing:
-Celery logs what a receiver raises and goes on.
+They are connected once per process, for all runtimes: the sender is the task, and the task knows its runner. They are
+idempotent, since Celery sends some signals twice (``task_failure`` after a hard time limit). They catch no errors: Celery
+logs what a receiver raises, and goes on.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def on_ended(sender: Any = None, **_: Any) -> None:
 
 
 def on_postrun(sender: Any = None, retval: Any = None, **_: Any) -> None:
-    """The task has ended somehow: its attempt is over, and its lease is not renewed any more."""
+    """Stop renewing the lease of a task that has ended, in whatever way."""
     if isinstance(sender, StepTask):
         sender.conclude(retval)
 

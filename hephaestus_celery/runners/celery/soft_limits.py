@@ -11,12 +11,14 @@ from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate, TimeLimitExc
 STOP_EXCEPTIONS = (SoftTimeLimitExceeded,)
 """The exceptions that a pool raises in a step to stop it."""
 RESERVED_EXCEPTIONS = (TaskPredicate, WorkerLostError, TimeLimitExceeded, Terminated)
-"""Exceptions that have another meaning for Celery than failure: if a step raises one, Celery gets its text instead."""
+"""Exceptions that mean something else than failure to Celery. If a step raises one, Celery gets only its text."""
 
 
 def is_interrupt(error: BaseException) -> bool:
     """Whether an exception was raised by the signal of the pool, and not by whoever was executed."""
-    if not issubclass(type(error), STOP_EXCEPTIONS):  # code of any other exception may do anything
+    if not issubclass(
+        type(error), STOP_EXCEPTIONS
+    ):  # checked by type, since any other exception may run code of its own
         return False
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:

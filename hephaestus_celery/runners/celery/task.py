@@ -31,11 +31,11 @@ _CLAIM_AGAIN_SECONDS = 0.2
 
 
 class TaskRunner(Protocol):
-    """What a step's task needs of the runner that has registered it."""
+    """The part of a runner that a step's task uses."""
 
     @property
     def driver(self) -> Driver:
-        """Drives the runs of the application."""
+        """The driver of the application's runs."""
         ...
 
     @property
@@ -73,7 +73,7 @@ class TaskRunner(Protocol):
 
 
 class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in the stubs only
-    """One step of one workflow. Its message says which run, step and attempt; all else is in the store.
+    """The task of one step of one workflow. Its message names run, step and attempt; everything else is in the store.
 
     It acknowledges late and keeps no result: the claim decides who executes, whatever the broker does. The application's
     own class of tasks is a base of this one. Only :meth:`run` is replaced, so Celery calls the hooks and the ``__call__`` of
@@ -145,7 +145,7 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         except StorageError as error:
             if error.transient:
                 raise
-            # The store would refuse that again, so this process goes on with other messages. The entry of the step stays due.
+            # The store would refuse this again, so the process goes on with other messages. The step stays due.
             logger.exception("[%s] step %s can't be claimed; another message is sent for it later", run_id, activation)
             return Refusal(reason=Refused.UNREADABLE)
 
@@ -187,9 +187,9 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
     def _claimed(self) -> HeldAttempt:
         """The claim that ``task_prerun`` has made; without one the message is a duplicate and ends here.
 
-        The receiver of ``task_prerun`` may have failed, which Celery swallows. Then the claim is made here, and retried for
-        the length of a lease. A frozen store may have granted the claim to the call that got no reply. To give up at
-        once would then count as a lost attempt of a step that was never executed.
+        The receiver of ``task_prerun`` may have failed, and Celery hides that. Then the claim is made here, and retried for
+        the length of a lease. A frozen store may have granted a claim although the reply was lost. Giving up at once would
+        then lose an attempt of a step that was never executed.
         """
         clock = self.runner.clock
         deadline = clock.monotonic_ns() + int(self.runner.driver.settings.lease.total_seconds() * 1e9)
@@ -226,8 +226,8 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         return progress.outcome
 
     def _note_interruption(self, error: BaseException) -> None:
-        # It struck beside the step's body, which handles its own interruptions. What was executed by then is committed. An
-        # attempt whose time is over, or that is not wanted any more, has failed. Any other was not meant, and goes on.
+        # The interruption came outside the step's body, which handles its own. A result that exists by then is committed.
+        # An attempt whose time is over, or that is not wanted any more, has failed. Any other attempt goes on.
         progress = self._progress
         if progress.attempt is None or not is_interrupt(error):
             raise error
@@ -236,10 +236,10 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
             progress.interruptions += 1
 
     def conclude(self, error: object) -> None:
-        """Leave nothing open, however the task has ended.
+        """Finish an attempt, however its task has ended.
 
-        An attempt that was claimed and has no outcome is failed, for example if a hook of the application has raised.
-        ``error`` is the exception of the task, if it is known. An outcome that Celery has not reported is emitted now.
+        A claimed attempt without an outcome fails, for example after a hook of the application has raised. ``error`` is
+        the exception of the task, if it is known. An outcome whose signal Celery has not sent is emitted now.
         """
         self.follow()
         progress = self._progress

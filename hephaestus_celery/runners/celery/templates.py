@@ -11,12 +11,12 @@ from hephaestus_celery.runners.celery.dispatch import argsrepr
 from hephaestus_celery.runners.messages import Message
 
 _MARK = re.compile(r'"<hephaestus (\w+)>"')
-"""Where the value of a slot goes in a template's text."""
+"""Marks the place of a slot in the text of a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageTemplate:
-    """A message's JSON text, cut at the values of the message: ``slots`` names what goes between the ``pieces``.
+    """A message's JSON text, cut at the values of the message: ``slots`` names the values between the ``pieces``.
 
     ``tail`` is the text of the body behind the arguments.
     """
@@ -74,7 +74,7 @@ def template_of(queue: str, text: str, message: Message) -> MessageTemplate | No
 
 
 def gives(template: MessageTemplate, text: str, message: Message) -> bool:
-    """Whether the template, filled in for this message, is exactly what kombu has made of the message."""
+    """Whether the template, filled in for this message, gives exactly kombu's text."""
     wanted = json.loads(text)
     parent, tag = wanted["headers"].get("parent_id"), wanted["properties"].get("delivery_tag")
     return json.loads(template.fill(message, parent=parent, tag=tag)) == wanted

@@ -52,8 +52,8 @@ def _endangered(app: Celery, consumer: Any) -> list[str]:
 
 
 def _can_fall_silent(app: Celery, consumer: Any) -> bool:
-    # Celery (5.5 to 5.7) raises the prefetch count again when the tasks that the lost connection has left are done, in
-    # the thread that did them; then two threads read the replies of one connection, and one gets the other's.
+    # After a lost connection, Celery (5.5 to 5.7) raises the prefetch count when the tasks of that connection are done,
+    # in the thread that did them. Then two threads read from one connection, and one gets the other's replies.
     return (
         app.conf.worker_enable_prefetch_count_reduction
         and consumer.connection.transport.driver_type == "amqp"

@@ -65,7 +65,7 @@ class WorkerLifecycle:
 
     @property
     def is_sequential(self) -> bool:
-        """Whether this process executes one step at a time, as far as is known."""
+        """Whether this process is known to execute one step at a time."""
         return self._has_solo_pool or in_pool_process()
 
     def connect(self) -> None:
@@ -98,7 +98,7 @@ class WorkerLifecycle:
         try:
             self._initialise(sender)
         except ConfigurationError as error:
-            # Celery would log what a receiver raises, and go on with a worker that can execute no step.
+            # Celery would only log an error of a receiver, and run a worker that can't execute any step.
             raise SystemExit(f"hephaestus-celery: {error}") from error
 
     def _on_worker_shutdown(self, sender: Any = None, **_: Any) -> None:
@@ -113,7 +113,7 @@ class WorkerLifecycle:
         return getattr(sender, "app", None) is self._app
 
     def _on_consumer(self, consumer: Any) -> None:
-        # Not in worker_init: the pool's first processes are forked by now. Again after each loss of the connection.
+        # Not in worker_init: here, the pool's first processes are forked. Called again after each lost connection.
         self._initialise(consumer.controller)
         self._watch.start(consumer)
         poll_while_full(consumer)
@@ -128,7 +128,7 @@ class WorkerLifecycle:
         self._stop()
 
     def _initialise(self, worker: Any) -> None:
-        # Once for each worker; one of celery.contrib.testing sends no worker_init.
+        # Once for each worker, since a worker of celery.contrib.testing sends no worker_init.
         if worker in self._initialised:
             return
         register_interrupt()

@@ -1,4 +1,4 @@
-"""Writes the report of a worker: which messages it has taken from its queues and not begun with."""
+"""Writes the report of a worker: the messages that it has taken from its queues and not started yet."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _IDLE_SECONDS = 10.0
 class WorkerReporter:
     """A thread of a worker's main process that reports every ``interval`` seconds.
 
-    It is not the scheduler's thread: an unreachable broker may block that one, and a silent worker counts as gone.
+    It has a thread of its own: an unreachable broker may block the scheduler's, and a silent worker counts as gone.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class WorkerReporter:
 
 
 def holdings_of(app: Celery, consumer: Any) -> Holdings:
-    """The messages of steps that a worker has taken and not begun with; safe beside the threads that change them."""
+    """The messages of steps that a worker has taken and not started; safe beside the threads that change them."""
     messages: set[str] = set()
     many: set[str] = set()
     counts: Counter[str] = Counter()
@@ -109,7 +109,7 @@ def holdings_of(app: Celery, consumer: Any) -> Holdings:
         if lane is not None:
             counts[lane] += number
 
-    # The buckets first: what leaves them goes to the requests, and would otherwise be missed in both.
+    # The buckets first: messages go from them to the requests, and would be missed in the other order.
     buckets = _buckets(consumer)
     for request in _requests(consumer):
         if not isinstance(request.task, StepTask):
@@ -120,7 +120,7 @@ def holdings_of(app: Celery, consumer: Any) -> Holdings:
             many.add(request.name)
         if request not in state.active_requests:
             note(request)
-    # With a rate limit a worker takes all messages that there are, perhaps tens of thousands, and keeps them.
+    # With a rate limit a worker takes all messages of its queues, perhaps tens of thousands, and keeps them.
     for name, waiting in buckets:
         if not waiting or not isinstance(app.tasks.get(name), StepTask):
             continue

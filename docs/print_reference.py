@@ -19,7 +19,7 @@ from modules_page import render as modules_page
 import hephaestus_celery
 from hephaestus_celery import exceptions
 from hephaestus_celery.config import PREFIX, Settings
-from hephaestus_celery.storage.redis.keys import render as keys_page
+from hephaestus_celery.storage.redis.key_catalogue import render as keys_page
 from hephaestus_celery.telemetry.catalogue.page import render_page as events_page
 
 FOLDER = Path(__file__).parent / "reference"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery import HistoryEntry, Instance, InstanceNotFoundError
 from hephaestus_celery.core.values.lifecycle import Status
-from hephaestus_celery.storage.redis.keys import CATALOGUE
+from hephaestus_celery.storage.redis.key_catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from arena import Arena

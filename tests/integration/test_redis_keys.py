@@ -13,7 +13,7 @@ from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.instances import decode_instance, read_start
 from hephaestus_celery.storage.queries import Query
-from hephaestus_celery.storage.redis import keys
+from hephaestus_celery.storage.redis import key_catalogue
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.storage.redis.wide_steps import Edges
 from hephaestus_celery.testing.conformance.driven import DURATIONS
@@ -37,7 +37,7 @@ def kind_of(name, namespace):
     rest = re.fullmatch(rf"{re.escape(namespace)}:\{{\d+\}}:(.+)", name).group(1)
     kinds = [
         kind
-        for kind in keys.CATALOGUE
+        for kind in key_catalogue.CATALOGUE
         if re.fullmatch(
             "".join(".+" if part[0] == "<" else re.escape(part) for part in re.findall("<[^>]+>|[^<]+", kind.pattern)),
             rest,
@@ -81,7 +81,7 @@ def test_every_key_is_in_the_catalogue(stand, client, namespace):
 def test_every_kind_of_key_is_used(stand, client, namespace):
     full_life(stand)
     used = {kind_of(name, namespace).pattern for name in found(client, namespace)}
-    assert used == {kind.pattern for kind in keys.CATALOGUE if kind.type != "channel"}
+    assert used == {kind.pattern for kind in key_catalogue.CATALOGUE if kind.type != "channel"}
 
 
 @pytest.mark.parametrize("how", ENDS)
@@ -247,7 +247,7 @@ def test_a_start_in_the_future_is_given_as_it_is(stand, redis_storage, client):
 
 
 def test_the_page_on_keys_is_what_the_catalogue_says():
-    assert PAGE.read_text(encoding="utf-8") == keys.render()
+    assert PAGE.read_text(encoding="utf-8") == key_catalogue.render()
 
 
 # Runs that are gone before a scheduler looks: expired while no worker ran, or evicted by a server that is full

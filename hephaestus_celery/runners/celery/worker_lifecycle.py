@@ -17,10 +17,8 @@ from hephaestus_celery.core.values.inputs import find_worker
 from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.runners.celery.consumer import consumer_step
 from hephaestus_celery.runners.celery.forking import delay_forks
-from hephaestus_celery.runners.celery.interrupt import register as register_interrupt
 from hephaestus_celery.runners.celery.lost_processes import PoolWatch
 from hephaestus_celery.runners.celery.polling import poll_while_full
-from hephaestus_celery.runners.celery.worker_checks import advise
 from hephaestus_celery.runners.celery.worker_reports import WorkerReporter
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.lost_messages import report_interval
@@ -119,6 +117,8 @@ class WorkerLifecycle:
         poll_while_full(consumer)
         self._has_solo_pool = isinstance(consumer.pool, SoloPool)
         if self._scheduler is None:
+            from hephaestus_celery.runners.celery.worker_checks import advise  # a client never needs it
+
             advise(self._app, consumer)
             delay_forks()
             self._start(consumer)
@@ -131,7 +131,9 @@ class WorkerLifecycle:
         # Once for each worker, since a worker of celery.contrib.testing sends no worker_init.
         if worker in self._initialised:
             return
-        register_interrupt()
+        from hephaestus_celery.runners.celery import interrupt  # a client never needs it, nor what it imports
+
+        interrupt.register()
         self._initialised.add(worker)
         self._hostname = find_worker(getattr(worker, "hostname", None)) or socket.gethostname()
         self._on_init()

@@ -1,191 +1,15 @@
-"""Every Redis key: its name, type, lifetime and meaning.
-
-Keys are built here and nowhere else in Python.
+"""Builds the names of Redis keys, here and nowhere else in Python; ``key_catalogue.py`` says what each holds.
 
 The keys of a run and of its indexes share one hash tag. So one script may use them all, on a Redis Cluster too.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 from hephaestus_celery.core.values.identity import shard, shard_of_run
 from hephaestus_celery.core.values.lifecycle import LIVE
 from hephaestus_celery.storage.queries import Query
-from hephaestus_celery.storage.redis import run_fields
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyKind:
-    """One kind of key, for the reference page and for a test: each key has a lifetime, or a reason to have none."""
-
-    pattern: str
-    type: str
-    lifetime: str
-    meaning: str
-
-
-CATALOGUE: tuple[KeyKind, ...] = (
-    KeyKind(
-        pattern="run:<run_id>",
-        type="hash",
-        lifetime="`hephaestus_retention` after the end of the run",
-        meaning="where the run stands and what it knows",
-    ),
-    KeyKind(
-        pattern="start:<run_id>",
-        type="string",
-        lifetime="as the run",
-        meaning="when the run began, in nanoseconds on the server's clock; written once",
-    ),
-    KeyKind(
-        pattern="history:<run_id>",
-        type="list",
-        lifetime="as the run",
-        meaning="one entry per attempt, resume and cancellation",
-    ),
-    KeyKind(
-        pattern="answers:<run_id>",
-        type="hash",
-        lifetime="one minute after the end of the run",
-        meaning="the last reply to each step's worker, for a repetition of the same call",
-    ),
-    KeyKind(
-        pattern="answer:<run_id>:<operation>",
-        type="string",
-        lifetime="one minute; one hour where a timer was taken back",
-        meaning="the reply to the sender of an event or the setter of a timer, for a repetition of the same call",
-    ),
-    KeyKind(
-        pattern="early:<run_id>",
-        type="hash",
-        lifetime="deleted with its last event, or at the end of the run",
-        meaning="events that came before their steps waited, at most 100, in the order in which they came",
-    ),
-    KeyKind(
-        pattern="taken:<run_id>",
-        type="set",
-        lifetime="as the run",
-        meaning="the keys of the events that the run has taken (`resume(..., key=...)`), at most 10,000",
-    ),
-    KeyKind(
-        pattern="edges:<run_id>:<number>",
-        type="list",
-        lifetime="ten minutes until its step is committed; then until all of it is settled, some milliseconds later, or the run ends",
-        meaning="the edges of a step that has more than 500; they are settled in slices",
-    ),
-    KeyKind(
-        pattern="rows:<run_id>:<number>",
-        type="hash",
-        lifetime="the same",
-        meaning="what settling these edges needs to know of the steps that they lead to",
-    ),
-    KeyKind(
-        pattern="active:<id>",
-        type="hash",
-        lifetime="deleted with the last active run of the id",
-        meaning="the active runs of an instance id: what makes an id unique",
-    ),
-    KeyKind(
-        pattern="due",
-        type="sorted set",
-        lifetime="none: one per partition; an entry is deleted when its step moves on or its run is pruned",
-        meaning="what is due when. Per step: its next attempt is sent, its lease expires, its wait is over. Per run: it is "
-        "pruned, or checked once a day whether it still exists; the entry has all that pruning needs",
-    ),
-    KeyKind(
-        pattern="lane:<priority>:<queue>",
-        type="sorted set",
-        lifetime="deleted with its last entry; a step's entry is deleted when it is claimed or its run ends",
-        meaning="steps whose messages nobody has claimed, by the time of sending to this queue",
-    ),
-    KeyKind(
-        pattern="lanes",
-        type="sorted set",
-        lifetime="none: one entry per lane, dropped by the next look when nothing waits there",
-        meaning="lanes in which messages wait, by the time of the next look",
-    ),
-    KeyKind(
-        pattern="marks",
-        type="sorted set",
-        lifetime="none: one entry per lane, dropped by the next look when nothing waits there",
-        meaning="for each lane, when the newest message that was claimed had been sent",
-    ),
-    KeyKind(
-        pattern="looks",
-        type="hash",
-        lifetime="none: one entry per lane, dropped by the next look when nothing waits there",
-        meaning="what the last look at a lane has seen",
-    ),
-    KeyKind(
-        pattern="workers",
-        type="hash",
-        lifetime="an hour after the last report; a worker's entry is read for three times the interval of its reports",
-        meaning="what each worker holds of messages that nobody has claimed; in the first partition",
-    ),
-    KeyKind(
-        pattern="seat",
-        type="hash",
-        lifetime="none: one per partition, of a few bytes; without it the offset of the steady clock would be lost",
-        meaning="the scheduler lock: who holds it, how far it has come, what it was handed last, and the offset of the steady "
-        "clock, which all due times use, from the server's clock",
-    ),
-    KeyKind(
-        pattern="index:status:<status>",
-        type="sorted set",
-        lifetime="none: one per status; entries of pruned runs are dropped",
-        meaning="runs in a status, by their start",
-    ),
-    KeyKind(
-        pattern="index:family:<workflow>",
-        type="sorted set",
-        lifetime="none: one per workflow; entries of pruned runs are dropped",
-        meaning="runs of a workflow in all its versions, by their start",
-    ),
-    KeyKind(
-        pattern="index:tag:<tag>",
-        type="sorted set",
-        lifetime="none: one per tag; entries of pruned runs are dropped",
-        meaning="runs of workflows with a tag, by their start",
-    ),
-    KeyKind(
-        pattern="index:id:<id>",
-        type="sorted set",
-        lifetime="`hephaestus_retention` after the end of the last active run of the id",
-        meaning="runs of an instance id, by their start",
-    ),
-    KeyKind(
-        pattern="wake",
-        type="channel",
-        lifetime="no key: published when a near timer is set",
-        meaning="wakes the scheduler of the partition",
-    ),
-    KeyKind(
-        pattern="waits:<process>",
-        type="channel",
-        lifetime="no key: published by a process for itself, when it begins to wait for the end of a run",
-        meaning="wakes the thread that listens for all ends that the process waits for",
-    ),
-    KeyKind(
-        pattern="finished:<run_id>",
-        type="channel",
-        lifetime="no key: published once, when the run ends",
-        meaning="wakes those who wait for the end of the run",
-    ),
-)
-
-
-_PAGE = """\
-# Keys
-
-What is stored in Redis. Every name begins with `<namespace>:{<partition>}:`, the namespace being the setting
-`hephaestus_namespace`; the braces keep the keys of one partition on one node of a cluster. Values are not for other
-programs to write; those of a run may be read.
-
-| Key | Type | Lifetime | Meaning |
-|---|---|---|---|
-"""
 
 
 def indexes(prefix: str, query: Query) -> list[str]:
@@ -199,15 +23,6 @@ def indexes(prefix: str, query: Query) -> list[str]:
     if query.family is not None:
         return [f"{prefix}index:family:{query.family}"]
     return [f"{prefix}index:status:{status}" for status in sorted(query.statuses)]
-
-
-def render() -> str:
-    """The reference page on keys."""
-    return (
-        _PAGE
-        + "".join(f"| `{kind.pattern}` | {kind.type} | {kind.lifetime} | {kind.meaning} |\n" for kind in CATALOGUE)
-        + run_fields.render()
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +81,3 @@ class RunKeys:
     def finished(self) -> str:
         """The channel on which the end of the run is published."""
         return f"{self.prefix}finished:{self.run_id}"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render())

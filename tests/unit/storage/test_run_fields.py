@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from hephaestus_celery.storage.redis import keys
+from hephaestus_celery.storage.redis import key_catalogue
 from hephaestus_celery.storage.redis.run_fields import FIELDS, STEP_FIELDS, kind_of
 from hephaestus_celery.storage.redis.scripts import NAMES, compose
 
@@ -35,6 +35,6 @@ def test_every_field_of_a_step_that_a_script_names_is_in_the_legend():
 
 
 def test_the_legend_is_on_the_page_of_keys():
-    page = keys.render()
+    page = key_catalogue.render()
     assert all(f"| `{name.replace('|', chr(92) + '|')}` | {meaning} |" in page for name, meaning in FIELDS.items())
     assert all(f"| `{name}` | {meaning} |" in page for name, meaning in STEP_FIELDS.items())

@@ -57,11 +57,11 @@ ALONE := tests/chaos tests/docker
 WORKERS := tests/acceptance
 TOGETHER := $(filter-out $(ALONE) $(WORKERS) tests/support tests/conftest.py tests/__pycache__,$(wildcard tests/*))
 
-ci: check  ## All that CI does
+ci: lint imports  ## All that CI does
 	$(MAKE) test OPTIONS="-n 3 --dist loadfile --cov --cov-report= $(TOGETHER)"
 	$(MAKE) test OPTIONS="-n 2 --dist loadfile --cov --cov-append --cov-report= $(WORKERS)"
 	$(MAKE) test OPTIONS="--cov --cov-append --cov-report=term:skip-covered $(ALONE)"
-	$(MAKE) build
+	$(MAKE) -j 3 types docs build
 
 clean:
 	rm -rf $(VENV) dist build .coverage htmlcov .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -89,6 +89,11 @@ def _deliver_later(
     instance = read_run(parts.storage, run_id)
     keep = keep_early and can_still_wait(instance, delivery.name, delivery.step)
     delivery = replace(delivery, run=RunReference(id=run_id), keep=keep)
+    if delivery.key is not None and not keep:
+        # Another sender may have brought the same event between the first look and this one: then it is no mistake.
+        again = parts.storage.deliver(replace(delivery, operation=parts.chance.token()))
+        if again.outcome is not Delivered.NOT_WAITING:
+            return again
     while keep or any(declares(instance, executing, delivery.name) for executing in report.executing):
         report = parts.storage.deliver(replace(delivery, operation=parts.chance.token()))
         if report.outcome is not Delivered.NOT_WAITING or parts.clock.monotonic_ns() > deadline:

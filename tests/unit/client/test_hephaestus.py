@@ -904,3 +904,33 @@ def test_a_wait_for_an_event_ends_after_its_timeout(timeout):
             WaitForEvent: {"event_name": "signed", "timeout": timeout},
             Wait: {"duration": 0.01},
         }
+
+
+class SlowToLook(MemoryStorage):
+    """Somebody else is faster, once, between an event that nothing waits for and the look at its run."""
+
+    meanwhile = None
+
+    def load(self, run_id, *, steps=None):
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return super().load(run_id, steps=steps)
+
+
+class AskedLater(Workflow):
+    unique = Unique("askedlater")
+    initial_step = (Wait, {"duration": timedelta(hours=1)})
+    transitions = {(Wait, "timeout"): Ask, **{(Ask, event): Done for event in Ask.events}}
+
+
+def test_an_event_that_another_brings_between_the_refusal_and_the_look_is_no_mistake():
+    storage = SlowToLook()
+    with Hephaestus(storage=storage):
+        handle = AskedLater.start("a1")
+        eventually(lambda: Wait in handle.get().waiting_steps)
+        storage.meanwhile = lambda: handle.resume("yes", {"n": 1}, key="evt_1", keep_early=True)
+        handle.resume("yes", {"n": 2}, key="evt_1")
+        with pytest.raises(NotWaitingError):
+            handle.resume("yes", {"n": 2}, key="evt_2")
+        assert [entry.event for entry in handle.history() if entry.kind == "resume"] == []

@@ -14,7 +14,7 @@ from hephaestus_celery.runners.attempt import HeldAttempt, Worker
 from hephaestus_celery.runners.step_exceptions import Failed
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.claims import Attempt
-from hephaestus_celery.storage.commits import Fail, Retry
+from hephaestus_celery.storage.commits import Commitment, Fail, Retry
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.port import Storage
@@ -36,26 +36,17 @@ class FailedAttempts:
 
     def commit(self, attempt: HeldAttempt, result: Failed, duration: int) -> Outcome:
         """Commit that an attempt has failed; ``duration`` is in nanoseconds."""
-        if result.retry and attempt.number < attempt.max_attempts:
-            return self._retry(attempt, result, duration)
-        commitment = self._storage.commit(
-            Fail(
-                operation=f"{attempt.fence}f",
-                run_id=attempt.instance.run_id,
-                activation=attempt.activation,
-                fence=attempt.fence,
-                entry=attempt.entry(kind="attempt", reason=result.account),
-                durations=self._durations,
-                failure=codec.encode(result.failure),
-            )
-        )
+        retry_in = self._delay(attempt) if _is_retried(attempt.held, result) else None
+        entry = attempt.entry(kind="attempt", reason=result.account)
+        commitment = self._store(attempt.held, result, entry, retry_in=retry_in)
         source, claim = attempt.source, attempt.claim
         return outcome_of(
             attempt,
             commitment,
-            label="failed",
-            describe=lambda: events.failed(source, claim, result, commitment, duration=duration),
+            label="failed" if retry_in is None else "retrying",
+            describe=lambda: events.failed(source, claim, result, commitment, duration=duration, retry_in=retry_in),
             error=result.error,
+            retry_in=retry_in if commitment.verdict is Verdict.APPLIED else None,
         )
 
     def commit_unreadable(self, run: StoredRun, attempt: Attempt, result: Failed, worker: Worker) -> None:
@@ -71,51 +62,35 @@ class FailedAttempts:
             reason=result.account,
             worker=run.steps[str(attempt.activation)].worker or worker.hostname,
         )
-        operation = f"{attempt.fence}f"
-        if result.retry and attempt.number < attempt.max_attempts:
-            delay = self._default_retry.delay(attempt.number, chance=self._chance.fraction())
-            commit = Retry(
-                operation=operation,
-                run_id=attempt.run_id,
-                activation=attempt.activation,
-                fence=attempt.fence,
-                entry=entry,
-                durations=self._durations,
-                delay=int(delay * 1e6),
-            )
-        else:
-            commit = Fail(
-                operation=operation,
-                run_id=attempt.run_id,
-                activation=attempt.activation,
-                fence=attempt.fence,
-                entry=entry,
-                durations=self._durations,
-                failure=codec.encode(result.failure),
-            )
-        self._storage.commit(commit)
+        retry_in = None
+        if _is_retried(attempt, result):
+            retry_in = self._default_retry.delay(attempt.number, chance=self._chance.fraction())
+        self._store(attempt, result, entry, retry_in=retry_in)
 
-    def _retry(self, attempt: HeldAttempt, result: Failed, duration: int) -> Outcome:
-        source, claim = attempt.source, attempt.claim
-        delay = self._delay(attempt)
-        commitment = self._storage.commit(
+    def _store(self, attempt: Attempt, result: Failed, entry: str, *, retry_in: float | None) -> Commitment:
+        operation = f"{attempt.fence}f"
+        if retry_in is None:
+            return self._storage.commit(
+                Fail(
+                    operation=operation,
+                    run_id=attempt.run_id,
+                    activation=attempt.activation,
+                    fence=attempt.fence,
+                    entry=entry,
+                    durations=self._durations,
+                    failure=codec.encode(result.failure),
+                )
+            )
+        return self._storage.commit(
             Retry(
-                operation=f"{attempt.fence}f",
-                run_id=attempt.instance.run_id,
+                operation=operation,
+                run_id=attempt.run_id,
                 activation=attempt.activation,
                 fence=attempt.fence,
-                entry=attempt.entry(kind="attempt", reason=result.account),
+                entry=entry,
                 durations=self._durations,
-                delay=int(delay * 1e6),
+                delay=int(retry_in * 1e6),
             )
-        )
-        return outcome_of(
-            attempt,
-            commitment,
-            label="retrying",
-            describe=lambda: events.failed(source, claim, result, commitment, duration=duration, retry_in=delay),
-            error=result.error,
-            retry_in=delay if commitment.verdict is Verdict.APPLIED else None,
         )
 
     def _delay(self, attempt: HeldAttempt) -> float:
@@ -128,3 +103,7 @@ class FailedAttempts:
             # A policy of the application has failed, so the default policy decides.
             logger.exception("the retry policy of step %s failed; the default is used", step.key)
             return DEFAULT_RETRY.delay(attempt.number, chance=chance)
+
+
+def _is_retried(attempt: Attempt, result: Failed) -> bool:
+    return result.retry and attempt.number < attempt.max_attempts

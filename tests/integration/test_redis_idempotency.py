@@ -135,7 +135,7 @@ def fail():
     return Case(prepare, call)
 
 
-def retry():
+def retry(*, delay=3_600_000_000):
     def prepare(stand):
         run = stand.start()
         run.claim("a", fence="mine")
@@ -150,7 +150,7 @@ def retry():
                 fence="mine",
                 entry=ENTRY,
                 durations=DURATIONS,
-                delay=3_600_000_000,
+                delay=delay,
             )
         )
 
@@ -158,22 +158,7 @@ def retry():
 
 
 def retry_at_once():
-    case = retry()
-
-    def call(storage, run):
-        return storage.commit(
-            Retry(
-                operation="minef",
-                run_id=run.id,
-                activation=Activation("a"),
-                fence="mine",
-                entry=ENTRY,
-                durations=DURATIONS,
-                delay=0,
-            )
-        )
-
-    return Case(case.prepare, call)
+    return retry(delay=0)
 
 
 def seize():

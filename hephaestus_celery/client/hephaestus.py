@@ -16,14 +16,14 @@ from hephaestus_celery.client.cancel import end_tasks
 from hephaestus_celery.client.expected_events import still_going
 from hephaestus_celery.client.handle import InstanceHandle
 from hephaestus_celery.client.listing import ListFilters, Page, read_query
-from hephaestus_celery.client.parts import Parts, put_together
+from hephaestus_celery.client.parts import Parts, check_settings, put_together
 from hephaestus_celery.client.resolve import find_run, list_runs, read_run
 from hephaestus_celery.client.resume import resume
 from hephaestus_celery.client.runtimes import RUNTIMES
 from hephaestus_celery.client.start import check_start
 from hephaestus_celery.client.timers import Timers
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
-from hephaestus_celery.config import Settings, checked
+from hephaestus_celery.config import Settings
 from hephaestus_celery.core.definition import versioning
 from hephaestus_celery.core.definition.module_path import MAIN
 from hephaestus_celery.core.definition.registry import WORKFLOWS
@@ -64,10 +64,10 @@ class Hephaestus:
     ``chance`` replace those of the operating system, for tests; a storage or runner that is passed has its own. ``hooks``
     adds code of the application around attempts and at starts.
 
-    The settings (``hephaestus_...``) of the application are read when they are first needed: by the first call, or when a worker starts. A
-    worker with a wrong setting ends. Settings that the application has loaded already are checked at once.
-    A runtime without ``app`` takes ``settings``; ``storage`` says where its state is kept. ``ConfigurationError`` says what
-    is missing.
+    The settings (``hephaestus_...``) of the application are read when they are first needed: by the first call, or when a
+    worker starts. A worker with a wrong setting ends. Settings that the application has loaded already are checked at
+    once. A runtime without ``app`` takes ``settings``; ``storage`` says where its state is kept. ``ConfigurationError``
+    says what is wrong or missing.
     """
 
     def __init__(
@@ -81,15 +81,11 @@ class Hephaestus:
         clock: Clock | None = None,
         chance: Chance | None = None,
     ) -> None:
-        if app is not None and settings is not None:
-            raise ConfigurationError(
-                "settings=... is for a Hephaestus without app; those of an application are its own"
-            )
         self.app = app = None if app is None else _real(app)
         self.name = name or (f"hephaestus:{app.main}" if app is not None else "hephaestus")
         self._given_storage: Storage | None = storage() if isinstance(storage, type) else storage
         self._given_runner: Runner | None = runner() if isinstance(runner, type) else runner
-        self._given_settings = None if settings is None else checked(settings)
+        self._given_settings = None if settings is None else check_settings(settings, app=app)
         self._lock = threading.Lock()
         self._reading = Turns()
         self._parts: Parts | None = None

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hephaestus_celery.clock import Chance, Clock
-from hephaestus_celery.config import Settings
+from hephaestus_celery.config import PREFIX, Settings, checked
+from hephaestus_celery.core.values.formatting import shown
+from hephaestus_celery.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -27,6 +29,24 @@ class Parts:
     driver: Driver
     clock: Clock
     chance: Chance
+
+
+_OF_A_STORE = ("state_backend", "state_options", "state_timeout", "namespace", "partitions")
+
+
+def check_settings(settings: object, *, app: object) -> Settings:
+    """The settings of a runtime without application, checked; ``ConfigurationError`` names what is wrong."""
+    if not isinstance(settings, Settings):
+        raise ConfigurationError(f"settings must be Settings(...), not {shown(settings)}")
+    if app is not None:
+        raise ConfigurationError("settings=... is for a Hephaestus without app; those of an application are its own")
+    found = checked(settings)
+    for name in _OF_A_STORE:
+        if getattr(found, name) != getattr(Settings(), name):
+            raise ConfigurationError(
+                f"{PREFIX}{name} has no effect without an application: pass the store itself, storage=RedisStorage(...)"
+            )
+    return found
 
 
 def put_together(

@@ -77,6 +77,21 @@ def test_settings_are_not_given_beside_those_of_an_application():
         Hephaestus(app, settings=Settings())
 
 
+@pytest.mark.parametrize(
+    "fields", [{"state_backend": "redis://localhost"}, {"state_timeout": 5}, {"namespace": "shop"}, {"partitions": 2}]
+)
+def test_settings_of_a_store_are_no_settings_of_a_runtime_without_an_application(fields):
+    with pytest.raises(
+        ConfigurationError, match=rf"hephaestus_{next(iter(fields))} has no effect.*storage=RedisStorage"
+    ):
+        Hephaestus(settings=Settings(**fields))
+
+
+def test_settings_are_settings():
+    with pytest.raises(ConfigurationError, match=r"must be Settings\(\.\.\.\), not \{'lease': 3\}"):
+        Hephaestus(settings={"lease": 3})
+
+
 @pytest.mark.parametrize("name", ["lease", "dispatch_timeout", "retention"])
 @pytest.mark.parametrize("by", ["setting", "hand"])
 def test_a_duration_may_be_the_longest_that_there_is(name, by, redis_storage):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from hephaestus_celery.core.execution.due_items import DueItem, parse
 from hephaestus_celery.core.execution.due_items import encode as as_text
-from hephaestus_celery.core.execution.lanes import LaneWatch
+from hephaestus_celery.core.execution.lane_watch import LaneWatch
 from hephaestus_celery.core.execution.uniqueness import Claimant
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.port import Storage

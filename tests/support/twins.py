@@ -22,7 +22,7 @@ from enum import Enum
 from typing import Any
 
 from hephaestus_celery.core.execution.due_items import SWEEP
-from hephaestus_celery.core.execution.lanes import LaneWatch
+from hephaestus_celery.core.execution.lane_watch import LaneWatch
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.exceptions import HephaestusError

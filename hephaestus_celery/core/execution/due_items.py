@@ -13,14 +13,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from hephaestus_celery.core.execution.limits import RESERVED, SETTLE, SWEEP
 from hephaestus_celery.core.values.activation import Activation
-
-RESERVED = "\1"
-"""The first character of names that take the place of a step's key: no key contains a control character."""
-SWEEP = f"{RESERVED}sweep"
-"""See :class:`Sweep`."""
-SETTLE = f"{RESERVED}settle"
-"""See :class:`SettleDue`."""
 
 
 @dataclass(frozen=True, slots=True)

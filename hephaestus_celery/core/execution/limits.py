@@ -33,3 +33,9 @@ PIECE_SHARE = 10
 """Half a dispatch timeout, divided by this number, passes between two pieces of a lane; at most PIECE_PAUSE."""
 PIECE_PAUSE = 1_000_000
 """Microseconds between two pieces of a lane at most."""
+RESERVED = "\1"
+"""Begins a text that stands in the place of a step's key, and is none: no key holds a control character."""
+SWEEP = f"{RESERVED}sweep"
+"""The name of such an entry of the due set; see :class:`.due_items.Sweep`."""
+SETTLE = f"{RESERVED}settle"
+"""The same; see :class:`.due_items.SettleDue`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 from billiard.process import current_process
@@ -18,11 +18,12 @@ from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.runners.celery.consumer import consumer_step
 from hephaestus_celery.runners.celery.forking import delay_forks
 from hephaestus_celery.runners.celery.lost_processes import PoolWatch
-from hephaestus_celery.runners.celery.polling import poll_while_full
-from hephaestus_celery.runners.celery.worker_reports import WorkerReporter
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.lost_messages import report_interval
 from hephaestus_celery.runners.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from hephaestus_celery.runners.celery.worker_reports import WorkerReporter
 
 
 class WorkerLifecycle:
@@ -111,6 +112,8 @@ class WorkerLifecycle:
         return getattr(sender, "app", None) is self._app
 
     def _on_consumer(self, consumer: Any) -> None:
+        from hephaestus_celery.runners.celery.polling import poll_while_full  # a client never needs it
+
         # Not in worker_init: here, the pool's first processes are forked. Called again after each lost connection.
         self._initialise(consumer.controller)
         self._watch.start(consumer)
@@ -139,6 +142,8 @@ class WorkerLifecycle:
         self._on_init()
 
     def _start(self, consumer: Any) -> None:
+        from hephaestus_celery.runners.celery.worker_reports import WorkerReporter  # a client never needs it
+
         self._scheduler = self._make_scheduler()
         self._scheduler.start()
         self._reporter = WorkerReporter(

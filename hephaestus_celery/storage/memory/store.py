@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.execution.due_items import DueItem, encode
-from hephaestus_celery.core.execution.lanes import LaneWatch
+from hephaestus_celery.core.execution.lane_watch import LaneWatch
 from hephaestus_celery.core.execution.uniqueness import Claimant
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.transactional.record import Record, claimant

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from hephaestus_celery.core.execution import due_items, limits
+from hephaestus_celery.core.execution import limits
 from hephaestus_celery.core.execution.due import RESCUE_REASONS, Due
 from hephaestus_celery.core.values.lifecycle import Status
 
@@ -21,10 +21,7 @@ _RULES: Mapping[str, Constant] = {
     "REASON_LEASE_EXPIRED": RESCUE_REASONS[Due.LEASE_EXPIRED],
     "REASON_NOT_CLAIMED": RESCUE_REASONS[Due.REDISPATCH],
     "REASON_TIMED_OUT": RESCUE_REASONS[Due.TIMED_OUT],
-    "RESERVED": due_items.RESERVED,
-    "SETTLE": due_items.SETTLE,
     "STATUSES": tuple(str(status) for status in Status),
-    "SWEEP": due_items.SWEEP,
 }
 _LIFETIMES: Mapping[str, int] = {  # in milliseconds, as PEXPIRE takes them
     "ANSWERS_LIFETIME": 60_000,  # of answers after the end of a run: clients repeat calls for a shorter time
@@ -73,6 +70,6 @@ def _literal(value: Constant) -> str:
         case int() | float():
             return str(value)
         case str():
-            return "'" + value.replace(due_items.RESERVED, "\\1") + "'"
+            return "'" + value.replace(limits.RESERVED, "\\1") + "'"
         case _:
             return f"{{ {', '.join(map(_literal, value))} }}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hephaestus_celery.core.execution.commands import last_message
-from hephaestus_celery.core.execution.lanes import LaneWatch, begin_look, end_look, redispatch_interval
+from hephaestus_celery.core.execution.lane_watch import LaneWatch, begin_look, end_look
+from hephaestus_celery.core.execution.lanes import redispatch_interval
 from hephaestus_celery.core.execution.limits import PIECE
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation

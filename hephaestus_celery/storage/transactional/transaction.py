@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from hephaestus_celery.core.execution.due_items import DueItem
-from hephaestus_celery.core.execution.lanes import LaneWatch
+from hephaestus_celery.core.execution.lane_watch import LaneWatch
 from hephaestus_celery.core.execution.uniqueness import Claimant
 from hephaestus_celery.storage.transactional.record import Record
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hephaestus_celery.core.execution.lanes import LaneWatch
+from hephaestus_celery.core.execution.lane_watch import LaneWatch
 from hephaestus_celery.core.values.step_state import PendingResume, StepState
 from hephaestus_celery.storage.commits import Commitment
 from hephaestus_celery.storage.queries import StoredEntry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hephaestus_celery.core.execution.lanes import LaneWatch, begin_look, end_look
+from hephaestus_celery.core.execution.lane_watch import LaneWatch, begin_look, end_look
 from hephaestus_celery.core.execution.limits import PIECE_PAUSE
 
 TIMEOUT = 30_000_000

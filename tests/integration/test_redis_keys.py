@@ -11,6 +11,7 @@ import pytest
 
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.coroutines import run_now
 from hephaestus_celery.storage.instances import decode_instance, read_start
 from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis import key_catalogue
@@ -61,7 +62,7 @@ def full_life(stand):
     wide = stand.start({("a", "ok"): [f"b{number}" for number in range(600)]}, instance_id="order::wide")
     wide.claim("a")
     completion = wide.completion("a")
-    Edges.of_commit(completion).stage(stand.storage._calls.of_run, fence=completion.fence, name="laid")
+    run_now(stand.storage._clients.settling.stage(Edges.of_commit(completion), fence=completion.fence, name="laid"))
     storage = stand.storage
     storage.report("w1", "{}", lifetime=60_000_000)
     storage._client.zadd(f"{storage.keys.of_run(waiting.id).prefix}lanes", {"0:work": 1})

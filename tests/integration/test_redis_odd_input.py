@@ -13,6 +13,7 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.joins import Settlement
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.coroutines import run_now
 from hephaestus_celery.exceptions import DataError, StorageError
 from hephaestus_celery.storage.due import Sent
 from hephaestus_celery.storage.queries import Query
@@ -90,17 +91,21 @@ SCRIPTS = [
 ]
 
 
+class CallNotedError(Exception):
+    """A script was to be called."""
+
+
 def call_of(storage, call):
     """What a call gives to its script: keys and arguments; the script itself is not run."""
     noted = []
 
     def note(connections, name, keys, args, **_):
         noted.append((name, keys, args))
-        raise StopIteration
+        raise CallNotedError
 
     real, storage._calls.scripts.call = storage._calls.scripts.call, note
     try:
-        with pytest.raises(StopIteration):
+        with pytest.raises(CallNotedError):
             call()
     finally:
         storage._calls.scripts.call = real
@@ -204,7 +209,9 @@ def nesting(stand, script):
         "deliver": lambda: run.deliver("go"),
         "resend": lambda: run.resend("a", lane="9:two"),
         "redirect": lambda: storage.redirect([sent], durations=DURATIONS),
-        "settle": lambda: storage._commits._settling(wide(run), "op", DURATIONS)("0", prepared),
+        "settle": lambda: run_now(
+            storage._clients.settling.slice(run.id, "a", operation="op0", durations=DURATIONS, prepared=prepared)
+        ),
         "list": lambda: storage.list_runs(Query(tag="fast")),
     }
     if script == "settle":
@@ -229,7 +236,7 @@ def wide(run):
 
 def settle(run, edges):
     """Commit step a, all but what follows it."""
-    staged = edges.stage(run.storage._calls.of_run, fence="mine", name="0123")
+    staged = run_now(run.storage._clients.settling.stage(edges, fence="mine", name="0123"))
     nothing = Settlement(taken=(), dead=(), rows={})
     commit = run.completion("a", settlement=nothing, attempts={}, configs={})
     run.storage._commits._completed(commit, targets=commit.targets, settling=staged)

@@ -1,4 +1,4 @@
-"""Listings in Redis: the pages of a listing, and the runs that an instance id may mean."""
+"""Listings in Redis: the pages of a listing, and the runs that an instance id may mean. All are coroutines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hephaestus_celery.core.execution.resolve import Candidates
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.queries import Query
-from hephaestus_celery.storage.redis.calls import Calls
+from hephaestus_celery.storage.redis.async_calls import AsyncCalls
 from hephaestus_celery.storage.redis.framing import named, reading
 from hephaestus_celery.storage.redis.keys import indexes
 from hephaestus_celery.storage.redis.parameters import as_parameters
@@ -23,18 +23,18 @@ Row = tuple[str, RunSummary]
 class Listing:
     """Answers queries over the runs of one storage."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: AsyncCalls) -> None:
         self._calls = calls
 
-    def list_runs(self, query: Query) -> tuple[Sequence[Row], str | None]:
+    async def list_runs(self, query: Query) -> tuple[Sequence[Row], str | None]:
         """A page of runs; with several partitions, the pages of all of them are merged by start."""
         keys = self._calls.keys
         if query.id is not None:
-            return self._list_partition(keys.of_instance(query.id), query)
+            return await self._list_partition(keys.of_instance(query.id), query)
         found: list[Row] = []
         more = False
         for prefix in keys.all_partitions():
-            runs, cursor = self._list_partition(prefix, query)
+            runs, cursor = await self._list_partition(prefix, query)
             found.extend(runs)
             more = more or cursor is not None
         found.sort(key=lambda item: (item[1].started_at, item[0]), reverse=True)
@@ -42,13 +42,13 @@ class Listing:
         more = more or len(found) > query.limit
         return page, f"{page[-1][1].started_at}:{page[-1][0]}" if more and page else None
 
-    def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
+    async def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
         """The active runs of an id and its newest run, in as many calls as needed."""
         prefix = self._calls.keys.of_instance(instance_id)
         whose = {"id": instance_id, "family": family, "version": None if version is None else str(version)}
         after = at = None
         while True:
-            reply = self._calls.of_partition(
+            reply = await self._calls.of_partition(
                 "candidates", prefix, as_parameters(**whose, exact=version is not None or None, after=after, at=at)
             )
             found = named(reply)
@@ -58,12 +58,12 @@ class Listing:
                 newest = found["newest"].decode() or None
                 return Candidates(active=list(versions), newest=newest, versions=versions)
 
-    def _list_partition(self, prefix: str, query: Query) -> tuple[list[Row], str | None]:
+    async def _list_partition(self, prefix: str, query: Query) -> tuple[list[Row], str | None]:
         found: list[Row] = []
         position, next_cursor = query.cursor, None
         while True:
             parameters = _parameters(prefix, query, position=position, limit=min(_ROWS, query.limit - len(found)))
-            head, *rows = self._calls.of_partition("list", prefix, parameters)
+            head, *rows = await self._calls.of_partition("list", prefix, parameters)
             about = named(head)
             position, more = about["position"].decode() or None, about["more"] == b"1"
             found.extend(map(_read_row, rows))

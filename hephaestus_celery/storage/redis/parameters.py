@@ -9,6 +9,7 @@ from hephaestus_celery.core.execution.joins import Row, Settlement
 from hephaestus_celery.core.values.formatting import shortened
 from hephaestus_celery.exceptions import DataError
 from hephaestus_celery.storage.durations import Durations
+from hephaestus_celery.storage.starts import PreparedMessage
 
 # json.dumps would make an encoder for each call. Values that are not JSON, and text that UTF-8 can't encode, raise anyway.
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False, ensure_ascii=False).encode
@@ -56,3 +57,10 @@ def attempts(numbers: Mapping[str, int]) -> dict[str, object]:
     """The ``max_attempts`` of steps, for ``complete.lua``: most steps share one number."""
     most = next(iter(numbers.values()), 1)
     return {"most": whole(most), "attempts": {key: whole(number) for key, number in numbers.items() if number != most}}
+
+
+def places(prepared: Mapping[str, PreparedMessage]) -> tuple[list[str], dict[str, list[int]]]:
+    """The lists for messages and, by step key, the numbers of its list and its message."""
+    lists = sorted({message.list for message in prepared.values()})
+    numbered = enumerate(prepared.items(), 1)
+    return lists, {key: [lists.index(message.list) + 1, position] for position, (key, message) in numbered}

@@ -1,4 +1,4 @@
-"""Reads of one run in Redis, in calls of limited size: its fields, its data and its history."""
+"""Reads of one run in Redis, in calls of limited size: its fields, its data and its history. All are coroutines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.queries import DataKind, StoredEntry, StoredRun
-from hephaestus_celery.storage.redis.calls import Calls
+from hephaestus_celery.storage.redis.async_calls import AsyncCalls
 from hephaestus_celery.storage.redis.framing import reading
 from hephaestus_celery.storage.redis.parameters import as_parameters
 from hephaestus_celery.storage.redis.scripts import is_texts, is_values
@@ -25,59 +25,59 @@ _LOOKS = 5  # tries to read the states of many steps before any of them changes
 class Reads:
     """Reads the runs of one storage; see the methods of these names of ``Storage``."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: AsyncCalls) -> None:
         self._calls = calls
 
-    def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
+    async def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
         """The states of many steps are read in slices, and read again if the run has changed meanwhile.
 
         In a run that never pauses, a state may be newer than the rest. Completions have numbers, so they always fit.
         """
         for look in range(_LOOKS):
-            run = self._load(run_id, steps or ())
+            run = await self._load(run_id, steps or ())
             if run is None or steps is not None or not run.lacks_steps:
                 return run
-            states = self.scan_states(run_id)
-            if look == _LOOKS - 1 or self._sequence(run_id) in (run.sequence, None):
+            states = await self.scan_states(run_id)
+            if look == _LOOKS - 1 or await self._sequence(run_id) in (run.sequence, None):
                 return replace(run, steps=states, lacks_steps=False)
         raise AssertionError  # the last try returns what it has read
 
-    def _load(self, run_id: str, steps: Sequence[str]) -> StoredRun | None:
-        reply = self._calls.of_run("load", run_id, as_parameters(run_id=run_id), *steps[:MOST_CARRIED])
+    async def _load(self, run_id: str, steps: Sequence[str]) -> StoredRun | None:
+        reply = await self._calls.of_run("load", run_id, as_parameters(run_id=run_id), *steps[:MOST_CARRIED])
         with reading(run_id):
             return read_run(reply[1], start=reply[0], run_id=run_id) if reply else None
 
-    def initial(self, run_id: str) -> str:
+    async def initial(self, run_id: str) -> str:
         """The initial context."""
-        [text] = self._fields(run_id, ["i"])
+        [text] = await self._fields(run_id, ["i"])
         if text is None:
             raise _gone(run_id)
         return text
 
-    def states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]:
+    async def states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]:
         """The states of all steps, or of some."""
         if steps is None:
-            states = self.scan_states(run_id)
+            states = await self.scan_states(run_id)
             if not states:
                 raise _gone(run_id)
             return states
         texts: dict[str, str] = {}
         for start in range(0, len(steps), _MOST_NAMES):
             asked = steps[start : start + _MOST_NAMES]
-            status, *found = self._fields(run_id, ["st", *(f"s:{step}" for step in asked)])
+            status, *found = await self._fields(run_id, ["st", *(f"s:{step}" for step in asked)])
             if status is None:
                 raise _gone(run_id)
             texts.update((step, text) for step, text in zip(asked, found, strict=True) if text is not None)
         return read_states(texts)
 
-    def data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
+    async def data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
         """The data of one kind that these steps have, in as many calls as its size needs."""
         found: dict[str, str] = {}
         position = 0
         while position < len(steps):
             asked = steps[position : position + _MOST_NAMES]
             parameters = as_parameters(run_id=run_id, kind=kind.value)
-            reply: list[bytes] | None = self._calls.of_run("data", run_id, parameters, *asked)
+            reply: list[bytes] | None = await self._calls.of_run("data", run_id, parameters, *asked)
             if reply is None:
                 raise _gone(run_id)
             position += len(reply)
@@ -87,12 +87,12 @@ class Reads:
             return {step: read_config(text) for step, text in found.items()}
         return found
 
-    def scan_states(self, run_id: str) -> Mapping[str, StepState]:
+    async def scan_states(self, run_id: str) -> Mapping[str, StepState]:
         """The states of all steps, in slices. Each slice shows one moment; different slices show different moments."""
         texts: dict[str, str] = {}
         key, cursor = self._calls.keys.of_run(run_id).run, "0"
         while True:
-            following, page = self._calls.command(
+            following, page = await self._calls.command(
                 "HSCAN", key, cursor, "MATCH", "s:*", "COUNT", _MOST_NAMES, fits=_is_scan
             )
             with reading(run_id):
@@ -102,24 +102,24 @@ class Reads:
             if cursor == "0":
                 return read_states(texts)
 
-    def history(self, run_id: str) -> Sequence[StoredEntry]:
+    async def history(self, run_id: str) -> Sequence[StoredEntry]:
         """All entries, in the order of the run's commits."""
         found: list[StoredEntry] = []
         key = self._calls.keys.of_run(run_id).history
         while True:  # entries are only ever added at the end
             start = len(found)
-            lines = self._calls.command("LRANGE", key, start, start + _PAGE - 1, fits=is_texts)
+            lines = await self._calls.command("LRANGE", key, start, start + _PAGE - 1, fits=is_texts)
             with reading(run_id):
                 found.extend(read_entry(line) for line in lines)
             if len(lines) < _PAGE:
                 return found
 
-    def _sequence(self, run_id: str) -> int | None:
-        [sequence] = self._fields(run_id, ["seq"])
+    async def _sequence(self, run_id: str) -> int | None:
+        [sequence] = await self._fields(run_id, ["seq"])
         return None if sequence is None else int(sequence)
 
-    def _fields(self, run_id: str, names: Sequence[str]) -> list[str | None]:
-        values = self._calls.command("HMGET", self._calls.keys.of_run(run_id).run, *names, fits=is_values)
+    async def _fields(self, run_id: str, names: Sequence[str]) -> list[str | None]:
+        values = await self._calls.command("HMGET", self._calls.keys.of_run(run_id).run, *names, fits=is_values)
         with reading(run_id):
             return [None if value is None else value.decode() for value in values]
 

@@ -90,6 +90,11 @@ def read_slice(
     return replace(commitment, ending=facts.get("ending")), place
 
 
+def has_many_steps(reply: Sequence[bytes]) -> bool:
+    """Whether a commit ended a run of so many steps that their states must be read: see ``states`` above."""
+    return len(reply) > 2 and bool(reply[2]) and json.loads(reply[2]).get("many", False)  # noqa: PLR2004 - facts, start, end
+
+
 def _completed(states: Mapping[str, StepState]) -> list[str]:
     orders = {key: state.order for key, state in states.items() if state.order is not None}
     return sorted(orders, key=orders.__getitem__)

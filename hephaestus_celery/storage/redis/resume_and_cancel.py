@@ -1,4 +1,4 @@
-"""Resumes, timers of users and cancellations in Redis."""
+"""Resumes, timers of users and cancellations in Redis. All are coroutines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.durations import Durations
-from hephaestus_celery.storage.redis.calls import Calls
+from hephaestus_celery.storage.redis.async_calls import AsyncCalls
 from hephaestus_celery.storage.redis.framing import named, reading
 from hephaestus_celery.storage.redis.listing import Listing
 from hephaestus_celery.storage.redis.parameters import as_parameters, retention_of
@@ -30,40 +30,40 @@ _MOST_WAITING = 100  # the most steps of a large run that one event is offered t
 class ResumeAndCancel:
     """Delivers events to the runs of one storage, sets timers of users, and cancels."""
 
-    def __init__(self, calls: Calls, reads: Reads, listing: Listing) -> None:
+    def __init__(self, calls: AsyncCalls, reads: Reads, listing: Listing) -> None:
         self._calls, self._reads, self._listing = calls, reads, listing
 
-    def deliver(self, delivery: Delivery) -> DeliveryReport:
+    async def deliver(self, delivery: Delivery) -> DeliveryReport:
         """Record an event for the step that waits for it: one round trip, or a few if very many runs or steps qualify."""
-        facts = self._deliver(delivery)
+        facts = await self._deliver(delivery)
         if facts["v"] == "unresolved":  # one call was not enough to find the newest run of the id
-            newest = self._newest(delivery.run)
+            newest = await self._newest(delivery.run)
             if newest is None:
                 return DeliveryReport(outcome=Delivered.UNKNOWN_RUN)
             delivery = replace(delivery, run=RunReference(id=newest))
-            facts = self._deliver(delivery)
+            facts = await self._deliver(delivery)
         if facts["v"] == "many":  # the run has too many steps to look at in one call
             delivery = replace(delivery, run=RunReference(id=facts["run"]))
-            facts = self._deliver(delivery, among=self._concerned(facts["run"], delivery.name))
+            facts = await self._deliver(delivery, among=await self._concerned(facts["run"], delivery.name))
         if facts["v"] == "newer_schema":
             raise written_by_newer(facts["run"], facts["schema"])
         return read_delivery(facts)
 
-    def schedule(self, run_id: str, activation: Activation, *, reference: str, delay: int) -> bool:
+    async def schedule(self, run_id: str, activation: Activation, *, reference: str, delay: int) -> bool:
         """Set a durable timer beside the step's own."""
         parameters = as_parameters(run_id=run_id, step=str(activation), reference=reference, delay=delay)
-        return bool(self._calls.of_run("schedule", run_id, parameters))
+        return bool(await self._calls.of_run("schedule", run_id, parameters))
 
-    def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool:
+    async def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool:
         """Take such a timer back."""
         parameters = as_parameters(run_id=run_id, step=str(activation), reference=reference, op=operation)
-        return bool(self._calls.of_run("unschedule", run_id, parameters))
+        return bool(await self._calls.of_run("unschedule", run_id, parameters))
 
-    def cancel(
+    async def cancel(
         self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
     ) -> Cancellation | None:
         """End a run; returns it with the states that its steps had."""
-        answer = self._calls.of_run(
+        answer = await self._calls.of_run(
             "cancel",
             run_id,
             as_parameters(run_id=run_id, op=operation, schema=SCHEMA, retention=retention_of(durations)),
@@ -81,13 +81,13 @@ class ResumeAndCancel:
         with reading(run_id):
             run = read_run(reply["run"], start=reply["start"], run_id=run_id)
         if run.lacks_steps:
-            run = replace(run, steps=self._reads.states(run_id), lacks_steps=False)  # they no longer change
+            run = replace(run, steps=await self._reads.states(run_id), lacks_steps=False)  # they no longer change
         return read_cancellation(reply, run=run)
 
-    def _deliver(self, delivery: Delivery, *, among: Sequence[str] | None = None) -> Mapping[str, Any]:
+    async def _deliver(self, delivery: Delivery, *, among: Sequence[str] | None = None) -> Mapping[str, Any]:
         reference, keys = delivery.run, self._calls.keys
         by_run = is_run_id(reference.id)
-        reply = self._calls.of_partition(
+        reply = await self._calls.of_partition(
             "deliver",
             keys.of_run(reference.id).prefix if by_run else keys.of_instance(reference.id),
             as_parameters(
@@ -109,13 +109,14 @@ class ResumeAndCancel:
         )
         return json.loads(reply[0])
 
-    def _newest(self, reference: RunReference) -> str | None:
+    async def _newest(self, reference: RunReference) -> str | None:
         version = reference.version if reference.exact else None
-        return self._listing.candidates(reference.id, family=reference.family, version=version).newest
+        found = await self._listing.candidates(reference.id, family=reference.family, version=version)
+        return found.newest
 
-    def _concerned(self, run_id: str, name: str) -> list[str]:
+    async def _concerned(self, run_id: str, name: str) -> list[str]:
         # The steps of a large run that may wait for an event of this name, and the steps that are being executed.
-        states = self._reads.scan_states(run_id).items()
+        states = (await self._reads.scan_states(run_id)).items()
         waiting = [key for key, state in states if state.can_wait and name in state.accepts]
         executing = [key for key, state in states if state.status is StepStatus.ACTIVE and state.fence]
         return [*waiting[:_MOST_WAITING], *executing[:_MOST_WAITING]]

@@ -15,21 +15,21 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
+from hephaestus_celery.coroutines import run_now
 from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations, microseconds
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
+from hephaestus_celery.storage.redis.async_calls import BlockingCalls
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.claims import Claims
 from hephaestus_celery.storage.redis.client import connect
+from hephaestus_celery.storage.redis.client_calls import ClientCalls
 from hephaestus_celery.storage.redis.commits import Commits
 from hephaestus_celery.storage.redis.connections import MOST, Connections
 from hephaestus_celery.storage.redis.keys import Keys
-from hephaestus_celery.storage.redis.listing import Listing
-from hephaestus_celery.storage.redis.reads import Reads
-from hephaestus_celery.storage.redis.resume_and_cancel import ResumeAndCancel
 from hephaestus_celery.storage.redis.scheduling import Scheduling
 from hephaestus_celery.storage.redis.scripts import is_number, is_texts, is_values
 from hephaestus_celery.storage.redis.waits_for_ends import Waits
@@ -68,11 +68,9 @@ class RedisStorage:
         most = int(self._options.get("max_connections", MOST))
         self._connections = Connections(self._client, most=most, timeout=timeout.total_seconds())
         self._calls = Calls(self._connections, self.keys, slack=microseconds(timeout), clock=clock)
-        self._reads = Reads(self._calls)
-        self._listing = Listing(self._calls)
+        self._clients = ClientCalls(BlockingCalls(self._calls), chance=chance)
         self._claims = Claims(self._calls)
-        self._commits = Commits(self._calls, self._reads, chance=chance)
-        self._resume_and_cancel = ResumeAndCancel(self._calls, self._reads, self._listing)
+        self._commits = Commits(self._calls, self._clients.reads, self._clients.settling, chance=chance)
         self._scheduling = Scheduling(self._calls, clock=clock, chance=chance)
         self._wakeups = Wakeups(self._client, [f"{prefix}wake" for prefix in self.keys.all_partitions()])
         self._waits = Waits(
@@ -99,7 +97,7 @@ class RedisStorage:
         return int(seconds) * 1_000_000 + int(micros)
 
     def create(self, run: NewRun) -> Sequence[DispatchStep]:
-        return self._commits.create(run)
+        return run_now(self._clients.create(run))
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:
         return self._claims.claim(request)
@@ -137,10 +135,10 @@ class RedisStorage:
         )
 
     def schedule(self, run_id: str, activation: Activation, *, reference: str, delay: int) -> bool:
-        return self._resume_and_cancel.schedule(run_id, activation, reference=reference, delay=delay)
+        return run_now(self._clients.schedule(run_id, activation, reference=reference, delay=delay))
 
     def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool:
-        return self._resume_and_cancel.unschedule(run_id, activation, reference=reference, operation=operation)
+        return run_now(self._clients.unschedule(run_id, activation, reference=reference, operation=operation))
 
     def tick(self, partition: int, *, owner: str, worker: str, seize: bool, durations: Durations) -> Tick:
         return self._scheduling.tick(partition, owner=owner, worker=worker, seize=seize, durations=durations)
@@ -190,35 +188,35 @@ class RedisStorage:
         )
 
     def deliver(self, delivery: Delivery) -> DeliveryReport:
-        return self._resume_and_cancel.deliver(delivery)
+        return run_now(self._clients.deliver(delivery))
 
     def cancel(
         self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
     ) -> Cancellation | None:
-        return self._resume_and_cancel.cancel(
-            run_id, operation=operation, reason=reason, entry=entry, durations=durations
+        return run_now(
+            self._clients.cancel(run_id, operation=operation, reason=reason, entry=entry, durations=durations)
         )
 
     def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
-        return self._reads.load(run_id, steps=steps)
+        return run_now(self._clients.load(run_id, steps=steps))
 
     def read_initial(self, run_id: str) -> str:
-        return self._reads.initial(run_id)
+        return run_now(self._clients.read_initial(run_id))
 
     def read_states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]:
-        return self._reads.states(run_id, steps)
+        return run_now(self._clients.read_states(run_id, steps))
 
     def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
-        return self._reads.data(run_id, kind, steps)
+        return run_now(self._clients.read_data(run_id, kind, steps))
 
     def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
-        return self._listing.candidates(instance_id, family=family, version=version)
+        return run_now(self._clients.candidates(instance_id, family=family, version=version))
 
     def history(self, run_id: str) -> Sequence[StoredEntry]:
-        return self._reads.history(run_id)
+        return run_now(self._clients.history(run_id))
 
     def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
-        return self._listing.list_runs(query)
+        return run_now(self._clients.list_runs(query))
 
     def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
         with self._calls.reached():

@@ -6,10 +6,9 @@ The commit records that they are staged. Then the committing process settles the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count, zip_longest
-from typing import Any
+from itertools import zip_longest
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.joins import Row
@@ -28,8 +27,6 @@ SLICE = 200
 """The most edges that one script settles after the commit."""
 
 _EMITTED = 3  # events of a step that completes
-
-Call = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +79,8 @@ class Edges:
             prepared={first.step: first.prepared_message for first in run.firsts if first.prepared_message is not None},
         )
 
-    def stage(self, call: Call, *, fence: str | None, name: str) -> str:
-        """Stage the edges for the commit under this ``name``, and return it. The run does not change."""
+    def stages(self, *, fence: str | None, name: str) -> Iterator[tuple[str, Sequence[str]]]:
+        """The parameters and the data of each script call that stages a slice of the edges under this ``name``."""
         position = 0
         edges = [*(f"1{key}" for key in self.taken), *(f"0{key}" for key in self.dead)]
         for some, rows in zip_longest(_slices(edges), _slices(list(self.rows)), fillvalue=()):
@@ -95,10 +92,8 @@ class Edges:
                 step=self.source or None,
                 fence=fence,
             )
-            if not call("stage", self.run_id, parameters, *some, *self._fields(rows)):
-                break  # the claim is lost, or an earlier call did the commit: the commit says which
+            yield parameters, [*some, *self._fields(rows)]
             position += len(some)
-        return name
 
     def _fields(self, rows: Iterable[str]) -> Iterator[str]:
         for key in rows:
@@ -160,18 +155,13 @@ class Progress:
         self.activated.extend(missed)
         self.dispatches.extend(DispatchStep(Activation.parse(key), 1, 1) for key in missed)
 
-    def settle(
-        self, settle_slice: Callable[[str, Mapping[str, PreparedMessage]], tuple[Commitment, replies.Slice | None]]
-    ) -> None:
-        """Settle slice after slice; ``settle_slice`` takes the number of the slice and the messages that it may send."""
-        for number in count():
-            settled, place = settle_slice(str(number), self.edges.next_prepared(self.position))
-            if settled.verdict is not Verdict.APPLIED or place is None:
-                self._miss(None)  # others have settled the rest, or the run has ended
-                return
-            self._add(settled, place)
-            if not place.left:
-                return
+    def note(self, settled: Commitment, place: replies.Slice | None) -> bool:
+        """Add what a slice came to; whether another one follows."""
+        if settled.verdict is not Verdict.APPLIED or place is None:
+            self._miss(None)  # others have settled the rest, or the run has ended
+            return False
+        self._add(settled, place)
+        return place.left > 0
 
 
 def _slices(keys: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -1,0 +1,52 @@
+"""The part of the storage port that clients call, as coroutines: what each call does, ``port.py`` says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.resolve import Candidates
+from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.core.values.summary import RunSummary
+from hephaestus_celery.storage.durations import Durations
+from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
+from hephaestus_celery.storage.starts import NewRun
+
+
+class AsyncReader(Protocol):
+    """As :class:`~hephaestus_celery.storage.queries.Reader`."""
+
+    async def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None: ...
+
+    async def read_initial(self, run_id: str) -> str: ...
+
+    async def read_states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]: ...
+
+    async def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]: ...
+
+
+class AsyncStorage(AsyncReader, Protocol):
+    """As :class:`~hephaestus_celery.storage.port.Storage`, for what clients call; :class:`.immediate.Immediate` is one."""
+
+    async def create(self, run: NewRun) -> Sequence[DispatchStep]: ...
+
+    async def deliver(self, delivery: Delivery) -> DeliveryReport: ...
+
+    async def schedule(self, run_id: str, activation: Activation, *, reference: str, delay: int) -> bool: ...
+
+    async def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool: ...
+
+    async def cancel(
+        self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
+    ) -> Cancellation | None: ...
+
+    async def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates: ...
+
+    async def history(self, run_id: str) -> Sequence[StoredEntry]: ...
+
+    async def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]: ...
+
+    async def wait_finished(self, run_id: str, *, timeout: float | None) -> bool: ...

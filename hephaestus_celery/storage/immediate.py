@@ -1,0 +1,64 @@
+"""Any storage as coroutines that never suspend: each call blocks until its reply is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.resolve import Candidates
+from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.core.values.summary import RunSummary
+from hephaestus_celery.storage.durations import Durations
+from hephaestus_celery.storage.port import Storage
+from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
+from hephaestus_celery.storage.starts import NewRun
+
+
+class Immediate:
+    """An ``AsyncStorage`` for :func:`~hephaestus_celery.coroutines.run_now`: awaiting a call of it is calling ``storage``."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    async def create(self, run: NewRun) -> Sequence[DispatchStep]:
+        return self._storage.create(run)
+
+    async def deliver(self, delivery: Delivery) -> DeliveryReport:
+        return self._storage.deliver(delivery)
+
+    async def schedule(self, run_id: str, activation: Activation, *, reference: str, delay: int) -> bool:
+        return self._storage.schedule(run_id, activation, reference=reference, delay=delay)
+
+    async def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool:
+        return self._storage.unschedule(run_id, activation, reference=reference, operation=operation)
+
+    async def cancel(
+        self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
+    ) -> Cancellation | None:
+        return self._storage.cancel(run_id, operation=operation, reason=reason, entry=entry, durations=durations)
+
+    async def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
+        return self._storage.load(run_id, steps=steps)
+
+    async def read_initial(self, run_id: str) -> str:
+        return self._storage.read_initial(run_id)
+
+    async def read_states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]:
+        return self._storage.read_states(run_id, steps)
+
+    async def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
+        return self._storage.read_data(run_id, kind, steps)
+
+    async def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
+        return self._storage.candidates(instance_id, family=family, version=version)
+
+    async def history(self, run_id: str) -> Sequence[StoredEntry]:
+        return self._storage.history(run_id)
+
+    async def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
+        return self._storage.list_runs(query)
+
+    async def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
+        return self._storage.wait_finished(run_id, timeout=timeout)

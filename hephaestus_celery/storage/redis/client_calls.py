@@ -1,0 +1,73 @@
+"""What clients ask of the Redis store, as coroutines: written once, for blocking calls and for event loops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hephaestus_celery.clock import Chance
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.resolve import Candidates
+from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.core.values.summary import RunSummary
+from hephaestus_celery.storage.durations import Durations
+from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
+from hephaestus_celery.storage.redis.async_calls import AsyncCalls
+from hephaestus_celery.storage.redis.listing import Listing
+from hephaestus_celery.storage.redis.reads import Reads
+from hephaestus_celery.storage.redis.resume_and_cancel import ResumeAndCancel
+from hephaestus_celery.storage.redis.settling import Settling
+from hephaestus_celery.storage.redis.starts import Starts
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
+from hephaestus_celery.storage.starts import NewRun
+
+
+class ClientCalls:
+    """The calls of ``AsyncStorage`` but ``wait_finished``, over scripts and commands of one kind: blocking, or of a loop."""
+
+    def __init__(self, calls: AsyncCalls, *, chance: Chance) -> None:
+        self.reads = Reads(calls)
+        self.settling = Settling(calls, self.reads)
+        self._listing = Listing(calls)
+        self._starts = Starts(calls, self.settling, chance=chance)
+        self._resume_and_cancel = ResumeAndCancel(calls, self.reads, self._listing)
+
+    async def create(self, run: NewRun) -> Sequence[DispatchStep]:
+        return await self._starts.create(run)
+
+    async def deliver(self, delivery: Delivery) -> DeliveryReport:
+        return await self._resume_and_cancel.deliver(delivery)
+
+    async def schedule(self, run_id: str, activation: Activation, *, reference: str, delay: int) -> bool:
+        return await self._resume_and_cancel.schedule(run_id, activation, reference=reference, delay=delay)
+
+    async def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool:
+        return await self._resume_and_cancel.unschedule(run_id, activation, reference=reference, operation=operation)
+
+    async def cancel(
+        self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
+    ) -> Cancellation | None:
+        return await self._resume_and_cancel.cancel(
+            run_id, operation=operation, reason=reason, entry=entry, durations=durations
+        )
+
+    async def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
+        return await self.reads.load(run_id, steps=steps)
+
+    async def read_initial(self, run_id: str) -> str:
+        return await self.reads.initial(run_id)
+
+    async def read_states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]:
+        return await self.reads.states(run_id, steps)
+
+    async def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
+        return await self.reads.data(run_id, kind, steps)
+
+    async def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
+        return await self._listing.candidates(instance_id, family=family, version=version)
+
+    async def history(self, run_id: str) -> Sequence[StoredEntry]:
+        return await self.reads.history(run_id)
+
+    async def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
+        return await self._listing.list_runs(query)

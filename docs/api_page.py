@@ -15,6 +15,7 @@ from typing import Any, ForwardRef
 
 import hephaestus_celery as api
 from hephaestus_celery import exceptions, telemetry, testing
+from hephaestus_celery.client.calls import HandleCalls, RuntimeCalls, WorkflowCalls
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.declared import DeclaredStep, DeclaredWorkflow
 from hephaestus_celery.runners import attempt, hooks
@@ -222,6 +223,7 @@ _SHOWN = {
     "Worker": ("hostname", "task_id", "time_limit"),
 }
 """The public members and fields of classes that only the package makes; their constructors and the rest have no entry."""
+_CALLS = (RuntimeCalls, WorkflowCalls, HandleCalls)
 _BASES = (DeclaredStep, DeclaredWorkflow, WorkflowDefinition)
 _ERRORS = {name for name, found in vars(exceptions).items() if inspect.isclass(found)}
 
@@ -337,8 +339,9 @@ def _class(name: str, found: type) -> Iterator[str]:
 
 def _owners(found: type) -> list[type]:
     """The classes whose members a public class has: its own, after those of bases that have no entry themselves."""
-    bases = takewhile(lambda base: base not in _FOUND.values(), found.__mro__[1:])
-    return [base for base in reversed([*bases]) if base in _BASES] + [found]
+    bases = [*takewhile(lambda base: base not in _FOUND.values(), found.__mro__[1:])]
+    topics = [base for base in bases if issubclass(base, _CALLS)]
+    return [base for base in reversed(bases) if base in _BASES] + topics + [found]
 
 
 def _members(found: type) -> dict[str, Any]:
@@ -388,6 +391,8 @@ def _fields(found: type) -> Iterator[tuple[str, str, str]]:
     annotations: dict[str, Any] = {}
     texts: dict[str, str] = {}
     for owner in _owners(found):
+        if issubclass(owner, _CALLS) and owner is not found:
+            continue  # what the calls of a topic stand on
         own = {name: kind for name, kind in vars(owner).get("__annotations__", {}).items() if not name.startswith("_")}
         annotations |= own
         texts |= dict(_texts(owner)) if own else {}

@@ -1,32 +1,66 @@
-"""Cancelling a run's tasks: revokes their messages, and interrupts their processes where that is asked for."""
+"""Cancelling: ends a run, revokes its messages, and interrupts its processes where that is asked for."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
+from hephaestus_celery.client.calls import HandleCalls, RuntimeCalls, WorkflowCalls
+from hephaestus_celery.client.means import AsyncRunner, Means
+from hephaestus_celery.client.resolve import find_run, read_run
+from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.cancel_report import CancelReport
+from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.coroutines import run_now
+from hephaestus_celery.exceptions import DataError, NotCancellableError
 from hephaestus_celery.runners.messages import messages
+from hephaestus_celery.storage import codec
+from hephaestus_celery.storage.history_entries import encode_entry
+from hephaestus_celery.storage.instances import decode_instance
 
 if TYPE_CHECKING:
-    from hephaestus_celery.runners.port import Runner
     from hephaestus_celery.storage.resume_and_cancel import Cancellation
 
 logger = logging.getLogger("hephaestus_celery")
 
 
-def end_tasks(runner: Runner, instance: Instance, cancelled: Cancellation, *, terminate: bool) -> CancelReport:
-    """Revoke the messages that no worker has claimed; with ``terminate`` interrupt what is being executed."""
+async def cancel(
+    means: Means, id: str, reason: str | None, *, terminate: bool, workflow: type[WorkflowDefinition] | None
+) -> CancelReport:
+    """End a run, and its tasks; see :meth:`Hephaestus.cancel`."""
+    if reason is not None and not isinstance(reason, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DataError(f"reason must be a string or None, not {shown(reason)}")
+    codec.encode_limited(reason, "reason", limit=means.settings.max_payload)
+    run_id = await find_run(means, id, workflow=workflow)
+    cancelled = await means.storage.cancel(
+        run_id,
+        operation=means.token(),
+        reason=reason,
+        entry=encode_entry(kind="cancel", reason=reason),
+        durations=means.durations,
+    )
+    if cancelled is None:
+        ended = await read_run(means, run_id)
+        raise NotCancellableError(f"{ended.id} has ended already ({ended.status}); only an active run can be cancelled")
+    instance = decode_instance(cancelled.run, reader=means.reader)
+    means.emitter.workflow_cancel(instance, {"sequence": cancelled.sequence, "reason": reason})
+    return await _end_tasks(means.runner, instance, cancelled, terminate=terminate)
+
+
+async def _end_tasks(
+    runner: AsyncRunner, instance: Instance, cancelled: Cancellation, *, terminate: bool
+) -> CancelReport:
+    # Revokes the messages that no worker has claimed; with ``terminate`` interrupts what is being executed.
     sent = messages(instance.workflow_name, instance.workflow_version, instance.run_id, cancelled.sent)
     holders = {task_id: key for key, (task_id, _) in cancelled.held.items() if task_id is not None}
-    runner.revoke([*(message.task_id for message in sent), *holders])
+    await runner.revoke([*(message.task_id for message in sent), *holders])
     if not terminate:
         return CancelReport(executing=frozenset(cancelled.held))
     workers = {
         task_id: worker for task_id, worker in cancelled.held.values() if task_id is not None and worker is not None
     }
-    interrupted = frozenset(holders[task_id] for task_id in runner.interrupt(workers) if task_id in holders)
+    interrupted = frozenset(holders[task_id] for task_id in await runner.interrupt(workers) if task_id in holders)
     others = sorted(cancelled.held.keys() - interrupted)
     if others:
         logger.warning(
@@ -36,3 +70,41 @@ def end_tasks(runner: Runner, instance: Instance, cancelled: Cancellation, *, te
             ", ".join(others),
         )
     return CancelReport(executing=frozenset(cancelled.held), interrupted=interrupted)
+
+
+class Cancels(RuntimeCalls):
+    """Cancellations, of ``Hephaestus``."""
+
+    def cancel(
+        self,
+        id: str,
+        reason: str | None = None,
+        *,
+        terminate: bool = False,
+        workflow: type[WorkflowDefinition] | None = None,
+    ) -> CancelReport:
+        """End a run: later results are dropped, no new step starts, its id is free at once.
+
+        Steps that no worker has claimed do not start. A step that is being executed goes on, and its result is discarded;
+        it may ask ``context.cancelled()``. With ``terminate`` it is interrupted where its pool can do so:
+        in prefork pools, by Celery's ``SoftTimeLimitExceeded``. The report names the steps that were being executed, and
+        those that were interrupted; of the others a warning is logged. ``NotCancellableError`` when the run has ended already.
+        """
+        return run_now(cancel(self._means(), id, reason, terminate=terminate, workflow=workflow))
+
+
+class WorkflowCancels(WorkflowCalls):
+    """Cancellations, of a workflow class."""
+
+    @classmethod
+    def cancel(cls, value: str, reason: str | None = None, *, terminate: bool = False) -> CancelReport:
+        """End a run; see :meth:`Hephaestus.cancel`."""
+        return cls._runtime(Cancels).cancel(cls._id(value, "cancel"), reason, terminate=terminate, workflow=cls)
+
+
+class HandleCancels(HandleCalls):
+    """Cancellations, of a handle."""
+
+    def cancel(self, reason: str | None = None, *, terminate: bool = False) -> CancelReport:
+        """End the run; see :meth:`Hephaestus.cancel`."""
+        return self._runtime(Cancels).cancel(self.run_id, reason, terminate=terminate)

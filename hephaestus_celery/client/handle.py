@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, Self
 
+from hephaestus_celery.client.cancel import HandleCancels
+from hephaestus_celery.client.reads import HandleReads
+from hephaestus_celery.client.resume import HandleResumes
 from hephaestus_celery.client.runtimes import RUNTIMES, Runtime
-from hephaestus_celery.core.definition.step import Step
-from hephaestus_celery.core.values.cancel_report import CancelReport
-from hephaestus_celery.core.values.history import HistoryEntry
+from hephaestus_celery.client.waits import HandleWaits
 from hephaestus_celery.core.values.instance import Instance
-from hephaestus_celery.core.values.lifecycle import Status
 
 
 @dataclass(frozen=True, kw_only=True)
-class InstanceHandle:
+class InstanceHandle(HandleResumes, HandleCancels, HandleReads, HandleWaits):
     """One run that was started; stays with this run when its id is started again. Handles of one run are equal.
 
     A handle can be pickled. In another process it looks for its runtime when it is first used: the one that was entered
@@ -46,36 +44,3 @@ class InstanceHandle:
 
     def __deepcopy__(self, _: object) -> Self:
         return self
-
-    def get(self) -> Instance:
-        """The run as it stands."""
-        return self.hephaestus.get(self.run_id)
-
-    @property
-    def status(self) -> Status:
-        """The status of the run, read now."""
-        return self.get().status
-
-    def wait(self, timeout: float | timedelta | None = None) -> Instance:
-        """The run after its end; see :meth:`Hephaestus.wait`."""
-        return self.hephaestus.wait(self.run_id, timeout)
-
-    def resume(
-        self,
-        event: str,
-        data: Mapping[str, Any] | None = None,
-        *,
-        step: type[Step] | str | None = None,
-        keep_early: bool = False,
-        key: str | None = None,
-    ) -> None:
-        """Deliver an event; see :meth:`Hephaestus.resume`."""
-        self.hephaestus.resume(self.run_id, event, data, step=step, keep_early=keep_early, key=key)
-
-    def cancel(self, reason: str | None = None, *, terminate: bool = False) -> CancelReport:
-        """End the run; see :meth:`Hephaestus.cancel`."""
-        return self.hephaestus.cancel(self.run_id, reason, terminate=terminate)
-
-    def history(self) -> list[HistoryEntry]:
-        """What happened so far; see :meth:`Hephaestus.history`."""
-        return self.hephaestus.history(self.run_id)

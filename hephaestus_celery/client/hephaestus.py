@@ -1,50 +1,34 @@
-"""The runtime ``Hephaestus``: every call on runs of any workflow."""
+"""The runtime ``Hephaestus``: its parts and its life. Its calls are in modules of their own, a topic each."""
 
 from __future__ import annotations
 
-import builtins
 import logging
 import os
 import socket
 import threading
-from collections.abc import Mapping
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
-from hephaestus_celery.client.cancel import end_tasks
-from hephaestus_celery.client.expected_events import still_going
-from hephaestus_celery.client.handle import InstanceHandle
-from hephaestus_celery.client.listing import ListFilters, Page, read_query
+from hephaestus_celery.client.cancel import Cancels
+from hephaestus_celery.client.means import Means, blocking
 from hephaestus_celery.client.parts import Parts, check_settings, put_together
-from hephaestus_celery.client.resolve import find_run, list_runs, read_run
-from hephaestus_celery.client.resume import resume
+from hephaestus_celery.client.reads import Reads
+from hephaestus_celery.client.resume import Resumes
 from hephaestus_celery.client.runtimes import RUNTIMES
-from hephaestus_celery.client.start import check_start
+from hephaestus_celery.client.start import Starts
 from hephaestus_celery.client.timers import Timers
+from hephaestus_celery.client.waits import Waits
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.config import Settings
 from hephaestus_celery.core.definition import versioning
 from hephaestus_celery.core.definition.module_path import MAIN
 from hephaestus_celery.core.definition.registry import WORKFLOWS
-from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
-from hephaestus_celery.core.values.cancel_report import CancelReport
-from hephaestus_celery.core.values.formatting import shown
-from hephaestus_celery.core.values.history import HistoryEntry
-from hephaestus_celery.core.values.instance import Instance
-from hephaestus_celery.core.values.retry import seconds
 from hephaestus_celery.exceptions import (
     ConfigurationError,
-    DataError,
-    NotCancellableError,
-    WaitTimeoutError,
 )
 from hephaestus_celery.locks import Turns
 from hephaestus_celery.runners.hooks import Hooks
-from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.history_entries import decode_entry, encode_entry
-from hephaestus_celery.storage.instances import decode_instance, decode_summary
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -55,7 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hephaestus_celery")
 
 
-class Hephaestus:
+class Hephaestus(Starts, Resumes, Timers, Cancels, Reads, Waits):
     """Runs workflows: on the workers of a Celery application, or without one in this process.
 
     With ``app`` (or a proxy of one), steps run on its workers and their state is kept in Redis. Without
@@ -93,167 +77,14 @@ class Hephaestus:
         self._closed = False
         self._clock = SYSTEM_CLOCK if clock is None else clock
         self._chance = SYSTEM_CHANCE if chance is None else chance
-        self._timers = Timers()
+        self._unanswered: dict[str, str] = {}
+        self._blocking: Means | None = None
         self.hooks = Hooks()
         """What the application runs around each attempt, and where a run is started."""
         if app is not None and self._given_runner is None:
             self._attach(app)
         self._unsubscribe = WORKFLOWS.subscribe(_note_left_behind)
         RUNTIMES.add(self)
-
-    def start_instance(
-        self,
-        workflow: type[WorkflowDefinition],
-        context: Mapping[str, Any] | None = None,
-        *,
-        id: str,
-        version: int | None = None,
-        telemetry_metadata: Mapping[str, Any] | None = None,
-    ) -> InstanceHandle:
-        """Create a run of a workflow and launch it; returns its handle at once.
-
-        ``id`` is the value of the instance id, ``key::value`` (given whole it is taken too). Of several starts of one
-        id at the same time exactly one succeeds. A start whose state is stored is accepted, even when the broker can't
-        be reached at that moment; a start that raises has stored nothing: ``AlreadyRunningError``, ``DataError`` for a
-        context that can't be carried, ``ValueError`` for a bad id or version. After a ``StorageError`` its ``stored`` is
-        False where that is sure, and None where it can't be known: look with ``get`` before starting again.
-        """
-        start = check_start(
-            workflow, context, id=id, version=version, telemetry_metadata=telemetry_metadata, chance=self._chance
-        )
-        if self._closed:
-            raise ConfigurationError(f"{self!r} is closed, and starts nothing any more; make a new one")
-        parts = self._resolved()
-        if parts.runner is self._celery_runner:
-            self._check_found(start.workflow)
-        run_id, messages = parts.driver.create(
-            start.workflow, id=start.id, context=start.context, telemetry=start.telemetry
-        )
-        parts.runner.dispatch(messages)
-        return InstanceHandle(id=start.id, run_id=run_id, hephaestus=self)
-
-    def resume(
-        self,
-        id: str,
-        event: str,
-        data: Mapping[str, Any] | None = None,
-        *,
-        step: type[Step] | str | None = None,
-        workflow: type[WorkflowDefinition] | None = None,
-        keep_early: bool = False,
-        key: str | None = None,
-    ) -> None:
-        """Deliver an event to the one waiting step that declares it, or to ``step``; ``data`` becomes its result.
-
-        A worker applies it once, however often and from wherever it is sent. These errors record nothing:
-        ``NotWaitingError`` when no step waits for it, ``AmbiguousResumeError`` when several do. With ``keep_early`` an
-        event that comes before its step waits is kept, and delivered when one does. Several events of one name go to one
-        step each, in the order in which they came.
-
-        ``key`` names the event itself, such as the id that a webhook comes with. The run takes an event with this key
-        once, whatever its name and data: a repetition is accepted and changes nothing, also when the run has ended. A
-        run keeps 100 early events and 10 000 keys; more are a ``TooManyEventsError``.
-        """
-        resume(self._resolved(), id, event, data, step=step, workflow=workflow, keep_early=keep_early, key=key)
-
-    def schedule_resume(self, id: str, step: type[Step] | str, delay: float | timedelta) -> str:
-        """A durable timer: after ``delay`` (seconds or timedelta) the step gets the event ``"timeout"``, if it waits.
-
-        Returns a reference for :meth:`cancel_timer`. A step that does not wait yet gets the event when it waits; a step
-        that has ended never gets it. ``NotWaitingError`` when the run has ended, or the step can't take a timeout.
-        """
-        return self._timers.schedule(self._resolved(), id, step, delay)
-
-    def cancel_timer(self, reference: str) -> bool:
-        """Cancel a timer of :meth:`schedule_resume`; False when it has fired, was cancelled, or its run has ended.
-
-        After a ``StorageError`` the timer may have been cancelled, and only the reply was lost. Then call again: the second
-        call returns what the first one would have returned.
-        """
-        return self._timers.cancel(self._resolved(), reference)
-
-    def cancel(
-        self,
-        id: str,
-        reason: str | None = None,
-        *,
-        terminate: bool = False,
-        workflow: type[WorkflowDefinition] | None = None,
-    ) -> CancelReport:
-        """End a run: later results are dropped, no new step starts, its id is free at once.
-
-        Steps that no worker has claimed do not start. A step that is being executed goes on, and its result is discarded;
-        it may ask ``context.cancelled()``. With ``terminate`` it is interrupted where its pool can do so:
-        in prefork pools, by Celery's ``SoftTimeLimitExceeded``. The report names the steps that were being executed, and
-        those that were interrupted; of the others a warning is logged. ``NotCancellableError`` when the run has ended already.
-        """
-        if reason is not None and not isinstance(reason, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DataError(f"reason must be a string or None, not {shown(reason)}")
-        codec.encode_limited(reason, "reason", limit=self.settings.max_payload)
-        parts = self._resolved()
-        run_id = self._run_id(id, workflow)
-        cancelled = parts.storage.cancel(
-            run_id,
-            operation=self._chance.token(),
-            reason=reason,
-            entry=encode_entry(kind="cancel", reason=reason),
-            durations=parts.driver.durations,
-        )
-        if cancelled is None:
-            ended = self.get(run_id)
-            raise NotCancellableError(
-                f"{ended.id} has ended already ({ended.status}); only an active run can be cancelled"
-            )
-        instance = decode_instance(cancelled.run, reader=parts.storage)
-        parts.driver.emitter.workflow_cancel(instance, {"sequence": cancelled.sequence, "reason": reason})
-        return end_tasks(parts.runner, instance, cancelled, terminate=terminate)
-
-    def get(self, id: str, *, workflow: type[WorkflowDefinition] | None = None) -> Instance:
-        """The active run of an instance id, else its newest; or the run with this run id.
-
-        ``InstanceNotFoundError`` when there is none, ``AmbiguousInstanceError`` when several are active.
-        """
-        return read_run(self._resolved().storage, id, workflow=workflow)
-
-    def wait(self, id: str, timeout: float | timedelta | None = None) -> Instance:
-        """Wait for the end of a run, at most ``timeout`` (seconds or timedelta), and give its instance.
-
-        ``WaitTimeoutError`` says where it stands when the time is over; the run itself goes on.
-        """
-        length = None if timeout is None else seconds(timeout, name="timeout")
-        run_id = self._run_id(id, None)
-        parts = self._resolved()
-        finished = parts.storage.wait_finished(run_id, timeout=length)
-        if finished:
-            parts.runner.flush(run_id)
-        with self._reading.turn():  # hundreds may have waited for runs that ended at once
-            instance = self.get(run_id)
-        if not finished and not instance.status.final:
-            raise WaitTimeoutError(still_going(instance, length))
-        return instance
-
-    def history(self, id: str) -> builtins.list[HistoryEntry]:
-        """Every attempt, resume and cancellation of a run, in the order of their commits."""
-        run_id = self._run_id(id, None)
-        entries = self._resolved().storage.history(run_id)
-        if not entries:
-            self.get(run_id)  # raises for a run that is not there; one that has not begun has no history
-        return [decode_entry(entry, run_id=run_id) for entry in entries]
-
-    def list(self, **filters: Unpack[ListFilters]) -> Page:
-        """A page of instances that match all filters, newest first; ``page.next_cursor`` gives the next one.
-
-        Filters: ``status``, ``status_in``, ``workflow`` (a class or its name; an umbrella means all its versions),
-        ``version``, ``workflow_family``, ``id``, ``tag``, ``started_after``, ``started_before`` (aware datetimes),
-        ``limit`` (default 100), ``cursor``. ``TypeError`` for an unknown filter, ``ValueError`` for a bad value.
-
-        A listing carries no contexts, results, metadata or failures. Accessing one of them reads it then, by run id, and
-        keeps it; ``InstanceNotFoundError`` if the run is gone by then.
-        """
-        storage = self._resolved().storage
-        runs, cursor = list_runs(storage, read_query(filters))
-        instances = [decode_summary(summary, run_id=run_id, reader=storage) for run_id, summary in runs]
-        return Page(instances=tuple(instances), next_cursor=cursor)
 
     @property
     def storage(self) -> Storage:
@@ -372,8 +203,20 @@ class Hephaestus:
             chance=self._chance,
         )
 
-    def _run_id(self, id: object, workflow: type[WorkflowDefinition] | None) -> str:
-        return find_run(self._resolved().storage, id, workflow=workflow)
+    def _means(self) -> Means:
+        if self._blocking is None:
+            self._blocking = blocking(
+                self._resolved(), admit=self._admit, turns=self._reading, unanswered=self._unanswered
+            )
+        return self._blocking
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigurationError(f"{self!r} is closed, and starts nothing any more; make a new one")
+
+    def _admit(self, workflow: type[WorkflowDefinition]) -> None:
+        if self._resolved().runner is self._celery_runner:
+            self._check_found(workflow)
 
 
 def _real(app: Celery) -> Celery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hephaestus_celery.client.means import Means
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.execution.resolve import RunReference, resolve
 from hephaestus_celery.core.values.formatting import listed, named, shortened, shown
@@ -14,13 +15,12 @@ from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.exceptions import AmbiguousInstanceError, InstanceNotFoundError
 from hephaestus_celery.storage.instances import decode_instance
-from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import Query
 
 _SHOWN = 300  # characters of an id: all of one that may be
 
 
-def find_run(storage: Storage, id: object, *, workflow: type[WorkflowDefinition] | None) -> str:
+async def find_run(means: Means, id: object, *, workflow: type[WorkflowDefinition] | None) -> str:
     """The run id of the active run of an instance id, else of its newest; a run id is taken as it is.
 
     With ``workflow`` only its runs count; a run id that is none of theirs is tried as the value of an id, which may be
@@ -28,11 +28,11 @@ def find_run(storage: Storage, id: object, *, workflow: type[WorkflowDefinition]
     """
     reference = reference_to(id, workflow=workflow)
     if is_run_id(reference.id):
-        if workflow is None or _belongs(storage, reference):
+        if workflow is None or await _belongs(means, reference):
             return reference.id
         reference = as_value(reference, workflow)
     version = reference.version if reference.exact else None
-    found = resolve(reference, storage.candidates(reference.id, family=reference.family, version=version))
+    found = resolve(reference, await means.storage.candidates(reference.id, family=reference.family, version=version))
     if found.several:
         raise ambiguous(reference, found.several)
     if found.run_id is None:
@@ -70,12 +70,12 @@ def ambiguous(reference: RunReference, active: Sequence[str]) -> AmbiguousInstan
     )
 
 
-def read_run(storage: Storage, id: str, *, workflow: type[WorkflowDefinition] | None = None) -> Instance:
+async def read_run(means: Means, id: str, *, workflow: type[WorkflowDefinition] | None = None) -> Instance:
     """The run that an id means; see :func:`find_run`."""
-    run = storage.load(find_run(storage, id, workflow=workflow))
+    run = await means.storage.load(await find_run(means, id, workflow=workflow))
     if run is None:
         raise InstanceNotFoundError(f"no instance {id}; it was never started, or its retention is over")
-    return decode_instance(run, reader=storage)
+    return decode_instance(run, reader=means.reader)
 
 
 def not_found(reference: RunReference, *, workflow: type[WorkflowDefinition] | None) -> InstanceNotFoundError:
@@ -93,11 +93,11 @@ def _not_found(id: str, workflow: type[WorkflowDefinition] | None) -> str:
     )
 
 
-def list_runs(storage: Storage, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
+async def list_runs(means: Means, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
     """A page of runs; the id may be that of a run."""
     if not is_run_id(query.id):
-        return storage.list_runs(query)
-    run = storage.load(str(query.id), steps=())
+        return await means.storage.list_runs(query)
+    run = await means.storage.load(str(query.id), steps=())
     if run is None:
         return [], None
     # Found again by its own id and moment, so that the store checks the other filters.
@@ -107,12 +107,12 @@ def list_runs(storage: Storage, query: Query) -> tuple[Sequence[tuple[str, RunSu
         started_after=max(run.started_at - 1, query.started_after or 0),
         started_before=min(run.started_at + 1, query.started_before or run.started_at + 1),
     )
-    runs, _ = storage.list_runs(at_that_moment)
+    runs, _ = await means.storage.list_runs(at_that_moment)
     return [(run_id, stored) for run_id, stored in runs if run_id == query.id], None
 
 
-def _belongs(storage: Storage, reference: RunReference) -> bool:
-    run = storage.load(reference.id, steps=())
+async def _belongs(means: Means, reference: RunReference) -> bool:
+    run = await means.storage.load(reference.id, steps=())
     if run is None:
         return False
     instance = decode_instance(run)

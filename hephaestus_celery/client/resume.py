@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from hephaestus_celery.client.calls import HandleCalls, RuntimeCalls, WorkflowCalls
 from hephaestus_celery.client.expected_events import can_still_wait, declares, not_waiting, too_many
-from hephaestus_celery.client.parts import Parts
+from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.resolve import ambiguous, as_value, not_found, read_run, reference_to
 from hephaestus_celery.core.definition.step import Step, check_step_key
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
@@ -19,6 +20,7 @@ from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.inputs import check_event_key
 from hephaestus_celery.core.values.json_values import check_mapping
 from hephaestus_celery.core.values.names import is_name
+from hephaestus_celery.coroutines import run_now
 from hephaestus_celery.exceptions import (
     AmbiguousResumeError,
     NotWaitingError,
@@ -33,8 +35,8 @@ GRACE_SECONDS = 0.5
 """How long ``resume`` waits for a step that is being executed: it may have returned ``Async`` a moment ago."""
 
 
-def resume(
-    parts: Parts,
+async def resume(
+    means: Means,
     id: str,
     event: str,
     data: Mapping[str, Any] | None,
@@ -50,25 +52,25 @@ def resume(
     target = check_step_key(step)
     check_event_key(key)
     text = codec.encode_limited(
-        check_mapping({} if data is None else data, "data"), "data", limit=parts.driver.settings.max_payload
+        check_mapping({} if data is None else data, "data"), "data", limit=means.settings.max_payload
     )
     reference = reference_to(id, workflow=workflow)
     delivery = Delivery(
-        operation=parts.chance.token(),
+        operation=means.token(),
         run=reference,
         name=event,
         data=text,
         step=target,
         keep=False,
-        durations=parts.driver.durations,
+        durations=means.durations,
         key=key,
     )
-    report = parts.storage.deliver(delivery)
+    report = await means.storage.deliver(delivery)
     if report.outcome is Delivered.UNKNOWN_RUN and workflow is not None and is_run_id(reference.id):
         delivery = replace(delivery, run=as_value(reference, workflow))
-        report = parts.storage.deliver(delivery)
+        report = await means.storage.deliver(delivery)
     if report.outcome is Delivered.NOT_WAITING and report.run is not None:
-        report = _deliver_later(parts, delivery, report, report.run.run_id, keep_early=keep_early)
+        report = await _deliver_later(means, delivery, report, report.run.run_id, keep_early=keep_early)
     if report.outcome in (Delivered.KEPT, Delivered.REPEATED):
         return
     if report.outcome is Delivered.SEVERAL:
@@ -76,35 +78,37 @@ def resume(
     if report.outcome is Delivered.UNKNOWN_RUN or report.run is None:
         raise not_found(delivery.run, workflow=workflow)
     if report.outcome is not Delivered.ACCEPTED:
-        raise _refusal(parts, report.run.run_id, delivery, report, keep_early=keep_early)
-    parts.runner.dispatch(_messages(report.run, report.dispatches))
+        raise await _refusal(means, report.run.run_id, delivery, report, keep_early=keep_early)
+    await means.runner.dispatch(_messages(report.run, report.dispatches))
 
 
-def _deliver_later(
-    parts: Parts, delivery: Delivery, report: DeliveryReport, run_id: str, *, keep_early: bool
+async def _deliver_later(
+    means: Means, delivery: Delivery, report: DeliveryReport, run_id: str, *, keep_early: bool
 ) -> DeliveryReport:
     # Nothing waits for it: it is kept, or delivered again while a step is being executed that may have returned Async a
     # moment ago, its commit being on the way.
-    deadline = parts.clock.monotonic_ns() + int(GRACE_SECONDS * 1e9)
-    instance = read_run(parts.storage, run_id)
+    deadline = means.parts.clock.monotonic_ns() + int(GRACE_SECONDS * 1e9)
+    instance = await read_run(means, run_id)
     keep = keep_early and can_still_wait(instance, delivery.name, delivery.step)
     delivery = replace(delivery, run=RunReference(id=run_id), keep=keep)
     if delivery.key is not None and not keep:
         # Another sender may have brought the same event between the first look and this one: then it is no mistake.
-        again = parts.storage.deliver(replace(delivery, operation=parts.chance.token()))
+        again = await means.storage.deliver(replace(delivery, operation=means.token()))
         if again.outcome is not Delivered.NOT_WAITING:
             return again
     while keep or any(declares(instance, executing, delivery.name) for executing in report.executing):
-        report = parts.storage.deliver(replace(delivery, operation=parts.chance.token()))
-        if report.outcome is not Delivered.NOT_WAITING or parts.clock.monotonic_ns() > deadline:
+        report = await means.storage.deliver(replace(delivery, operation=means.token()))
+        if report.outcome is not Delivered.NOT_WAITING or means.parts.clock.monotonic_ns() > deadline:
             return report
         keep = False
-        parts.clock.sleep(0.01)
+        await means.pause(0.01)
     return report
 
 
-def _refusal(parts: Parts, run_id: str, delivery: Delivery, report: DeliveryReport, *, keep_early: bool) -> Exception:
-    instance = read_run(parts.storage, run_id)
+async def _refusal(
+    means: Means, run_id: str, delivery: Delivery, report: DeliveryReport, *, keep_early: bool
+) -> Exception:
+    instance = await read_run(means, run_id)
     match report.outcome:
         case Delivered.AMBIGUOUS:
             return AmbiguousResumeError(
@@ -119,3 +123,66 @@ def _refusal(parts: Parts, run_id: str, delivery: Delivery, report: DeliveryRepo
 
 def _messages(run: RunAddress, dispatches: Sequence[DispatchStep]) -> list[Message]:
     return messages(run.name, run.version, run.run_id, dispatches, headers=read_headers(run.message_headers))
+
+
+class Resumes(RuntimeCalls):
+    """Resumes, of ``Hephaestus``."""
+
+    def resume(
+        self,
+        id: str,
+        event: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        step: type[Step] | str | None = None,
+        workflow: type[WorkflowDefinition] | None = None,
+        keep_early: bool = False,
+        key: str | None = None,
+    ) -> None:
+        """Deliver an event to the one waiting step that declares it, or to ``step``; ``data`` becomes its result.
+
+        A worker applies it once, however often and from wherever it is sent. These errors record nothing:
+        ``NotWaitingError`` when no step waits for it, ``AmbiguousResumeError`` when several do. With ``keep_early`` an
+        event that comes before its step waits is kept, and delivered when one does. Several events of one name go to one
+        step each, in the order in which they came.
+
+        ``key`` names the event itself, such as the id that a webhook comes with. The run takes an event with this key
+        once, whatever its name and data: a repetition is accepted and changes nothing, also when the run has ended. A
+        run keeps 100 early events and 10 000 keys; more are a ``TooManyEventsError``.
+        """
+        run_now(resume(self._means(), id, event, data, step=step, workflow=workflow, keep_early=keep_early, key=key))
+
+
+class WorkflowResumes(WorkflowCalls):
+    """Resumes, of a workflow class."""
+
+    @classmethod
+    def resume(
+        cls,
+        value: str,
+        event: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        step: type[Step] | str | None = None,
+        keep_early: bool = False,
+        key: str | None = None,
+    ) -> None:
+        """Deliver an event to a waiting step of an instance; see :meth:`Hephaestus.resume`."""
+        instance_id = cls._id(value, "resume")
+        cls._runtime(Resumes).resume(instance_id, event, data, step=step, workflow=cls, keep_early=keep_early, key=key)
+
+
+class HandleResumes(HandleCalls):
+    """Resumes, of a handle."""
+
+    def resume(
+        self,
+        event: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        step: type[Step] | str | None = None,
+        keep_early: bool = False,
+        key: str | None = None,
+    ) -> None:
+        """Deliver an event; see :meth:`Hephaestus.resume`."""
+        self._runtime(Resumes).resume(self.run_id, event, data, step=step, keep_early=keep_early, key=key)

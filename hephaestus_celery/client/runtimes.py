@@ -3,45 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextvars import ContextVar
-from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
-from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
-from hephaestus_celery.core.values.cancel_report import CancelReport
-from hephaestus_celery.core.values.history import HistoryEntry
-from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.exceptions import ConfigurationError
 
 
 class Runtime(Protocol):
-    """What the handle of a run calls; ``Hephaestus`` is one."""
+    """What is looked for here, by name or as the only one: a ``Hephaestus``, whose calls are in modules of their own."""
 
     @property
     def name(self) -> str:
         """How errors name this runtime."""
         ...
-
-    def get(self, id: str) -> Instance: ...
-
-    def wait(self, id: str, timeout: float | timedelta | None = None) -> Instance: ...
-
-    def resume(
-        self,
-        id: str,
-        event: str,
-        data: Mapping[str, Any] | None = None,
-        *,
-        step: type[Step] | str | None = None,
-        keep_early: bool = False,
-        key: str | None = None,
-    ) -> None: ...
-
-    def cancel(self, id: str, reason: str | None = None, *, terminate: bool = False) -> CancelReport: ...
-
-    def history(self, id: str) -> list[HistoryEntry]: ...
 
 
 class RuntimeRegistry:

@@ -1,4 +1,4 @@
-"""Starting a run: checks the arguments of a start before anything is stored."""
+"""Starting a run: checks the arguments of a start, and then stores the run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hephaestus_celery.client.calls import RuntimeCalls, WorkflowCalls
+from hephaestus_celery.client.handle import InstanceHandle
+from hephaestus_celery.client.means import Means
+from hephaestus_celery.client.reads import Reads
 from hephaestus_celery.clock import Chance
 from hephaestus_celery.core.definition import versioning
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.json_values import check_mapping
+from hephaestus_celery.coroutines import run_now
 from hephaestus_celery.exceptions import ConfigurationError, DataError
 from hephaestus_celery.telemetry.catalogue.names import RESERVED_METADATA
 
@@ -52,6 +57,16 @@ def check_start(
     )
 
 
+async def store(means: Means, start: Start) -> str:
+    """Store a run and launch it; gives its run id."""
+    means.admit(start.workflow)
+    driver = means.parts.driver
+    new, messages = driver.new_run(start.workflow, id=start.id, context=start.context, telemetry=start.telemetry)
+    if await means.storage.create(new):
+        await means.runner.dispatch(messages)
+    return new.run_id
+
+
 def _is_workflow(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, WorkflowDefinition)
 
@@ -69,3 +84,56 @@ def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
         if name in RESERVED_METADATA:
             raise DataError(f"telemetry_metadata.{name} has the name of a field of the events; choose another name")
     return checked
+
+
+class Starts(RuntimeCalls):
+    """Starts, of ``Hephaestus``."""
+
+    def start_instance(
+        self,
+        workflow: type[WorkflowDefinition],
+        context: Mapping[str, Any] | None = None,
+        *,
+        id: str,
+        version: int | None = None,
+        telemetry_metadata: Mapping[str, Any] | None = None,
+    ) -> InstanceHandle:
+        """Create a run of a workflow and launch it; returns its handle at once.
+
+        ``id`` is the value of the instance id, ``key::value`` (given whole it is taken too). Of several starts of one
+        id at the same time exactly one succeeds. A start whose state is stored is accepted, even when the broker can't
+        be reached at that moment; a start that raises has stored nothing: ``AlreadyRunningError``, ``DataError`` for a
+        context that can't be carried, ``ValueError`` for a bad id or version. After a ``StorageError`` its ``stored`` is
+        False where that is sure, and None where it can't be known: look with ``get`` before starting again.
+        """
+        start = check_start(
+            workflow, context, id=id, version=version, telemetry_metadata=telemetry_metadata, chance=self._chance
+        )
+        self._check_open()
+        run_id = run_now(store(self._means(), start))
+        return InstanceHandle(id=start.id, run_id=run_id, hephaestus=self)
+
+
+class WorkflowStarts(WorkflowCalls):
+    """Starts, of a workflow class."""
+
+    @classmethod
+    def start(
+        cls,
+        value: str,
+        context: Mapping[str, Any] | None = None,
+        *,
+        version: int | None = None,
+        telemetry_metadata: Mapping[str, Any] | None = None,
+    ) -> InstanceHandle:
+        """Start the instance ``key::value`` and give its handle; see :meth:`Hephaestus.start_instance`."""
+        return cls._runtime(Starts).start_instance(
+            cls, context, id=value, version=version, telemetry_metadata=telemetry_metadata
+        )
+
+    @classmethod
+    def handle(cls, value: str) -> InstanceHandle:
+        """The handle of the active run of an instance, else of its newest, as ``start`` gave it."""
+        runtime = cls._runtime(Reads)
+        instance = runtime.get(cls._id(value, "handle"), workflow=cls)
+        return InstanceHandle(id=instance.id, run_id=instance.run_id, hephaestus=runtime)

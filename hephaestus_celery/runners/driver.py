@@ -44,6 +44,7 @@ from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.instances import decode_instance
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import StoredRun
+from hephaestus_celery.storage.starts import NewRun
 from hephaestus_celery.telemetry.emitter import Emitter
 
 if TYPE_CHECKING:
@@ -88,9 +89,7 @@ class Driver:
         self._reader = RetryingReader(storage, lease=settings.lease, clock=clock)
         self._keeper = LeaseKeeper(storage, lease=settings.lease)
         hooks = hooks or Hooks()
-        self._starter = Starter(
-            storage, settings, dispatcher, durations=durations, hooks=hooks, clock=clock, chance=chance
-        )
+        self._starter = Starter(settings, dispatcher, durations=durations, hooks=hooks, clock=clock, chance=chance)
         self._executor = Executor(storage, settings, dispatcher, hooks=hooks, clock=clock)
         self._completion = Completion(
             storage,
@@ -114,11 +113,11 @@ class Driver:
             chance=chance,
         )
 
-    def create(
+    def new_run(
         self, workflow: type[WorkflowDefinition], *, id: str, context: Mapping[str, Any], telemetry: Mapping[str, Any]
-    ) -> tuple[str, Sequence[Message]]:
-        """Store a new run of a workflow; gives its run id, and the messages for its first steps unless the store sent them."""
-        return self._starter.create(workflow, id=id, context=context, telemetry=telemetry)
+    ) -> tuple[NewRun, Sequence[Message]]:
+        """A new run of a workflow, for the storage to create, and the messages for its first steps."""
+        return self._starter.new_run(workflow, id=id, context=context, telemetry=telemetry)
 
     def claim(
         self,

@@ -1,4 +1,4 @@
-"""Stores a new run, whose arguments were checked before, and makes the messages of its first steps."""
+"""Makes a new run, whose arguments were checked before, and the messages of its first steps; the caller stores it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from hephaestus_celery.runners.plan_cache import encoded_config
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.instances import encode_header
-from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.starts import FirstStep, NewRun
 
 if TYPE_CHECKING:
@@ -27,11 +26,10 @@ _RUN_ID_BITS = 58
 
 
 class Starter:
-    """Stores new runs."""
+    """Makes new runs."""
 
     def __init__(
         self,
-        storage: Storage,
         settings: Settings,
         dispatcher: Dispatcher,
         *,
@@ -40,7 +38,6 @@ class Starter:
         clock: Clock,
         chance: Chance,
     ) -> None:
-        self._storage = storage
         self._settings = settings
         self._dispatcher = dispatcher
         self._durations = durations
@@ -48,10 +45,10 @@ class Starter:
         self._clock = clock
         self._chance = chance
 
-    def create(
+    def new_run(
         self, workflow: type[WorkflowDefinition], *, id: str, context: Mapping[str, Any], telemetry: Mapping[str, Any]
-    ) -> tuple[str, Sequence[Message]]:
-        """Store a new run; gives its run id, and the messages for its first steps unless the store has sent them."""
+    ) -> tuple[NewRun, Sequence[Message]]:
+        """A new run, and the messages for its first steps; to be sent where the store, when it creates the run, says so."""
         limit = self._settings.max_payload
         run_id = self._new_run_id(id)
         codec.encode_limited(telemetry, "telemetry_metadata", limit=limit)
@@ -71,7 +68,7 @@ class Starter:
             durations=self._durations,
             message_headers=codec.encode(dict(headers)) if headers else None,
         )
-        return run_id, hints if self._storage.create(new) else []
+        return new, hints
 
     def _new_run_id(self, id: str) -> str:
         milliseconds = self._clock.time_ns() // 1_000_000

@@ -13,6 +13,7 @@ from arena import CONCURRENCY, WORKERS, Arena
 from stage import eventually
 
 from hephaestus_celery.embedded import EmbeddedServer
+from tests.support.starting import create
 
 FROZEN_SECONDS = 5.0  # longer than two calls to the store may take
 
@@ -37,7 +38,7 @@ def test_a_claim_that_is_answered_late_is_no_lost_attempt(tmp_path):
             arena.open()
             warm_up(arena)
             driver = arena.hephaestus.runner.driver
-            _, [message] = driver.create(flows.Fragile, id="chaosfragile::x1", context={}, telemetry={})
+            _, [message] = create(driver, flows.Fragile, id="chaosfragile::x1")
             os.kill(store.pid, signal.SIGSTOP)
             thaw = time.monotonic() + FROZEN_SECONDS
             arena.hephaestus.runner.dispatch([message])

@@ -13,6 +13,7 @@ from hephaestus_celery import ConfigurationError, Done, Hephaestus, LocalRunner,
 from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.storage.redis import RedisStorage
+from tests.support.starting import create
 
 SECOND = 1_000_000
 
@@ -39,7 +40,7 @@ def due_after(hephaestus, probe, id):
         Driver(storage=hephaestus.storage, settings=hephaestus.settings, dispatcher=Idle()),
         hephaestus.storage,
     )
-    run_id, [message] = driver.create(flow, id=f"orderid::{id}", context={}, telemetry={})
+    run_id, [message] = create(driver, flow, id=f"orderid::{id}")
     step = message.step
     late = probe.due(storage, run_id)[step] - storage.load(run_id).started_at
     held = driver.claim(flow.name, run_id, message.activation, 1, worker=Worker())

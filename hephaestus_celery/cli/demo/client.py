@@ -12,7 +12,7 @@ from hephaestus_celery.cli.demo.progress_line import Progress
 from hephaestus_celery.cli.demo.specimens import STALLED
 from hephaestus_celery.cli.demo.worker_processes import Workers
 from hephaestus_celery.cli.stop_signals import Interruption
-from hephaestus_celery.client.hephaestus import InstanceHandle
+from hephaestus_celery.client.handle import InstanceHandle
 from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.exceptions import HephaestusError

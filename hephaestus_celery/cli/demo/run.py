@@ -18,7 +18,7 @@ from hephaestus_celery.cli.demo.progress_line import Progress
 from hephaestus_celery.cli.demo.specimens import Stalled, make_specimens
 from hephaestus_celery.cli.demo.worker_processes import Workers
 from hephaestus_celery.cli.stop_signals import EXIT_CODE, Interrupted, Interruption
-from hephaestus_celery.client.hephaestus import InstanceHandle
+from hephaestus_celery.client.handle import InstanceHandle
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.embedded import EmbeddedServer
 

@@ -6,7 +6,7 @@ import pytest
 from defining import define, sound
 
 from hephaestus_celery import ConfigurationError, Done, Hephaestus, InstanceNotFoundError, Unique
-from hephaestus_celery.client import facade
+from hephaestus_celery.client import calls
 from hephaestus_celery.client.runtimes import RuntimeRegistry
 
 RUN_ID = "0190f0f0-0000-7000-8000-000000000001"
@@ -26,7 +26,7 @@ CALLS = {
 def runtimes(monkeypatch):
     """A process in which no other test has opened a runtime."""
     registry = RuntimeRegistry()
-    monkeypatch.setattr(facade, "RUNTIMES", registry)
+    monkeypatch.setattr(calls, "RUNTIMES", registry)
     return registry
 
 

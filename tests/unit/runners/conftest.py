@@ -17,6 +17,7 @@ from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.local import LocalRunner
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.memory import MemoryStorage
+from tests.support.starting import create
 
 AT_ONCE = RetryPolicy(max_attempts=2, base=0, jitter=False)
 
@@ -51,7 +52,7 @@ def make_driver():
 @pytest.fixture
 def start(flow):
     """``start(driver)``: a new run; gives its first message."""
-    return lambda driver, value="a1": driver.create(flow, id=f"orderid::{value}", context={}, telemetry={})[1][0]
+    return lambda driver, value="a1": create(driver, flow, id=f"orderid::{value}")[1][0]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from defining import A, B, C, a_step, define
 from hephaestus_celery import Done, RetryPolicy, route
 from hephaestus_celery.runners.attempt import Executed, Worker
 from hephaestus_celery.runners.step_result import Completed
+from tests.support.starting import create
 
 MINE, OTHER = a_step("Mine", "ok"), a_step("Other", "ok")
 
@@ -57,7 +58,7 @@ def test_a_route_is_asked_again_where_it_has_looked_at_what_may_change(make_driv
         executed = Executed(result=Completed(event="ok", result=None, metadata=None), duration=0)
         return driver.commit(attempt, executed)
 
-    [first] = driver.create(flow, id="orderid::a1", context={"n": 1}, telemetry={})[1]
+    [first] = create(driver, flow, id="orderid::a1", context={"n": 1})[1]
     mine, other = (claimed(message) for message in done(claimed(first)).messages)
     done(other)
     outcome = done(mine)
@@ -86,7 +87,7 @@ def test_a_time_limit_that_strikes_in_a_route_is_a_time_limit(make_driver, struc
         choose=route(hasty, "ok", targets=[B])(choose),
     )
     driver = make_driver()
-    [message] = driver.create(flow, id="orderid::a1", context={}, telemetry={})[1]
+    [message] = create(driver, flow, id="orderid::a1")[1]
     worker = Worker(stop_exceptions=(StruckError,))
     attempt = driver.claim(message.workflow, message.run_id, message.activation, message.attempt, worker=worker)
     driver.commit(attempt, Executed(result=Completed(event="ok", result=None, metadata=None), duration=0))

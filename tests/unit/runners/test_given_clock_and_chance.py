@@ -14,6 +14,7 @@ from hephaestus_celery.runners.local import LocalRunner
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.memory import MemoryStorage
 from hephaestus_celery.testing import EventCapture
+from tests.support.starting import create
 
 SECONDS = 0.25
 WORKER = Worker(hostname="w1", task_id="t1")
@@ -50,7 +51,7 @@ def made(clock, chance):
         clock=clock,
         chance=chance,
     )
-    _, [message] = driver.create(flow, id="orderid::a1", context={}, telemetry={})
+    _, [message] = create(driver, flow, id="orderid::a1")
     return driver, message
 
 

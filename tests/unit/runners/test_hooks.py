@@ -17,6 +17,7 @@ from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.hooks import MOST_BYTES, Hooks
 from hephaestus_celery.runners.local import LocalRunner
 from hephaestus_celery.storage.memory import MemoryStorage
+from tests.support.starting import create
 
 SEEN: ContextVar[str] = ContextVar("SEEN", default="nothing")
 
@@ -40,7 +41,7 @@ def drive(hooks):
         flow = define(initial_step=step, transitions={(step, "ok"): Done})
         driver = Driver(storage=MemoryStorage(), settings=Settings(), dispatcher=LocalRunner(), hooks=hooks)
         drivers.append(driver)
-        _, [message] = driver.create(flow, id="orderid::a1", context={}, telemetry={})
+        _, [message] = create(driver, flow, id="orderid::a1")
         worker = Worker(stop_exceptions=(StopError,))
         attempt = driver.claim(message.workflow, message.run_id, message.activation, 1, worker=worker)
         outcome = driver.commit(attempt, driver.execute(attempt))
@@ -189,7 +190,7 @@ def test_an_event_that_is_applied_executes_nothing_and_enters_no_hook(hooks, dri
     hooks.around_attempt(noting(notes, "a"))
     flow = define(initial_step=Done, transitions={})
     driver = Driver(storage=MemoryStorage(), settings=Settings(), dispatcher=LocalRunner(), hooks=hooks)
-    _, [message] = driver.create(flow, id="orderid::a1", context={}, telemetry={})
+    _, [message] = create(driver, flow, id="orderid::a1")
     attempt = driver.claim(message.workflow, message.run_id, message.activation, 1, worker=Worker())
     driver.execute(attempt)
     driver.release(attempt)

@@ -10,6 +10,7 @@ from defining import A, B, define
 from hephaestus_celery import Done, Ok, RetryPolicy, Step, route
 from hephaestus_celery.runners import execution
 from hephaestus_celery.runners.attempt import Worker
+from tests.support.starting import create
 
 
 class StruckError(Exception):
@@ -57,7 +58,7 @@ def test_what_is_interrupted_again_and_again_is_a_failed_attempt(make_driver, wh
         choose=route(Long, "ok", targets=[A, B])(choose),
     )
     driver = make_driver()
-    [message] = driver.create(flow, id="orderid::a1", context={}, telemetry={})[1]
+    [message] = create(driver, flow, id="orderid::a1")[1]
     attempt = driver.claim(message.workflow, message.run_id, message.activation, 1, worker=WORKER)
     assert driver.commit(attempt, driver.execute(attempt)).label == outcome
     assert len(struck) == min(strikes, 4)

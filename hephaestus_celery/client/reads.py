@@ -1,0 +1,116 @@
+"""Reading runs: one as it stands, its history, and pages of many."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping
+from typing import Any, Unpack
+
+from hephaestus_celery.client.calls import HandleCalls, RuntimeCalls, WorkflowCalls
+from hephaestus_celery.client.listing import ListFilters, Page, RunFilters, read_query
+from hephaestus_celery.client.means import Means
+from hephaestus_celery.client.resolve import find_run, list_runs, read_run
+from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.values.history import HistoryEntry
+from hephaestus_celery.core.values.identity import Unique, is_run_id
+from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.coroutines import run_now
+from hephaestus_celery.storage.history_entries import decode_entry
+from hephaestus_celery.storage.instances import decode_summary
+
+
+async def history(means: Means, id: str) -> list[HistoryEntry]:
+    """The entries of a run's history; see :meth:`Hephaestus.history`."""
+    run_id = await find_run(means, id, workflow=None)
+    entries = await means.storage.history(run_id)
+    if not entries:
+        await read_run(means, run_id)  # raises for a run that is not there; one that has not begun has no history
+    return [decode_entry(entry, run_id=run_id) for entry in entries]
+
+
+async def list_instances(means: Means, filters: Mapping[str, Any]) -> Page:
+    """A page of runs; see :meth:`Hephaestus.list`."""
+    runs, cursor = await list_runs(means, read_query(filters))
+    instances = [decode_summary(summary, run_id=run_id, reader=means.reader) for run_id, summary in runs]
+    return Page(instances=tuple(instances), next_cursor=cursor)
+
+
+def own_filters(workflow: type[WorkflowDefinition], filters: RunFilters) -> ListFilters:
+    """The filters of a workflow's own listing, in which an id may be the value alone."""
+    value: object = filters.get("id")
+    found: ListFilters = {**filters, "workflow": workflow}
+    if isinstance(value, str) and _is_bare(value) and isinstance(getattr(workflow, "unique", None), Unique):
+        found["id"] = f"{workflow.unique.key}::{value}"
+    return found
+
+
+def _is_bare(value: str) -> bool:
+    return "::" not in value and not is_run_id(value)
+
+
+class Reads(RuntimeCalls):
+    """Reads, of ``Hephaestus``."""
+
+    def get(self, id: str, *, workflow: type[WorkflowDefinition] | None = None) -> Instance:
+        """The active run of an instance id, else its newest; or the run with this run id.
+
+        ``InstanceNotFoundError`` when there is none, ``AmbiguousInstanceError`` when several are active.
+        """
+        return run_now(read_run(self._means(), id, workflow=workflow))
+
+    def history(self, id: str) -> builtins.list[HistoryEntry]:
+        """Every attempt, resume and cancellation of a run, in the order of their commits."""
+        return run_now(history(self._means(), id))
+
+    def list(self, **filters: Unpack[ListFilters]) -> Page:
+        """A page of instances that match all filters, newest first; ``page.next_cursor`` gives the next one.
+
+        Filters: ``status``, ``status_in``, ``workflow`` (a class or its name; an umbrella means all its versions),
+        ``version``, ``workflow_family``, ``id``, ``tag``, ``started_after``, ``started_before`` (aware datetimes),
+        ``limit`` (default 100), ``cursor``. ``TypeError`` for an unknown filter, ``ValueError`` for a bad value.
+
+        A listing carries no contexts, results, metadata or failures. Accessing one of them reads it then, by run id, and
+        keeps it; ``InstanceNotFoundError`` if the run is gone by then.
+        """
+        return run_now(list_instances(self._means(), filters))
+
+
+class WorkflowReads(WorkflowCalls):
+    """Reads, of a workflow class."""
+
+    @classmethod
+    def get(cls, value: str) -> Instance:
+        """The active run of an instance, else its newest; see :meth:`Hephaestus.get`."""
+        return cls._runtime(Reads).get(cls._id(value, "get"), workflow=cls)
+
+    @classmethod
+    def history(cls, value: str) -> builtins.list[HistoryEntry]:
+        """What happened in a run so far; see :meth:`Hephaestus.history`."""
+        runtime = cls._runtime(Reads)
+        return runtime.history(runtime.get(cls._id(value, "history"), workflow=cls).run_id)
+
+    @classmethod
+    def list(cls, **filters: Unpack[RunFilters]) -> Page:
+        """A page of this workflow's runs (of all its versions), newest first; see :meth:`Hephaestus.list`.
+
+        ``id`` may be the value alone.
+        """
+        return cls._runtime(Reads).list(**own_filters(cls, filters))
+
+
+class HandleReads(HandleCalls):
+    """Reads, of a handle."""
+
+    def get(self) -> Instance:
+        """The run as it stands."""
+        return self._runtime(Reads).get(self.run_id)
+
+    @property
+    def status(self) -> Status:
+        """The status of the run, read now."""
+        return self.get().status
+
+    def history(self) -> builtins.list[HistoryEntry]:
+        """What happened so far; see :meth:`Hephaestus.history`."""
+        return self._runtime(Reads).history(self.run_id)

@@ -1,0 +1,58 @@
+"""Waiting for the ends of runs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hephaestus_celery.client.calls import HandleCalls, RuntimeCalls, WorkflowCalls
+from hephaestus_celery.client.expected_events import still_going
+from hephaestus_celery.client.means import Means
+from hephaestus_celery.client.reads import Reads
+from hephaestus_celery.client.resolve import find_run, read_run
+from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.retry import seconds
+from hephaestus_celery.coroutines import run_now
+from hephaestus_celery.exceptions import WaitTimeoutError
+
+
+async def wait(means: Means, id: str, timeout: float | timedelta | None) -> Instance:
+    """Wait for the end of a run; see :meth:`Hephaestus.wait`."""
+    length = None if timeout is None else seconds(timeout, name="timeout")
+    run_id = await find_run(means, id, workflow=None)
+    finished = await means.storage.wait_finished(run_id, timeout=length)
+    if finished:
+        await means.runner.flush(run_id)
+    async with means.turn():  # hundreds may have waited for runs that ended at once
+        instance = await read_run(means, run_id)
+    if not finished and not instance.status.final:
+        raise WaitTimeoutError(still_going(instance, length))
+    return instance
+
+
+class Waits(RuntimeCalls):
+    """Waits, of ``Hephaestus``."""
+
+    def wait(self, id: str, timeout: float | timedelta | None = None) -> Instance:
+        """Wait for the end of a run, at most ``timeout`` (seconds or timedelta), and give its instance.
+
+        ``WaitTimeoutError`` says where it stands when the time is over; the run itself goes on.
+        """
+        return run_now(wait(self._means(), id, timeout))
+
+
+class WorkflowWaits(WorkflowCalls):
+    """Waits, of a workflow class."""
+
+    @classmethod
+    def wait(cls, value: str, timeout: float | timedelta | None = None) -> Instance:
+        """Wait for the end of a run; see :meth:`Hephaestus.wait`."""
+        run_id = cls._runtime(Reads).get(cls._id(value, "wait"), workflow=cls).run_id
+        return cls._runtime(Waits).wait(run_id, timeout)
+
+
+class HandleWaits(HandleCalls):
+    """Waits, of a handle."""
+
+    def wait(self, timeout: float | timedelta | None = None) -> Instance:
+        """The run after its end; see :meth:`Hephaestus.wait`."""
+        return self._runtime(Waits).wait(self.run_id, timeout)

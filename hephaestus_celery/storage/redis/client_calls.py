@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hephaestus_celery.clock import Chance
-from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import Candidates
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import StepState
@@ -19,7 +18,6 @@ from hephaestus_celery.storage.redis.resume_and_cancel import ResumeAndCancel
 from hephaestus_celery.storage.redis.settling import Settling
 from hephaestus_celery.storage.redis.starts import Starts
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
-from hephaestus_celery.storage.starts import NewRun
 
 
 class ClientCalls:
@@ -29,11 +27,8 @@ class ClientCalls:
         self.reads = Reads(calls)
         self.settling = Settling(calls, self.reads)
         self._listing = Listing(calls)
-        self._starts = Starts(calls, self.settling, chance=chance)
+        self.create = Starts(calls, self.settling, chance=chance).create
         self._resume_and_cancel = ResumeAndCancel(calls, self.reads, self._listing)
-
-    async def create(self, run: NewRun) -> Sequence[DispatchStep]:
-        return await self._starts.create(run)
 
     async def deliver(self, delivery: Delivery) -> DeliveryReport:
         return await self._resume_and_cancel.deliver(delivery)

@@ -30,17 +30,15 @@ class Starts:
     async def create(self, run: NewRun) -> Sequence[DispatchStep]:
         """Store a run and its start; if the run was certainly not stored, the error says so."""
         try:
-            return await self._create(run)
+            edges = Edges.of_start(run)
+            return await (self._created(run) if edges is None else self._create_wide(run, edges))
         except StorageError as error:
             # An error without a cause comes from the script itself: it refused a call that arrived too late.
             if not isinstance(error.__cause__, RedisError) or was_not_done(error.__cause__):
                 error.stored = False
             raise
 
-    async def _create(self, run: NewRun) -> Sequence[DispatchStep]:
-        edges = Edges.of_start(run)
-        if edges is None:
-            return await self._created(run)
+    async def _create_wide(self, run: NewRun, edges: Edges) -> Sequence[DispatchStep]:
         settling = await self._settling.stage(edges, fence=None, name=self._chance.token())
         await self._created(replace(run, firsts=()), settling=settling)
         progress = Progress(edges)

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypedDict, TypeGuard, cast
 
+from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.inputs import LONGEST_ID, is_asked_for
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.core.values.names import is_key, is_name
 from hephaestus_celery.storage.codec import microseconds
 from hephaestus_celery.storage.queries import Query
 
@@ -33,8 +35,8 @@ class Page:
         return len(self.instances)
 
 
-class RunFilters(TypedDict, total=False):
-    """The filters of one workflow's runs; a filter that is None does not count."""
+class RunConditions(TypedDict, total=False):
+    """What runs of one workflow are counted by; a filter that is None does not count."""
 
     status: Status | str | None
     status_in: Iterable[Status | str] | None
@@ -44,6 +46,20 @@ class RunFilters(TypedDict, total=False):
     tag: str | None
     started_after: datetime | None
     started_before: datetime | None
+    waiting_for: str | None
+    waiting_since_before: datetime | None
+    failed_step: type[Step] | str | None
+
+
+class CountFilters(RunConditions, total=False):
+    """The filters of ``Hephaestus.count``: those of one workflow's runs, and ``workflow``, a class or a name."""
+
+    workflow: type[WorkflowDefinition] | str | None
+
+
+class RunFilters(RunConditions, total=False):
+    """The filters of ``Workflow.list``: what runs are counted by, and which page of them is asked for."""
+
     limit: int | None
     cursor: str | None
 
@@ -54,13 +70,21 @@ class ListFilters(RunFilters, total=False):
     workflow: type[WorkflowDefinition] | str | None
 
 
-def read_query(filters: Mapping[str, Any]) -> Query:
+def read_conditions(filters: Mapping[str, Any], *, call: str) -> Query:
+    """Filters of a call that has no pages, as a query; see :func:`read_query`."""
+    paged = next((name for name in ("limit", "cursor") if name in filters), None)
+    if paged is not None:
+        raise TypeError(f"{call} has no pages, so it takes no {paged}")
+    return read_query(filters, call=call)
+
+
+def read_query(filters: Mapping[str, Any], *, call: str = "list") -> Query:
     """Filters as a query; ``TypeError`` for one that does not exist, ``ValueError`` for a value that it can't have."""
     fields: dict[str, Any] = {}
     statuses: frozenset[Status] = frozenset(Status)
     for name, value in filters.items():
         if name not in FILTERS:
-            raise TypeError(f"list has no filter {shown(name)}; filters are {', '.join(FILTERS)}")
+            raise TypeError(f"{call} has no filter {shown(name)}; filters are {', '.join(FILTERS)}")
         if value is None:
             continue
         read = FILTERS[name](name, value)
@@ -122,6 +146,23 @@ def _string(name: str, value: object) -> str:
     return value
 
 
+def _event(name: str, value: object) -> dict[str, Any]:
+    if not is_name(value):
+        raise ValueError(f"{name} must be the name of an event, not {shown(value)}")
+    return {name: value}
+
+
+def _failed_step(name: str, value: object) -> dict[str, Any]:
+    key: object = cast("type[Step]", value).key if _is_step(value) else value
+    if not is_key(key):
+        raise ValueError(f"{name} must be a step class or its key, not {shown(value)}")
+    return {name: key}
+
+
+def _is_step(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Step)
+
+
 def _positive(name: str, value: object) -> dict[str, Any]:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} must be a positive int, not {shown(value)}")
@@ -150,6 +191,9 @@ FILTERS: Mapping[str, Callable[[str, object], dict[str, Any]]] = {
     "tag": _text,
     "started_after": _moment,
     "started_before": _moment,
+    "waiting_for": _event,
+    "waiting_since_before": _moment,
+    "failed_step": _failed_step,
     "limit": _positive,
     "cursor": _cursor,
 }

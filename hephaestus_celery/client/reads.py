@@ -7,9 +7,17 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from hephaestus_celery.client.calls import HandleCalls, RuntimeCalls, WorkflowCalls
-from hephaestus_celery.client.listing import ListFilters, Page, RunFilters, read_query
+from hephaestus_celery.client.listing import (
+    CountFilters,
+    ListFilters,
+    Page,
+    RunConditions,
+    RunFilters,
+    read_conditions,
+    read_query,
+)
 from hephaestus_celery.client.means import Means
-from hephaestus_celery.client.resolve import find_run, list_runs, read_run
+from hephaestus_celery.client.resolve import count_runs, find_run, list_runs, read_run
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.identity import Unique, is_run_id
@@ -36,13 +44,26 @@ async def list_instances(means: Means, filters: Mapping[str, Any]) -> Page:
     return Page(instances=tuple(instances), next_cursor=cursor)
 
 
+async def count(means: Means, filters: Mapping[str, Any]) -> int:
+    """How many runs match; see :meth:`Hephaestus.count`."""
+    return await count_runs(means, read_conditions(filters, call="count"))
+
+
 def own_filters(workflow: type[WorkflowDefinition], filters: RunFilters) -> ListFilters:
     """The filters of a workflow's own listing, in which an id may be the value alone."""
-    value: object = filters.get("id")
-    found: ListFilters = {**filters, "workflow": workflow}
+    return {**filters, "workflow": workflow, "id": own_id(workflow, filters.get("id"))}
+
+
+def own_conditions(workflow: type[WorkflowDefinition], filters: RunConditions) -> CountFilters:
+    """The same of a call that has no pages."""
+    return {**filters, "workflow": workflow, "id": own_id(workflow, filters.get("id"))}
+
+
+def own_id(workflow: type[WorkflowDefinition], value: str | None) -> str | None:
+    """What a filter of a workflow gives as the id, whole; what can't be one is refused by who reads the filters."""
     if isinstance(value, str) and _is_bare(value) and isinstance(getattr(workflow, "unique", None), Unique):
-        found["id"] = f"{workflow.unique.key}::{value}"
-    return found
+        return f"{workflow.unique.key}::{value}"
+    return value
 
 
 def _is_bare(value: str) -> bool:
@@ -68,12 +89,21 @@ class Reads(RuntimeCalls):
 
         Filters: ``status``, ``status_in``, ``workflow`` (a class or its name; an umbrella means all its versions),
         ``version``, ``workflow_family``, ``id``, ``tag``, ``started_after``, ``started_before`` (aware datetimes),
-        ``limit`` (default 100), ``cursor``. ``TypeError`` for an unknown filter, ``ValueError`` for a bad value.
+        ``waiting_for`` (an event that a step waits for), ``waiting_since_before`` (such a step has waited since before then),
+        ``failed_step`` (a class or its key), ``limit`` (default 100), ``cursor``. ``TypeError`` for an unknown filter, ``ValueError`` for a bad value.
 
         A listing carries no contexts, results, metadata or failures. Accessing one of them reads it then, by run id, and
         keeps it; ``InstanceNotFoundError`` if the run is gone by then.
         """
         return run_now(list_instances(self._means(), filters))
+
+    def count(self, **filters: Unpack[CountFilters]) -> int:
+        """How many runs match all filters: those of :meth:`list`, but ``limit`` and ``cursor``.
+
+        The runs are counted in the store, and none is read. While runs start and end, the number is one of a moment ago.
+        ``TypeError`` for an unknown filter, ``ValueError`` for a bad value.
+        """
+        return run_now(count(self._means(), filters))
 
 
 class WorkflowReads(WorkflowCalls):
@@ -97,6 +127,14 @@ class WorkflowReads(WorkflowCalls):
         ``id`` may be the value alone.
         """
         return cls._runtime(Reads).list(**own_filters(cls, filters))
+
+    @classmethod
+    def count(cls, **filters: Unpack[RunConditions]) -> int:
+        """How many of this workflow's runs (of all its versions) match; see :meth:`Hephaestus.count`.
+
+        ``id`` may be the value alone.
+        """
+        return cls._runtime(Reads).count(**own_conditions(cls, filters))
 
 
 class HandleReads(HandleCalls):

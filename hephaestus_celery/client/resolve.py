@@ -111,6 +111,13 @@ async def list_runs(means: Means, query: Query) -> tuple[Sequence[tuple[str, Run
     return [(run_id, stored) for run_id, stored in runs if run_id == query.id], None
 
 
+async def count_runs(means: Means, query: Query) -> int:
+    """How many runs match; the id may be that of a run."""
+    if is_run_id(query.id):
+        return len((await list_runs(means, query))[0])
+    return await means.storage.count_runs(query)
+
+
 async def _belongs(means: Means, reference: RunReference) -> bool:
     run = await means.storage.load(reference.id, steps=())
     if run is None:

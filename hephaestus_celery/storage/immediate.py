@@ -60,5 +60,11 @@ class Immediate:
     async def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
         return self._storage.list_runs(query)
 
+    async def list_run_ids(self, query: Query) -> tuple[Sequence[str], str | None]:
+        return self._storage.list_run_ids(query)
+
+    async def count_runs(self, query: Query) -> int:
+        return self._storage.count_runs(query)
+
     async def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
         return self._storage.wait_finished(run_id, timeout=timeout)

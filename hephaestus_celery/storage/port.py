@@ -177,6 +177,17 @@ class Storage(Reader, Protocol):
         """A page of runs with their run ids, and the cursor of the next page; None after the last."""
         ...
 
+    def list_run_ids(self, query: Query) -> tuple[Sequence[str], str | None]:
+        """The run ids of a page of runs alone, and the cursor of the next page; None after the last."""
+        ...
+
+    def count_runs(self, query: Query) -> int:
+        """How many runs match; ``limit`` and ``cursor`` do not count.
+
+        Other calls may change runs meanwhile, so the number is exact only where nothing changes.
+        """
+        ...
+
     def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
         """Wait until a run has a final status; False if that takes longer than ``timeout`` seconds."""
         ...

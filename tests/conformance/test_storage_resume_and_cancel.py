@@ -3,5 +3,6 @@
 from hephaestus_celery.testing.conformance.storage.early_events import *  # noqa: F403 - all tests of this part of the suite
 from hephaestus_celery.testing.conformance.storage.event_keys import *  # noqa: F403 - all tests of this part of the suite
 from hephaestus_celery.testing.conformance.storage.events_from_outside import *  # noqa: F403 - all tests of this part of the suite
+from hephaestus_celery.testing.conformance.storage.filters import *  # noqa: F403 - all tests of this part of the suite
 from hephaestus_celery.testing.conformance.storage.listing import *  # noqa: F403 - all tests of this part of the suite
 from hephaestus_celery.testing.conformance.storage.resolving import *  # noqa: F403 - all tests of this part of the suite

@@ -59,6 +59,7 @@ def full_life(stand):
             end(run, how)
     claimed, waiting = (stand.start(instance_id=f"order::lane{number}", lane="0:work") for number in range(2))
     claimed.claim("a")
+    stand.start(instance_id="order::patient").wait_at("a", accepts={"paid": "ok"})
     wide = stand.start({("a", "ok"): [f"b{number}" for number in range(600)]}, instance_id="order::wide")
     wide.claim("a")
     completion = wide.completion("a")

@@ -16,3 +16,18 @@ def test_a_page_that_needs_many_looks_ends_like_any_other(redis_storage, drive, 
     wanted = [run.id for run in reversed(runs[:matching])]
     assert pages(redis_storage, 2, version=2) == [wanted[start : start + 2] for start in range(0, matching, 2)]
     assert redis_storage.list_runs(Query(version=3)) == ([], None)
+
+
+def test_a_wait_that_an_older_version_began_is_found_after_the_daily_look_at_its_run(redis_storage, drive):
+    storage, stand = redis_storage, drive(redis_storage)
+    run = stand.start()
+    run.wait_at("a", accepts={"paid": "ok"})
+    prefix = storage.keys.of_run(run.id).prefix
+    for key in ("index:waits", "index:waiting:paid", f"waiting:{run.id}"):
+        assert storage._client.delete(f"{prefix}{key}") == 1
+    assert storage.count_runs(Query(waiting_for="paid")) == 0
+    [watch] = [entry for entry in storage._client.zrange(f"{prefix}due", 0, -1) if b"||" in entry]
+    storage._client.zadd(f"{prefix}due", {watch: 1})
+    stand.tick()
+    assert storage.count_runs(Query(waiting_for="paid")) == 1
+    assert storage.count_runs(Query(waiting_since_before=storage.now())) == 1

@@ -118,6 +118,10 @@ class RedisProbe:
         for index in storage._client.scan_iter(f"{prefix}index:*", count=1000):
             if storage._client.type(index) == b"zset":
                 storage._client.zadd(index, {run_id: at}, xx=True)
+        for index in [f"{prefix}index:waits", *storage._client.scan_iter(f"{prefix}index:waiting:*", count=1000)]:
+            for entry in storage._client.zrange(index, 0, -1):
+                if entry.startswith(f"{run_id}|".encode()):
+                    storage._client.zadd(index, {entry: at})
 
     def set_origin(self, storage: RedisStorage, run_id: str, step: str, origin: str) -> None:
         run = storage.keys.of_run(run_id).run

@@ -88,10 +88,40 @@ class Twin:
             "due": self.run.due(),
             "lanes": sorted(lanes),
             "watches": {lane: self.plain(watch) for lane, watch in watches.items()},
+            "waits": self._waits(),
+            "found": [self._found(filters) for filters in self._filters()],
             "listed": self.reply(lambda: self.storage.list_runs(Query())),
             "candidates": self.plain(self.storage.candidates(self.run.new.instance_id, family=None)),
             "reports": sorted(self.storage.reports()),
         }
+
+    def _filters(self) -> Iterator[dict[str, Any]]:
+        for event in ("go", "on", "timeout"):
+            yield {"waiting_for": event}
+        yield {"waiting_since_before": self.storage.now() - 1_000_000}
+        yield {"failed_step": "s0"}
+        yield {}
+
+    def _found(self, filters: Mapping[str, Any]) -> tuple[list[str], int]:
+        query = Query(**filters)
+        return list(self.storage.list_run_ids(query)[0]), self.storage.count_runs(query)
+
+    def _waits(self) -> dict[str, list[str]]:
+        """The steps that wait, all and by event: in Redis what its indexes hold."""
+        found: dict[str, list[str]] = {}
+        if isinstance(self.storage, RedisStorage):
+            prefix = self.storage.keys.of_run(self.run.id).prefix
+            for event in ("s", "ing:go", "ing:on", "ing:up"):
+                entries = self.storage._client.zrange(f"{prefix}index:wait{event}", 0, -1)
+                found[event] = sorted(entry.decode() for entry in entries)
+            return found
+        with self.storage.transaction() as transaction:
+            for record in transaction.runs_before(None):
+                for key, step in record.state.steps.items():
+                    if step.waits and not record.state.status.final:
+                        for event in ("s", *(f"ing:{name}" for name in step.accepts)):
+                            found.setdefault(event, []).append(f"{record.new.run_id}|{key}")
+        return {event: sorted(found.get(event, [])) for event in ("s", "ing:go", "ing:on", "ing:up")}
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:
         """Ask for an attempt, whose fence is known from then on."""

@@ -66,3 +66,9 @@ class ClientCalls:
 
     async def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
         return await self._listing.list_runs(query)
+
+    async def list_run_ids(self, query: Query) -> tuple[Sequence[str], str | None]:
+        return await self._listing.list_run_ids(query)
+
+    async def count_runs(self, query: Query) -> int:
+        return await self._listing.count_runs(query)

@@ -62,6 +62,12 @@ CATALOGUE: tuple[KeyKind, ...] = (
         meaning="the keys of the events that the run has taken (`resume(..., key=...)`), at most 10,000",
     ),
     KeyKind(
+        pattern="waiting:<run_id>",
+        type="set",
+        lifetime="deleted with its last entry, at the end of the run at the latest",
+        meaning="the entries of the run in the indexes of what waits, for when the run itself is gone",
+    ),
+    KeyKind(
         pattern="edges:<run_id>:<number>",
         type="list",
         lifetime="ten minutes until its step is committed; then until all of it is settled, some milliseconds later, or the run ends",
@@ -140,6 +146,18 @@ CATALOGUE: tuple[KeyKind, ...] = (
         type="sorted set",
         lifetime="none: one per tag; entries of pruned runs are dropped",
         meaning="runs of workflows with a tag, by their start",
+    ),
+    KeyKind(
+        pattern="index:waits",
+        type="sorted set",
+        lifetime="none: one per partition; an entry is dropped when its step has got an event or its run ends",
+        meaning="steps that wait, by the start of their run",
+    ),
+    KeyKind(
+        pattern="index:waiting:<event>",
+        type="sorted set",
+        lifetime="none: one per event, deleted with its last entry; an entry is dropped when its step has got an event or its run ends",
+        meaning="steps that wait for an event, by the start of their run",
     ),
     KeyKind(
         pattern="index:id:<id>",

@@ -8,21 +8,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hephaestus_celery.core.values.identity import shard, shard_of_run
-from hephaestus_celery.core.values.lifecycle import LIVE
+from hephaestus_celery.core.values.lifecycle import LIVE, Status
 from hephaestus_celery.storage.queries import Query
 
 
 def indexes(prefix: str, query: Query) -> list[str]:
     """The indexes that a listing reads: the most selective ones. The listing checks other filters run by run."""
+    return [f"{prefix}index:{index}" for index in _indexes(query)]
+
+
+def _indexes(query: Query) -> list[str]:
+    statuses = query.statuses if query.failed_step is None else query.statuses & {Status.FAILED}
+    by_status = [f"status:{status}" for status in sorted(statuses)]
+    if query.waiting_for is not None:
+        return [f"waiting:{query.waiting_for}"]
+    if query.waiting_since_before is not None:
+        return ["waits"]
     if query.id is not None:
-        return [f"{prefix}index:id:{query.id}"]
-    if query.statuses <= LIVE or len(query.statuses) == 1:
-        return [f"{prefix}index:status:{status}" for status in sorted(query.statuses)]
+        return [f"id:{query.id}"]
+    if statuses <= LIVE or len(statuses) == 1:
+        return by_status
     if query.tag is not None:
-        return [f"{prefix}index:tag:{query.tag}"]
-    if query.family is not None:
-        return [f"{prefix}index:family:{query.family}"]
-    return [f"{prefix}index:status:{status}" for status in sorted(query.statuses)]
+        return [f"tag:{query.tag}"]
+    return by_status if query.family is None else [f"family:{query.family}"]
+
+
+def is_counted_by_index(query: Query) -> bool:
+    """Whether the indexes that a listing reads hold exactly the runs that match, but for the times of their starts."""
+    if query.about_waits or query.failed_step is not None or query.name is not None or query.version is not None:
+        return False
+    others = [query.id, query.tag, query.family]
+    if query.statuses == frozenset(Status):
+        return len([other for other in others if other is not None]) <= 1
+    return others == [None, None, None]
 
 
 @dataclass(frozen=True, slots=True)

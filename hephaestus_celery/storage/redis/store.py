@@ -218,6 +218,12 @@ class RedisStorage:
     def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
         return run_now(self._clients.list_runs(query))
 
+    def list_run_ids(self, query: Query) -> tuple[Sequence[str], str | None]:
+        return run_now(self._clients.list_run_ids(query))
+
+    def count_runs(self, query: Query) -> int:
+        return run_now(self._clients.count_runs(query))
+
     def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
         with self._calls.reached():
             return self._waits.wait(run_id, timeout=timeout)

@@ -32,14 +32,29 @@ def data_of(record: Record, kind: DataKind, steps: Sequence[str]) -> Mapping[str
 
 def page_in(transaction: Transaction, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
     """A page of runs, newest first, and the cursor of the next; None after the last."""
-    found: list[tuple[str, RunSummary]] = []
+    found, cursor = _page(transaction, query)
+    return [(record.new.run_id, summary(record)) for record in found], cursor
+
+
+def ids_in(transaction: Transaction, query: Query) -> tuple[Sequence[str], str | None]:
+    """The run ids of a page of runs, and the cursor of the next; None after the last."""
+    found, cursor = _page(transaction, query)
+    return [record.new.run_id for record in found], cursor
+
+
+def count_in(transaction: Transaction, query: Query) -> int:
+    """How many runs match the filters."""
+    return sum(matches(brief(record), query) for record in transaction.runs_before(None))
+
+
+def _page(transaction: Transaction, query: Query) -> tuple[Sequence[Record], str | None]:
+    found: list[Record] = []
     for record in transaction.runs_before(_position(query.cursor)):
         if not matches(brief(record), query):
             continue
         if len(found) == query.limit:
-            run_id, last = found[-1]
-            return found, f"{last.started_at}:{run_id}"
-        found.append((record.new.run_id, summary(record)))
+            return found, f"{found[-1].started_at}:{found[-1].new.run_id}"
+        found.append(record)
     return found, None
 
 

@@ -26,7 +26,7 @@ from hephaestus_celery.storage.transactional.claims import claim_in, create_in, 
 from hephaestus_celery.storage.transactional.commits import commit_in
 from hephaestus_celery.storage.transactional.due import come_due_in, redirect_in, resend_in, seize_in
 from hephaestus_celery.storage.transactional.lanes import go_on_in, look_at_lanes
-from hephaestus_celery.storage.transactional.reads import data_of, known_run, page_in
+from hephaestus_celery.storage.transactional.reads import count_in, data_of, ids_in, known_run, page_in
 from hephaestus_celery.storage.transactional.record import stored
 from hephaestus_celery.storage.transactional.resume_and_cancel import (
     cancel_in,
@@ -222,6 +222,14 @@ class TransactionalStorage(ABC):
     def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
         with self.transaction() as transaction:
             return page_in(transaction, query)
+
+    def list_run_ids(self, query: Query) -> tuple[Sequence[str], str | None]:
+        with self.transaction() as transaction:
+            return ids_in(transaction, query)
+
+    def count_runs(self, query: Query) -> int:
+        with self.transaction() as transaction:
+            return count_in(transaction, query)
 
     def _times_by(self, durations: Durations) -> Times:
         return self._times(lease=durations.lease, dispatch_timeout=durations.dispatch_timeout)

@@ -8,7 +8,7 @@ import pytest
 from defining import define, sound
 
 from hephaestus_celery import Status, Unique, Workflow
-from hephaestus_celery.client.listing import Page, read_query
+from hephaestus_celery.client.listing import Page, read_conditions, read_query
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.storage.queries import Query
 
@@ -55,7 +55,7 @@ def test_an_unknown_filter_is_a_type_error_that_names_the_known_ones():
         read(statuses="failed")
     assert str(refused.value) == (
         "list has no filter 'statuses'; filters are status, status_in, workflow, version, workflow_family, id, tag, "
-        "started_after, started_before, limit, cursor"
+        "started_after, started_before, waiting_for, waiting_since_before, failed_step, limit, cursor"
     )
 
 
@@ -187,6 +187,34 @@ def test_times_are_compared_in_microseconds(zone):
 
 def test_a_run_may_have_to_have_started_before_a_time():
     assert read(started_before=datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)) == Query(started_before=1_000_000)
+
+
+def test_runs_may_have_to_wait_for_an_event_since_before_a_time():
+    moment = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+    assert read(waiting_for="paid", waiting_since_before=moment) == Query(
+        waiting_for="paid", waiting_since_before=1_000_000
+    )
+
+
+@pytest.mark.parametrize("event", ["", "two words", "a|b", 5, b"paid", "x" * 101])
+def test_what_names_no_event_is_refused(event):
+    assert refusal_of(waiting_for=event) == f"waiting_for must be the name of an event, not {shown(event)}"
+
+
+def test_a_failed_step_is_a_class_or_a_key():
+    step = next(iter(PLAIN.graph.by_key.values()))
+    assert read(failed_step=step) == read(failed_step=step.key) == Query(failed_step=step.key)
+
+
+@pytest.mark.parametrize("step", ["", "a b", 5, int, PLAIN])
+def test_what_is_no_step_is_refused(step):
+    assert refusal_of(failed_step=step) == f"failed_step must be a step class or its key, not {shown(step)}"
+
+
+@pytest.mark.parametrize("name", ["limit", "cursor"])
+def test_a_call_without_pages_takes_neither_limit_nor_cursor(name):
+    with pytest.raises(TypeError, match=f"count has no pages, so it takes no {name}"):
+        read_conditions({name: 5}, call="count")
 
 
 @pytest.mark.parametrize("cursor", ["", "x", f"١:{RUN_ID}", f"1:{RUN_ID}\n", RUN_ID, 5, f"-1:{RUN_ID}"])  # noqa: RUF001

@@ -9,7 +9,7 @@
 --   calls must find the newest run. `many`: the caller must name the steps to check (p.among). A run that was found has
 --   `run`, `name`, `version`, `status` and `headers`; `steps`, which wait for the event; `executing` ones; `attempt` and
 --   `token` of the step that gets it. A run with a schema that is too new has `newer_schema` and `schema`.
--- needs: lanes answers run_reply resolve
+-- needs: lanes answers run_reply resolve waits
 demand({
   run_id = 'name?', id = 'string?', family = 'string?', version = 'string?', exact = 'boolean?', op = 'string',
   name = 'string', only = 'name?', keep = 'boolean?', key = 'string?', dispatch_timeout = 'number', among = 'table?',
@@ -93,6 +93,7 @@ if facts.v == 'accepted' then
   local at = now()
   step.r, step.t = { e = step.x[p.name], s = 'external', at = text(at) }, sent_at(at)
   set_step(key, step)
+  leave_waits(key, step)
   redis.call('HSET', run, 'd:' .. key, ARGV[3])
   count_data(#ARGV[3])
   sent(key, step, at, true)

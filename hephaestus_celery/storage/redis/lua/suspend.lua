@@ -3,7 +3,7 @@
 -- lost between the two.
 --   ARGV[3] history entry
 --   reply: {facts}
--- needs: commit answers lanes
+-- needs: commit answers lanes waits
 demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', accepts = 'table', names = 'table', timeout = 'number?',
   dispatch_timeout = 'number',
@@ -19,7 +19,7 @@ for _, name in ipairs(p.names) do -- in the order of declaration; events for thi
   slots[#slots + 1] = p.step .. '|' .. name
   slots[#slots + 1] = '|' .. name
 end
-local wanted, core = { 'st', 'adv', 'en' }, {}
+local wanted, core = { 'st', 'adv', 'en', 't0' }, {}
 for _, slot in ipairs(slots) do wanted[#wanted + 1] = 'e:' .. slot end
 for from = 1, #wanted, UNPACKED do -- in slices: unpack() has a limited stack
   for _, value in ipairs(redis.call('HMGET', run, unpack(wanted, from, math.min(from + UNPACKED - 1, #wanted)))) do
@@ -62,7 +62,7 @@ end
 local first = first_of_each()
 for i, slot in ipairs(slots) do
   local name = p.names[math.ceil(i / 2)]
-  if not step.r and core[3 + i] then
+  if not step.r and core[4 + i] then
     take(run, 'e:' .. slot, name)
   elseif not step.r and first[slot] then
     take(early_events(), text(first[slot]) .. '|' .. slot, name)
@@ -77,8 +77,10 @@ set_step(p.step, step)
 if step.r then
   sent(p.step, step, at, true)
 elseif p.timeout then
+  enter_waits(p.step, step, core[4])
   set_soon(step_due(p.step), at + p.timeout, at)
 else
+  enter_waits(p.step, step, core[4])
   clear_timer(p.step)
 end
 redis.call('HINCRBY', run, 'wai', 1)

@@ -68,6 +68,16 @@ local function report_problem(member, reason)
   problems[#problems + 1] = string.gsub(member .. ': ' .. message, '[^\32-\126]', '?')
 end
 
+-- Enter what waits in a run again: an older version does not, and the server may have evicted an index.
+local function find_waits()
+  if redis.call('HLEN', run) > FEW then return end
+  local started = redis.call('HGET', run, 't0')
+  for _, field in ipairs(fields_of({ ['s:'] = true })) do
+    local step = cjson.decode(field[2])
+    if step.s == 'waiting' and not step.r then enter_waits(string.sub(field[1], 3), step, started) end
+  end
+end
+
 -- A run whose retention is over, or that is gone. The entry repeats what its keys say (see watch); entries of older
 -- versions are empty.
 local function prune(member, item)
@@ -77,10 +87,12 @@ local function prune(member, item)
   if item.id then
     id, family, tags = item.id, item.family, item.tags
     if core[2] and (not is_final(core[2]) or redis.call('PTTL', run) == -1) then
+      if not is_final(core[2]) then find_waits() end
       redis.call('ZADD', due, text(steady() + WATCH), member)
       return
     end
   end
+  if not core[2] and not drop_waits() then return end -- the entry is due, so the rest follows
   redis.call('ZREM', due, member)
   if core[2] and not is_final(core[2]) then error('its run has not ended', 0) end
   if id then
@@ -135,6 +147,7 @@ local function come_due(key, at, member, reference)
   if waits and not step.r then
     step.r, step.t = { e = 'timeout', s = 'timeout', at = text(at) }, sent_at(at)
     set_step(key, step)
+    leave_waits(key, step)
     sent(key, step, at, true)
     hand_over('timeout', core, key, step)
   elseif step.f and not p.seize then

@@ -1,5 +1,5 @@
 -- The end of a run, and what a reply says of it.
--- needs: answers lanes staged_edges run_reply
+-- needs: answers lanes staged_edges run_reply waits
 
 -- Delete what a run that ends keeps of a step beside its state: timers, its place in a lane, counts, and data of events
 -- that nobody will apply. Gives the state if the field is that of a step.
@@ -8,6 +8,7 @@ local function clear_away(field, value)
   local step = kind == 's:' and cjson.decode(value) or nil
   if step and (step.s == 'active' or step.s == 'waiting') then
     clear_timer(name)
+    if step.s == 'waiting' and not step.r then leave_waits(name, step) end
     if awaits_claim(step) then leave_lane(name, step) end
   end
   if kind == 't:' then redis.call('ZREM', due, timer_due(value, name)) end

@@ -227,6 +227,7 @@ def test_the_scripts_use_only_what_redis_6_2_knows():
             "TIME",
             "UNLINK",
             "ZADD",
+            "ZCOUNT",
             "ZRANGE",
             "ZREM",
             "ZREVRANGE",

@@ -63,7 +63,7 @@ CATALOGUE: tuple[KeyKind, ...] = (
     ),
     KeyKind(
         pattern="waiting:<run_id>",
-        type="set",
+        type="hash",
         lifetime="deleted with its last entry, at the end of the run at the latest",
         meaning="the entries of the run in the indexes of what waits, for when the run itself is gone",
     ),

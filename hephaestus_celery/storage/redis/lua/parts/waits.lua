@@ -1,6 +1,6 @@
 -- The indexes of waits: which steps of active runs wait for an event, of each event and of all, by the start of their run.
 -- An entry names a run and a step: `<run id>|<step>`. A listing checks what it finds, so an entry may be left over; a step
--- that waits always has its entries. The run's own set of them, `<index>|<step>`, is for when the run itself is gone.
+-- that waits always has its entries. The run's own table of them, `<index>|<step>`, is for when the run itself is gone.
 -- needs: run
 
 local function own_waits()
@@ -18,7 +18,7 @@ end
 local function enter_waits(key, step, started)
   for _, index in ipairs(wait_indexes(step.x)) do
     redis.call('ZADD', prefix .. 'index:' .. index, started, p.run_id .. '|' .. key)
-    redis.call('SADD', own_waits(), index .. '|' .. key)
+    redis.call('HSET', own_waits(), index .. '|' .. key, '')
   end
 end
 
@@ -26,15 +26,17 @@ end
 local function leave_waits(key, step)
   for _, index in ipairs(wait_indexes(step.x or {})) do
     redis.call('ZREM', prefix .. 'index:' .. index, p.run_id .. '|' .. key)
-    redis.call('SREM', own_waits(), index .. '|' .. key)
+    redis.call('HDEL', own_waits(), index .. '|' .. key)
   end
 end
 
 -- Drop the entries of a run that is gone, a slice of them; gives whether none is left.
 local function drop_waits()
-  for _, own in ipairs(redis.call('SPOP', own_waits(), SWEEP_SLICE)) do
-    local index, key = string.match(own, '^([^|]+)|(.+)$')
+  local slice = redis.call('HSCAN', own_waits(), '0', 'COUNT', SWEEP_SLICE)[2]
+  for i = 1, #slice, 2 do
+    local index, key = string.match(slice[i], '^([^|]+)|(.+)$')
     redis.call('ZREM', prefix .. 'index:' .. index, p.run_id .. '|' .. key)
+    redis.call('HDEL', own_waits(), slice[i])
   end
   return redis.call('EXISTS', own_waits()) == 0
 end

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import Candidates
+from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
@@ -52,5 +53,11 @@ class AsyncStorage(AsyncReader, Protocol):
     async def list_run_ids(self, query: Query) -> tuple[Sequence[str], str | None]: ...
 
     async def count_runs(self, query: Query) -> int: ...
+
+    async def runs_beginning_with(self, beginning: str, *, limit: int) -> Sequence[str]: ...
+
+    async def due_times(self, steps: Sequence[tuple[str, Activation]]) -> Sequence[int | None]: ...
+
+    async def facts(self, run_id: str, steps: Sequence[Activation]) -> RunFacts | None: ...
 
     async def wait_finished(self, run_id: str, *, timeout: float | None) -> bool: ...

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import Candidates
+from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
@@ -65,6 +66,15 @@ class Immediate:
 
     async def count_runs(self, query: Query) -> int:
         return self._storage.count_runs(query)
+
+    async def runs_beginning_with(self, beginning: str, *, limit: int) -> Sequence[str]:
+        return self._storage.runs_beginning_with(beginning, limit=limit)
+
+    async def due_times(self, steps: Sequence[tuple[str, Activation]]) -> Sequence[int | None]:
+        return self._storage.due_times(steps)
+
+    async def facts(self, run_id: str, steps: Sequence[Activation]) -> RunFacts | None:
+        return self._storage.facts(run_id, steps)
 
     async def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
         return self._storage.wait_finished(run_id, timeout=timeout)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import Candidates
+from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal
@@ -185,6 +186,21 @@ class Storage(Reader, Protocol):
         """How many runs match; ``limit`` and ``cursor`` do not count.
 
         Other calls may change runs meanwhile, so the number is exact only where nothing changes.
+        """
+        ...
+
+    def runs_beginning_with(self, beginning: str, *, limit: int) -> Sequence[str]:
+        """The run ids that begin with this text, at most so many; those of one partition newest first."""
+        ...
+
+    def due_times(self, steps: Sequence[tuple[str, Activation]]) -> Sequence[int | None]:
+        """When the due entry (timer, backoff or lease) of each step of these runs comes due; None where it has none."""
+        ...
+
+    def facts(self, run_id: str, steps: Sequence[Activation]) -> RunFacts | None:
+        """What these steps wait for, a hundred at most, as of one moment; None for an unknown run.
+
+        It has the steps that the run has started, and none of a run that has ended.
         """
         ...
 

@@ -228,6 +228,8 @@ def test_the_scripts_use_only_what_redis_6_2_knows():
             "UNLINK",
             "ZADD",
             "ZCOUNT",
+            "ZCARD",
+            "ZRANK",
             "ZRANGE",
             "ZREM",
             "ZREVRANGE",

@@ -43,6 +43,7 @@ OFTEN = {
     "schedule": 7,
     "unschedule": 2,
     "report": 1,
+    "explain_steps": 3,
     "tick": 12,
     "again": 8,
 }
@@ -464,6 +465,20 @@ class RandomCalls:
         holdings = self.chance.choice([None, "[]", '["x"]'])
         lifetime = self.chance.choice([SECOND, 60 * SECOND])
         self.make("report", lambda twin: functools.partial(twin.storage.report, "w1", holdings, lifetime=lifetime))
+
+    def explain_steps(self):
+        """What the steps wait for, when they come due, and the runs that their beginning may mean."""
+        keys = [Activation(key) for key in (*self.steps(), self.anywhere())]
+        run_id = self.chance.choice([self.run.id, self.run.id, UNKNOWN])
+        beginning = self.run.id[: self.chance.choice([8, 30])]
+        name, arguments, limit = self.chance.choice(
+            [
+                ("facts", (run_id, keys), {}),
+                ("due_times", ([(run_id, key) for key in keys],), {}),
+                ("runs_beginning_with", (beginning,), {"limit": 3}),
+            ]
+        )
+        self.make(name, lambda twin: functools.partial(getattr(twin.storage, name), *arguments, **limit), keep=False)
 
     def tick(self):
         """One look at what has come due: now, a microsecond too early, or in time."""

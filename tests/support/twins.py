@@ -2,6 +2,7 @@
 
 Everything is compared as it is, times to the microsecond, but for what differs by design. That is all here:
 
+- Memory has no scheduler lock, so its facts have no scheduler.
 - A hash of Redis has no order: the steps of a delivery that may be meant, and those that are executed, are sorted.
 - A tick makes up the fence of an attempt that it takes: it is named after the step and the attempt.
 - The history entry of a rescue is JSON that each store writes by itself: it is read.
@@ -23,6 +24,7 @@ from typing import Any
 
 from hephaestus_celery.core.execution.due_items import SWEEP
 from hephaestus_celery.core.execution.lane_watch import LaneWatch
+from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.exceptions import HephaestusError
@@ -56,6 +58,8 @@ class Twin:
                 value = self._whole(value)
             case RunSummary() if value.steps is None:
                 value = dataclasses.replace(value, steps=self.storage.read_states(self.run.id))
+            case RunFacts():
+                value = dataclasses.replace(value, scheduler=None)
             case Tick():
                 value = self._without_watches(value)
             case StoredEntry():

@@ -21,7 +21,7 @@ from hephaestus_celery.storage.redis.steady_clock import Reading, SteadyClock
 # Calls that must not run after their caller has given up. Commits may: the step was executed, so its result counts whenever
 # it arrives.
 _PUNCTUAL = {"create", "claim", "renew", "seize", "deliver", "cancel", "schedule", "unschedule", "resign", "resend"}
-_TIMELESS = {"load", "data", "candidates", "list", "select", "stage"}
+_TIMELESS = {"load", "data", "candidates", "list", "select", "beginning", "stage"}
 
 
 class Calls:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from hephaestus_celery.clock import Chance
 from hephaestus_celery.core.execution.resolve import Candidates
+from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
@@ -16,6 +17,7 @@ from hephaestus_celery.storage.redis.listing import Listing
 from hephaestus_celery.storage.redis.reads import Reads
 from hephaestus_celery.storage.redis.resume_and_cancel import ResumeAndCancel
 from hephaestus_celery.storage.redis.settling import Settling
+from hephaestus_celery.storage.redis.standing import Standings
 from hephaestus_celery.storage.redis.starts import Starts
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 
@@ -27,6 +29,7 @@ class ClientCalls:
         self.reads = Reads(calls)
         self.settling = Settling(calls, self.reads)
         self._listing = Listing(calls)
+        self._standings = Standings(calls)
         self.create = Starts(calls, self.settling, chance=chance).create
         self._resume_and_cancel = ResumeAndCancel(calls, self.reads, self._listing)
 
@@ -72,3 +75,12 @@ class ClientCalls:
 
     async def count_runs(self, query: Query) -> int:
         return await self._listing.count_runs(query)
+
+    async def runs_beginning_with(self, beginning: str, *, limit: int) -> Sequence[str]:
+        return await self._listing.runs_beginning_with(beginning, limit=limit)
+
+    async def due_times(self, steps: Sequence[tuple[str, Activation]]) -> Sequence[int | None]:
+        return await self._standings.due_times(steps)
+
+    async def facts(self, run_id: str, steps: Sequence[Activation]) -> RunFacts | None:
+        return await self._standings.facts(run_id, steps)

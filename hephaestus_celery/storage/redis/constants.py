@@ -39,6 +39,7 @@ _TIMES: Mapping[str, int] = {  # in microseconds, as the due set goes by them
     "WATCH": 86_400_000_000,  # between two looks at whether a run is gone
 }
 _AMOUNTS: Mapping[str, int] = {  # how much one call does or carries, so that none takes long
+    "BEGINNING_CHUNK": 300,  # runs of each index that one look for the beginning of a run id goes through
     "FEW": 400,  # fields of a run that is handled as a whole
     "HANDED_BYTES": 1_024,  # of what a tick hands over, that count as one more entry
     "HANDED_HEADER": 4_096,  # bytes of a header that a rescue carries; a longer one is read from the run

@@ -80,6 +80,29 @@ class Listing:
                 newest = found["newest"].decode() or None
                 return Candidates(active=list(versions), newest=newest, versions=versions)
 
+    async def runs_beginning_with(self, beginning: str, *, limit: int) -> Sequence[str]:
+        """The run ids that begin with a text: goes through the indexes of all runs, a few hundred of each in one call."""
+        found: list[str] = []
+        for prefix in self._calls.keys.all_partitions():
+            found.extend(await self._beginning_with(prefix, beginning, limit=limit - len(found)))
+            if len(found) >= limit:
+                break
+        return found
+
+    async def _beginning_with(self, prefix: str, beginning: str, *, limit: int) -> list[str]:
+        found: list[str] = []
+        start, below = "+inf", None
+        every = indexes(prefix, Query())
+        while True:
+            asked = as_parameters(
+                indexes=every, beginning=beginning, limit=limit - len(found), max=start, below=below or None
+            )
+            reply = named(await self._calls.of_partition("beginning", prefix, asked))
+            found.extend(reply["found"].decode().split())
+            start, _, below = reply["position"].decode().partition(":")
+            if not start or len(found) >= limit:
+                return found
+
     async def _list_partition(self, prefix: str, query: Query) -> tuple[list[Row], str | None]:
         found: list[Row] = []
         position, places = query.cursor, indexes(prefix, query)

@@ -17,7 +17,7 @@ from hephaestus_celery.storage.redis.framing import is_of
 NAMES = (
     *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
     *("deliver", "cancel", "schedule", "unschedule", "tick", "resend", "redirect", "resign"),
-    *("load", "data", "candidates", "list", "select", "report", "reports", "stage", "settle"),
+    *("load", "data", "candidates", "list", "select", "report", "reports", "stage", "beginning", "standing", "settle"),
 )
 
 _NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
@@ -69,7 +69,7 @@ def _is_list(reply: Any) -> TypeGuard[list[Any]]:
 FORMS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("schedule", "unschedule", "resign", "report", "redirect", "stage"), is_number),
     **dict.fromkeys(("create", "claim"), _is_word_or_texts),
-    **dict.fromkeys(("tick", "seize", "cancel", "candidates", "select"), _is_named),
+    **dict.fromkeys(("tick", "seize", "cancel", "candidates", "beginning", "standing", "select"), _is_named),
     "renew": _is_numbers,
     "resend": _is_word,
     "data": _is_texts_or_none,

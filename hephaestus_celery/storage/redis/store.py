@@ -11,6 +11,7 @@ from redis import Redis
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import Candidates
+from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
@@ -223,6 +224,15 @@ class RedisStorage:
 
     def count_runs(self, query: Query) -> int:
         return run_now(self._clients.count_runs(query))
+
+    def runs_beginning_with(self, beginning: str, *, limit: int) -> Sequence[str]:
+        return run_now(self._clients.runs_beginning_with(beginning, limit=limit))
+
+    def due_times(self, steps: Sequence[tuple[str, Activation]]) -> Sequence[int | None]:
+        return run_now(self._clients.due_times(steps))
+
+    def facts(self, run_id: str, steps: Sequence[Activation]) -> RunFacts | None:
+        return run_now(self._clients.facts(run_id, steps))
 
     def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
         with self._calls.reached():

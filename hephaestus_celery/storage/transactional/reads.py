@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from hephaestus_celery.core.execution.listing import matches
 from hephaestus_celery.core.values.summary import RunSummary
@@ -56,6 +57,12 @@ def _page(transaction: Transaction, query: Query) -> tuple[Sequence[Record], str
             return found, f"{found[-1].started_at}:{found[-1].new.run_id}"
         found.append(record)
     return found, None
+
+
+def runs_beginning_in(transaction: Transaction, beginning: str, *, limit: int) -> list[str]:
+    """The ids of runs that begin with a text, newest first."""
+    ids = (record.new.run_id for record in transaction.runs_before(None))
+    return list(islice((run_id for run_id in ids if run_id.startswith(beginning)), limit))
 
 
 def _position(cursor: str | None) -> tuple[int, str] | None:

@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.due_items import StepDue
 from hephaestus_celery.core.execution.limits import STEP
 from hephaestus_celery.core.execution.resolve import Candidates, RunReference
+from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
@@ -26,7 +28,14 @@ from hephaestus_celery.storage.transactional.claims import claim_in, create_in, 
 from hephaestus_celery.storage.transactional.commits import commit_in
 from hephaestus_celery.storage.transactional.due import come_due_in, redirect_in, resend_in, seize_in
 from hephaestus_celery.storage.transactional.lanes import go_on_in, look_at_lanes
-from hephaestus_celery.storage.transactional.reads import count_in, data_of, ids_in, known_run, page_in
+from hephaestus_celery.storage.transactional.reads import (
+    count_in,
+    data_of,
+    ids_in,
+    known_run,
+    page_in,
+    runs_beginning_in,
+)
 from hephaestus_celery.storage.transactional.record import stored
 from hephaestus_celery.storage.transactional.resume_and_cancel import (
     cancel_in,
@@ -35,6 +44,7 @@ from hephaestus_celery.storage.transactional.resume_and_cancel import (
     schedule_in,
     unschedule_in,
 )
+from hephaestus_celery.storage.transactional.standing import facts_in
 from hephaestus_celery.storage.transactional.transaction import Transaction
 
 
@@ -230,6 +240,21 @@ class TransactionalStorage(ABC):
     def count_runs(self, query: Query) -> int:
         with self.transaction() as transaction:
             return count_in(transaction, query)
+
+    def runs_beginning_with(self, beginning: str, *, limit: int) -> Sequence[str]:
+        with self.transaction() as transaction:
+            return runs_beginning_in(transaction, beginning, limit=limit)
+
+    def due_times(self, steps: Sequence[tuple[str, Activation]]) -> Sequence[int | None]:
+        with self.transaction() as transaction:
+            times = self._times()
+            found = [transaction.due_at(run_id, StepDue(step)) for run_id, step in steps]
+            return [None if at is None else at - times.moment + times.now for at in found]
+
+    def facts(self, run_id: str, steps: Sequence[Activation]) -> RunFacts | None:
+        with self.transaction() as transaction:
+            times = self._times()
+            return facts_in(transaction, run_id, steps, now=times.now, shift=times.now - times.moment)
 
     def _times_by(self, durations: Durations) -> Times:
         return self._times(lease=durations.lease, dispatch_timeout=durations.dispatch_timeout)

@@ -1,0 +1,180 @@
+"""Tests of what steps wait for: the facts of a run as of one moment, due times, and the beginnings of run ids."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from hephaestus_celery.core.values.activation import Activation
+
+WORK = "0:work"
+BRANCHES = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
+SECOND = 1_000_000
+
+
+def facts_of(run, *steps):
+    return run.storage.facts(run.id, [Activation.parse(step) for step in steps])
+
+
+@pytest.fixture
+def unhurried(stand_with):
+    """A storage whose leases and messages are good for a minute."""
+    return stand_with(lease=timedelta(minutes=1), dispatch_timeout=timedelta(minutes=1))
+
+
+def test_an_unknown_run_has_no_facts(stand):
+    assert facts_of(stand.prepare(), "a") is None
+
+
+def test_facts_are_of_steps_that_the_run_has_started(stand):
+    run = stand.start()
+    found = facts_of(run, "a", "b", "nonsense")
+    assert list(found.steps) == ["a"]
+    assert found.steps["a"].state == run.load().steps["a"]
+
+
+def test_facts_are_of_the_present_on_the_clock_of_the_store(storage, stand):
+    before = storage.now()
+    found = facts_of(stand.start(), "a")
+    assert before <= found.at <= storage.now()
+
+
+def test_a_message_has_its_place_in_its_lane(unhurried):
+    runs = [unhurried.start(instance_id=f"order::{number}", lane=WORK) for number in range(3)]
+    found = [facts_of(run, "a") for run in runs]
+    assert [each.steps["a"].before for each in found] == [0, 1, 2]
+    assert [each.lanes[WORK].waiting for each in found] == [3, 3, 3]
+    assert all(each.steps["a"].sent_at == run.load().started_at for each, run in zip(found, runs, strict=True))
+    assert found[0].steps["a"].due_at is None
+
+
+def test_a_lane_has_the_mark_of_its_newest_claim_and_the_time_of_its_next_look(unhurried):
+    first, second = (unhurried.start(instance_id=f"order::{number}", lane=WORK) for number in range(2))
+    assert facts_of(second, "a").lanes[WORK].mark is None
+    first.claim("a", lane=WORK)
+    found = facts_of(second, "a")
+    assert found.steps["a"].before == 0
+    assert found.lanes[WORK].mark == first.load().started_at
+    assert found.lanes[WORK].next_look == first.load().started_at + 60 * SECOND
+
+
+def test_a_message_whose_lane_is_not_known_has_the_time_when_it_is_sent_again(unhurried):
+    run = unhurried.start()
+    found = facts_of(run, "a")
+    assert found.steps["a"].sent_at is None
+    assert found.steps["a"].due_at == run.load().started_at + 60 * SECOND
+    assert found.lanes == {}
+
+
+def test_a_claimed_step_has_the_end_of_its_lease_and_no_place_in_a_lane(unhurried):
+    run = unhurried.start(lane=WORK)
+    run.claim("a", lane=WORK)
+    step = facts_of(run, "a").steps["a"]
+    assert (step.sent_at, step.before) == (None, 0)
+    assert step.due_at == step.state.claimed_at + 60 * SECOND
+
+
+def test_a_step_that_backs_off_has_the_time_of_its_next_attempt(unhurried):
+    run = unhurried.start(lane=WORK)
+    run.claim("a", lane=WORK)
+    before = unhurried.storage.now()
+    run.retry("a", delay=5 * SECOND)
+    step = facts_of(run, "a").steps["a"]
+    assert step.state.backing_off
+    assert before + 5 * SECOND <= step.due_at <= unhurried.storage.now() + 5 * SECOND
+
+
+def test_a_step_that_waits_has_the_time_of_its_timeout(unhurried):
+    run = unhurried.start()
+    run.wait_at("a", timeout=9 * SECOND)
+    step = facts_of(run, "a").steps["a"]
+    assert step.due_at == step.state.waiting_since + 9 * SECOND
+
+
+def test_a_step_that_waits_without_a_timeout_has_nothing_due(unhurried):
+    run = unhurried.start()
+    run.wait_at("a")
+    assert facts_of(run, "a").steps["a"].due_at is None
+
+
+def test_an_ended_run_has_no_steps_in_its_facts(unhurried):
+    run = unhurried.start()
+    run.cancel()
+    assert facts_of(run, "a").steps == {}
+
+
+def test_due_times_are_given_for_steps_of_several_runs_in_the_order_asked_for(unhurried):
+    one, other = unhurried.start(BRANCHES, instance_id="order::1"), unhurried.start(instance_id="order::2")
+    one.step("a")
+    one.wait_at("b", timeout=9 * SECOND)
+    one.wait_at("c")
+    asked = [(other.id, "a"), (one.id, "c"), (one.id, "b"), ("0199c0de-0000-7000-8000-000000000000", "a")]
+    found = unhurried.storage.due_times([(run_id, Activation.parse(step)) for run_id, step in asked])
+    assert found == [
+        other.load().started_at + 60 * SECOND,
+        None,
+        one.load().steps["b"].waiting_since + 9 * SECOND,
+        None,
+    ]
+
+
+def test_no_steps_have_no_due_times(storage):
+    assert list(storage.due_times([])) == []
+
+
+def run_ids(stand, count, **fields):
+    """Runs with ids that differ at their end alone."""
+    return [
+        stand.start(
+            instance_id=f"order::{number}",
+            run_id=f"0199c0de-0000-7000-8000-{number:08x}0000",
+            operation=f"start{number}",
+            **fields,
+        )
+        for number in range(count)
+    ]
+
+
+def test_runs_are_found_by_the_beginning_of_their_ids_newest_first(stand, storage):
+    runs = run_ids(stand, 3)
+    stand.start(instance_id="order::other", run_id="0199c0df-0000-7000-8000-000000000000")
+    assert storage.runs_beginning_with("0199c0de", limit=10) == [run.id for run in reversed(runs)]
+    assert storage.runs_beginning_with("0199c0de-0000-7000-8000-00000001", limit=10) == [runs[1].id]
+    assert storage.runs_beginning_with("0199c0dd", limit=10) == []
+
+
+def test_runs_of_every_status_are_found_by_the_beginning_of_their_ids(stand, storage):
+    pending, running, waiting, completed, failed, cancelled = runs = run_ids(stand, 6, edges={("a", "ok"): ["done"]})
+    running.claim("a")
+    waiting.wait_at("a")
+    completed.step("a")
+    failed.claim("a")
+    failed.fail("a")
+    cancelled.cancel()
+    assert storage.runs_beginning_with("0199c0de", limit=10) == [run.id for run in reversed(runs)]
+    assert pending.load().status == "pending"
+
+
+def test_no_more_runs_are_found_by_a_beginning_than_asked_for(stand, storage):
+    runs = run_ids(stand, 5)
+    assert storage.runs_beginning_with("0199c0de", limit=2) == [runs[4].id, runs[3].id]
+
+
+@pytest.mark.parametrize("number", [0, 299, 300, 649])
+def test_one_run_is_found_among_very_many(stand, storage, number):
+    runs = run_ids(stand, 650)
+    for run in runs[::3]:
+        run.cancel()
+    assert storage.runs_beginning_with(runs[number].id[:-4], limit=3) == [runs[number].id]
+
+
+def test_runs_that_began_at_one_moment_are_all_found_by_a_beginning(stand, storage):
+    runs = run_ids(stand, 400)
+    for run in runs:
+        run.probe.set_started_at(storage, run.id, 1_000)
+    for run in runs[::2]:
+        run.cancel()
+    found = storage.runs_beginning_with("0199c0de", limit=1000)
+    assert sorted(found) == sorted(run.id for run in runs)
+    assert storage.runs_beginning_with(runs[0].id[:-4], limit=3) == [runs[0].id]

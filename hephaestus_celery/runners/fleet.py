@@ -23,13 +23,17 @@ class Holdings:
     """The messages that a living worker has taken from ``queues`` and not started yet.
 
     ``messages`` are named by :func:`attempt_of`; of the tasks in ``many`` it holds more than it lists. ``counts`` says how
-    many there are of each lane.
+    many there are of each lane. ``rates`` are the rate limits that it applies to tasks of steps. ``workflows`` are those that
+    it knows, with their versions; None where a worker of before this field reports.
     """
 
     queues: frozenset[str] = frozenset()
     messages: frozenset[str] = frozenset()
     many: frozenset[str] = frozenset()
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    worker: str | None = None
+    rates: Mapping[str, str] = field(default_factory=dict[str, str])
+    workflows: Mapping[str, Sequence[int]] | None = None
 
     def may_hold(self, message: Outstanding) -> bool:
         """Whether the message may be among them, or an older one for the same attempt."""
@@ -39,7 +43,8 @@ class Holdings:
     def encode(self) -> str:
         """As JSON text."""
         values = {"queues": sorted(self.queues), "messages": sorted(self.messages), "many": sorted(self.many)}
-        return json.dumps({**values, "counts": dict(self.counts)}, separators=(",", ":"))
+        about = {"worker": self.worker, "rates": dict(self.rates), "workflows": self.workflows}
+        return json.dumps({**values, "counts": dict(self.counts), **about}, separators=(",", ":"))
 
     @classmethod
     def decode(cls, text: str) -> Holdings:
@@ -50,6 +55,9 @@ class Holdings:
             messages=frozenset(found["messages"]),
             many=frozenset(found["many"]),
             counts=found["counts"],
+            worker=found.get("worker"),
+            rates=found.get("rates", {}),
+            workflows=found.get("workflows"),
         )
 
 

@@ -14,7 +14,7 @@ from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.runners.after_commit import Outcome
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Worker
 from hephaestus_celery.runners.driver import Driver
-from hephaestus_celery.runners.fleet import Holdings, attempt_of
+from hephaestus_celery.runners.fleet import Fleet, Holdings, attempt_of
 from hephaestus_celery.runners.messages import NO_HEADERS, Message
 from hephaestus_celery.runners.refusal_log import RefusalLog
 from hephaestus_celery.runners.scheduler import Scheduler
@@ -57,7 +57,7 @@ class LocalRunner:
             if self._closed:
                 return
             if self._scheduler is None and self._driver is not None:
-                self._scheduler = Scheduler(self._driver, dispatch=self.dispatch, worker=Worker(), fleet=_Threads(self))
+                self._scheduler = Scheduler(self._driver, dispatch=self.dispatch, worker=Worker(), fleet=self.fleet)
                 self._scheduler.start()
             for message in messages:
                 self._waiting[attempt_of(message.task_id)] += 1
@@ -84,6 +84,10 @@ class LocalRunner:
     def interrupt(self, holders: Mapping[str, str]) -> Collection[str]:
         """A thread can't be interrupted; its result will be discarded."""
         return ()
+
+    @property
+    def fleet(self) -> Fleet:
+        return _Threads(self)
 
     def flush(self, run_id: str) -> None:
         """Return once the events of all commits so far are emitted, so that a ``wait`` returns after them."""

@@ -1,4 +1,4 @@
-"""The port of a runner to a client: start, flush and close."""
+"""The port of a runner to a client: start, flush and close, and who executes the steps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from hephaestus_celery.runners.driver import Driver
+from hephaestus_celery.runners.fleet import Fleet
 from hephaestus_celery.runners.message_dispatcher import Dispatcher
 
 
@@ -14,6 +15,11 @@ class Runner(Dispatcher, Protocol):
 
     def bind(self, driver: Callable[[], Driver]) -> None:
         """Take the driver of the runtime, a callable that makes it when it is first needed. Called once, before all else."""
+        ...
+
+    @property
+    def fleet(self) -> Fleet:
+        """Who executes the steps, and what waits for them."""
         ...
 
     def flush(self, run_id: str) -> None:

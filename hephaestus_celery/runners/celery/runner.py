@@ -27,6 +27,7 @@ from hephaestus_celery.runners.celery.remote_control import interrupt, revoke
 from hephaestus_celery.runners.celery.routing import LaneFinder, lane_of
 from hephaestus_celery.runners.celery.worker_lifecycle import WorkerLifecycle, in_pool_process
 from hephaestus_celery.runners.driver import Driver
+from hephaestus_celery.runners.fleet import Fleet
 from hephaestus_celery.runners.messages import NO_HEADERS, Message
 from hephaestus_celery.runners.refusal_log import RefusalLog
 from hephaestus_celery.runners.scheduler import Scheduler
@@ -177,8 +178,12 @@ class CeleryRunner:
 
     def scheduler(self, *, hostname: str) -> Scheduler:
         """A scheduler for the runs of this application, to be started or run."""
-        worker, fleet = Worker(hostname=hostname), CeleryFleet(self.app)
+        worker, fleet = Worker(hostname=hostname), self.fleet
         return Scheduler(lambda: self.driver, dispatch=self.dispatch, worker=worker, fleet=fleet, undisturbed=no_forks)
+
+    @property
+    def fleet(self) -> Fleet:
+        return CeleryFleet(self.app)
 
     def _emit_init(self) -> None:
         self.driver.emitter.runner_init(

@@ -13,6 +13,7 @@ from celery.worker import state
 from celery.worker.request import Request
 
 from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
+from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.values.inputs import is_task_id
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.celery.forking import no_forks
@@ -77,7 +78,7 @@ class WorkerReporter:
                     if gone:
                         storage.report(self._name, None, lifetime=0)
                     else:
-                        self._report(storage, holdings_of(self._app, self._consumer))
+                        self._report(storage, holdings_of(self._app, self._consumer, name=self._name))
             except StorageError as error:
                 logger.debug("what this worker holds can't be reported: %s", error)
             except Exception:  # this reads Celery's internals
@@ -98,7 +99,7 @@ class WorkerReporter:
         self._reported, self._reported_at = holdings, now
 
 
-def holdings_of(app: Celery, consumer: Any) -> Holdings:
+def holdings_of(app: Celery, consumer: Any, *, name: str | None = None) -> Holdings:
     """The messages of steps that a worker has taken and not started; safe beside the threads that change them."""
     messages: set[str] = set()
     many: set[str] = set()
@@ -111,6 +112,8 @@ def holdings_of(app: Celery, consumer: Any) -> Holdings:
 
     # The buckets first: messages go from them to the requests, and would be missed in the other order.
     buckets = _buckets(consumer)
+    limited: dict[str, Any] = {name: app.tasks.get(name) for name, _ in buckets}
+    rates = {name: str(task.rate_limit) for name, task in limited.items() if isinstance(task, StepTask)}
     for request in _requests(consumer):
         if not isinstance(request.task, StepTask):
             continue
@@ -121,13 +124,13 @@ def holdings_of(app: Celery, consumer: Any) -> Holdings:
         if request not in state.active_requests:
             note(request)
     # With a rate limit a worker takes all messages of its queues, perhaps tens of thousands, and keeps them.
-    for name, waiting in buckets:
-        if not waiting or not isinstance(app.tasks.get(name), StepTask):
+    for task_name, waiting in buckets:
+        if not waiting or task_name not in rates:
             continue
         if len(waiting) + len(messages) <= MOST_LISTED:
             messages.update(attempt_of(request.id) for request, _ in waiting)
         else:
-            many.add(name)
+            many.add(task_name)
         note(waiting[0][0], len(waiting))
     queues: Any = app.amqp.queues
     return Holdings(
@@ -135,6 +138,9 @@ def holdings_of(app: Celery, consumer: Any) -> Holdings:
         messages=frozenset(messages),
         many=frozenset(many),
         counts=dict(counts),
+        worker=name,
+        rates=rates,
+        workflows={known: WORKFLOWS.versions(known) for known in {workflow.name for workflow in WORKFLOWS.all()}},
     )
 
 

@@ -8,12 +8,29 @@ from __future__ import annotations
 
 import click
 
-from hephaestus_celery.cli.commands.scheduler import scheduler
+from hephaestus_celery.cli.command_group import CommandGroup
+
+_COMMANDS = "hephaestus_celery.cli.commands"
+COMMANDS = {
+    "cancel": f"{_COMMANDS}.cancel:cancel",
+    "graph": f"{_COMMANDS}.graph:graph",
+    "history": f"{_COMMANDS}.history:history",
+    "list": f"{_COMMANDS}.list_runs:list_runs",
+    "resume": f"{_COMMANDS}.resume:resume",
+    "scheduler": f"{_COMMANDS}.scheduler:scheduler",
+    "show": f"{_COMMANDS}.show:show",
+    "start": f"{_COMMANDS}.start:start",
+    "wait": f"{_COMMANDS}.wait:wait",
+    "workflows": f"{_COMMANDS}.workflows:workflows",
+}
+"""Where each command is, as ``module:attribute``."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def hephaestus() -> None:
-    """Workflows of this application."""
+@click.group(cls=CommandGroup, places=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--runtime", metavar="NAME", help="Which Hephaestus of the application, where it has several.")
+def hephaestus(*, runtime: str | None) -> None:
+    """See, start and steer the workflows of this application.
 
-
-hephaestus.add_command(scheduler)
+    RUN is an instance id, a run id, or the beginning of a run id (8 characters or more) that no other run has.
+    """
+    del runtime  # commands read it from their context, see `application.py`

@@ -12,7 +12,6 @@ from types import FrameType
 from typing import Any
 
 from hephaestus_celery.client.hephaestus import Hephaestus
-from hephaestus_celery.client.runtimes import RUNTIMES
 from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.runners.scheduler import Scheduler
 
@@ -21,31 +20,21 @@ logger = logging.getLogger("hephaestus_celery")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run_scheduler(app: Any) -> None:
-    """Do what is due for a Celery application's runs until SIGINT or SIGTERM comes; for the main thread.
+def run_scheduler(app: Any, found: Sequence[Hephaestus]) -> None:
+    """Do what is due for the runs of these runtimes of a Celery application until SIGINT or SIGTERM comes.
 
-    A state store or broker that goes away is waited for. ``ConfigurationError`` when the application has no
-    Hephaestus, or one whose steps are not for its workers.
+    For the main thread. A state store or broker that goes away is waited for. ``ConfigurationError`` for a runtime whose
+    steps are not for workers.
     """
-    app.loader.import_default_modules()  # as workers do: what is discovered there may make the runtime
     app.log.setup(logging.INFO, redirect_stdouts=False)
     with contextlib.ExitStack() as stack:
-        runtimes = [stack.enter_context(runtime) for runtime in _runtimes_of(app)]
+        runtimes = [stack.enter_context(runtime) for runtime in found]
         hostname = f"scheduler@{socket.gethostname()}"
         schedulers = [_scheduler(runtime, hostname=hostname) for runtime in runtimes]
         names = ", ".join(runtime.name for runtime in runtimes)
         logger.info("the scheduler of %s runs; stop it with Ctrl-C or SIGTERM", names)
         _run(schedulers)
         logger.info("the scheduler of %s has stopped", names)
-
-
-def _runtimes_of(app: Any) -> list[Hephaestus]:
-    found = [runtime for runtime in RUNTIMES.all() if isinstance(runtime, Hephaestus) and runtime.app is app]
-    if not found:
-        raise ConfigurationError(
-            f"the application {app.main!r} has no Hephaestus; create one, Hephaestus(app), in a module that it imports"
-        )
-    return found
 
 
 def _scheduler(runtime: Hephaestus, *, hostname: str) -> Scheduler:

@@ -126,7 +126,7 @@ def test_a_second_one_waits_until_the_first_is_killed(start_scheduler):
 def test_an_application_that_has_nothing_to_schedule_gets_told_so(tmp_path, code, error):
     (tmp_path / "bare.py").write_text(code)
     ended = command(tmp_path, "bare", "scheduler")
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert error in ended.stderr
     assert "Traceback" not in ended.stderr
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from hephaestus_celery.exceptions import HephaestusError
+from hephaestus_celery.cli import options
+from hephaestus_celery.cli.application import find_app, runtimes_of
+from hephaestus_celery.cli.scheduler_process import run_scheduler
 
 
-@click.command()
-@click.pass_obj
-def scheduler(celery_context: Any) -> None:
+@options.example("scheduler")
+@click.command("scheduler")
+@click.pass_context
+def scheduler(context: click.Context, /) -> None:
     """Do what is due, without executing steps, until Ctrl-C or SIGTERM.
 
     Every worker does this beside its work; one process at a time holds the lock. Run it alone where due retries, timeouts
     and lost messages shall be dispatched even while no worker runs. It needs the state store and the broker.
     """
-    from hephaestus_celery.cli.scheduler_process import run_scheduler
-
-    try:
-        run_scheduler(celery_context.app)
-    except HephaestusError as error:
-        raise click.ClickException(str(error)) from error
+    app = find_app(context)
+    run_scheduler(app, runtimes_of(app))

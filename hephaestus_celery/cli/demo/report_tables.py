@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from hephaestus_celery import telemetry
-from hephaestus_celery.cli import render
+from hephaestus_celery.cli.render.tables import aligned
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
@@ -19,12 +19,12 @@ _VERDICT_LENGTH = 100
 
 def table(instances: Iterable[Instance]) -> str:
     """A line for each run: instance, status, duration, completed steps, verdict."""
-    return render.table(HEADINGS, [_row(instance) for instance in instances], numbers=_NUMBERS)
+    return aligned(HEADINGS, [_row(instance) for instance in instances], numbers=_NUMBERS)
 
 
 def history_table(entries: Iterable[HistoryEntry]) -> str:
     """A line for each entry of a run's history."""
-    return render.table(HISTORY_HEADINGS, [_history_row(entry) for entry in entries], numbers=_NUMBERS)
+    return aligned(HISTORY_HEADINGS, [_history_row(entry) for entry in entries], numbers=_NUMBERS)
 
 
 def rescue_table(entries: Iterable[HistoryEntry]) -> str:

@@ -1,0 +1,44 @@
+"""The command ``celery -A shop hephaestus graph``: the graph of a workflow."""
+
+from __future__ import annotations
+
+import click
+
+from hephaestus_celery.cli import options
+from hephaestus_celery.cli.application import find_runtime, find_workflow
+from hephaestus_celery.cli.completion import complete_workflows
+from hephaestus_celery.cli.exit_codes import CommandFailedError, ExitCode
+from hephaestus_celery.cli.render.documents import as_json
+from hephaestus_celery.cli.render.screen import find_screen
+from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+
+
+@options.example("graph OrderFlow", "graph OrderFlow --mermaid > order.mmd")
+@click.command("graph")
+@click.argument("workflow", metavar="WORKFLOW", shell_complete=complete_workflows)
+@click.option("--version", type=click.IntRange(min=1), help="This version; else the current one.")
+@click.option("--mermaid", is_flag=True, help="Print it as a Mermaid flowchart, for documents.")
+@options.as_json
+@click.pass_context
+def graph(context: click.Context, /, *, workflow: str, version: int | None, mermaid: bool, as_document: bool) -> None:
+    """Show the graph of a workflow: which event of each step leads to which steps."""
+    find_runtime(context)
+    found = _version(find_workflow(workflow), version)
+    screen = find_screen(context.obj)
+    if as_document:
+        edges = [
+            {"source": edge.source.key, "event": edge.event, "target": edge.target.key, "dynamic": edge.dynamic}
+            for edge in found.graph.edges
+        ]
+        screen.show(as_json({"workflow": found.name, "version": found.version, "edges": edges}))
+    else:
+        screen.show((found.to_mermaid() if mermaid else found.to_text()).rstrip("\n"))
+
+
+def _version(workflow: type[WorkflowDefinition], version: int | None) -> type[WorkflowDefinition]:
+    if version is None or version == workflow.version:
+        return workflow
+    if version in workflow.versions:
+        return workflow.versions[version]
+    known = ", ".join(map(str, workflow.versions or [workflow.version]))
+    raise CommandFailedError(f"{workflow.name} has no version {version}; it has {known}", ExitCode.NOT_FOUND)

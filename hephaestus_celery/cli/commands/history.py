@@ -1,0 +1,86 @@
+"""The command ``celery -A shop hephaestus history``: every entry of one run's history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from hephaestus_celery.cli import options
+from hephaestus_celery.cli.application import find_runtime
+from hephaestus_celery.cli.render.documents import as_json, plain
+from hephaestus_celery.cli.render.screen import Screen, find_screen
+from hephaestus_celery.cli.render.tables import Cell, Column, show_table
+from hephaestus_celery.cli.render.times import iso, length
+from hephaestus_celery.cli.run_argument import find_run_id, run_argument
+from hephaestus_celery.core.values.history import HistoryEntry
+
+OUTCOME_STYLES = {
+    "completed": "green",
+    "waiting": "magenta",
+    "retrying": "yellow",
+    "failed": "red bold",
+    "discarded": "dim",
+}
+
+
+@options.example("history order::A-1001", "history 019a3f6c --json")
+@click.command("history")
+@run_argument
+@options.as_json
+@options.wide
+@click.pass_context
+def history(context: click.Context, /, *, run: str, as_document: bool, wide: bool) -> None:
+    """Show every entry of a run's history, in the order of its commits.
+
+    An entry is one attempt, resume, timer, rescue or cancellation. WAITED is how long an attempt waited for a worker.
+    """
+    runtime = find_runtime(context)
+    entries = runtime.history(find_run_id(runtime, run))
+    screen = find_screen(context.obj, wide=wide)
+    if as_document:
+        screen.show(as_json([plain(entry) for entry in entries]))
+    else:
+        show_history(screen, entries)
+
+
+def show_history(screen: Screen, entries: Sequence[HistoryEntry]) -> None:
+    """Print a history as a table."""
+    if not entries:
+        if screen.people:
+            screen.show("nothing has happened yet")
+        return
+    headings = (
+        Column(heading="seq", right=True),
+        Column(heading="time"),
+        Column(heading="kind"),
+        Column(heading="step", flexible=True),
+        Column(heading="attempt", right=True),
+        Column(heading="outcome"),
+        Column(heading="event", flexible=True),
+        Column(heading="waited", right=True),
+        Column(heading="took", right=True),
+        Column(heading="worker", flexible=True),
+        Column(heading="reason", flexible=True),
+    )
+    show_table(screen, headings, [_row(screen, entry) for entry in entries])
+
+
+def _row(screen: Screen, entry: HistoryEntry) -> Sequence[Cell | str]:
+    at = entry.finished_at or entry.started_at or entry.queued_at
+    moment = "" if at is None else f"{at:%H:%M:%S}" if screen.people and screen.width is not None else iso(at)
+    waited = entry.started_at - entry.queued_at if entry.queued_at and entry.started_at else None
+    took = entry.finished_at - entry.started_at if entry.started_at and entry.finished_at else None
+    return (
+        str(entry.sequence),
+        Cell(moment, "dim"),
+        entry.kind,
+        entry.step or "",
+        "" if entry.attempt is None else str(entry.attempt),
+        Cell(entry.outcome or "", OUTCOME_STYLES.get(entry.outcome or "", "")),
+        entry.event or "",
+        "" if waited is None else length(waited),
+        "" if took is None else length(took),
+        entry.worker or "",
+        entry.reason or "",
+    )

@@ -1,0 +1,84 @@
+"""The command ``celery -A shop hephaestus workflows``: what is defined, and how many runs of each are active."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from hephaestus_celery.cli import options
+from hephaestus_celery.cli.application import find_runtime, known_workflows
+from hephaestus_celery.cli.render.documents import as_json
+from hephaestus_celery.cli.render.screen import find_screen
+from hephaestus_celery.cli.render.tables import Cell, Column, show_table
+from hephaestus_celery.client.hephaestus import Hephaestus
+from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.values.lifecycle import LIVE
+
+MOST_COUNTED = 2_000
+
+
+@options.example("workflows", "workflows --json")
+@click.command("workflows")
+@options.as_json
+@options.quietly
+@options.wide
+@click.pass_context
+def workflows(context: click.Context, /, *, as_document: bool, quiet: bool, wide: bool) -> None:
+    """List the workflows of this application: their versions, their steps, and how many runs of each are active."""
+    runtime = find_runtime(context)
+    screen = find_screen(context.obj, wide=wide)
+    known = known_workflows()
+    if quiet:
+        for workflow in known:
+            screen.show(workflow.name)
+        return
+    active = _active_runs(runtime)
+    versions = [(each, version) for each in known for version in each.versions.values() or [each]]
+    if as_document:
+        screen.show(as_json([_document(whole, version, active) for whole, version in versions]))
+        return
+    rows = [
+        (
+            version.name,
+            str(version.version),
+            Cell("current" if version.version == whole.version else "", "green"),
+            Cell(str(active[version.name, version.version] or ""), "cyan"),
+            str(len(version.graph.by_key)),
+            ", ".join(version.graph.by_key),
+        )
+        for whole, version in versions
+    ]
+    headings = (
+        Column(heading="workflow"),
+        Column(heading="version", right=True),
+        Column(heading=""),
+        Column(heading="active", right=True),
+        Column(heading="steps", right=True),
+        Column(heading="", flexible=True),
+    )
+    show_table(screen, headings, rows)
+    if active.total() >= MOST_COUNTED:
+        click.echo(f"only the newest {MOST_COUNTED:,} active runs are counted", err=True)
+
+
+def _active_runs(runtime: Hephaestus) -> Counter[tuple[str, int]]:
+    page = runtime.list(status_in=LIVE, limit=MOST_COUNTED)
+    return Counter((each.workflow_name, each.workflow_version) for each in page)
+
+
+def _document(
+    whole: type[WorkflowDefinition], version: type[WorkflowDefinition], active: Mapping[tuple[str, int], int]
+) -> dict[str, Any]:
+    return {
+        "workflow": version.name,
+        "version": version.version,
+        "current": version.version == whole.version,
+        "family": version.family,
+        "unique": {"key": version.unique.key, "scope": version.unique.scope},
+        "tags": sorted(version.tags),
+        "steps": list(version.graph.by_key),
+        "active": active[version.name, version.version],
+    }

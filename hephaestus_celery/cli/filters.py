@@ -1,0 +1,77 @@
+"""The filters of ``list`` as options: the same names, with dashes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from hephaestus_celery.cli.application import workflows_named
+from hephaestus_celery.cli.completion import complete_workflows
+from hephaestus_celery.cli.options import Moment
+from hephaestus_celery.client.listing import FILTERS
+from hephaestus_celery.core.values.lifecycle import Status
+
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_STATUS = click.Choice([str(status) for status in Status])
+_OPTIONS: Mapping[str, Option] = {
+    "status": click.option("--status", type=_STATUS, help="Runs in this status."),
+    "status_in": click.option(
+        "--status-in", type=_STATUS, multiple=True, help="Runs in one of these; give the option several times."
+    ),
+    "workflow": click.option(
+        "--workflow",
+        metavar="NAME",
+        shell_complete=complete_workflows,
+        help="Runs of this workflow: its stored name, or the class.",
+    ),
+    "version": click.option("--version", type=click.IntRange(min=1), help="Runs of this version."),
+    "workflow_family": click.option(
+        "--workflow-family",
+        metavar="NAME",
+        shell_complete=complete_workflows,
+        help="Runs of a workflow in all versions.",
+    ),
+    "id": click.option("--id", metavar="ID", help="Runs of this instance id, or the run with this run id."),
+    "tag": click.option("--tag", help="Runs of workflows with this tag."),
+    "started_after": click.option(
+        "--started-after",
+        type=Moment(),
+        metavar="WHEN",
+        help="Started after: 2026-01-31T12:00Z, or 2h for two hours ago.",
+    ),
+    "started_before": click.option("--started-before", type=Moment(), metavar="WHEN", help="Started before."),
+    "waiting_for": click.option("--waiting-for", metavar="EVENT", help="Runs in which a step waits for this event."),
+    "waiting_since_before": click.option(
+        "--waiting-since-before", type=Moment(), metavar="WHEN", help="Runs in which a step waits since before then."
+    ),
+    "failed_step": click.option("--failed-step", metavar="STEP", help="Runs that failed at this step."),
+    "parent": click.option("--parent", metavar="RUN", help="Child runs of this run (its id, or its run id)."),
+    "paused": click.option("--paused/--not-paused", default=None, help="Runs that are paused, or not."),
+    "retried": click.option("--retried/--not-retried", default=None, help="Runs that were retried, or not."),
+}
+PAGING = ("limit", "cursor")
+
+
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add an option for each filter that ``list`` has."""
+    for name in reversed([name for name in _OPTIONS if name in FILTERS]):
+        command = _OPTIONS[name](command)
+    return command
+
+
+def read_filters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The filters that were given, as ``Hephaestus.list`` takes them."""
+    filters = {name: value for name, value in given.items() if name in _OPTIONS and value not in (None, ())}
+    for name in ("workflow", "workflow_family"):
+        if name in filters:
+            filters[name] = _workflow(filters[name])
+    return filters
+
+
+def _workflow(name: str) -> Any:
+    # The class, where exactly one is meant; else the stored name, of a workflow that this process may not define.
+    found = workflows_named(name)
+    return found[0] if len(found) == 1 else name

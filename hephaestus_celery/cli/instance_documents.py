@@ -1,0 +1,103 @@
+"""Instances as JSON: the field names of ``Instance``, with the keys of steps and stored names in the place of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hephaestus_celery.cli.render.documents import plain
+from hephaestus_celery.core.execution.standing import Reason
+from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.storage.codec import moment
+
+_STATUSES = {
+    "active_steps": StepStatus.ACTIVE,
+    "waiting_steps": StepStatus.WAITING,
+    "completed_steps": StepStatus.COMPLETED,
+    "skipped_steps": StepStatus.SKIPPED,
+}
+
+
+def brief_document(instance: Instance, due: Mapping[str, int | None]) -> dict[str, Any]:
+    """What a listing has of an instance; ``due`` is when the due entries of its steps come due."""
+    document = {
+        "id": instance.id,
+        "run_id": instance.run_id,
+        "workflow": instance.workflow_name,
+        "workflow_name": instance.workflow_name,
+        "workflow_version": instance.workflow_version,
+        "workflow_family": instance.workflow_family,
+        "status": instance.status,
+        "started_at": instance.started_at,
+        "finished_at": instance.finished_at,
+        "tags": instance.tags,
+        "failed_step": instance.failed_key,
+    }
+    if instance.is_made("step_states"):
+        document |= _steps(instance, due)
+    return plain(document)
+
+
+def whole_document(instance: Instance, due: Mapping[str, int | None]) -> dict[str, Any]:
+    """All of an instance, its data too."""
+    about = brief_document(instance, due)
+    return about | plain(
+        {
+            **_steps(instance, due),
+            "context": {"initial": instance.context.initial, "steps": instance.context.steps},
+            "runtime_metadata": instance.runtime_metadata,
+            "telemetry_metadata": instance.telemetry_metadata,
+            "telemetry_start_time": instance.telemetry_start_time,
+            "step_configs": instance.configs,
+            "failure": instance.failure,
+            "cancel_reason": instance.cancel_reason,
+        }
+    )
+
+
+def reason_document(reason: Reason) -> dict[str, Any]:
+    """Why a step does not move."""
+    since, until = (None if at is None else moment(at) for at in (reason.since, reason.until))
+    return plain(
+        {
+            "step": reason.step,
+            "cause": reason.cause,
+            "waits_for": reason.waits_for,
+            "since": since,
+            "until": until,
+            "moved_by": reason.moved_by,
+        }
+    )
+
+
+def _steps(instance: Instance, due: Mapping[str, int | None]) -> dict[str, Any]:
+    states = instance.step_states
+    live = () if not instance.status.final else (StepStatus.ACTIVE, StepStatus.WAITING)
+    found: dict[str, Any] = {
+        name: sorted(key for key, state in states.items() if state.status is status and status not in live)
+        for name, status in _STATUSES.items()
+    }
+    moving = [*found["waiting_steps"]] or [*found["active_steps"]]
+    found["current_step"] = moving[0] if len(moving) == 1 else None
+    found["steps"] = {key: _standing(state, due.get(key)) for key, state in states.items()}
+    return found
+
+
+def _standing(state: StepState, due: int | None) -> dict[str, Any]:
+    def at(micros: int | None) -> Any:
+        return None if micros is None else moment(micros)
+
+    return {
+        "status": state.status,
+        "attempt": state.attempt or None,
+        "max_attempts": state.max_attempts,
+        "event": state.event,
+        "queued_at": at(state.queued_at),
+        "started_at": at(state.claimed_at),
+        "waiting_since": at(state.waiting_since),
+        "due_at": at(due),
+        "accepts": tuple(state.accepts) if state.waits else None,
+        "worker": state.worker,
+    }

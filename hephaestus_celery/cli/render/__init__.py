@@ -1,0 +1,1 @@
+"""What commands print: tables, colours, times and JSON, made safe for whatever terminal or pipe they go to."""

@@ -1,0 +1,65 @@
+"""The screen: where a command prints, how wide it is, and whether it shows colours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import click
+
+from hephaestus_celery.cli.render.text import columns
+
+_SYMBOLS = "✓●○↻◆✗·→…"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """Standard output. ``width`` is None where lines may have any length: in pipes, and with ``--wide``."""
+
+    people: bool
+    """Whether somebody reads it on a terminal."""
+    coloured: bool
+    width: int | None
+    symbols: bool = True
+    """Whether it shows symbols beyond ASCII."""
+
+    def styled(self, text: str, style: str) -> str:
+        """``text`` in a style, such as ``green bold``; without colours as it is."""
+        if not self.coloured or not style or not text:
+            return text
+        words = style.split()
+        colours = [word for word in words if word not in ("bold", "dim")]
+        return click.style(
+            text, fg=colours[0] if colours else None, bold="bold" in words or None, dim="dim" in words or None
+        )
+
+    def cell(self, text: str, style: str, width: int, *, right: bool = False) -> str:
+        """``text`` in a style, with blanks up to so many columns."""
+        blanks = " " * max(0, width - columns(text))
+        styled = self.styled(text, style)
+        return blanks + styled if right else styled + blanks
+
+    def show(self, text: str = "") -> None:
+        """Print a line; what the encoding of the output does not have is escaped."""
+        encoding: str = getattr(sys.stdout, "encoding", None) or "utf-8"
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding), color=self.coloured)
+
+
+def find_screen(celery_context: Any, *, wide: bool = False) -> Screen:
+    """The screen of this process; Celery's ``--no-color`` and the variable NO_COLOR turn colours off."""
+    output = sys.stdout
+    people = output.isatty()
+    plain = bool(os.environ.get("NO_COLOR")) or bool(getattr(celery_context, "no_color", False))
+    width = shutil.get_terminal_size().columns if people and not wide else None
+    return Screen(people=people, coloured=people and not plain, width=width, symbols=_has_symbols(output))
+
+
+def _has_symbols(output: TextIO) -> bool:
+    try:
+        _SYMBOLS.encode(output.encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

@@ -1,0 +1,97 @@
+"""The picture of a run: its graph as text, with how each step stands, by symbol, word and colour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from hephaestus_celery.cli.render.screen import Screen
+from hephaestus_celery.cli.render.tables import Cell, Column, show_rows
+from hephaestus_celery.cli.render.times import length
+from hephaestus_celery.cli.statuses import STEP_STYLES, standing_of, symbol
+from hephaestus_celery.core.definition.graph import Graph
+from hephaestus_celery.core.definition.registry import find_definition
+from hephaestus_celery.core.values.history import HistoryEntry
+from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.names import DONE
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.storage.codec import moment
+
+MOST_STEPS = 200
+"""Steps that are shown of a larger run, unless all are asked for."""
+_COLUMNS = (
+    Column(heading="step", flexible=True),
+    Column(heading="standing", flexible=True),
+    Column(heading="took", right=True),
+    Column(heading="leads to", flexible=True),
+)
+
+
+def show_picture(
+    screen: Screen, instance: Instance, entries: Sequence[HistoryEntry], *, now: datetime, full: bool
+) -> None:
+    """Print a line for each step, in topological order."""
+    definition = find_definition(instance)
+    graph = None if definition is None else definition.graph
+    keys = list(instance.step_states) if graph is None else [step.key for step in graph.topological_order]
+    shown = keys if full else keys[:MOST_STEPS]
+    took = _durations(entries)
+    rows = [_row(screen, instance, key, graph, took.get(key), now=now) for key in shown]
+    show_rows(screen, _COLUMNS, rows, indent=2)
+    if len(shown) < len(keys):
+        screen.show(f"  and {len(keys) - len(shown):,} more steps: --full")
+
+
+def _row(
+    screen: Screen,
+    instance: Instance,
+    key: str,
+    graph: Graph | None,
+    took: timedelta | None,
+    *,
+    now: datetime,
+) -> Sequence[Cell | str]:
+    state = instance.step_states.get(key)
+    word = standing_of(state, instance.status)
+    style = STEP_STYLES[word]
+    duration = took
+    if state is not None and word == "executing" and state.claimed_at is not None:
+        duration = now - moment(state.claimed_at)
+    return (
+        Cell(f"{symbol(word, screen)} {key}", style),
+        Cell(_standing(word, state), style),
+        Cell("" if duration is None or key == DONE else length(duration), "dim"),
+        "" if graph is None else _edges(graph, key, state, "→" if screen.symbols else "->"),
+    )
+
+
+def _standing(word: str, state: StepState | None) -> str:
+    if state is None or state.attempt <= 1:
+        return word
+    if word == "completed":
+        return f"completed, attempt {state.attempt}"
+    return f"{word}, attempt {state.attempt} of {state.max_attempts}"
+
+
+def _edges(graph: Graph, key: str, state: StepState | None, arrow: str) -> str:
+    step = graph.by_key[key]
+    events = graph.events(step)
+    if state is not None and state.event in events:
+        events = (state.event,)
+    parts: list[str] = []
+    for event in events:
+        chosen = (step, event) in graph.dynamic
+        targets = [target.step.key for target in graph.table[step, event]]
+        if chosen and state is not None and state.targets is not None:
+            chosen, targets = False, list(state.targets)
+        parts.append(f"{event} {arrow} {'?' if chosen else ''}{', '.join(targets)}")
+    return "; ".join(parts)
+
+
+def _durations(entries: Sequence[HistoryEntry]) -> Mapping[str, timedelta]:
+    # How long the last attempt of each step took.
+    return {
+        entry.step: entry.finished_at - entry.started_at
+        for entry in entries
+        if entry.kind == "attempt" and entry.step and entry.started_at and entry.finished_at
+    }

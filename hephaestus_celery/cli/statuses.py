@@ -1,0 +1,60 @@
+"""How commands show statuses: a symbol, a word and a colour each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hephaestus_celery.cli.render.screen import Screen
+from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.core.values.step_state import StepState
+
+RUN_STYLES: Mapping[Status, str] = {
+    Status.PENDING: "dim",
+    Status.RUNNING: "cyan",
+    Status.WAITING: "magenta",
+    Status.COMPLETED: "green",
+    Status.FAILED: "red bold",
+    Status.CANCELLED: "yellow",
+}
+STEP_STYLES: Mapping[str, str] = {
+    "completed": "green",
+    "executing": "cyan bold",
+    "queued": "cyan",
+    "backing off": "yellow",
+    "waiting": "magenta",
+    "failed": "red bold",
+    "skipped": "dim",
+    "stopped": "dim",
+    "not reached": "dim",
+}
+_SYMBOLS: Mapping[str, tuple[str, str]] = {
+    "completed": ("✓", "+"),
+    "executing": ("●", "*"),
+    "queued": ("○", "o"),
+    "backing off": ("↻", "~"),
+    "waiting": ("◆", "?"),
+    "failed": ("✗", "x"),
+    "skipped": ("-", "-"),
+    "stopped": ("-", "-"),
+    "not reached": ("·", "."),
+}
+
+
+def symbol(word: str, screen: Screen) -> str:
+    """The symbol of a step's standing."""
+    return _SYMBOLS[word][0 if screen.symbols else 1]
+
+
+def standing_of(state: StepState | None, status: Status) -> str:
+    """The word for how a step stands in a run of this status."""
+    if state is None:
+        return "not reached"
+    if state.status not in (StepStatus.ACTIVE, StepStatus.WAITING):
+        return str(state.status)
+    if status.final:
+        return "stopped"
+    if state.fence is not None:
+        return "executing"
+    if state.backing_off:
+        return "backing off"
+    return "waiting" if state.waits else "queued"

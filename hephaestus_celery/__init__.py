@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery import telemetry
+from hephaestus_celery.client.events import Events
 from hephaestus_celery.client.facade import Workflow
 from hephaestus_celery.client.handle import InstanceHandle
 from hephaestus_celery.client.hephaestus import Hephaestus
@@ -19,6 +20,7 @@ from hephaestus_celery.core.values.identity import Unique
 from hephaestus_celery.core.values.instance import Failure, Instance
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.retry import RetryPolicy
+from hephaestus_celery.core.values.stream_event import StreamEvent, StreamGap
 from hephaestus_celery.exceptions import (
     AlreadyRunningError,
     AmbiguousInstanceError,
@@ -60,6 +62,7 @@ __all__ = [
     "DefinitionError",
     "Done",
     "Error",
+    "Events",
     "Failure",
     "Hephaestus",
     "HephaestusError",
@@ -86,6 +89,8 @@ __all__ = [
     "StepFailedError",
     "Storage",
     "StorageError",
+    "StreamEvent",
+    "StreamGap",
     "TooManyEventsError",
     "Unique",
     "Wait",

@@ -15,6 +15,7 @@ from hephaestus_celery.core.values.spelling import misspelt, nearest
 from hephaestus_celery.exceptions import ConfigurationError
 
 PREFIX = "hephaestus_"
+_MOST = 10**12
 _NAMESPACE = re.compile(r"[\w.-]{1,64}")
 
 
@@ -79,6 +80,13 @@ class Settings:
     max_payload: int = field(
         default=1024 * 1024,
         metadata={"effect": "Bytes that one value (a context, a result, metadata) may have as JSON."},
+    )
+    event_stream: int = field(
+        default=0,
+        metadata={
+            "effect": "About how many commits the durable event stream of each partition keeps, for `hephaestus.events(...)`; "
+            "0 switches it off. Give it to all processes."
+        },
     )
     default_retry: RetryPolicy = field(
         default=DEFAULT_RETRY,
@@ -164,6 +172,12 @@ def _positive(name: str, value: object) -> int:
     return value
 
 
+def _natural(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST:
+        raise _refuse(name, f"an int from 0 to {_MOST - 1:,}", value)
+    return value
+
+
 def _text(name: str, value: object) -> str | None:
     if value is not None and not (isinstance(value, str) and value):
         raise _refuse(name, "a non-empty string or None", value)
@@ -211,5 +225,6 @@ _CHECKS: Mapping[str, Callable[[str, object], Any]] = {
     "transactional_dispatch": _flag,
     "retention": _optional_duration,
     "max_payload": _positive,
+    "event_stream": _natural,
     "default_retry": _retry,
 }

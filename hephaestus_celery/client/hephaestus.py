@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
 from hephaestus_celery.client.cancel import Cancels
+from hephaestus_celery.client.events import StreamCalls
 from hephaestus_celery.client.means import Means, blocking
 from hephaestus_celery.client.parts import Parts, check_settings, put_together
 from hephaestus_celery.client.reads import Reads
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hephaestus_celery")
 
 
-class Hephaestus(Starts, Resumes, Timers, Cancels, Reads, Waits):
+class Hephaestus(Starts, Resumes, Timers, Cancels, Reads, Waits, StreamCalls):
     """Runs workflows: on the workers of a Celery application, or without one in this process.
 
     With ``app`` (or a proxy of one), steps run on its workers and their state is kept in Redis. Without

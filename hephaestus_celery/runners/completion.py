@@ -76,7 +76,7 @@ class Completion:
 
     def _commit(self, attempt: HeldAttempt, result: Completed, duration: int, run: StoredRun) -> Outcome | Failed:
         ticked = self._clock.monotonic_ns()
-        decision = self._decided(attempt, result, run, {})
+        decision = self._decided(attempt, result, run, {}, duration=duration)
         if isinstance(decision, Failed):
             return decision
         if decision.expected is None:
@@ -106,7 +106,7 @@ class Completion:
                 return commitment
             self._contention.note_refusal(definition_of(attempt.instance))
             began = self._clock.monotonic_ns()
-            again = self._decided(attempt, result, commitment.run, read)
+            again = self._decided(attempt, result, commitment.run, read, duration=decision.took)
             if isinstance(again, Failed):
                 return again
             decision = again
@@ -118,7 +118,7 @@ class Completion:
             self._contention.pause(refusals=refusals, nanoseconds=self._clock.monotonic_ns() - began)
 
     def _decided(
-        self, attempt: HeldAttempt, result: Completed, run: StoredRun, read: dict[str, str]
+        self, attempt: HeldAttempt, result: Completed, run: StoredRun, read: dict[str, str], *, duration: int
     ) -> Complete | Failed:
         # The targets of a result in the present state of the run. ``read`` has results that were read before.
         interruptions = 0
@@ -137,7 +137,9 @@ class Completion:
                     return late
                 if settled:
                     self._contention.note_calm(workflow, route)
-            return self._decision(attempt, result, targets, expected=None if settled else run.applied)
+            return self._decision(
+                attempt, result, targets, expected=None if settled else run.applied, duration=duration
+            )
 
     def _targets(
         self, attempt: HeldAttempt, result: Completed, run: StoredRun, read: dict[str, str]
@@ -165,7 +167,13 @@ class Completion:
         return targets, not context.is_made("steps") and not missed
 
     def _decision(
-        self, attempt: HeldAttempt, result: Completed, targets: tuple[Target, ...], *, expected: int | None
+        self,
+        attempt: HeldAttempt,
+        result: Completed,
+        targets: tuple[Target, ...],
+        *,
+        expected: int | None,
+        duration: int,
     ) -> Complete:
         instance, step = attempt.source.instance, attempt.source.step
         workflow = definition_of(instance)
@@ -192,6 +200,7 @@ class Completion:
             lanes=move.lanes if fixed else self._moves.lanes(workflow, instance.run_id, move.attempts),
             expected=expected,
             computed=(step, result.event) in workflow.graph.dynamic,
+            took=duration,
         )
 
     def _prepared(self, attempt: HeldAttempt, targets: tuple[Target, ...]) -> dict[str, PreparedMessage]:

@@ -82,7 +82,10 @@ class Driver:
         self.chance = chance
         self.emitter = Emitter(clock)
         self.durations = durations = Durations.of(
-            lease=settings.lease, dispatch_timeout=settings.dispatch_timeout, retention=settings.retention
+            lease=settings.lease,
+            dispatch_timeout=settings.dispatch_timeout,
+            retention=settings.retention,
+            stream=settings.event_stream,
         )
         self._runner = type(dispatcher)
         self._lease_ns = int(settings.lease.total_seconds() * 1e9)
@@ -278,6 +281,7 @@ class Driver:
                 durations=self.durations,
                 accepts=step.resume_events(attempt.config()),
                 timeout=result.timeout,
+                took=duration,
             )
         )
         source, claim = attempt.source, attempt.claim

@@ -38,7 +38,7 @@ class FailedAttempts:
         """Commit that an attempt has failed; ``duration`` is in nanoseconds."""
         retry_in = self._delay(attempt) if _is_retried(attempt.held, result) else None
         entry = attempt.entry(kind="attempt", reason=result.account)
-        commitment = self._store(attempt.held, result, entry, retry_in=retry_in)
+        commitment = self._store(attempt.held, result, entry, retry_in=retry_in, duration=duration)
         source, claim = attempt.source, attempt.claim
         return outcome_of(
             attempt,
@@ -65,9 +65,11 @@ class FailedAttempts:
         retry_in = None
         if _is_retried(attempt, result):
             retry_in = self._default_retry.delay(attempt.number, chance=self._chance.fraction())
-        self._store(attempt, result, entry, retry_in=retry_in)
+        self._store(attempt, result, entry, retry_in=retry_in, duration=0)
 
-    def _store(self, attempt: Attempt, result: Failed, entry: str, *, retry_in: float | None) -> Commitment:
+    def _store(
+        self, attempt: Attempt, result: Failed, entry: str, *, retry_in: float | None, duration: int
+    ) -> Commitment:
         operation = f"{attempt.fence}f"
         if retry_in is None:
             return self._storage.commit(
@@ -79,6 +81,8 @@ class FailedAttempts:
                     entry=entry,
                     durations=self._durations,
                     failure=codec.encode(result.failure),
+                    kind=result.kind,
+                    took=duration,
                 )
             )
         return self._storage.commit(
@@ -90,6 +94,8 @@ class FailedAttempts:
                 entry=entry,
                 durations=self._durations,
                 delay=int(retry_in * 1e6),
+                kind=result.kind,
+                took=duration,
             )
         )
 

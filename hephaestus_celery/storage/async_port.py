@@ -12,6 +12,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.durations import Durations
+from hephaestus_celery.storage.event_stream import Reading
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
@@ -59,5 +60,25 @@ class AsyncStorage(AsyncReader, Protocol):
     async def due_times(self, steps: Sequence[tuple[str, Activation]]) -> Sequence[int | None]: ...
 
     async def facts(self, run_id: str, steps: Sequence[Activation]) -> RunFacts | None: ...
+
+    async def read_events(
+        self, partition: int, *, group: str, consumer: str, limit: int, after: str | None = None
+    ) -> Reading: ...
+
+    async def take_over_events(
+        self, partition: int, *, group: str, consumer: str, limit: int, idle: int, start: str
+    ) -> Reading: ...
+
+    async def browse_events(self, partition: int, *, after: str | None, limit: int) -> Reading: ...
+
+    async def acknowledge_events(self, partition: int, *, group: str, ids: Sequence[str]) -> None: ...
+
+    async def acknowledge_events_in_part(
+        self, partition: int, *, group: str, id: str, places: Sequence[int]
+    ) -> None: ...
+
+    async def leave_events(self, partition: int, *, group: str, consumer: str) -> None: ...
+
+    async def await_events(self, partition: int, *, newest: str, timeout: float) -> bool: ...
 
     async def wait_finished(self, run_id: str, *, timeout: float | None) -> bool: ...

@@ -17,7 +17,10 @@ from hephaestus_celery.storage.starts import PreparedMessage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """The fields that every commit has. ``entry`` is the history entry's JSON text."""
+    """The fields that every commit has. ``entry`` is the history entry's JSON text.
+
+    ``took`` is how long the step was executed, in nanoseconds. It is for the event stream alone, as ``kind`` of a failure is.
+    """
 
     operation: str
     run_id: str
@@ -25,6 +28,7 @@ class Commit:
     fence: str
     entry: str
     durations: Durations
+    took: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,7 @@ class Retry(Commit):
     """The attempt failed, and another is due after ``delay`` microseconds."""
 
     delay: int
+    kind: str = "error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +84,7 @@ class Fail(Commit):
     """The step failed for good; ``failure`` is the JSON text of an instance's ``failure``."""
 
     failure: str
+    kind: str = "error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

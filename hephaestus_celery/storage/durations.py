@@ -11,23 +11,26 @@ from hephaestus_celery.core.values.retry import FOREVER
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durations:
-    """How long a claim holds without renewal, how long a message may wait, how long an ended run is kept.
+    """How long a claim holds without renewal, how long a message may wait, how long an ended run is kept, and how much is told.
 
     Whole microseconds; ``retention`` is None if runs are kept for ever. A runtime makes them once from its settings, and
-    passes them to each call whose transition depends on one of them.
+    passes them to each call whose transition depends on one of them. ``stream`` is no duration, but travels in the same way:
+    about how many commits the event stream keeps, 0 where none are told.
     """
 
     lease: int
     dispatch_timeout: int
     retention: int | None
+    stream: int = 0
 
     @classmethod
-    def of(cls, *, lease: timedelta, dispatch_timeout: timedelta, retention: timedelta | None) -> Self:
+    def of(cls, *, lease: timedelta, dispatch_timeout: timedelta, retention: timedelta | None, stream: int = 0) -> Self:
         """These durations, in microseconds."""
         return cls(
             lease=microseconds(lease),
             dispatch_timeout=microseconds(dispatch_timeout),
             retention=None if retention is None else microseconds(retention),
+            stream=stream,
         )
 
 

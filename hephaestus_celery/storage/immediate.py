@@ -11,6 +11,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.durations import Durations
+from hephaestus_celery.storage.event_stream import Reading
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
@@ -75,6 +76,33 @@ class Immediate:
 
     async def facts(self, run_id: str, steps: Sequence[Activation]) -> RunFacts | None:
         return self._storage.facts(run_id, steps)
+
+    async def read_events(
+        self, partition: int, *, group: str, consumer: str, limit: int, after: str | None = None
+    ) -> Reading:
+        return self._storage.read_events(partition, group=group, consumer=consumer, limit=limit, after=after)
+
+    async def take_over_events(
+        self, partition: int, *, group: str, consumer: str, limit: int, idle: int, start: str
+    ) -> Reading:
+        return self._storage.take_over_events(
+            partition, group=group, consumer=consumer, limit=limit, idle=idle, start=start
+        )
+
+    async def browse_events(self, partition: int, *, after: str | None, limit: int) -> Reading:
+        return self._storage.browse_events(partition, after=after, limit=limit)
+
+    async def acknowledge_events(self, partition: int, *, group: str, ids: Sequence[str]) -> None:
+        self._storage.acknowledge_events(partition, group=group, ids=ids)
+
+    async def acknowledge_events_in_part(self, partition: int, *, group: str, id: str, places: Sequence[int]) -> None:
+        self._storage.acknowledge_events_in_part(partition, group=group, id=id, places=places)
+
+    async def leave_events(self, partition: int, *, group: str, consumer: str) -> None:
+        self._storage.leave_events(partition, group=group, consumer=consumer)
+
+    async def await_events(self, partition: int, *, newest: str, timeout: float) -> bool:
+        return self._storage.await_events(partition, newest=newest, timeout=timeout)
 
     async def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
         return self._storage.wait_finished(run_id, timeout=timeout)

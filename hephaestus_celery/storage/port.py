@@ -20,6 +20,7 @@ from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refus
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations
+from hephaestus_celery.storage.event_stream import Reading
 from hephaestus_celery.storage.queries import Query, Reader, StoredEntry
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
@@ -164,6 +165,44 @@ class Storage(Reader, Protocol):
         self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
     ) -> Cancellation | None:
         """End a run; None if it has ended already. ``InstanceNotFoundError`` for an unknown run."""
+        ...
+
+    def read_events(
+        self, partition: int, *, group: str, consumer: str, limit: int, after: str | None = None
+    ) -> Reading:
+        """Entries of the event stream for a consumer of a group: new ones, or its own behind ``after``, not acknowledged yet.
+
+        A new group begins with the oldest entry that is kept. What is given stays in the hands of the consumer.
+        """
+        ...
+
+    def take_over_events(
+        self, partition: int, *, group: str, consumer: str, limit: int, idle: int, start: str
+    ) -> Reading:
+        """Entries that nobody has acknowledged for ``idle`` microseconds; they are the consumer's from then on.
+
+        A store may look at some of them only, from the id ``start`` on, and says where to go on.
+        """
+        ...
+
+    def browse_events(self, partition: int, *, after: str | None, limit: int) -> Reading:
+        """Entries behind ``after``, or the oldest ones; no group learns of it."""
+        ...
+
+    def acknowledge_events(self, partition: int, *, group: str, ids: Sequence[str]) -> None:
+        """These entries are done with, and are given to no consumer of the group again."""
+        ...
+
+    def acknowledge_events_in_part(self, partition: int, *, group: str, id: str, places: Sequence[int]) -> None:
+        """The events at these places of an entry are done with, and others of it are not: it stays in hands."""
+        ...
+
+    def leave_events(self, partition: int, *, group: str, consumer: str) -> None:
+        """A consumer is gone; what it has in hands is taken over as ever."""
+        ...
+
+    def await_events(self, partition: int, *, newest: str, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds, or less, for an entry behind ``newest``; whether there is one."""
         ...
 
     def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:

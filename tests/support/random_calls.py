@@ -20,7 +20,7 @@ from hephaestus_celery.testing.conformance.driven import DURATIONS, held
 
 CALLS = 80  # of one run
 SECOND = 1_000_000
-FOR_EVER = dataclasses.replace(DURATIONS, retention=None)
+FOR_EVER = dataclasses.replace(DURATIONS, retention=None, stream=1000)
 """As memory keeps its runs, so does Redis here."""
 HOUR = 3600 * SECOND
 UNKNOWN = "01a22824-2020-78c8-9368-058b82f89eeb"
@@ -284,16 +284,20 @@ class RandomCalls:
         self.commit("suspend", Suspend, key, **fields)
 
     def retry(self):
-        self.commit("retry", Retry, self.claimed(self.steps()), delay=self.chance.choice([0, SECOND, 40 * SECOND]))
+        fields = {"delay": self.chance.choice([0, SECOND, 40 * SECOND]), "kind": ["error", "exit"][self.number % 2]}
+        self.commit("retry", Retry, self.claimed(self.steps()), **fields)
 
     def fail(self):
         self.commit("fail", Fail, self.claimed(self.steps()), failure=f'{{"n":{self.number}}}')
 
-    def commit(self, name, kind, key, **fields):
+    def commit(self, name, made, key, **fields):
+        took = self.number * 10**13 + 1
         if key is not None:
             self.make(
                 name,
-                lambda twin: functools.partial(twin.storage.commit, kind(**twin.run._common(key, name), **fields)),
+                lambda twin: functools.partial(
+                    twin.storage.commit, made(**twin.run._common(key, name), took=took, **fields)
+                ),
             )
 
     def late(self):

@@ -15,14 +15,16 @@ from typing import Any, TypeVar
 from hephaestus_celery.core.execution.due_items import DueItem, parse
 from hephaestus_celery.core.execution.due_items import encode as as_text
 from hephaestus_celery.core.execution.lane_watch import LaneWatch
+from hephaestus_celery.core.execution.stream_groups import StreamGroup, place_of
 from hephaestus_celery.core.execution.uniqueness import Claimant
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import StoredEntry
 from hephaestus_celery.storage.transactional.documents import decode, encode
+from hephaestus_celery.storage.transactional.event_stream import is_newer
 from hephaestus_celery.storage.transactional.record import Record
 from hephaestus_celery.storage.transactional.store import TransactionalStorage
-from hephaestus_celery.storage.transactional.transaction import Member, Transaction
+from hephaestus_celery.storage.transactional.transaction import Member, ToldEntry, Transaction
 
 T = TypeVar("T")
 TABLES = """
@@ -39,6 +41,8 @@ create table if not exists messages (lane text, run_id text, step text, at integ
 create index if not exists messages_by_time on messages (lane, at, run_id, step);
 create table if not exists watches (lane text primary key, due integer, watch text);
 create table if not exists reports (worker text primary key, ends_at integer, holdings text);
+create table if not exists told (number integer primary key, id text, told text, detail text);
+create table if not exists groups (name text primary key, stream_group text);
 create table if not exists replies (
   owner text, operation text, ends_at integer, reply text, primary key (owner, operation)
 );
@@ -205,6 +209,37 @@ class SqlTransaction:
     def forget_replies(self, moment: int) -> None:
         self._all("delete from replies where ends_at <= ?", moment)
 
+    def newest_told(self) -> str | None:
+        return self._one("select id from told order by number desc limit 1")
+
+    def add_told(self, entry: ToldEntry, *, keep: int) -> None:
+        self._all("insert into told values (?, ?, ?, ?)", place_of(entry.id)[1], entry.id, entry.told, entry.detail)
+        self._all(
+            "delete from told where number <= (select number from told order by number desc limit 1 offset ?)", keep
+        )
+
+    def told_after(self, id: str, *, limit: int) -> Sequence[ToldEntry]:
+        rows = self._all(
+            "select id, told, detail from told where number > ? order by number limit ?", place_of(id)[1], limit
+        )
+        return [ToldEntry(id=place, told=told, detail=detail) for place, told, detail in rows]
+
+    def find_told(self, id: str) -> ToldEntry | None:
+        rows = self._all("select id, told, detail from told where id = ?", id)
+        return next((ToldEntry(id=place, told=told, detail=detail) for place, told, detail in rows), None)
+
+    def find_group(self, name: str) -> StreamGroup | None:
+        text = self._one("select stream_group from groups where name = ?", name)
+        return None if text is None else decode(StreamGroup, text)
+
+    def save_group(self, name: str, group: StreamGroup | None) -> None:
+        self._all("delete from groups where name = ?", name)
+        if group is not None:
+            self._all("insert into groups values (?, ?)", name, encode(StreamGroup, group))
+
+    def groups(self) -> Sequence[str]:
+        return [name for (name,) in self._all("select name from groups")]
+
 
 class SqlStorage(TransactionalStorage):
     """Keeps runs in a file of SQLite, which any number of processes may share."""
@@ -251,6 +286,9 @@ class SqlStorage(TransactionalStorage):
             if self._opened is not None and self._opened[0] == os.getpid():
                 self._opened[1].close()
             self._opened = None
+
+    def await_events(self, partition: int, *, newest: str, timeout: float) -> bool:
+        return self._poll(lambda transaction: is_newer(transaction.newest_told(), newest), timeout)
 
     def await_due(self, *, timeout: float) -> bool:
         return self._poll(self.is_sooner, timeout)

@@ -26,6 +26,7 @@ from hephaestus_celery.core.execution.due_items import SWEEP
 from hephaestus_celery.core.execution.lane_watch import LaneWatch
 from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.stream_event import StreamEvent
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.exceptions import HephaestusError
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Refusal
@@ -33,6 +34,7 @@ from hephaestus_celery.storage.due import DueEntry, Tick
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.store import RedisStorage
+from hephaestus_celery.storage.told_events import events_of
 
 UNORDERED = {"DeliveryReport": {"steps", "executing"}}
 
@@ -64,6 +66,8 @@ class Twin:
                 value = self._without_watches(value)
             case StoredEntry():
                 return {**self._fields(value), "detail": json.loads(value.detail)}
+            case StreamEvent():
+                value = dataclasses.replace(value, at=str(value.at), acknowledge=None)
             case Enum():
                 return value.value
             case _:
@@ -97,6 +101,7 @@ class Twin:
             "listed": self.reply(lambda: self.storage.list_runs(Query())),
             "candidates": self.plain(self.storage.candidates(self.run.new.instance_id, family=None)),
             "reports": sorted(self.storage.reports()),
+            "told": self.plain(self.told()),
         }
 
     def _filters(self) -> Iterator[dict[str, Any]]:
@@ -126,6 +131,18 @@ class Twin:
                         for event in ("s", *(f"ing:{name}" for name in step.accepts)):
                             found.setdefault(event, []).append(f"{record.new.run_id}|{key}")
         return {event: sorted(found.get(event, [])) for event in ("s", "ing:go", "ing:on", "ing:up")}
+
+    def told(self) -> list[StreamEvent]:
+        """What the event stream was told: of each run each event, once and in order."""
+        entries = self.storage.browse_events(0, after=None, limit=10_000).entries
+        events = [event for entry in entries for event in events_of(entry.told)]
+        numbers: dict[str, int] = {}
+        for event in events:
+            numbers[event.run_id] = numbers.get(event.run_id, 0) + 1
+            assert event.sequence == numbers[event.run_id], (event, events)
+        run = self.run.load()
+        assert run is None or run.sequence == numbers.get(self.run.id, 0)
+        return events
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:
         """Ask for an attempt, whose fence is known from then on."""

@@ -14,11 +14,13 @@ from typing import Any, TypeVar
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.execution.due_items import DueItem, encode
 from hephaestus_celery.core.execution.lane_watch import LaneWatch
+from hephaestus_celery.core.execution.stream_groups import StreamGroup, place_of
 from hephaestus_celery.core.execution.uniqueness import Claimant
 from hephaestus_celery.storage.port import Storage
+from hephaestus_celery.storage.transactional.event_stream import is_newer
 from hephaestus_celery.storage.transactional.record import Record, claimant
 from hephaestus_celery.storage.transactional.store import TransactionalStorage
-from hephaestus_celery.storage.transactional.transaction import Member, Transaction
+from hephaestus_celery.storage.transactional.transaction import Member, ToldEntry, Transaction
 
 T = TypeVar("T")
 
@@ -36,6 +38,8 @@ class Memory:
         self._watches: dict[str, LaneWatch] = {}
         self._reports: dict[str, tuple[int, str]] = {}
         self._replies: dict[tuple[str, str], tuple[int, Any]] = {}
+        self._told: list[ToldEntry] = []
+        self._groups: dict[str, StreamGroup] = {}
         self.moved = False
 
     def find_run(self, run_id: str) -> Record | None:
@@ -133,6 +137,34 @@ class Memory:
         while self._replies and next(iter(self._replies.values()))[0] <= moment:  # oldest first
             del self._replies[next(iter(self._replies))]
 
+    def newest_told(self) -> str | None:
+        return self._told[-1].id if self._told else None
+
+    def add_told(self, entry: ToldEntry, *, keep: int) -> None:
+        self._told.append(entry)
+        del self._told[:-keep]
+        self.moved = True
+
+    def told_after(self, id: str, *, limit: int) -> Sequence[ToldEntry]:
+        first = bisect.bisect_right(self._told, place_of(id), key=lambda entry: place_of(entry.id))
+        return self._told[first : first + limit]
+
+    def find_told(self, id: str) -> ToldEntry | None:
+        place = bisect.bisect_left(self._told, place_of(id), key=lambda entry: place_of(entry.id))
+        found = self._told[place : place + 1]
+        return found[0] if found and found[0].id == id else None
+
+    def find_group(self, name: str) -> StreamGroup | None:
+        return self._groups.get(name)
+
+    def save_group(self, name: str, group: StreamGroup | None) -> None:
+        self._groups.pop(name, None)
+        if group is not None:
+            self._groups[name] = group
+
+    def groups(self) -> Sequence[str]:
+        return list(self._groups)
+
 
 class MemoryStorage(TransactionalStorage):
     """The port over plain dictionaries and one lock. Runs are kept as long as the storage itself."""
@@ -165,6 +197,11 @@ class MemoryStorage(TransactionalStorage):
 
     def close(self) -> None:
         """Nothing is open: the runs stay readable."""
+
+    def await_events(self, partition: int, *, newest: str, timeout: float) -> bool:
+        del partition
+        with self._changed:
+            return self._changed.wait_for(lambda: is_newer(self._memory.newest_told(), newest), timeout)
 
     def await_due(self, *, timeout: float) -> bool:
         with self._changed:

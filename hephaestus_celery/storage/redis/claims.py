@@ -11,7 +11,7 @@ from hephaestus_celery.storage.due import DueEntry
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.framing import named, reading
-from hephaestus_celery.storage.redis.parameters import as_parameters
+from hephaestus_celery.storage.redis.parameters import as_parameters, stream_of
 from hephaestus_celery.storage.redis.reads import MOST_CARRIED
 from hephaestus_celery.storage.redis.replies import read_entries
 from hephaestus_celery.storage.redis.stored_runs import read_claim
@@ -45,6 +45,7 @@ class Claims:
                 token=request.token,
                 lease=request.durations.lease,
                 dispatch_timeout=request.durations.dispatch_timeout,
+                stream=stream_of(request.durations),
             ),
             *request.predecessors[:MOST_CARRIED],
         )
@@ -95,6 +96,7 @@ class Claims:
             fence=fence,
             lease=durations.lease,
             timed_out=timed_out or None,
+            stream=stream_of(durations),
         )
         reply = named(self._calls.of_run("seize", run_id, parameters, entry))
         return next(iter(read_entries(reply["entries"], lease=durations.lease, holder=holder)), None)

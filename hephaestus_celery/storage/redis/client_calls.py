@@ -11,8 +11,10 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.durations import Durations
+from hephaestus_celery.storage.event_stream import Reading
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.async_calls import AsyncCalls
+from hephaestus_celery.storage.redis.event_streams import EventStreams
 from hephaestus_celery.storage.redis.listing import Listing
 from hephaestus_celery.storage.redis.reads import Reads
 from hephaestus_celery.storage.redis.resume_and_cancel import ResumeAndCancel
@@ -31,6 +33,8 @@ class ClientCalls:
         self._listing = Listing(calls)
         self._standings = Standings(calls)
         self.create = Starts(calls, self.settling, chance=chance).create
+
+        self._event_streams = EventStreams(calls)
         self._resume_and_cancel = ResumeAndCancel(calls, self.reads, self._listing)
 
     async def deliver(self, delivery: Delivery) -> DeliveryReport:
@@ -84,3 +88,30 @@ class ClientCalls:
 
     async def facts(self, run_id: str, steps: Sequence[Activation]) -> RunFacts | None:
         return await self._standings.facts(run_id, steps)
+
+    async def read_events(
+        self, partition: int, *, group: str, consumer: str, limit: int, after: str | None = None
+    ) -> Reading:
+        return await self._event_streams.read(partition, group=group, consumer=consumer, limit=limit, after=after)
+
+    async def take_over_events(
+        self, partition: int, *, group: str, consumer: str, limit: int, idle: int, start: str
+    ) -> Reading:
+        return await self._event_streams.take_over(
+            partition, group=group, consumer=consumer, limit=limit, idle=idle, start=start
+        )
+
+    async def browse_events(self, partition: int, *, after: str | None, limit: int) -> Reading:
+        return await self._event_streams.browse(partition, after=after, limit=limit)
+
+    async def acknowledge_events(self, partition: int, *, group: str, ids: Sequence[str]) -> None:
+        await self._event_streams.acknowledge(partition, group=group, ids=ids)
+
+    async def acknowledge_events_in_part(self, partition: int, *, group: str, id: str, places: Sequence[int]) -> None:
+        await self._event_streams.acknowledge_in_part(partition, group=group, id=id, places=places)
+
+    async def leave_events(self, partition: int, *, group: str, consumer: str) -> None:
+        await self._event_streams.leave(partition, group=group, consumer=consumer)
+
+    async def await_events(self, partition: int, *, newest: str, timeout: float) -> bool:
+        return await self._event_streams.await_new(partition, newest=newest, timeout=timeout)

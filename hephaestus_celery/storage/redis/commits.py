@@ -160,7 +160,16 @@ def _held(commit: Commit) -> dict[str, object]:
         "op": commit.operation,
         "step": str(commit.activation),
         "fence": commit.fence,
+        **_told(commit),
     }
+
+
+def _told(commit: Commit) -> dict[str, object]:
+    # What the event stream is told beside that.
+    if not commit.durations.stream:
+        return {}
+    kind = commit.kind if isinstance(commit, (Retry, Fail)) else None
+    return {"stream": commit.durations.stream, "took": str(commit.took), "kind": kind}
 
 
 def _lanes(commit: Complete) -> dict[str, object]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from hephaestus_celery.core.execution import limits
 from hephaestus_celery.core.execution.due import RESCUE_REASONS, Due
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.storage.event_stream import UNUSED
 
 Constant = int | float | str | tuple[str, ...]
 
@@ -24,6 +25,8 @@ _RULES: Mapping[str, Constant] = {
     "STATUSES": tuple(str(status) for status in Status),
 }
 _LIFETIMES: Mapping[str, int] = {  # in milliseconds, as PEXPIRE takes them
+    "GROUPS_LIFETIME": UNUSED // 1000,  # of a group of the event stream that nobody reads for
+    "HOUR": 3_600_000,
     "ANSWERS_LIFETIME": 60_000,  # of answers after the end of a run: clients repeat calls for a shorter time
     "PRUNE_MARGIN": 60_000,  # of an ended run beyond its retention, within which the scheduler prunes it
     "REPORTS_LIFETIME": 3_600_000,  # of what workers report, when none reports any more

@@ -166,6 +166,30 @@ CATALOGUE: tuple[KeyKind, ...] = (
         meaning="runs of an instance id, by their start",
     ),
     KeyKind(
+        pattern="events",
+        type="stream",
+        lifetime="none: one per partition, of about `hephaestus_event_stream` entries; pruning leaves them",
+        meaning="the event stream: an entry for each commit, with what telemetry tells of it; absent where it is switched off",
+    ),
+    KeyKind(
+        pattern="events:gaps",
+        type="hash",
+        lifetime="deleted with its last field, when the entry behind a gap is acknowledged",
+        meaning="for a group and an entry before which the cap has taken others: what the group had read before these",
+    ),
+    KeyKind(
+        pattern="events:acked",
+        type="hash",
+        lifetime="deleted with its last field, when all events of its entry are acknowledged, or its group is forgotten",
+        meaning="for a group and an entry: those of its events that are acknowledged, while others are not",
+    ),
+    KeyKind(
+        pattern="events:used",
+        type="hash",
+        lifetime="none: one field per group; a group that is unused for 30 days is forgotten by the next reader of another",
+        meaning="when each consumer group of the event stream was used last, to the hour",
+    ),
+    KeyKind(
         pattern="wake",
         type="channel",
         lifetime="no key: published when a near timer is set",

@@ -29,6 +29,11 @@ def whole(number: int) -> int | str:
     return number if abs(number) < _EXACT else str(number)
 
 
+def stream_of(durations: Durations) -> int | None:
+    """About how many commits the event stream keeps; None where none are told: then no script has anything to do for it."""
+    return durations.stream or None
+
+
 def retention_of(durations: Durations) -> int:
     """How long a script keeps an ended run; 0 for ever."""
     return durations.retention or 0

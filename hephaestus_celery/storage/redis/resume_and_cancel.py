@@ -17,7 +17,7 @@ from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.redis.async_calls import AsyncCalls
 from hephaestus_celery.storage.redis.framing import named, reading
 from hephaestus_celery.storage.redis.listing import Listing
-from hephaestus_celery.storage.redis.parameters import as_parameters, retention_of
+from hephaestus_celery.storage.redis.parameters import as_parameters, retention_of, stream_of
 from hephaestus_celery.storage.redis.reads import Reads
 from hephaestus_celery.storage.redis.replies import read_cancellation, read_delivery
 from hephaestus_celery.storage.redis.stored_runs import read_run
@@ -66,7 +66,13 @@ class ResumeAndCancel:
         answer = await self._calls.of_run(
             "cancel",
             run_id,
-            as_parameters(run_id=run_id, op=operation, schema=SCHEMA, retention=retention_of(durations)),
+            as_parameters(
+                run_id=run_id,
+                op=operation,
+                schema=SCHEMA,
+                retention=retention_of(durations),
+                stream=stream_of(durations),
+            ),
             entry,
             "" if reason is None else json.dumps(reason),
         )

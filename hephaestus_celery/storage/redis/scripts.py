@@ -18,6 +18,7 @@ NAMES = (
     *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
     *("deliver", "cancel", "schedule", "unschedule", "tick", "resend", "redirect", "resign"),
     *("load", "data", "candidates", "list", "select", "report", "reports", "stage", "beginning", "standing", "settle"),
+    *("events", "leave"),
 )
 
 _NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
@@ -67,7 +68,7 @@ def _is_list(reply: Any) -> TypeGuard[list[Any]]:
 
 
 FORMS: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("schedule", "unschedule", "resign", "report", "redirect", "stage"), is_number),
+    **dict.fromkeys(("schedule", "unschedule", "resign", "report", "redirect", "stage", "leave"), is_number),
     **dict.fromkeys(("create", "claim"), _is_word_or_texts),
     **dict.fromkeys(("tick", "seize", "cancel", "candidates", "beginning", "standing", "select"), _is_named),
     "renew": _is_numbers,

@@ -11,7 +11,7 @@ from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.async_calls import AsyncCalls
 from hephaestus_celery.storage.redis.framing import reading
-from hephaestus_celery.storage.redis.parameters import as_parameters, places, retention_of
+from hephaestus_celery.storage.redis.parameters import as_parameters, places, retention_of, stream_of
 from hephaestus_celery.storage.redis.reads import Reads
 from hephaestus_celery.storage.redis.wide_steps import SLICE, Edges, Progress
 from hephaestus_celery.storage.starts import PreparedMessage
@@ -69,6 +69,7 @@ class Settling:
                 prepared=numbers or None,
                 dispatch_timeout=durations.dispatch_timeout,
                 retention=retention_of(durations),
+                stream=stream_of(durations),
             ),
             *(message.text for message in messages.values()),
             lists=lists,

@@ -21,6 +21,7 @@ from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refus
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations, microseconds
+from hephaestus_celery.storage.event_stream import Reading
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.async_calls import BlockingCalls
@@ -233,6 +234,36 @@ class RedisStorage:
 
     def facts(self, run_id: str, steps: Sequence[Activation]) -> RunFacts | None:
         return run_now(self._clients.facts(run_id, steps))
+
+    def read_events(
+        self, partition: int, *, group: str, consumer: str, limit: int, after: str | None = None
+    ) -> Reading:
+        return run_now(self._clients.read_events(partition, group=group, consumer=consumer, limit=limit, after=after))
+
+    def take_over_events(
+        self, partition: int, *, group: str, consumer: str, limit: int, idle: int, start: str
+    ) -> Reading:
+        return run_now(
+            self._clients.take_over_events(
+                partition, group=group, consumer=consumer, limit=limit, idle=idle, start=start
+            )
+        )
+
+    def browse_events(self, partition: int, *, after: str | None, limit: int) -> Reading:
+        return run_now(self._clients.browse_events(partition, after=after, limit=limit))
+
+    def acknowledge_events(self, partition: int, *, group: str, ids: Sequence[str]) -> None:
+        run_now(self._clients.acknowledge_events(partition, group=group, ids=ids))
+
+    def acknowledge_events_in_part(self, partition: int, *, group: str, id: str, places: Sequence[int]) -> None:
+        run_now(self._clients.acknowledge_events_in_part(partition, group=group, id=id, places=places))
+
+    def leave_events(self, partition: int, *, group: str, consumer: str) -> None:
+        run_now(self._clients.leave_events(partition, group=group, consumer=consumer))
+
+    def await_events(self, partition: int, *, newest: str, timeout: float) -> bool:
+        longest = self._timeout.total_seconds() / 2  # half the time limit of a command
+        return run_now(self._clients.await_events(partition, newest=newest, timeout=min(timeout, longest)))
 
     def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
         with self._calls.reached():

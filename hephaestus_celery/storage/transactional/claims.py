@@ -9,6 +9,7 @@ from hephaestus_celery.core.execution import transitions
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.due_items import StepDue
 from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.execution.telling import of_claim
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.execution.turning_away import sent_again_at
 from hephaestus_celery.core.execution.uniqueness import find_holder
@@ -16,6 +17,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal, Refused
 from hephaestus_celery.storage.starts import NewRun, already_running
 from hephaestus_celery.storage.transactional.effects import carry_out
+from hephaestus_celery.storage.transactional.event_stream import tell
 from hephaestus_celery.storage.transactional.record import Record, claimant, stored
 from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Transaction
 
@@ -67,6 +69,12 @@ def claim_in(transaction: Transaction, request: ClaimRequest, times: Times) -> C
     if decision.verdict is not Verdict.APPLIED:
         return Refusal(reason=Refused(decision.verdict.value))
     carry_out(transaction, record, decision, times)
+    tell(
+        transaction,
+        record,
+        of_claim(before, decision, request.activation, times),
+        stream=request.durations.stream,
+    )
     given = _Given(first=decision.state.advances > before.advances, sequence=decision.sequence)
     transaction.save_reply(request.run_id, _operation(request), given, ends_at=times.moment + REPLY_KEPT)
     return _claimed(record, request, given)

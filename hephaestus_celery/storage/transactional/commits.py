@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from hephaestus_celery.core.execution import transitions
 from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
+from hephaestus_celery.core.execution.telling import Telling, What, of_commit
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.transactional.effects import carry_out
+from hephaestus_celery.storage.transactional.event_stream import tell
 from hephaestus_celery.storage.transactional.record import Record, entry_of, stored
 from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Transaction
 
 Commit = Complete | Suspend | Retry | Fail
+_WHAT = {Complete: What.COMPLETE, Suspend: What.SUSPEND, Retry: What.RETRY, Fail: What.FAIL}
 
 
 def commit_in(transaction: Transaction, commit: Commit, times: Times) -> Commitment:
@@ -33,6 +36,7 @@ def commit_in(transaction: Transaction, commit: Commit, times: Times) -> Commitm
         _keep_data(record, commit, decision)
     reply = _reply(record, before, commit, decision)
     carry_out(transaction, record, decision, times)
+    tell(transaction, record, _telling(record, commit, before, decision, times), stream=commit.durations.stream)
     transaction.save_reply(commit.run_id, commit.operation, reply, ends_at=times.moment + REPLY_KEPT)
     return reply
 
@@ -72,6 +76,25 @@ def _reply(record: Record, before: RunState, commit: Commit, decision: Decision)
         completed=_completed(after) if after.status.final else (),
         finished_at=after.finished_at,
         start=record.start if after.status.final else None,
+    )
+
+
+def _telling(record: Record, commit: Commit, before: RunState, decision: Decision, times: Times) -> Telling | None:
+    facts = {"took": str(commit.took)}
+    if isinstance(commit, (Retry, Fail)):
+        facts["kind"] = commit.kind
+    if isinstance(commit, Retry) and decision.verdict is Verdict.APPLIED:
+        facts["delay"] = str(commit.delay)
+    return of_commit(
+        _WHAT[type(commit)],
+        before,
+        decision,
+        commit.activation,
+        times,
+        detail=commit.entry,
+        facts=facts,
+        start=record.start,
+        stuck=commit.stuck if isinstance(commit, Complete) else "",
     )
 
 

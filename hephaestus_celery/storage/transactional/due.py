@@ -11,6 +11,7 @@ from hephaestus_celery.core.execution.due import Due, rescue_reason
 from hephaestus_celery.core.execution.due_items import DueItem, Prune, SettleDue, StepDue, Sweep, TimerDue
 from hephaestus_celery.core.execution.limits import LEFT
 from hephaestus_celery.core.execution.state import Decision, Verdict
+from hephaestus_celery.core.execution.telling import of_rescue
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import StepState
@@ -19,12 +20,21 @@ from hephaestus_celery.storage.due import SEIZED, DueEntry, Outstanding, Rescued
 from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.schema import SCHEMA
 from hephaestus_celery.storage.transactional.effects import carry_out
+from hephaestus_celery.storage.transactional.event_stream import tell
 from hephaestus_celery.storage.transactional.record import Record, entry_of
 from hephaestus_celery.storage.transactional.transaction import Transaction
 
 
 def come_due_in(
-    transaction: Transaction, run_id: str, item: DueItem, times: Times, *, fence: str, worker: str, seize: bool
+    transaction: Transaction,
+    run_id: str,
+    item: DueItem,
+    times: Times,
+    *,
+    fence: str,
+    worker: str,
+    seize: bool,
+    stream: int,
 ) -> DueEntry | None:
     """Handle an entry of the due set that has come due; gives what the caller has to do about it, None for nothing.
 
@@ -44,12 +54,16 @@ def come_due_in(
                 elif not seize and record.state.steps[str(activation)].fence is not None:
                     transaction.set_due(run_id, item, times.moment + times.lease)
                 else:
-                    return _rescue(transaction, record, kind, str(activation), decision, times=times, worker=worker)
+                    return _rescue(
+                        transaction, record, kind, str(activation), decision, times=times, worker=worker, stream=stream
+                    )
             case TimerDue(activation):
                 transaction.clear_due(run_id, item)
                 kind, decision = rules.fire(record.state, activation, times=times)
                 if kind is not Due.NOTHING:
-                    return _rescue(transaction, record, kind, str(activation), decision, times=times, worker=worker)
+                    return _rescue(
+                        transaction, record, kind, str(activation), decision, times=times, worker=worker, stream=stream
+                    )
                 carry_out(transaction, record, decision, times)
             case Prune() | Sweep() | SettleDue():  # unused here: commits settle all, runs are kept
                 transaction.clear_due(run_id, item)
@@ -69,6 +83,7 @@ def seize_in(
     fence: str,
     entry: str,
     timed_out: bool,
+    stream: int,
 ) -> DueEntry | None:
     """Take an attempt from the task that held it; None where nothing is taken."""
     kind, key = Due.TIMED_OUT if timed_out else Due.LEASE_EXPIRED, str(activation)
@@ -83,6 +98,7 @@ def seize_in(
     )
     if decision.verdict is Verdict.APPLIED:
         record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
+        tell(transaction, record, of_rescue(decision, times, detail=entry), stream=stream)
         record.rescues[key] = fence, decision.sequence
     carry_out(transaction, record, decision, times)
     if decision.verdict is not Verdict.APPLIED:
@@ -91,7 +107,14 @@ def seize_in(
 
 
 def resend_in(
-    transaction: Transaction, message: Outstanding, times: Times, *, lane: str | None, operation: str, worker: str
+    transaction: Transaction,
+    message: Outstanding,
+    times: Times,
+    *,
+    lane: str | None,
+    operation: str,
+    worker: str,
+    stream: int,
 ) -> DueEntry | None:
     """A message counts as lost; the one that takes its place, None where the step has moved on."""
     record = transaction.find_run(message.run_id)
@@ -112,7 +135,7 @@ def resend_in(
     if before is not None and before.lane is not None:
         transaction.leave_lane(before.lane, (message.run_id, key))
     record.rescues[key] = operation, decision.sequence
-    return _rescue(transaction, record, Due.REDISPATCH, key, decision, times=times, worker=worker)
+    return _rescue(transaction, record, Due.REDISPATCH, key, decision, times=times, worker=worker, stream=stream)
 
 
 def redirect_in(transaction: Transaction, sent: Sent, times: Times) -> None:
@@ -128,7 +151,15 @@ def redirect_in(transaction: Transaction, sent: Sent, times: Times) -> None:
 
 
 def _rescue(
-    transaction: Transaction, record: Record, kind: Due, key: str, decision: Decision, *, times: Times, worker: str
+    transaction: Transaction,
+    record: Record,
+    kind: Due,
+    key: str,
+    decision: Decision,
+    *,
+    times: Times,
+    worker: str,
+    stream: int,
 ) -> DueEntry:
     step = decision.state.steps[key]
     if decision.reserved:
@@ -136,6 +167,7 @@ def _rescue(
             kind="rescue", step=key, attempt=step.attempt, reason=rescue_reason(kind, step), worker=worker
         )
         record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
+        tell(transaction, record, of_rescue(decision, times, detail=entry), stream=stream)
     carry_out(transaction, record, decision, times)
     return _entry_about(record, kind, key, decision.sequence if decision.reserved else 0, times)
 

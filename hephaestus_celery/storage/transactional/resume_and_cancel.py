@@ -9,6 +9,7 @@ from hephaestus_celery.core.execution.delivery import Delivered, receive
 from hephaestus_celery.core.execution.due_items import TimerDue
 from hephaestus_celery.core.execution.resolve import Candidates, Resolution, RunReference, resolve
 from hephaestus_celery.core.execution.state import RunState, Verdict
+from hephaestus_celery.core.execution.telling import of_cancel
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.execution.uniqueness import Claimant
 from hephaestus_celery.core.values.activation import Activation
@@ -16,6 +17,7 @@ from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.transactional.effects import carry_out
+from hephaestus_celery.storage.transactional.event_stream import tell
 from hephaestus_celery.storage.transactional.reads import known_run
 from hephaestus_celery.storage.transactional.record import address, claimant, entry_of, stored
 from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Transaction
@@ -80,7 +82,7 @@ def deliver_in(transaction: Transaction, delivery: Delivery, times: Times) -> De
 
 
 def cancel_in(
-    transaction: Transaction, run_id: str, times: Times, *, operation: str, reason: str | None, entry: str
+    transaction: Transaction, run_id: str, times: Times, *, operation: str, reason: str | None, entry: str, stream: int
 ) -> Cancellation | None:
     """End a run; None if it has ended already."""
     record = known_run(transaction, run_id)
@@ -93,6 +95,7 @@ def cancel_in(
         return None
     record.cancel_reason = reason
     record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
+    tell(transaction, record, of_cancel(decision, times, detail=entry, start=record.start), stream=stream)
     carry_out(transaction, record, decision, times)
     transaction.save_reply(run_id, operation, _Replied(decision.sequence), ends_at=times.moment + REPLY_KEPT)
     return Cancellation(sequence=decision.sequence, run=stored(record))

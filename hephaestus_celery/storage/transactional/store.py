@@ -21,12 +21,20 @@ from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refus
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations
+from hephaestus_celery.storage.event_stream import Reading
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
 from hephaestus_celery.storage.transactional.claims import claim_in, create_in, renew_in
 from hephaestus_celery.storage.transactional.commits import commit_in
 from hephaestus_celery.storage.transactional.due import come_due_in, redirect_in, resend_in, seize_in
+from hephaestus_celery.storage.transactional.event_stream import (
+    acknowledge_in,
+    acknowledge_in_part_in,
+    browse_in,
+    read_in,
+    take_over_in,
+)
 from hephaestus_celery.storage.transactional.lanes import go_on_in, look_at_lanes
 from hephaestus_celery.storage.transactional.reads import (
     count_in,
@@ -52,7 +60,7 @@ class TransactionalStorage(ABC):
     """The base of a store that provides transactions, and a way to wait until another call has saved a change.
 
     One store is one partition. Its schedulers need no lock: a transaction gives each due entry to one of them. Subclasses
-    provide ``name``, :meth:`transaction`, ``await_due``, ``wait_finished``, ``is_one_with``, ``separate``, ``resign`` and
+    provide ``name``, :meth:`transaction`, ``await_due``, ``await_events``, ``wait_finished``, ``is_one_with``, ``separate``, ``resign`` and
     ``close``.
     """
 
@@ -122,6 +130,7 @@ class TransactionalStorage(ABC):
                 fence=fence,
                 entry=entry,
                 timed_out=timed_out,
+                stream=durations.stream,
             )
 
     def schedule(self, run_id: str, activation: Activation, *, reference: str, delay: int) -> bool:
@@ -144,7 +153,16 @@ class TransactionalStorage(ABC):
                 # Look again: an earlier entry may have been about the same step, and have moved this one.
                 if transaction.due_at(run_id, item) == at:
                     fence, times = self._chance.token(), self._times_by(durations)
-                    entry = come_due_in(transaction, run_id, item, times, fence=fence, worker=worker, seize=seize)
+                    entry = come_due_in(
+                        transaction,
+                        run_id,
+                        item,
+                        times,
+                        fence=fence,
+                        worker=worker,
+                        seize=seize,
+                        stream=durations.stream,
+                    )
                     entries.extend([] if entry is None else [entry])
             lanes = look_at_lanes(transaction, self._times_by(durations))
             next_at = self._known_due = transaction.soonest_due()
@@ -165,7 +183,15 @@ class TransactionalStorage(ABC):
         with self.transaction() as transaction:
             times = self._times_by(durations)
             sent = [
-                resend_in(transaction, message, times, lane=goes, operation=operation, worker=worker)
+                resend_in(
+                    transaction,
+                    message,
+                    times,
+                    lane=goes,
+                    operation=operation,
+                    worker=worker,
+                    stream=durations.stream,
+                )
                 for message, goes in lost.items()
             ]
             entries = [entry for entry in sent if entry is not None]
@@ -198,7 +224,42 @@ class TransactionalStorage(ABC):
     ) -> Cancellation | None:
         with self.transaction() as transaction:
             times = self._times_by(durations)
-            return cancel_in(transaction, run_id, times, operation=operation, reason=reason, entry=entry)
+            return cancel_in(
+                transaction, run_id, times, operation=operation, reason=reason, entry=entry, stream=durations.stream
+            )
+
+    def read_events(
+        self, partition: int, *, group: str, consumer: str, limit: int, after: str | None = None
+    ) -> Reading:
+        del partition
+        with self.transaction() as transaction:
+            return read_in(transaction, group=group, consumer=consumer, limit=limit, after=after, now=self.now())
+
+    def take_over_events(
+        self, partition: int, *, group: str, consumer: str, limit: int, idle: int, start: str
+    ) -> Reading:
+        del partition, start
+        with self.transaction() as transaction:
+            return take_over_in(transaction, group=group, consumer=consumer, limit=limit, idle=idle, now=self.now())
+
+    def browse_events(self, partition: int, *, after: str | None, limit: int) -> Reading:
+        del partition
+        with self.transaction() as transaction:
+            return browse_in(transaction, after=after, limit=limit)
+
+    def acknowledge_events(self, partition: int, *, group: str, ids: Sequence[str]) -> None:
+        del partition
+        with self.transaction() as transaction:
+            acknowledge_in(transaction, group=group, ids=ids)
+
+    def acknowledge_events_in_part(self, partition: int, *, group: str, id: str, places: Sequence[int]) -> None:
+        del partition
+        with self.transaction() as transaction:
+            acknowledge_in_part_in(transaction, group=group, id=id, places=places)
+
+    def leave_events(self, partition: int, *, group: str, consumer: str) -> None:
+        """A consumer is nothing but its name here."""
+        del partition, group, consumer
 
     def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
         reference = RunReference(id=instance_id, family=family, version=version, exact=version is not None)

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from hephaestus_celery.core.execution.due_items import DueItem
 from hephaestus_celery.core.execution.lane_watch import LaneWatch
+from hephaestus_celery.core.execution.stream_groups import StreamGroup
 from hephaestus_celery.core.execution.uniqueness import Claimant
 from hephaestus_celery.storage.transactional.record import Record
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldEntry:
+    """An entry of the event stream: its id, what it was told as JSON text, and the history entry, which may be empty."""
+
+    id: str
+    told: str
+    detail: str
+
+
 Member = tuple[str, str]
 """A run and one of its steps."""
 REPLY_KEPT = 3_600_000_000
@@ -125,4 +138,34 @@ class Transaction(Protocol):
 
     def forget_replies(self, moment: int) -> None:
         """Forget the replies that were to be kept until ``moment`` or less."""
+        ...
+
+    # The event stream
+
+    def newest_told(self) -> str | None:
+        """The id of the newest entry; None if nothing was told yet."""
+        ...
+
+    def add_told(self, entry: ToldEntry, *, keep: int) -> None:
+        """Append an entry, and drop the oldest beyond ``keep`` entries."""
+        ...
+
+    def told_after(self, id: str, *, limit: int) -> Sequence[ToldEntry]:
+        """Entries behind this id, the oldest first. Of two ids, the later one has the higher number behind its hyphen."""
+        ...
+
+    def find_told(self, id: str) -> ToldEntry | None:
+        """One entry; None if it was dropped."""
+        ...
+
+    def find_group(self, name: str) -> StreamGroup | None:
+        """A consumer group; None if there is none."""
+        ...
+
+    def save_group(self, name: str, group: StreamGroup | None) -> None:
+        """Save a consumer group; None to forget it."""
+        ...
+
+    def groups(self) -> Sequence[str]:
+        """The names of all consumer groups."""
         ...

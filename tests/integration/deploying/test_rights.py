@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import threading
+from dataclasses import replace
 
 import flows
 import pytest
@@ -20,6 +21,7 @@ from hephaestus_celery.testing.conformance.driven import DURATIONS
 
 OUTSIDE_SCRIPTS = {
     "zcard",
+    *("xrange", "xrevrange", "xread", "xack", "hdel", "hset"),
     *("evalsha", "eval", "time", "hget", "hmget", "hscan", "lrange", "get", "del", "subscribe", "unsubscribe"),
     *("ping", "select", "client|setinfo"),  # the client's own: health checks, databases, its name
 }
@@ -130,9 +132,28 @@ def every_operation(stand, storage):
     return [each.load().status for each in (run, failed, cancelled)]
 
 
+def every_operation_of_the_stream(stand, storage):
+    told = stand.start(instance_id="order::t", durations=replace(DURATIONS, stream=1000))
+    told.claim("a")
+    told.cancel()
+    who = {"group": "g", "consumer": "one", "limit": 10}
+    entries = storage.read_events(0, **who).entries
+    assert len(entries) == len(storage.read_events(0, after="0-0", **who).entries) == 2
+    assert len(storage.take_over_events(0, idle=0, start="0-0", **who).entries) == 2
+    newest = storage.browse_events(0, after=None, limit=1).newest
+    assert not storage.await_events(0, newest=newest, timeout=0.01)
+    storage.acknowledge_events_in_part(0, group="g", id=entries[0].id, places=[0])
+    storage.acknowledge_events(0, group="g", ids=[entry.id for entry in entries])
+    storage.leave_events(0, group="g", consumer="one")
+    storage._client.hset(f"{storage.keys.partition(0)}events:used", mapping={"g": 1, "h": 1})
+    for group in ("h", "g"):  # one is forgotten by the reader of the other
+        storage.read_events(0, **{**who, "group": group})
+
+
 def test_the_user_of_the_guide_can_do_all_that_the_store_does(storage, drive, admin):
     admin.script_flush()
     assert every_operation(drive(storage), storage) == [Status.COMPLETED, Status.FAILED, Status.CANCELLED]
+    every_operation_of_the_stream(drive(storage), storage)
     assert refused(admin) == []
     assert all(admin.script_exists(*Scripts()._hashes.values()))
 

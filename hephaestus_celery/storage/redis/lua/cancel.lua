@@ -4,7 +4,7 @@
 --   ARGV[3] history entry   ARGV[4] reason as JSON, or ''
 --   reply: names and values: `verdict` ('unknown_run', 'newer_schema', 'stale', 'applied'). With 'newer_schema' comes
 --   `schema`, its number. With 'applied' come `facts`, `start`, and `run`: the run's fields (see carried), packed
--- needs: ending
+-- needs: ending stream
 demand({ run_id = 'name', op = 'string', schema = 'number', retention = 'number' }, 4)
 local core = redis.call('HMGET', run, 'st', 'schema')
 local status = core[1]
@@ -18,6 +18,7 @@ if not facts then
   if ARGV[4] ~= '' then redis.call('HSET', run, 'cr', ARGV[4]) end
   remember(sequence, '', nil, nil, text(at), ARGV[3])
   finish(status, 'cancelled', at)
+  tell('cancel', sequence, 1, at, ARGV[3], p.stream and { start = read_start() })
   facts = answer('|cancel', p.op, { seq = sequence })
 end
 local size = redis.call('HMGET', run, 'sz', 'il')

@@ -5,7 +5,7 @@
 --   reply: {reason, detail} of a refusal; else, packed, the run's fields (see carried), its start, and the event's data
 --   or ''.
 --   The step's state has the event numbers of the claim, and all else that the worker emits.
--- needs: lanes run_reply
+-- needs: lanes run_reply stream
 demand({
   run_id = 'name', step = 'name', attempt = 'number', fence = 'string', versions = 'table', workflow = 'string',
   schema = 'number', limit = 'number?', holder = 'string?', worker = 'string?', lease = 'number', lane = 'string?',
@@ -69,6 +69,11 @@ if not again then
   write({ 'seq', core[4] + reserved, 's:' .. p.step, cjson.encode(step), unpack(first and { 'adv', 1 } or {}) })
   if step.l then set_soon(step_due(p.step), lease_end(at, p.lease, step), at)
   else set_timer(p.step, at + p.lease) end
+  if p.stream then
+    local facts = { first = first and '1' or nil }
+    if reserved > (first and 2 or 0) then facts.step, facts.attempt, facts.queued = p.step, text(step.a), queued(step) end
+    tell('claim', core[4] + 1, reserved, at, '', facts)
+  end
 end
 
 local steps = { p.step }

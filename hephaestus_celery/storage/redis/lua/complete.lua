@@ -17,7 +17,7 @@ demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', event = 'string', taken = 'table', dead = 'table',
   rows = 'table', attempts = 'table', rank = 'number', stuck = 'string?', expected = 'number?', configs = 'number',
   prepared = 'table?', lane = 'string?', lanes = 'table?', dispatch_timeout = 'number', retention = 'number',
-  settling = 'name?', targets = 'table?',
+  settling = 'name?', targets = 'table?', took = 'string?',
 }, 6)
 demand({}, 6 + 2 * p.configs)
 inside('taken', is_list(p.taken, is_name))
@@ -56,7 +56,7 @@ if facts then
 end
 
 local at = now()
-local refusal = refused(status, step, at)
+local refusal = refused(status, step, at, 'complete')
 if refusal then
   if refusal.v == 'stale' then return { cjson.encode(refusal) } end
   return { answer(p.step, p.op, refusal) }
@@ -140,6 +140,12 @@ if ended then
   active = 0
 else
   set_status(status, after)
+end
+if p.stream then
+  local facts = launch and {} or applied_facts(step)
+  if ended then ended_as(facts, after) end
+  if stuck then facts.stuck = p.stuck end
+  tell(launch and 'end' or 'complete', sequence, reserved, at, launch and '' or ARGV[3], facts)
 end
 local reply = { seq = sequence, adv = advance }
 if status ~= 'running' then reply.before = status end

@@ -3,7 +3,7 @@
 --   ARGV[3] history entry
 --   reply: {facts}
 -- needs: commit answers due
-demand({ run_id = 'name', op = 'string', step = 'name', fence = 'string', delay = 'number' }, 3)
+demand({ run_id = 'name', op = 'string', step = 'name', fence = 'string', delay = 'number', took = 'string?', kind = 'string?' }, 3)
 local facts = answered(p.step, p.op)
 if facts then return { facts } end
 
@@ -11,7 +11,7 @@ local core = redis.call('HMGET', run, 'st', 'act', 'adv')
 local status = core[1]
 local at = now()
 local step = get_step(p.step)
-local refusal = refused(status, step, at)
+local refusal = refused(status, step, at, 'retry')
 if refusal then
   if refusal.v == 'stale' then return { cjson.encode(refusal) } end
   return { answer(p.step, p.op, refusal) }
@@ -20,6 +20,11 @@ end
 local sequence = redis.call('HINCRBY', run, 'seq', 1)
 remember(sequence, 'retrying', queued(step), step.c, text(at), ARGV[3])
 local due_at = at + p.delay
+if p.stream then
+  local facts = applied_facts(step)
+  facts.delay = text(p.delay)
+  tell('retry', sequence, 1, at, ARGV[3], facts)
+end
 step.a, step.d, step.f, step.l, step.h, step.b = step.a + 1, step.d + 1, nil, nil, nil, 1
 step.q, step.n, step.t = text(due_at), nil, nil
 set_step(p.step, step)

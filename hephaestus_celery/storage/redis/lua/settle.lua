@@ -5,7 +5,7 @@
 --   reply: {facts}, or {facts, start, ending} where this slice has ended the run. `v` stale: nothing is left to settle.
 --   `settled` is the number of edges of this slice, from `position`; `left` of those that remain; `ending` the number of
 --   the first event of the end. For the other facts see complete.lua
--- needs: joins
+-- needs: joins stream
 demand({
   run_id = 'name', op = 'string', source = 'string', limit = 'number', at_once = 'boolean?', prepared = 'table?',
   dispatch_timeout = 'number', retention = 'number',
@@ -96,6 +96,11 @@ if done or stuck then
   t1, states = finish(status, after, at)
   active = 0
   reply.ending = core[4] + 1
+  if p.stream then
+    local facts = ended_as({}, after)
+    if stuck then facts.stuck, facts.step = about.stuck, p.source end
+    tell('end', core[4] + 1, reserved, at, '', facts)
+  end
 elseif left == 0 and status ~= 'pending' then
   after = (active > 0 or waiting == 0) and 'running' or 'waiting'
   set_status(status, after)

@@ -6,7 +6,7 @@
 -- needs: commit answers lanes waits
 demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', accepts = 'table', names = 'table', timeout = 'number?',
-  dispatch_timeout = 'number',
+  dispatch_timeout = 'number', took = 'string?',
 }, 3)
 inside('accepts', is_object(p.accepts, is_text))
 inside('names', is_list(p.names, function(name) return type(name) == 'string' and p.accepts[name] end))
@@ -29,7 +29,7 @@ end
 local status = core[1]
 local at = now()
 local step = get_step(p.step)
-local refusal = refused(status, step, at)
+local refusal = refused(status, step, at, 'suspend')
 if refusal then
   if refusal.v == 'stale' then return { cjson.encode(refusal) } end
   return { answer(p.step, p.op, refusal) }
@@ -37,6 +37,7 @@ end
 
 local sequence = redis.call('HINCRBY', run, 'seq', 1)
 remember(sequence, 'waiting', step.q, step.c, text(at), ARGV[3])
+tell('suspend', sequence, 1, at, ARGV[3], p.stream and commit_facts({}))
 step.s, step.f, step.l, step.w, step.x, step.d = 'waiting', nil, nil, text(at), p.accepts, step.d + 1
 step.n, step.t = nil, nil
 

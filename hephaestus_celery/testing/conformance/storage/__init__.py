@@ -12,6 +12,7 @@ from hephaestus_celery.testing.conformance.storage.data import *
 from hephaestus_celery.testing.conformance.storage.early_events import *
 from hephaestus_celery.testing.conformance.storage.endings import *
 from hephaestus_celery.testing.conformance.storage.event_keys import *
+from hephaestus_celery.testing.conformance.storage.event_stream import *
 from hephaestus_celery.testing.conformance.storage.events_from_outside import *
 from hephaestus_celery.testing.conformance.storage.filters import *
 from hephaestus_celery.testing.conformance.storage.fixtures import *

@@ -23,6 +23,7 @@ local function demand(kinds, arguments)
     if kind == 'userdata' or (kind == 'number' and not (math.abs(value) < EXACT and value % 1 == 0)) then refuse(name) end
   end
   -- A caller gives all parameters of the time, or none of them.
+  kinds.stream = 'number?'
   kinds.now, kinds.offset, kinds.punctual, kinds.slack = 'number?', 'number?', 'boolean?', p.now and 'number' or 'number?'
   for name, kind in pairs(kinds) do
     local value, wanted = p[name], string.match(kind, '^%l+')

@@ -1,10 +1,11 @@
 -- Rescues: an attempt is taken from a lost worker, or a lost message is sent again. Mirrors core/execution/due.py.
--- needs: lanes
+-- needs: lanes stream
 
 -- Take a claimed step from its worker, and record it. Gives the number of that event.
 local function seize(key, step, fence, at, lease, entry)
   local sequence = redis.call('HINCRBY', run, 'seq', 1)
   remember(sequence, '', nil, nil, text(at), entry)
+  tell('rescue', sequence, 1, at, entry)
   step.f, step.z, step.h = fence, sequence, nil
   set_step(key, step)
   set_timer(key, at + lease)
@@ -22,9 +23,11 @@ local function send_again(key, step, at, reason)
     set_timer(key, late_at(step, at))
   end
   local sequence = redis.call('HINCRBY', run, 'seq', 1)
-  remember(sequence, '', nil, nil, text(at), cjson.encode({
+  local entry = cjson.encode({
     kind = 'rescue', step = key, attempt = step.a, reason = reason, worker = p.worker,
-  }))
+  })
+  remember(sequence, '', nil, nil, text(at), entry)
+  tell('rescue', sequence, 1, at, entry)
   return sequence
 end
 

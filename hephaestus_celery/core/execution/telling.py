@@ -1,0 +1,117 @@
+"""What the event stream is told of each transition: facts, from which a reader makes telemetry events.
+
+Mirrored by `storage/redis/lua/parts/stream.lua` and the scripts that call it. Law held here: what is told of a run has each
+event number that its transitions reserve, once and in order. Numbers are told as text, so that no store rounds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
+from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.core.values.names import DONE
+
+
+class What(StrEnum):
+    """What a transition was. Readers of other versions read these words: they are added to, and never changed."""
+
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    SUSPEND = "suspend"
+    RETRY = "retry"
+    FAIL = "fail"
+    RESCUE = "rescue"
+    CANCEL = "cancel"
+    END = "end"  # of a run that begins at Done, or whose last edges were settled after their step was committed
+    OTHER = "other"  # what only newer code tells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """What the stream is told of one transition: ``count`` events, from the number ``sequence`` on.
+
+    ``detail`` is the JSON text of its history entry, empty where it has none. ``facts`` are what that does not say.
+    """
+
+    what: What
+    sequence: int
+    count: int
+    at: int
+    detail: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def of_claim(before: RunState, decision: Decision, activation: Activation, times: Times) -> Telling | None:
+    """A claim: the run begins with its first, and an attempt of the step, unless an event is applied."""
+    if decision.verdict is not Verdict.APPLIED or decision.reserved == 0:
+        return None
+    first = before.status is Status.PENDING
+    step = decision.state.steps[str(activation)]
+    facts = {"first": "1"} if first else {}
+    if decision.reserved > (2 if first else 0):
+        facts |= {"step": str(activation), "attempt": str(step.attempt)}
+        if step.queued_at is not None:
+            facts["queued"] = str(step.queued_at)
+    return _telling(What.CLAIM, decision, times, facts=facts)
+
+
+def of_commit(
+    what: What,
+    before: RunState,
+    decision: Decision,
+    activation: Activation,
+    times: Times,
+    *,
+    detail: str,
+    facts: Mapping[str, str],
+    start: str,
+    stuck: str = "",
+) -> Telling | None:
+    """A commit; ``facts`` are those that it brings. ``start`` of the run is in nanoseconds, ``stuck`` its failure if it ends so."""
+    if decision.reserved == 0:
+        return None
+    step = before.steps[str(activation)]
+    told = dict(facts)
+    if decision.verdict is Verdict.DISCARDED:
+        return _telling(what, decision, times, detail=detail, facts={**told, "discarded": "1"})
+    if step.resume is not None and step.waiting_since is not None and step.resume.at >= step.waiting_since:
+        told["waited"] = str(step.resume.at - step.waiting_since)
+    if decision.state.status.final:
+        told |= {"end": decision.state.status, "start": start}
+        if what is What.COMPLETE and decision.state.status is Status.FAILED:
+            told["stuck"] = stuck
+    if activation.step == DONE:
+        return _telling(What.END, decision, times, facts=_of_end(told))
+    return _telling(what, decision, times, detail=detail, facts=told)
+
+
+def of_rescue(decision: Decision, times: Times, *, detail: str) -> Telling | None:
+    """A lost message or attempt that was noticed."""
+    return _telling(What.RESCUE, decision, times, detail=detail) if decision.reserved else None
+
+
+def of_cancel(decision: Decision, times: Times, *, detail: str, start: str) -> Telling:
+    """The cancellation of a run."""
+    return _telling(What.CANCEL, decision, times, detail=detail, facts={"start": start})
+
+
+def _of_end(facts: Mapping[str, str]) -> dict[str, str]:
+    return {name: facts[name] for name in ("end", "start", "stuck") if name in facts}
+
+
+def _telling(
+    what: What, decision: Decision, times: Times, *, detail: str = "", facts: Mapping[str, str] | None = None
+) -> Telling:
+    return Telling(
+        what=what,
+        sequence=decision.sequence,
+        count=decision.reserved,
+        at=times.now,
+        detail=detail,
+        facts=facts or {},
+    )

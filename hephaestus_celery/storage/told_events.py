@@ -1,0 +1,172 @@
+"""Makes telemetry events of what the event stream was told of a transition, with the numbers that it has reserved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hephaestus_celery.core.execution.telling import What
+from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.names import DONE
+from hephaestus_celery.core.values.stream_event import StreamEvent
+from hephaestus_celery.storage.codec import decode, moment
+from hephaestus_celery.storage.event_stream import Told
+from hephaestus_celery.telemetry.catalogue import names
+from hephaestus_celery.telemetry.handlers import EventName
+
+_ATTEMPT = "attempt"  # the kind of a history entry; others are of applied events
+
+
+def events_of(told: Told) -> list[StreamEvent]:
+    """The events of one transition, in order."""
+    telling = told.telling
+    found: list[StreamEvent] = []
+    for place, (name, fields) in enumerate(_DESCRIBE[telling.what](_Facts.of(told))):
+        found.append(
+            StreamEvent(
+                name=name,
+                run_id=told.run_id,
+                id=told.instance_id,
+                workflow=told.workflow,
+                version=told.version,
+                sequence=telling.sequence + place,
+                at=moment(telling.at),
+                **fields,
+            )
+        )
+    return found
+
+
+Described = Iterator[tuple[EventName, dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """The facts of a transition, and its history entry."""
+
+    at: int
+    facts: Mapping[str, str]
+    entry: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, told: Told) -> _Facts:
+        entry: dict[str, Any] = decode(told.telling.detail or "{}")
+        if entry.get("task_id", "").startswith(":"):
+            entry["task_id"] = told.run_id + entry["task_id"]
+        return cls(at=told.telling.at, facts=told.telling.facts, entry=entry)
+
+    def nanoseconds(self, name: str) -> int | None:
+        """A fact in microseconds as nanoseconds."""
+        return int(self.facts[name]) * 1000 if name in self.facts else None
+
+    @property
+    def about_step(self) -> dict[str, Any]:
+        """The step, its attempt, and who executed it."""
+        return {
+            "step_key": self.entry.get("step"),
+            "attempt": self.entry.get("attempt"),
+            "worker": self.entry.get("worker"),
+            "task_id": self.entry.get("task_id"),
+        }
+
+    @property
+    def took(self) -> int:
+        """How long the step was executed, in nanoseconds."""
+        return int(self.facts.get("took", 0))
+
+    @property
+    def failure(self) -> dict[str, Any]:
+        """The failure of an attempt."""
+        return {"kind": self.facts.get("kind", "error"), "reason": self.entry.get("reason")}
+
+    @property
+    def lasted(self) -> int | None:
+        """How long the run lasted, in nanoseconds; None where its start can't be read or lies after its end."""
+        start = self.facts.get("start", "")
+        lasted = self.at * 1000 - int(start) if start.isdecimal() else -1
+        return lasted if lasted >= 0 else None
+
+
+def _step(facts: _Facts) -> str | None:
+    return Activation.parse(facts.facts["step"]).step if facts.facts.get("step") else None
+
+
+def _claim(facts: _Facts) -> Described:
+    if "first" in facts.facts:
+        yield names.WORKFLOW_START, {}
+        yield names.ENGINE_ADVANCE, {}
+    if "step" in facts.facts:
+        step = _step(facts)
+        queued = int(facts.facts.get("queued", facts.at))
+        waited = max(0, facts.at - queued) * 1000
+        yield names.STEP_START, {"step_key": step, "attempt": int(facts.facts["attempt"]), "queue_time": waited}
+
+
+def _complete(facts: _Facts) -> Described:
+    event = facts.entry.get("event")
+    if facts.entry.get("kind", _ATTEMPT) == _ATTEMPT:
+        yield names.STEP_STOP, {**facts.about_step, "event": event, "duration": facts.took}
+    else:
+        waited = facts.nanoseconds("waited")
+        yield names.STEP_RESUME, {**facts.about_step, "event": event, "wait_duration": waited}
+    if "discarded" not in facts.facts:
+        yield names.WORKFLOW_TRANSITION, {"step_key": facts.entry.get("step"), "event": event}
+        yield names.ENGINE_ADVANCE, {}
+        yield from _end(facts)
+
+
+def _end(facts: _Facts) -> Described:
+    match facts.facts.get("end"):
+        case "completed":
+            yield names.STEP_START, {"step_key": DONE, "attempt": 1, "queue_time": 0}
+            yield names.STEP_STOP, {"step_key": DONE, "attempt": 1, "event": DONE, "duration": 0}
+            yield names.WORKFLOW_TRANSITION, {"step_key": DONE, "event": DONE}
+            yield names.WORKFLOW_STOP, {"duration": facts.lasted}
+        case "failed" if "stuck" in facts.facts:
+            failure = decode(facts.facts["stuck"])
+            reason = f"{failure['type']}: {failure['message']}"
+            about = {"step_key": facts.entry.get("step") or _step(facts), "kind": failure["kind"], "reason": reason}
+            yield names.WORKFLOW_EXCEPTION, {**about, "duration": facts.lasted}
+        case _:
+            pass
+
+
+def _suspend(facts: _Facts) -> Described:
+    yield names.STEP_ASYNC, {**facts.about_step, "duration": facts.took}
+
+
+def _retry(facts: _Facts) -> Described:
+    failed = {**facts.about_step, **facts.failure, "duration": facts.took}
+    yield names.STEP_EXCEPTION, {**failed, "retry_in": facts.nanoseconds("delay")}
+
+
+def _fail(facts: _Facts) -> Described:
+    yield names.STEP_EXCEPTION, {**facts.about_step, **facts.failure, "duration": facts.took}
+    if "discarded" not in facts.facts:
+        yield names.WORKFLOW_EXCEPTION, {**facts.about_step, **facts.failure, "duration": facts.lasted}
+
+
+def _rescue(facts: _Facts) -> Described:
+    yield names.STEP_RESCUE, {**facts.about_step, "reason": facts.entry.get("reason")}
+
+
+def _cancel(facts: _Facts) -> Described:
+    yield names.WORKFLOW_CANCEL, {"reason": facts.entry.get("reason"), "duration": facts.lasted}
+
+
+def _nothing(_: _Facts) -> Described:
+    yield from ()
+
+
+_DESCRIBE: Mapping[What, Callable[[_Facts], Described]] = {
+    What.CLAIM: _claim,
+    What.COMPLETE: _complete,
+    What.SUSPEND: _suspend,
+    What.RETRY: _retry,
+    What.FAIL: _fail,
+    What.RESCUE: _rescue,
+    What.CANCEL: _cancel,
+    What.END: _end,
+    What.OTHER: _nothing,
+}

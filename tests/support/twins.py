@@ -66,8 +66,6 @@ class Twin:
                 value = self._without_watches(value)
             case StoredEntry():
                 return {**self._fields(value), "detail": json.loads(value.detail)}
-            case StreamEvent():
-                value = dataclasses.replace(value, at=str(value.at), acknowledge=None)
             case Enum():
                 return value.value
             case _:
@@ -101,7 +99,7 @@ class Twin:
             "listed": self.reply(lambda: self.storage.list_runs(Query())),
             "candidates": self.plain(self.storage.candidates(self.run.new.instance_id, family=None)),
             "reports": sorted(self.storage.reports()),
-            "told": self.plain(self.told()),
+            "told": self.plain([dataclasses.replace(each, at=str(each.at), acknowledge=None) for each in self.told()]),
         }
 
     def _filters(self) -> Iterator[dict[str, Any]]:

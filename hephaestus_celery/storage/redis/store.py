@@ -31,6 +31,7 @@ from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.client_calls import ClientCalls
 from hephaestus_celery.storage.redis.commits import Commits
 from hephaestus_celery.storage.redis.connections import MOST, Connections
+from hephaestus_celery.storage.redis.examination import Examination
 from hephaestus_celery.storage.redis.keys import Keys
 from hephaestus_celery.storage.redis.scheduling import Scheduling
 from hephaestus_celery.storage.redis.scripts import is_number, is_texts, is_values
@@ -268,6 +269,10 @@ class RedisStorage:
     def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
         with self._calls.reached():
             return self._waits.wait(run_id, timeout=timeout)
+
+    def examination(self, *, seconds: float = 5.0) -> Examination:
+        """What reads the state of this store for an operator; each part of it takes at most so many seconds."""
+        return Examination(self._calls, clock=self._clock, seconds=seconds)
 
     def close(self) -> None:
         self._wakeups.close()

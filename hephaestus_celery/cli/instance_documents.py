@@ -35,7 +35,7 @@ def brief_document(instance: Instance, due: Mapping[str, int | None]) -> dict[st
         "tags": instance.tags,
         "failed_step": instance.failed_key,
     }
-    if instance.is_made("step_states"):
+    if not instance.is_far("step_states"):
         document |= _steps(instance, due)
     return plain(document)
 

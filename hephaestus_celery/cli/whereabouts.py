@@ -23,7 +23,7 @@ DueTimes = Mapping[str, int | None]
 
 def moving_steps(instance: Instance) -> list[str]:
     """The keys of the steps that are active or wait; none where the listing did not bring the states of many steps."""
-    if instance.status.final or not instance.is_made("step_states"):
+    if instance.status.final or instance.is_far("step_states"):
         return []
     return [key for key, state in instance.step_states.items() if state.status in _MOVING]
 
@@ -44,7 +44,7 @@ def whereabouts(instance: Instance, due: DueTimes, *, now: datetime) -> str:
     """Where a run stands."""
     if instance.status.final:
         return f"at {instance.failed_key}" if instance.failed_key else ""
-    if not instance.is_made("step_states"):
+    if instance.is_far("step_states"):
         return "many steps; show tells"
     moving = moving_steps(instance)
     parts = [_whereabouts(key, instance.step_states[key], due.get(key), instance, now=now) for key in moving[:_SHOWN]]
@@ -60,7 +60,7 @@ def _whereabouts(key: str, state: StepState, due: int | None, instance: Instance
         case "backing off":
             return f"{key}: attempt {state.attempt} of {state.max_attempts}" + (f" in {left}" if left else "")
         case "waiting":
-            events = [name for name in state.accepts if name != "timeout"]
+            events = sorted(name for name in state.accepts if name != "timeout")
             what = f" for {' or '.join(events)}" if events else ""
             return f"{key}: waiting{what}{_since(state.waiting_since, now)}" + (f", {left} left" if left else "")
         case "executing":

@@ -535,6 +535,23 @@ class FlakyStep(Recorded):
         return Ok("done")
 
 
+class TriedLater(Recorded):
+    """Fails, and is tried again half an hour later."""
+
+    key = "half_an_hour"
+    retry = RetryPolicy(max_attempts=4, backoff="constant", base=1800, max_backoff=1800, jitter=False)
+
+    def answer(self, instance, config, context):
+        raise ConnectionError("the bank is away")
+
+
+class HalfAnHour(Workflow):
+    name = "half_an_hour"
+    unique = Unique("halfanhour")
+    initial_step = TriedLater
+    transitions = {(TriedLater, "done"): Done}
+
+
 class Flaky(Workflow):
     name = "flaky"
     unique = Unique("flaky")

@@ -164,7 +164,7 @@ def _backing_off(step: str, facts: StepFacts) -> Reason:
 
 def _waiting(step: str, facts: StepFacts) -> Reason:
     state = facts.state
-    events = [name for name in state.accepts if name != "timeout"]
+    events = sorted(name for name in state.accepts if name != "timeout")
     if not events:
         return Reason(
             step=step,

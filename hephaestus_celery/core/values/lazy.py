@@ -38,6 +38,10 @@ class Deferred:
         """Whether this field has been made."""
         return name in self.__dict__
 
+    def is_far(self, name: str) -> bool:
+        """Whether this field would have to be read from the store."""
+        return not self.is_made(name) and name in self.__dict__.get("_far", frozenset())
+
     def __getattr__(self, name: str) -> Any:
         make = self.__dict__.get("_makers", {}).get(name)
         if make is None:

@@ -138,7 +138,7 @@ def holdings_of(app: Celery, consumer: Any, *, name: str | None = None) -> Holdi
         messages=frozenset(messages),
         many=frozenset(many),
         counts=dict(counts),
-        worker=name,
+        worker=None if name is None else name.partition(" ")[0],  # without the number of its process
         rates=rates,
         workflows={known: WORKFLOWS.versions(known) for known in {workflow.name for workflow in WORKFLOWS.all()}},
     )

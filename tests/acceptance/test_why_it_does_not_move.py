@@ -1,0 +1,174 @@
+"""``show`` says why a step does not move: each state is made with real workers and queues, and the line is right."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import datetime, timedelta
+
+import pytest
+from flows import A, Approval, ForEver, Gated, HalfAnHour, Linear, Naps, Payment
+from shell import Shell
+
+from hephaestus_celery import Done, Unique, Workflow
+from hephaestus_celery.testing.conformance.conditions import eventually
+
+pytestmark = pytest.mark.only_on("redis", why="what differs between brokers is the length of a queue, which has tests")
+
+
+class Unheard(Workflow):
+    """Which no worker has imported."""
+
+    name = "unheard"
+    unique = Unique("unheard")
+    initial_step = A
+    transitions = {(A, "done"): Done}
+
+
+@pytest.fixture
+def why(stage):
+    """``why(handle, cause)``: the reason of a run's only moving step, once it is this cause; and the line that tells it."""
+    return asking(stage)
+
+
+def asking(stage):
+    shell = Shell(stage.app)
+
+    def ask(handle, cause, step=None):
+        def found():
+            reasons = shell("show", handle.run_id, "--json").document["reasons"]
+            return next((each for each in reasons if each["cause"] == cause and step in (None, each["step"])), None)
+
+        reason = eventually(found, what=f"{cause} of {handle.id}", timeout=40)
+        line = next(
+            (each for each in shell("show", handle.run_id).lines if each.startswith(f"  {reason['step']}: ")), ""
+        )
+        return reason, line
+
+    return ask
+
+
+def moment(text):
+    return datetime.fromisoformat(text)
+
+
+def test_a_queue_without_a_consumer(stage, why):
+    handle = stage.hephaestus.start_instance(Linear, id="1")
+    reason, line = why(handle, "queue_without_consumer")
+    assert reason["step"] == "a"
+    assert abs(moment(reason["since"]) - handle.get().started_at) < timedelta(milliseconds=1)
+    assert f"waits for a worker that takes from queue {stage.namespace}: none does" in line
+    assert f"what moves it: a worker started with -Q {stage.namespace}" in line
+    stage.start_workers()
+    assert handle.wait(60).status == "completed"
+
+
+def test_a_worker_that_does_not_know_the_workflow(stage, why):
+    stage.start_workers()
+    handle = stage.hephaestus.start_instance(Unheard, id="1")
+    reason, line = why(handle, "unknown_version")
+    assert f"a worker of queue {stage.namespace} that knows unheard version 1, which w0@test can't execute" in line
+    assert reason["moved_by"] == "a worker with code that defines it"
+
+
+def test_a_lease(stage, why, tmp_path):
+    stage.start_workers()
+    handle = stage.hephaestus.start_instance(Gated, {"gate": str(tmp_path / "gate")}, id="1")
+    reason, line = why(handle, "executing")
+    assert "waits for w0@test to end attempt 1 of 5, since " in line
+    assert moment(reason["since"]) < moment(reason["until"]) <= moment(reason["since"]) + timedelta(seconds=60)
+    assert "the end of its lease, which is renewed while it lives" in line
+    (tmp_path / "gate").touch()
+    assert handle.wait(60).status == "completed"
+    assert Shell(stage.app)("show", handle.run_id, "--json").document["reasons"] == []
+
+
+def test_a_backoff(stage, why):
+    stage.start_workers()
+    handle = stage.hephaestus.start_instance(HalfAnHour, id="1")
+    reason, line = why(handle, "backoff")
+    assert "waits for its backoff before attempt 2 of 4, since " in line
+    assert timedelta(minutes=29) < moment(reason["until"]) - handle.get().started_at < timedelta(minutes=32)
+    assert "what moves it: the end of the backoff" in line
+
+
+def test_an_event(stage, why):
+    stage.start_workers()
+    handle = stage.hephaestus.start_instance(Approval, id="1")
+    reason, line = why(handle, "event")
+    assert reason["step"] == "ask"
+    assert "waits for the event 'approved' or 'declined', since " in line
+    assert "what moves it: resume RUN approved" in line
+
+
+def test_an_event_without_a_worker_to_apply_it(stage, why):
+    stage.start_workers()
+    handle = stage.hephaestus.start_instance(Payment, id="1")
+    why(handle, "event")
+    stage.workers[0].stop()
+    handle.resume("paid")
+    reason, _ = why(handle, "queue_without_consumer")
+    assert (reason["step"], reason["until"]) == ("wait_for_event", None)
+
+
+def test_a_time_that_is_very_far(stage, why):
+    stage.start_workers()
+    handle = stage.hephaestus.start_instance(ForEver, id="1")
+    reason, line = why(handle, "timer")
+    assert reason["step"] == "wait"
+    assert "waits for its time, since " in line
+    assert moment(reason["until"]).year > 2100
+
+
+def test_a_rate_limit(make_stage):
+    stage = make_stage(celery={"task_annotations": {"linear.a": {"rate_limit": "1/h"}}}, dispatch_timeout=6)
+    stage.start_workers(concurrency=1)
+    _, second = (stage.hephaestus.start_instance(Linear, id=str(number)) for number in range(2))
+    _, line = asking(stage)(second, "rate_limit")
+    assert "waits for w0@test, which holds the message of attempt 1 of 5 back by the rate limit 1/h" in line
+
+
+def test_a_busy_worker_that_holds_the_message(make_stage, tmp_path):
+    stage = make_stage(dispatch_timeout=6)
+    stage.start_workers(concurrency=1, options=["--prefetch-multiplier", "2"])
+    gate = {"gate": str(tmp_path / "gate")}
+    first, second = (stage.hephaestus.start_instance(Gated, gate, id=str(number)) for number in range(2))
+    _, line = asking(stage)(second, "held")
+    assert "waits for w0@test, which has taken the message of attempt 1 of 5 and is busy" in line
+    (tmp_path / "gate").touch()
+    assert {first.wait(60).status, second.wait(60).status} == {"completed"}
+
+
+def test_a_backlog(make_stage, tmp_path):
+    stage = make_stage(dispatch_timeout=6)
+    stage.start_workers(concurrency=1)
+    gate = {"gate": str(tmp_path / "gate")}
+    handles = [stage.hephaestus.start_instance(Gated, gate, id=str(number)) for number in range(6)]
+    # One is executed, and one is held by the worker, for which it has been taken from the queue.
+    _, line = asking(stage)(handles[-1], "backlog")
+    assert f"messages before its own in queue {stage.namespace} (" in line
+    assert "in all), since " in line
+    (tmp_path / "gate").touch()
+    assert {handle.wait(60).status for handle in handles} == {"completed"}
+
+
+def test_a_lost_message(stage, why):
+    handle = stage.hephaestus.start_instance(Linear, id="1")
+    stage.drop_messages(at_least=1)
+    stage.start_workers()
+    reason, line = why(handle, "message_lost")
+    assert f"the message of attempt 1 of 5, which is neither in queue {stage.namespace} nor with a worker" in line
+    assert moment(reason["until"]) > moment(reason["since"])
+    assert "the look for lost messages at that time, which sends it again" in line
+
+
+def test_no_scheduler(stage, why):
+    stage.start_workers()
+    handle = stage.hephaestus.start_instance(Naps, id="1")
+    eventually(lambda: handle.get().waiting_steps, what="the nap")
+    os.killpg(stage.workers[0].process.pid, signal.SIGKILL)
+    reason, line = why(handle, "no_scheduler")
+    assert reason["step"] == "wait"
+    assert "waits for a scheduler: none is at work, and it waits for its time, since " in line
+    assert " ago)" in line
+    assert "what moves it: a worker, or celery -A APP hephaestus scheduler" in line

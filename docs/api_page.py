@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from itertools import takewhile
 from types import ModuleType
 from typing import Any, ForwardRef
@@ -344,6 +345,7 @@ def _owners(found: type) -> list[type]:
     return [base for base in reversed(bases) if base in _BASES] + topics + [found]
 
 
+@cache
 def _members(found: type) -> dict[str, Any]:
     members = {name: value for owner in _owners(found) for name, value in vars(owner).items()}
     return {name: value for name, value in members.items() if _is_shown(found.__name__, name)}
@@ -482,6 +484,7 @@ def _linked(text: str, *, own: str) -> str:
     return re.sub(r"(?<!\[)`([\w.]+(?:\(\))?)`", link, text)
 
 
+@cache
 def _headings() -> set[str]:
     grouped = {name for group in GROUPS for name in group.names}
     members = {

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from api_page import raised_by
 from api_page import render as api_page
+from command_line_page import render as command_line_page
 from modules_page import render as modules_page
 
 import hephaestus_celery
@@ -91,6 +92,7 @@ def _default(value: object) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "api.md": api_page,
+    "command-line.md": command_line_page,
     "errors.md": errors_page,
     "events.md": events_page,
     "keys.md": keys_page,

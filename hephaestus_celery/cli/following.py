@@ -122,6 +122,5 @@ def entry_line(entry: HistoryEntry, screen: Screen) -> str:
         took = f" after {length(entry.finished_at - entry.started_at)}"
     reason = f": {entry.reason}" if entry.reason else ""
     step = f" {entry.step}" if entry.step else ""
-    return printable(
-        f"{time} {entry.kind}{step}{attempt} {entry.outcome or ''}{event}{took}{reason}".replace("  ", " ")
-    )
+    outcome = f" {entry.outcome}" if entry.outcome else ""
+    return printable(f"{time} {entry.kind}{step}{attempt}{outcome}{event}{took}{reason}")

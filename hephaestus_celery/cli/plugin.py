@@ -13,6 +13,8 @@ from hephaestus_celery.cli.command_group import CommandGroup
 _COMMANDS = "hephaestus_celery.cli.commands"
 COMMANDS = {
     "cancel": f"{_COMMANDS}.cancel:cancel",
+    "doctor": f"{_COMMANDS}.doctor:doctor",
+    "events": f"{_COMMANDS}.events:events",
     "graph": f"{_COMMANDS}.graph:graph",
     "history": f"{_COMMANDS}.history:history",
     "list": f"{_COMMANDS}.list_runs:list_runs",
@@ -20,6 +22,7 @@ COMMANDS = {
     "scheduler": f"{_COMMANDS}.scheduler:scheduler",
     "show": f"{_COMMANDS}.show:show",
     "start": f"{_COMMANDS}.start:start",
+    "stats": f"{_COMMANDS}.stats:stats",
     "wait": f"{_COMMANDS}.wait:wait",
     "workflows": f"{_COMMANDS}.workflows:workflows",
 }

@@ -56,6 +56,23 @@ class ActiveRuns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CountedRuns:
+    """Runs by workflow (stored name) and status; ``looked_at`` of ``total`` were counted."""
+
+    total: int
+    looked_at: int
+    kinds: Mapping[tuple[str, str], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentRuns:
+    """How many runs began lately, and how many of these have ended."""
+
+    started: int
+    ended: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyCensus:
     """The keys of a namespace that were looked at, all of them if ``complete``. ``strays`` have no lifetime and no run."""
 

@@ -11,10 +11,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from redis.exceptions import NoPermissionError
+
 from hephaestus_celery.clock import Clock
-from hephaestus_celery.core.values.lifecycle import LIVE
+from hephaestus_celery.core.values.lifecycle import LIVE, Status
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.storage.examination import ActiveRuns, KeyCensus, SchedulerFacts, ServerFacts
+from hephaestus_celery.storage.examination import (
+    ActiveRuns,
+    CountedRuns,
+    KeyCensus,
+    RecentRuns,
+    SchedulerFacts,
+    ServerFacts,
+)
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.connections import Command
 from hephaestus_celery.storage.redis.key_catalogue import CATALOGUE
@@ -44,7 +53,7 @@ class Examination:
         try:
             said = _lines(self._calls.command("INFO", fits=_is_text))
         except StorageError as error:
-            if error.transient:
+            if not isinstance(error.__cause__, NoPermissionError):
                 raise
             return ServerFacts(**clocks, described=False)
         return ServerFacts(
@@ -80,7 +89,7 @@ class Examination:
             owner=None if owner is None else owner.decode(),
             silent=None if owner is None or beat is None else max(0, steady - int(beat)) / _SECOND,
             due=due,
-            overdue=max(0.0, (steady - int(first[1])) / _SECOND) if first else 0.0,
+            overdue=max([0.0, *((steady - at) / _SECOND for _, at in _scored(first))]),
         )
 
     def active_runs(self) -> ActiveRuns:
@@ -109,7 +118,7 @@ class Examination:
             for members in self._slices(_index(prefix, status), end):
                 run_ids = [member.decode() for member, _ in members]
                 asked = [("HMGET", f"{prefix}run:{run_id}", "name", "version", "st") for run_id in run_ids]
-                oldest[status] = min(oldest.get(status, int(members[0][1])), int(members[0][1]))
+                oldest[status] = min(oldest.get(status, members[0][1]), members[0][1])
                 for run_id, (name, version, stands) in zip(
                     run_ids, self._calls.commands(asked, fits=_is_list), strict=True
                 ):
@@ -148,8 +157,71 @@ class Examination:
         *scores, after = self._calls.commands([*asked, ("HGET", key, "st")], fits=_is_anything)
         return after == before and all(score is None for score in scores)
 
-    def keys(self) -> KeyCensus:
-        """The keys of the namespace that have no lifetime, and that neither a run owns nor the catalogue explains."""
+    def runs(self) -> CountedRuns:
+        """All runs by workflow and status."""
+        end = self._end()
+        kinds: Counter[tuple[str, str]] = Counter()
+        total = 0
+        for prefix in self._calls.keys.all_partitions():
+            for status in Status:
+                total += self._calls.command("ZCARD", _index(prefix, status), fits=_is_anything)
+                for members in self._slices(_index(prefix, status), end):
+                    asked = [("HGET", f"{prefix}run:{member.decode()}", "name") for member, _ in members]
+                    names = self._calls.commands(asked, fits=_is_anything)
+                    kinds.update(("?" if name is None else name.decode(), str(status)) for name in names)
+        return CountedRuns(total=total, looked_at=sum(kinds.values()), kinds=kinds)
+
+    def recent(self, *, seconds: int) -> RecentRuns:
+        """Runs that began in the last seconds: what the indexes say."""
+        since = (self._clock.time_ns() // 1000) - seconds * _SECOND
+        prefixes = self._calls.keys.all_partitions()
+        counts = {
+            status: sum(
+                self._calls.commands(
+                    [("ZCOUNT", _index(prefix, status), since, "+inf") for prefix in prefixes], fits=_is_anything
+                )
+            )
+            for status in Status
+        }
+        return RecentRuns(
+            started=sum(counts.values()), ended=sum(count for status, count in counts.items() if status.final)
+        )
+
+    def oldest_waiting(self) -> int | None:
+        """When the oldest run began of those that wait; None if none waits."""
+        asked = [
+            ("ZRANGE", _index(prefix, Status.WAITING), 0, 0, "WITHSCORES")
+            for prefix in self._calls.keys.all_partitions()
+        ]
+        found = [at for reply in self._calls.commands(asked, fits=_is_list) for _, at in _scored(reply)]
+        return min(found, default=None)
+
+    def lanes(self) -> dict[str, int]:
+        """The lanes in which messages wait, and how many nobody has claimed."""
+        found: Counter[str] = Counter()
+        for prefix in self._calls.keys.all_partitions():
+            names = [lane.decode() for lane in self._calls.command("ZRANGE", f"{prefix}lanes", 0, -1, fits=_is_list)]
+            counts = (
+                self._calls.commands([("ZCARD", f"{prefix}lane:{name}") for name in names], fits=_is_anything)
+                if names
+                else []
+            )
+            found.update(dict(zip(names, counts, strict=True)))
+        return dict(found)
+
+    def keys(self) -> KeyCensus | None:
+        """The keys of the namespace that have no lifetime, and that neither a run owns nor the catalogue explains.
+
+        None if the user of the store may not ask for them.
+        """
+        try:
+            return self._keys()
+        except StorageError as error:
+            if not isinstance(error.__cause__, NoPermissionError):
+                raise
+            return None
+
+    def _keys(self) -> KeyCensus:
         end = self._end()
         strays: list[str] = []
         looked_at = 0
@@ -180,12 +252,12 @@ class Examination:
                 found.append(name)
         return found
 
-    def _slices(self, key: str, end: int) -> Iterator[list[tuple[bytes, bytes]]]:
+    def _slices(self, key: str, end: int) -> Iterator[list[tuple[bytes, int]]]:
         # By score and rank: what is added or taken meanwhile may be missed, or met twice.
         position = 0
         while not self._over(end):
-            flat = self._calls.command("ZRANGE", key, position, position + SLICE - 1, "WITHSCORES", fits=_is_list)
-            members = list(zip(flat[::2], flat[1::2], strict=True))
+            reply = self._calls.command("ZRANGE", key, position, position + SLICE - 1, "WITHSCORES", fits=_is_list)
+            members = _scored(reply)
             if members:
                 yield members
             if len(members) < SLICE:
@@ -221,6 +293,12 @@ def _places(prefix: str, run_id: str, step: str, state: dict[str, Any]) -> list[
 
 def _index(prefix: str, status: str) -> str:
     return f"{prefix}index:status:{status}"
+
+
+def _scored(reply: Any) -> list[tuple[bytes, int]]:
+    # Members with their scores: pairs in one protocol, a flat list in the other.
+    pairs = reply if reply and type(reply[0]) is list else zip(reply[::2], reply[1::2], strict=True)
+    return [(member, int(score)) for member, score in pairs]
 
 
 def _lines(info: bytes) -> dict[str, str]:

@@ -19,6 +19,7 @@ from modules_page import render as modules_page
 
 import hephaestus_celery
 from hephaestus_celery import exceptions
+from hephaestus_celery.cli.doctor.page import render as doctor_page
 from hephaestus_celery.config import PREFIX, Settings
 from hephaestus_celery.storage.redis.key_catalogue import render as keys_page
 from hephaestus_celery.telemetry.catalogue.page import render_page as events_page
@@ -93,6 +94,7 @@ def _default(value: object) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "api.md": api_page,
     "command-line.md": command_line_page,
+    "doctor.md": doctor_page,
     "errors.md": errors_page,
     "events.md": events_page,
     "keys.md": keys_page,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -65,18 +66,36 @@ def full_life(stand):
     completion = wide.completion("a")
     run_now(stand.storage._clients.settling.stage(Edges.of_commit(completion), fence=completion.fence, name="laid"))
     storage = stand.storage
+    tell_and_miss(stand)
     storage.report("w1", "{}", lifetime=60_000_000)
     storage._client.zadd(f"{storage.keys.of_run(waiting.id).prefix}lanes", {"0:work": 1})
     stand.tick()
+
+
+def tell_and_miss(stand):
+    """A group of the event stream that has missed something, and acknowledged a part of something."""
+    storage = stand.storage
+    for number in range(4):
+        run = stand.start(instance_id=f"order::told{number}", durations=replace(DURATIONS, stream=10))
+        run.claim("a")
+        if number == 3:
+            storage._client.xtrim(f"{storage.keys.of_run(run.id).prefix}events", maxlen=1, approximate=False)
+        entries = storage.read_events(0, group="g", consumer="c", limit=1).entries if number in (0, 3) else ()
+    storage.acknowledge_events_in_part(0, group="g", id=entries[0].id, places=[0])
 
 
 def test_every_key_is_in_the_catalogue(stand, client, namespace):
     full_life(stand)
     for name in found(client, namespace):
         kind = kind_of(name, namespace)
-        stored = {"hash": "hash", "string": "string", "list": "list", "zset": "sorted set", "set": "set"}[
-            client.type(name).decode()
-        ]
+        stored = {
+            "hash": "hash",
+            "string": "string",
+            "list": "list",
+            "zset": "sorted set",
+            "set": "set",
+            "stream": "stream",
+        }[client.type(name).decode()]
         assert stored == kind.type, name
 
 

@@ -30,6 +30,8 @@ from hephaestus_celery import (
     Step,
     StepConfig,
     Storage,
+    StreamEvent,
+    StreamGap,
     Unique,
     Wait,
     WaitForEvent,
@@ -140,3 +142,15 @@ def use_the_runtime(hephaestus: Hephaestus, filters: ListFilters) -> None:
     instance = hephaestus.get("orderid::A-1", workflow=OrderFlow)
     assert_type(instance.current_step is Charge or Ship in instance.completed_steps, bool)
     assert_type(instance.workflow is OrderFlow, bool)
+
+
+def follow(hephaestus: Hephaestus) -> None:
+    with hephaestus.events("audit", consumer="one") as events:
+        for found in events:
+            assert_type(found, StreamEvent | StreamGap)
+            if isinstance(found, StreamGap):
+                assert_type(found.missed, int)
+            else:
+                assert_type(found.name, tuple[str, ...])
+                assert_type(found.duration, int | None)
+            found.ack()

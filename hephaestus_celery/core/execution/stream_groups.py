@@ -1,4 +1,4 @@
-"""Consumer groups of the event stream: what a group has read, what it was handed and has not acknowledged, what it has missed.
+"""Consumer groups of the event stream: what each has read, has in hands, and has missed.
 
 Mirrored by `storage/redis/lua/events.lua` and the groups of Redis. Laws held here: an entry stays handed out until it is
 acknowledged; a group misses nothing without a gap, and a gap is told again with the entry behind it until that is acknowledged.

@@ -1,4 +1,4 @@
-"""The event streams in Redis, one for each partition: reads for consumers of groups, and acknowledgements. All are coroutines."""
+"""The event streams in Redis, one for each partition: reads for consumers, and acknowledgements, all as coroutines."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
--- Read the event stream for a consumer of a group: new entries, its own that it has not acknowledged, or those of consumers
--- that are gone. A new group begins with the oldest entry that is kept.
+-- Read the event stream for a consumer of a group.
+-- It gets new entries, its own that it has not acknowledged, or those of consumers that are gone. A new group begins with the
+-- oldest entry that is kept.
 -- Closes the race of two consumers and of the cap: this script sees what the group had read and what it reads now, so exactly
 -- one consumer learns of entries that the cap has taken in between.
 --   p.after: read the consumer's own after this id   p.idle, p.from: take over what was handed out so many milliseconds ago,

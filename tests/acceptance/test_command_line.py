@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +21,7 @@ from flows import Approval, Diamond, Gated, Linear, failing
 from flows import Raises as RaisesStep
 from shell import Shell
 
+from hephaestus_celery.cli.render.text import columns as width
 from hephaestus_celery.testing.conformance.conditions import eventually
 
 pytestmark = pytest.mark.only_on("redis", why="no command cares which broker there is")
@@ -252,3 +259,35 @@ def test_nothing_of_the_commands_is_loaded_before_one_is_called():
         "hephaestus_celery.cli.plugin",
     ]
     assert not [name for name in loaded if name.startswith("hephaestus_celery.storage.redis")]
+
+
+def on_a_terminal(stage, columns, *arguments, **environment):
+    """What a command shows on a terminal of so many columns."""
+    program = str(Path(sys.executable).with_name("celery"))
+    pid, screen = pty.fork()
+    if pid == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        variables = {**stage.environment("client"), "PYTHONWARNINGS": "ignore", **environment}
+        os.execve(program, [program, "-A", "worker_app", "hephaestus", *arguments], variables)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal is gone with its last program
+        while True:
+            shown += os.read(screen, 65_536)
+    os.close(screen)
+    os.waitpid(pid, 0)
+    return shown.decode()
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("command", ["show", "list", "history", "workflows"])
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_what_a_terminal_shows_fits_it(working, columns, command):
+    handle = working.hephaestus.start_instance(FailingRaises, {"value": HOSTILE}, id="x" * 150)
+    handle.wait(60)
+    about = [handle.run_id] if command in ("show", "history") else []
+    shown = on_a_terminal(working, columns, command, *about)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert shown != plain
+    assert max(map(width, plain.splitlines())) <= columns
+    assert {"show": "✗ raises", "list": "failed", "history": "it broke"}.get(command, "linear") in plain
+    assert "\x1b" not in on_a_terminal(working, columns, command, *about, NO_COLOR="1")

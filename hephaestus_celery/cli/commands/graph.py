@@ -14,7 +14,7 @@ from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 
 
 @options.example("graph OrderFlow", "graph OrderFlow --mermaid > order.mmd")
-@click.command("graph")
+@click.command("graph", short_help="Show the graph of a workflow.")
 @click.argument("workflow", metavar="WORKFLOW", shell_complete=complete_workflows)
 @click.option("--version", type=click.IntRange(min=1), help="This version; else the current one.")
 @click.option("--mermaid", is_flag=True, help="Print it as a Mermaid flowchart, for documents.")

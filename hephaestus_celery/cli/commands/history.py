@@ -15,6 +15,22 @@ from hephaestus_celery.cli.render.times import iso, length
 from hephaestus_celery.cli.run_argument import find_run_id, run_argument
 from hephaestus_celery.core.values.history import HistoryEntry
 
+_NARROW = 120
+"""Columns of a terminal below which some are left out."""
+_LEFT_OUT = {"waited", "worker"}
+_COLUMNS = (
+    Column(heading="seq", right=True),
+    Column(heading="time"),
+    Column(heading="kind"),
+    Column(heading="step", flexible=True),
+    Column(heading="try", right=True),
+    Column(heading="outcome"),
+    Column(heading="event", flexible=True),
+    Column(heading="waited", right=True),
+    Column(heading="took", right=True),
+    Column(heading="worker", flexible=True),
+    Column(heading="reason", flexible=True),
+)
 OUTCOME_STYLES = {
     "completed": "green",
     "waiting": "magenta",
@@ -25,7 +41,7 @@ OUTCOME_STYLES = {
 
 
 @options.example("history order::A-1001", "history 019a3f6c --json")
-@click.command("history")
+@click.command("history", short_help="Show all that happened in a run.")
 @run_argument
 @options.as_json
 @options.wide
@@ -33,7 +49,7 @@ OUTCOME_STYLES = {
 def history(context: click.Context, /, *, run: str, as_document: bool, wide: bool) -> None:
     """Show every entry of a run's history, in the order of its commits.
 
-    An entry is one attempt, resume, timer, rescue or cancellation. WAITED is how long an attempt waited for a worker.
+    An entry is one attempt, resume, timer, rescue or cancellation. TRY is the number of the attempt, WAITED how long it waited for a worker.
     """
     runtime = find_runtime(context)
     entries = runtime.history(find_run_id(runtime, run))
@@ -50,20 +66,10 @@ def show_history(screen: Screen, entries: Sequence[HistoryEntry]) -> None:
         if screen.people:
             screen.show("nothing has happened yet")
         return
-    headings = (
-        Column(heading="seq", right=True),
-        Column(heading="time"),
-        Column(heading="kind"),
-        Column(heading="step", flexible=True),
-        Column(heading="attempt", right=True),
-        Column(heading="outcome"),
-        Column(heading="event", flexible=True),
-        Column(heading="waited", right=True),
-        Column(heading="took", right=True),
-        Column(heading="worker", flexible=True),
-        Column(heading="reason", flexible=True),
-    )
-    show_table(screen, headings, [_row(screen, entry) for entry in entries])
+    rows = [_row(screen, entry) for entry in entries]
+    narrow = screen.width is not None and screen.width < _NARROW
+    kept = [number for number, column in enumerate(_COLUMNS) if not (narrow and column.heading in _LEFT_OUT)]
+    show_table(screen, [_COLUMNS[number] for number in kept], [[row[number] for number in kept] for row in rows])
 
 
 def _row(screen: Screen, entry: HistoryEntry) -> Sequence[Cell | str]:

@@ -28,7 +28,7 @@ _DEFAULT_LIMIT = 50
 
 
 @options.example("list --status failed --started-after 2h", "list --workflow OrderFlow --json")
-@click.command("list")
+@click.command("list", short_help="List runs, newest first.")
 @filter_options
 @click.option("--limit", type=click.IntRange(min=1), default=_DEFAULT_LIMIT, show_default=True, help="Runs of a page.")
 @click.option("--cursor", metavar="CURSOR", help="Where the page begins: what the page before it has told.")

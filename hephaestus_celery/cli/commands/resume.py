@@ -15,7 +15,7 @@ from hephaestus_celery.cli.run_argument import find_run_id, run_argument
 
 
 @options.example('resume order::A-1001 paid \'{"payer": "Ada"}\'')
-@click.command("resume")
+@click.command("resume", short_help="Give an event to a waiting step.")
 @run_argument
 @click.argument("event", metavar="EVENT")
 @click.argument("data", metavar="[JSON]", type=options.JsonMapping(), required=False)

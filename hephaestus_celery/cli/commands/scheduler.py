@@ -10,7 +10,7 @@ from hephaestus_celery.cli.scheduler_process import run_scheduler
 
 
 @options.example("scheduler")
-@click.command("scheduler")
+@click.command("scheduler", short_help="Do what is due, without executing steps.")
 @click.pass_context
 def scheduler(context: click.Context, /) -> None:
     """Do what is due, without executing steps, until Ctrl-C or SIGTERM.

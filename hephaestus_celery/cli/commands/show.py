@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -15,7 +14,7 @@ from hephaestus_celery.cli.following import entry_line
 from hephaestus_celery.cli.instance_documents import reason_document, whole_document
 from hephaestus_celery.cli.render.documents import as_json, plain
 from hephaestus_celery.cli.render.screen import Screen, find_screen
-from hephaestus_celery.cli.render.text import columns, fitted, printable, printable_lines
+from hephaestus_celery.cli.render.text import columns, fitted, printable, printable_lines, wrapped
 from hephaestus_celery.cli.render.times import age, clock_time, iso, length
 from hephaestus_celery.cli.run_argument import find_run_id, run_argument
 from hephaestus_celery.cli.run_picture import show_picture
@@ -34,7 +33,7 @@ _WELL = {"completed", "waiting", "again", None}
 
 
 @options.example("show order::A-1001", "show 019a3f6c --full")
-@click.command("show")
+@click.command("show", short_help="Show a run, and why it is not moving.")
 @run_argument
 @click.option("--full", is_flag=True, help="Show all data, all steps and every attempt.")
 @options.as_json
@@ -96,13 +95,16 @@ def _show_head(screen: Screen, instance: Instance, *, now: datetime) -> None:
         how_long = (
             f"after {length(instance.finished_at - instance.started_at)}, {age(instance.finished_at, now=now)} ago"
         )
-    screen.show(f"{screen.styled(printable(instance.id), 'bold')}  {status} {how_long}")
+    left = None if screen.width is None else screen.width - len(instance.status) - len(how_long) - 3
+    name = printable(instance.id) if left is None else fitted(printable(instance.id), left)
+    screen.show(f"{screen.styled(name, 'bold')}  {status} {how_long}")
     about = f"{printable(instance.workflow_name)} version {instance.workflow_version}"
     started = f"{instance.started_at:%Y-%m-%d %H:%M:%S} UTC" if screen.people else iso(instance.started_at)
     screen.show(screen.styled(f"run {instance.run_id}", "dim"))
-    screen.show(screen.styled(f"{about}, started {started}", "dim"))
+    about = f"{about}, started {started}"
+    screen.show(screen.styled(about if screen.width is None else fitted(about, screen.width), "dim"))
     if instance.cancel_reason:
-        screen.show(f"cancelled: {printable(instance.cancel_reason)}")
+        _show_wrapped(screen, "cancelled", instance.cancel_reason)
 
 
 def _section(screen: Screen, title: str) -> None:
@@ -128,9 +130,7 @@ def _show_wrapped(screen: Screen, name: str, text: str) -> None:
     if screen.width is None:
         screen.show(f"{screen.styled(label, 'bold')}{text}" if name else label + text)
         return
-    hanging = " " * 4
-    lines = textwrap.wrap(label + text, screen.width, subsequent_indent=hanging, drop_whitespace=True) or [label]
-    for number, line in enumerate(lines):
+    for number, line in enumerate(wrapped(label + text, screen.width, indent=4)):
         first = number == 0 and name and line.startswith(label)
         screen.show(screen.styled(label, "bold") + line[len(label) :] if first else line)
 

@@ -18,7 +18,7 @@ from hephaestus_celery.cli.render.screen import find_screen
 
 
 @options.example("start OrderFlow A-1001 '{\"items\": 3}' --wait")
-@click.command("start")
+@click.command("start", short_help="Start a run, and follow it with --wait.")
 @click.argument("workflow", metavar="WORKFLOW", shell_complete=complete_workflows)
 @click.argument("value", metavar="VALUE")
 @click.argument("data", metavar="[JSON]", type=options.JsonMapping(), required=False)

@@ -20,7 +20,7 @@ from hephaestus_celery.core.values.instance import Instance
 
 
 @options.example("wait order::A-1001 --timeout 5m")
-@click.command("wait")
+@click.command("wait", short_help="Follow a run until it ends.")
 @run_argument
 @click.option("--timeout", type=options.Duration(), metavar="TIME", help="Wait at most so long, as in 90s or 5m.")
 @options.as_json

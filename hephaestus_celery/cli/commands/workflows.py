@@ -21,7 +21,7 @@ MOST_COUNTED = 2_000
 
 
 @options.example("workflows", "workflows --json")
-@click.command("workflows")
+@click.command("workflows", short_help="List the workflows and their active runs.")
 @options.as_json
 @options.quietly
 @options.wide

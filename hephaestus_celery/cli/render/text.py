@@ -36,13 +36,34 @@ def fitted(text: str, width: int) -> str:
     """``text`` cut to ``width`` columns, with an ellipsis where something was cut."""
     if columns(text) <= width:
         return text
+    return _beginning(text, width - 1) + ELLIPSIS if width > 0 else ""
+
+
+def wrapped(text: str, width: int, *, indent: int) -> list[str]:
+    """``text`` in lines of ``width`` columns at most, broken at blanks; all but the first are indented."""
+    lines, line = list[str](), ""
+    for word in text.split(" "):
+        longer = f"{line} {word}" if line else word
+        if columns(longer) <= width or not line.strip():
+            line = longer
+        else:
+            lines.append(line)
+            line = " " * indent + word
+        while columns(line) > width:  # a word that is longer than a line
+            kept = _beginning(line, width)
+            lines.append(kept)
+            line = " " * indent + line[len(kept) :]
+    return [*lines, line]
+
+
+def _beginning(text: str, width: int) -> str:
     taken, kept = 0, 0
     for character in text:
         taken += _columns(character)
-        if taken > width - 1:
+        if taken > width:
             break
         kept += 1
-    return text[:kept] + ELLIPSIS if width > 0 else ""
+    return text[:kept]
 
 
 def _escaped(character: str) -> str:

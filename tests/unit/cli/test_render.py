@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import Screen
 from hephaestus_celery.cli.render.tables import Cell, Column, show_table
-from hephaestus_celery.cli.render.text import columns, fitted, printable
+from hephaestus_celery.cli.render.text import columns, fitted, printable, wrapped
 from hephaestus_celery.cli.render.times import clock_time, iso, length
 from hephaestus_celery.core.values.history import HistoryEntry
 
@@ -65,6 +65,14 @@ def test_wide_characters_take_two_columns_and_combining_ones_none():
     assert columns("東京") == 4
     assert columns("e\u0301") == 1
     assert fitted("東京都", 4) == "東…"
+
+
+@given(st.text(), st.integers(10, 60))
+def test_a_wrapped_text_fits_and_loses_nothing_but_blanks(text, width):
+    text = printable(text)
+    lines = wrapped(text, width, indent=4)
+    assert all(columns(line) <= width for line in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
 
 
 def test_a_value_of_a_megabyte_is_cut_before_it_is_looked_at():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import ParamSpec, TypeVar
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import Candidates
@@ -17,6 +18,9 @@ from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, Stor
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class Immediate:
     """An ``AsyncStorage`` for :func:`~hephaestus_celery.coroutines.run_now`: awaiting a call of it is calling ``storage``."""
@@ -24,85 +28,101 @@ class Immediate:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
+    async def _call(self, call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        return call(*args, **named)
+
     async def create(self, run: NewRun) -> Sequence[DispatchStep]:
-        return self._storage.create(run)
+        return await self._call(self._storage.create, run)
 
     async def deliver(self, delivery: Delivery) -> DeliveryReport:
-        return self._storage.deliver(delivery)
+        return await self._call(self._storage.deliver, delivery)
 
     async def schedule(self, run_id: str, activation: Activation, *, reference: str, delay: int) -> bool:
-        return self._storage.schedule(run_id, activation, reference=reference, delay=delay)
+        return await self._call(self._storage.schedule, run_id, activation, reference=reference, delay=delay)
 
     async def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool:
-        return self._storage.unschedule(run_id, activation, reference=reference, operation=operation)
+        return await self._call(self._storage.unschedule, run_id, activation, reference=reference, operation=operation)
 
     async def cancel(
         self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
     ) -> Cancellation | None:
-        return self._storage.cancel(run_id, operation=operation, reason=reason, entry=entry, durations=durations)
+        return await self._call(
+            self._storage.cancel, run_id, operation=operation, reason=reason, entry=entry, durations=durations
+        )
 
     async def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
-        return self._storage.load(run_id, steps=steps)
+        return await self._call(self._storage.load, run_id, steps=steps)
 
     async def read_initial(self, run_id: str) -> str:
-        return self._storage.read_initial(run_id)
+        return await self._call(self._storage.read_initial, run_id)
 
     async def read_states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]:
-        return self._storage.read_states(run_id, steps)
+        return await self._call(self._storage.read_states, run_id, steps)
 
     async def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
-        return self._storage.read_data(run_id, kind, steps)
+        return await self._call(self._storage.read_data, run_id, kind, steps)
 
     async def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
-        return self._storage.candidates(instance_id, family=family, version=version)
+        return await self._call(self._storage.candidates, instance_id, family=family, version=version)
 
     async def history(self, run_id: str) -> Sequence[StoredEntry]:
-        return self._storage.history(run_id)
+        return await self._call(self._storage.history, run_id)
 
     async def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
-        return self._storage.list_runs(query)
+        return await self._call(self._storage.list_runs, query)
 
     async def list_run_ids(self, query: Query) -> tuple[Sequence[str], str | None]:
-        return self._storage.list_run_ids(query)
+        return await self._call(self._storage.list_run_ids, query)
 
     async def count_runs(self, query: Query) -> int:
-        return self._storage.count_runs(query)
+        return await self._call(self._storage.count_runs, query)
 
     async def runs_beginning_with(self, beginning: str, *, limit: int) -> Sequence[str]:
-        return self._storage.runs_beginning_with(beginning, limit=limit)
+        return await self._call(self._storage.runs_beginning_with, beginning, limit=limit)
 
     async def due_times(self, steps: Sequence[tuple[str, Activation]]) -> Sequence[int | None]:
-        return self._storage.due_times(steps)
+        return await self._call(self._storage.due_times, steps)
 
     async def facts(self, run_id: str, steps: Sequence[Activation]) -> RunFacts | None:
-        return self._storage.facts(run_id, steps)
+        return await self._call(self._storage.facts, run_id, steps)
 
     async def read_events(
         self, partition: int, *, group: str, consumer: str, limit: int, after: str | None = None
     ) -> Reading:
-        return self._storage.read_events(partition, group=group, consumer=consumer, limit=limit, after=after)
+        return await self._call(
+            self._storage.read_events, partition, group=group, consumer=consumer, limit=limit, after=after
+        )
 
     async def take_over_events(
         self, partition: int, *, group: str, consumer: str, limit: int, idle: int, start: str
     ) -> Reading:
-        return self._storage.take_over_events(
-            partition, group=group, consumer=consumer, limit=limit, idle=idle, start=start
+        return await self._call(
+            self._storage.take_over_events,
+            partition,
+            group=group,
+            consumer=consumer,
+            limit=limit,
+            idle=idle,
+            start=start,
         )
 
     async def browse_events(self, partition: int, *, after: str | None, limit: int) -> Reading:
-        return self._storage.browse_events(partition, after=after, limit=limit)
+        return await self._call(self._storage.browse_events, partition, after=after, limit=limit)
 
     async def acknowledge_events(self, partition: int, *, group: str, ids: Sequence[str]) -> None:
-        self._storage.acknowledge_events(partition, group=group, ids=ids)
+        await self._call(self._storage.acknowledge_events, partition, group=group, ids=ids)
 
     async def acknowledge_events_in_part(self, partition: int, *, group: str, id: str, places: Sequence[int]) -> None:
-        self._storage.acknowledge_events_in_part(partition, group=group, id=id, places=places)
+        await self._call(self._storage.acknowledge_events_in_part, partition, group=group, id=id, places=places)
 
     async def leave_events(self, partition: int, *, group: str, consumer: str) -> None:
-        self._storage.leave_events(partition, group=group, consumer=consumer)
+        await self._call(self._storage.leave_events, partition, group=group, consumer=consumer)
 
     async def await_events(self, partition: int, *, newest: str, timeout: float) -> bool:
-        return self._storage.await_events(partition, newest=newest, timeout=timeout)
+        return await self._call(self._storage.await_events, partition, newest=newest, timeout=timeout)
 
     async def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
-        return self._storage.wait_finished(run_id, timeout=timeout)
+        return await self._call(self._storage.wait_finished, run_id, timeout=timeout)
+
+    async def close(self) -> None:
+        """There is nothing of an event loop."""

@@ -16,6 +16,7 @@ from hephaestus_celery.core.execution.resolve import Candidates
 from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.summary import RunSummary
+from hephaestus_celery.storage.async_port import AsyncStorage
 from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
@@ -245,6 +246,10 @@ class Storage(Reader, Protocol):
 
     def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
         """Wait until a run has a final status; False if that takes longer than ``timeout`` seconds."""
+        ...
+
+    def aio(self) -> AsyncStorage:
+        """The same store for event loops: no call of it blocks the loop that it runs on, also while the store is silent."""
         ...
 
     def close(self) -> None:

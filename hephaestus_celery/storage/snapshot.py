@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.storage.async_port import AsyncReader
 from hephaestus_celery.storage.queries import DataKind, Reader, StoredRun
 
 _UNFINISHED = 1 << 62
@@ -106,3 +107,30 @@ class Snapshot:
         if state.order is None or state.order <= self._run.sequence:
             return state
         return replace(state, status=StepStatus.ACTIVE, event=None, order=None, targets=None)
+
+
+async def whole(run: StoredRun, *, run_id: str, reader: AsyncReader) -> StoredRun:
+    """The same run with all that it lacks, read in bounded calls: there is nothing left to read at a first access."""
+    if not (run.lacks_steps or run.lacks_data or run.initial is None):
+        return run
+    steps = run.steps
+    if run.lacks_steps:
+        steps = {**await reader.read_states(run_id), **steps}
+    initial = await reader.read_initial(run_id) if run.initial is None else run.initial
+    data = {DataKind.RESULT: run.results, DataKind.METADATA: run.metadata, DataKind.CONFIG: run.configs}
+    if run.lacks_data:
+        completed = [key for key, state in steps.items() if state.order is not None and state.order <= run.sequence]
+        for kind, held in data.items():
+            asked = list(steps) if kind is DataKind.CONFIG else completed
+            missing = [key for key in asked if key not in held]
+            data[kind] = {**held, **(await reader.read_data(run_id, kind, missing) if missing else {})}
+    return replace(
+        run,
+        initial=initial,
+        steps=steps,
+        results=data[DataKind.RESULT],
+        metadata=data[DataKind.METADATA],
+        configs=data[DataKind.CONFIG],
+        lacks_steps=False,
+        lacks_data=False,
+    )

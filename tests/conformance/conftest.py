@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import pytest
+from looped import LoopedStorage
 from sql_storage import SqlStorage
 
 from hephaestus_celery.storage.memory import MemoryStorage
@@ -22,10 +23,11 @@ from hephaestus_celery.testing.conformance.storage.fixtures import (
 __all__ = ["forked_run", "hasty", "lossy", "receiver", "stand", "stand_with", "storage"]
 
 
-@pytest.fixture(params=["memory", "redis", "sql"])
+@pytest.fixture(params=["memory", "redis", "sql", "redis on a loop"])
 def make_storage(request):
     """``make_storage()``: an empty storage."""
-    match request.param:
+    name, _, looped = request.param.partition(" on a loop") if " " in request.param else (request.param, "", None)
+    match name:
         case "memory":
             kind = MemoryStorage
         case "redis":
@@ -37,7 +39,7 @@ def make_storage(request):
     made = []
 
     def make():
-        made.append(kind())
+        made.append(kind() if looped is None else LoopedStorage(kind()))
         return made[-1]
 
     yield make

@@ -244,6 +244,7 @@ elif sys.argv[2] == "eventlet":
 else:
     from concurrent.futures import ThreadPoolExecutor
     spawn, get = ThreadPoolExecutor(300).submit, "result"
+count = 300 if get == "result" else 1000
 from hephaestus_celery import Done, Hephaestus, LocalRunner, Unique, WaitForEvent, Workflow
 from hephaestus_celery.storage.redis import RedisStorage
 from stage import eventually
@@ -262,10 +263,10 @@ def opened():
 
 worker, waiting = runtime(f"{namespace}-worker"), runtime(namespace)
 storage = worker.storage
-handles = [worker.start_instance(Paid, {}, id=str(number)) for number in range(300)]
+handles = [worker.start_instance(Paid, {}, id=str(number)) for number in range(count)]
 eventually(lambda: all(handle.get().waiting_steps for handle in handles), what="all wait for an event")
 waits = [spawn(waiting.wait, handle.run_id, 60) for handle in handles]
-eventually(lambda: len(getattr(waiting.storage._waits._listener, "_waiters", ())) == 300, what="all are waited for")
+eventually(lambda: len(getattr(waiting.storage._waits._listener, "_waiters", ())) == count, what="all are waited for")
 print(opened(), end=" ")
 storage._connections.call_many([["HSET", storage.keys.of_run(handle.run_id).run, "st", "cancelled"] for handle in handles], fits=lambda _: True)
 storage._connections.call_many([["PUBLISH", storage.keys.of_run(handle.run_id).finished, "cancelled"] for handle in handles], fits=lambda _: True)

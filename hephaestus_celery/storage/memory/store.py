@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -16,6 +16,8 @@ from hephaestus_celery.core.execution.due_items import DueItem, encode
 from hephaestus_celery.core.execution.lane_watch import LaneWatch
 from hephaestus_celery.core.execution.stream_groups import StreamGroup, place_of
 from hephaestus_celery.core.execution.uniqueness import Claimant
+from hephaestus_celery.storage.async_port import AsyncStorage
+from hephaestus_celery.storage.memory.loops import MemoryLoops
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.transactional.event_stream import is_newer
 from hephaestus_celery.storage.transactional.record import Record, claimant
@@ -174,6 +176,7 @@ class MemoryStorage(TransactionalStorage):
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK, chance: Chance = SYSTEM_CHANCE) -> None:
         self._changed = threading.Condition()
         self._memory = Memory()
+        self._told: list[tuple[str, Callable[[], None]]] = []
         super().__init__(clock=clock, chance=chance)
 
     @contextmanager
@@ -185,6 +188,7 @@ class MemoryStorage(TransactionalStorage):
             finally:
                 if self._memory.moved:  # a call that only reads wakes nobody
                     self._changed.notify_all()
+                    self._tell()
 
     def is_one_with(self, other: Storage) -> bool:
         return self is other
@@ -208,9 +212,31 @@ class MemoryStorage(TransactionalStorage):
             return self._changed.wait_for(lambda: self.is_sooner(self._memory), timeout)
 
     def wait_finished(self, run_id: str, *, timeout: float | None) -> bool:
-        def finished() -> bool:
-            record = self._memory.find_run(run_id)
-            return record is None or record.state.status.final
-
         with self._changed:
-            return self._changed.wait_for(finished, timeout)
+            return self._changed.wait_for(lambda: self._has_ended(run_id), timeout)
+
+    def aio(self) -> AsyncStorage:
+        return MemoryLoops(self, telling=self._telling)
+
+    @contextmanager
+    def _telling(self, run_id: str, tell: Callable[[], None]) -> Generator[None]:
+        """For the block, ``tell`` is called when the run has ended: at once, or by the thread that ends it."""
+        entry = (run_id, tell)
+        with self._changed:
+            if self._has_ended(run_id):
+                tell()
+            self._told.append(entry)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._told = [other for other in self._told if other is not entry]
+
+    def _tell(self) -> None:
+        for run_id, tell in self._told:
+            if self._has_ended(run_id):
+                tell()
+
+    def _has_ended(self, run_id: str) -> bool:
+        record = self._memory.find_run(run_id)
+        return record is None or record.state.status.final

@@ -20,8 +20,8 @@ from hephaestus_celery.storage.redis.steady_clock import Reading, SteadyClock
 
 # Calls that must not run after their caller has given up. Commits may: the step was executed, so its result counts whenever
 # it arrives.
-_PUNCTUAL = {"create", "claim", "renew", "seize", "deliver", "cancel", "schedule", "unschedule", "resign", "resend"}
-_TIMELESS = {"load", "data", "candidates", "list", "select", "beginning", "stage"}
+PUNCTUAL = {"create", "claim", "renew", "seize", "deliver", "cancel", "schedule", "unschedule", "resign", "resend"}
+TIMELESS = {"load", "data", "candidates", "list", "select", "beginning", "stage"}
 
 
 class Calls:
@@ -85,39 +85,52 @@ class Calls:
         run_id: str | None = None,
     ) -> Any:
         with self.reached():
-            if script in _TIMELESS:
+            if script in TIMELESS:
                 return self.scripts.call(self.connections, script, keys, [prefix, parameters, *data], run_id=run_id)
             steady = self.clock(prefix)
             for _ in range(2):
-                with _unsent():
+                with unsent():
                     now, offset = steady.now()
                 arguments = with_time(
                     parameters,
                     now=now,
                     offset=offset,
                     slack=slack or self.slack,
-                    punctual=script in _PUNCTUAL,
+                    punctual=script in PUNCTUAL,
                 )
                 reply = self.scripts.call(self.connections, script, keys, [prefix, arguments, *data], run_id=run_id)
                 if reply != b"late":
                     return reply
                 steady.look()  # nothing was done; the server's clock may have been set
-        raise StorageError("the call reached the state store too late, so nothing was done; try again")
+        raise came_too_late()
 
     def _read_clock(self, prefix: str) -> Reading:
-        (offset, beat), (seconds, micros) = self.connections.call_many(
-            [("HMGET", f"{prefix}seat", "offset", "beat"), ("TIME",)], fits=is_values
-        )
-        return Reading(
-            time=int(seconds) * 1_000_000 + int(micros),
-            offset=int(offset or 0),
-            beat=None if beat is None else int(beat),
-        )
+        return read_clock(self.connections.call_many(clock_commands(prefix), fits=is_values))
+
+
+def clock_commands(prefix: str) -> list[Command]:
+    """The commands that read the clock of a partition, for :func:`read_clock`."""
+    return [("HMGET", f"{prefix}seat", "offset", "beat"), ("TIME",)]
+
+
+def read_clock(replies: Sequence[Any]) -> Reading:
+    """The reading in the replies to :func:`clock_commands`."""
+    (offset, beat), (seconds, micros) = replies
+    return Reading(
+        time=int(seconds) * 1_000_000 + int(micros),
+        offset=int(offset or 0),
+        beat=None if beat is None else int(beat),
+    )
+
+
+def came_too_late() -> StorageError:
+    """The error of a call that reached the server too late, twice."""
+    return StorageError("the call reached the state store too late, so nothing was done; try again")
 
 
 @contextmanager
-def _unsent() -> Generator[None, None, None]:
-    # An error here means that the call was not sent; see ``Connections.call``.
+def unsent() -> Generator[None, None, None]:
+    """An error here means that the call was not sent; see ``Connections.call``."""
     try:
         yield
     except RedisError as error:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import redis
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.retry import Retry as LoopRetry
+from redis.asyncio.sentinel import Sentinel as LoopSentinel
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError
@@ -26,6 +30,15 @@ _HEALTH_CHECK = 25 if int(redis.__version__.partition(".")[0]) > 5 else 0  # noq
 SCHEMES = ("redis", "rediss", "unix", "redis+socket", "socket", "sentinel", "valkey", "valkeys")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """The classes of redis-py that block, or those for event loops; most of them are untyped."""
+
+    client: Any
+    retry: Any
+    sentinels: Any
+
+
 def is_redis_url(url: str | None) -> bool:
     """Whether a broker or result backend URL names a Redis that can keep the state."""
     return bool(url) and str(url).partition("://")[0] in SCHEMES
@@ -36,10 +49,19 @@ def connect(url: str, *, timeout: timedelta, options: Mapping[str, Any]) -> Redi
 
     Takes the URLs that Celery takes for Redis. Raises ``ConfigurationError`` for any other.
     """
-    arguments: dict[str, Any] = {**_time_limits(timeout), "health_check_interval": _HEALTH_CHECK, **options}
+    return _connect(url, timeout, options, _BLOCKING)
+
+
+def connect_loop(url: str, *, timeout: timedelta, options: Mapping[str, Any]) -> AsyncRedis:
+    """As :func:`connect`, for one event loop."""
+    return _connect(url, timeout, options, _LOOP)
+
+
+def _connect(url: str, timeout: timedelta, options: Mapping[str, Any], kind: _Kind) -> Any:
+    arguments: dict[str, Any] = {**_time_limits(timeout, kind), "health_check_interval": _HEALTH_CHECK, **options}
     _check_user(url)
     try:
-        client = _client(url, arguments)
+        client = _client(url, arguments, kind)
         _try_arguments(client)
     except (ValueError, TypeError, RedisError) as error:
         raise ConfigurationError(
@@ -64,42 +86,42 @@ def _check_user(url: str) -> None:
             )
 
 
-def _client(url: str, arguments: dict[str, Any]) -> Redis:
+def _client(url: str, arguments: dict[str, Any], kind: _Kind) -> Any:
     match url.partition("://")[0]:
         case "sentinel":
-            return _sentinel(url, arguments)
+            return _sentinel(url, arguments, kind)
         case "redis+socket" | "socket":
-            return _open(_unix(url), arguments)
+            return _open(_unix(url), arguments, kind)
         case "unix":
-            return _open(url, arguments)
+            return _open(url, arguments, kind)
         case _:
             database = urlsplit(url).path.strip("/")
             if database and not database.isdecimal():  # redis-py would take database 0
                 raise ValueError(f"{database!r} is not the number of a database")
-            return _open(url.replace("valkey", "redis", 1) if url.startswith("valkey") else url, arguments)
+            return _open(url.replace("valkey", "redis", 1) if url.startswith("valkey") else url, arguments, kind)
 
 
-def _try_arguments(client: Redis) -> None:
+def _try_arguments(client: Any) -> None:
     # redis-py checks the options only when it makes a connection. So make one here, without opening it.
     pool: Any = client.connection_pool
     pool.connection_class(**pool.connection_kwargs)
 
 
-def _time_limits(timeout: timedelta) -> dict[str, Any]:
+def _time_limits(timeout: timedelta, kind: _Kind) -> dict[str, Any]:
     return {
         "socket_timeout": timeout.total_seconds(),
         "socket_connect_timeout": timeout.total_seconds(),
         # Retry a lost connection at once, but not a server that is silent for the whole time limit. redis-py nests the
         # retries of the connection in the retries of the command, so a caller would wait nine time limits.
-        "retry": Retry(ExponentialBackoff(base=0.02, cap=0.2), 2, (LostConnectionError,)),
+        "retry": kind.retry(ExponentialBackoff(base=0.02, cap=0.2), 2, (LostConnectionError,)),
         "retry_on_error": [LostConnectionError],
     }
 
 
-def _open(url: str, arguments: dict[str, Any]) -> Redis:
+def _open(url: str, arguments: dict[str, Any], kind: _Kind) -> Any:
     # Celery also accepts the names of the ssl module, redis-py only its own names.
     url = re.sub(r"(?<=[?&]ssl_cert_reqs=)CERT_(\w+)", lambda name: name[1].lower(), url)
-    return Redis.from_url(url, **arguments)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
+    return kind.client.from_url(url, **arguments)
 
 
 def _unix(url: str) -> str:
@@ -111,7 +133,7 @@ def _unix(url: str) -> str:
     return f"unix://{credentials}{parts.path}?db={database}"
 
 
-def _sentinel(url: str, arguments: dict[str, Any]) -> Redis:
+def _sentinel(url: str, arguments: dict[str, Any], kind: _Kind) -> Any:
     master = arguments.pop("master_name", None)
     if not master:
         raise ConfigurationError("a sentinel:// state backend needs hephaestus_state_options = {'master_name': ...}")
@@ -127,8 +149,8 @@ def _sentinel(url: str, arguments: dict[str, Any]) -> Redis:
     hosts = [(node.hostname or "localhost", node.port or 26379) for node in nodes]
     # A silent Sentinel must not use up the time of the others: together they get the time of one call.
     share = timedelta(seconds=arguments["socket_timeout"]) / len(hosts)
-    watch = _Sentinels(hosts, sentinel_kwargs={**_time_limits(share), **sentinel_arguments}, **arguments)
-    return watch.master_for(master)  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
+    watch = kind.sentinels(hosts, sentinel_kwargs={**_time_limits(share, kind), **sentinel_arguments}, **arguments)
+    return watch.master_for(master)
 
 
 class _Sentinels(Sentinel):
@@ -143,3 +165,17 @@ class _Sentinels(Sentinel):
             return cast("tuple[str, int]", super().discover_master(service_name))  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
         except MasterNotFoundError as error:
             raise NoPrimaryError(f"no Sentinel names a primary {service_name!r} that is up") from error
+
+
+class _LoopSentinels(LoopSentinel):
+    """The same, for event loops."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        try:
+            return cast("tuple[str, int]", await super().discover_master(service_name))  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
+        except MasterNotFoundError as error:
+            raise NoPrimaryError(f"no Sentinel names a primary {service_name!r} that is up") from error
+
+
+_BLOCKING = _Kind(client=Redis, retry=Retry, sentinels=_Sentinels)
+_LOOP = _Kind(client=AsyncRedis, retry=LoopRetry, sentinels=_LoopSentinels)

@@ -104,7 +104,7 @@ class _Lent:
                 connection = self._open()
             self.sent += 1
             connection.send_packed_command([packed])
-            answers = _checked([_answer(connection) for _ in range(replies)], fits)
+            answers = checked([_answer(connection) for _ in range(replies)], fits)
         except ResponseError as error:  # this was the answer
             self._connection = connection
             if code_of(error) == "READONLY":
@@ -143,7 +143,8 @@ def _answer(connection: Any) -> Any:
         return error
 
 
-def _checked(replies: list[Any], fits: Callable[[Any], bool]) -> list[Any]:
+def checked(replies: list[Any], fits: Callable[[Any], bool]) -> list[Any]:
+    """The replies; raises the first that is an error, and ``UnexpectedReplyError`` for one that does not fit."""
     for reply in replies:
         if isinstance(reply, ResponseError):
             raise reply

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from importlib import resources
-from typing import Any, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 from redis.exceptions import NoScriptError
 
@@ -100,6 +100,12 @@ def _with_parts(path: str, parts: dict[str, str]) -> str:
     return source
 
 
+class AsyncCall(Protocol):
+    """Sends a command, and waits for its reply."""
+
+    async def __call__(self, *command: str | int, fits: Callable[[Any], bool]) -> Any: ...
+
+
 class Scripts:
     """Calls a script by name; sends it again to a server that has forgotten it (a restart, ``SCRIPT FLUSH``)."""
 
@@ -114,13 +120,25 @@ class Scripts:
 
         With ``run_id``, a run in the reply must have this id.
         """
-        form = FORMS.get(name, is_texts)
-        packed = run_id if name in _PACKED else None
-
-        def fits(reply: Any) -> bool:
-            return (form(reply) and (packed is None or is_of(packed, reply))) or reply == b"late"
-
+        fits = fitting(name, run_id)
         try:
             return connections.call("EVALSHA", self._hashes[name], len(keys), *keys, *args, fits=fits)
         except NoScriptError:
             return connections.call("EVAL", self.sources[name], len(keys), *keys, *args, fits=fits)
+
+    async def call_by(
+        self, call: AsyncCall, name: str, keys: list[str], args: list[str], *, run_id: str | None = None
+    ) -> Any:
+        """As :meth:`call`, for a caller that awaits its replies."""
+        fits = fitting(name, run_id)
+        try:
+            return await call("EVALSHA", self._hashes[name], len(keys), *keys, *args, fits=fits)
+        except NoScriptError:
+            return await call("EVAL", self.sources[name], len(keys), *keys, *args, fits=fits)
+
+
+def fitting(name: str, run_id: str | None) -> Callable[[Any], bool]:
+    """Says whether a reply is one of this script; with ``run_id``, a run in it must have this id."""
+    form = FORMS.get(name, is_texts)
+    packed = run_id if name in _PACKED else None
+    return lambda reply: (form(reply) and (packed is None or is_of(packed, reply))) or reply == b"late"

@@ -7,7 +7,7 @@ ever taken from a wrong clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
@@ -52,9 +52,19 @@ class SteadyClock:
 
         Raises what ``read`` raises.
         """
+        return self._told_by(self._fresh() or self.look())
+
+    async def now_by(self, read: Callable[[], Awaitable[Reading]]) -> tuple[int, int]:
+        """As :meth:`now`, for a caller that awaits its readings."""
+        return self._told_by(self._fresh() or await self.look_by(read))
+
+    def _fresh(self) -> _Known | None:
         known = self._known
         if known is None or self._own() - known.at > (_FRESH if known.reset_since is None else _RESET_FRESH):
-            known = self.look()
+            return None
+        return known
+
+    def _told_by(self, known: _Known) -> tuple[int, int]:
         return known.steady + self._own() - known.at, known.offset
 
     @property
@@ -70,16 +80,24 @@ class SteadyClock:
     def look(self) -> _Known:
         """Read the server's clock, and use it unless it has been set."""
         before, known = self._own(), self._known
-        reading = self._read()
+        return self._take(self._read(), before=before, known=known)
+
+    async def look_by(self, read: Callable[[], Awaitable[Reading]]) -> _Known:
+        """As :meth:`look`, for a caller that awaits its readings."""
+        before, known = self._own(), self._known
+        return self._take(await read(), before=before, known=known)
+
+    def _take(self, reading: Reading, *, before: int, known: _Known | None) -> _Known:
         after = self._own()
         steady = reading.time + reading.offset
         if self._believable(known, steady, after=after, slack=STEP + after - before, beat=reading.beat):
-            self._known = _Known(after, steady, reading.offset)
+            found = _Known(after, steady, reading.offset)
         else:
             mine = max(reading.beat or 0, steady) if known is None else known.steady + after - known.at
             since = after if known is None or known.reset_since is None else known.reset_since
-            self._known = _Known(after, mine, mine - reading.time, since)
-        return self._known
+            found = _Known(after, mine, mine - reading.time, since)
+        self._known = found
+        return found
 
     def _believable(self, known: _Known | None, steady: int, *, after: int, slack: int, beat: int | None) -> bool:
         if beat is not None and 0 <= steady - beat + STEP <= LOCK_SECONDS * 1e6 + STEP:

@@ -17,6 +17,7 @@ from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.coroutines import run_now
+from hephaestus_celery.storage.async_port import AsyncStorage
 from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
@@ -27,12 +28,13 @@ from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, Stor
 from hephaestus_celery.storage.redis.async_calls import BlockingCalls
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.claims import Claims
-from hephaestus_celery.storage.redis.client import connect
+from hephaestus_celery.storage.redis.client import connect, connect_loop
 from hephaestus_celery.storage.redis.client_calls import ClientCalls
 from hephaestus_celery.storage.redis.commits import Commits
 from hephaestus_celery.storage.redis.connections import MOST, Connections
 from hephaestus_celery.storage.redis.examination import Examination
 from hephaestus_celery.storage.redis.keys import Keys
+from hephaestus_celery.storage.redis.loop_storage import LoopStorage
 from hephaestus_celery.storage.redis.scheduling import Scheduling
 from hephaestus_celery.storage.redis.scripts import is_number, is_texts, is_values
 from hephaestus_celery.storage.redis.waits_for_ends import Waits
@@ -72,6 +74,13 @@ class RedisStorage:
         self._connections = Connections(self._client, most=most, timeout=timeout.total_seconds())
         self._calls = Calls(self._connections, self.keys, slack=microseconds(timeout), clock=clock)
         self._clients = ClientCalls(BlockingCalls(self._calls), chance=chance)
+        self._loop_storage = LoopStorage(
+            self._calls,
+            client=lambda: connect_loop(url, timeout=timeout, options=self._options),
+            most=most,
+            timeout=timeout.total_seconds(),
+            chance=chance,
+        )
         self._claims = Claims(self._calls)
         self._commits = Commits(self._calls, self._clients.reads, self._clients.settling, chance=chance)
         self._scheduling = Scheduling(self._calls, clock=clock, chance=chance)
@@ -273,6 +282,9 @@ class RedisStorage:
     def examination(self, *, seconds: float = 5.0) -> Examination:
         """What reads the state of this store for an operator; each part of it takes at most so many seconds."""
         return Examination(self._calls, clock=self._clock, seconds=seconds)
+
+    def aio(self) -> AsyncStorage:
+        return self._loop_storage
 
     def close(self) -> None:
         self._wakeups.close()

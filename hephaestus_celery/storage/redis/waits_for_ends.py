@@ -21,10 +21,10 @@ from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance
 from hephaestus_celery.locks import Turns, kind_of_threads
 from hephaestus_celery.storage.redis.connections import pack
 
-_LOOK = 1.0  # seconds between two looks at few runs
-_LOOK_EACH = 0.005  # seconds more for each run: a thousand of them are looked at every five seconds
+LOOK = 1.0  # seconds between two looks at few runs
+LOOK_EACH = 0.005  # seconds more for each run: a thousand of them are looked at every five seconds
 _LINGER = 5.0  # seconds for which the connection is kept when nobody waits any more
-_SLICE = 500  # runs that one round trip looks at
+SLICE = 500  # runs that one round trip looks at
 
 
 class _Waiter:
@@ -252,15 +252,15 @@ class _Listener:
         with self._lock:
             channels = list(self._waiters)
         self._check(channels)
-        return SYSTEM_CLOCK.monotonic_ns() + int((_LOOK + _LOOK_EACH * len(channels)) * 1e9)
+        return SYSTEM_CLOCK.monotonic_ns() + int((LOOK + LOOK_EACH * len(channels)) * 1e9)
 
     def _check(self, channels: Sequence[str]) -> None:
         """Wake the waits whose runs have ended."""
         with self._lock:
             runs = {channel: self._waiters[channel][0].run_id for channel in channels if channel in self._waiters}
         names = list(runs)
-        for start in range(0, len(names), _SLICE):
-            part = names[start : start + _SLICE]
+        for start in range(0, len(names), SLICE):
+            part = names[start : start + SLICE]
             for channel, ended in zip(part, self._ended([runs[name] for name in part]), strict=True):
                 self._note(channel, ended=ended)
 

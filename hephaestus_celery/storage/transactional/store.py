@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import cast
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.execution.commands import DispatchStep
@@ -17,11 +18,13 @@ from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
+from hephaestus_celery.storage.async_port import AsyncStorage
 from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
+from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
@@ -36,6 +39,7 @@ from hephaestus_celery.storage.transactional.event_stream import (
     take_over_in,
 )
 from hephaestus_celery.storage.transactional.lanes import go_on_in, look_at_lanes
+from hephaestus_celery.storage.transactional.loops import Threaded
 from hephaestus_celery.storage.transactional.reads import (
     count_in,
     data_of,
@@ -79,6 +83,9 @@ class TransactionalStorage(ABC):
     @property
     def url(self) -> str | None:
         return None
+
+    def aio(self) -> AsyncStorage:
+        return Threaded(cast("Storage", self))  # with what subclasses provide
 
     def now(self) -> int:
         return self._clock.time_ns() // 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections import Counter
@@ -16,6 +17,7 @@ from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Worker
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.fleet import Fleet, Holdings, attempt_of
 from hephaestus_celery.runners.messages import NO_HEADERS, Message
+from hephaestus_celery.runners.port import AsyncRunner
 from hephaestus_celery.runners.refusal_log import RefusalLog
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.claims import Refusal
@@ -27,6 +29,7 @@ logger = logging.getLogger("hephaestus_celery")
 THREADS = 64
 _QUEUE = "local"
 _LANE = str(Lane(_QUEUE))
+_EMISSION_SECONDS = 0.002  # between two looks at whether handlers have got the events of a commit
 
 
 class LocalRunner:
@@ -95,6 +98,9 @@ class LocalRunner:
             return  # a handler in an emitting thread must not wait for itself
         with self._emitted:
             self._emitted.wait_for(lambda: run_id not in self._emitting)
+
+    def aio(self) -> AsyncRunner:
+        return _ForLoops(self, is_emitting=lambda run_id: run_id in self._emitting)
 
     def close(self) -> None:
         with self._lock:
@@ -167,6 +173,26 @@ class LocalRunner:
                 self._emitting[run_id] -= 1
                 self._emitting += Counter()  # drops what is zero
                 self._emitted.notify_all()
+
+
+class _ForLoops:
+    """The runner for event loops: nothing of it takes long but the emission of events, which is waited for."""
+
+    def __init__(self, runner: LocalRunner, *, is_emitting: Callable[[str], bool]) -> None:
+        self._runner, self._is_emitting = runner, is_emitting
+
+    async def dispatch(self, messages: Sequence[Message]) -> None:
+        self._runner.dispatch(messages)
+
+    async def revoke(self, task_ids: Sequence[str]) -> None:
+        self._runner.revoke(task_ids)
+
+    async def interrupt(self, holders: Mapping[str, str]) -> Collection[str]:
+        return self._runner.interrupt(holders)
+
+    async def flush(self, run_id: str) -> None:
+        while self._is_emitting(run_id):  # noqa: ASYNC110 - other threads emit, for a moment
+            await asyncio.sleep(_EMISSION_SECONDS)
 
 
 class _Threads:

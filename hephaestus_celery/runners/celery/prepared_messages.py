@@ -32,6 +32,7 @@ from hephaestus_celery.runners.celery.dispatch import call_task, options_of
 from hephaestus_celery.runners.celery.shared_server import has_uniform_messages, is_broker
 from hephaestus_celery.runners.celery.templates import MessageTemplate, gives, template_of
 from hephaestus_celery.runners.messages import Message
+from hephaestus_celery.runners.publishing import PUBLISHER, must_not_block
 from hephaestus_celery.storage.starts import PreparedMessage
 
 logger = logging.getLogger("hephaestus_celery")
@@ -56,6 +57,7 @@ class MessagePreparer:
         self._templates: dict[tuple[object, ...], MessageTemplate | None] = {}
         self._shapes: dict[tuple[object, ...], _Shape] = {}
         self._lock = threading.Lock()
+        self._learning: set[tuple[object, ...]] = set()
 
     def prepare(self, message: Message, *, parent: str | None) -> PreparedMessage | None:
         """The message as it stands on the broker's list; ``parent`` is the id of the task that causes it."""
@@ -72,7 +74,11 @@ class MessagePreparer:
         try:
             return self._templates[kind]
         except KeyError:
-            pass
+            if (
+                must_not_block()
+            ):  # learning takes a connection to the broker; until it is done, messages go through kombu
+                self._learn_later(kind, message)
+                return None
         with self._lock:
             try:
                 template = self._learn(message)
@@ -87,6 +93,19 @@ class MessagePreparer:
                 template = None
             self._templates[kind] = template
         return template
+
+    def _learn_later(self, kind: tuple[object, ...], message: Message) -> None:
+        if kind not in self._learning:
+            self._learning.add(kind)
+
+            def learn() -> None:
+                try:
+                    self._template(message)
+                finally:
+                    self._learning.discard(kind)
+
+            if PUBLISHER.submit(learn) is None:
+                self._learning.discard(kind)
 
     def _learn(self, message: Message) -> MessageTemplate | None:
         kind = self._kind(message)

@@ -21,6 +21,7 @@ from hephaestus_celery.runners.celery.dispatch import call_task, send
 from hephaestus_celery.runners.celery.fleet import CeleryFleet
 from hephaestus_celery.runners.celery.forking import no_forks
 from hephaestus_celery.runners.celery.headers import HeaderCapture
+from hephaestus_celery.runners.celery.loop_dispatch import LoopDispatch
 from hephaestus_celery.runners.celery.prepared_messages import MessagePreparer
 from hephaestus_celery.runners.celery.registration import register
 from hephaestus_celery.runners.celery.remote_control import interrupt, revoke
@@ -168,6 +169,9 @@ class CeleryRunner:
 
     def interrupt(self, holders: Mapping[str, str]) -> Collection[str]:
         return interrupt(self.app, holders)
+
+    def aio(self) -> LoopDispatch:
+        return LoopDispatch(self)
 
     def flush(self, run_id: str) -> None:
         """Workers emit in their own processes; there is nothing to wait for here."""

@@ -5,8 +5,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from hephaestus_celery.client.calls import HandleCalls, RuntimeCalls, WorkflowCalls
-from hephaestus_celery.client.means import AsyncRunner, Means
+from hephaestus_celery.client.calls import (
+    AioCalls,
+    AioHandleCalls,
+    AioWorkflowCalls,
+    HandleCalls,
+    RuntimeCalls,
+    WorkflowCalls,
+)
+from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.resolve import find_run, read_run
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.cancel_report import CancelReport
@@ -20,6 +27,7 @@ from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.instances import decode_instance
 
 if TYPE_CHECKING:
+    from hephaestus_celery.runners.port import AsyncRunner
     from hephaestus_celery.storage.resume_and_cancel import Cancellation
 
 logger = logging.getLogger("hephaestus_celery")
@@ -93,6 +101,21 @@ class Cancels(RuntimeCalls):
         return run_now(cancel(self._means(), id, reason, terminate=terminate, workflow=workflow))
 
 
+class AioCancels(AioCalls):
+    """Cancellations, of ``Hephaestus.aio``."""
+
+    async def cancel(
+        self,
+        id: str,
+        reason: str | None = None,
+        *,
+        terminate: bool = False,
+        workflow: type[WorkflowDefinition] | None = None,
+    ) -> CancelReport:
+        """End a run; as :meth:`Hephaestus.cancel`."""
+        return await cancel(self._means(), id, reason, terminate=terminate, workflow=workflow)
+
+
 class WorkflowCancels(WorkflowCalls):
     """Cancellations, of a workflow class."""
 
@@ -102,9 +125,27 @@ class WorkflowCancels(WorkflowCalls):
         return cls._runtime(Cancels).cancel(cls._id(value, "cancel"), reason, terminate=terminate, workflow=cls)
 
 
+class AioWorkflowCancels(AioWorkflowCalls):
+    """Cancellations, of a workflow class's ``aio``."""
+
+    async def cancel(self, value: str, reason: str | None = None, *, terminate: bool = False) -> CancelReport:
+        """End a run; as :meth:`Hephaestus.cancel`."""
+        return await self._runtime(AioCancels).cancel(
+            self._id(value, "cancel"), reason, terminate=terminate, workflow=self._workflow
+        )
+
+
 class HandleCancels(HandleCalls):
     """Cancellations, of a handle."""
 
     def cancel(self, reason: str | None = None, *, terminate: bool = False) -> CancelReport:
         """End the run; see :meth:`Hephaestus.cancel`."""
         return self._runtime(Cancels).cancel(self.run_id, reason, terminate=terminate)
+
+
+class AioHandleCancels(AioHandleCalls):
+    """Cancellations, of a handle's ``aio``."""
+
+    async def cancel(self, reason: str | None = None, *, terminate: bool = False) -> CancelReport:
+        """End the run; as :meth:`Hephaestus.cancel`."""
+        return await self._runtime(AioCancels).cancel(self.run_id, reason, terminate=terminate)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
-from hephaestus_celery.client.calls import RuntimeCalls
+from hephaestus_celery.client.calls import AioCalls, RuntimeCalls
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.stream_reading import Acknowledge, Made, StreamReading
 from hephaestus_celery.core.values.formatting import named
@@ -81,6 +82,63 @@ class Events(Iterator[StreamEvent | StreamGap]):
         self.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AioStreamEvent(StreamEvent):
+    """An event of the stream on an event loop: its ``ack`` is awaited."""
+
+    acknowledge_later: Acknowledge
+
+    async def ack(self) -> None:  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride] - it is awaited
+        """Say that this event is done with; as :meth:`StreamEvent.ack`."""
+        await self.acknowledge_later()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AioStreamGap(StreamGap):
+    """A gap of the stream on an event loop."""
+
+    async def ack(self) -> None:  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride] - it is awaited
+        """Do nothing; as :meth:`StreamGap.ack`."""
+
+
+class AioEvents(AsyncIterator[AioStreamEvent | AioStreamGap]):
+    """As :class:`Events`, on an event loop: ``async for event in hephaestus.aio.events("group"): ... await event.ack()``."""
+
+    def __init__(self, means: Means, group: str, consumer: str | None) -> None:
+        self._reading = open_stream(means, group, consumer, made=_on_loop)
+        self._closed = False
+
+    async def __anext__(self) -> AioStreamEvent | AioStreamGap:
+        while not self._closed:
+            match await self._reading.next():
+                case AioStreamEvent() as event:
+                    return event
+                case StreamGap() as gap:
+                    return AioStreamGap(missed=gap.missed, since=gap.since, until=gap.until)
+                case _:
+                    pass
+        raise StopAsyncIteration
+
+    async def close(self) -> None:
+        """End the iteration. What was not acknowledged is handed to other consumers of the group, after a minute."""
+        if self._closed:
+            return
+        self._closed = True
+        with suppress(StorageError):  # a consumer that holds nothing is forgotten in an hour anyway
+            await self._reading.leave()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _on_loop(event: StreamEvent, acknowledge: Acknowledge) -> StreamEvent:
+    told = {each.name: getattr(event, each.name) for each in fields(event)}
+    return AioStreamEvent(**told, acknowledge_later=acknowledge)
+
+
 def _blocking(event: StreamEvent, acknowledge: Acknowledge) -> StreamEvent:
     return replace(event, acknowledge=lambda: run_now(_as_coroutine(acknowledge)))
 
@@ -104,3 +162,11 @@ class StreamCalls(RuntimeCalls):
         forgotten. ``ConfigurationError`` where the stream is switched off, ``ValueError`` for a bad name.
         """
         return Events(self._means(), group, consumer)
+
+
+class AioStreamCalls(AioCalls):
+    """The event stream, of ``Hephaestus.aio``."""
+
+    def events(self, group: str, consumer: str | None = None) -> AioEvents:
+        """Everything that happens in runs, to be read by ``async for``; as :meth:`Hephaestus.events`."""
+        return AioEvents(self._means(), group, consumer)

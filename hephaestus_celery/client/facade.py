@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-from hephaestus_celery.client.cancel import WorkflowCancels
+from hephaestus_celery.client.cancel import AioWorkflowCancels, WorkflowCancels
 from hephaestus_celery.client.hephaestus import Hephaestus
-from hephaestus_celery.client.reads import WorkflowReads
-from hephaestus_celery.client.resume import WorkflowResumes
-from hephaestus_celery.client.start import WorkflowStarts
-from hephaestus_celery.client.waits import WorkflowWaits
+from hephaestus_celery.client.reads import AioWorkflowReads, WorkflowReads
+from hephaestus_celery.client.resume import AioWorkflowResumes, WorkflowResumes
+from hephaestus_celery.client.start import AioWorkflowStarts, WorkflowStarts
+from hephaestus_celery.client.waits import AioWorkflowWaits, WorkflowWaits
 from hephaestus_celery.core.definition.define import define
+from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+
+
+class AioWorkflow(AioWorkflowStarts, AioWorkflowResumes, AioWorkflowCancels, AioWorkflowReads, AioWorkflowWaits):
+    """The calls of a workflow class as coroutines, for event loops: ``await OrderFlow.aio.start("A-1", {...})``."""
+
+
+class _OfClass:
+    """Gives each workflow class its own ``aio``."""
+
+    def __get__(self, _: object, workflow: type[WorkflowDefinition]) -> AioWorkflow:
+        return AioWorkflow(workflow)
+
+    def __set__(self, _: object, value: object) -> None:
+        raise AttributeError("aio belongs to the class")
 
 
 class Workflow(WorkflowStarts, WorkflowResumes, WorkflowCancels, WorkflowReads, WorkflowWaits):
@@ -25,6 +40,8 @@ class Workflow(WorkflowStarts, WorkflowResumes, WorkflowCancels, WorkflowReads, 
     ``with``, else to ``hephaestus``, else to the one ``Hephaestus`` of the process.
     """
 
+    aio: ClassVar[AioWorkflow] = cast("AioWorkflow", _OfClass())
+    """The calls of this class as coroutines, for event loops."""
     hephaestus: ClassVar[Hephaestus | None] = None
     """The runtime to use where a process has several."""
 

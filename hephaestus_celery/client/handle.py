@@ -5,12 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from hephaestus_celery.client.cancel import HandleCancels
-from hephaestus_celery.client.reads import HandleReads
-from hephaestus_celery.client.resume import HandleResumes
+from hephaestus_celery.client.cancel import AioHandleCancels, HandleCancels
+from hephaestus_celery.client.reads import AioHandleReads, HandleReads
+from hephaestus_celery.client.resume import AioHandleResumes, HandleResumes
 from hephaestus_celery.client.runtimes import RUNTIMES, Runtime
-from hephaestus_celery.client.waits import HandleWaits
+from hephaestus_celery.client.waits import AioHandleWaits, HandleWaits
 from hephaestus_celery.core.values.instance import Instance
+
+
+class AioHandle(AioHandleResumes, AioHandleCancels, AioHandleReads, AioHandleWaits):
+    """The calls of a handle as coroutines, for event loops: ``await handle.aio.wait()``."""
+
+    @property
+    def id(self) -> str:
+        """The instance id of the handle."""
+        return self._handle.id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +43,11 @@ class InstanceHandle(HandleResumes, HandleCancels, HandleReads, HandleWaits):
             raise AttributeError(text, name=name, obj=self)
         found = RUNTIMES.called(self.__dict__["_name"], by=f"the handle of {self.id}")
         return self.__dict__.setdefault("hephaestus", found)
+
+    @property
+    def aio(self) -> AioHandle:
+        """The calls of this handle as coroutines, for event loops."""
+        return AioHandle(self)
 
     def __getstate__(self) -> dict[str, str]:
         name = self.hephaestus.name if "hephaestus" in self.__dict__ else self.__dict__["_name"]

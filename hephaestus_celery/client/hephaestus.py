@@ -9,9 +9,10 @@ import threading
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
+from hephaestus_celery.client.aio import AioHephaestus
 from hephaestus_celery.client.cancel import Cancels
 from hephaestus_celery.client.events import StreamCalls
-from hephaestus_celery.client.means import Means, blocking
+from hephaestus_celery.client.means import Means, blocking, on_loop
 from hephaestus_celery.client.parts import Parts, check_settings, put_together
 from hephaestus_celery.client.reads import Reads
 from hephaestus_celery.client.resume import Resumes
@@ -82,10 +83,16 @@ class Hephaestus(Starts, Resumes, Timers, Cancels, Reads, Waits, StreamCalls):
         self._blocking: Means | None = None
         self.hooks = Hooks()
         """What the application runs around each attempt, and where a run is started."""
+        self._aio = AioHephaestus(self, chance=self._chance, means=self._means_on_loop, check_open=self._check_open)
         if app is not None and self._given_runner is None:
             self._attach(app)
         self._unsubscribe = WORKFLOWS.subscribe(_note_left_behind)
         RUNTIMES.add(self)
+
+    @property
+    def aio(self) -> AioHephaestus:
+        """The same calls as coroutines, for event loops: ``await hephaestus.aio.get("orderid::A-1")``."""
+        return self._aio
 
     @property
     def storage(self) -> Storage:
@@ -210,6 +217,9 @@ class Hephaestus(Starts, Resumes, Timers, Cancels, Reads, Waits, StreamCalls):
                 self._resolved(), admit=self._admit, turns=self._reading, unanswered=self._unanswered
             )
         return self._blocking
+
+    def _means_on_loop(self) -> Means:
+        return on_loop(self._resolved(), admit=self._admit, unanswered=self._unanswered)
 
     def _check_open(self) -> None:
         if self._closed:

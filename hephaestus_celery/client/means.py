@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeVar
 
 from hephaestus_celery.client.parts import Parts
 from hephaestus_celery.config import Settings
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.exceptions import HephaestusError
 from hephaestus_celery.locks import Turns
 from hephaestus_celery.runners.messages import Message
+from hephaestus_celery.runners.publishing import not_blocking
 from hephaestus_celery.storage.async_port import AsyncStorage
 from hephaestus_celery.storage.immediate import Immediate
-from hephaestus_celery.storage.queries import Reader
+from hephaestus_celery.storage.queries import DataKind, Reader, StoredRun
+from hephaestus_celery.storage.snapshot import whole
 
 if TYPE_CHECKING:
-    from hephaestus_celery.runners.port import Runner
+    from hephaestus_celery.runners.port import AsyncRunner, Runner
     from hephaestus_celery.storage.durations import Durations
     from hephaestus_celery.telemetry.emitter import Emitter
 
+A = TypeVar("A")
+B = TypeVar("B")
 
-class AsyncRunner(Protocol):
-    """What clients ask of a runner, as coroutines; see :class:`~hephaestus_celery.runners.port.Runner`."""
-
-    async def dispatch(self, messages: Sequence[Message]) -> None: ...
-
-    async def revoke(self, task_ids: Sequence[str]) -> None: ...
-
-    async def interrupt(self, holders: Mapping[str, str]) -> Collection[str]: ...
-
-    async def flush(self, run_id: str) -> None: ...
+_AT_ONCE = 100
+"""How many small things are made of stored ones before others of an event loop have their turn: in a few milliseconds."""
+_READING = 2
+"""How many of the waits that end at once read their runs at the same time; each takes a connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
     """What a call works with. A call is written once, as a coroutine: see :func:`blocking`.
 
-    ``reader`` is what instances read from, later and without an ``await``. ``pause`` sleeps for some seconds. ``turn`` keeps
+    ``reader`` is what instances read from, later and without an ``await``; ``complete`` reads before what they may not read
+    later. ``pause`` sleeps for some seconds. ``turn`` keeps
     the many that do one thing at the same time from doing it all at once. ``admit`` refuses a workflow that can't be
     started here. ``unanswered`` has the operations of calls that had no reply, by what they were about.
     """
@@ -47,7 +49,9 @@ class Means:
     storage: AsyncStorage
     runner: AsyncRunner
     reader: Reader
+    complete: Callable[[StoredRun, str], Awaitable[StoredRun]]
     pause: Callable[[float], Awaitable[None]]
+    prepare: Callable[[], AbstractContextManager[None]]
     turn: Callable[[], AbstractAsyncContextManager[None]]
     admit: Callable[[type[WorkflowDefinition]], None]
     unanswered: dict[str, str]
@@ -67,6 +71,15 @@ class Means:
         """Emits the telemetry events of the runtime."""
         return self.parts.driver.emitter
 
+    async def each(self, items: Iterable[A], make: Callable[[A], B]) -> list[B]:
+        """Make something of each item; of many, a few at a time, so that an event loop can go on in between."""
+        made: list[B] = []
+        for item in items:
+            made.append(make(item))
+            if len(made) % _AT_ONCE == 0:
+                await self.pause(0)
+        return made
+
     def token(self) -> str:
         """A name for an operation that nobody else has."""
         return self.parts.chance.token()
@@ -77,18 +90,69 @@ def blocking(
 ) -> Means:
     """Means that never suspend, for :func:`~hephaestus_celery.coroutines.run_now`."""
 
+    async def complete(run: StoredRun, _: str) -> StoredRun:
+        return run
+
     async def pause(seconds: float) -> None:
-        parts.clock.sleep(seconds)
+        if seconds:
+            parts.clock.sleep(seconds)
 
     return Means(
         parts=parts,
         storage=Immediate(parts.storage),
         runner=_ImmediateRunner(parts.runner),
         reader=parts.storage,
+        complete=complete,
         pause=pause,
+        prepare=nullcontext,
         turn=lambda: _Immediately(turns.turn()),
         admit=admit,
         unanswered=unanswered,
+    )
+
+
+def on_loop(parts: Parts, *, admit: Callable[[type[WorkflowDefinition]], None], unanswered: dict[str, str]) -> Means:
+    """Means for one event loop, which nothing of them blocks."""
+    storage = parts.storage.aio()
+    reading = asyncio.Semaphore(_READING)
+
+    async def complete(run: StoredRun, run_id: str) -> StoredRun:
+        return await whole(run, run_id=run_id, reader=storage)
+
+    return Means(
+        parts=parts,
+        storage=storage,
+        runner=parts.runner.aio(),
+        reader=_NoReader(),
+        complete=complete,
+        pause=asyncio.sleep,
+        prepare=not_blocking,
+        turn=lambda: reading,
+        admit=admit,
+        unanswered=unanswered,
+    )
+
+
+class _NoReader:
+    """Refuses to read for an instance: on an event loop nothing may be read without an ``await``."""
+
+    def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
+        raise _not_read(run_id)
+
+    def read_initial(self, run_id: str) -> str:
+        raise _not_read(run_id)
+
+    def read_states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]:
+        raise _not_read(run_id)
+
+    def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
+        raise _not_read(run_id)
+
+
+def _not_read(run_id: str) -> HephaestusError:
+    return HephaestusError(
+        f"this was not read of run {run_id}, and reading it now would block the event loop: an instance of aio.list has no "
+        f"context, metadata, failure and the like. Read the run with: await hephaestus.aio.get({run_id!r})"
     )
 
 

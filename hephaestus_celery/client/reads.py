@@ -6,7 +6,14 @@ import builtins
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from hephaestus_celery.client.calls import HandleCalls, RuntimeCalls, WorkflowCalls
+from hephaestus_celery.client.calls import (
+    AioCalls,
+    AioHandleCalls,
+    AioWorkflowCalls,
+    HandleCalls,
+    RuntimeCalls,
+    WorkflowCalls,
+)
 from hephaestus_celery.client.listing import (
     CountFilters,
     ListFilters,
@@ -17,7 +24,7 @@ from hephaestus_celery.client.listing import (
     read_query,
 )
 from hephaestus_celery.client.means import Means
-from hephaestus_celery.client.resolve import count_runs, find_run, list_runs, read_run
+from hephaestus_celery.client.resolve import count_runs, find_run, list_runs, read_run, read_whole_run
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.identity import Unique, is_run_id
@@ -34,13 +41,13 @@ async def history(means: Means, id: str) -> list[HistoryEntry]:
     entries = await means.storage.history(run_id)
     if not entries:
         await read_run(means, run_id)  # raises for a run that is not there; one that has not begun has no history
-    return [decode_entry(entry, run_id=run_id) for entry in entries]
+    return await means.each(entries, lambda entry: decode_entry(entry, run_id=run_id))
 
 
 async def list_instances(means: Means, filters: Mapping[str, Any]) -> Page:
     """A page of runs; see :meth:`Hephaestus.list`."""
     runs, cursor = await list_runs(means, read_query(filters))
-    instances = [decode_summary(summary, run_id=run_id, reader=means.reader) for run_id, summary in runs]
+    instances = await means.each(runs, lambda row: decode_summary(row[1], run_id=row[0], reader=means.reader))
     return Page(instances=tuple(instances), next_cursor=cursor)
 
 
@@ -106,6 +113,26 @@ class Reads(RuntimeCalls):
         return run_now(count(self._means(), filters))
 
 
+class AioReads(AioCalls):
+    """Reads, of ``Hephaestus.aio``."""
+
+    async def get(self, id: str, *, workflow: type[WorkflowDefinition] | None = None) -> Instance:
+        """The active run of an instance id, else its newest, with all of its data; as :meth:`Hephaestus.get`."""
+        return await read_whole_run(self._means(), id, workflow=workflow)
+
+    async def history(self, id: str) -> builtins.list[HistoryEntry]:
+        """Every attempt, resume and cancellation of a run; as :meth:`Hephaestus.history`."""
+        return await history(self._means(), id)
+
+    async def list(self, **filters: Unpack[ListFilters]) -> Page:
+        """A page of instances that match all filters, newest first, without their data; as :meth:`Hephaestus.list`."""
+        return await list_instances(self._means(), filters)
+
+    async def count(self, **filters: Unpack[CountFilters]) -> int:
+        """How many runs match all filters; as :meth:`Hephaestus.count`."""
+        return await count(self._means(), filters)
+
+
 class WorkflowReads(WorkflowCalls):
     """Reads, of a workflow class."""
 
@@ -137,6 +164,27 @@ class WorkflowReads(WorkflowCalls):
         return cls._runtime(Reads).count(**own_conditions(cls, filters))
 
 
+class AioWorkflowReads(AioWorkflowCalls):
+    """Reads, of a workflow class's ``aio``."""
+
+    async def get(self, value: str) -> Instance:
+        """The active run of an instance, else its newest, with all of its data; as :meth:`Hephaestus.get`."""
+        return await self._runtime(AioReads).get(self._id(value, "get"), workflow=self._workflow)
+
+    async def history(self, value: str) -> builtins.list[HistoryEntry]:
+        """What happened in a run so far; as :meth:`Hephaestus.history`."""
+        instance = await self._find(value, "history")
+        return await self._runtime(AioReads).history(instance.run_id)
+
+    async def list(self, **filters: Unpack[RunFilters]) -> Page:
+        """A page of this workflow's runs (of all its versions), newest first, without their data; as :meth:`Hephaestus.list`."""
+        return await self._runtime(AioReads).list(**own_filters(self._workflow, filters))
+
+    async def count(self, **filters: Unpack[RunConditions]) -> int:
+        """How many of this workflow's runs (of all its versions) match; as :meth:`Hephaestus.count`."""
+        return await self._runtime(AioReads).count(**own_conditions(self._workflow, filters))
+
+
 class HandleReads(HandleCalls):
     """Reads, of a handle."""
 
@@ -152,3 +200,20 @@ class HandleReads(HandleCalls):
     def history(self) -> builtins.list[HistoryEntry]:
         """What happened so far; see :meth:`Hephaestus.history`."""
         return self._runtime(Reads).history(self.run_id)
+
+
+class AioHandleReads(AioHandleCalls):
+    """Reads, of a handle's ``aio``."""
+
+    async def get(self) -> Instance:
+        """The run as it stands, with all of its data."""
+        return await self._runtime(AioReads).get(self.run_id)
+
+    @property
+    async def status(self) -> Status:
+        """The status of the run, read now: ``await handle.aio.status``."""
+        return (await self._find()).status
+
+    async def history(self) -> builtins.list[HistoryEntry]:
+        """What happened so far; as :meth:`Hephaestus.history`."""
+        return await self._runtime(AioReads).history(self.run_id)

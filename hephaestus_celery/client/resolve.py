@@ -15,7 +15,7 @@ from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.exceptions import AmbiguousInstanceError, InstanceNotFoundError
 from hephaestus_celery.storage.instances import decode_instance
-from hephaestus_celery.storage.queries import Query
+from hephaestus_celery.storage.queries import Query, StoredRun
 
 _SHOWN = 300  # characters of an id: all of one that may be
 
@@ -71,11 +71,22 @@ def ambiguous(reference: RunReference, active: Sequence[str]) -> AmbiguousInstan
 
 
 async def read_run(means: Means, id: str, *, workflow: type[WorkflowDefinition] | None = None) -> Instance:
-    """The run that an id means; see :func:`find_run`."""
-    run = await means.storage.load(await find_run(means, id, workflow=workflow))
+    """The run that an id means, see :func:`find_run`; on an event loop, its data is not there to be accessed."""
+    run_id = await find_run(means, id, workflow=workflow)
+    return decode_instance(await _load(means, run_id, id), reader=means.reader)
+
+
+async def read_whole_run(means: Means, id: str, *, workflow: type[WorkflowDefinition] | None = None) -> Instance:
+    """The run that an id means, for a user: all of its data is there, or is read when it is first accessed."""
+    run_id = await find_run(means, id, workflow=workflow)
+    return decode_instance(await means.complete(await _load(means, run_id, id), run_id), reader=means.reader)
+
+
+async def _load(means: Means, run_id: str, id: str) -> StoredRun:
+    run = await means.storage.load(run_id)
     if run is None:
         raise InstanceNotFoundError(f"no instance {id}; it was never started, or its retention is over")
-    return decode_instance(run, reader=means.reader)
+    return run
 
 
 def not_found(reference: RunReference, *, workflow: type[WorkflowDefinition] | None) -> InstanceNotFoundError:

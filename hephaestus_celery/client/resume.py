@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hephaestus_celery.client.calls import HandleCalls, RuntimeCalls, WorkflowCalls
+from hephaestus_celery.client.calls import (
+    AioCalls,
+    AioHandleCalls,
+    AioWorkflowCalls,
+    HandleCalls,
+    RuntimeCalls,
+    WorkflowCalls,
+)
 from hephaestus_celery.client.expected_events import can_still_wait, declares, not_waiting, too_many
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.resolve import ambiguous, as_value, not_found, read_run, reference_to
@@ -153,6 +160,24 @@ class Resumes(RuntimeCalls):
         run_now(resume(self._means(), id, event, data, step=step, workflow=workflow, keep_early=keep_early, key=key))
 
 
+class AioResumes(AioCalls):
+    """Resumes, of ``Hephaestus.aio``."""
+
+    async def resume(
+        self,
+        id: str,
+        event: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        step: type[Step] | str | None = None,
+        workflow: type[WorkflowDefinition] | None = None,
+        keep_early: bool = False,
+        key: str | None = None,
+    ) -> None:
+        """Deliver an event to the one waiting step that declares it; as :meth:`Hephaestus.resume`."""
+        await resume(self._means(), id, event, data, step=step, workflow=workflow, keep_early=keep_early, key=key)
+
+
 class WorkflowResumes(WorkflowCalls):
     """Resumes, of a workflow class."""
 
@@ -172,6 +197,26 @@ class WorkflowResumes(WorkflowCalls):
         cls._runtime(Resumes).resume(instance_id, event, data, step=step, workflow=cls, keep_early=keep_early, key=key)
 
 
+class AioWorkflowResumes(AioWorkflowCalls):
+    """Resumes, of a workflow class's ``aio``."""
+
+    async def resume(
+        self,
+        value: str,
+        event: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        step: type[Step] | str | None = None,
+        keep_early: bool = False,
+        key: str | None = None,
+    ) -> None:
+        """Deliver an event to a waiting step of an instance; as :meth:`Hephaestus.resume`."""
+        instance_id = self._id(value, "resume")
+        await self._runtime(AioResumes).resume(
+            instance_id, event, data, step=step, workflow=self._workflow, keep_early=keep_early, key=key
+        )
+
+
 class HandleResumes(HandleCalls):
     """Resumes, of a handle."""
 
@@ -186,3 +231,19 @@ class HandleResumes(HandleCalls):
     ) -> None:
         """Deliver an event; see :meth:`Hephaestus.resume`."""
         self._runtime(Resumes).resume(self.run_id, event, data, step=step, keep_early=keep_early, key=key)
+
+
+class AioHandleResumes(AioHandleCalls):
+    """Resumes, of a handle's ``aio``."""
+
+    async def resume(
+        self,
+        event: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        step: type[Step] | str | None = None,
+        keep_early: bool = False,
+        key: str | None = None,
+    ) -> None:
+        """Deliver an event; as :meth:`Hephaestus.resume`."""
+        await self._runtime(AioResumes).resume(self.run_id, event, data, step=step, keep_early=keep_early, key=key)

@@ -19,6 +19,11 @@ class Runtime(Protocol):
         """How errors name this runtime."""
         ...
 
+    @property
+    def aio(self) -> object:
+        """The same calls, for event loops."""
+        ...
+
 
 class RuntimeRegistry:
     """The open runtimes of a process. They are kept alive: a module may make one and keep no name for it.

@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hephaestus_celery.client.calls import RuntimeCalls, WorkflowCalls
+from hephaestus_celery.client.calls import (
+    AioCalls,
+    AioWorkflowCalls,
+    RuntimeCalls,
+    WorkflowCalls,
+)
 from hephaestus_celery.client.handle import InstanceHandle
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.reads import Reads
+from hephaestus_celery.client.runtimes import RUNTIMES
 from hephaestus_celery.clock import Chance
 from hephaestus_celery.core.definition import versioning
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
@@ -60,8 +66,10 @@ def check_start(
 async def store(means: Means, start: Start) -> str:
     """Store a run and launch it; gives its run id."""
     means.admit(start.workflow)
-    driver = means.parts.driver
-    new, messages = driver.new_run(start.workflow, id=start.id, context=start.context, telemetry=start.telemetry)
+    with means.prepare():
+        new, messages = means.parts.driver.new_run(
+            start.workflow, id=start.id, context=start.context, telemetry=start.telemetry
+        )
     if await means.storage.create(new):
         await means.runner.dispatch(messages)
     return new.run_id
@@ -114,6 +122,27 @@ class Starts(RuntimeCalls):
         return InstanceHandle(id=start.id, run_id=run_id, hephaestus=self)
 
 
+class AioStarts(AioCalls):
+    """Starts, of ``Hephaestus.aio``."""
+
+    async def start_instance(
+        self,
+        workflow: type[WorkflowDefinition],
+        context: Mapping[str, Any] | None = None,
+        *,
+        id: str,
+        version: int | None = None,
+        telemetry_metadata: Mapping[str, Any] | None = None,
+    ) -> InstanceHandle:
+        """Create a run of a workflow and launch it; as :meth:`Hephaestus.start_instance`."""
+        start = check_start(
+            workflow, context, id=id, version=version, telemetry_metadata=telemetry_metadata, chance=self._chance
+        )
+        self._check_open()
+        run_id = await store(self._means(), start)
+        return InstanceHandle(id=start.id, run_id=run_id, hephaestus=self._hephaestus)
+
+
 class WorkflowStarts(WorkflowCalls):
     """Starts, of a workflow class."""
 
@@ -137,3 +166,25 @@ class WorkflowStarts(WorkflowCalls):
         runtime = cls._runtime(Reads)
         instance = runtime.get(cls._id(value, "handle"), workflow=cls)
         return InstanceHandle(id=instance.id, run_id=instance.run_id, hephaestus=runtime)
+
+
+class AioWorkflowStarts(AioWorkflowCalls):
+    """Starts, of a workflow class's ``aio``."""
+
+    async def start(
+        self,
+        value: str,
+        context: Mapping[str, Any] | None = None,
+        *,
+        version: int | None = None,
+        telemetry_metadata: Mapping[str, Any] | None = None,
+    ) -> InstanceHandle:
+        """Start the instance ``key::value`` and give its handle; as :meth:`Hephaestus.start_instance`."""
+        return await self._runtime(AioStarts).start_instance(
+            self._workflow, context, id=value, version=version, telemetry_metadata=telemetry_metadata
+        )
+
+    async def handle(self, value: str) -> InstanceHandle:
+        """The handle of the active run of an instance, else of its newest, as ``start`` gave it."""
+        instance = await self._find(value, "handle")
+        return InstanceHandle(id=instance.id, run_id=instance.run_id, hephaestus=RUNTIMES.of(self._workflow))

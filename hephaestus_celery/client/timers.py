@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
-from hephaestus_celery.client.calls import RuntimeCalls
+from hephaestus_celery.client.calls import (
+    AioCalls,
+    RuntimeCalls,
+)
 from hephaestus_celery.client.expected_events import can_time_out
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.resolve import read_run
@@ -54,7 +58,7 @@ async def _cancel(means: Means, run_id: str, step: str, reference: str) -> bool:
     operation = means.unanswered.pop(reference, None) or means.token()
     try:
         return await means.storage.unschedule(run_id, Activation(step), reference=reference, operation=operation)
-    except StorageError:
+    except (StorageError, asyncio.CancelledError):  # it may have been cancelled, and its reply is not known
         means.unanswered[reference] = operation
         while len(means.unanswered) > _MOST_UNANSWERED:
             means.unanswered.pop(next(iter(means.unanswered)), None)
@@ -79,3 +83,18 @@ class Timers(RuntimeCalls):
         call returns what the first one would have returned.
         """
         return run_now(cancel(self._means(), reference))
+
+
+class AioTimers(AioCalls):
+    """Timers, of ``Hephaestus.aio``."""
+
+    async def schedule_resume(self, id: str, step: type[Step] | str, delay: float | timedelta) -> str:
+        """A durable timer: after ``delay`` (seconds or timedelta) the step gets the event ``"timeout"``, if it waits.
+
+        As :meth:`Hephaestus.schedule_resume`.
+        """
+        return await schedule(self._means(), id, step, delay)
+
+    async def cancel_timer(self, reference: str) -> bool:
+        """Cancel a timer of :meth:`schedule_resume`; as :meth:`Hephaestus.cancel_timer`."""
+        return await cancel(self._means(), reference)

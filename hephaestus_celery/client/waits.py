@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from hephaestus_celery.client.calls import HandleCalls, RuntimeCalls, WorkflowCalls
+from hephaestus_celery.client.calls import (
+    AioCalls,
+    AioHandleCalls,
+    AioWorkflowCalls,
+    HandleCalls,
+    RuntimeCalls,
+    WorkflowCalls,
+)
 from hephaestus_celery.client.expected_events import still_going
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.reads import Reads
-from hephaestus_celery.client.resolve import find_run, read_run
+from hephaestus_celery.client.resolve import find_run, read_run, read_whole_run
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.retry import seconds
 from hephaestus_celery.coroutines import run_now
@@ -22,11 +29,12 @@ async def wait(means: Means, id: str, timeout: float | timedelta | None) -> Inst
     finished = await means.storage.wait_finished(run_id, timeout=length)
     if finished:
         await means.runner.flush(run_id)
-    async with means.turn():  # hundreds may have waited for runs that ended at once
+    if not finished:
         instance = await read_run(means, run_id)
-    if not finished and not instance.status.final:
-        raise WaitTimeoutError(still_going(instance, length))
-    return instance
+        if not instance.status.final:
+            raise WaitTimeoutError(still_going(instance, length))
+    async with means.turn():  # hundreds may have waited for runs that ended at once
+        return await read_whole_run(means, run_id)
 
 
 class Waits(RuntimeCalls):
@@ -40,6 +48,14 @@ class Waits(RuntimeCalls):
         return run_now(wait(self._means(), id, timeout))
 
 
+class AioWaits(AioCalls):
+    """Waits, of ``Hephaestus.aio``."""
+
+    async def wait(self, id: str, timeout: float | timedelta | None = None) -> Instance:
+        """Wait for the end of a run; as :meth:`Hephaestus.wait`. Cancelling it ends the wait at once, and not the run."""
+        return await wait(self._means(), id, timeout)
+
+
 class WorkflowWaits(WorkflowCalls):
     """Waits, of a workflow class."""
 
@@ -50,9 +66,26 @@ class WorkflowWaits(WorkflowCalls):
         return cls._runtime(Waits).wait(run_id, timeout)
 
 
+class AioWorkflowWaits(AioWorkflowCalls):
+    """Waits, of a workflow class's ``aio``."""
+
+    async def wait(self, value: str, timeout: float | timedelta | None = None) -> Instance:
+        """Wait for the end of a run; as :meth:`Hephaestus.wait`."""
+        instance = await self._find(value, "wait")
+        return await self._runtime(AioWaits).wait(instance.run_id, timeout)
+
+
 class HandleWaits(HandleCalls):
     """Waits, of a handle."""
 
     def wait(self, timeout: float | timedelta | None = None) -> Instance:
         """The run after its end; see :meth:`Hephaestus.wait`."""
         return self._runtime(Waits).wait(self.run_id, timeout)
+
+
+class AioHandleWaits(AioHandleCalls):
+    """Waits, of a handle's ``aio``."""
+
+    async def wait(self, timeout: float | timedelta | None = None) -> Instance:
+        """The run after its end; as :meth:`Hephaestus.wait`."""
+        return await self._runtime(AioWaits).wait(self.run_id, timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -257,3 +258,19 @@ def test_groups_that_nobody_has_used_for_a_month_are_forgotten(told, hephaestus,
         next(events)
     assert [group["name"] for group in client.xinfo_groups(key)] == [b"new"]
     assert client.hkeys(f"{key}:used") == [b"new"]
+
+
+def test_an_event_loop_reads_it_too(told, hephaestus):
+    async def read():
+        async with hephaestus.aio.events("g") as events:
+            first = asyncio.ensure_future(anext(events))
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(run_through, told)
+            found = [await first, await anext(events)]
+            for event in found:
+                await event.ack()
+            return [event.name for event in found]
+
+    assert asyncio.run(read()) == [("hephaestus", "workflow", "start"), ("hephaestus", "engine", "advance")]
+    with hephaestus.events("g") as others:
+        assert next(others).sequence > 2  # both were acknowledged

@@ -807,7 +807,7 @@ class Enquires(Workflow):
 class EnquireAsync(Recorded):
     async def execute(self, instance, config, context):
         recorder.note("enquired", run_id=instance.run_id, cancelled=context.cancelled())
-        while not context.cancelled():  # noqa: ASYNC110 - that is how a step learns it
+        while not context.cancelled():
             await asyncio.sleep(0.01)
         recorder.note("learned", run_id=instance.run_id, cancelled=True)
         return Ok("done")

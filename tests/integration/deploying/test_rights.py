@@ -20,7 +20,7 @@ from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.testing.conformance.driven import DURATIONS
 
 OUTSIDE_SCRIPTS = {
-    "zcard",
+    *("zcard", "zmscore"),
     *("xrange", "xrevrange", "xread", "xack", "hdel", "hset"),
     *("evalsha", "eval", "time", "hget", "hmget", "hscan", "lrange", "get", "del", "subscribe", "unsubscribe"),
     *("ping", "select", "client|setinfo"),  # the client's own: health checks, databases, its name
@@ -150,10 +150,19 @@ def every_operation_of_the_stream(stand, storage):
         storage.read_events(0, **{**who, "group": group})
 
 
+def every_look_of_the_command_line(stand, storage):
+    run = stand.start(instance_id="order::look", lane="0:work")
+    assert storage.runs_beginning_with(run.id[:20], limit=10) == [run.id]
+    assert list(storage.due_times([(run.id, Activation("a"))])) == [None]
+    assert storage.facts(run.id, [Activation("a")]) is not None
+    run.cancel()
+
+
 def test_the_user_of_the_guide_can_do_all_that_the_store_does(storage, drive, admin):
     admin.script_flush()
     assert every_operation(drive(storage), storage) == [Status.COMPLETED, Status.FAILED, Status.CANCELLED]
     every_operation_of_the_stream(drive(storage), storage)
+    every_look_of_the_command_line(drive(storage), storage)
     assert refused(admin) == []
     assert all(admin.script_exists(*Scripts()._hashes.values()))
 

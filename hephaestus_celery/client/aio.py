@@ -11,6 +11,7 @@ from hephaestus_celery.client.cancel import AioCancels
 from hephaestus_celery.client.events import AioStreamCalls
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.reads import AioReads
+from hephaestus_celery.client.reruns import AioReruns
 from hephaestus_celery.client.resume import AioResumes
 from hephaestus_celery.client.runtimes import RUNTIMES, Runtime
 from hephaestus_celery.client.start import AioStarts
@@ -22,7 +23,7 @@ from hephaestus_celery.runners.publishing import PUBLISHER
 _FLUSH_SECONDS = 5.0  # for which the end of a block waits for messages that are still to be sent
 
 
-class AioHephaestus(AioStarts, AioResumes, AioTimers, AioCancels, AioReads, AioWaits, AioStreamCalls):
+class AioHephaestus(AioStarts, AioResumes, AioTimers, AioCancels, AioReruns, AioReads, AioWaits, AioStreamCalls):
     """The calls of a runtime as coroutines, which never block the event loop that awaits them.
 
     Each event loop has connections of its own. They are opened when they are first needed, and closed at the end of

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 from hephaestus_celery.client.cancel import AioWorkflowCancels, WorkflowCancels
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.client.reads import AioWorkflowReads, WorkflowReads
+from hephaestus_celery.client.reruns import AioWorkflowReruns, WorkflowReruns
 from hephaestus_celery.client.resume import AioWorkflowResumes, WorkflowResumes
 from hephaestus_celery.client.start import AioWorkflowStarts, WorkflowStarts
 from hephaestus_celery.client.waits import AioWorkflowWaits, WorkflowWaits
@@ -15,7 +16,9 @@ from hephaestus_celery.core.definition.define import define
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 
 
-class AioWorkflow(AioWorkflowStarts, AioWorkflowResumes, AioWorkflowCancels, AioWorkflowReads, AioWorkflowWaits):
+class AioWorkflow(
+    AioWorkflowStarts, AioWorkflowResumes, AioWorkflowCancels, AioWorkflowReruns, AioWorkflowReads, AioWorkflowWaits
+):
     """The calls of a workflow class as coroutines, for event loops: ``await OrderFlow.aio.start("A-1", {...})``."""
 
 
@@ -29,7 +32,7 @@ class _OfClass:
         raise AttributeError("aio belongs to the class")
 
 
-class Workflow(WorkflowStarts, WorkflowResumes, WorkflowCancels, WorkflowReads, WorkflowWaits):
+class Workflow(WorkflowStarts, WorkflowResumes, WorkflowCancels, WorkflowReruns, WorkflowReads, WorkflowWaits):
     """A DAG of steps; subclass it and declare ``unique``, ``initial_step`` (a step, or a list of them) and ``transitions``.
 
     Defining the subclass checks it: ``DefinitionError`` lists every problem found. ``class Base(Workflow,

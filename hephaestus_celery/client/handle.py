@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from hephaestus_celery.client.cancel import AioHandleCancels, HandleCancels
 from hephaestus_celery.client.reads import AioHandleReads, HandleReads
@@ -13,6 +14,20 @@ from hephaestus_celery.client.waits import AioHandleWaits, HandleWaits
 from hephaestus_celery.core.values.instance import Instance
 
 
+class Retries(Protocol):
+    """A runtime that retries runs."""
+
+    def retry(self, id: str, *, context: Mapping[str, Any] | None = None, by: str | None = None) -> InstanceHandle: ...
+
+
+class AioRetries(Protocol):
+    """The same, for event loops."""
+
+    async def retry(
+        self, id: str, *, context: Mapping[str, Any] | None = None, by: str | None = None
+    ) -> InstanceHandle: ...
+
+
 class AioHandle(AioHandleResumes, AioHandleCancels, AioHandleReads, AioHandleWaits):
     """The calls of a handle as coroutines, for event loops: ``await handle.aio.wait()``."""
 
@@ -20,6 +35,10 @@ class AioHandle(AioHandleResumes, AioHandleCancels, AioHandleReads, AioHandleWai
     def id(self) -> str:
         """The instance id of the handle."""
         return self._handle.id
+
+    async def retry(self, *, context: Mapping[str, Any] | None = None, by: str | None = None) -> InstanceHandle:
+        """Go on with the run, which failed or was cancelled, as a new run; as :meth:`Hephaestus.retry`."""
+        return await self._runtime(AioRetries).retry(self.run_id, context=context, by=by)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,3 +77,7 @@ class InstanceHandle(HandleResumes, HandleCancels, HandleReads, HandleWaits):
 
     def __deepcopy__(self, _: object) -> Self:
         return self
+
+    def retry(self, *, context: Mapping[str, Any] | None = None, by: str | None = None) -> InstanceHandle:
+        """Go on with the run, which failed or was cancelled, as a new run; see :meth:`Hephaestus.retry`."""
+        return self._runtime(Retries).retry(self.run_id, context=context, by=by)

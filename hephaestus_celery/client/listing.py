@@ -49,6 +49,7 @@ class RunConditions(TypedDict, total=False):
     waiting_for: str | None
     waiting_since_before: datetime | None
     failed_step: type[Step] | str | None
+    retried: bool | None
 
 
 class CountFilters(RunConditions, total=False):
@@ -169,6 +170,12 @@ def _positive(name: str, value: object) -> dict[str, Any]:
     return {name: value}
 
 
+def _flag(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, not {shown(value)}")
+    return {name: value}
+
+
 def _moment(name: str, value: object) -> dict[str, Any]:
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise ValueError(f"{name} must be an aware datetime, not {shown(value)}")
@@ -194,6 +201,7 @@ FILTERS: Mapping[str, Callable[[str, object], dict[str, Any]]] = {
     "waiting_for": _event,
     "waiting_since_before": _moment,
     "failed_step": _failed_step,
+    "retried": _flag,
     "limit": _positive,
     "cursor": _cursor,
 }

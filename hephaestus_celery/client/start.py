@@ -57,7 +57,7 @@ def check_start(
         )
     return Start(
         workflow=chosen,
-        id=_instance_id(chosen, id, chance=chance),
+        id=instance_id_of(chosen, id, chance=chance),
         context=check_mapping({} if context is None else context, "context"),
         telemetry=_checked_metadata(telemetry_metadata),
     )
@@ -79,7 +79,8 @@ def _is_workflow(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, WorkflowDefinition)
 
 
-def _instance_id(workflow: type[WorkflowDefinition], value: object, *, chance: Chance) -> str:
+def instance_id_of(workflow: type[WorkflowDefinition], value: object, *, chance: Chance) -> str:
+    """The id of a new run of this workflow, from its value; the value may be an id as a whole."""
     key, separator, rest = value.partition("::") if isinstance(value, str) else ("", "", "")
     if separator and key == workflow.unique.key:
         value = rest

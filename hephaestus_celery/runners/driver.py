@@ -33,6 +33,7 @@ from hephaestus_celery.runners.leases import LeaseKeeper
 from hephaestus_celery.runners.message_dispatcher import Dispatcher
 from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.runners.recovery import Recovery
+from hephaestus_celery.runners.rerunning import Rerunner
 from hephaestus_celery.runners.retry_or_fail import FailedAttempts
 from hephaestus_celery.runners.retrying_reader import RetryingReader
 from hephaestus_celery.runners.starting import Starter
@@ -107,6 +108,7 @@ class Driver:
         self._failed_attempts = FailedAttempts(
             storage, durations=durations, default_retry=settings.default_retry, chance=chance
         )
+        self.rerunner = Rerunner(settings, dispatcher, durations=durations, clock=clock, chance=chance)
         self.recovery = Recovery(
             storage,
             durations=durations,

@@ -16,6 +16,7 @@ from hephaestus_celery.core.definition.registry import definition_of
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.exceptions import AttemptLostError
 from hephaestus_celery.runners.step_exceptions import Failed, stuck
 from hephaestus_celery.runners.step_result import Completed
 from hephaestus_celery.storage import codec
@@ -157,6 +158,15 @@ def ended(source: EventSource, commitment: Commitment, number: int = 0) -> Seque
     if commitment.status_after is Status.FAILED:
         return (_run_failed(source, stuck(source.step.key), commitment, number),)
     return ()
+
+
+def never_whole(instance: Instance, number: int, runner: type, worker: Mapping[str, Any]) -> Sequence[Event]:
+    """A rerun has failed, since the earlier run was gone before all of it was copied."""
+    failure = instance.failure
+    reason = None if failure is None else AttemptLostError(failure.message)
+    extra = {**worker, "sequence": number, "failed_step": None, "step_count": 0, "advance_count": 0, "runner": runner}
+    cause = {"kind": "exit", "reason": reason, "stacktrace": None}
+    return (Event(name=names.WORKFLOW_EXCEPTION, instance=instance, fields=cause, extra=extra),)
 
 
 def waiting(source: EventSource, claim: Claim, commitment: Commitment, *, duration: int) -> Sequence[Event]:

@@ -52,6 +52,8 @@ class Recovery:
         """Finish a rescue that the store has recorded: a lost attempt is failed. Returns the outcome."""
         if entry.kind is Due.SETTLE:
             return self._settle(entry, worker)
+        if entry.kind is Due.COPY:
+            return self._copy(entry, worker)
         return self._rescued(entry, worker=worker)
 
     def fail_lost(
@@ -91,6 +93,17 @@ class Recovery:
                 source = self._source(decode_instance(run, reader=self._storage), step, worker)
                 followed = () if source is None else events.ended(source, commitment)
         return Outcome(label="settled", events=followed, messages=sent)
+
+    def _copy(self, entry: DueEntry, worker: Worker) -> Outcome:
+        # Continue to copy a rerun, whose process is gone.
+        copied = self._storage.copy(entry.run_id, durations=self._durations)
+        headers = read_headers(entry.message_headers)
+        sent = messages(entry.name, entry.version, entry.run_id, copied.dispatches, headers=headers)
+        run = None if copied.failed is None else self._storage.load(entry.run_id, steps=())
+        if run is None or copied.failed is None:
+            return Outcome(label="copied", messages=sent)
+        instance = decode_instance(run, reader=self._storage)
+        return Outcome(label="copied", events=events.never_whole(instance, copied.failed, self._runner, worker.fields))
 
     def _rescued(self, entry: DueEntry, *, reason: str | None = None, worker: Worker) -> Outcome:
         # A lost attempt takes one round trip, the commit: the entry of the store has everything else.

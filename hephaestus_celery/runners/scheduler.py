@@ -34,7 +34,9 @@ less: it must notice when the store is silent, since no worker can renew its lea
 LOOK_SECONDS = 1.0
 """How often the other schedulers check whether the lock is free."""
 SLICE_SECONDS = 0.25
-_NO_MESSAGE = {Due.LEASE_EXPIRED, Due.TIMED_OUT, Due.SETTLE}
+_NO_MESSAGE = {Due.LEASE_EXPIRED, Due.TIMED_OUT, Due.SETTLE, Due.COPY}
+_UNNUMBERED = {Due.SETTLE, Due.COPY}
+"""The kinds of entries that need recovery although no event tells of them."""
 
 
 class Scheduler:
@@ -189,7 +191,7 @@ class Scheduler:
         driver = self._driver()
         self._dispatch([_due_message(entry) for entry in entries if entry.kind not in _NO_MESSAGE])
         for entry in entries:
-            if entry.sequence == 0 and entry.kind is not Due.SETTLE:
+            if entry.sequence == 0 and entry.kind not in _UNNUMBERED:
                 continue
             try:
                 outcome = driver.recovery.rescue(entry, worker=self._worker)

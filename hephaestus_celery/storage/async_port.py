@@ -14,6 +14,7 @@ from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
+from hephaestus_celery.storage.reruns import Rerun
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
 
@@ -34,6 +35,8 @@ class AsyncStorage(AsyncReader, Protocol):
     """As :class:`~hephaestus_celery.storage.port.Storage`, for what clients call; :class:`.immediate.Immediate` is one."""
 
     async def create(self, run: NewRun) -> Sequence[DispatchStep]: ...
+
+    async def rerun(self, rerun: Rerun) -> Sequence[DispatchStep]: ...
 
     async def deliver(self, delivery: Delivery) -> DeliveryReport: ...
 

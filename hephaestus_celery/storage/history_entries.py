@@ -18,11 +18,14 @@ def encode_entry(
     reason: str | None = None,
     worker: str | None = None,
     task_id: str | None = None,
+    by: str | None = None,
+    other_run: str | None = None,
     run_id: str = "",
 ) -> str:
     """The JSON text that a commit adds to the history; the store adds order, outcome and times.
 
-    The ids of our own tasks begin with the ``run_id``. Entries leave it out, since each would repeat it.
+    The ids of our own tasks begin with the ``run_id``. Entries leave it out, since each would repeat it. ``other_run`` is the
+    ``run_id`` of the entry: the run that this one was made of.
     """
     if task_id is not None and run_id:
         task_id = task_id.removeprefix(run_id)
@@ -34,6 +37,8 @@ def encode_entry(
         "reason": reason,
         "worker": worker,
         "task_id": task_id,
+        "by": by,
+        "run_id": other_run,
     }
     return encode({key: value for key, value in fields.items() if value is not None})
 

@@ -15,6 +15,7 @@ from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
+from hephaestus_celery.storage.reruns import Rerun
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
 
@@ -33,6 +34,9 @@ class Immediate:
 
     async def create(self, run: NewRun) -> Sequence[DispatchStep]:
         return await self._call(self._storage.create, run)
+
+    async def rerun(self, rerun: Rerun) -> Sequence[DispatchStep]:
+        return self._storage.rerun(rerun)
 
     async def deliver(self, delivery: Delivery) -> DeliveryReport:
         return await self._call(self._storage.deliver, delivery)

@@ -17,7 +17,7 @@ from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.codec import decode, encode, moment
 from hephaestus_celery.storage.queries import Reader, StoredRun
-from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
+from hephaestus_celery.storage.schema import PLAIN, RERUN, SCHEMA, written_by_newer
 from hephaestus_celery.storage.snapshot import Snapshot, in_order
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def encode_header(
     """The part of a new run that never changes."""
     return encode(
         {
-            "schema": SCHEMA,
+            "schema": PLAIN,
             "id": id,
             "run_id": run_id,
             "name": workflow.name,
@@ -47,6 +47,25 @@ def encode_header(
             "telemetry": telemetry,
         }
     )
+
+
+def rerun_header(
+    header: str, *, id: str, run_id: str, forked_from: str, workflow: type[WorkflowDefinition], moves: bool
+) -> str:
+    """The header of a run that is made of the run ``forked_from``, which has this ``header``.
+
+    It keeps tags and metadata, unless it ``moves`` to another version.
+    """
+    found = decode(header)
+    if moves:
+        found |= decode(encode_header(id=id, run_id=run_id, workflow=workflow, telemetry=found["telemetry"]))
+    own = {"schema": RERUN, "id": id, "run_id": run_id, "family": workflow.family, "forked_from": forked_from}
+    return encode({**found, **own})
+
+
+def header_tags(header: str) -> list[str]:
+    """The tags in a header."""
+    return decode(header)["tags"]
 
 
 def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance:
@@ -83,6 +102,8 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
         finished_at=None if run.finished_at is None else moment(run.finished_at),
         failure=None if run.failure is None else Failure(**decode(run.failure)),
         cancel_reason=run.cancel_reason,
+        forked_from=header.get("forked_from"),
+        retried_as=run.retried_as,
         tags=tuple(header["tags"]),
         failed_key=run.failed_step,
         definition=WORKFLOWS.find(header["name"], header["version"]),
@@ -125,7 +146,7 @@ def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Insta
         return read[0]
 
     far = ["context", "runtime_metadata", "telemetry_metadata", "metadata", "configs", "failure", "cancel_reason"]
-    far.append("message_headers")
+    far.extend(["message_headers", "forked_from"])
     known: dict[str, Any] = {}
     if summary.steps is None:
         far.append("step_states")
@@ -145,6 +166,7 @@ def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Insta
         finished_at=None if summary.finished_at is None else moment(summary.finished_at),
         tags=tuple(summary.tags),
         failed_key=summary.failed_step,
+        retried_as=summary.retried_as,
         definition=WORKFLOWS.find(summary.name, summary.version),
         **known,
     )

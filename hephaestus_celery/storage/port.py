@@ -23,6 +23,7 @@ from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
 from hephaestus_celery.storage.queries import Query, Reader, StoredEntry
+from hephaestus_celery.storage.reruns import Copied, Rerun
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
 
@@ -57,6 +58,23 @@ class Storage(Reader, Protocol):
         """Store a run and its start; ``AlreadyRunningError`` when an active run holds the id within the scope.
 
         Gives the messages still to be sent; the call itself has sent the prepared ones.
+        """
+        ...
+
+    def rerun(self, rerun: Rerun) -> Sequence[DispatchStep]:
+        """Make a new run of an earlier one, with all data that it needs. Nothing of it is sent before all of that is there.
+
+        Gives the messages still to be sent, as :meth:`create` does. The first call to the store reserves the id and makes
+        the new run. If the caller is lost after it, a scheduler copies the rest, see ``Due.COPY``. ``AlreadyRunningError``
+        when an active run holds the id, ``RunStateError`` when the earlier run can't be retried,
+        ``InstanceNotFoundError`` when it is gone; these have stored nothing.
+        """
+        ...
+
+    def copy(self, run_id: str, *, durations: Durations) -> Copied:
+        """Copy another slice of what a rerun needs of the earlier run, for a scheduler that takes over.
+
+        The caller sends what the result names. While more is to be copied, the entry comes due again at once.
         """
         ...
 

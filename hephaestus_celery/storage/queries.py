@@ -37,6 +37,7 @@ class StoredRun:
     failed_step: str | None = None
     failure: str | None = None
     cancel_reason: str | None = None
+    retried_as: str | None = None
     message_headers: str | None = None
     active: int = 0
     applied: int = 0

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from hephaestus_celery.exceptions import StorageError
 
-SCHEMA = 1
-"""The schema number, from 1 up. Each run carries the number that it was written with; older code leaves newer runs alone."""
+PLAIN = 1
+"""The schema number of a run that was started and needs nothing newer."""
+RERUN = 2
+"""The schema number of a run that a retry or a fork has made: older code would lose whose idempotency keys its steps repeat."""
+SCHEMA = 2
+"""The newest schema number that this code reads. Each run carries the number that it needs; older code leaves newer runs alone."""
 
 
 def written_by_newer(run: str, schema: int) -> StorageError:

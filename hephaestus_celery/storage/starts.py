@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hephaestus_celery.core.values.identity import Scope
 from hephaestus_celery.exceptions import AlreadyRunningError
 from hephaestus_celery.storage.durations import Durations
-from hephaestus_celery.storage.schema import SCHEMA
+from hephaestus_celery.storage.schema import PLAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,7 @@ class FirstStep:
     """A step that a run begins with; ``config`` is a JSON text, ``prepared_message`` its message.
 
     ``lane`` is the lane of that message, see :mod:`hephaestus_celery.core.execution.lanes`; None if it can't be known.
+    ``origin`` is the run whose idempotency key the step repeats; None if that is its own.
     """
 
     step: str
@@ -31,6 +32,7 @@ class FirstStep:
     max_attempts: int
     prepared_message: PreparedMessage | None = None
     lane: str | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class NewRun:
     initial: str
     firsts: Sequence[FirstStep]
     durations: Durations
-    schema: int = SCHEMA
+    schema: int = PLAIN
     message_headers: str | None = None
 
 

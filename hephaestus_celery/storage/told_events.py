@@ -155,6 +155,10 @@ def _cancel(facts: _Facts) -> Described:
     yield names.WORKFLOW_CANCEL, {"reason": facts.entry.get("reason"), "duration": facts.lasted}
 
 
+def _fork(_: _Facts) -> Described:
+    yield names.WORKFLOW_FORK, {}
+
+
 def _nothing(_: _Facts) -> Described:
     yield from ()
 
@@ -167,6 +171,7 @@ _DESCRIBE: Mapping[What, Callable[[_Facts], Described]] = {
     What.FAIL: _fail,
     What.RESCUE: _rescue,
     What.CANCEL: _cancel,
+    What.FORK: _fork,
     What.END: _end,
     What.OTHER: _nothing,
 }

@@ -66,6 +66,11 @@ class Emitter:
             measurements = {"system_time": self._clock.time_ns(), "duration": _duration(instance)}
             self._emit(names.WORKFLOW_CANCEL, instance, measurements, {"status": "cancelled"}, extra)
 
+    def workflow_fork(self, instance: Instance, extra: Mapping[str, Any] | None = None) -> None:
+        """Emit that a run was made of an earlier one, by a retry or a fork."""
+        if has_handlers(names.WORKFLOW_FORK):
+            self._emit(names.WORKFLOW_FORK, instance, {"system_time": self._clock.time_ns()}, {}, extra)
+
     def step_rescue(self, instance: Instance, step: type[Step], extra: Mapping[str, Any] | None = None) -> None:
         """Emit that a message or an attempt of a step was lost, and noticed."""
         if has_handlers(names.STEP_RESCUE):
@@ -161,6 +166,9 @@ class Emitter:
             **always,
             "workflow_version": instance.workflow_version,
         }
+        forked_from = getattr(instance, "forked_from", None)  # a stand-in need not have it
+        if forked_from is not None:
+            metadata["forked_from"] = forked_from
         execute(event, measurements, metadata, clock=self._clock)
 
 
@@ -199,6 +207,7 @@ workflow_start = SYSTEM_EMITTER.workflow_start
 workflow_stop = SYSTEM_EMITTER.workflow_stop
 workflow_exception = SYSTEM_EMITTER.workflow_exception
 workflow_cancel = SYSTEM_EMITTER.workflow_cancel
+workflow_fork = SYSTEM_EMITTER.workflow_fork
 step_rescue = SYSTEM_EMITTER.step_rescue
 workflow_transition = SYSTEM_EMITTER.workflow_transition
 step_start = SYSTEM_EMITTER.step_start

@@ -35,6 +35,7 @@ DEFAULT_LEVELS: Final[Mapping[EventName, int]] = MappingProxyType(
         names.ENGINE_ADVANCE: logging.DEBUG,
         names.RUNNER_INIT: logging.INFO,
         names.WORKFLOW_CANCEL: logging.INFO,
+        names.WORKFLOW_FORK: logging.INFO,
         names.STEP_RESCUE: logging.WARNING,
     }
 )
@@ -156,6 +157,10 @@ def _workflow_cancel(measurements: dict[str, Any], metadata: dict[str, Any]) -> 
     return f"workflow {label(metadata.get('workflow'))} cancelled after {_time(measurements.get('duration'))}{why}"
 
 
+def _workflow_fork(_measurements: dict[str, Any], metadata: dict[str, Any]) -> str:
+    return f"workflow {label(metadata.get('workflow'))} goes on from run {metadata.get('forked_from')}"
+
+
 def _step_rescue(_measurements: dict[str, Any], metadata: dict[str, Any]) -> str:
     return f"step {label(metadata.get('step'))} is rescued: {reason_label(metadata.get('reason'))}"
 
@@ -227,5 +232,6 @@ _WRITERS: Final[Mapping[EventName, _Writer]] = {
     names.ENGINE_ADVANCE: _engine_advance,
     names.RUNNER_INIT: _runner_init,
     names.WORKFLOW_CANCEL: _workflow_cancel,
+    names.WORKFLOW_FORK: _workflow_fork,
     names.STEP_RESCUE: _step_rescue,
 }

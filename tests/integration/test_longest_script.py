@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 
 from hephaestus_celery.storage.instances import decode_instance
-from hephaestus_celery.storage.queries import Query
+from hephaestus_celery.storage.queries import DataKind, Query
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.testing.conformance.driven import DURATIONS
@@ -346,3 +346,51 @@ def test_a_listing_moves_no_results(server, private_server, namespace, drive):
     assert len(found) == 100
     assert all(summary.steps is not None for _, summary in found)
     assert moved <= 200_000
+
+
+def completed_by_hand(run, branches, result):
+    """Let branches have completed, without the calls for it."""
+    key, client = run.storage.keys.of_run(run.id).run, run.storage._client
+    for start in range(0, len(branches), 100):
+        some = branches[start : start + 100]
+        states = {f"s:{branch}": json.dumps({"s": "completed", "a": 1, "m": 5, "e": "ok", "o": 4}) for branch in some}
+        client.hset(key, mapping={**states, **{f"r:{branch}": result for branch in some}})
+
+
+@pytest.mark.parametrize(("kept", "size"), [(9_000, 10), (5_000, 2_000), (100, 1_000_000)])
+@pytest.mark.parametrize("how", ["retry", "fork"])
+def test_a_run_that_is_made_of_a_large_one(longest, kept, size, how):
+    width = {9_000: 10_000, 5_000: 5_500}.get(kept, 5_000)
+
+    def prepare(stand):
+        run = fan(stand, width, lane="0:celery")
+        run.step("a")
+        completed_by_hand(run, run.branches[:kept], json.dumps("x" * size))
+        run.cancel()
+        return run
+
+    def again(run, storage):
+        made = run.retried() if how == "retry" else run.forked(run.branches[0])
+        assert len(made.dispatched) == width - kept + (how == "fork")
+        assert len(storage.read_data(made.id, DataKind.RESULT, run.branches[1:3])) == 2
+
+    assert longest(again, prepare) == {}
+
+
+def test_ten_thousand_event_keys_go_along(longest, server):
+    def prepare(stand):
+        run = stand.start()
+        run.step("a")
+        keys = stand.storage.keys.of_run(run.id)
+        names = [f"evt_{number}" for number in range(10_000)]
+        server.sadd(keys.taken, *names)
+        server.hset(keys.owners, mapping={f"k{name}": "sa" for name in names})
+        server.hset(keys.run, "ek", 10_000)
+        run.cancel()
+        return run
+
+    def again(run, storage):
+        made = run.retried()
+        assert server.scard(storage.keys.of_run(made.id).taken) == 10_000
+
+    assert longest(again, prepare) == {}

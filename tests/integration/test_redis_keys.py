@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -18,6 +19,7 @@ from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis import key_catalogue
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.storage.redis.wide_steps import Edges
+from hephaestus_celery.storage.schema import SCHEMA
 from hephaestus_celery.testing.conformance.driven import DURATIONS
 from hephaestus_celery.testing.conformance.storage.fixtures import lasting
 
@@ -67,6 +69,8 @@ def full_life(stand):
     run_now(stand.storage._clients.settling.stage(Edges.of_commit(completion), fence=completion.fence, name="laid"))
     storage = stand.storage
     tell_and_miss(stand)
+    parameters = json.dumps({"run_id": claimed.id, "copy": waiting.id, "reads": SCHEMA})
+    storage._calls.of_run("hold", claimed.id, parameters)
     storage.report("w1", "{}", lifetime=60_000_000)
     storage._client.zadd(f"{storage.keys.of_run(waiting.id).prefix}lanes", {"0:work": 1})
     stand.tick()
@@ -163,7 +167,16 @@ def test_an_ended_run_has_no_scraps_in_its_hash(stand, redis_storage, client):
         name.decode().partition(":")[0] for name in client.hkeys(redis_storage.keys.of_run(run.id).run) if b":" in name
     }
     assert kinds == {"s"}
-    assert client.exists(f"{redis_storage.keys.of_run(run.id).prefix}early:{run.id}") == 0
+
+
+@pytest.mark.parametrize(("how", "kept"), [("complete", 0), ("cancel", 1), ("fail", 1)])
+def test_early_events_are_kept_with_a_run_that_can_be_retried(stand, client, how, kept):
+    run = stand.start({("a", "ok"): ["done"]})
+    run.deliver("never", keep=True)
+    end(run, how)
+    keys = run.storage.keys.of_run(run.id)
+    assert client.exists(keys.early) == kept
+    assert not kept or abs(client.pttl(keys.early) - client.pttl(keys.run)) < 1000
 
 
 def test_the_keys_of_events_are_kept_as_long_as_their_run(redis_url, namespace, drive, redis_storage, client):

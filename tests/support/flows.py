@@ -667,6 +667,34 @@ if Evolving.version > 1:
         transitions = {(A, "done"): Done}
 
 
+class WithBug(Recorded):
+    """Which fails where the code has a bug; ``HEPHAESTUS_TEST_BUG`` says so."""
+
+    key = "mended"
+    retry = RetryPolicy(max_attempts=1)
+
+    def answer(self, instance, config, context):
+        recorder.note("key", key=instance.idempotency_key(type(self)))
+        if os.environ.get("HEPHAESTUS_TEST_BUG"):
+            raise LookupError("a bug")
+        return Ok("done")
+
+
+class Mended(Workflow):
+    """Two branches, and behind them a step that has a bug at first."""
+
+    name = "mended"
+    unique = Unique("mended")
+    initial_step = A
+    transitions = {
+        (A, "done"): [B, C],
+        (B, "done"): WithBug,
+        (C, "done"): WithBug,
+        (WithBug, "done"): D,
+        (D, "done"): Done,
+    }
+
+
 class TrackV1(Workflow):
     name = "track_v1"
     version = 1

@@ -36,6 +36,7 @@ OFTEN = {
     "refused": 6,
     "astray": 2,
     "start": 2,
+    "rerun": 1,
     "resend": 4,
     "redirect": 4,
     "renew": 2,
@@ -199,6 +200,39 @@ class RandomCalls:
             "version": chance.choice([1, 2]),
         }
         self.begin(dataclasses.replace(new, **fields))
+
+    def rerun(self):
+        """A retry of the run, or a fork of it; what comes of it is the run that the other calls are about."""
+        chance, run, steps = self.chance, self.run, self.steps()
+        if self.slices or not steps or ("done" in steps and len(steps) == 1):
+            return
+        step = chance.choice(sorted(steps))
+        fields = {
+            "run_id": f"{run.id[:-8]}{self.number:04x}{run.id[-4:]}",
+            "lane": chance.choice([None, *LANES]),
+            "initial": chance.choice(["", '{"items":4}']),
+            "max_attempts": chance.choice([1, 5]),
+        }
+        rerun = run.rerun(again=chance.choice([None, None, [step]]), retry=False, **fields)
+        rerun = dataclasses.replace(rerun, retry=chance.random() < 0.7)
+        if not rerun.run.firsts:
+            return
+        before = [twin.plain(twin.run.load()) for twin in self.twins]
+        assert before[0] == before[1]
+        prepared = self.prepared([first.step for first in rerun.run.firsts])
+        firsts = [dataclasses.replace(first, prepared_message=prepared.get(first.step)) for first in rerun.run.firsts]
+        rerun = dataclasses.replace(rerun, run=dataclasses.replace(rerun.run, firsts=firsts))
+        reply, _ = self.make(
+            "rerun", lambda twin: functools.partial(twin.storage.rerun, rerun), prepared=prepared, keep=False
+        )
+        after = [twin.plain(twin.run.load()) for twin in self.twins]
+        assert after[0] == after[1]
+        if isinstance(reply, list):
+            for twin in self.twins:
+                twin.run = twin.run.of(rerun)
+            self.compare_stored("rerun")
+            self.made.clear()
+            self.repeatable.clear()
 
     def claim(self):
         steps, chance = self.steps(), self.chance

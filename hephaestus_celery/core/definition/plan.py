@@ -7,6 +7,18 @@ from heapq import heapify, heappop, heappush
 
 from hephaestus_celery.core.definition.graph import Graph, StepClass, Target
 from hephaestus_celery.core.execution.joins import Row, Settlement
+from hephaestus_celery.core.execution.reruns import Shape
+
+
+def shape_of(graph: Graph) -> Shape:
+    """The graph by the keys of its steps, as the rule of reruns takes it."""
+    steps = graph.topological_order
+    return Shape(
+        order=[step.key for step in steps],
+        initials=frozenset(initial.step.key for initial in graph.initials),
+        successors={step.key: [successor.key for successor in graph.successors(step)] for step in steps},
+        predecessors={step.key: len(graph.predecessors(step)) for step in steps},
+    )
 
 
 def plan(graph: Graph, source: StepClass, targets: Iterable[Target]) -> Settlement:

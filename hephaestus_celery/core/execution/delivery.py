@@ -53,13 +53,15 @@ def receive(
             decision = deliver(state, Activation.parse(waiting[0]), name=name, source="external", times=times)
         case Delivered.KEPT:
             number = state.kept + 1
-            early = EarlyEvent(number=number, name=name, step=step)
+            early = EarlyEvent(number=number, name=name, step=step, key=key)
             kept = replace(state, early=(*state.early, early), kept=number)
             decision = Decision(verdict=Verdict.APPLIED, state=kept)
         case _:
             return Reception(outcome=outcome, decision=unchanged, steps=waiting)
     if key is not None:
         noted = replace(decision.state, keys=decision.state.keys | {key})
+        if outcome is Delivered.ACCEPTED:
+            noted = replace(noted, owners={**noted.owners, key: waiting[0]})
         decision = replace(decision, state=noted)
     return Reception(outcome=outcome, decision=decision, steps=waiting)
 

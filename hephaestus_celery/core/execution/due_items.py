@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from hephaestus_celery.core.execution.limits import RESERVED, SETTLE, SWEEP
+from hephaestus_celery.core.execution.limits import COPY, RESERVED, SETTLE, SWEEP
 from hephaestus_celery.core.values.activation import Activation
 
 
@@ -61,7 +61,15 @@ class SettleDue:
     staged: str
 
 
-DueItem = StepDue | TimerDue | Prune | Sweep | SettleDue
+@dataclass(frozen=True, slots=True)
+class CopyRun:
+    """Data of the run ``source``, named in ``staged``, is still to be copied for this run, made of it by a retry or fork."""
+
+    source: str
+    staged: str
+
+
+DueItem = StepDue | TimerDue | Prune | Sweep | SettleDue | CopyRun
 
 
 def encode(item: DueItem) -> str:
@@ -71,14 +79,14 @@ def encode(item: DueItem) -> str:
             return str(activation)
         case TimerDue(activation, reference):
             return f"{activation}|{reference}"
-        case Prune(PrunedRun() as run):
-            return f"|{_json([run.instance_id, run.family, *run.tags])}"
-        case Prune():
-            return ""
+        case Prune(run):
+            return "" if run is None else f"|{_json([run.instance_id, run.family, *run.tags])}"
         case Sweep():
             return SWEEP
         case SettleDue(source, staged):
             return f"{SETTLE}|{source}|{staged}"
+        case CopyRun(source, staged):
+            return f"{COPY}|{source}|{staged}"
 
 
 def parse(text: str) -> DueItem:
@@ -90,6 +98,8 @@ def parse(text: str) -> DueItem:
         return Sweep()
     if key == SETTLE:
         return _settle_due(reference)
+    if key == COPY:
+        return _copy_run(reference)
     if key.startswith(RESERVED) or (separator and not reference):
         raise ValueError(f"{text!r} is no entry of the due set that is known here")
     activation = Activation.parse(key)
@@ -114,6 +124,13 @@ def _settle_due(text: str) -> SettleDue:
     if not staged:
         raise ValueError(f"{text!r} names no staged edges")
     return SettleDue(source, staged)
+
+
+def _copy_run(text: str) -> CopyRun:
+    source, _, staged = text.partition("|")
+    if not source or not staged or "|" in staged:
+        raise ValueError(f"{text!r} does not say what is copied from which run")
+    return CopyRun(source, staged)
 
 
 def _pruned_run(text: str) -> PrunedRun:

@@ -18,11 +18,15 @@ from hephaestus_celery.core.values.step_state import StepState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlyEvent:
-    """An early event, kept for the next step that waits for ``name``; if ``step`` is given, for that step alone."""
+    """An early event, kept for the next step that waits for ``name``; if ``step`` is given, for that step alone.
+
+    ``key`` is the key that it came with.
+    """
 
     number: int
     name: str
     step: str | None
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +36,8 @@ class RunState:
     ``sequence`` is the last event number given out, ``advances`` the number of engine ticks.
 
     ``early`` holds the kept events in the order in which they came; ``kept`` is the number of the last. ``timeouts`` names
-    the steps whose timer came due before they waited. ``keys`` are the keys of the events that the run has taken.
+    the steps whose timer came due before they waited. ``keys`` are the keys of the events that the run has taken;
+    ``owners`` names the step that was given the event of a key. ``retried_as`` is the run that a retry has made of this one.
     """
 
     status: Status
@@ -42,11 +47,13 @@ class RunState:
     kept: int = 0
     timeouts: frozenset[str] = frozenset()
     keys: frozenset[str] = frozenset()
+    owners: Mapping[str, str] = field(default_factory=dict[str, str])
     sequence: int = 0
     advances: int = 0
     applied: int = 0
     finished_at: int | None = None
     failed_step: str | None = None
+    retried_as: str | None = None
 
     def count(self, status: StepStatus) -> int:
         """How many steps are in this status; in a final run nothing is active or waiting."""

@@ -27,6 +27,7 @@ class What(StrEnum):
     FAIL = "fail"
     RESCUE = "rescue"
     CANCEL = "cancel"
+    FORK = "fork"
     END = "end"  # of a run that begins at Done, or whose last edges were settled after their step was committed
     OTHER = "other"  # what only newer code tells
 
@@ -98,6 +99,11 @@ def of_rescue(decision: Decision, times: Times, *, detail: str) -> Telling | Non
 def of_cancel(decision: Decision, times: Times, *, detail: str, start: str) -> Telling:
     """The cancellation of a run."""
     return _telling(What.CANCEL, decision, times, detail=detail, facts={"start": start})
+
+
+def of_fork(decision: Decision, times: Times, *, detail: str) -> Telling:
+    """A run that was made of an earlier one."""
+    return _telling(What.FORK, decision, times, detail=detail)
 
 
 def _of_end(facts: Mapping[str, str]) -> dict[str, str]:

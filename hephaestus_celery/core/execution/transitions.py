@@ -235,6 +235,8 @@ def suspend(
         early=tuple(kept for kept in state.early if kept is not early),
         timeouts=state.timeouts if early is not None else state.timeouts - {str(activation)},
     )
+    if early is not None and early.key is not None:
+        after = replace(after, owners={**after.owners, early.key: str(activation)})
     return applied(state, after.derived(), reserved=1, commands=commands)
 
 

@@ -11,9 +11,9 @@ class HistoryEntry:
     """One attempt, resume, timer, rescue or cancellation; fields that don't apply are None.
 
     ``sequence`` is the number of the first telemetry event of it. ``kind``: ``attempt``, ``resume``, ``timer``,
-    ``rescue``, ``cancel``. ``step`` is the step's key. ``outcome`` of an attempt: ``completed``, ``waiting``,
+    ``rescue``, ``cancel``, ``fork``. ``step`` is the step's key. ``outcome`` of an attempt: ``completed``, ``waiting``,
     ``retrying``, ``failed``, ``discarded``; of a resume or a timer: ``completed``. Times are aware UTC datetimes on the
-    clock of the store.
+    clock of the store. ``by`` is who did it, as the caller said. ``run_id`` is the run that this one was made of (``fork``).
     """
 
     sequence: int
@@ -28,3 +28,5 @@ class HistoryEntry:
     finished_at: datetime | None = None
     worker: str | None = None
     task_id: str | None = None
+    by: str | None = None
+    run_id: str | None = None

@@ -56,6 +56,16 @@ def _is_line(text: object, longest: int) -> TypeGuard[str]:
     return isinstance(text, str) and 0 < len(text) <= longest and text.isprintable()
 
 
+LONGEST_BY = 200
+"""Characters of who did something, as a history names it."""
+
+
+def check_by(by: object) -> None:
+    """Who does something, for the history: 1 to 200 printable characters, or None."""
+    if by is not None and not _is_line(by, LONGEST_BY):
+        raise DataError(f"by must be a string of 1 to {LONGEST_BY} printable characters, not {named(by)}")
+
+
 def check_event_key(key: object) -> None:
     """The key of an event: 1 to 200 printable characters, or None."""
     if key is None:

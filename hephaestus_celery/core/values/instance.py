@@ -54,6 +54,10 @@ class Instance(Deferred):
     finished_at: datetime | None = None
     failure: Failure | None = field(default_factory=lambda: None)  # not a plain default: see Deferred
     cancel_reason: str | None = field(default_factory=lambda: None)
+    forked_from: str | None = field(default_factory=lambda: None)
+    """The run id of the earlier run that a retry or a fork has made this one of."""
+    retried_as: str | None = None
+    """The run id of the run that a retry has made of this one."""
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     step_states: dict[str, StepState] = field(default_factory=dict[str, StepState], repr=False)

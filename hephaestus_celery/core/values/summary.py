@@ -26,4 +26,5 @@ class RunSummary:
     finished_at: int | None = None
     start: str | None = None
     failed_step: str | None = None
+    retried_as: str | None = None
     steps: Mapping[str, StepState] | None = None

@@ -20,7 +20,20 @@ from hephaestus_celery.storage.redis.steady_clock import Reading, SteadyClock
 
 # Calls that must not run after their caller has given up. Commits may: the step was executed, so its result counts whenever
 # it arrives.
-PUNCTUAL = {"create", "claim", "renew", "seize", "deliver", "cancel", "schedule", "unschedule", "resign", "resend"}
+PUNCTUAL = {
+    "create",
+    "rerun",
+    "hold",
+    "claim",
+    "renew",
+    "seize",
+    "deliver",
+    "cancel",
+    "schedule",
+    "unschedule",
+    "resign",
+    "resend",
+}
 TIMELESS = {"load", "data", "candidates", "list", "select", "beginning", "stage"}
 
 

@@ -17,6 +17,7 @@ from hephaestus_celery.storage.redis.async_calls import AsyncCalls
 from hephaestus_celery.storage.redis.event_streams import EventStreams
 from hephaestus_celery.storage.redis.listing import Listing
 from hephaestus_celery.storage.redis.reads import Reads
+from hephaestus_celery.storage.redis.reruns import Reruns
 from hephaestus_celery.storage.redis.resume_and_cancel import ResumeAndCancel
 from hephaestus_celery.storage.redis.settling import Settling
 from hephaestus_celery.storage.redis.standing import Standings
@@ -33,7 +34,8 @@ class ClientCalls:
         self._listing = Listing(calls)
         self._standings = Standings(calls)
         self.create = Starts(calls, self.settling, chance=chance).create
-
+        self.reruns = Reruns(calls, self.reads, chance=chance)
+        self.rerun = self.reruns.rerun
         self._event_streams = EventStreams(calls)
         self._resume_and_cancel = ResumeAndCancel(calls, self.reads, self._listing)
 

@@ -34,6 +34,7 @@ _LIFETIMES: Mapping[str, int] = {  # in milliseconds, as PEXPIRE takes them
     "UNSCHEDULED_LIFETIME": 3_600_000,  # of the answer to taking a timer back: a failed caller may repeat that much later
 }
 _TIMES: Mapping[str, int] = {  # in microseconds, as the due set goes by them
+    "HELD": 604_800_000_000,  # that a run is kept while nothing is copied from it, although the copy is not whole
     "MILLISECOND": 1_000,
     "PUT_OFF": 60_000_000,  # until an entry whose run can't be read is looked at again
     "SECOND": 1_000_000,
@@ -43,9 +44,12 @@ _TIMES: Mapping[str, int] = {  # in microseconds, as the due set goes by them
 }
 _AMOUNTS: Mapping[str, int] = {  # how much one call does or carries, so that none takes long
     "BEGINNING_CHUNK": 300,  # runs of each index that one look for the beginning of a run id goes through
+    "COPIED_BYTES": 524_288,  # of data that one script copies for a rerun, and one value
+    "COPIED_ROWS": 150,  # of a copy that one script does
     "FEW": 400,  # fields of a run that is handled as a whole
     "HANDED_BYTES": 1_024,  # of what a tick hands over, that count as one more entry
     "HANDED_HEADER": 4_096,  # bytes of a header that a rescue carries; a longer one is read from the run
+    "KEYS_AT_ONCE": 50,  # of events that one slice of a copy takes
     "LISTED_BYTES": 1_024,  # of the states of one run in a listing
     "LISTED_FIELDS": 100,  # of a run whose states a listing reads
     "LIST_CHUNK": 50,  # candidates that a listing takes from its indexes at once

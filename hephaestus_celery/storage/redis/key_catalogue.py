@@ -52,7 +52,7 @@ CATALOGUE: tuple[KeyKind, ...] = (
     KeyKind(
         pattern="early:<run_id>",
         type="hash",
-        lifetime="deleted with its last event, or at the end of the run",
+        lifetime="deleted with its last event, or when the run completes; of a run that failed or was cancelled, as the run",
         meaning="events that came before their steps waited, at most 100, in the order in which they came",
     ),
     KeyKind(
@@ -68,10 +68,22 @@ CATALOGUE: tuple[KeyKind, ...] = (
         meaning="the entries of the run in the indexes of what waits, for when the run itself is gone",
     ),
     KeyKind(
+        pattern="owners:<run_id>",
+        type="hash",
+        lifetime="as the run",
+        meaning="which step was given the event of a key (`taken`), or the number of the early event that has the key",
+    ),
+    KeyKind(
+        pattern="copies:<run_id>",
+        type="sorted set",
+        lifetime="seven days after the last slice; an entry is deleted when its run is whole",
+        meaning="the runs that are being copied from this one, which is kept until then",
+    ),
+    KeyKind(
         pattern="edges:<run_id>:<number>",
         type="list",
         lifetime="ten minutes until its step is committed; then until all of it is settled, some milliseconds later, or the run ends",
-        meaning="the edges of a step that has more than 500; they are settled in slices",
+        meaning="the edges of a step that has more than 500, which are settled in slices; or what a retry or fork copies in slices",
     ),
     KeyKind(
         pattern="rows:<run_id>:<number>",

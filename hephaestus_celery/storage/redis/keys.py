@@ -91,6 +91,25 @@ class RunKeys:
         return f"{self.prefix}run:{self.run_id}"
 
     @property
+    def taken(self) -> str:
+        """The set of the keys of events that the run has taken."""
+        return f"{self.prefix}taken:{self.run_id}"
+
+    @property
+    def owners(self) -> str:
+        """The hash of the steps that were given the events of these keys."""
+        return f"{self.prefix}owners:{self.run_id}"
+
+    @property
+    def early(self) -> str:
+        """The hash of the early events."""
+        return f"{self.prefix}early:{self.run_id}"
+
+    def staged(self, name: str) -> str:
+        """The list of what was staged under a name."""
+        return f"{self.prefix}edges:{self.run_id}:{name}"
+
+    @property
     def history(self) -> str:
         """The list of the run's history."""
         return f"{self.prefix}history:{self.run_id}"

@@ -182,6 +182,7 @@ def _parameters(
         since=query.waiting_since_before,
         cardinal=cardinal or None,
         names=names or None,
+        retried=query.retried,
         min="-inf" if query.started_after is None else f"({query.started_after}",
         max=score or ("+inf" if before is None else f"({before}"),
         below=below,

@@ -58,14 +58,14 @@ def settling_row(row: Row, *, attempts: int, lane: str | None) -> str:
     return _encode([row.predecessors, whole(attempts), lane or "", *row.successors])
 
 
+def places(prepared: Mapping[str, PreparedMessage]) -> tuple[list[str], dict[str, list[int]]]:
+    """The lists for messages and, by step key, the numbers of its list and of its message."""
+    lists = sorted({message.list for message in prepared.values()})
+    numbered = enumerate(prepared.items(), 1)
+    return lists, {key: [lists.index(message.list) + 1, position] for position, (key, message) in numbered}
+
+
 def attempts(numbers: Mapping[str, int]) -> dict[str, object]:
     """The ``max_attempts`` of steps, for ``complete.lua``: most steps share one number."""
     most = next(iter(numbers.values()), 1)
     return {"most": whole(most), "attempts": {key: whole(number) for key, number in numbers.items() if number != most}}
-
-
-def places(prepared: Mapping[str, PreparedMessage]) -> tuple[list[str], dict[str, list[int]]]:
-    """The lists for messages and, by step key, the numbers of its list and its message."""
-    lists = sorted({message.list for message in prepared.values()})
-    numbered = enumerate(prepared.items(), 1)
-    return lists, {key: [lists.index(message.list) + 1, position] for position, (key, message) in numbered}

@@ -35,16 +35,17 @@ class ResumeAndCancel:
 
     async def deliver(self, delivery: Delivery) -> DeliveryReport:
         """Record an event for the step that waits for it: one round trip, or a few if very many runs or steps qualify."""
-        facts = await self._deliver(delivery)
+        asked = delivery.run.id
+        facts = await self._deliver(delivery, asked)
         if facts["v"] == "unresolved":  # one call was not enough to find the newest run of the id
             newest = await self._newest(delivery.run)
             if newest is None:
                 return DeliveryReport(outcome=Delivered.UNKNOWN_RUN)
             delivery = replace(delivery, run=RunReference(id=newest))
-            facts = await self._deliver(delivery)
+            facts = await self._deliver(delivery, asked)
         if facts["v"] == "many":  # the run has too many steps to look at in one call
             delivery = replace(delivery, run=RunReference(id=facts["run"]))
-            facts = await self._deliver(delivery, among=await self._concerned(facts["run"], delivery.name))
+            facts = await self._deliver(delivery, asked, among=await self._concerned(facts["run"], delivery.name))
         if facts["v"] == "newer_schema":
             raise written_by_newer(facts["run"], facts["schema"])
         return read_delivery(facts)
@@ -90,7 +91,9 @@ class ResumeAndCancel:
             run = replace(run, steps=await self._reads.states(run_id), lacks_steps=False)  # they no longer change
         return read_cancellation(reply, run=run)
 
-    async def _deliver(self, delivery: Delivery, *, among: Sequence[str] | None = None) -> Mapping[str, Any]:
+    async def _deliver(
+        self, delivery: Delivery, asked: str, *, among: Sequence[str] | None = None
+    ) -> Mapping[str, Any]:
         reference, keys = delivery.run, self._calls.keys
         by_run = is_run_id(reference.id)
         reply = await self._calls.of_partition(
@@ -103,6 +106,7 @@ class ResumeAndCancel:
                 version=None if reference.version is None else str(reference.version),
                 exact=reference.exact or None,
                 op=delivery.operation,
+                owner=asked if asked != reference.id else None,
                 name=delivery.name,
                 only=delivery.step,
                 among=among,

@@ -27,6 +27,8 @@ FIELDS: Mapping[str, str] = {
     "fs": "the step that failed the run",
     "f": "the failure of the run (JSON)",
     "cr": "the reason of its cancellation, a JSON text",
+    "ra": "the run that a retry has made of this one; missing where there is none",
+    "cp": "what is still to be copied of the earlier run (JSON): where it is staged, and of which run; missing where the run is whole",
     "en": "the number of the last early event that was kept; missing where there never was one",
     "ek": "how many keys of events the run has taken; missing where there is none",
     "sw": "how far the scheduler has come in clearing away what the end of a large run has left",

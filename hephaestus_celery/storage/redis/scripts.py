@@ -19,6 +19,7 @@ NAMES = (
     *("deliver", "cancel", "schedule", "unschedule", "tick", "resend", "redirect", "resign"),
     *("load", "data", "candidates", "list", "select", "report", "reports", "stage", "beginning", "standing", "settle"),
     *("events", "leave"),
+    *("rerun", "copy", "hold"),
 )
 
 _NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)

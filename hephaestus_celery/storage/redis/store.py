@@ -39,6 +39,7 @@ from hephaestus_celery.storage.redis.scheduling import Scheduling
 from hephaestus_celery.storage.redis.scripts import is_number, is_texts, is_values
 from hephaestus_celery.storage.redis.waits_for_ends import Waits
 from hephaestus_celery.storage.redis.wakeups import Wakeups
+from hephaestus_celery.storage.reruns import Copied, Rerun
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
 
@@ -110,6 +111,12 @@ class RedisStorage:
 
     def create(self, run: NewRun) -> Sequence[DispatchStep]:
         return run_now(self._clients.create(run))
+
+    def rerun(self, rerun: Rerun) -> Sequence[DispatchStep]:
+        return run_now(self._clients.reruns.rerun(rerun))
+
+    def copy(self, run_id: str, *, durations: Durations) -> Copied:
+        return run_now(self._clients.reruns.copy(run_id, durations=durations))
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:
         return self._claims.claim(request)

@@ -51,6 +51,7 @@ def _read_run(values: Sequence[str], start: str, run_id: str) -> StoredRun:
         failed_step=core.get("fs"),
         failure=core.get("f"),
         cancel_reason=None if reason is None else json.loads(reason),
+        retried_as=core.get("ra"),
         message_headers=core.get("mh"),
         active=int(core["act"]),
         applied=int(core["app"]),
@@ -80,6 +81,7 @@ def read_summary(fields: bytes, *, start: bytes, run_id: str) -> RunSummary:
         finished_at=None if finished is None else int(finished),
         start=start.decode() or None,
         failed_step=found.get("fs"),
+        retried_as=found.get("ra"),
         steps=read_states({name[2:]: text for name, text in found.items() if name.startswith("s:")})
         if "all" in found
         else None,

@@ -8,7 +8,7 @@ from hephaestus_celery.core.execution import due as rules
 from hephaestus_celery.core.execution import transitions
 from hephaestus_celery.core.execution.commands import last_message
 from hephaestus_celery.core.execution.due import Due, rescue_reason
-from hephaestus_celery.core.execution.due_items import DueItem, Prune, SettleDue, StepDue, Sweep, TimerDue
+from hephaestus_celery.core.execution.due_items import CopyRun, DueItem, Prune, SettleDue, StepDue, Sweep, TimerDue
 from hephaestus_celery.core.execution.limits import LEFT
 from hephaestus_celery.core.execution.state import Decision, Verdict
 from hephaestus_celery.core.execution.telling import of_rescue
@@ -65,7 +65,7 @@ def come_due_in(
                         transaction, record, kind, str(activation), decision, times=times, worker=worker, stream=stream
                     )
                 carry_out(transaction, record, decision, times)
-            case Prune() | Sweep() | SettleDue():  # unused here: commits settle all, runs are kept
+            case Prune() | Sweep() | SettleDue() | CopyRun():  # unused here: calls do all at once, runs are kept
                 transaction.clear_due(run_id, item)
             case _:
                 assert_never(item)

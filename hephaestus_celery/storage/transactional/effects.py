@@ -13,6 +13,7 @@ from hephaestus_celery.core.execution.commands import (
 from hephaestus_celery.core.execution.due_items import StepDue
 from hephaestus_celery.core.execution.state import Decision
 from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.transactional.lanes import enter_lane, move_lane
 from hephaestus_celery.storage.transactional.record import Record
 from hephaestus_celery.storage.transactional.transaction import Transaction
@@ -38,9 +39,10 @@ def carry_out(transaction: Transaction, record: Record, decision: Decision, time
                 if command.left is not None:
                     transaction.leave_lane(command.left, (run_id, str(command.activation)))
                 move_lane(transaction, command.lane, command.at)
-            case Finish():
+            case Finish(status):
                 transaction.clear_all_due(run_id)
                 transaction.leave_lanes(run_id)
-                record.early.clear()
+                if status is Status.COMPLETED:
+                    record.early.clear()  # of other runs, a retry delivers them
     transaction.save_run(record)
     return tuple(dispatches)

@@ -56,6 +56,7 @@ def stored(record: Record) -> StoredRun:
         failed_step=state.failed_step,
         failure=record.failure,
         cancel_reason=record.cancel_reason,
+        retried_as=state.retried_as,
         message_headers=record.new.message_headers,
         active=state.count(StepStatus.ACTIVE),
         applied=state.applied,
@@ -82,6 +83,7 @@ def brief(record: Record) -> RunSummary:
         finished_at=state.finished_at,
         start=record.start,
         failed_step=state.failed_step,
+        retried_as=state.retried_as,
         steps=state.steps,
     )
 

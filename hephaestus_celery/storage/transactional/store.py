@@ -26,6 +26,7 @@ from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
+from hephaestus_celery.storage.reruns import Copied, Rerun
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
 from hephaestus_celery.storage.transactional.claims import claim_in, create_in, renew_in
@@ -49,6 +50,7 @@ from hephaestus_celery.storage.transactional.reads import (
     runs_beginning_in,
 )
 from hephaestus_celery.storage.transactional.record import stored
+from hephaestus_celery.storage.transactional.reruns import rerun_in
 from hephaestus_celery.storage.transactional.resume_and_cancel import (
     cancel_in,
     candidates_in,
@@ -93,6 +95,15 @@ class TransactionalStorage(ABC):
     def create(self, run: NewRun) -> Sequence[DispatchStep]:
         with self.transaction() as transaction:
             return create_in(transaction, run, self._times_by(run.durations))
+
+    def rerun(self, rerun: Rerun) -> Sequence[DispatchStep]:
+        with self.transaction() as transaction:
+            return rerun_in(transaction, rerun, self._times_by(rerun.run.durations))
+
+    def copy(self, run_id: str, *, durations: Durations) -> Copied:
+        """Nothing is left to copy: a rerun is made whole."""
+        del run_id, durations
+        return Copied()
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:
         with self.transaction() as transaction:

@@ -73,6 +73,7 @@ _OF_AN_INSTANCE = (
     _given("sequence", "int", "Number of the event in its run, increasing in the order of the commits."),
     _given("hostname", "str", "Name of the worker that emits; only from workers."),
     _given("task_id", "str", "Id of the Celery task in which the event was emitted; only from workers."),
+    _given("forked_from", "str", "Run id of the earlier run; only where a retry or a fork has made the run of one."),
 )
 _STEP = _always("step", "step class", "The step.")
 _STEP_KEY = _given("step_key", "str", "Key of the step, such as `validate_order`.")
@@ -280,6 +281,15 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
             _always("status", "str", "Always `cancelled`."),
             _given("reason", "str or None", "What the caller of `cancel` gave as reason."),
         ),
+    ),
+    CatalogueEntry(
+        name=names.WORKFLOW_FORK,
+        accessor=None,
+        emitter="workflow_fork(instance, extra)",
+        description="A run was made of an earlier one by a retry or a fork, in the process that asked for it. Its start comes later, "
+        "from the worker that takes its first task.",
+        measurements=(_SYSTEM_TIME,),
+        metadata=_OF_AN_INSTANCE,
     ),
     CatalogueEntry(
         name=names.STEP_RESCUE,

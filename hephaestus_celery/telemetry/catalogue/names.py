@@ -17,6 +17,7 @@ STEP_ASYNC: Final[EventName] = ("hephaestus", "step", "async")
 STEP_RESUME: Final[EventName] = ("hephaestus", "step", "resume")
 ENGINE_ADVANCE: Final[EventName] = ("hephaestus", "engine", "advance")
 RUNNER_INIT: Final[EventName] = ("hephaestus", "runner", "init")
+WORKFLOW_FORK: Final[EventName] = ("hephaestus", "workflow", "fork")
 WORKFLOW_CANCEL: Final[EventName] = ("hephaestus", "workflow", "cancel")
 STEP_RESCUE: Final[EventName] = ("hephaestus", "step", "rescue")
 
@@ -31,6 +32,7 @@ RESERVED_METADATA: Final[frozenset[str]] = frozenset(
         "event",
         "failed_step",
         "fan_out",
+        "forked_from",
         "from_step",
         "has_context_updates",
         "has_metadata_updates",
@@ -88,7 +90,7 @@ def events() -> list[EventName]:
 
 def extension_events() -> list[EventName]:
     """The events that are emitted beside the eleven; later versions may add to them."""
-    return [WORKFLOW_CANCEL, STEP_RESCUE]
+    return [WORKFLOW_CANCEL, WORKFLOW_FORK, STEP_RESCUE]
 
 
 def workflow_start_event() -> EventName:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import secrets
@@ -13,9 +14,10 @@ import pytest
 from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import Graph, Target
-from hephaestus_celery.core.definition.plan import plan
+from hephaestus_celery.core.definition.plan import plan, shape_of
 from hephaestus_celery.core.definition.step import Step
 from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.reruns import kept_states, standing, unfinished
 from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import new_run_id
@@ -24,7 +26,9 @@ from hephaestus_celery.storage.commits import Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import Outstanding, Sent
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.port import Storage
+from hephaestus_celery.storage.reruns import Rerun
 from hephaestus_celery.storage.resume_and_cancel import Delivery, RunAddress
+from hephaestus_celery.storage.schema import RERUN
 from hephaestus_celery.storage.starts import FirstStep, NewRun
 
 DURATIONS = Durations(lease=30_000_000, dispatch_timeout=30_000_000, retention=7 * 24 * 3_600_000_000)
@@ -137,7 +141,7 @@ class DrivenRun:
         self.storage, self.graph, self.new, self.id = storage, graph, new, new.run_id
         self.durations = new.durations
         self._probe = probe
-        self.lane = new.firsts[0].lane
+        self.lane = new.firsts[0].lane if new.firsts else None
         self.fences: dict[str, str] = {}
         self.dispatched: list[Any] = []
 
@@ -286,6 +290,75 @@ class DrivenRun:
         return self.storage.cancel(
             self.id, operation=operation, reason=reason, entry='{"kind":"cancel"}', durations=self.durations
         )
+
+    def rerun(
+        self,
+        *,
+        again: Sequence[str] | None = None,
+        retry: bool = True,
+        graph: Mapping[tuple[str, str], Any] | None = None,
+        given: Sequence[str] | None = None,
+        configs: Mapping[str, tuple[int, str]] | None = None,
+        **fields: Any,
+    ) -> Rerun:
+        """What makes a new run of this one: a retry; or with ``again`` a fork, in which these steps and all after them run."""
+        states = self.storage.read_states(self.id)
+        shape = shape_of(self.graph if graph is None else graph_of(graph))
+        follows = frozenset[str]().union(*(shape.following(step) for step in again or ()))
+        completed = {key for key, state in states.items() if state.status == "completed" and key not in follows}
+        kept = kept_states(states, completed, source=self.id)
+        started = frozenset(again or ()) | (unfinished(states) - follows)
+        where = standing(shape, kept={key: self._taken(key, state) for key, state in kept.items()}, again=started)
+        instance_id = fields.get("instance_id", self.new.instance_id)
+        run_id = fields.pop("run_id", None) or new_run_id(
+            milliseconds=SYSTEM_CLOCK.time_ns() // 1_000_000, instance_id=instance_id, random_bits=secrets.randbits(58)
+        )
+        first = {"config": None, "max_attempts": 5, "prepared_message": None, "lane": self.lane}
+        first = {name: fields.pop(name, value) for name, value in first.items()}
+        origins = {key: states[key].origin or self.id for key in started if key in states and retry}
+        new = dataclasses.replace(
+            self.new,
+            operation=run_id,
+            run_id=run_id,
+            header=header(run_id, instance_id),
+            schema=RERUN,
+            firsts=[FirstStep(step=key, origin=origins.get(key), **first) for key in where.active],
+            **{"instance_id": instance_id, "initial": "", **fields},
+        )
+        return Rerun(
+            run=new,
+            source=self.id,
+            retry=retry,
+            entry=json.dumps({"kind": "fork", "run_id": self.id}),
+            kept=kept,
+            skipped=where.skipped,
+            arrivals={key: counts for key, counts in where.arrivals.items() if shape.predecessors[key] > 1},
+            given=where.active if given is None else given,
+            configs=configs or {},
+        )
+
+    def made(self, rerun: Rerun) -> DrivenRun:
+        """The new run that comes of it."""
+        run = self.of(rerun)
+        run.dispatched = list(self.storage.rerun(rerun))
+        return run
+
+    def of(self, rerun: Rerun) -> DrivenRun:
+        """The run that comes of it, or has come of it."""
+        return DrivenRun(self.storage, self.graph, rerun.run, probe=self._probe)
+
+    def retried(self, **fields: Any) -> DrivenRun:
+        """The run that a retry of this one makes."""
+        return self.made(self.rerun(**fields))
+
+    def forked(self, *again: str, **fields: Any) -> DrivenRun:
+        """The run that a fork of this one makes, in which these steps run again."""
+        return self.made(self.rerun(again=again, retry=False, **fields))
+
+    def _taken(self, key: str, state: Any) -> Sequence[str]:
+        if state.targets is not None:
+            return state.targets
+        return [target.step.key for target in self.graph.table.get((self.graph.by_key[key], state.event), ())]
 
     def step(self, step: str, event: str = "ok", **fields: Any) -> Any:
         """Claim a step and complete it."""

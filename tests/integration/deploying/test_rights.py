@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import threading
@@ -17,6 +18,7 @@ from hephaestus_celery.exceptions import AlreadyRunningError, StorageError
 from hephaestus_celery.storage.queries import DataKind, Query
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.store import RedisStorage
+from hephaestus_celery.storage.schema import SCHEMA
 from hephaestus_celery.testing.conformance.driven import DURATIONS
 
 OUTSIDE_SCRIPTS = {
@@ -70,6 +72,18 @@ def storage(user_url, namespace):
 def refused(admin):
     """What the server has refused to the user."""
     return [(entry["reason"], entry["object"]) for entry in admin.acl_log() if entry["username"] != "default"]
+
+
+def made_again(stand):
+    """A run is made of another, which is held as it is for one of another partition."""
+    run = stand.start({("a", "ok"): [f"b{number}" for number in range(600)]}, instance_id="order::again")
+    run.step("a")
+    run.cancel()
+    again = run.retried()
+    assert len(again.dispatched) == 600
+    again.cancel()
+    held = json.dumps({"run_id": run.id, "copy": again.id, "reads": SCHEMA})
+    assert run.storage._calls.of_run("hold", run.id, held) == [b"held"]
 
 
 def every_operation(stand, storage):
@@ -160,7 +174,9 @@ def every_look_of_the_command_line(stand, storage):
 
 def test_the_user_of_the_guide_can_do_all_that_the_store_does(storage, drive, admin):
     admin.script_flush()
-    assert every_operation(drive(storage), storage) == [Status.COMPLETED, Status.FAILED, Status.CANCELLED]
+    stand = drive(storage)
+    assert every_operation(stand, storage) == [Status.COMPLETED, Status.FAILED, Status.CANCELLED]
+    made_again(stand)
     every_operation_of_the_stream(drive(storage), storage)
     every_look_of_the_command_line(drive(storage), storage)
     assert refused(admin) == []

@@ -55,7 +55,7 @@ def test_an_unknown_filter_is_a_type_error_that_names_the_known_ones():
         read(statuses="failed")
     assert str(refused.value) == (
         "list has no filter 'statuses'; filters are status, status_in, workflow, version, workflow_family, id, tag, "
-        "started_after, started_before, waiting_for, waiting_since_before, failed_step, limit, cursor"
+        "started_after, started_before, waiting_for, waiting_since_before, failed_step, retried, limit, cursor"
     )
 
 

@@ -276,7 +276,7 @@ def test_the_metadata_of_a_workflow_may_be_any_mapping():
 
 def test_a_document_of_a_newer_schema_is_refused(stored):
     header = json.loads(stored().header) | {"schema": SCHEMA + 1}
-    with pytest.raises(StorageError, match=rf"run {RUN_ID} was written by a newer hephaestus-celery \(schema 2,"):
+    with pytest.raises(StorageError, match=rf"run {RUN_ID} was written by a newer hephaestus-celery \(schema 3,"):
         decode_instance(stored(header=json.dumps(header)))
 
 

@@ -30,8 +30,12 @@ def test_the_eleven_events_come_in_their_fixed_order():
     ]
 
 
-def test_a_cancel_and_a_rescue_are_extensions():
-    assert telemetry.extension_events() == [("hephaestus", "workflow", "cancel"), ("hephaestus", "step", "rescue")]
+def test_a_cancel_a_fork_and_a_rescue_are_extensions():
+    assert telemetry.extension_events() == [
+        ("hephaestus", "workflow", "cancel"),
+        ("hephaestus", "workflow", "fork"),
+        ("hephaestus", "step", "rescue"),
+    ]
 
 
 def test_no_extension_is_among_the_eleven():
@@ -70,7 +74,7 @@ def test_every_field_of_the_contract_is_reserved():
         step_count advance_count from_step event targets fan_out step step_key concurrent active_steps_count attempt
         max_attempts has_context_updates has_metadata_updates transitions_to will_retry retry_in instance_status
         resume_event source status_before status_after iteration name storage pid hostname workflow_version run_id
-        sequence task_id
+        sequence task_id forked_from
     """
     assert set(contract.split()) == RESERVED_METADATA
 

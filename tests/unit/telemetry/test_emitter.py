@@ -53,6 +53,7 @@ def emit(instance, validate, charge):
         "hephaestus.engine.advance": lambda extra: telemetry.engine_advance(instance, 5, extra),
         "hephaestus.runner.init": telemetry.runner_init,
         "hephaestus.workflow.cancel": lambda extra: telemetry.workflow_cancel(instance, extra),
+        "hephaestus.workflow.fork": lambda extra: telemetry.workflow_fork(instance, extra),
         "hephaestus.step.rescue": lambda extra: telemetry.step_rescue(instance, charge, extra),
     }
     return lambda name, extra: emitters[name](extra)

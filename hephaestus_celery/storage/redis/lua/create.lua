@@ -6,7 +6,7 @@
 --   where the broker is this server
 --   p.settling: replaces p.firsts where there are very many first steps; see parts/joins.lua
 --   reply: 'ok', 'posted' when all messages were sent too, or {run id, family, scope} of the holder
--- needs: joins
+-- needs: joins starts
 demand({
   run_id = 'name', id = 'name', name = 'string', family = 'string', version = 'string', scope = 'string', tags = 'table',
   firsts = 'table', schema = 'number', lanes = 'table?', dispatch_timeout = 'number', settling = 'name?',
@@ -23,22 +23,12 @@ if redis.call('EXISTS', run) == 1 then return 'ok' end
 if p.settling then check_staged(p.settling) end
 local at = now()
 
-local active = prefix .. 'active:' .. p.id
-local holders = redis.call('HGETALL', active)
-for i = 1, #holders, 2 do
-  local other = cjson.decode(holders[i + 1])
-  if redis.call('EXISTS', prefix .. 'run:' .. holders[i]) == 0 then
-    redis.call('HDEL', active, holders[i]) -- the run was evicted, or deleted by hand, so its id is free
-  elseif p.scope ~= 'none' and (p.scope == 'global' or other.scope == 'global'
-    or (p.family == other.family and (p.scope == 'workflow' or p.version == other.version))) then
-    return { holders[i], other.family, other.scope }
-  end
-end
+local holder = find_holder()
+if holder then return holder end
 
 local moment = text(at)
-fields = { 'id', p.id, 'name', p.name, 'family', p.family, 'version', p.version,
-  'h', ARGV[3], 'i', ARGV[4], 'schema', p.schema,
-  'st', 'pending', 't0', moment, 'seq', 0, 'adv', 0, 'app', 0, 'act', #p.firsts + (p.settling and 1 or 0), 'wai', 0 }
+fields = first_fields(ARGV[3], moment, 0, #p.firsts + (p.settling and 1 or 0))
+set('i', ARGV[4])
 local bytes = 0
 for i, first in ipairs(p.firsts) do
   first.k, first.t = p.lanes and p.lanes[first[1]], sent_at(at)
@@ -56,26 +46,9 @@ if #ARGV[4] > SMALL then
   fields[#fields + 1] = 'il'
   fields[#fields + 1] = 1
 end
-if p.headers then
-  fields[#fields + 1] = 'mh'
-  fields[#fields + 1] = p.headers
-end
-if #p.tags > 0 then
-  fields[#fields + 1] = 'tags'
-  fields[#fields + 1] = cjson.encode(p.tags)
-end
 if p.settling then begin_settling('', p.settling, {}) end
 write(fields)
-redis.call('SET', start, moment .. '000')
-redis.call('HSET', active, p.run_id, cjson.encode({ scope = p.scope, family = p.family, version = p.version }))
-redis.call('ZADD', prefix .. 'index:status:pending', moment, p.run_id)
-redis.call('ZADD', prefix .. 'index:family:' .. p.family, moment, p.run_id)
-redis.call('ZADD', prefix .. 'index:id:' .. p.id, moment, p.run_id)
-redis.call('PERSIST', prefix .. 'index:id:' .. p.id) -- until the last active run of the id has ended
-watch(p.id, p.family, p.tags, WATCH)
-for _, tag in ipairs(p.tags) do
-  redis.call('ZADD', prefix .. 'index:tag:' .. tag, moment, p.run_id)
-end
+make_known(moment)
 for _, first in ipairs(p.firsts) do sent(first[1], first, at) end
 local posted = true
 for _, first in ipairs(p.firsts) do

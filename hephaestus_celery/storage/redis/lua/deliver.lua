@@ -13,13 +13,13 @@
 demand({
   run_id = 'name?', id = 'string?', family = 'string?', version = 'string?', exact = 'boolean?', op = 'string',
   name = 'string', only = 'name?', keep = 'boolean?', key = 'string?', dispatch_timeout = 'number', among = 'table?',
-  schema = 'number',
+  schema = 'number', owner = 'string?',
 }, 3)
 inside('among', p.among == nil or is_list(p.among, is_name))
 inside('id', (p.run_id == nil) ~= (p.id == nil))
 
 -- The answer is kept for the id as it was given: a repeat may come when the id means another run.
-local owner = p.run_id or p.id
+local owner = p.owner or p.run_id or p.id
 local before = replayed(owner, p.op)
 if before then return { before } end
 local found, several, unresolved = p.run_id, nil, nil
@@ -87,8 +87,10 @@ facts.v, facts.steps, facts.executing = verdict(), waiting, executing
 -- A refused event leaves no trace, so a repeated call is judged anew.
 if facts.v ~= 'accepted' and facts.v ~= 'kept' then return { cjson.encode(facts) } end
 
+local owners, taker = owners_of_keys(), nil
 if facts.v == 'accepted' then
   local key = waiting[1]
+  taker = 's' .. key
   local step = get_step(key)
   local at = now()
   step.r, step.t = { e = step.x[p.name], s = 'external', at = text(at) }, sent_at(at)
@@ -100,9 +102,12 @@ if facts.v == 'accepted' then
   facts.attempt, facts.token = step.a, step.d
 else
   local number = redis.call('HINCRBY', run, 'en', 1)
+  taker = '#' .. number
+  if p.key then redis.call('HSET', owners, 'n' .. number, p.key) end
   redis.call('HSET', early_events(), number .. '|' .. (p.only or '') .. '|' .. p.name, ARGV[3])
 end
 if p.key then
   if redis.call('SADD', taken_events(), p.key) == 1 then redis.call('HINCRBY', run, 'ek', 1) end
+  redis.call('HSET', owners, 'k' .. p.key, taker)
 end
 return { replay(owner, p.op, cjson.encode(facts)) }

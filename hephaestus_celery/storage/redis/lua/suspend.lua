@@ -19,7 +19,7 @@ for _, name in ipairs(p.names) do -- in the order of declaration; events for thi
   slots[#slots + 1] = p.step .. '|' .. name
   slots[#slots + 1] = '|' .. name
 end
-local wanted, core = { 'st', 'adv', 'en', 't0' }, {}
+local wanted, core = { 'st', 'adv', 'en', 't0', 'ek' }, {}
 for _, slot in ipairs(slots) do wanted[#wanted + 1] = 'e:' .. slot end
 for from = 1, #wanted, UNPACKED do -- in slices: unpack() has a limited stack
   for _, value in ipairs(redis.call('HMGET', run, unpack(wanted, from, math.min(from + UNPACKED - 1, #wanted)))) do
@@ -52,21 +52,26 @@ local function first_of_each()
   return first
 end
 
-local function take(hash, field, name)
+local function take(hash, field, name, number)
   step.r = { e = p.accepts[name], s = 'external', at = text(at) }
   local data = redis.call('HGET', hash, field)
   redis.call('HSET', run, 'd:' .. p.step, data)
   count_data(#data)
   redis.call('HDEL', hash, field)
+  local key = number and core[5] and redis.call('HGET', owners_of_keys(), 'n' .. number)
+  if key then
+    redis.call('HSET', owners_of_keys(), 'k' .. key, 's' .. p.step)
+    redis.call('HDEL', owners_of_keys(), 'n' .. number)
+  end
 end
 
 local first = first_of_each()
 for i, slot in ipairs(slots) do
   local name = p.names[math.ceil(i / 2)]
-  if not step.r and core[4 + i] then
+  if not step.r and core[5 + i] then
     take(run, 'e:' .. slot, name)
   elseif not step.r and first[slot] then
-    take(early_events(), text(first[slot]) .. '|' .. slot, name)
+    take(early_events(), text(first[slot]) .. '|' .. slot, name, text(first[slot]))
   end
 end
 -- A timer that came due before the step waited delivers its timeout now, whatever events the step accepts.

@@ -12,7 +12,7 @@
 -- The lock is a hash: `owner`; `schema`, the newest that the owner can read (a caller that reads newer ones takes the
 -- lock); `beat`, the owner's last time on the steady clock; `offset` of that clock; `handed`, the operation that handed
 -- entries over, with its `entries` and `reports`.
--- needs: rescue ending due_items_reading
+-- needs: rescue ending due_items_reading copies
 demand({
   owner = 'string', worker = 'string', op = 'string', acknowledged = 'string?', evict = 'string?', stepped = 'boolean?',
   seize = 'boolean?', fence = 'string', limit = 'number', lease = 'number', dispatch_timeout = 'number', now = 'number',
@@ -92,6 +92,7 @@ local function prune(member, item)
       return
     end
   end
+  if held_by(p.run_id) then return redis.call('ZADD', due, text(steady() + PUT_OFF), member) end
   if not core[2] and not drop_waits() then return end -- the entry is due, so the rest follows
   redis.call('ZREM', due, member)
   if core[2] and not is_final(core[2]) then error('its run has not ended', 0) end
@@ -105,7 +106,7 @@ local function prune(member, item)
     for _, tag in ipairs(tags) do redis.call('ZREM', prefix .. 'index:tag:' .. tag, p.run_id) end
   end
   -- A thread of the server frees the keys: for a long run, a script would take too long.
-  redis.call('UNLINK', run, start, history, answers, early_events(), taken_events())
+  redis.call('UNLINK', run, start, history, answers, early_events(), taken_events(), owners_of_keys())
 end
 
 local function hand_over(kind, core, key, step, sequence)
@@ -204,6 +205,21 @@ local function settle_on(member, source, id)
   hand_over('settle', core, source, { a = 1, d = 0 })
 end
 
+-- Data that remains to be copied for a rerun; the process that began may be gone. The caller copies it. If the rerun itself is
+-- gone, or whole, what is staged and the mark of the earlier run are deleted.
+local function copy_on(member, source, id)
+  local core = redis.call('HMGET', run, 'st', 'name', 'version', 'schema', 'mh', 'cp')
+  if is_newer(core[4]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
+  if not core[1] or not core[6] or cjson.decode(core[6]).id ~= id then
+    redis.call('ZREM', due, member)
+    redis.call('UNLINK', staged(id)[1])
+    let_go(source, p.run_id)
+    return
+  end
+  redis.call('ZADD', due, text(steady() + LEFT), member)
+  hand_over('copy', core, '', { a = 1, d = 0 })
+end
+
 -- An entry that a newer version may know is left to that version. Any other unknown entry is deleted.
 local function refuse(member, run_id)
   local known, newer = pcall(function() return run_id and is_newer(redis.call('HGET', run, 'schema')) end)
@@ -216,6 +232,7 @@ local function handle(member, item, at)
   if item.kind == 'prune' then return prune(member, item) end
   if item.kind == 'sweep' then return sweep(member) end
   if item.kind == 'settle' then return settle_on(member, item.source, item.id) end
+  if item.kind == 'copy' then return copy_on(member, item.source, item.id) end
   return come_due(item.step, at, member, item.reference)
 end
 

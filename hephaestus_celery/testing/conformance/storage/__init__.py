@@ -25,6 +25,7 @@ from hephaestus_celery.testing.conformance.storage.message_headers import *
 from hephaestus_celery.testing.conformance.storage.names import *
 from hephaestus_celery.testing.conformance.storage.repeating import *
 from hephaestus_celery.testing.conformance.storage.replays import *
+from hephaestus_celery.testing.conformance.storage.reruns import *
 from hephaestus_celery.testing.conformance.storage.resolving import *
 from hephaestus_celery.testing.conformance.storage.retries import *
 from hephaestus_celery.testing.conformance.storage.schema import *

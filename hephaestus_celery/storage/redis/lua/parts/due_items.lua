@@ -25,6 +25,11 @@ local function sweep_due()
   return p.run_id .. '|' .. SWEEP
 end
 
+-- Data of the run `source` that is still to be copied, and where it is staged which.
+local function copy_due(source, id)
+  return p.run_id .. '|' .. COPY .. '|' .. source .. '|' .. id
+end
+
 -- Edges of `source` that are still to be settled, and where they are staged.
 local function settle_due(source, id)
   return p.run_id .. '|' .. SETTLE .. '|' .. source .. '|' .. id

@@ -20,8 +20,8 @@ local function read_pruned(about)
   return { kind = 'prune', id = values[1], family = values[2], tags = { unpack(values, 3) } }
 end
 
--- The id of the run that an entry is of, and what it is: `kind` ('step', 'timer', 'prune', 'sweep' or 'settle'), and what each
--- was written with. The item is nil where its text is none that is known here, both are where it names no run.
+-- The id of the run that an entry is of, and what it is: `kind` ('step', 'timer', 'prune', 'sweep', 'settle' or 'copy'), and what
+-- each was written with. The item is nil where its text is none that is known here, both are where it names no run.
 local function read_due(member)
   local run_id, key, separator, reference = string.match(member, '^([^|]+)|([^|]*)(|?)(.*)$')
   if not run_id then return nil end
@@ -33,6 +33,9 @@ local function read_due(member)
   elseif key == SETTLE then
     local source, id = string.match(reference, '^([^|]*)|(.+)$')
     return run_id, id and { kind = 'settle', source = source, id = id }
+  elseif key == COPY then
+    local source, id = string.match(reference, '^([^|]+)|([^|]+)$')
+    return run_id, id and { kind = 'copy', source = source, id = id }
   elseif string.sub(key, 1, 1) == RESERVED or not is_activation(key) or (separator ~= '' and reference == '') then
     return run_id, nil
   elseif reference ~= '' then

@@ -63,8 +63,15 @@ local function finish(before, status, at)
     set_soon(sweep_due(), at, at)
   end
   local lasting = { run, start, history }
-  if about[4] then redis.call('DEL', early_events()) end
-  if about[5] then lasting[#lasting + 1] = taken_events() end
+  if about[4] and status == 'completed' then
+    redis.call('DEL', early_events())
+  elseif about[4] then
+    lasting[#lasting + 1] = early_events() -- a retry delivers them
+  end
+  if about[5] then
+    lasting[#lasting + 1] = taken_events()
+    lasting[#lasting + 1] = owners_of_keys()
+  end
   redis.call('PEXPIRE', answers, ANSWERS_LIFETIME)
   watch(about[1], about[2], about[3] and cjson.decode(about[3]) or {}, p.retention > 0 and p.retention or WATCH)
   if p.retention > 0 then

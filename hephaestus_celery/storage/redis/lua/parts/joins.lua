@@ -34,16 +34,19 @@ end
 -- A fan-out starts many steps that are mostly alike. So one state is encoded for each lane and number of attempts, and
 -- the steps of a lane are queued together.
 local alike, queues = {}, {}
-local function begin(key, attempts, lane, at)
+local function begin(key, attempts, lane, at, origin)
   local of_lane = alike[lane or '']
   if not of_lane then
     of_lane = {}
     alike[lane or ''], queues[lane or ''] = of_lane, {}
   end
-  if not of_lane[attempts] then
-    of_lane[attempts] = cjson.encode({ s = 'active', a = 1, m = attempts, d = 1, q = text(at), k = lane, t = sent_at(at) })
+  local kind = origin and attempts .. ' ' .. origin or attempts
+  if not of_lane[kind] then
+    of_lane[kind] = cjson.encode({
+      s = 'active', a = 1, m = attempts, d = 1, q = text(at), k = lane, t = sent_at(at), v = origin,
+    })
   end
-  set('s:' .. key, of_lane[attempts])
+  set('s:' .. key, of_lane[kind])
   table.insert(queues[lane or ''], key)
 end
 

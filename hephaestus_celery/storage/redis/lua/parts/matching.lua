@@ -1,7 +1,7 @@
 -- Which runs a listing holds: goes through indexes of runs, newest first, and checks the filters on each run.
 -- Mirrors core/execution/listing.py. Reads the indexes in p.indexes together (one, or one for each wanted status). Closes
 -- no race: a run may change between two pages.
---   p.statuses, p.name, p.family, p.version, p.id, p.tag, p.failed: the filters of runs; those that are absent admit all
+--   p.statuses, p.name, p.family, p.version, p.id, p.tag, p.failed, p.retried: the filters of runs; those that are absent admit all
 --   p.waits: the index is one of waits; then p.event and p.since are the filters of a wait
 --   p.max, p.below: continue below this score, or at this score below this entry   p.min: the least score
 -- needs: run
@@ -13,6 +13,7 @@ for field, value in pairs({ name = p.name, family = p.family, version = p.versio
   looked_at[#looked_at + 1] = field
   wanted[#looked_at] = value
 end
+if p.retried ~= nil then looked_at[#looked_at + 1] = 'ra' end -- the last of them
 
 local function later(a, b)
   return a[1] > b[1] or (a[1] == b[1] and a[2] > b[2])
@@ -60,8 +61,9 @@ local function matches(candidate)
   if p.waits and not is_wait(candidate, key, core[1]) then return false end
   if p.statuses[core[1]] == nil then return false end
   for i = 2, #looked_at do
-    if core[i] ~= wanted[i] then return false end
+    if wanted[i] ~= nil and core[i] ~= wanted[i] then return false end
   end
+  if p.retried ~= nil and p.retried ~= (core[#looked_at] ~= false) then return false end
   return not p.tag or redis.call('ZSCORE', prefix .. 'index:tag:' .. p.tag, candidate.run) ~= false
 end
 

@@ -72,6 +72,12 @@ local function taken_events()
   return prefix .. 'taken:' .. p.run_id
 end
 
+-- The step that was given the event of each key, or the number of the early event that has the key (hash). `k` and the key:
+-- `s` and the step, or `#` and the number. `n` and that number: the key. Older versions kept none.
+local function owners_of_keys()
+  return prefix .. 'owners:' .. p.run_id
+end
+
 local function set_status(before, after)
   if before == after then return end
   local score = redis.call('HGET', run, 't0')

@@ -1,0 +1,299 @@
+"""Prepares a retry or a fork: which steps of an earlier run are kept, which run again, and their first messages.
+
+Everything that is read of the earlier run is given, as of one moment. So nothing here calls the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from hephaestus_celery.clock import Chance, Clock
+from hephaestus_celery.core.definition.graph import StepClass, Target
+from hephaestus_celery.core.definition.plan import shape_of
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.reruns import Shape, Standing, kept_states, standing, unfinished
+from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.context import Context
+from hephaestus_celery.core.values.formatting import listed
+from hephaestus_celery.core.values.identity import new_run_id
+from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.exceptions import DefinitionError, RunStateError
+from hephaestus_celery.runners.message_dispatcher import Dispatcher
+from hephaestus_celery.runners.messages import Message, messages
+from hephaestus_celery.runners.plan_cache import encoded_config
+from hephaestus_celery.storage.durations import Durations
+from hephaestus_celery.storage.history_entries import encode_entry
+from hephaestus_celery.storage.instances import decode_context, header_tags, read_headers, rerun_header
+from hephaestus_celery.storage.queries import StoredRun
+from hephaestus_celery.storage.reruns import Rerun
+from hephaestus_celery.storage.schema import RERUN
+from hephaestus_celery.storage.starts import FirstStep, NewRun
+
+if TYPE_CHECKING:
+    from hephaestus_celery.config import Settings
+    from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+
+_RUN_ID_BITS = 58
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """An earlier run, as of one moment, and the run that is to be made of it.
+
+    ``run`` has the states of all steps, ``workflow`` is the workflow of the new run, and ``moves``: it is another than that of
+    the earlier run. ``step`` is the step that a fork runs again; None for a retry. ``initial`` is the JSON text of the new initial
+    context; empty where it stays as it was. ``results`` are those of the kept steps; needed for routes that are asked.
+    """
+
+    run: StoredRun
+    run_id: str
+    workflow: type[WorkflowDefinition]
+    moves: bool = False
+    step: str | None = None
+    id: str
+    initial: str = ""
+    by: str | None = None
+    results: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def kept_keys(earlier: Earlier) -> frozenset[str]:
+    """The completed steps of the earlier run that the new one keeps."""
+    follows = _follows(earlier, shape_of(earlier.workflow.graph))
+    states = earlier.run.steps.items()
+    return frozenset(key for key, state in states if state.status is StepStatus.COMPLETED and key not in follows)
+
+
+def asks_routes(earlier: Earlier) -> bool:
+    """Whether routes are asked which targets the kept steps lead to: their results must be read for that."""
+    return any(_is_asked(earlier, key) for key in kept_keys(earlier))
+
+
+class Rerunner:
+    """Prepares reruns."""
+
+    def __init__(
+        self, settings: Settings, dispatcher: Dispatcher, *, durations: Durations, clock: Clock, chance: Chance
+    ) -> None:
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._durations = durations
+        self._clock = clock
+        self._chance = chance
+
+    def prepare(self, earlier: Earlier) -> tuple[Rerun, Sequence[Message]]:
+        """What the store is to make of the earlier run, and the messages of the steps that it starts.
+
+        ``ValueError`` names what the workflow lacks of the steps that are kept, ``RunStateError`` says that nothing is left to run.
+        """
+        keys = kept_keys(earlier)
+        check_kept(earlier, keys)
+        context = _context(earlier, keys)
+        chosen = {key: _targets(earlier, key, context) for key in keys}
+        shape = shape_of(earlier.workflow.graph)
+        where = standing(shape, kept=_taken(chosen), again=_again(earlier, shape))
+        if earlier.step is not None and earlier.step in where.skipped:
+            raise ValueError(
+                f"version {earlier.workflow.version} of {earlier.workflow.family} never comes to step {earlier.step} with what is "
+                f"kept of run {earlier.run_id}; fork it from a step before"
+            )
+        if not where.active:
+            raise RunStateError(
+                f"run {earlier.run_id} has no step left that could run again, and has not reached Done; mend the workflow, or "
+                "fork the run from the step before"
+            )
+        run_id = self._new_run_id(earlier.id)
+        hints = self._messages(earlier, run_id, where.active)
+        kept = kept_states(earlier.run.steps, keys, source=earlier.run_id)
+        kept = {key: _settled_anew(earlier, key, state, chosen[key]) for key, state in kept.items()}
+        given, configs = self._configs(earlier, where, chosen)
+        rerun = Rerun(
+            run=self._new_run(earlier, run_id, hints),
+            source=earlier.run_id,
+            retry=earlier.step is None,
+            entry=encode_entry(kind="fork", by=earlier.by, other_run=earlier.run_id),
+            kept=kept,
+            skipped=where.skipped,
+            arrivals={key: counts for key, counts in where.arrivals.items() if shape.predecessors[key] > 1},
+            given=given,
+            configs=configs,
+        )
+        return rerun, hints
+
+    def _new_run_id(self, id: str) -> str:
+        milliseconds = self._clock.time_ns() // 1_000_000
+        return new_run_id(milliseconds=milliseconds, instance_id=id, random_bits=self._chance.bits(_RUN_ID_BITS))
+
+    def _messages(self, earlier: Earlier, run_id: str, active: Sequence[str]) -> Sequence[Message]:
+        starts = [DispatchStep(Activation(key), 1, 1) for key in active]
+        workflow = earlier.workflow
+        headers = read_headers(earlier.run.message_headers)
+        return messages(workflow.name, workflow.version, run_id, starts, headers=headers)
+
+    def _new_run(self, earlier: Earlier, run_id: str, hints: Sequence[Message]) -> NewRun:
+        workflow = earlier.workflow
+        return NewRun(
+            operation=run_id,
+            run_id=run_id,
+            instance_id=earlier.id,
+            name=workflow.name,
+            family=workflow.family,
+            version=workflow.version,
+            scope=workflow.unique.scope,
+            tags=sorted(workflow.tags) if earlier.moves else header_tags(earlier.run.header),
+            header=rerun_header(
+                earlier.run.header,
+                id=earlier.id,
+                run_id=run_id,
+                forked_from=earlier.run_id,
+                workflow=workflow,
+                moves=earlier.moves,
+            ),
+            initial=earlier.initial,
+            firsts=[self._first(earlier, hint) for hint in hints],
+            durations=self._durations,
+            schema=RERUN,
+            message_headers=earlier.run.message_headers,
+        )
+
+    def _first(self, earlier: Earlier, hint: Message) -> FirstStep:
+        workflow, key = earlier.workflow, hint.step
+        state = earlier.run.steps.get(key)
+        repeats = earlier.step is None and state is not None and state.status is not StepStatus.SKIPPED
+        return FirstStep(
+            step=key,
+            config=None,
+            max_attempts=workflow.retry_policy(workflow.graph.by_key[key], self._settings.default_retry).max_attempts,
+            prepared_message=self._dispatcher.prepare(hint, parent=None),
+            lane=self._dispatcher.lane(hint),
+            origin=(state.origin or earlier.run_id) if repeats and state is not None else None,
+        )
+
+    def _configs(
+        self, earlier: Earlier, where: Standing, chosen: Mapping[str, Sequence[Target]]
+    ) -> tuple[Collection[str], dict[str, tuple[int, str]]]:
+        # The steps whose config is copied, and the configs that are given anew: those of steps that have not completed. A
+        # config is copied if all that gave one are kept.
+        graph, states = earlier.workflow.graph, earlier.run.steps
+        reached = [*where.active, *(key for key, counts in where.arrivals.items() if counts.taken)]
+        given: list[str] = []
+        configs: dict[str, tuple[int, str]] = {}
+        for key in dict.fromkeys(reached):
+            if key in chosen or key == "done":
+                continue
+            if not earlier.moves and not any(
+                before.key not in chosen and _has_completed(states, before.key)
+                for before in graph.predecessors(graph.by_key[key])
+            ):
+                given.append(key)
+                continue
+            found = self._config(earlier, graph.by_key[key], chosen)
+            if found is not None:
+                configs[key] = found
+        return given, configs
+
+    def _config(
+        self, earlier: Earlier, step: StepClass, chosen: Mapping[str, Sequence[Target]]
+    ) -> tuple[int, str] | None:
+        graph, limit = earlier.workflow.graph, self._settings.max_payload
+        sources = [(0, target) for target in graph.initials if target.step is step]
+        sources += [
+            (graph.rank(before.key), target)
+            for before in graph.predecessors(step)
+            for target in chosen.get(before.key, ())
+            if target.step is step
+        ]
+        encoded = [(rank, encoded_config(target, limit=limit)) for rank, target in sources]
+        return min(((rank, text) for rank, text in encoded if text is not None), default=None)
+
+
+def check_kept(earlier: Earlier, keys: Collection[str]) -> None:
+    """``ValueError`` names what another version lacks of the steps that are kept, and of the step that is to run."""
+    if not earlier.moves:
+        return
+    graph, states = earlier.workflow.graph, earlier.run.steps
+    wanted = [*sorted(keys), *([] if earlier.step is None else [earlier.step])]
+    lacks = [f"step {key}" for key in wanted if key not in graph.by_key]
+    lacks += [
+        f"event {states[key].event} of step {key}"
+        for key in sorted(keys)
+        if key in graph.by_key and (graph.by_key[key], states[key].event) not in graph.table
+    ]
+    if lacks:
+        workflow = earlier.workflow
+        raise ValueError(
+            f"version {workflow.version} of {workflow.family} can't go on with run {earlier.run_id}: it lacks {listed(lacks)}"
+        )
+
+
+def _follows(earlier: Earlier, shape: Shape) -> frozenset[str]:
+    return frozenset() if earlier.step is None else shape.following(earlier.step)
+
+
+def _again(earlier: Earlier, shape: Shape) -> frozenset[str]:
+    # The steps that are active whatever leads to them. While the earlier run goes on, and in another version, it is the law
+    # on joins that says what had not ended; in another version also when the step of a fork starts.
+    if earlier.moves:
+        return frozenset()
+    if earlier.step is not None and not earlier.run.status.final:
+        return frozenset({earlier.step})
+    started = unfinished(earlier.run.steps) - _follows(earlier, shape)
+    unknown = sorted(key for key in started if key not in earlier.workflow.graph.by_key)
+    if unknown:
+        raise DefinitionError(
+            f"run {earlier.run_id}",
+            [
+                f"workflow {earlier.workflow.name!r}, version {earlier.workflow.version}, has no step {key!r} any more"
+                for key in unknown
+            ],
+        )
+    return started if earlier.step is None else started | {earlier.step}
+
+
+def _is_asked(earlier: Earlier, key: str) -> bool:
+    # A route is asked in another version, and where older code has not stored what it gave.
+    graph, state = earlier.workflow.graph, earlier.run.steps[key]
+    step = graph.by_key.get(key)
+    return step is not None and (step, state.event) in graph.dynamic and (earlier.moves or state.targets is None)
+
+
+def _context(earlier: Earlier, keys: Collection[str]) -> Context:
+    known = replace(
+        earlier.run,
+        initial=earlier.initial or earlier.run.initial,
+        steps={key: earlier.run.steps[key] for key in keys},
+        results=earlier.results,
+        lacks_data=False,
+        lacks_steps=False,
+    )
+    return decode_context(known, run_id=earlier.run_id, reader=None)
+
+
+def _targets(earlier: Earlier, key: str, context: Context) -> tuple[Target, ...]:
+    # The targets that a kept step has taken: those that it had, or, where its route is asked, those that this gives.
+    graph, state = earlier.workflow.graph, earlier.run.steps[key]
+    step = graph.by_key.get(key)
+    if step is None or state.event is None:
+        return ()
+    if _is_asked(earlier, key):
+        return earlier.workflow.targets(step, state.event, context)
+    declared = graph.table.get((step, state.event), ())
+    return tuple(target for target in declared if state.targets is None or target.step.key in state.targets)
+
+
+def _settled_anew(earlier: Earlier, key: str, state: StepState, targets: Sequence[Target]) -> StepState:
+    # A kept step keeps the targets of a route that was asked; another version may have no route there.
+    if _is_asked(earlier, key):
+        return replace(state, targets=tuple(target.step.key for target in targets))
+    return replace(state, targets=None) if earlier.moves else state
+
+
+def _taken(chosen: Mapping[str, Sequence[Target]]) -> dict[str, frozenset[str]]:
+    return {key: frozenset(target.step.key for target in targets) for key, targets in chosen.items()}
+
+
+def _has_completed(states: Mapping[str, StepState], key: str) -> bool:
+    state = states.get(key)
+    return state is not None and state.status is StepStatus.COMPLETED

@@ -1,0 +1,99 @@
+"""Retries and forks on real workers: a bug, the mended code, and no completed step that runs twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import flows
+import pytest
+from stage import eventually
+
+from hephaestus_celery import Status
+
+RUNS = 500
+RETRIES = """
+import worker_app, flows
+for found in flows.Mended.list(status="failed", retried=False, limit=1000):
+    flows.Mended.retry(found.id, by="script")
+worker_app.hephaestus.close()
+"""
+
+
+@pytest.fixture
+def stage(make_stage):
+    return make_stage(dispatch_timeout=1, lease=5)
+
+
+def executed(stage):
+    """How often each step of each instance was executed."""
+    return Counter((note["value"], note["step"]) for note in stage.executions())
+
+
+def failed_by_a_bug(stage, runs):
+    """Runs that have failed by a bug of the workers' code, which are gone by then."""
+    stage.switches["HEPHAESTUS_TEST_BUG"] = "1"
+    workers = stage.start_workers(1, concurrency=4)
+    handles = [flows.Mended.start(f"x{number}", {"value": number}) for number in range(runs)]
+    for handle in handles:
+        assert handle.wait(120).status is Status.FAILED
+    for worker in workers:
+        worker.stop()
+    del stage.switches["HEPHAESTUS_TEST_BUG"]
+    return handles
+
+
+def ended(stage, handles, timeout=150):
+    """The runs that came of these, which have all completed."""
+
+    def all_ended():
+        stage.revive()
+        found = [handle.get().retried_as for handle in handles]
+        return None not in found and not stage.hephaestus.count(status_in=["pending", "running", "waiting"])
+
+    eventually(all_ended, timeout=timeout, what="all retries have ended")
+    return [stage.hephaestus.get(handle.get().retried_as) for handle in handles]
+
+
+def test_hundreds_of_runs_go_on_with_the_mended_code_whoever_is_killed(stage):
+    handles = failed_by_a_bug(stage, RUNS)
+    before = executed(stage)
+    assert all(before[number, step] == 1 for number in range(RUNS) for step in "abc")
+    workers = stage.start_workers(2, concurrency=2)
+    first = stage.script(RETRIES)
+    eventually(lambda: stage.hephaestus.count(retried=True) > RUNS // 5, timeout=60)
+    first.kill()  # in the middle of its retries
+    first.communicate()
+    workers[0].kill()
+    stage.start_workers(1, concurrency=2)
+    _, errors = stage.script(RETRIES).communicate(timeout=120)
+    assert "Traceback" not in errors, errors
+    found = ended(stage, handles)
+    assert {instance.status for instance in found} == {Status.COMPLETED}
+    assert [instance.forked_from for instance in found] == [handle.run_id for handle in handles]
+    after = executed(stage)
+    assert all(after[number, step] == 1 for number in range(RUNS) for step in "abc")
+    assert all(after[number, "mended"] >= 2 for number in range(RUNS))
+    assert not stage.hephaestus.count(workflow=flows.Mended, status="failed", retried=False)
+
+
+def test_a_retry_is_told_of_by_the_worker_that_takes_it(stage):
+    [first] = failed_by_a_bug(stage, 1)
+    stage.start_workers(1)
+    again = first.retry(by="ada")
+    assert again.wait(60).status is Status.COMPLETED
+    events = stage.emitted(again.run_id)
+    assert [event["event"] for event in events[:2]] == ["workflow.start", "engine.advance"]
+    assert events[0]["metadata"]["forked_from"] == first.run_id
+    assert again.history()[0].kind == "fork"
+    keys = {note["key"] for note in stage.notes("key")}
+    assert keys == {f"{first.run_id}:mended"}
+
+
+def test_a_fork_onto_another_version(stage):
+    stage.start_workers(1)
+    first = stage.hephaestus.start_instance(flows.Track, {"value": 1}, id="x1", version=1)
+    first.wait(60)
+    again = flows.Track.fork("x1", flows.A, version=2)
+    found = again.wait(60)
+    assert (found.status, found.workflow_version) == (Status.COMPLETED, 2)
+    assert executed(stage) == {(1, "a"): 2, (1, "b"): 1}

@@ -10,6 +10,7 @@ from typing import Self
 from hephaestus_celery.client.cancel import AioCancels
 from hephaestus_celery.client.events import AioStreamCalls
 from hephaestus_celery.client.means import Means
+from hephaestus_celery.client.pauses import AioPausing
 from hephaestus_celery.client.reads import AioReads
 from hephaestus_celery.client.reruns import AioReruns
 from hephaestus_celery.client.resume import AioResumes
@@ -23,7 +24,9 @@ from hephaestus_celery.runners.publishing import PUBLISHER
 _FLUSH_SECONDS = 5.0  # for which the end of a block waits for messages that are still to be sent
 
 
-class AioHephaestus(AioStarts, AioResumes, AioTimers, AioCancels, AioReruns, AioReads, AioWaits, AioStreamCalls):
+class AioHephaestus(
+    AioStarts, AioResumes, AioTimers, AioCancels, AioPausing, AioReruns, AioReads, AioWaits, AioStreamCalls
+):
     """The calls of a runtime as coroutines, which never block the event loop that awaits them.
 
     Each event loop has connections of its own. They are opened when they are first needed, and closed at the end of

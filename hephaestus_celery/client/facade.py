@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 
 from hephaestus_celery.client.cancel import AioWorkflowCancels, WorkflowCancels
 from hephaestus_celery.client.hephaestus import Hephaestus
+from hephaestus_celery.client.pauses import AioWorkflowPauses, WorkflowPauses
 from hephaestus_celery.client.reads import AioWorkflowReads, WorkflowReads
 from hephaestus_celery.client.reruns import AioWorkflowReruns, WorkflowReruns
 from hephaestus_celery.client.resume import AioWorkflowResumes, WorkflowResumes
@@ -17,7 +18,13 @@ from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 
 
 class AioWorkflow(
-    AioWorkflowStarts, AioWorkflowResumes, AioWorkflowCancels, AioWorkflowReruns, AioWorkflowReads, AioWorkflowWaits
+    AioWorkflowStarts,
+    AioWorkflowResumes,
+    AioWorkflowCancels,
+    AioWorkflowPauses,
+    AioWorkflowReruns,
+    AioWorkflowReads,
+    AioWorkflowWaits,
 ):
     """The calls of a workflow class as coroutines, for event loops: ``await OrderFlow.aio.start("A-1", {...})``."""
 
@@ -32,7 +39,9 @@ class _OfClass:
         raise AttributeError("aio belongs to the class")
 
 
-class Workflow(WorkflowStarts, WorkflowResumes, WorkflowCancels, WorkflowReruns, WorkflowReads, WorkflowWaits):
+class Workflow(
+    WorkflowStarts, WorkflowResumes, WorkflowCancels, WorkflowPauses, WorkflowReruns, WorkflowReads, WorkflowWaits
+):
     """A DAG of steps; subclass it and declare ``unique``, ``initial_step`` (a step, or a list of them) and ``transitions``.
 
     Defining the subclass checks it: ``DefinitionError`` lists every problem found. ``class Base(Workflow,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from hephaestus_celery.client.cancel import AioHandleCancels, HandleCancels
+from hephaestus_celery.client.pauses import AioHandlePauses, HandlePauses
 from hephaestus_celery.client.reads import AioHandleReads, HandleReads
 from hephaestus_celery.client.resume import AioHandleResumes, HandleResumes
 from hephaestus_celery.client.runtimes import RUNTIMES, Runtime
@@ -28,7 +29,7 @@ class AioRetries(Protocol):
     ) -> InstanceHandle: ...
 
 
-class AioHandle(AioHandleResumes, AioHandleCancels, AioHandleReads, AioHandleWaits):
+class AioHandle(AioHandleResumes, AioHandleCancels, AioHandlePauses, AioHandleReads, AioHandleWaits):
     """The calls of a handle as coroutines, for event loops: ``await handle.aio.wait()``."""
 
     @property
@@ -42,7 +43,7 @@ class AioHandle(AioHandleResumes, AioHandleCancels, AioHandleReads, AioHandleWai
 
 
 @dataclass(frozen=True, kw_only=True)
-class InstanceHandle(HandleResumes, HandleCancels, HandleReads, HandleWaits):
+class InstanceHandle(HandleResumes, HandleCancels, HandlePauses, HandleReads, HandleWaits):
     """One run that was started; stays with this run when its id is started again. Handles of one run are equal.
 
     A handle can be pickled. In another process it looks for its runtime when it is first used: the one that was entered

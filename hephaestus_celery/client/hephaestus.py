@@ -14,6 +14,7 @@ from hephaestus_celery.client.cancel import Cancels
 from hephaestus_celery.client.events import StreamCalls
 from hephaestus_celery.client.means import Means, blocking, on_loop
 from hephaestus_celery.client.parts import Parts, check_settings, put_together
+from hephaestus_celery.client.pauses import Pausing
 from hephaestus_celery.client.reads import Reads
 from hephaestus_celery.client.reruns import Reruns
 from hephaestus_celery.client.resume import Resumes
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hephaestus_celery")
 
 
-class Hephaestus(Starts, Resumes, Timers, Cancels, Reruns, Reads, Waits, StreamCalls):
+class Hephaestus(Starts, Resumes, Timers, Cancels, Pausing, Reruns, Reads, Waits, StreamCalls):
     """Runs workflows: on the workers of a Celery application, or without one in this process.
 
     With ``app`` (or a proxy of one), steps run on its workers and their state is kept in Redis. Without

@@ -50,6 +50,7 @@ class RunConditions(TypedDict, total=False):
     waiting_since_before: datetime | None
     failed_step: type[Step] | str | None
     retried: bool | None
+    paused: bool | None
 
 
 class CountFilters(RunConditions, total=False):
@@ -202,6 +203,7 @@ FILTERS: Mapping[str, Callable[[str, object], dict[str, Any]]] = {
     "waiting_since_before": _moment,
     "failed_step": _failed_step,
     "retried": _flag,
+    "paused": _flag,
     "limit": _positive,
     "cursor": _cursor,
 }

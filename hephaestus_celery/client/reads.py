@@ -97,7 +97,8 @@ class Reads(RuntimeCalls):
         Filters: ``status``, ``status_in``, ``workflow`` (a class or its name; an umbrella means all its versions),
         ``version``, ``workflow_family``, ``id``, ``tag``, ``started_after``, ``started_before`` (aware datetimes),
         ``waiting_for`` (an event that a step waits for), ``waiting_since_before`` (such a step has waited since before then),
-        ``failed_step`` (a class or its key), ``limit`` (default 100), ``cursor``. ``TypeError`` for an unknown filter, ``ValueError`` for a bad value.
+        ``failed_step`` (a class or its key), ``paused`` (itself, or with its workflow), ``limit`` (default 100), ``cursor``.
+        ``TypeError`` for an unknown filter, ``ValueError`` for a bad value.
 
         A listing carries no contexts, results, metadata or failures. Accessing one of them reads it then, by run id, and
         keeps it; ``InstanceNotFoundError`` if the run is gone by then.

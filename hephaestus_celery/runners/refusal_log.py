@@ -38,6 +38,8 @@ class RefusalLog:
                 self.note_left(refusal, step=step)
             case Refused.UNREADABLE:
                 pass  # the driver has logged it
+            case Refused.PAUSED:
+                logger.debug("run %s step %s: the run is paused; another message is sent when it goes on", run_id, step)
             case Refused.STALE | Refused.TAKEN:
                 logger.debug("run %s step %s: a late or doubled message (%s)", run_id, step, refusal.reason)
             case _:

@@ -189,7 +189,7 @@ class Scheduler:
 
     def _handle(self, entries: Sequence[DueEntry]) -> None:
         driver = self._driver()
-        self._dispatch([_due_message(entry) for entry in entries if entry.kind not in _NO_MESSAGE])
+        self._dispatch([_due_message(entry) for entry in entries if entry.kind not in _NO_MESSAGE and not entry.held])
         for entry in entries:
             if entry.sequence == 0 and entry.kind not in _UNNUMBERED:
                 continue

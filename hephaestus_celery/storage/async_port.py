@@ -9,10 +9,12 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import Candidates
 from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.pause import PauseMark
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
+from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.reruns import Rerun
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
@@ -47,6 +49,16 @@ class AsyncStorage(AsyncReader, Protocol):
     async def cancel(
         self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
     ) -> Cancellation | None: ...
+
+    async def pause(self, request: PauseRequest) -> PauseReport: ...
+
+    async def unpause(self, request: PauseRequest) -> PauseReport: ...
+
+    async def pause_workflow(self, family: str, *, operation: str, by: str | None, durations: Durations) -> bool: ...
+
+    async def unpause_workflow(self, family: str, *, operation: str, durations: Durations) -> bool: ...
+
+    async def paused_workflows(self) -> Mapping[str, PauseMark]: ...
 
     async def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates: ...
 

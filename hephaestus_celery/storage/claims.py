@@ -100,6 +100,7 @@ class Refused(StrEnum):
     NEWER_SCHEMA = "newer_schema"
     STALE = "stale"
     TAKEN = "taken"
+    PAUSED = "paused"  # the run or its workflow is paused: the message is dropped, and another sent when it goes on
     UNREADABLE = "unreadable"  # it was granted, and the attempt failed: the stored run can't be read
 
 

@@ -38,7 +38,7 @@ class DueEntry:
     ``dispatch`` is to be sent. For ``LEASE_EXPIRED`` and ``TIMED_OUT`` the caller fails the ``attempt`` that was seized,
     whether a worker executed it or applied its event. For ``SETTLE`` the caller settles the edges of the step. ``sequence`` is the
     number reserved for the event of a rescue; 0 if there is no such event. ``run`` is what a rescue needs of its run; None if
-    that is large and must be loaded. ``message_headers`` are the run's.
+    that is large and must be loaded. ``message_headers`` are the run's. ``held``: the run is paused, so nothing is sent.
     """
 
     kind: Due
@@ -50,6 +50,7 @@ class DueEntry:
     sequence: int = 0
     run: RescuedRun | None = None
     message_headers: str | None = None
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

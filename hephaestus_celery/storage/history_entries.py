@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.storage.codec import decode, encode, moment
 from hephaestus_celery.storage.queries import StoredEntry
+
+_FIELDS = frozenset(field.name for field in dataclasses.fields(HistoryEntry))
+_OF_CALLERS = ("pause", "unpause")
+OF_CALLER = "worker"
+"""Where entries of these kinds, which have no worker, say who did it: older code reads no field ``by``."""
 
 
 def encode_entry(
@@ -35,9 +41,9 @@ def encode_entry(
         "attempt": attempt,
         "event": event,
         "reason": reason,
-        "worker": worker,
+        OF_CALLER: by if kind in _OF_CALLERS else worker,
         "task_id": task_id,
-        "by": by,
+        "by": None if kind in _OF_CALLERS else by,
         "run_id": other_run,
     }
     return encode({key: value for key, value in fields.items() if value is not None})
@@ -48,13 +54,15 @@ def decode_entry(entry: StoredEntry, *, run_id: str) -> HistoryEntry:
     detail = decode(entry.detail)
     if detail.get("task_id", "").startswith(":"):
         detail["task_id"] = run_id + detail["task_id"]
+    if detail["kind"] in _OF_CALLERS:
+        detail["by"] = detail.pop(OF_CALLER, None)
     return HistoryEntry(
         sequence=entry.sequence,
         outcome=entry.outcome or None,
         queued_at=_moment(entry.queued_at),
         started_at=_moment(entry.started_at),
         finished_at=_moment(entry.finished_at),
-        **detail,
+        **{name: value for name, value in detail.items() if name in _FIELDS},
     )
 
 

@@ -9,10 +9,12 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import Candidates
 from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.pause import PauseMark
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
+from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.reruns import Rerun
@@ -53,6 +55,21 @@ class Immediate:
         return await self._call(
             self._storage.cancel, run_id, operation=operation, reason=reason, entry=entry, durations=durations
         )
+
+    async def pause(self, request: PauseRequest) -> PauseReport:
+        return await self._call(self._storage.pause, request)
+
+    async def unpause(self, request: PauseRequest) -> PauseReport:
+        return await self._call(self._storage.unpause, request)
+
+    async def pause_workflow(self, family: str, *, operation: str, by: str | None, durations: Durations) -> bool:
+        return await self._call(self._storage.pause_workflow, family, operation=operation, by=by, durations=durations)
+
+    async def unpause_workflow(self, family: str, *, operation: str, durations: Durations) -> bool:
+        return await self._call(self._storage.unpause_workflow, family, operation=operation, durations=durations)
+
+    async def paused_workflows(self) -> Mapping[str, PauseMark]:
+        return await self._call(self._storage.paused_workflows)
 
     async def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
         return await self._call(self._storage.load, run_id, steps=steps)

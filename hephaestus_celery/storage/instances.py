@@ -13,6 +13,7 @@ from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.instance import Failure, Instance
 from hephaestus_celery.core.values.json_values import check_mapping
+from hephaestus_celery.core.values.pause import Pause, PausedBy, Pauses
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.codec import decode, encode, moment
@@ -105,6 +106,7 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
         forked_from=header.get("forked_from"),
         retried_as=run.retried_as,
         tags=tuple(header["tags"]),
+        pauses=_pauses(run.pauses),
         failed_key=run.failed_step,
         definition=WORKFLOWS.find(header["name"], header["version"]),
     )
@@ -165,11 +167,17 @@ def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Insta
         started_at=moment(summary.started_at),
         finished_at=None if summary.finished_at is None else moment(summary.finished_at),
         tags=tuple(summary.tags),
+        pauses=_pauses(summary.pauses),
         failed_key=summary.failed_step,
         retried_as=summary.retried_as,
         definition=WORKFLOWS.find(summary.name, summary.version),
         **known,
     )
+
+
+def _pauses(pauses: Pauses) -> tuple[Pause, ...]:
+    marks = ((PausedBy.RUN, pauses.run), (PausedBy.WORKFLOW, pauses.workflow))
+    return tuple(Pause(reason=reason, since=moment(mark.at), by=mark.by) for reason, mark in marks if mark is not None)
 
 
 def read_headers(text: str | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import Candidates
 from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.pause import PauseMark
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.async_port import AsyncStorage
 from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal
@@ -22,6 +23,7 @@ from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry,
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
+from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.queries import Query, Reader, StoredEntry
 from hephaestus_celery.storage.reruns import Copied, Rerun
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
@@ -222,6 +224,29 @@ class Storage(Reader, Protocol):
 
     def await_events(self, partition: int, *, newest: str, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds, or less, for an entry behind ``newest``; whether there is one."""
+        ...
+
+    def pause(self, request: PauseRequest) -> PauseReport:
+        """Pause a run: none of its steps is claimed any more. ``InstanceNotFoundError`` for an unknown run."""
+        ...
+
+    def unpause(self, request: PauseRequest) -> PauseReport:
+        """Let a run go on, unless its workflow is paused: what was held comes due at once, see :meth:`tick`."""
+        ...
+
+    def pause_workflow(self, family: str, *, operation: str, by: str | None, durations: Durations) -> bool:
+        """Pause all runs of a workflow family, future ones too; False if it is paused already.
+
+        With several partitions, a call that was interrupted may have reached some of them. A repetition reaches them all.
+        """
+        ...
+
+    def unpause_workflow(self, family: str, *, operation: str, durations: Durations) -> bool:
+        """Let a workflow family go on; False if it is not paused. Its runs come due in slices, see :meth:`tick`."""
+        ...
+
+    def paused_workflows(self) -> Mapping[str, PauseMark]:
+        """The workflow families that are paused."""
         ...
 
     def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from hephaestus_celery.core.execution.listing import Filters
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.core.values.pause import NOT_PAUSED, Pauses
 from hephaestus_celery.core.values.step_state import StepState
 
 
@@ -19,6 +20,7 @@ class StoredRun:
     It shows one moment: ``sequence`` is the last event number given out by then, and a step with a larger ``order``
     completed later. A large run is not complete here. ``lacks_steps`` says that states of steps are left out, ``lacks_data``
     that results, metadata or configs are; ``initial`` is None if the initial context is. :class:`Reader` reads them.
+    ``pauses`` has the pause of its workflow only where the run was loaded to be shown.
     """
 
     header: str
@@ -41,6 +43,7 @@ class StoredRun:
     message_headers: str | None = None
     active: int = 0
     applied: int = 0
+    pauses: Pauses = NOT_PAUSED
 
 
 class DataKind(StrEnum):

@@ -8,6 +8,8 @@ PLAIN = 1
 """The schema number of a run that was started and needs nothing newer."""
 RERUN = 2
 """The schema number of a run that a retry or a fork has made: older code would lose whose idempotency keys its steps repeat."""
+PAUSED = 2
+"""The schema number of a run while it is paused: older code would go on with it."""
 SCHEMA = 2
 """The newest schema number that this code reads. Each run carries the number that it needs; older code leaves newer runs alone."""
 

@@ -12,6 +12,7 @@ from hephaestus_celery.core.values.names import DONE
 from hephaestus_celery.core.values.stream_event import StreamEvent
 from hephaestus_celery.storage.codec import decode, moment
 from hephaestus_celery.storage.event_stream import Told
+from hephaestus_celery.storage.history_entries import OF_CALLER
 from hephaestus_celery.telemetry.catalogue import names
 from hephaestus_celery.telemetry.handlers import EventName
 
@@ -159,6 +160,14 @@ def _fork(_: _Facts) -> Described:
     yield names.WORKFLOW_FORK, {}
 
 
+def _pause(facts: _Facts) -> Described:
+    yield names.WORKFLOW_PAUSE, {"by": facts.entry.get(OF_CALLER)}
+
+
+def _unpause(facts: _Facts) -> Described:
+    yield names.WORKFLOW_UNPAUSE, {"by": facts.entry.get(OF_CALLER)}
+
+
 def _nothing(_: _Facts) -> Described:
     yield from ()
 
@@ -172,6 +181,8 @@ _DESCRIBE: Mapping[What, Callable[[_Facts], Described]] = {
     What.RESCUE: _rescue,
     What.CANCEL: _cancel,
     What.FORK: _fork,
+    What.PAUSE: _pause,
+    What.UNPAUSE: _unpause,
     What.END: _end,
     What.OTHER: _nothing,
 }

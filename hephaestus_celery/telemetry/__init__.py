@@ -34,9 +34,11 @@ from hephaestus_celery.telemetry.emitter import (
     workflow_cancel,
     workflow_exception,
     workflow_fork,
+    workflow_pause,
     workflow_start,
     workflow_stop,
     workflow_transition,
+    workflow_unpause,
 )
 from hephaestus_celery.telemetry.event_dispatcher import attach, attach_many, detach, execute, list_handlers
 from hephaestus_celery.telemetry.handlers import AlreadyAttachedError, EventName, Handler, NotAttachedError
@@ -77,10 +79,12 @@ __all__ = [
     "workflow_exception",
     "workflow_exception_event",
     "workflow_fork",
+    "workflow_pause",
     "workflow_start",
     "workflow_start_event",
     "workflow_stop",
     "workflow_stop_event",
     "workflow_transition",
     "workflow_transition_event",
+    "workflow_unpause",
 ]

@@ -71,6 +71,14 @@ class Emitter:
         if has_handlers(names.WORKFLOW_FORK):
             self._emit(names.WORKFLOW_FORK, instance, {"system_time": self._clock.time_ns()}, {}, extra)
 
+    def workflow_pause(self, instance: Instance | None, extra: Mapping[str, Any] | None = None) -> None:
+        """Emit that a run is paused; with None all runs of the ``workflow`` that ``extra`` names."""
+        self._of_pause(names.WORKFLOW_PAUSE, instance, extra)
+
+    def workflow_unpause(self, instance: Instance | None, extra: Mapping[str, Any] | None = None) -> None:
+        """Emit that a paused run goes on; with None all runs of the ``workflow`` that ``extra`` names."""
+        self._of_pause(names.WORKFLOW_UNPAUSE, instance, extra)
+
     def step_rescue(self, instance: Instance, step: type[Step], extra: Mapping[str, Any] | None = None) -> None:
         """Emit that a message or an attempt of a step was lost, and noticed."""
         if has_handlers(names.STEP_RESCUE):
@@ -149,6 +157,15 @@ class Emitter:
         if has_handlers(names.RUNNER_INIT):
             execute(names.RUNNER_INIT, {"system_time": self._clock.time_ns()}, extra or {}, clock=self._clock)
 
+    def _of_pause(self, event: EventName, instance: Instance | None, extra: Mapping[str, Any] | None) -> None:
+        if not has_handlers(event):
+            return
+        measurements = {"system_time": self._clock.time_ns()}
+        if instance is None:
+            execute(event, measurements, extra or {}, clock=self._clock)
+        else:
+            self._emit(event, instance, measurements, {}, extra)
+
     def _emit(
         self,
         event: EventName,
@@ -208,6 +225,8 @@ workflow_stop = SYSTEM_EMITTER.workflow_stop
 workflow_exception = SYSTEM_EMITTER.workflow_exception
 workflow_cancel = SYSTEM_EMITTER.workflow_cancel
 workflow_fork = SYSTEM_EMITTER.workflow_fork
+workflow_pause = SYSTEM_EMITTER.workflow_pause
+workflow_unpause = SYSTEM_EMITTER.workflow_unpause
 step_rescue = SYSTEM_EMITTER.step_rescue
 workflow_transition = SYSTEM_EMITTER.workflow_transition
 step_start = SYSTEM_EMITTER.step_start

@@ -37,6 +37,8 @@ DEFAULT_LEVELS: Final[Mapping[EventName, int]] = MappingProxyType(
         names.WORKFLOW_CANCEL: logging.INFO,
         names.WORKFLOW_FORK: logging.INFO,
         names.STEP_RESCUE: logging.WARNING,
+        names.WORKFLOW_PAUSE: logging.INFO,
+        names.WORKFLOW_UNPAUSE: logging.INFO,
     }
 )
 """The level of each event unless ``attach`` is given another; a failed attempt that will be retried is a warning."""
@@ -161,6 +163,19 @@ def _workflow_fork(_measurements: dict[str, Any], metadata: dict[str, Any]) -> s
     return f"workflow {label(metadata.get('workflow'))} goes on from run {metadata.get('forked_from')}"
 
 
+def _workflow_pause(_measurements: dict[str, Any], metadata: dict[str, Any]) -> str:
+    return f"workflow {label(metadata.get('workflow'))} paused{_by(metadata)}"
+
+
+def _workflow_unpause(_measurements: dict[str, Any], metadata: dict[str, Any]) -> str:
+    return f"workflow {label(metadata.get('workflow'))} goes on{_by(metadata)}"
+
+
+def _by(metadata: dict[str, Any]) -> str:
+    by = metadata.get("by")
+    return "" if by is None else f" (by {reason_label(by)})"
+
+
 def _step_rescue(_measurements: dict[str, Any], metadata: dict[str, Any]) -> str:
     return f"step {label(metadata.get('step'))} is rescued: {reason_label(metadata.get('reason'))}"
 
@@ -233,5 +248,7 @@ _WRITERS: Final[Mapping[EventName, _Writer]] = {
     names.RUNNER_INIT: _runner_init,
     names.WORKFLOW_CANCEL: _workflow_cancel,
     names.WORKFLOW_FORK: _workflow_fork,
+    names.WORKFLOW_PAUSE: _workflow_pause,
+    names.WORKFLOW_UNPAUSE: _workflow_unpause,
     names.STEP_RESCUE: _step_rescue,
 }

@@ -14,13 +14,14 @@ from hephaestus_celery.testing.conformance.storage.fixtures import (
     forked_run,
     hasty,
     lossy,
+    pausing,
     receiver,
     stand,
     stand_with,
     storage,
 )
 
-__all__ = ["forked_run", "hasty", "lossy", "receiver", "stand", "stand_with", "storage"]
+__all__ = ["forked_run", "hasty", "lossy", "pausing", "receiver", "stand", "stand_with", "storage"]
 
 
 @pytest.fixture(params=["memory", "redis", "sql", "redis on a loop"])

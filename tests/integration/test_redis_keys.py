@@ -74,6 +74,11 @@ def full_life(stand):
     storage.report("w1", "{}", lifetime=60_000_000)
     storage._client.zadd(f"{storage.keys.of_run(waiting.id).prefix}lanes", {"0:work": 1})
     stand.tick()
+    for family in ("shop.Paused", "shop.GoesOn"):
+        stand.pause_workflow(family)
+        first = {(f"a{number}", "ok"): ["done"] for number in range(120)}
+        stand.start(first, instance_id=f"order::{family}", name=family)
+    stand.unpause_workflow("shop.GoesOn")
 
 
 def tell_and_miss(stand):

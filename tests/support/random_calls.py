@@ -14,6 +14,7 @@ from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.storage.claims import ClaimRequest
 from hephaestus_celery.storage.commits import Fail, Retry, Suspend
 from hephaestus_celery.storage.due import Outstanding, Sent
+from hephaestus_celery.storage.pauses import PauseRequest
 from hephaestus_celery.storage.resume_and_cancel import Delivery
 from hephaestus_celery.storage.starts import PreparedMessage
 from hephaestus_celery.testing.conformance.driven import DURATIONS, held
@@ -45,6 +46,10 @@ OFTEN = {
     "unschedule": 2,
     "report": 1,
     "explain_steps": 3,
+    "pause": 4,
+    "unpause": 6,
+    "pause_workflow": 2,
+    "unpause_workflow": 3,
     "tick": 12,
     "again": 8,
 }
@@ -498,6 +503,44 @@ class RandomCalls:
             "unschedule",
             lambda twin: functools.partial(twin.storage.unschedule, self.run.id, Activation.parse(step), **fields),
         )
+
+    def pause(self):
+        self.change_pause("pause")
+
+    def unpause(self):
+        self.change_pause("unpause")
+
+    def change_pause(self, name):
+        request = PauseRequest(
+            run_id=self.chance.choice([self.run.id] * 19 + [UNKNOWN]),
+            operation=f"{name}{self.number}",
+            entry=f'{{"kind":"{name}"}}',
+            by=self.chance.choice([None, "ann", 'a"|é']),
+            durations=FOR_EVER,
+        )
+        self.make(name, lambda twin: functools.partial(getattr(twin.storage, name), request))
+
+    def pause_workflow(self):
+        family, operation = self.family(), f"pause_workflow{self.number}"
+        by = self.chance.choice([None, "bob"])
+        self.make(
+            "pause_workflow",
+            lambda twin: functools.partial(
+                twin.storage.pause_workflow, family, operation=operation, by=by, durations=FOR_EVER
+            ),
+        )
+
+    def unpause_workflow(self):
+        family, operation = self.family(), f"unpause_workflow{self.number}"
+        self.make(
+            "unpause_workflow",
+            lambda twin: functools.partial(
+                twin.storage.unpause_workflow, family, operation=operation, durations=FOR_EVER
+            ),
+        )
+
+    def family(self):
+        return self.chance.choice([self.run.new.family, self.run.new.family, "other.Family"])
 
     def report(self):
         holdings = self.chance.choice([None, "[]", '["x"]'])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -17,6 +17,7 @@ from hephaestus_celery.core.execution.due_items import encode as as_text
 from hephaestus_celery.core.execution.lane_watch import LaneWatch
 from hephaestus_celery.core.execution.stream_groups import StreamGroup, place_of
 from hephaestus_celery.core.execution.uniqueness import Claimant
+from hephaestus_celery.core.values.pause import PauseMark
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import StoredEntry
@@ -40,6 +41,7 @@ create index if not exists due_by_time on due (at);
 create table if not exists messages (lane text, run_id text, step text, at integer, primary key (lane, run_id, step));
 create index if not exists messages_by_time on messages (lane, at, run_id, step);
 create table if not exists watches (lane text primary key, due integer, watch text);
+create table if not exists pauses (family text primary key, pause text);
 create table if not exists reports (worker text primary key, ends_at integer, holdings text);
 create table if not exists told (number integer primary key, id text, told text, detail text);
 create table if not exists groups (name text primary key, stream_group text);
@@ -137,6 +139,15 @@ class SqlTransaction:
             f"select run_id, record from runs {after} order by started_at desc, run_id desc", values
         )
         return (self._whole(run_id, text) for run_id, text in rows)
+
+    def pauses(self) -> Mapping[str, PauseMark]:
+        return {family: decode(PauseMark, text) for family, text in self._all("select family, pause from pauses")}
+
+    def save_pause(self, family: str, pause: PauseMark | None) -> None:
+        if pause is None:
+            self._all("delete from pauses where family = ?", family)
+        else:
+            self._all("insert or replace into pauses values (?, ?)", family, encode(PauseMark, pause))
 
     def due_at(self, run_id: str, item: DueItem) -> int | None:
         return self._one("select at from due where (run_id, member) = (?, ?)", run_id, as_text(item))

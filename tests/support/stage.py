@@ -39,7 +39,12 @@ class WorkerProcess:
         ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, env=stage.environment("worker"), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                cwd=stage.path[-1],  # Python looks for modules there first
+                env=stage.environment("worker"),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
     def wait_ready(self) -> None:
@@ -96,6 +101,8 @@ class Stage:
         self.broker, self.state, self.namespace, self.folder = broker, state, namespace, folder
         self.application = application
         self.switches: dict[str, str] = {}
+        self.path: Sequence[Path] = [SUPPORT]
+        """Where the next workers find the code of the tests; the package too, if it is another state of that."""
         # Killed workers leave temporary folders behind; these go with the stage.
         self._scratch = tempfile.TemporaryDirectory(prefix="hc-", ignore_cleanup_errors=True)
         self.workers: list[WorkerProcess] = []
@@ -114,7 +121,7 @@ class Stage:
         return {
             **inherited,
             **self.switches,
-            "PYTHONPATH": str(SUPPORT),
+            "PYTHONPATH": os.pathsep.join(map(str, self.path)),
             "TMPDIR": self._scratch.name,
             "PYTHONWARNINGS": "default",
             "C_FORCE_ROOT": "1",

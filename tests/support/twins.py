@@ -98,6 +98,7 @@ class Twin:
             "found": [self._found(filters) for filters in self._filters()],
             "listed": self.reply(lambda: self.storage.list_runs(Query())),
             "candidates": self.plain(self.storage.candidates(self.run.new.instance_id, family=None)),
+            "paused": self.plain(self.storage.paused_workflows()),
             "reports": sorted(self.storage.reports()),
             "told": self.plain([dataclasses.replace(each, at=str(each.at), acknowledge=None) for each in self.told()]),
         }

@@ -69,13 +69,21 @@ class LeaveLane:
 
 
 @dataclass(frozen=True, slots=True)
+class Park:
+    """The run is paused: nothing comes due for the step, and its message no longer waits in ``lane``."""
+
+    activation: Activation
+    lane: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The run has ended: free its id, forget its timers, begin its retention."""
 
     status: Status
 
 
-Command = DispatchStep | SetTimer | ClearTimer | EnterLane | LeaveLane | Finish
+Command = DispatchStep | SetTimer | ClearTimer | EnterLane | LeaveLane | Park | Finish
 
 
 def last_message(activation: Activation, step: StepState) -> DispatchStep:

@@ -24,7 +24,7 @@ class Due(StrEnum):
     """What a step's timer meant when it came due."""
 
     NOTHING = "nothing"  # its activation has ended
-    RETRY = "retry"  # the next attempt is sent
+    RETRY = "retry"  # the next attempt is sent, or what a pause has held
     TIMEOUT = "timeout"  # the waiting step is given the event ``timeout``
     REDISPATCH = "redispatch"  # nobody claimed the message: it is sent again
     REAPPLY = "reapply"  # the worker that applied an event is lost: its message is sent again, the first times
@@ -69,8 +69,8 @@ def due(state: RunState, activation: Activation, *, fence: str, times: Times) ->
         return Due.REAPPLY, _sent(state, activation, released, times, rescue=True)
     if step.waits:
         return Due.TIMEOUT, _timed_out(state, activation, step, times)
-    if step.backing_off:
-        retried = replace(step, backing_off=False, sent_at=_sent_at(step, times))
+    if step.backing_off or step.held is not None:
+        retried = replace(step, backing_off=False, held=None, resends=0, sent_at=_sent_at(step, times))
         return Due.RETRY, _sent(state, activation, retried, times, rescue=False)
     return Due.REDISPATCH, _sent(state, activation, _again(step, times), times, rescue=True)
 
@@ -81,6 +81,8 @@ def resend(
     """This message of a step counts as lost; send another one, to ``lane``. ``STALE`` if the step has moved on."""
     step = state.find(activation)
     if step is None or state.status.final or not step.awaits_claim or (step.attempt, step.dispatch) != (attempt, token):
+        return stale(state)
+    if step.held is not None:
         return stale(state)
     return _sent(state, activation, _again(replace(step, lane=lane or step.lane), times), times, rescue=True)
 
@@ -93,7 +95,7 @@ def redirect(state: RunState, dispatch: DispatchStep, *, lane: str) -> Decision:
         return stale(state)
     if last_message(activation, step) != dispatch:
         return stale(state)
-    moves = ClearTimer(activation), EnterLane(activation, lane, step.sent)
+    moves = (ClearTimer(activation), EnterLane(activation, lane, step.sent)) if step.held is None else ()
     return Decision(
         verdict=Verdict.APPLIED, state=state.with_step(activation, replace(step, lane=lane)), commands=moves
     )

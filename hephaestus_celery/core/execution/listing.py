@@ -31,6 +31,7 @@ class Filters:
     waiting_since_before: int | None = None
     failed_step: str | None = None
     retried: bool | None = None
+    paused: bool | None = None
 
     @property
     def about_waits(self) -> bool:
@@ -50,6 +51,7 @@ def matches(run: RunSummary, filters: Filters) -> bool:
         and (filters.started_after is None or run.started_at > filters.started_after)
         and (filters.started_before is None or run.started_at < filters.started_before)
         and filters.failed_step in (None, run.failed_step)
+        and filters.paused in (None, bool(run.pauses))
         and (not filters.about_waits or _waits(run, filters))
         and filters.retried in (None, run.retried_as is not None)
     )

@@ -13,6 +13,7 @@ from hephaestus_celery.core.execution.commands import Command, DispatchStep
 from hephaestus_celery.core.execution.joins import Arrivals
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus, derive
+from hephaestus_celery.core.values.pause import PauseMark
 from hephaestus_celery.core.values.step_state import StepState
 
 
@@ -38,6 +39,7 @@ class RunState:
     ``early`` holds the kept events in the order in which they came; ``kept`` is the number of the last. ``timeouts`` names
     the steps whose timer came due before they waited. ``keys`` are the keys of the events that the run has taken;
     ``owners`` names the step that was given the event of a key. ``retried_as`` is the run that a retry has made of this one.
+    ``pause`` is the run's own pause; that of its workflow is no part of it.
     """
 
     status: Status
@@ -54,6 +56,7 @@ class RunState:
     finished_at: int | None = None
     failed_step: str | None = None
     retried_as: str | None = None
+    pause: PauseMark | None = None
 
     def count(self, status: StepStatus) -> int:
         """How many steps are in this status; in a final run nothing is active or waiting."""

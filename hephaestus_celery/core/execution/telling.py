@@ -28,6 +28,8 @@ class What(StrEnum):
     RESCUE = "rescue"
     CANCEL = "cancel"
     FORK = "fork"
+    PAUSE = "pause"
+    UNPAUSE = "unpause"
     END = "end"  # of a run that begins at Done, or whose last edges were settled after their step was committed
     OTHER = "other"  # what only newer code tells
 
@@ -104,6 +106,11 @@ def of_cancel(decision: Decision, times: Times, *, detail: str, start: str) -> T
 def of_fork(decision: Decision, times: Times, *, detail: str) -> Telling:
     """A run that was made of an earlier one."""
     return _telling(What.FORK, decision, times, detail=detail)
+
+
+def of_pause(what: What, decision: Decision, times: Times, *, detail: str) -> Telling:
+    """The pause of a run, or its end."""
+    return _telling(what, decision, times, detail=detail)
 
 
 def _of_end(facts: Mapping[str, str]) -> dict[str, str]:

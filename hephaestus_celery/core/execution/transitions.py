@@ -65,7 +65,7 @@ def claim(
     first = state.status is Status.PENDING
     deadline = None if limit is None else times.moment + limit + (APPLY_MARGIN if resumed else 0)
     taken = replace(step, fence=fence, claimed_at=times.now, deadline=deadline, holder=holder, worker=worker)
-    taken = replace(taken, lane=lane or step.lane)
+    taken = replace(taken, lane=lane or step.lane, held=None)
     after = state.with_step(activation, taken)
     if first:
         after = replace(after, status=Status.RUNNING, advances=1)

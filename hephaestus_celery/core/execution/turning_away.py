@@ -22,7 +22,7 @@ def sent_again_at(
     entry, and is looked for at the end of its redispatch interval. If the entry was lost, nothing else would come, so the
     message is sent again soon. All times are microseconds on the clock that timers go by.
     """
-    if step.attempt != attempt or not step.awaits_claim:
+    if step.attempt != attempt or not step.awaits_claim or step.held is not None:
         return None
     soon = moment + TURNED_AWAY * 2 ** min(step.dispatch - 1, MOST_DOUBLINGS)
     expected_at = due_at

@@ -1,4 +1,4 @@
-"""A history entry and its fields, as users read it: one attempt, resume, timer, rescue or cancellation of a run."""
+"""A history entry and its fields, as users read it: one attempt, resume, timer, rescue, pause or cancellation of a run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryEntry:
-    """One attempt, resume, timer, rescue or cancellation; fields that don't apply are None.
+    """One attempt, resume, timer, rescue, pause or cancellation; fields that don't apply are None.
 
     ``sequence`` is the number of the first telemetry event of it. ``kind``: ``attempt``, ``resume``, ``timer``,
-    ``rescue``, ``cancel``, ``fork``. ``step`` is the step's key. ``outcome`` of an attempt: ``completed``, ``waiting``,
+    ``rescue``, ``cancel``, ``fork``, ``pause``, ``unpause``. ``step`` is the step's key. ``outcome`` of an attempt: ``completed``, ``waiting``,
     ``retrying``, ``failed``, ``discarded``; of a resume or a timer: ``completed``. Times are aware UTC datetimes on the
     clock of the store. ``by`` is who did it, as the caller said. ``run_id`` is the run that this one was made of (``fork``).
     """

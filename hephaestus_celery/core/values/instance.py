@@ -12,6 +12,7 @@ from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.declared import DeclaredStep, DeclaredWorkflow
 from hephaestus_celery.core.values.lazy import Deferred
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.core.values.pause import Pause
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import DefinitionError
 
@@ -66,6 +67,8 @@ class Instance(Deferred):
     """The configs that started steps were given, by key, as they are stored."""
     message_headers: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """What the application added to the message with which the run was started: all of its messages repeat it."""
+    pauses: tuple[Pause, ...] = ()
+    """Why the run is paused: its own pause, that of its workflow, or both; empty where it is not."""
     failed_key: str | None = None
     definition: type[DeclaredWorkflow] | None = field(default=None, repr=False)
     """The workflow class, or None where this process does not define it."""
@@ -88,6 +91,11 @@ class Instance(Deferred):
                 [f"its {self._version} is not defined in this process; import the module that defines it"],
             )
         return self.definition
+
+    @property
+    def paused(self) -> bool:
+        """Whether no step of the run is begun now, since it is paused itself or its workflow is."""
+        return bool(self.pauses)
 
     @property
     def step_configs(self) -> dict[type[DeclaredStep], Mapping[str, Any]]:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from hephaestus_celery.core.values.lifecycle import StepStatus
+
+
+class Held(StrEnum):
+    """What a pause has kept from a step that awaits a worker."""
+
+    UNSENT = "unsent"  # its message was not sent, or was dropped
+    QUEUED = "queued"  # its message may still wait in a queue, and nothing looks for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +38,8 @@ class StepState:
     ``lane`` is the lane of its last message; None if that is not known. ``sent_at`` is when the last message was sent, on the
     steady clock, if that differs from ``queued_at``. ``resends`` counts the messages that replaced a lost one. ``targets``
     are the keys of the steps that a computed route led to; None if they follow from the step's event and the graph.
-    ``origin`` is the run whose idempotency key this activation repeats; None if that is its own run.
+    ``origin`` is the run whose idempotency key this activation repeats; None if that is its own run. ``held``: a pause has
+    kept it from being sent, until the run goes on.
     """
 
     status: StepStatus
@@ -54,6 +63,7 @@ class StepState:
     resends: int = 0
     targets: tuple[str, ...] | None = None
     origin: str | None = None
+    held: Held | None = None
 
     @property
     def awaits_claim(self) -> bool:
@@ -63,10 +73,14 @@ class StepState:
         return self.status is StepStatus.ACTIVE or (self.status is StepStatus.WAITING and self.resume is not None)
 
     @property
+    def accepted(self) -> int:
+        """Since when its attempt, or its delivered event, wants a worker."""
+        return (self.queued_at if self.resume is None else self.resume.at) or 0
+
+    @property
     def sent(self) -> int:
         """When its last message was sent."""
-        queued = self.queued_at if self.resume is None else self.resume.at
-        return self.sent_at or queued or 0
+        return self.sent_at or self.accepted
 
     @property
     def waits(self) -> bool:

@@ -22,7 +22,7 @@ class StreamEvent:
 
     What does not apply is None: ``step_key`` and ``attempt`` of events of steps; ``event`` that a step gave; ``kind`` (``error``,
     ``exit`` or ``throw``) and ``reason`` of failures, rescues and cancellations; ``worker`` and ``task_id`` where the commit
-    names them. ``duration``, ``queue_time``, ``wait_duration`` and ``retry_in`` are nanoseconds.
+    names them; ``by`` who has paused the run, or let it go on. ``duration``, ``queue_time``, ``wait_duration`` and ``retry_in`` are nanoseconds.
     """
 
     name: tuple[str, ...]
@@ -43,6 +43,7 @@ class StreamEvent:
     retry_in: int | None = None
     worker: str | None = None
     task_id: str | None = None
+    by: str | None = None
     acknowledge: Callable[[], None] = field(default=_nothing, repr=False, compare=False)
 
     def ack(self) -> None:

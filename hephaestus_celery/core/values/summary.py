@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.core.values.pause import NOT_PAUSED, Pauses
 from hephaestus_celery.core.values.step_state import StepState
 
 
@@ -28,3 +29,4 @@ class RunSummary:
     failed_step: str | None = None
     retried_as: str | None = None
     steps: Mapping[str, StepState] | None = None
+    pauses: Pauses = NOT_PAUSED

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from hephaestus_celery.core.execution.due_items import DueItem, encode
 from hephaestus_celery.core.execution.lane_watch import LaneWatch
 from hephaestus_celery.core.execution.stream_groups import StreamGroup, place_of
 from hephaestus_celery.core.execution.uniqueness import Claimant
+from hephaestus_celery.core.values.pause import PauseMark
 from hephaestus_celery.storage.async_port import AsyncStorage
 from hephaestus_celery.storage.memory.loops import MemoryLoops
 from hephaestus_celery.storage.port import Storage
@@ -42,6 +43,7 @@ class Memory:
         self._replies: dict[tuple[str, str], tuple[int, Any]] = {}
         self._told: list[ToldEntry] = []
         self._groups: dict[str, StreamGroup] = {}
+        self._pauses: dict[str, PauseMark] = {}
         self.moved = False
 
     def find_run(self, run_id: str) -> Record | None:
@@ -67,6 +69,15 @@ class Memory:
     def runs_before(self, position: tuple[int, str] | None) -> Iterator[Record]:
         end = len(self._order) if position is None else bisect.bisect_left(self._order, position)
         return (self.runs[self._order[place][1]] for place in range(end - 1, -1, -1))
+
+    def pauses(self) -> Mapping[str, PauseMark]:
+        return self._pauses
+
+    def save_pause(self, family: str, pause: PauseMark | None) -> None:
+        if pause is None:
+            self._pauses.pop(family, None)
+        else:
+            self._pauses[family] = pause
 
     def due_at(self, run_id: str, item: DueItem) -> int | None:
         return self.due.get((run_id, item))

@@ -33,6 +33,8 @@ PUNCTUAL = {
     "unschedule",
     "resign",
     "resend",
+    "pause",
+    "pause_workflow",
 }
 TIMELESS = {"load", "data", "candidates", "list", "select", "beginning", "stage"}
 

@@ -8,14 +8,17 @@ from hephaestus_celery.clock import Chance
 from hephaestus_celery.core.execution.resolve import Candidates
 from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.pause import PauseMark
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
+from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.async_calls import AsyncCalls
 from hephaestus_celery.storage.redis.event_streams import EventStreams
 from hephaestus_celery.storage.redis.listing import Listing
+from hephaestus_celery.storage.redis.pauses import Pauses
 from hephaestus_celery.storage.redis.reads import Reads
 from hephaestus_celery.storage.redis.reruns import Reruns
 from hephaestus_celery.storage.redis.resume_and_cancel import ResumeAndCancel
@@ -37,6 +40,7 @@ class ClientCalls:
         self.reruns = Reruns(calls, self.reads, chance=chance)
         self.rerun = self.reruns.rerun
         self._event_streams = EventStreams(calls)
+        self._pauses = Pauses(calls)
         self._resume_and_cancel = ResumeAndCancel(calls, self.reads, self._listing)
 
     async def deliver(self, delivery: Delivery) -> DeliveryReport:
@@ -54,6 +58,23 @@ class ClientCalls:
         return await self._resume_and_cancel.cancel(
             run_id, operation=operation, reason=reason, entry=entry, durations=durations
         )
+
+    async def pause(self, request: PauseRequest) -> PauseReport:
+        return await self._pauses.change(request, paused=True)
+
+    async def unpause(self, request: PauseRequest) -> PauseReport:
+        return await self._pauses.change(request, paused=False)
+
+    async def pause_workflow(self, family: str, *, operation: str, by: str | None, durations: Durations) -> bool:
+        return await self._pauses.change_workflow(family, operation=operation, by=by, durations=durations, paused=True)
+
+    async def unpause_workflow(self, family: str, *, operation: str, durations: Durations) -> bool:
+        return await self._pauses.change_workflow(
+            family, operation=operation, by=None, durations=durations, paused=False
+        )
+
+    async def paused_workflows(self) -> Mapping[str, PauseMark]:
+        return await self._pauses.paused_workflows()
 
     async def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
         return await self.reads.load(run_id, steps=steps)

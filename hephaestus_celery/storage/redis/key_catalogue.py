@@ -105,6 +105,36 @@ CATALOGUE: tuple[KeyKind, ...] = (
         "pruned, or checked once a day whether it still exists; the entry has all that pruning needs",
     ),
     KeyKind(
+        pattern="parked:<run_id>",
+        type="sorted set",
+        lifetime="deleted when the run goes on, or at its end",
+        meaning="steps of a paused run that want a worker, by the time since when they do",
+    ),
+    KeyKind(
+        pattern="index:parked:<workflow>",
+        type="sorted set",
+        lifetime="deleted when the workflow goes on; an entry is deleted at the end of its run",
+        meaning="runs of a paused workflow that have such steps, by the time of the first",
+    ),
+    KeyKind(
+        pattern="releases",
+        type="sorted set",
+        lifetime="deleted with its last entry: when the scheduler has let all of it go on",
+        meaning="runs, and `|` and workflows, that are to go on after a pause, a slice at a time",
+    ),
+    KeyKind(
+        pattern="paused",
+        type="hash",
+        lifetime="none: one entry per paused workflow, deleted when it goes on",
+        meaning="the workflows that are paused: since when, the number of the pause, and who has set it",
+    ),
+    KeyKind(
+        pattern="pauses",
+        type="hash",
+        lifetime="none: one number per workflow that was ever paused; it orders pauses that cross each other",
+        meaning="how often each workflow was paused or went on",
+    ),
+    KeyKind(
         pattern="lane:<priority>:<queue>",
         type="sorted set",
         lifetime="deleted with its last entry; a step's entry is deleted when it is claimed or its run ends",

@@ -19,6 +19,8 @@ def indexes(prefix: str, query: Query) -> list[str]:
 
 def _indexes(query: Query) -> list[str]:
     statuses = query.statuses if query.failed_step is None else query.statuses & {Status.FAILED}
+    if query.paused:
+        statuses &= LIVE  # a run that has ended is not paused
     by_status = [f"status:{status}" for status in sorted(statuses)]
     if query.waiting_for is not None:
         return [f"waiting:{query.waiting_for}"]
@@ -35,6 +37,8 @@ def _indexes(query: Query) -> list[str]:
 
 def is_counted_by_index(query: Query) -> bool:
     """Whether the indexes that a listing reads hold exactly the runs that match, but for the times of their starts."""
+    if query.paused is not None:
+        return False
     if query.about_waits or query.failed_step is not None or query.name is not None or query.version is not None:
         return False
     others = [query.id, query.tag, query.family]

@@ -183,6 +183,7 @@ def _parameters(
         cardinal=cardinal or None,
         names=names or None,
         retried=query.retried,
+        paused=query.paused,
         min="-inf" if query.started_after is None else f"({query.started_after}",
         max=score or ("+inf" if before is None else f"({before}"),
         below=below,

@@ -118,7 +118,7 @@ def read_delivery(facts: Mapping[str, Any]) -> DeliveryReport:
         steps=steps,
         executing=facts.get("executing") or (),
         dispatches=[DispatchStep(Activation.parse(steps[0]), facts["attempt"], facts["token"])]
-        if outcome is Delivered.ACCEPTED
+        if outcome is Delivered.ACCEPTED and "attempt" in facts
         else (),
     )
 
@@ -169,6 +169,7 @@ def _read_due(found: Mapping[str, Any], *, lease: int, holder: str | None) -> Du
         sequence=found["seq"],
         run=_read_rescued(found, step) if step is not None and "header" in found else None,
         message_headers=found.get("headers"),
+        held=found.get("held", False),
     )
 
 

@@ -20,6 +20,7 @@ NAMES = (
     *("load", "data", "candidates", "list", "select", "report", "reports", "stage", "beginning", "standing", "settle"),
     *("events", "leave"),
     *("rerun", "copy", "hold"),
+    *("pause", "pause_workflow"),
 )
 
 _NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
@@ -71,14 +72,14 @@ def _is_list(reply: Any) -> TypeGuard[list[Any]]:
 FORMS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("schedule", "unschedule", "resign", "report", "redirect", "stage", "leave"), is_number),
     **dict.fromkeys(("create", "claim"), _is_word_or_texts),
-    **dict.fromkeys(("tick", "seize", "cancel", "candidates", "beginning", "standing", "select"), _is_named),
+    **dict.fromkeys(("tick", "seize", "cancel", "pause", "candidates", "beginning", "standing", "select"), _is_named),
     "renew": _is_numbers,
     "resend": _is_word,
     "data": _is_texts_or_none,
     "list": _is_page,
 }
 """The form of each script's reply, unless the reply is ``late``. Scripts without an entry reply with a list of texts."""
-_PACKED = {"claim", "load", "complete", "cancel"}
+_PACKED = {"claim", "load", "complete", "cancel", "pause"}
 """The scripts that reply with a packed run. The last part of other replies may be data, which may look like a run."""
 
 

@@ -14,6 +14,7 @@ from hephaestus_celery.core.execution.resolve import Candidates
 from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.core.values.pause import PauseMark
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.coroutines import run_now
@@ -23,6 +24,7 @@ from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry,
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations, microseconds
 from hephaestus_celery.storage.event_stream import Reading
+from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.async_calls import BlockingCalls
@@ -227,6 +229,21 @@ class RedisStorage:
 
     def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
         return run_now(self._clients.read_data(run_id, kind, steps))
+
+    def pause(self, request: PauseRequest) -> PauseReport:
+        return run_now(self._clients.pause(request))
+
+    def unpause(self, request: PauseRequest) -> PauseReport:
+        return run_now(self._clients.unpause(request))
+
+    def pause_workflow(self, family: str, *, operation: str, by: str | None, durations: Durations) -> bool:
+        return run_now(self._clients.pause_workflow(family, operation=operation, by=by, durations=durations))
+
+    def unpause_workflow(self, family: str, *, operation: str, durations: Durations) -> bool:
+        return run_now(self._clients.unpause_workflow(family, operation=operation, durations=durations))
+
+    def paused_workflows(self) -> Mapping[str, PauseMark]:
+        return run_now(self._clients.paused_workflows())
 
     def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
         return run_now(self._clients.candidates(instance_id, family=family, version=version))

@@ -8,12 +8,15 @@ from dataclasses import replace
 from typing import Any, cast
 
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
-from hephaestus_celery.core.values.step_state import PendingResume, StepState
+from hephaestus_celery.core.values.pause import NOT_PAUSED, PauseMark, Pauses
+from hephaestus_celery.core.values.step_state import Held, PendingResume, StepState
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.claims import Claim, ClaimRequest
 from hephaestus_celery.storage.queries import StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.framing import unpacked
 from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
+
+_HELD: Mapping[Any, Held] = {1: Held.UNSENT, 2: Held.QUEUED}
 
 
 def read_run(fields: bytes, *, start: bytes, run_id: str) -> StoredRun:
@@ -55,6 +58,7 @@ def _read_run(values: Sequence[str], start: str, run_id: str) -> StoredRun:
         message_headers=core.get("mh"),
         active=int(core["act"]),
         applied=int(core["app"]),
+        pauses=_read_pauses(core),
     )
 
 
@@ -85,6 +89,23 @@ def read_summary(fields: bytes, *, start: bytes, run_id: str) -> RunSummary:
         steps=read_states({name[2:]: text for name, text in found.items() if name.startswith("s:")})
         if "all" in found
         else None,
+        pauses=_read_pauses(found),
+    )
+
+
+def read_pause(text: str) -> PauseMark:
+    """A pause: when it began, a number that only scripts need, and who has set it, as JSON."""
+    at, _, by = text.split("|", 2)
+    return PauseMark(at=int(at), by=json.loads(by))
+
+
+def _read_pauses(core: Mapping[str, str]) -> Pauses:
+    own, of_workflow = core.get("pa"), core.get("pw")
+    if own is None and of_workflow is None:
+        return NOT_PAUSED
+    return Pauses(
+        run=None if own is None else read_pause(own),
+        workflow=None if of_workflow is None else read_pause(of_workflow),
     )
 
 
@@ -123,6 +144,7 @@ def read_step(found: Mapping[str, Any]) -> StepState:
         resends=found.get("n", 0),
         targets=tuple(found["g"]) if "g" in found else None,
         origin=found.get("v"),
+        held=_HELD.get(found.get("p")),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hephaestus_celery.core.execution import transitions
+from hephaestus_celery.core.execution import pausing, transitions
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.due_items import StepDue
 from hephaestus_celery.core.execution.state import Verdict
@@ -18,6 +18,7 @@ from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refus
 from hephaestus_celery.storage.starts import NewRun, already_running
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.event_stream import tell
+from hephaestus_celery.storage.transactional.pauses import hold_in, is_held
 from hephaestus_celery.storage.transactional.record import Record, claimant, stored
 from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Transaction
 
@@ -37,13 +38,17 @@ def create_in(transaction: Transaction, run: NewRun, times: Times) -> Sequence[D
     record = Record(run, decision.state, times.now, str(times.now * 1000))
     record.configs.update({first.step: (0, first.config) for first in run.firsts if first.config is not None})
     transaction.add_run(record)
-    return carry_out(transaction, record, decision, times)
+    return carry_out(transaction, record, hold_in(transaction, record, decision), times)
 
 
 def claim_in(transaction: Transaction, request: ClaimRequest, times: Times) -> Claim | Refusal:
     """Take an attempt, or an event delivered to a waiting step."""
     record = transaction.find_run(request.run_id)
     refusal = _refused(record, request)
+    if record is not None and (refusal is None or refusal.reason is Refused.UNKNOWN_VERSION):
+        dropped = _drop(transaction, record, request, times)
+        if dropped is not None:
+            return dropped
     if record is None or refusal is not None:
         if record is not None and refusal is not None and refusal.reason is not Refused.FOREIGN:
             _turn_away(transaction, record, request, times)
@@ -128,11 +133,22 @@ def _refused(record: Record | None, request: ClaimRequest) -> Refusal | None:
     new = record.new
     if new.name != request.workflow:
         return Refusal(reason=Refused.FOREIGN, detail=new.name)
-    if new.schema > request.schema:
-        return Refusal(reason=Refused.NEWER_SCHEMA, detail=str(new.schema))
+    if record.schema > request.schema:
+        return Refusal(reason=Refused.NEWER_SCHEMA, detail=str(record.schema))
     if new.version not in request.versions:
         return Refusal(reason=Refused.UNKNOWN_VERSION, detail=f"{new.name} version {new.version}")
     return None
+
+
+def _drop(transaction: Transaction, record: Record, request: ClaimRequest, times: Times) -> Refusal | None:
+    # The message of a step that a pause holds is dropped, whatever its worker knows.
+    if not is_held(transaction, record):
+        return None
+    decision = pausing.drop(record.state, request.activation, attempt=request.attempt, token=request.token)
+    if decision.verdict is not Verdict.APPLIED:
+        return None
+    carry_out(transaction, record, decision, times)
+    return Refusal(reason=Refused.PAUSED)
 
 
 def _turn_away(transaction: Transaction, record: Record, request: ClaimRequest, times: Times) -> None:

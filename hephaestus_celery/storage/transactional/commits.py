@@ -10,6 +10,7 @@ from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.event_stream import tell
+from hephaestus_celery.storage.transactional.pauses import hold_in
 from hephaestus_celery.storage.transactional.record import Record, entry_of, stored
 from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Transaction
 
@@ -31,6 +32,7 @@ def commit_in(transaction: Transaction, commit: Commit, times: Times) -> Commitm
         return Commitment(verdict=Verdict.CONFLICT, run=stored(record))
     if decision.verdict is Verdict.STALE:
         return Commitment(verdict=Verdict.STALE)
+    decision = hold_in(transaction, record, decision)
     _remember(record, commit, decision, times.now)
     if decision.verdict is Verdict.APPLIED:
         _keep_data(record, commit, decision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from hephaestus_celery.core.execution import due as rules
-from hephaestus_celery.core.execution import transitions
+from hephaestus_celery.core.execution import pausing, transitions
 from hephaestus_celery.core.execution.commands import last_message
 from hephaestus_celery.core.execution.due import Due, rescue_reason
 from hephaestus_celery.core.execution.due_items import CopyRun, DueItem, Prune, SettleDue, StepDue, Sweep, TimerDue
@@ -21,6 +21,7 @@ from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.schema import SCHEMA
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.event_stream import tell
+from hephaestus_celery.storage.transactional.pauses import hold_in, is_held
 from hephaestus_celery.storage.transactional.record import Record, entry_of
 from hephaestus_celery.storage.transactional.transaction import Transaction
 
@@ -43,10 +44,12 @@ def come_due_in(
     record = transaction.find_run(run_id)
     if record is None:
         transaction.clear_due(run_id, item)
-    elif record.new.schema > SCHEMA:
+    elif record.schema > SCHEMA:
         transaction.set_due(run_id, item, times.moment + LEFT)
     else:
         match item:
+            case StepDue(activation) if _dropped(transaction, record, activation, times):
+                pass
             case StepDue(activation):
                 kind, decision = rules.due(record.state, activation, fence=fence, times=times)
                 if kind is Due.NOTHING:
@@ -70,6 +73,14 @@ def come_due_in(
             case _:
                 assert_never(item)
     return None
+
+
+def _dropped(transaction: Transaction, record: Record, activation: Activation, times: Times) -> bool:
+    # In a paused run, nobody looks for a message.
+    dropped = pausing.drop_due(record.state, activation) if is_held(transaction, record) else None
+    if dropped is not None:
+        carry_out(transaction, record, dropped, times)
+    return dropped is not None
 
 
 def seize_in(
@@ -118,7 +129,7 @@ def resend_in(
 ) -> DueEntry | None:
     """A message counts as lost; the one that takes its place, None where the step has moved on."""
     record = transaction.find_run(message.run_id)
-    if record is None or record.new.schema > SCHEMA:
+    if record is None or record.schema > SCHEMA or is_held(transaction, record):
         return None
     dispatch = message.dispatch
     key = str(dispatch.activation)
@@ -141,7 +152,7 @@ def resend_in(
 def redirect_in(transaction: Transaction, sent: Sent, times: Times) -> None:
     """A message went to another lane than was thought."""
     record = transaction.find_run(sent.run_id)
-    if record is None or record.new.schema > SCHEMA:
+    if record is None or record.schema > SCHEMA:
         return
     before = record.state.find(sent.dispatch.activation)
     decision = rules.redirect(record.state, sent.dispatch, lane=sent.lane)
@@ -160,7 +171,8 @@ def _rescue(
     times: Times,
     worker: str,
     stream: int,
-) -> DueEntry:
+) -> DueEntry | None:
+    decision = hold_in(transaction, record, decision)
     step = decision.state.steps[key]
     if decision.reserved:
         entry = encode_entry(
@@ -169,6 +181,8 @@ def _rescue(
         record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
         tell(transaction, record, of_rescue(decision, times, detail=entry), stream=stream)
     carry_out(transaction, record, decision, times)
+    if step.held is not None and not decision.reserved:
+        return None  # the run is paused: nothing is sent, and there is nothing to tell
     return _entry_about(record, kind, key, decision.sequence if decision.reserved else 0, times)
 
 
@@ -195,6 +209,7 @@ def _entry_about(
         sequence=sequence,
         run=rescued if sequence else None,
         message_headers=record.new.message_headers,
+        held=step.held is not None,
     )
 
 

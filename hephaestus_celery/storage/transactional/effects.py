@@ -8,13 +8,14 @@ from hephaestus_celery.core.execution.commands import (
     EnterLane,
     Finish,
     LeaveLane,
+    Park,
     SetTimer,
 )
 from hephaestus_celery.core.execution.due_items import StepDue
 from hephaestus_celery.core.execution.state import Decision
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.lifecycle import Status
-from hephaestus_celery.storage.transactional.lanes import enter_lane, move_lane
+from hephaestus_celery.storage.transactional.lanes import enter_lane, leave_lane, move_lane
 from hephaestus_celery.storage.transactional.record import Record
 from hephaestus_celery.storage.transactional.transaction import Transaction
 
@@ -36,9 +37,11 @@ def carry_out(transaction: Transaction, record: Record, decision: Decision, time
                 member = run_id, str(command.activation)
                 enter_lane(transaction, command.lane, member, command.at, timeout=times.dispatch_timeout)
             case LeaveLane():
-                if command.left is not None:
-                    transaction.leave_lane(command.left, (run_id, str(command.activation)))
+                leave_lane(transaction, command.left, (run_id, str(command.activation)))
                 move_lane(transaction, command.lane, command.at)
+            case Park():
+                transaction.clear_due(run_id, StepDue(command.activation))
+                leave_lane(transaction, command.lane, (run_id, str(command.activation)))
             case Finish(status):
                 transaction.clear_all_due(run_id)
                 transaction.leave_lanes(run_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from hephaestus_celery.core.execution.listing import matches
@@ -34,7 +34,10 @@ def data_of(record: Record, kind: DataKind, steps: Sequence[str]) -> Mapping[str
 def page_in(transaction: Transaction, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
     """A page of runs, newest first, and the cursor of the next; None after the last."""
     found, cursor = _page(transaction, query)
-    return [(record.new.run_id, summary(record)) for record in found], cursor
+    paused = transaction.pauses()
+    return [
+        (record.new.run_id, summary(record, workflow_pause=paused.get(record.new.family))) for record in found
+    ], cursor
 
 
 def ids_in(transaction: Transaction, query: Query) -> tuple[Sequence[str], str | None]:
@@ -45,14 +48,12 @@ def ids_in(transaction: Transaction, query: Query) -> tuple[Sequence[str], str |
 
 def count_in(transaction: Transaction, query: Query) -> int:
     """How many runs match the filters."""
-    return sum(matches(brief(record), query) for record in transaction.runs_before(None))
+    return sum(1 for _ in _matching(transaction, query, None))
 
 
 def _page(transaction: Transaction, query: Query) -> tuple[Sequence[Record], str | None]:
     found: list[Record] = []
-    for record in transaction.runs_before(_position(query.cursor)):
-        if not matches(brief(record), query):
-            continue
+    for record in _matching(transaction, query, _position(query.cursor)):
         if len(found) == query.limit:
             return found, f"{found[-1].started_at}:{found[-1].new.run_id}"
         found.append(record)
@@ -63,6 +64,13 @@ def runs_beginning_in(transaction: Transaction, beginning: str, *, limit: int) -
     """The ids of runs that begin with a text, newest first."""
     ids = (record.new.run_id for record in transaction.runs_before(None))
     return list(islice((run_id for run_id in ids if run_id.startswith(beginning)), limit))
+
+
+def _matching(transaction: Transaction, query: Query, position: tuple[int, str] | None) -> Iterator[Record]:
+    paused = dict(transaction.pauses())
+    for record in transaction.runs_before(position):
+        if matches(brief(record, workflow_pause=paused.get(record.new.family)), query):
+            yield record
 
 
 def _position(cursor: str | None) -> tuple[int, str] | None:

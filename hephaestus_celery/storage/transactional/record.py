@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from hephaestus_celery.core.execution.state import RunState
 from hephaestus_celery.core.execution.uniqueness import Claimant
 from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.core.values.pause import NOT_PAUSED, PauseMark, Pauses
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.queries import StoredEntry, StoredRun
 from hephaestus_celery.storage.resume_and_cancel import RunAddress
-from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
+from hephaestus_celery.storage.schema import PAUSED, SCHEMA, written_by_newer
 from hephaestus_celery.storage.starts import NewRun
 
 
@@ -36,8 +37,14 @@ class Record:
     cancel_reason: str | None = None
     rescues: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
 
+    @property
+    def schema(self) -> int:
+        """The schema number that the run needs now."""
+        paused = self.state.pause is not None and not self.state.status.final
+        return max(self.new.schema, PAUSED) if paused else self.new.schema
 
-def stored(record: Record) -> StoredRun:
+
+def stored(record: Record, *, workflow_pause: PauseMark | None = None) -> StoredRun:
     """The run as the port gives it; ``StorageError`` if its schema is newer than this code."""
     _check_schema(record)
     state = record.state
@@ -60,16 +67,17 @@ def stored(record: Record) -> StoredRun:
         message_headers=record.new.message_headers,
         active=state.count(StepStatus.ACTIVE),
         applied=state.applied,
+        pauses=pauses_of(record, workflow_pause),
     )
 
 
-def summary(record: Record) -> RunSummary:
+def summary(record: Record, *, workflow_pause: PauseMark | None = None) -> RunSummary:
     """The run as a listing gives it; ``StorageError`` if its schema is newer than this code."""
     _check_schema(record)
-    return brief(record)
+    return brief(record, workflow_pause=workflow_pause)
 
 
-def brief(record: Record) -> RunSummary:
+def brief(record: Record, *, workflow_pause: PauseMark | None = None) -> RunSummary:
     """The run as a listing gives it, also if its schema is newer: enough to match filters."""
     new, state = record.new, record.state
     return RunSummary(
@@ -85,12 +93,18 @@ def brief(record: Record) -> RunSummary:
         failed_step=state.failed_step,
         retried_as=state.retried_as,
         steps=state.steps,
+        pauses=pauses_of(record, workflow_pause),
     )
 
 
+def pauses_of(record: Record, workflow_pause: PauseMark | None) -> Pauses:
+    """What holds the run, given the pause of its workflow; nothing holds a run that has ended."""
+    return NOT_PAUSED if record.state.status.final else Pauses(run=record.state.pause, workflow=workflow_pause)
+
+
 def _check_schema(record: Record) -> None:
-    if record.new.schema > SCHEMA:
-        raise written_by_newer(record.new.run_id, record.new.schema)
+    if record.schema > SCHEMA:
+        raise written_by_newer(record.new.run_id, record.schema)
 
 
 def claimant(run: NewRun) -> Claimant:

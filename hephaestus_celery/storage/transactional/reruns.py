@@ -16,6 +16,7 @@ from hephaestus_celery.storage.reruns import Rerun, refused
 from hephaestus_celery.storage.starts import already_running
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.event_stream import tell
+from hephaestus_celery.storage.transactional.pauses import hold_in
 from hephaestus_celery.storage.transactional.reads import known_run
 from hephaestus_celery.storage.transactional.record import Record, claimant, entry_of, stored
 from hephaestus_celery.storage.transactional.transaction import Transaction
@@ -48,7 +49,7 @@ def rerun_in(transaction: Transaction, rerun: Rerun, times: Times) -> Sequence[D
     record.history.append(entry_of(1, "", finished_at=times.now, detail=rerun.entry))
     transaction.add_run(record)
     tell(transaction, record, of_fork(decision, times, detail=rerun.entry), stream=run.durations.stream)
-    dispatches = carry_out(transaction, record, replace(decision, state=state), times)
+    dispatches = carry_out(transaction, record, hold_in(transaction, record, replace(decision, state=state)), times)
     if rerun.retry:
         source.state = replace(source.state, retried_as=run.run_id)
         transaction.save_run(source)

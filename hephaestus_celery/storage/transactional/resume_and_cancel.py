@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hephaestus_celery.core.execution import transitions
 from hephaestus_celery.core.execution.delivery import Delivered, receive
@@ -18,6 +18,7 @@ from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.event_stream import tell
+from hephaestus_celery.storage.transactional.pauses import hold_in
 from hephaestus_celery.storage.transactional.reads import known_run
 from hephaestus_celery.storage.transactional.record import address, claimant, entry_of, stored
 from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Transaction
@@ -61,6 +62,7 @@ def deliver_in(transaction: Transaction, delivery: Delivery, times: Times) -> De
     )
     if reception.outcome is Delivered.REPEATED:
         return DeliveryReport(outcome=Delivered.REPEATED, run=address(record), status=record.state.status)
+    reception = replace(reception, decision=hold_in(transaction, record, reception.decision))
     if reception.outcome is Delivered.ACCEPTED:
         record.data[reception.steps[0]] = delivery.data
     elif reception.outcome is Delivered.KEPT:

@@ -16,6 +16,7 @@ from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.pause import PauseMark
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.async_port import AsyncStorage
@@ -24,6 +25,7 @@ from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry,
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
+from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.reruns import Copied, Rerun
@@ -39,8 +41,15 @@ from hephaestus_celery.storage.transactional.event_stream import (
     read_in,
     take_over_in,
 )
-from hephaestus_celery.storage.transactional.lanes import go_on_in, look_at_lanes
+from hephaestus_celery.storage.transactional.lane_looks import look_at_lanes
+from hephaestus_celery.storage.transactional.lanes import go_on_in
 from hephaestus_celery.storage.transactional.loops import Threaded
+from hephaestus_celery.storage.transactional.pauses import (
+    pause_in,
+    pause_workflow_in,
+    unpause_in,
+    unpause_workflow_in,
+)
 from hephaestus_celery.storage.transactional.reads import (
     count_in,
     data_of,
@@ -279,6 +288,26 @@ class TransactionalStorage(ABC):
         """A consumer is nothing but its name here."""
         del partition, group, consumer
 
+    def pause(self, request: PauseRequest) -> PauseReport:
+        with self.transaction() as transaction:
+            return pause_in(transaction, request, self._times_by(request.durations))
+
+    def unpause(self, request: PauseRequest) -> PauseReport:
+        with self.transaction() as transaction:
+            return unpause_in(transaction, request, self._times_by(request.durations))
+
+    def pause_workflow(self, family: str, *, operation: str, by: str | None, durations: Durations) -> bool:
+        with self.transaction() as transaction:
+            return pause_workflow_in(transaction, family, self._times_by(durations), operation=operation, by=by)
+
+    def unpause_workflow(self, family: str, *, operation: str, durations: Durations) -> bool:
+        with self.transaction() as transaction:
+            return unpause_workflow_in(transaction, family, self._times_by(durations), operation=operation)
+
+    def paused_workflows(self) -> Mapping[str, PauseMark]:
+        with self.transaction() as transaction:
+            return dict(transaction.pauses())
+
     def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
         reference = RunReference(id=instance_id, family=family, version=version, exact=version is not None)
         with self.transaction() as transaction:
@@ -288,7 +317,9 @@ class TransactionalStorage(ABC):
         del steps  # this store leaves nothing out
         with self.transaction() as transaction:
             record = transaction.find_run(run_id)
-            return None if record is None else stored(record)
+            if record is None:
+                return None
+            return stored(record, workflow_pause=transaction.pauses().get(record.new.family))
 
     def read_initial(self, run_id: str) -> str:
         with self.transaction() as transaction:

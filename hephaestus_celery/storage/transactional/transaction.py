@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -10,6 +10,7 @@ from hephaestus_celery.core.execution.due_items import DueItem
 from hephaestus_celery.core.execution.lane_watch import LaneWatch
 from hephaestus_celery.core.execution.stream_groups import StreamGroup
 from hephaestus_celery.core.execution.uniqueness import Claimant
+from hephaestus_celery.core.values.pause import PauseMark
 from hephaestus_celery.storage.transactional.record import Record
 
 T = TypeVar("T")
@@ -56,6 +57,16 @@ class Transaction(Protocol):
 
     def runs_before(self, position: tuple[int, str] | None) -> Iterator[Record]:
         """Runs by (start, run id), the newest first: all runs, or the ones before ``position``."""
+        ...
+
+    # Pauses of workflows
+
+    def pauses(self) -> Mapping[str, PauseMark]:
+        """The pauses of workflow families, by their names."""
+        ...
+
+    def save_pause(self, family: str, pause: PauseMark | None) -> None:
+        """Save that a workflow family is paused; None when it goes on."""
         ...
 
     # The due set

@@ -75,6 +75,7 @@ _OF_AN_INSTANCE = (
     _given("task_id", "str", "Id of the Celery task in which the event was emitted; only from workers."),
     _given("forked_from", "str", "Run id of the earlier run; only where a retry or a fork has made the run of one."),
 )
+_BY = _given("by", "str or None", "Who did it, if that was said.")
 _STEP = _always("step", "step class", "The step.")
 _STEP_KEY = _given("step_key", "str", "Key of the step, such as `validate_order`.")
 _ATTEMPT = _given("attempt", "int", "Number of the attempt, from 1.")
@@ -304,5 +305,23 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
             _given("attempt", "int", "The attempt that was lost or not begun, from 1."),
             _given("reason", "str", "How it was noticed."),
         ),
+    ),
+    CatalogueEntry(
+        name=names.WORKFLOW_PAUSE,
+        accessor=None,
+        emitter="workflow_pause(instance, extra)",
+        description="A run was paused. For the pause of a whole workflow it comes once, with the workflow in the place of the "
+        "fields of a run.",
+        measurements=(_SYSTEM_TIME,),
+        metadata=(*_OF_AN_INSTANCE, _BY),
+    ),
+    CatalogueEntry(
+        name=names.WORKFLOW_UNPAUSE,
+        accessor=None,
+        emitter="workflow_unpause(instance, extra)",
+        description="A paused run goes on. For a whole workflow it comes once, with the workflow in the place of the fields of "
+        "a run.",
+        measurements=(_SYSTEM_TIME,),
+        metadata=(*_OF_AN_INSTANCE, _BY),
     ),
 )

@@ -19,6 +19,8 @@ ENGINE_ADVANCE: Final[EventName] = ("hephaestus", "engine", "advance")
 RUNNER_INIT: Final[EventName] = ("hephaestus", "runner", "init")
 WORKFLOW_FORK: Final[EventName] = ("hephaestus", "workflow", "fork")
 WORKFLOW_CANCEL: Final[EventName] = ("hephaestus", "workflow", "cancel")
+WORKFLOW_PAUSE: Final[EventName] = ("hephaestus", "workflow", "pause")
+WORKFLOW_UNPAUSE: Final[EventName] = ("hephaestus", "workflow", "unpause")
 STEP_RESCUE: Final[EventName] = ("hephaestus", "step", "rescue")
 
 RESERVED_METADATA: Final[frozenset[str]] = frozenset(
@@ -26,6 +28,7 @@ RESERVED_METADATA: Final[frozenset[str]] = frozenset(
         "active_steps_count",
         "advance_count",
         "attempt",
+        "by",
         "completed_steps",
         "concurrent",
         "context_keys",
@@ -90,7 +93,7 @@ def events() -> list[EventName]:
 
 def extension_events() -> list[EventName]:
     """The events that are emitted beside the eleven; later versions may add to them."""
-    return [WORKFLOW_CANCEL, WORKFLOW_FORK, STEP_RESCUE]
+    return [WORKFLOW_CANCEL, WORKFLOW_FORK, STEP_RESCUE, WORKFLOW_PAUSE, WORKFLOW_UNPAUSE]
 
 
 def workflow_start_event() -> EventName:

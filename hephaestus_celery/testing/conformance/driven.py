@@ -25,6 +25,7 @@ from hephaestus_celery.storage.claims import Attempt, ClaimRequest
 from hephaestus_celery.storage.commits import Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import Outstanding, Sent
 from hephaestus_celery.storage.durations import Durations
+from hephaestus_celery.storage.pauses import PauseRequest
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.reruns import Rerun
 from hephaestus_celery.storage.resume_and_cancel import Delivery, RunAddress
@@ -67,6 +68,9 @@ class Probe(Protocol):
         ...
 
 
+_NUMBERS = itertools.count(1)
+
+
 class DrivenStorage:
     """A storage, and the runs that a test starts in it; every call passes these durations."""
 
@@ -100,6 +104,16 @@ class DrivenStorage:
         while self.storage.now() <= soon:
             pass
         assert list(self.tick().entries) == []
+
+    def pause_workflow(
+        self, family: str = "shop.Order", *, by: str | None = None, operation: str | None = None
+    ) -> bool:
+        operation = operation or f"pause{next(_NUMBERS)}"
+        return self.storage.pause_workflow(family, operation=operation, by=by, durations=self.durations)
+
+    def unpause_workflow(self, family: str = "shop.Order", *, operation: str | None = None) -> bool:
+        operation = operation or f"unpause{next(_NUMBERS)}"
+        return self.storage.unpause_workflow(family, operation=operation, durations=self.durations)
 
     def prepare(self, edges: Mapping[tuple[str, str], Any] | None = None, **fields: Any) -> DrivenRun:
         """A run that is not created yet."""
@@ -135,8 +149,6 @@ FAILURE = '{"kind":"error","type":"ValueError","message":"no"}'
 class DrivenRun:
     """One run; fences and operations are made up where a test gives none."""
 
-    _numbers = itertools.count(1)
-
     def __init__(self, storage: Storage, graph: Graph, new: NewRun, *, probe: Probe | None = None) -> None:
         self.storage, self.graph, self.new, self.id = storage, graph, new, new.run_id
         self.durations = new.durations
@@ -159,7 +171,7 @@ class DrivenRun:
         token: int | None = None,
         workflow: str | None = None,
     ) -> Any:
-        fence = fence or f"fence{next(self._numbers)}"
+        fence = fence or f"fence{next(_NUMBERS)}"
         claim = self.storage.claim(
             ClaimRequest(
                 run_id=self.id,
@@ -224,7 +236,7 @@ class DrivenRun:
     def seize(
         self, step: str, attempt: int = 1, *, holder: str, fence: str | None = None, timed_out: bool = False
     ) -> Any:
-        fence = fence or f"fence{next(self._numbers)}"
+        fence = fence or f"fence{next(_NUMBERS)}"
         lost = self.storage.seize(
             self.id,
             Activation.parse(step),
@@ -245,7 +257,7 @@ class DrivenRun:
         """Say that a message is lost."""
         dispatch = DispatchStep(Activation.parse(step), attempt, token)
         lost = Outstanding(run_id=self.id, name=self.new.name, version=self.new.version, dispatch=dispatch, passed=True)
-        operation = operation or f"resend{next(self._numbers)}"
+        operation = operation or f"resend{next(_NUMBERS)}"
         return self.storage.resend(
             0, {lost: lane}, lane=self.lane or "", operation=operation, worker="w1", durations=self.durations
         )
@@ -259,7 +271,7 @@ class DrivenRun:
         return self.storage.schedule(self.id, Activation.parse(step), reference=reference, delay=delay)
 
     def unschedule(self, step: str, *, reference: str = "ref", operation: str | None = None) -> bool:
-        operation = operation or f"{self.id}-untimer{next(self._numbers)}"
+        operation = operation or f"{self.id}-untimer{next(_NUMBERS)}"
         return self.storage.unschedule(self.id, Activation.parse(step), reference=reference, operation=operation)
 
     def deliver(
@@ -271,7 +283,7 @@ class DrivenRun:
         keep: bool = False,
         key: str | None = None,
     ) -> Any:
-        operation = f"{self.id}-delivery{next(self._numbers)}"
+        operation = f"{self.id}-delivery{next(_NUMBERS)}"
         return self.storage.deliver(
             Delivery(
                 operation=operation,
@@ -286,7 +298,7 @@ class DrivenRun:
         )
 
     def cancel(self, reason: str | None = None) -> Any:
-        operation = f"cancel{next(self._numbers)}"
+        operation = f"cancel{next(_NUMBERS)}"
         return self.storage.cancel(
             self.id, operation=operation, reason=reason, entry='{"kind":"cancel"}', durations=self.durations
         )
@@ -360,6 +372,12 @@ class DrivenRun:
             return state.targets
         return [target.step.key for target in self.graph.table.get((self.graph.by_key[key], state.event), ())]
 
+    def pause(self, *, by: str | None = None, operation: str | None = None) -> Any:
+        return self.storage.pause(self._pausing("pause", operation, by))
+
+    def unpause(self, *, by: str | None = None, operation: str | None = None) -> Any:
+        return self.storage.unpause(self._pausing("unpause", operation, by))
+
     def step(self, step: str, event: str = "ok", **fields: Any) -> Any:
         """Claim a step and complete it."""
         self.claim(step)
@@ -394,6 +412,15 @@ class DrivenRun:
         if self._probe is None:
             pytest.skip("this test looks past the port: give a fixture probe, see Probe")
         return self._probe
+
+    def _pausing(self, kind: str, operation: str | None, by: str | None) -> PauseRequest:
+        return PauseRequest(
+            run_id=self.id,
+            operation=operation or f"{kind}{next(_NUMBERS)}",
+            entry=json.dumps({"kind": kind}),
+            durations=self.durations,
+            by=by,
+        )
 
     def _common(self, step: str, suffix: str) -> dict[str, Any]:
         fence = self.fences.get(step, "no fence")

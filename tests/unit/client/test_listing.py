@@ -55,7 +55,7 @@ def test_an_unknown_filter_is_a_type_error_that_names_the_known_ones():
         read(statuses="failed")
     assert str(refused.value) == (
         "list has no filter 'statuses'; filters are status, status_in, workflow, version, workflow_family, id, tag, "
-        "started_after, started_before, waiting_for, waiting_since_before, failed_step, retried, limit, cursor"
+        "started_after, started_before, waiting_for, waiting_since_before, failed_step, retried, paused, limit, cursor"
     )
 
 
@@ -199,6 +199,15 @@ def test_runs_may_have_to_wait_for_an_event_since_before_a_time():
 @pytest.mark.parametrize("event", ["", "two words", "a|b", 5, b"paid", "x" * 101])
 def test_what_names_no_event_is_refused(event):
     assert refusal_of(waiting_for=event) == f"waiting_for must be the name of an event, not {shown(event)}"
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_paused_is_true_or_false(value):
+    assert read(paused=value) == Query(paused=value)
+
+
+def test_paused_is_no_text():
+    assert refusal_of(paused="no") == "paused must be True or False, not 'no'"
 
 
 def test_a_failed_step_is_a_class_or_a_key():

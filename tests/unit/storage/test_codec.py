@@ -276,7 +276,9 @@ def test_the_metadata_of_a_workflow_may_be_any_mapping():
 
 def test_a_document_of_a_newer_schema_is_refused(stored):
     header = json.loads(stored().header) | {"schema": SCHEMA + 1}
-    with pytest.raises(StorageError, match=rf"run {RUN_ID} was written by a newer hephaestus-celery \(schema 3,"):
+    with pytest.raises(
+        StorageError, match=rf"run {RUN_ID} was written by a newer hephaestus-celery \(schema {SCHEMA + 1},"
+    ):
         decode_instance(stored(header=json.dumps(header)))
 
 

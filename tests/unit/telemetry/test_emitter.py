@@ -54,6 +54,8 @@ def emit(instance, validate, charge):
         "hephaestus.runner.init": telemetry.runner_init,
         "hephaestus.workflow.cancel": lambda extra: telemetry.workflow_cancel(instance, extra),
         "hephaestus.workflow.fork": lambda extra: telemetry.workflow_fork(instance, extra),
+        "hephaestus.workflow.pause": lambda extra: telemetry.workflow_pause(instance, extra),
+        "hephaestus.workflow.unpause": lambda extra: telemetry.workflow_unpause(instance, extra),
         "hephaestus.step.rescue": lambda extra: telemetry.step_rescue(instance, charge, extra),
     }
     return lambda name, extra: emitters[name](extra)
@@ -314,6 +316,16 @@ def test_a_capture_records_the_cancel(instance):
     with EventCapture() as capture:
         telemetry.workflow_cancel(instance, {"reason": "by hand"})
     assert [captured.metadata["reason"] for captured in capture.events] == ["by hand"]
+
+
+def test_the_pause_of_a_whole_workflow_is_of_no_instance(order_flow):
+    with EventCapture() as capture:
+        telemetry.workflow_pause(None, {"workflow": order_flow, "by": "ann"})
+        telemetry.workflow_unpause(None, {"workflow": order_flow, "by": None})
+    assert [captured.metadata for captured in capture.events] == [
+        {"workflow": order_flow, "by": "ann"},
+        {"workflow": order_flow, "by": None},
+    ]
 
 
 def test_a_stand_in_with_the_documented_attributes_is_as_good_as_an_instance(capture, instance, order_flow):

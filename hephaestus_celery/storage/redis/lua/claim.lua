@@ -5,7 +5,7 @@
 --   reply: {reason, detail} of a refusal; else, packed, the run's fields (see carried), its start, and the event's data
 --   or ''.
 --   The step's state has the event numbers of the claim, and all else that the worker emits.
--- needs: lanes run_reply stream
+-- needs: pause run_reply stream
 demand({
   run_id = 'name', step = 'name', attempt = 'number', fence = 'string', versions = 'table', workflow = 'string',
   schema = 'number', limit = 'number?', holder = 'string?', worker = 'string?', lease = 'number', lane = 'string?',
@@ -13,11 +13,15 @@ demand({
 })
 inside('versions', is_list(p.versions, is_text))
 
+-- Whether the step still awaits this message, or another of the attempt.
+local function awaited(step, status)
+  return step and not is_final(status) and step.a == p.attempt and awaits_claim(step)
+end
+
 -- A worker that can't execute the step got its message. Another is sent soon, and the delay doubles each time. It is
 -- never later than the message would be sent again anyway.
 local function turn_away(step, status)
-  local unclaimed = step and not is_final(status) and step.a == p.attempt and awaits_claim(step)
-  if not unclaimed then return end
+  if not awaited(step, status) or step.p then return end
   local at = now()
   local soon = at + TURNED_AWAY * 2 ^ math.min(step.d - 1, MOST_DOUBLINGS)
   local expected = redis.call('ZSCORE', due, step_due(p.step))
@@ -25,7 +29,7 @@ local function turn_away(step, status)
   if not expected or soon - at + steady() < tonumber(expected) then set_soon(step_due(p.step), soon, at) end
 end
 
-local core = redis.call('HMGET', run, 'st', 'version', 'name', 'seq', 's:' .. p.step, 'sz', 'il', 'schema')
+local core = redis.call('HMGET', run, 'st', 'version', 'name', 'seq', 's:' .. p.step, 'sz', 'il', 'schema', 'pa', 'family')
 local status = core[1]
 if not status then return { 'unknown_run', '' } end
 
@@ -40,6 +44,12 @@ if is_newer(core[8]) then
   return { 'newer_schema', core[8] }
 end
 local step = core[5] and cjson.decode(core[5])
+know_pause(unpack(core, 9))
+if is_held() and awaited(step, status) then
+  -- The message is dropped, unless a later one is still under way.
+  if step.p ~= UNSENT and (not p.token or p.token == step.d) then drop(p.step, step) end
+  return { 'paused', '' }
+end
 if not known then
   turn_away(step, status)
   return { 'unknown_version', core[3] .. ' version ' .. core[2] }
@@ -61,7 +71,7 @@ if not again then
   -- The lane's mark moves to when this message was sent. An older copy of the message moves it only to when the attempt
   -- was queued, since it proves nothing about later messages.
   leave_lane(p.step, step)
-  step.k = p.lane or step.k
+  step.k, step.p = p.lane or step.k, nil
   local mark = (not p.token or p.token == step.d) and step.t or text(tonumber(queued(step)) - at + steady())
   if step.k then redis.call('ZADD', prefix .. 'marks', 'GT', mark, step.k) end
   step.i, step.j = first or nil, core[4] + 1

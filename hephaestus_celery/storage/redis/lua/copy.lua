@@ -70,5 +70,5 @@ if not live then -- what was created after the end lasts as long as the run
 end
 local reply = { left = left, seq = core[4] + 1, adv = tonumber(core[5]) }
 if #started > 0 then reply.activated = started end
-if p.prepared then reply.posted = send(started, 2 + (p.given or 0)) end
+reply.posted = send(started, 2 + (p.given or 0))
 return { answer('|copy', p.op, reply, not live) }

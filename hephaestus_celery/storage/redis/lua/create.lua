@@ -5,7 +5,8 @@
 --   p.firsts: {key, most attempts, number of its list among KEYS[6...], number of its message}...; the last two only
 --   where the broker is this server
 --   p.settling: replaces p.firsts where there are very many first steps; see parts/joins.lua
---   reply: 'ok', 'posted' when all messages were sent too, or {run id, family, scope} of the holder
+--   reply: 'ok', 'posted' when all messages were sent too (or none may be, since the workflow is paused), or
+--   {run id, family, scope} of the holder
 -- needs: joins starts
 demand({
   run_id = 'name', id = 'name', name = 'string', family = 'string', version = 'string', scope = 'string', tags = 'table',
@@ -26,6 +27,7 @@ local at = now()
 local holder = find_holder()
 if holder then return holder end
 
+know_pause(false, p.family)
 local moment = text(at)
 fields = first_fields(ARGV[3], moment, 0, #p.firsts + (p.settling and 1 or 0))
 set('i', ARGV[4])
@@ -33,7 +35,9 @@ local bytes = 0
 for i, first in ipairs(p.firsts) do
   first.k, first.t = p.lanes and p.lanes[first[1]], sent_at(at)
   fields[#fields + 1] = 's:' .. first[1]
-  fields[#fields + 1] = cjson.encode({ s = 'active', a = 1, m = first[2], d = 1, q = moment, k = first.k, t = first.t })
+  fields[#fields + 1] = cjson.encode({
+    s = 'active', a = 1, m = first[2], d = 1, q = moment, k = first.k, t = first.t, p = is_held() and UNSENT or nil,
+  })
   if ARGV[4 + i] ~= '' then
     fields[#fields + 1] = 'c:' .. first[1]
     fields[#fields + 1] = '0|' .. ARGV[4 + i]
@@ -49,7 +53,16 @@ end
 if p.settling then begin_settling('', p.settling, {}) end
 write(fields)
 make_known(moment)
-for _, first in ipairs(p.firsts) do sent(first[1], first, at) end
+if is_held() then -- its workflow is paused
+  local entries = {}
+  for _, first in ipairs(p.firsts) do
+    entries[#entries + 1] = moment
+    entries[#entries + 1] = first[1]
+  end
+  note_parked(entries)
+  return 'posted'
+end
+for _, first in ipairs(p.firsts) do await_claim(first[1], first, at) end
 local posted = true
 for _, first in ipairs(p.firsts) do
   posted = first[3] and post(KEYS[5 + first[3]], ARGV[4 + #p.firsts + first[4]]) and posted

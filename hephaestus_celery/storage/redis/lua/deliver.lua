@@ -8,8 +8,9 @@
 --   reply: {facts}. `v` is the outcome. `several`: several active runs match, listed in `active`. `unresolved`: further
 --   calls must find the newest run. `many`: the caller must name the steps to check (p.among). A run that was found has
 --   `run`, `name`, `version`, `status` and `headers`; `steps`, which wait for the event; `executing` ones; `attempt` and
---   `token` of the step that gets it. A run with a schema that is too new has `newer_schema` and `schema`.
--- needs: lanes answers run_reply resolve waits
+--   `token` of the step that gets it, unless the run is paused. A run with a schema that is too new has `newer_schema` and
+--   `schema`.
+-- needs: sending answers run_reply resolve waits
 demand({
   run_id = 'name?', id = 'string?', family = 'string?', version = 'string?', exact = 'boolean?', op = 'string',
   name = 'string', only = 'name?', keep = 'boolean?', key = 'string?', dispatch_timeout = 'number', among = 'table?',
@@ -99,7 +100,7 @@ if facts.v == 'accepted' then
   redis.call('HSET', run, 'd:' .. key, ARGV[3])
   count_data(#ARGV[3])
   sent(key, step, at, true)
-  facts.attempt, facts.token = step.a, step.d
+  if not step.p then facts.attempt, facts.token = step.a, step.d end
 else
   local number = redis.call('HINCRBY', run, 'en', 1)
   taker = '#' .. number

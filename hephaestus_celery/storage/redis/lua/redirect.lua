@@ -2,7 +2,7 @@
 -- Closes the race with a claim: a step that has moved on meanwhile is left alone. A repetition changes nothing.
 --   p.messages: {run id, step, attempt, token, lane}...
 --   reply: 1
--- needs: lanes messages
+-- needs: sending messages
 demand({ messages = 'table', dispatch_timeout = 'number', schema = 'number' })
 demand_messages(function(lane) return is_text(lane) and lane ~= '' end)
 for _, message in ipairs(p.messages) do
@@ -14,7 +14,7 @@ for _, message in ipairs(p.messages) do
     leave_lane(key, step)
     step.k = lane
     set_step(key, step)
-    sent(key, step, tonumber(queued(step)), true)
+    if not step.p then await_claim(key, step, tonumber(queued(step)), true) end
   end
 end
 return 1

@@ -62,7 +62,7 @@ if not p.apart then done, started = copy_rows(rows, true, at) end
 set('sz', copied_bytes)
 if p.rows > 0 and done == #rows then
   write(fields)
-  local posted = p.prepared and send(started, 5 + p.rows)
+  local posted = send(started, 5 + p.rows)
   return { (posted == true or #started == 0) and 'posted' or 'ok' }
 end
 

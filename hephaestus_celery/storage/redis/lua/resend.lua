@@ -12,7 +12,7 @@ for _, message in ipairs(p.messages) do
   local key = message[2]
   local core = redis.call('HMGET', run, 'st', 'schema')
   local step = core[1] and not is_final(core[1]) and not is_newer(core[2]) and get_step(key)
-  if step and step.a == message[3] and awaits_claim(step) then
+  if step and step.a == message[3] and awaits_claim(step) and not step.p and not is_held() then
     if step.d == message[4] then
       leave_lane(key, step)
       if message[5] ~= '' then step.k = message[5] end

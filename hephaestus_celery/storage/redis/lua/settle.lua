@@ -108,6 +108,6 @@ end
 if status ~= 'running' then reply.before = status end
 if after ~= 'running' then reply.after = after end
 if active > 0 then reply.active = active end
-if p.prepared then reply.posted = send(activated, 2) end
+reply.posted = send(activated, 2)
 facts = answer(slot, p.op, reply, reply.ending ~= nil)
 return reply.ending and { facts, read_start(), ending(t1, states) } or { facts }

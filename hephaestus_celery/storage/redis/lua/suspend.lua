@@ -3,7 +3,7 @@
 -- lost between the two.
 --   ARGV[3] history entry
 --   reply: {facts}
--- needs: commit answers lanes waits
+-- needs: commit answers sending waits
 demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', accepts = 'table', names = 'table', timeout = 'number?',
   dispatch_timeout = 'number', took = 'string?',
@@ -95,5 +95,5 @@ local after = derived()
 set_status(status, after)
 return { answer(p.step, p.op, {
   v = 'applied', seq = sequence, before = status, after = after, adv = tonumber(core[2]), active = active,
-  resumed = step.r ~= nil, attempt = step.a, token = step.d,
+  resumed = step.r ~= nil and not step.p, attempt = step.a, token = step.d,
 }) }

@@ -11,15 +11,15 @@
 --   As JSON: `entries`, `problems` (what could not be read, and why), `reports` (messages of a lane that may be lost)
 -- The lock is a hash: `owner`; `schema`, the newest that the owner can read (a caller that reads newer ones takes the
 -- lock); `beat`, the owner's last time on the steady clock; `offset` of that clock; `handed`, the operation that handed
--- entries over, with its `entries` and `reports`.
--- needs: rescue ending due_items_reading copies
+-- entries over, with its `entries` and `reports`; `releases`, where something is to go on after a pause.
+-- needs: rescue ending due_items_reading copies release
 demand({
   owner = 'string', worker = 'string', op = 'string', acknowledged = 'string?', evict = 'string?', stepped = 'boolean?',
   seize = 'boolean?', fence = 'string', limit = 'number', lease = 'number', dispatch_timeout = 'number', now = 'number',
   slack = 'number', schema = 'number',
 })
 local lock = prefix .. 'seat' -- the stored name is older than the word lock
-local held = redis.call('HMGET', lock, 'owner', 'beat', 'offset', 'handed', 'schema')
+local held = redis.call('HMGET', lock, 'owner', 'beat', 'offset', 'handed', 'schema', 'releases')
 local owner, beat, handed = held[1], held[2] or '', held[4] or ''
 if owner and owner ~= p.owner and p.evict ~= beat and p.schema <= tonumber(held[5] or '1') then
   return { 'verdict', 'other', 'beat', beat }
@@ -106,7 +106,7 @@ local function prune(member, item)
     for _, tag in ipairs(tags) do redis.call('ZREM', prefix .. 'index:tag:' .. tag, p.run_id) end
   end
   -- A thread of the server frees the keys: for a long run, a script would take too long.
-  redis.call('UNLINK', run, start, history, answers, early_events(), taken_events(), owners_of_keys())
+  redis.call('UNLINK', run, start, history, answers, early_events(), taken_events(), owners_of_keys(), parked())
 end
 
 local function hand_over(kind, core, key, step, sequence)
@@ -134,7 +134,7 @@ local function is_over(step)
 end
 
 local function come_due(key, at, member, reference)
-  local core = redis.call('HMGET', run, 'st', 'name', 'version', 'schema', 'mh')
+  local core = redis.call('HMGET', run, 'st', 'name', 'version', 'schema', 'mh', 'pa', 'family')
   if is_newer(core[4]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
   local live = core[1] and not is_final(core[1])
   local step = live and get_step(key)
@@ -145,12 +145,14 @@ local function come_due(key, at, member, reference)
     return
   end
   if not (core[2] and tonumber(core[3]) and step.a and step.d) then error('its run is incomplete', 0) end
+  know_pause(core[6], core[7])
+  if is_held() and awaits_claim(step) then return drop(key, step) end
   if waits and not step.r then
     step.r, step.t = { e = 'timeout', s = 'timeout', at = text(at) }, sent_at(at)
     set_step(key, step)
     leave_waits(key, step)
     sent(key, step, at, true)
-    hand_over('timeout', core, key, step)
+    if not step.p then hand_over('timeout', core, key, step) end
   elseif step.f and not p.seize then
     set_timer(key, at + p.lease) -- the store was away, so workers get time to renew their leases
   elseif step.f and (not waits or is_over(step) or (step.r.n or 0) >= LOSSES) then
@@ -160,11 +162,11 @@ local function come_due(key, at, member, reference)
       kind = 'rescue', step = key, attempt = step.a, reason = reason, worker = p.worker,
     }))
     hand(rescue(kind, key, step, sequence))
-  elseif step.b then
-    step.b, step.t = nil, step.k and text(steady()) or nil
+  elseif step.b or step.p then
+    step.b, step.p, step.n, step.t = nil, nil, nil, step.k and text(steady()) or nil
     set_step(key, step)
     sent(key, step, at, true)
-    hand_over('retry', core, key, step)
+    if not step.p then hand_over('retry', core, key, step) end
   else
     local kind = step.f and 'reapply' or 'redispatch'
     local reason = step.f and REASON_APPLIER_LOST or REASON_NOT_CLAIMED
@@ -258,10 +260,12 @@ local function outstanding(member, passed)
   if not item or item.kind ~= 'step' then error('no step of ours', 0) end
   local key = item.step
   at_run(run_id)
-  local core = redis.call('HMGET', run, 'st', 'name', 'version', 's:' .. key, 'schema')
+  local core = redis.call('HMGET', run, 'st', 'name', 'version', 's:' .. key, 'schema', 'pa', 'family')
   if is_newer(core[5]) then return {}, math.huge end -- it stays in the lane
   local step = core[4] and cjson.decode(core[4])
   if not step or not core[1] or is_final(core[1]) or not awaits_claim(step) then return nil end
+  know_pause(core[6], core[7])
+  if is_held() then return park(key, step, step.p or QUEUED) end -- nothing looks for it until the run goes on
   return { run = run_id, name = core[2], version = core[3], step = key, attempt = step.a, token = step.d, passed = passed },
     late_at(step, tonumber(step.t or queued(step)))
 end
@@ -323,6 +327,21 @@ end
 
 if handed ~= '' and handed ~= p.acknowledged then hand_over_again() end
 
+-- What goes on after a pause: a slice at a time, before what is due, since it makes that due.
+local function first_release()
+  return redis.call('ZRANGE', prefix .. 'releases', 0, 0)[1]
+end
+
+local released = (held[6] or owner ~= p.owner) and first_release()
+if released then
+  spent = spent + RELEASE_COST
+  local well, reason = pcall(go_on, released)
+  if not well then
+    redis.call('ZADD', prefix .. 'releases', text(steady()), released) -- behind the others
+    report_problem(released, reason)
+  end
+end
+
 local head = redis.call('ZRANGE', due, 0, math.max(0, p.limit - math.ceil(spent) - 1), 'WITHSCORES')
 local position = 1
 while head[position] and tonumber(head[position + 1]) <= steady() and (spent < p.limit or position == 1) do
@@ -344,6 +363,11 @@ local soonest = math.min(head[2] and tonumber(head[2]) or math.huge, lanes[2] an
 if soonest < math.huge then
   following = text(math.max(0, soonest - steady()))
   if soonest <= steady() then more = '1' end
+end
+if released and first_release() then
+  following, more = '0', '1'
+elseif held[6] then
+  redis.call('HDEL', lock, 'releases')
 end
 local function list(values)
   return #values > 0 and cjson.encode(values) or '[]'

@@ -154,6 +154,13 @@ def test_a_message_that_is_sent_again_is_told(told):
     assert "not claimed" in events(told.storage)[0].reason
 
 
+def test_a_pause_and_its_end_are_told(told):
+    run = told.start()
+    run.pause()
+    run.unpause()
+    assert names(told.storage) == ["workflow pause", "workflow unpause"]
+
+
 def test_a_cancellation_is_told_and_so_is_what_comes_after_it(told):
     run = told.start()
     run.claim("a")

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from hephaestus_celery.storage.durations import Durations, microseconds
+from hephaestus_celery.storage.pauses import PauseOutcome
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.testing.conformance.driven import DURATIONS, DrivenStorage
 
@@ -82,3 +83,17 @@ def forked_run(stand):
     receiver = stand.start(FORK)
     receiver.step("a")
     return receiver
+
+
+@pytest.fixture(params=["run", "workflow"])
+def pausing(request, stand):
+    """``pausing(run)`` pauses a run by itself, or with its workflow; gives what lets it go on."""
+
+    def pause(run):
+        if request.param == "run":
+            assert run.pause().outcome is PauseOutcome.CHANGED
+            return run.unpause
+        assert stand.pause_workflow()
+        return stand.unpause_workflow
+
+    return pause

@@ -1,5 +1,5 @@
 -- The end of a run, and what a reply says of it.
--- needs: answers lanes staged_edges run_reply waits
+-- needs: answers pause staged_edges run_reply waits
 
 -- Delete what a run that ends keeps of a step beside its state: timers, its place in a lane, counts, and data of events
 -- that nobody will apply. Gives the state if the field is that of a step.
@@ -49,7 +49,7 @@ end
 local function finish(before, status, at)
   set_status(before, status)
   redis.call('HSET', run, 't1', text(at), 'act', 0, 'wai', 0)
-  local about = redis.call('HMGET', run, 'id', 'family', 'tags', 'en', 'ek')
+  local about = redis.call('HMGET', run, 'id', 'family', 'tags', 'en', 'ek', 'pk', 'pa')
   local active = prefix .. 'active:' .. about[1]
   redis.call('HDEL', active, p.run_id)
   local states
@@ -72,6 +72,8 @@ local function finish(before, status, at)
     lasting[#lasting + 1] = taken_events()
     lasting[#lasting + 1] = owners_of_keys()
   end
+  if about[6] then leave_parked(about[2]) end
+  if about[7] then clear_pause(about[7]) end
   redis.call('PEXPIRE', answers, ANSWERS_LIFETIME)
   watch(about[1], about[2], about[3] and cjson.decode(about[3]) or {}, p.retention > 0 and p.retention or WATCH)
   if p.retention > 0 then

@@ -1,6 +1,6 @@
 -- Joins: settle edges, and start or skip the steps that they lead to. Mirrors core/execution/joins.py.
 -- Shared by complete.lua, create.lua and settle.lua.
--- needs: ending messages
+-- needs: ending messages sending
 local fields = {} -- what is written in the end, names and values
 local function set(name, value)
   fields[#fields + 1] = name
@@ -44,6 +44,7 @@ local function begin(key, attempts, lane, at, origin)
   if not of_lane[kind] then
     of_lane[kind] = cjson.encode({
       s = 'active', a = 1, m = attempts, d = 1, q = text(at), k = lane, t = sent_at(at), v = origin,
+      p = is_held() and UNSENT or nil,
     })
   end
   set('s:' .. key, of_lane[kind])
@@ -80,8 +81,10 @@ local function reach_done(last, at, entry)
 end
 
 -- Send the messages of p.prepared for the steps that have started; `before` is the number of arguments before the first
--- message. Gives true if all were sent, a list if some were, nil if none were.
+-- message. Gives true if all were sent, or none may be, since the run is paused; a list if some were, nil if none were.
 local function send(activated, before)
+  if next(queues) and is_held() then return true end
+  if not p.prepared then return nil end
   local posted, meant = {}, 0
   for _, key in ipairs(activated) do
     local prepared_message = p.prepared[key]

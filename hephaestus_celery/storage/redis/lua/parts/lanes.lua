@@ -13,32 +13,6 @@ local function sent_at(at)
   return moment ~= at and text(moment) or nil
 end
 
--- Note that a message for a step is under way, since step.t if that is set. `timed`: the step may have an entry in the
--- due set, which is void now.
-local function sent(key, step, at, timed)
-  if not step.k then return set_timer(key, at + p.dispatch_timeout) end
-  if timed then clear_timer(key) end
-  local since = step.t and tonumber(step.t) or at
-  redis.call('ZADD', lane_key(step.k), text(since), step_due(key))
-  redis.call('ZADD', prefix .. 'lanes', 'NX', text(since + p.dispatch_timeout), step.k)
-end
-
--- The same for many steps that have just started.
-local function all_sent(keys, lane, at)
-  local since = at - now() + steady()
-  local set, score = due, text(since + p.dispatch_timeout)
-  if lane then set, score = lane_key(lane), text(since) end
-  for from = 1, #keys, UNPACKED / 2 do -- in slices: unpack() has a limited stack
-    local entries = {}
-    for i = from, math.min(from + UNPACKED / 2 - 1, #keys) do
-      entries[#entries + 1] = score
-      entries[#entries + 1] = step_due(keys[i])
-    end
-    redis.call('ZADD', set, unpack(entries))
-  end
-  if lane then redis.call('ZADD', prefix .. 'lanes', 'NX', text(since + p.dispatch_timeout), lane) end
-end
-
 local function leave_lane(key, step)
   if step.k then redis.call('ZREM', lane_key(step.k), step_due(key)) end
 end

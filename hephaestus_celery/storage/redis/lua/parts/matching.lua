@@ -1,7 +1,8 @@
 -- Which runs a listing holds: goes through indexes of runs, newest first, and checks the filters on each run.
 -- Mirrors core/execution/listing.py. Reads the indexes in p.indexes together (one, or one for each wanted status). Closes
 -- no race: a run may change between two pages.
---   p.statuses, p.name, p.family, p.version, p.id, p.tag, p.failed, p.retried: the filters of runs; those that are absent admit all
+--   p.statuses, p.name, p.family, p.version, p.id, p.tag, p.failed, p.retried, p.paused: the filters of runs; those that are
+--   absent admit all
 --   p.waits: the index is one of waits; then p.event and p.since are the filters of a wait
 --   p.max, p.below: continue below this score, or at this score below this entry   p.min: the least score
 -- needs: run
@@ -51,6 +52,13 @@ local function is_wait(candidate, key, status)
   return not p.since or (step.w ~= nil and tonumber(step.w) < p.since)
 end
 
+-- Whether a run is paused, by itself or with its workflow.
+local function is_paused(key, status)
+  if is_final(status) then return false end
+  local core = redis.call('HMGET', key, 'pa', 'family')
+  return core[1] ~= false or (core[2] and redis.call('HEXISTS', prefix .. 'paused', core[2]) == 1)
+end
+
 local function matches(candidate)
   local key = prefix .. 'run:' .. candidate.run
   local core = redis.call('HMGET', key, unpack(looked_at))
@@ -64,6 +72,7 @@ local function matches(candidate)
     if wanted[i] ~= nil and core[i] ~= wanted[i] then return false end
   end
   if p.retried ~= nil and p.retried ~= (core[#looked_at] ~= false) then return false end
+  if p.paused ~= nil and is_paused(key, core[1]) ~= p.paused then return false end
   return not p.tag or redis.call('ZSCORE', prefix .. 'index:tag:' .. p.tag, candidate.run) ~= false
 end
 

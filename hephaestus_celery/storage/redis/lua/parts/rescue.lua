@@ -1,5 +1,5 @@
 -- Rescues: an attempt is taken from a lost worker, or a lost message is sent again. Mirrors core/execution/due.py.
--- needs: lanes stream
+-- needs: sending stream
 
 -- Take a claimed step from its worker, and record it. Gives the number of that event.
 local function seize(key, step, fence, at, lease, entry)
@@ -16,8 +16,8 @@ end
 -- that event.
 local function send_again(key, step, at, reason)
   step.f, step.d, step.n = nil, step.d + 1, (step.n or 0) + 1
-  if step.k then
-    step.t = text(at - now() + steady())
+  if step.k then step.t = text(at - now() + steady()) end
+  if step.k or is_held() then
     sent(key, step, at, true)
   else
     set_timer(key, late_at(step, at))
@@ -34,7 +34,7 @@ end
 -- Kinds of losses. Schedulers of other versions read them too, so the old names stay.
 local LEASE_EXPIRED, TIMED_OUT = 'lapsed', 'overran'
 
--- The entry of a rescue: all that the caller needs to emit it, and to fail a lost attempt. A tick hands over up to a
+-- The entry of a rescue: all that the caller needs to emit it, and to fail a lost attempt. `held`: nothing is sent. A tick hands over up to a
 -- hundred of these, so long headers are left out; then the caller reads the run.
 local function rescue(kind, key, step, sequence)
   local core = redis.call('HMGET', run, 'name', 'version', 'st', 't0', 'mh')
@@ -43,5 +43,6 @@ local function rescue(kind, key, step, sequence)
     kind = kind, run = p.run_id, name = core[1], version = core[2], step = key, attempt = step.a, token = step.d,
     seq = sequence, header = brief and redis.call('HGET', run, 'h') or nil, status = core[3], started = core[4],
     start = read_start(), state = cjson.encode(step), headers = core[5] or nil, fence = step.f, at = text(now()),
+    held = step.p and true or nil,
   }
 end

@@ -12,6 +12,15 @@ local function packed(values)
   return (p.run_id or '') .. ' ' .. table.concat(lengths, ',') .. '\n' .. table.concat(values)
 end
 
+-- The pause of the workflow of a run that has not ended, as a field `pw` beside the run's own.
+local function add_workflow_pause(fields, status, family)
+  local pause = not is_final(status) and family and redis.call('HGET', prefix .. 'paused', family)
+  if pause then
+    fields[#fields + 1] = 'pw'
+    fields[#fields + 1] = pause
+  end
+end
+
 -- One reply carries at most SMALL bytes of data and the fields of FEW steps, so no script takes long. `sz` counts the
 -- bytes of data (if absent, they are many). `il` says that the initial context alone exceeds SMALL.
 
@@ -22,7 +31,7 @@ local function carried(size, large, steps, initial)
   local few = redis.call('HLEN', run) <= FEW
   local small = size and tonumber(size) <= SMALL
   if few and small and (initial or not large) then return redis.call('HGETALL', run) end
-  local names = { 'h', 'schema', 'st', 't0', 't1', 'act', 'app', 'seq', 'fs', 'f', 'cr', 'mh', 'ra' }
+  local names = { 'h', 'schema', 'st', 't0', 't1', 'act', 'app', 'seq', 'fs', 'f', 'cr', 'mh', 'ra', 'pa' }
   if initial or not large then names[#names + 1] = 'i' end
   if few then
     for _, field in ipairs(redis.call('HKEYS', run)) do

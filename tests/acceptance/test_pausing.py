@@ -1,0 +1,184 @@
+"""Pauses on real workers: in a burst and a deployment, beside workers of older code, and with all workers killed at its end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import flows
+import pytest
+from stage import SUPPORT, eventually
+
+from hephaestus_celery import RunStateError
+from hephaestus_celery.core.values.pause import PausedBy
+from hephaestus_celery.testing.capture import EventCapture
+
+BEFORE_PAUSES = "785e7ce"
+"""The last state of the code that knew of no pauses."""
+STEPS = 10
+
+
+def executed(stage):
+    return Counter((record["run_id"], record["step"]) for record in stage.executions())
+
+
+def nothing_moves(stage, handles):
+    """Whether no message waits, and nothing is being executed."""
+    return stage.waiting_messages() == 0 and not any(
+        state.fence for handle in handles for state in handle.get().step_states.values()
+    )
+
+
+def test_a_workflow_is_paused_in_a_burst_and_all_workers_are_replaced(make_stage):
+    stage = make_stage()
+    stage.switches["HEPHAESTUS_TEST_DELIVERIES"] = "1"
+    workers = stage.start_workers(2)
+    hephaestus = stage.hephaestus
+    handles = [hephaestus.start_instance(flows.Wide, {"value": 1}, id=f"burst{number}") for number in range(30)]
+    eventually(lambda: len(stage.executions()) > 40, what="the burst is on its way")
+    assert hephaestus.pause_workflow(flows.Wide, by="ann")
+    assert not hephaestus.pause_workflow(flows.Wide, by="bob")
+    eventually(lambda: nothing_moves(stage, handles), timeout=60, what="nothing moves")
+    before, delivered = executed(stage), len(stage.deliveries())
+    assert sum(before.values()) < 30 * STEPS
+    dropped = delivered - sum(before.values())
+    assert dropped > 0
+
+    later = [hephaestus.start_instance(flows.Wide, {"value": 1}, id=f"later{number}") for number in range(10)]
+    for worker in workers:
+        worker.kill()
+    stage.start_workers(2)
+    assert (stage.waiting_messages(), {handle.status for handle in later}) == (0, {"pending"})
+    assert {(pause.reason, pause.by) for pause in later[0].get().pauses} == {(PausedBy.WORKFLOW, "ann")}
+    assert len(list(hephaestus.list(paused=True))) == hephaestus.count(paused=True)
+    assert hephaestus.count(paused=True, status="pending") >= 10
+    assert (executed(stage), len(stage.deliveries())) == (before, delivered)
+
+    assert hephaestus.unpause_workflow(flows.Wide)
+    for handle in (*handles, *later):
+        assert stage.outcome(handle).status == "completed"
+    after = executed(stage)
+    assert (len(after), set(after.values())) == (40 * STEPS, {1})
+    assert len(stage.deliveries()) == 40 * STEPS + dropped
+    assert hephaestus.count(paused=True) == 0
+
+
+def test_a_run_is_paused_and_goes_on_with_what_was_accepted(stage):
+    stage.start_workers()
+    handle = stage.hephaestus.start_instance(flows.Payment, {"value": 1}, id="x1")
+    eventually(lambda: handle.status == "waiting", what="the run waits")
+    with EventCapture() as capture:
+        assert handle.pause(by="ann")
+        assert not handle.pause(by="bob")
+    [paused] = capture.events
+    assert (paused.event, paused.metadata["by"], paused.metadata["run_id"]) == (
+        ("hephaestus", "workflow", "pause"),
+        "ann",
+        handle.run_id,
+    )
+    assert handle.get().paused
+    handle.resume("paid", {"amount": 3})
+    assert stage.waiting_messages() == 0
+    with EventCapture() as capture:
+        assert handle.unpause(by="bob")
+        assert not handle.unpause()
+    assert [event.event for event in capture.events] == [("hephaestus", "workflow", "unpause")]
+    instance = stage.outcome(handle)
+    assert (instance.status, instance.context.steps["wait_for_event"]) == ("completed", {"amount": 3})
+    assert [(entry.kind, entry.by) for entry in handle.history() if entry.kind != "attempt"] == [
+        ("pause", "ann"),
+        ("unpause", "bob"),
+        ("resume", None),
+    ]
+    numbers = [event["metadata"]["sequence"] for event in stage.emitted(handle.run_id)]
+    missing = {*range(1, max(numbers) + 1)} - set(numbers)
+    assert missing == {paused.metadata["sequence"], capture.events[0].metadata["sequence"]}
+    with pytest.raises(RunStateError, match="has ended already \\(completed\\); only an active run can be paused"):
+        handle.pause()
+    assert not handle.unpause()
+
+
+def test_all_workers_are_killed_while_runs_go_on(stage):
+    hephaestus = stage.hephaestus
+    workers = stage.start_workers(2)
+    assert hephaestus.pause_workflow(flows.Linear)
+    handles = [hephaestus.start_instance(flows.Linear, {"value": 1}, id=f"x{number}") for number in range(150)]
+    assert hephaestus.unpause_workflow(flows.Linear)
+    eventually(stage.executions, what="the first of them goes on")
+    for worker in workers:  # a scheduler among them, whatever it has in hand
+        worker.kill()
+    stage.workers.clear()
+    stage.start_workers(2)
+    for handle in handles:
+        assert stage.outcome(handle).status == "completed"
+    assert len(executed(stage)) == 300
+
+
+@pytest.fixture
+def older_code(tmp_path):
+    """The package and what its workers need, as they were before there were pauses."""
+    folder = tmp_path / "older"
+    folder.mkdir()
+    root = Path(__file__).parents[2]
+    wanted = ["git", "-C", str(root), "archive", BEFORE_PAUSES, "hephaestus_celery", "tests/support"]
+    archive = subprocess.run(wanted, capture_output=True, check=False)
+    if archive.returncode and not os.environ.get("CI"):
+        pytest.skip("the history of the repository is not here")
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    return [folder / "tests" / "support", folder]
+
+
+@pytest.mark.only_on("redis", why="both sides talk to one store, whatever the broker")
+def test_a_worker_of_older_code_leaves_a_paused_run_alone_and_goes_on_with_it_afterwards(stage, older_code):
+    hephaestus = stage.hephaestus
+    paused = hephaestus.start_instance(flows.Linear, {"value": 1}, id="paused")
+    assert paused.pause(by="ann")
+    stage.path = older_code
+    [older] = stage.start_workers()
+    plain = hephaestus.start_instance(flows.Linear, {"value": 1}, id="plain")
+    assert stage.outcome(plain).status == "completed"
+    eventually(lambda: "a newer hephaestus-celery has written (schema 2" in older.log.read_text(), what="it says so")
+    assert {record["run_id"] for record in stage.executions()} == {plain.run_id}
+    # Runs of a paused workflow that newer code has started send no message, so an older worker has none of them.
+    assert hephaestus.pause_workflow(flows.Diamond)
+    held = hephaestus.start_instance(flows.Diamond, {"value": 1}, id="held")
+    assert stage.waiting_messages() == 0
+    assert held.status == "pending"
+    # All of it goes on, even where only older workers are left.
+    assert paused.unpause()
+    assert hephaestus.unpause_workflow(flows.Diamond)
+    for handle in (paused, held):
+        assert stage.outcome(handle).status == "completed"
+    assert set(executed(stage).values()) == {1}
+    assert "Traceback" not in older.log.read_text()
+
+
+@pytest.mark.only_on("redis", why="both sides talk to one store, whatever the broker")
+def test_workers_of_older_and_newer_code_work_side_by_side_with_pauses(stage, older_code):
+    hephaestus = stage.hephaestus
+    stage.path = older_code
+    [older] = stage.start_workers()
+    stage.path = [SUPPORT]
+    stage.start_workers()
+    handles = [hephaestus.start_instance(flows.Wide, {"value": 1}, id=f"x{number}") for number in range(12)]
+    eventually(lambda: len(stage.executions()) > 10, what="they are on their way")
+    for handle in handles:
+        if not handle.get().status.final:
+            handle.pause()
+    eventually(
+        lambda: not any(state.fence for handle in handles for state in handle.get().step_states.values()),
+        what="what was being executed has ended",
+    )
+    count = len(stage.executions())
+    time_is_over = time.monotonic() + 2
+    eventually(lambda: time.monotonic() > time_is_over, what="two more seconds are over")
+    assert len(stage.executions()) == count
+    for handle in handles:
+        handle.unpause()
+    for handle in handles:
+        assert stage.outcome(handle).status == "completed"
+    assert set(executed(stage).values()) == {1}
+    assert "Traceback" not in older.log.read_text()

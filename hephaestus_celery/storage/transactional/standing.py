@@ -22,8 +22,8 @@ def facts_in(
     record = transaction.find_run(run_id)
     if record is None:
         return None
-    if record.new.schema > SCHEMA:
-        raise written_by_newer(run_id, record.new.schema)
+    if record.schema > SCHEMA:
+        raise written_by_newer(run_id, record.schema)
     found = {} if record.state.status.final else _steps(transaction, record, steps, shift=shift)
     lanes = {facts.state.lane for facts in found.values() if facts.state.lane and facts.state.awaits_claim}
     return RunFacts(at=now, steps=found, lanes={lane: _lane(transaction, lane, shift=shift) for lane in lanes})

@@ -179,6 +179,19 @@ def test_another_workflow_goes_on(stand):
     assert run.claim("a").first
 
 
+def test_a_retry_of_a_run_of_a_paused_workflow_sends_nothing(stand):
+    run = stand.start()
+    run.claim("a")
+    run.fail("a")
+    stand.pause_workflow()
+    again = run.retried()
+    assert again.dispatched == []
+    assert again.claim("a") == DROPPED
+    stand.calm()
+    stand.unpause_workflow()
+    assert sent(stand.entries()) == [(again.id, "a", 1, 1)]
+
+
 def test_all_versions_of_a_workflow_are_paused(stand):
     stand.pause_workflow()
     run = stand.start(version=2)

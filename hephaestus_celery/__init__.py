@@ -8,11 +8,12 @@ from hephaestus_celery.client.events import Events
 from hephaestus_celery.client.facade import Workflow
 from hephaestus_celery.client.handle import InstanceHandle
 from hephaestus_celery.client.hephaestus import Hephaestus
-from hephaestus_celery.client.listing import ListFilters, Page
+from hephaestus_celery.client.listing import CountFilters, ListFilters, Page
 from hephaestus_celery.config import Settings
 from hephaestus_celery.core.definition.builtin import Debug, Done, Wait, WaitForEvent
 from hephaestus_celery.core.definition.route import route
 from hephaestus_celery.core.definition.step import Async, Error, Ok, Step, StepConfig
+from hephaestus_celery.core.values.bulk_result import BulkResult
 from hephaestus_celery.core.values.cancel_report import CancelReport
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.history import HistoryEntry
@@ -32,6 +33,7 @@ from hephaestus_celery.exceptions import (
     InstanceNotFoundError,
     NonRetryableError,
     NotCancellableError,
+    NotDeletableError,
     NotWaitingError,
     RunStateError,
     StepFailedError,
@@ -53,10 +55,12 @@ __all__ = [
     "AmbiguousInstanceError",
     "AmbiguousResumeError",
     "Async",
+    "BulkResult",
     "CancelReport",
     "CeleryRunner",
     "ConfigurationError",
     "Context",
+    "CountFilters",
     "DataError",
     "Debug",
     "DefinitionError",
@@ -75,6 +79,7 @@ __all__ = [
     "MemoryStorage",
     "NonRetryableError",
     "NotCancellableError",
+    "NotDeletableError",
     "NotWaitingError",
     "Ok",
     "Page",

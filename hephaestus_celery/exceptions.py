@@ -6,6 +6,7 @@ Every message says what was expected, what came, and what to do.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 _TOLD = 100  # problems of one definition
 
@@ -68,6 +69,10 @@ class NotCancellableError(RunStateError):
     """The run has ended already."""
 
 
+class NotDeletableError(RunStateError):
+    """The run is active, and only a run that has ended can be deleted; nothing was changed."""
+
+
 class DataError(HephaestusError, ValueError):
     """A value can't be carried: not JSON plus datetime, date, time, Decimal, UUID, or larger than allowed.
 
@@ -80,13 +85,15 @@ class StorageError(HephaestusError):
 
     ``stored`` is False where a start has surely stored nothing, and None where that can't be known (and of other calls):
     the run may be there. ``transient``: the store is away, or takes nothing at this time, and the same call may succeed
-    later; what it refuses for its own sake it refuses again.
+    later; what it refuses for its own sake it refuses again. ``partial`` is what a call about many runs has done before: of
+    ``cancel_many`` and the like a ``BulkResult``, of ``start_many`` the list of handles; None of other calls.
     """
 
-    def __init__(self, *args: object, stored: bool | None = None, transient: bool = True) -> None:
+    def __init__(self, *args: object, stored: bool | None = None, transient: bool = True, partial: Any = None) -> None:
         super().__init__(*args)
         self.stored = stored
         self.transient = transient
+        self.partial = partial
 
 
 class WaitTimeoutError(HephaestusError, TimeoutError):

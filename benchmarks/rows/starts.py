@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ def row(bench: Bench) -> Generator[Contest]:
                 unit="starts/s",
                 contestants={
                     "ours": _pace(stage, queue, lambda: unrouted.start(CHAINS[STEPS]), count=count),
+                    "ours, start_many": _pace_of_many(stage, queue, unrouted, count=count),
                     "chain": _pace(stage, queue, lambda: unrouted.canvas.chain(STEPS), count=count),
                     "ours, default_queue": _pace(stage, queue, lambda: routed.start(CHAINS[STEPS]), count=count),
                     "pushing": _pace(
@@ -42,11 +44,13 @@ def row(bench: Bench) -> Generator[Contest]:
                 },
                 lines=[
                     ratio("ours", "chain", budget=at_least(5)),
+                    ratio("ours, start_many", "chain", budget=at_least(8)),
                     ratio("ours, default_queue", "chain"),
                     ratio("ours", "pushing"),
                     ratio("pushing", "chain"),
                 ],
                 notes=[
+                    "start_many: the same number of starts in one call, which sends a hundred in a round trip",
                     "default_queue: the queue is named by hephaestus_default_queue, not by Celery's routing",
                     f"pushing: one LPUSH of {_MESSAGE} bytes, as many as a message has: one round trip and nothing else",
                 ],
@@ -55,6 +59,21 @@ def row(bench: Bench) -> Generator[Contest]:
             direct.close()
             unrouted.close()
             routed.close()
+
+
+def _pace_of_many(stage: Stage, queue: str, client: Client, *, count: int) -> Measure:
+    def measure() -> float:
+        starts = ((secrets.token_hex(8), {}) for _ in range(count))
+        began = time.perf_counter()
+        client.hephaestus.start_many(CHAINS[STEPS], starts)
+        seconds = time.perf_counter() - began
+        sent = stage.server.llen(queue)
+        if sent != count:
+            raise RuntimeError(f"{count} starts have sent {sent} messages")
+        stage.server.delete(queue)
+        return count / seconds
+
+    return measure
 
 
 def _pace(stage: Stage, queue: str, start: Callable[[], object], *, count: int) -> Measure:

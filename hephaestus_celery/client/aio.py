@@ -7,7 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
+from hephaestus_celery.client.bulk import AioBulk
 from hephaestus_celery.client.cancel import AioCancels
+from hephaestus_celery.client.delete import AioDeletes
 from hephaestus_celery.client.events import AioStreamCalls
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.pauses import AioPausing
@@ -16,6 +18,7 @@ from hephaestus_celery.client.reruns import AioReruns
 from hephaestus_celery.client.resume import AioResumes
 from hephaestus_celery.client.runtimes import RUNTIMES, Runtime
 from hephaestus_celery.client.start import AioStarts
+from hephaestus_celery.client.start_many import AioManyStarts
 from hephaestus_celery.client.timers import AioTimers
 from hephaestus_celery.client.waits import AioWaits
 from hephaestus_celery.clock import Chance
@@ -25,7 +28,18 @@ _FLUSH_SECONDS = 5.0  # for which the end of a block waits for messages that are
 
 
 class AioHephaestus(
-    AioStarts, AioResumes, AioTimers, AioCancels, AioPausing, AioReruns, AioReads, AioWaits, AioStreamCalls
+    AioStarts,
+    AioManyStarts,
+    AioResumes,
+    AioTimers,
+    AioCancels,
+    AioPausing,
+    AioReruns,
+    AioDeletes,
+    AioBulk,
+    AioReads,
+    AioWaits,
+    AioStreamCalls,
 ):
     """The calls of a runtime as coroutines, which never block the event loop that awaits them.
 

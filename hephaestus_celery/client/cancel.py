@@ -18,6 +18,7 @@ from hephaestus_celery.client.resolve import find_run, read_run
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.cancel_report import CancelReport
 from hephaestus_celery.core.values.formatting import shown
+from hephaestus_celery.core.values.inputs import check_by
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.coroutines import run_now
 from hephaestus_celery.exceptions import DataError, NotCancellableError
@@ -34,18 +35,23 @@ logger = logging.getLogger("hephaestus_celery")
 
 
 async def cancel(
-    means: Means, id: str, reason: str | None, *, terminate: bool, workflow: type[WorkflowDefinition] | None
+    means: Means,
+    id: str,
+    reason: str | None,
+    *,
+    terminate: bool,
+    by: str | None,
+    workflow: type[WorkflowDefinition] | None,
 ) -> CancelReport:
     """End a run, and its tasks; see :meth:`Hephaestus.cancel`."""
-    if reason is not None and not isinstance(reason, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise DataError(f"reason must be a string or None, not {shown(reason)}")
-    codec.encode_limited(reason, "reason", limit=means.settings.max_payload)
+    check_reason(means, reason)
+    check_by(by)
     run_id = await find_run(means, id, workflow=workflow)
     cancelled = await means.storage.cancel(
         run_id,
         operation=means.token(),
         reason=reason,
-        entry=encode_entry(kind="cancel", reason=reason),
+        entry=encode_entry(kind="cancel", reason=reason, by=by),
         durations=means.durations,
     )
     if cancelled is None:
@@ -54,6 +60,13 @@ async def cancel(
     instance = decode_instance(cancelled.run, reader=means.reader)
     means.emitter.workflow_cancel(instance, {"sequence": cancelled.sequence, "reason": reason})
     return await _end_tasks(means.runner, instance, cancelled, terminate=terminate)
+
+
+def check_reason(means: Means, reason: object) -> None:
+    """The reason of a cancellation: a text of limited size, or None."""
+    if reason is not None and not isinstance(reason, str):
+        raise DataError(f"reason must be a string or None, not {shown(reason)}")
+    codec.encode_limited(reason, "reason", limit=means.settings.max_payload)
 
 
 async def _end_tasks(
@@ -89,6 +102,7 @@ class Cancels(RuntimeCalls):
         reason: str | None = None,
         *,
         terminate: bool = False,
+        by: str | None = None,
         workflow: type[WorkflowDefinition] | None = None,
     ) -> CancelReport:
         """End a run: later results are dropped, no new step starts, its id is free at once.
@@ -96,9 +110,10 @@ class Cancels(RuntimeCalls):
         Steps that no worker has claimed do not start. A step that is being executed goes on, and its result is discarded;
         it may ask ``context.cancelled()``. With ``terminate`` it is interrupted where its pool can do so:
         in prefork pools, by Celery's ``SoftTimeLimitExceeded``. The report names the steps that were being executed, and
-        those that were interrupted; of the others a warning is logged. ``NotCancellableError`` when the run has ended already.
+        those that were interrupted; of the others a warning is logged. ``by`` says who ends it, for the
+        history. ``NotCancellableError`` when the run has ended already.
         """
-        return run_now(cancel(self._means(), id, reason, terminate=terminate, workflow=workflow))
+        return run_now(cancel(self._means(), id, reason, terminate=terminate, by=by, workflow=workflow))
 
 
 class AioCancels(AioCalls):
@@ -110,42 +125,49 @@ class AioCancels(AioCalls):
         reason: str | None = None,
         *,
         terminate: bool = False,
+        by: str | None = None,
         workflow: type[WorkflowDefinition] | None = None,
     ) -> CancelReport:
         """End a run; as :meth:`Hephaestus.cancel`."""
-        return await cancel(self._means(), id, reason, terminate=terminate, workflow=workflow)
+        return await cancel(self._means(), id, reason, terminate=terminate, by=by, workflow=workflow)
 
 
 class WorkflowCancels(WorkflowCalls):
     """Cancellations, of a workflow class."""
 
     @classmethod
-    def cancel(cls, value: str, reason: str | None = None, *, terminate: bool = False) -> CancelReport:
+    def cancel(
+        cls, value: str, reason: str | None = None, *, terminate: bool = False, by: str | None = None
+    ) -> CancelReport:
         """End a run; see :meth:`Hephaestus.cancel`."""
-        return cls._runtime(Cancels).cancel(cls._id(value, "cancel"), reason, terminate=terminate, workflow=cls)
+        return cls._runtime(Cancels).cancel(cls._id(value, "cancel"), reason, terminate=terminate, by=by, workflow=cls)
 
 
 class AioWorkflowCancels(AioWorkflowCalls):
     """Cancellations, of a workflow class's ``aio``."""
 
-    async def cancel(self, value: str, reason: str | None = None, *, terminate: bool = False) -> CancelReport:
+    async def cancel(
+        self, value: str, reason: str | None = None, *, terminate: bool = False, by: str | None = None
+    ) -> CancelReport:
         """End a run; as :meth:`Hephaestus.cancel`."""
         return await self._runtime(AioCancels).cancel(
-            self._id(value, "cancel"), reason, terminate=terminate, workflow=self._workflow
+            self._id(value, "cancel"), reason, terminate=terminate, by=by, workflow=self._workflow
         )
 
 
 class HandleCancels(HandleCalls):
     """Cancellations, of a handle."""
 
-    def cancel(self, reason: str | None = None, *, terminate: bool = False) -> CancelReport:
+    def cancel(self, reason: str | None = None, *, terminate: bool = False, by: str | None = None) -> CancelReport:
         """End the run; see :meth:`Hephaestus.cancel`."""
-        return self._runtime(Cancels).cancel(self.run_id, reason, terminate=terminate)
+        return self._runtime(Cancels).cancel(self.run_id, reason, terminate=terminate, by=by)
 
 
 class AioHandleCancels(AioHandleCalls):
     """Cancellations, of a handle's ``aio``."""
 
-    async def cancel(self, reason: str | None = None, *, terminate: bool = False) -> CancelReport:
+    async def cancel(
+        self, reason: str | None = None, *, terminate: bool = False, by: str | None = None
+    ) -> CancelReport:
         """End the run; as :meth:`Hephaestus.cancel`."""
-        return await self._runtime(AioCancels).cancel(self.run_id, reason, terminate=terminate)
+        return await self._runtime(AioCancels).cancel(self.run_id, reason, terminate=terminate, by=by)

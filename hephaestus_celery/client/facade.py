@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from hephaestus_celery.client.cancel import AioWorkflowCancels, WorkflowCancels
+from hephaestus_celery.client.delete import AioWorkflowDeletes, WorkflowDeletes
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.client.pauses import AioWorkflowPauses, WorkflowPauses
 from hephaestus_celery.client.reads import AioWorkflowReads, WorkflowReads
 from hephaestus_celery.client.reruns import AioWorkflowReruns, WorkflowReruns
 from hephaestus_celery.client.resume import AioWorkflowResumes, WorkflowResumes
 from hephaestus_celery.client.start import AioWorkflowStarts, WorkflowStarts
+from hephaestus_celery.client.start_many import AioWorkflowManyStarts, WorkflowManyStarts
 from hephaestus_celery.client.waits import AioWorkflowWaits, WorkflowWaits
 from hephaestus_celery.core.definition.define import define
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
@@ -19,10 +21,12 @@ from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 
 class AioWorkflow(
     AioWorkflowStarts,
+    AioWorkflowManyStarts,
     AioWorkflowResumes,
     AioWorkflowCancels,
     AioWorkflowPauses,
     AioWorkflowReruns,
+    AioWorkflowDeletes,
     AioWorkflowReads,
     AioWorkflowWaits,
 ):
@@ -40,7 +44,15 @@ class _OfClass:
 
 
 class Workflow(
-    WorkflowStarts, WorkflowResumes, WorkflowCancels, WorkflowPauses, WorkflowReruns, WorkflowReads, WorkflowWaits
+    WorkflowStarts,
+    WorkflowManyStarts,
+    WorkflowResumes,
+    WorkflowCancels,
+    WorkflowPauses,
+    WorkflowReruns,
+    WorkflowDeletes,
+    WorkflowReads,
+    WorkflowWaits,
 ):
     """A DAG of steps; subclass it and declare ``unique``, ``initial_step`` (a step, or a list of them) and ``transitions``.
 

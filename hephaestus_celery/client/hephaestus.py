@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
 from hephaestus_celery.client.aio import AioHephaestus
+from hephaestus_celery.client.bulk import Bulk
 from hephaestus_celery.client.cancel import Cancels
+from hephaestus_celery.client.delete import Deletes
 from hephaestus_celery.client.events import StreamCalls
 from hephaestus_celery.client.means import Means, blocking, on_loop
 from hephaestus_celery.client.parts import Parts, check_settings, put_together
@@ -20,6 +22,7 @@ from hephaestus_celery.client.reruns import Reruns
 from hephaestus_celery.client.resume import Resumes
 from hephaestus_celery.client.runtimes import RUNTIMES
 from hephaestus_celery.client.start import Starts
+from hephaestus_celery.client.start_many import ManyStarts
 from hephaestus_celery.client.timers import Timers
 from hephaestus_celery.client.waits import Waits
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
@@ -43,7 +46,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hephaestus_celery")
 
 
-class Hephaestus(Starts, Resumes, Timers, Cancels, Pausing, Reruns, Reads, Waits, StreamCalls):
+class Hephaestus(
+    Starts,
+    ManyStarts,
+    Resumes,
+    Timers,
+    Cancels,
+    Pausing,
+    Reruns,
+    Deletes,
+    Bulk,
+    Reads,
+    Waits,
+    StreamCalls,
+):
     """Runs workflows: on the workers of a Celery application, or without one in this process.
 
     With ``app`` (or a proxy of one), steps run on its workers and their state is kept in Redis. Without

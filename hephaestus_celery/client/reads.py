@@ -26,8 +26,10 @@ from hephaestus_celery.client.listing import (
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.resolve import count_runs, find_run, list_runs, read_run, read_whole_run
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.identity import Unique, is_run_id
+from hephaestus_celery.core.values.inputs import is_count, is_number
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.coroutines import run_now
@@ -35,10 +37,14 @@ from hephaestus_celery.storage.history_entries import decode_entry
 from hephaestus_celery.storage.instances import decode_summary
 
 
-async def history(means: Means, id: str) -> list[HistoryEntry]:
+async def history(means: Means, id: str, *, after: int, limit: int | None) -> list[HistoryEntry]:
     """The entries of a run's history; see :meth:`Hephaestus.history`."""
+    if not is_number(after):
+        raise ValueError(f"after must be the sequence of an entry, or 0, not {shown(after)}")
+    if limit is not None and not is_count(limit):
+        raise ValueError(f"limit must be a positive int or None, not {shown(limit)}")
     run_id = await find_run(means, id, workflow=None)
-    entries = await means.storage.history(run_id)
+    entries = await means.storage.history(run_id, after=after, limit=limit)
     if not entries:
         await read_run(means, run_id)  # raises for a run that is not there; one that has not begun has no history
     return await means.each(entries, lambda entry: decode_entry(entry, run_id=run_id))
@@ -87,9 +93,13 @@ class Reads(RuntimeCalls):
         """
         return run_now(read_run(self._means(), id, workflow=workflow))
 
-    def history(self, id: str) -> builtins.list[HistoryEntry]:
-        """Every attempt, resume and cancellation of a run, in the order of their commits."""
-        return run_now(history(self._means(), id))
+    def history(self, id: str, *, after: int = 0, limit: int | None = None) -> builtins.list[HistoryEntry]:
+        """Every attempt, resume and cancellation of a run, in the order of their commits.
+
+        To read it by pages, pass ``limit``, and as ``after`` the ``sequence`` of the last entry that was read. The page
+        after the last is empty. Entries of one number, as discarded results may have, are never parted.
+        """
+        return run_now(history(self._means(), id, after=after, limit=limit))
 
     def list(self, **filters: Unpack[ListFilters]) -> Page:
         """A page of instances that match all filters, newest first; ``page.next_cursor`` gives the next one.
@@ -121,9 +131,9 @@ class AioReads(AioCalls):
         """The active run of an instance id, else its newest, with all of its data; as :meth:`Hephaestus.get`."""
         return await read_whole_run(self._means(), id, workflow=workflow)
 
-    async def history(self, id: str) -> builtins.list[HistoryEntry]:
+    async def history(self, id: str, *, after: int = 0, limit: int | None = None) -> builtins.list[HistoryEntry]:
         """Every attempt, resume and cancellation of a run; as :meth:`Hephaestus.history`."""
-        return await history(self._means(), id)
+        return await history(self._means(), id, after=after, limit=limit)
 
     async def list(self, **filters: Unpack[ListFilters]) -> Page:
         """A page of instances that match all filters, newest first, without their data; as :meth:`Hephaestus.list`."""
@@ -143,10 +153,11 @@ class WorkflowReads(WorkflowCalls):
         return cls._runtime(Reads).get(cls._id(value, "get"), workflow=cls)
 
     @classmethod
-    def history(cls, value: str) -> builtins.list[HistoryEntry]:
+    def history(cls, value: str, *, after: int = 0, limit: int | None = None) -> builtins.list[HistoryEntry]:
         """What happened in a run so far; see :meth:`Hephaestus.history`."""
         runtime = cls._runtime(Reads)
-        return runtime.history(runtime.get(cls._id(value, "history"), workflow=cls).run_id)
+        run_id = runtime.get(cls._id(value, "history"), workflow=cls).run_id
+        return runtime.history(run_id, after=after, limit=limit)
 
     @classmethod
     def list(cls, **filters: Unpack[RunFilters]) -> Page:
@@ -172,10 +183,10 @@ class AioWorkflowReads(AioWorkflowCalls):
         """The active run of an instance, else its newest, with all of its data; as :meth:`Hephaestus.get`."""
         return await self._runtime(AioReads).get(self._id(value, "get"), workflow=self._workflow)
 
-    async def history(self, value: str) -> builtins.list[HistoryEntry]:
+    async def history(self, value: str, *, after: int = 0, limit: int | None = None) -> builtins.list[HistoryEntry]:
         """What happened in a run so far; as :meth:`Hephaestus.history`."""
         instance = await self._find(value, "history")
-        return await self._runtime(AioReads).history(instance.run_id)
+        return await self._runtime(AioReads).history(instance.run_id, after=after, limit=limit)
 
     async def list(self, **filters: Unpack[RunFilters]) -> Page:
         """A page of this workflow's runs (of all its versions), newest first, without their data; as :meth:`Hephaestus.list`."""
@@ -198,9 +209,9 @@ class HandleReads(HandleCalls):
         """The status of the run, read now."""
         return self.get().status
 
-    def history(self) -> builtins.list[HistoryEntry]:
+    def history(self, *, after: int = 0, limit: int | None = None) -> builtins.list[HistoryEntry]:
         """What happened so far; see :meth:`Hephaestus.history`."""
-        return self._runtime(Reads).history(self.run_id)
+        return self._runtime(Reads).history(self.run_id, after=after, limit=limit)
 
 
 class AioHandleReads(AioHandleCalls):
@@ -215,6 +226,6 @@ class AioHandleReads(AioHandleCalls):
         """The status of the run, read now: ``await handle.aio.status``."""
         return (await self._find()).status
 
-    async def history(self) -> builtins.list[HistoryEntry]:
+    async def history(self, *, after: int = 0, limit: int | None = None) -> builtins.list[HistoryEntry]:
         """What happened so far; as :meth:`Hephaestus.history`."""
-        return await self._runtime(AioReads).history(self.run_id)
+        return await self._runtime(AioReads).history(self.run_id, after=after, limit=limit)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
-from hephaestus_celery.core.execution.resolve import RunReference, resolve
+from hephaestus_celery.core.execution.resolve import Candidates, RunReference, resolve
 from hephaestus_celery.core.values.formatting import listed, named, shortened, shown
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.inputs import LONGEST_ID, is_asked_for
@@ -31,13 +31,30 @@ async def find_run(means: Means, id: object, *, workflow: type[WorkflowDefinitio
         if workflow is None or await _belongs(means, reference):
             return reference.id
         reference = as_value(reference, workflow)
-    version = reference.version if reference.exact else None
-    found = resolve(reference, await means.storage.candidates(reference.id, family=reference.family, version=version))
+    found = resolve(reference, await _candidates(means, reference))
     if found.several:
         raise ambiguous(reference, found.several)
     if found.run_id is None:
         raise not_found(reference, workflow=workflow)
     return found.run_id
+
+
+async def find_newest(means: Means, id: object, *, workflow: type[WorkflowDefinition] | None) -> str:
+    """As :func:`find_run`, but an instance id means its newest run, whatever others are active."""
+    reference = reference_to(id, workflow=workflow)
+    if is_run_id(reference.id):
+        if workflow is None or await _belongs(means, reference):
+            return reference.id
+        reference = as_value(reference, workflow)
+    newest = (await _candidates(means, reference)).newest
+    if newest is None:
+        raise not_found(reference, workflow=workflow)
+    return newest
+
+
+async def _candidates(means: Means, reference: RunReference) -> Candidates:
+    version = reference.version if reference.exact else None
+    return await means.storage.candidates(reference.id, family=reference.family, version=version)
 
 
 def reference_to(id: object, *, workflow: type[WorkflowDefinition] | None) -> RunReference:
@@ -120,6 +137,14 @@ async def list_runs(means: Means, query: Query) -> tuple[Sequence[tuple[str, Run
     )
     runs, _ = await means.storage.list_runs(at_that_moment)
     return [(run_id, stored) for run_id, stored in runs if run_id == query.id], None
+
+
+async def list_run_ids(means: Means, query: Query) -> tuple[Sequence[str], str | None]:
+    """The run ids of a page of runs; the id may be that of a run."""
+    if is_run_id(query.id):
+        runs, cursor = await list_runs(means, query)
+        return [run_id for run_id, _ in runs], cursor
+    return await means.storage.list_run_ids(query)
 
 
 async def count_runs(means: Means, query: Query) -> int:

@@ -24,7 +24,7 @@ from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.values.formatting import listed, shown
 from hephaestus_celery.core.values.identity import is_run_id
-from hephaestus_celery.core.values.inputs import check_event_key
+from hephaestus_celery.core.values.inputs import check_by, check_event_key
 from hephaestus_celery.core.values.json_values import check_mapping
 from hephaestus_celery.core.values.names import is_name
 from hephaestus_celery.coroutines import run_now
@@ -52,12 +52,14 @@ async def resume(
     workflow: type[WorkflowDefinition] | None,
     keep_early: bool,
     key: str | None,
+    by: str | None,
 ) -> None:
     """Deliver an event to a run; see :meth:`Hephaestus.resume`."""
     if not is_name(event):
         raise NotWaitingError(f"no step waits for {shown(event)}, which can't name an event")
     target = check_step_key(step)
     check_event_key(key)
+    check_by(by)
     text = codec.encode_limited(
         check_mapping({} if data is None else data, "data"), "data", limit=means.settings.max_payload
     )
@@ -71,6 +73,7 @@ async def resume(
         keep=False,
         durations=means.durations,
         key=key,
+        by=by,
     )
     report = await means.storage.deliver(delivery)
     if report.outcome is Delivered.UNKNOWN_RUN and workflow is not None and is_run_id(reference.id):
@@ -145,6 +148,7 @@ class Resumes(RuntimeCalls):
         workflow: type[WorkflowDefinition] | None = None,
         keep_early: bool = False,
         key: str | None = None,
+        by: str | None = None,
     ) -> None:
         """Deliver an event to the one waiting step that declares it, or to ``step``; ``data`` becomes its result.
 
@@ -155,9 +159,12 @@ class Resumes(RuntimeCalls):
 
         ``key`` names the event itself, such as the id that a webhook comes with. The run takes an event with this key
         once, whatever its name and data: a repetition is accepted and changes nothing, also when the run has ended. A
-        run keeps 100 early events and 10 000 keys; more are a ``TooManyEventsError``.
+        run keeps 100 early events and 10 000 keys; more are a ``TooManyEventsError``. ``by`` says who sends the event, for the
+        history entry of the resume.
         """
-        run_now(resume(self._means(), id, event, data, step=step, workflow=workflow, keep_early=keep_early, key=key))
+        run_now(
+            resume(self._means(), id, event, data, step=step, workflow=workflow, keep_early=keep_early, key=key, by=by)
+        )
 
 
 class AioResumes(AioCalls):
@@ -173,9 +180,12 @@ class AioResumes(AioCalls):
         workflow: type[WorkflowDefinition] | None = None,
         keep_early: bool = False,
         key: str | None = None,
+        by: str | None = None,
     ) -> None:
         """Deliver an event to the one waiting step that declares it; as :meth:`Hephaestus.resume`."""
-        await resume(self._means(), id, event, data, step=step, workflow=workflow, keep_early=keep_early, key=key)
+        await resume(
+            self._means(), id, event, data, step=step, workflow=workflow, keep_early=keep_early, key=key, by=by
+        )
 
 
 class WorkflowResumes(WorkflowCalls):
@@ -191,10 +201,13 @@ class WorkflowResumes(WorkflowCalls):
         step: type[Step] | str | None = None,
         keep_early: bool = False,
         key: str | None = None,
+        by: str | None = None,
     ) -> None:
         """Deliver an event to a waiting step of an instance; see :meth:`Hephaestus.resume`."""
         instance_id = cls._id(value, "resume")
-        cls._runtime(Resumes).resume(instance_id, event, data, step=step, workflow=cls, keep_early=keep_early, key=key)
+        cls._runtime(Resumes).resume(
+            instance_id, event, data, step=step, workflow=cls, keep_early=keep_early, key=key, by=by
+        )
 
 
 class AioWorkflowResumes(AioWorkflowCalls):
@@ -209,11 +222,12 @@ class AioWorkflowResumes(AioWorkflowCalls):
         step: type[Step] | str | None = None,
         keep_early: bool = False,
         key: str | None = None,
+        by: str | None = None,
     ) -> None:
         """Deliver an event to a waiting step of an instance; as :meth:`Hephaestus.resume`."""
         instance_id = self._id(value, "resume")
         await self._runtime(AioResumes).resume(
-            instance_id, event, data, step=step, workflow=self._workflow, keep_early=keep_early, key=key
+            instance_id, event, data, step=step, workflow=self._workflow, keep_early=keep_early, key=key, by=by
         )
 
 
@@ -228,9 +242,10 @@ class HandleResumes(HandleCalls):
         step: type[Step] | str | None = None,
         keep_early: bool = False,
         key: str | None = None,
+        by: str | None = None,
     ) -> None:
         """Deliver an event; see :meth:`Hephaestus.resume`."""
-        self._runtime(Resumes).resume(self.run_id, event, data, step=step, keep_early=keep_early, key=key)
+        self._runtime(Resumes).resume(self.run_id, event, data, step=step, keep_early=keep_early, key=key, by=by)
 
 
 class AioHandleResumes(AioHandleCalls):
@@ -244,6 +259,9 @@ class AioHandleResumes(AioHandleCalls):
         step: type[Step] | str | None = None,
         keep_early: bool = False,
         key: str | None = None,
+        by: str | None = None,
     ) -> None:
         """Deliver an event; as :meth:`Hephaestus.resume`."""
-        await self._runtime(AioResumes).resume(self.run_id, event, data, step=step, keep_early=keep_early, key=key)
+        await self._runtime(AioResumes).resume(
+            self.run_id, event, data, step=step, keep_early=keep_early, key=key, by=by
+        )

@@ -46,8 +46,7 @@ def check_start(
     chance: Chance,
 ) -> Start:
     """Check the arguments of ``start_instance``; raises what :meth:`Hephaestus.start_instance` says."""
-    if not _is_workflow(workflow):
-        raise ValueError(f"start needs a workflow class, not {shown(workflow)}")
+    check_workflow(workflow)
     options = {"id": id, "context": context or {}, "telemetry_metadata": telemetry_metadata or {}}
     chosen = versioning.resolve(workflow, version=version, options=options)
     if getattr(chosen, "unique", None) is None:
@@ -59,7 +58,7 @@ def check_start(
         workflow=chosen,
         id=instance_id_of(chosen, id, chance=chance),
         context=check_mapping({} if context is None else context, "context"),
-        telemetry=_checked_metadata(telemetry_metadata),
+        telemetry=check_metadata(telemetry_metadata),
     )
 
 
@@ -75,6 +74,12 @@ async def store(means: Means, start: Start) -> str:
     return new.run_id
 
 
+def check_workflow(workflow: object) -> None:
+    """Refuse what is no workflow class, as a ``ValueError``."""
+    if not _is_workflow(workflow):
+        raise ValueError(f"start needs a workflow class, not {shown(workflow)}")
+
+
 def _is_workflow(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, WorkflowDefinition)
 
@@ -87,7 +92,8 @@ def instance_id_of(workflow: type[WorkflowDefinition], value: object, *, chance:
     return workflow.unique.instance_id(value, suffix=chance.token()[:8])
 
 
-def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The ``telemetry_metadata`` of a start, checked."""
     checked = check_mapping({} if metadata is None else metadata, "telemetry_metadata")
     for name in checked:
         if name in RESERVED_METADATA:

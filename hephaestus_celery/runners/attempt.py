@@ -138,6 +138,7 @@ class HeldAttempt:
             # The worker that lost the attempt, even if another has noticed that.
             worker=self.state.worker or self.worker.hostname,
             task_id=self.held.holder,
+            by=None if self.claim.resume is None else self.claim.resume.by,
             run_id=self.source.instance.run_id,
         )
 

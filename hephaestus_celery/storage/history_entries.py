@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections.abc import Sequence
 
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.storage.codec import decode, encode, moment
@@ -64,6 +65,20 @@ def decode_entry(entry: StoredEntry, *, run_id: str) -> HistoryEntry:
         finished_at=_moment(entry.finished_at),
         **{name: value for name, value in detail.items() if name in _FIELDS},
     )
+
+
+def page_of(entries: Sequence[StoredEntry], limit: int | None) -> Sequence[StoredEntry]:
+    """The first entries, at most ``limit``, but all of one number or none: the next page begins after the last number."""
+    if limit is None or len(entries) <= limit:
+        return list(entries)
+    last = entries[limit].sequence
+    whole = [entry for entry in entries[:limit] if entry.sequence != last]
+    return whole or [entry for entry in entries if entry.sequence == last]
+
+
+def is_whole_page(entries: Sequence[StoredEntry], limit: int | None) -> bool:
+    """Whether more entries would not change the page that begins with these."""
+    return limit is not None and len(entries) > limit and entries[-1].sequence != entries[0].sequence
 
 
 def _moment(microseconds: int | None) -> dt.datetime | None:

@@ -14,6 +14,7 @@ from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
+from hephaestus_celery.storage.many import Untouched
 from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
@@ -34,11 +35,17 @@ class Immediate:
     async def _call(self, call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
         return call(*args, **named)
 
+    async def now(self) -> int:
+        return await self._call(self._storage.now)
+
     async def create(self, run: NewRun) -> Sequence[DispatchStep]:
         return await self._call(self._storage.create, run)
 
     async def rerun(self, rerun: Rerun) -> Sequence[DispatchStep]:
         return self._storage.rerun(rerun)
+
+    async def create_many(self, runs: Sequence[NewRun]) -> Sequence[Sequence[DispatchStep] | Exception]:
+        return await self._call(self._storage.create_many, runs)
 
     async def deliver(self, delivery: Delivery) -> DeliveryReport:
         return await self._call(self._storage.deliver, delivery)
@@ -71,6 +78,16 @@ class Immediate:
     async def paused_workflows(self) -> Mapping[str, PauseMark]:
         return await self._call(self._storage.paused_workflows)
 
+    async def cancel_many(
+        self, run_ids: Sequence[str], *, operation: str, reason: str | None, entry: str, durations: Durations
+    ) -> Sequence[Cancellation | Untouched]:
+        return await self._call(
+            self._storage.cancel_many, run_ids, operation=operation, reason=reason, entry=entry, durations=durations
+        )
+
+    async def delete_many(self, run_ids: Sequence[str], *, operation: str) -> Sequence[Untouched | None]:
+        return await self._call(self._storage.delete_many, run_ids, operation=operation)
+
     async def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
         return await self._call(self._storage.load, run_id, steps=steps)
 
@@ -86,8 +103,8 @@ class Immediate:
     async def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
         return await self._call(self._storage.candidates, instance_id, family=family, version=version)
 
-    async def history(self, run_id: str) -> Sequence[StoredEntry]:
-        return await self._call(self._storage.history, run_id)
+    async def history(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[StoredEntry]:
+        return await self._call(self._storage.history, run_id, after=after, limit=limit)
 
     async def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
         return await self._call(self._storage.list_runs, query)

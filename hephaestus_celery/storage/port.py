@@ -23,6 +23,7 @@ from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry,
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
+from hephaestus_celery.storage.many import Untouched
 from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.queries import Query, Reader, StoredEntry
 from hephaestus_celery.storage.reruns import Copied, Rerun
@@ -77,6 +78,13 @@ class Storage(Reader, Protocol):
         """Copy another slice of what a rerun needs of the earlier run, for a scheduler that takes over.
 
         The caller sends what the result names. While more is to be copied, the entry comes due again at once.
+        """
+        ...
+
+    def create_many(self, runs: Sequence[NewRun]) -> Sequence[Sequence[DispatchStep] | Exception]:
+        """Store several runs, each by itself, in the order given; gives for each what ``create`` gives, or raises.
+
+        After a ``StorageError`` that is transient, all runs that follow have one too. ``stored`` is False where that is sure.
         """
         ...
 
@@ -249,12 +257,31 @@ class Storage(Reader, Protocol):
         """The workflow families that are paused."""
         ...
 
+    def cancel_many(
+        self, run_ids: Sequence[str], *, operation: str, reason: str | None, entry: str, durations: Durations
+    ) -> Sequence[Cancellation | Untouched]:
+        """End several runs, each by itself; gives for each its cancellation, whose run has no steps and data, or why not.
+
+        The operation is one for all. After a ``StorageError`` some of them may have ended.
+        """
+        ...
+
+    def delete_many(self, run_ids: Sequence[str], *, operation: str) -> Sequence[Untouched | None]:
+        """Delete several ended runs, each by itself and with all that is stored of it; gives for each None, or why not.
+
+        The operation is one for all. After a ``StorageError`` some of them may be deleted.
+        """
+        ...
+
     def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
         """The runs of an instance id, of one workflow family or of all families; with ``version`` only of this version."""
         ...
 
-    def history(self, run_id: str) -> Sequence[StoredEntry]:
-        """A run's history, in the order of its commits."""
+    def history(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[StoredEntry]:
+        """A run's history, in the order of its commits: the entries with a number above ``after``, at most ``limit``.
+
+        Entries of one number stay together: there may be one or two fewer, or more where the first have the same number.
+        """
         ...
 
     def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:

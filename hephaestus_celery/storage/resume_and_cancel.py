@@ -20,6 +20,7 @@ class Delivery:
     """An event for the step of a ``run`` that waits for it, or for ``step`` alone.
 
     ``keep``: the run keeps the event until a step waits for it. ``key`` names the event, so that the run takes it once.
+    ``by``: who sends it, for the history.
     """
 
     operation: str
@@ -30,6 +31,7 @@ class Delivery:
     keep: bool
     durations: Durations
     key: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

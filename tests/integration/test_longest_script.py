@@ -394,3 +394,76 @@ def test_ten_thousand_event_keys_go_along(longest, server):
         assert server.scard(storage.keys.of_run(made.id).taken) == 10_000
 
     assert longest(again, prepare) == {}
+
+
+MANY = 100_000
+
+
+def copied(stand, run, count, indexes):
+    """Many runs like this one, in these indexes; gives their run ids."""
+    client, keys = stand.storage._client, stand.storage.keys.of_run(run.id)
+    at = int(client.hget(keys.run, "t0"))
+    run_ids = [f"{run.id[:-6]}{number:06x}" for number in range(count)]
+    with client.pipeline(transaction=False) as pipe:
+        for number, run_id in enumerate(run_ids):
+            pipe.copy(keys.run, stand.storage.keys.of_run(run_id).run)
+            for index, suffix in indexes.items():
+                pipe.zadd(f"{keys.prefix}index:{index}", {f"{run_id}{suffix}": at - number // 3})
+            if number % 5000 == 0:
+                pipe.execute()
+        pipe.execute()
+    return run_ids
+
+
+def hundred_thousand(stand):
+    """Runs that wait and runs that failed, half of each."""
+    waiting, failed = (stand.start(instance_id=f"order::{name}") for name in ("waiting", "failed"))
+    waiting.wait_at("a", accepts={"paid": "ok"})
+    failed.claim("a")
+    failed.fail("a")
+    family = {"family:shop.Order": ""}
+    waits = {"status:waiting": "", "waits": "|a", "waiting:paid": "|a", **family}
+    stand.copies = (
+        copied(stand, waiting, MANY // 2, waits),
+        copied(stand, failed, MANY // 2, {"status:failed": "", **family}),
+    )
+    return stand
+
+
+def test_a_hundred_thousand_runs_are_counted_and_searched(longest):
+    def searched(stand, storage):
+        half = MANY // 2 + 1
+        assert storage.count_runs(Query()) == storage.count_runs(Query(family="shop.Order")) == 2 * half
+        assert storage.count_runs(Query(waiting_for="paid")) == half
+        assert storage.count_runs(Query(waiting_for="paid", version=2)) == 0
+        assert storage.count_runs(Query(waiting_since_before=1)) == 0
+        assert storage.count_runs(Query(failed_step="a")) == half
+        assert storage.list_runs(Query(failed_step="b")) == ([], None)
+        assert len(storage.list_run_ids(Query(waiting_for="paid", limit=1000))[0]) == 1000
+
+    assert longest(searched, hundred_thousand) == {}
+
+
+def test_thousands_of_a_hundred_thousand_are_cancelled_deleted_and_started(longest):
+    def handled(stand, storage):
+        waiting, failed = stand.copies
+        cancelled = storage.cancel_many(
+            waiting[:2000], operation="c", reason="enough", entry='{"kind":"cancel"}', durations=DURATIONS
+        )
+        assert {found.run.status for found in cancelled} == {"cancelled"}
+        assert set(storage.delete_many([*failed[:2000], *waiting[:1000]], operation="d")) == {None}
+        runs = [stand.prepare(instance_id=f"order::{number}", initial='"' + "x" * 5000 + '"') for number in range(1000)]
+        assert len(storage.create_many([run.new for run in runs])) == 1000
+        assert storage.count_runs(Query()) == MANY + 2 - 3000 + 1000
+
+    assert longest(handled, hundred_thousand) == {}
+
+
+def test_a_run_of_thousands_is_deleted(longest):
+    def deleted(run, storage):
+        run.wait_at("b7")
+        run.cancel()
+        assert run.delete() is None
+        assert run.load() is None
+
+    assert longest(deleted, fanned) == {}

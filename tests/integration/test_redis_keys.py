@@ -360,3 +360,20 @@ def test_the_index_of_an_id_has_a_lifetime_when_none_of_its_runs_is_active(stand
     assert client.ttl(name) > 0
     stand.start(scope="none")
     assert client.ttl(name) == -1
+
+
+@pytest.mark.parametrize("stage", ["completed", "failed", "cancelled"])
+@pytest.mark.parametrize("width", [1, 900])
+def test_a_deleted_run_leaves_the_reply_alone(stand, client, namespace, stage, width):
+    last = [f"c{number}" for number in range(width)] if width > 1 else ["done"]
+    run = stand.start({("a", "ok"): ["b"], ("b", "ok"): last}, tags=("fast", "a|b"))
+    busy_life(run, "created" if width > 1 else stage)
+    if width > 1:
+        run.step("a")
+        run.step("b")
+        run.wait_at("c7")
+        run.schedule("c8", delay=60_000_000)
+        run.cancel()
+    assert run.delete() is None
+    left = {kind_of(name, namespace).pattern for name in found(client, namespace)}
+    assert left <= {"seat", "answer:<run_id>:<operation>"}

@@ -32,6 +32,8 @@ OFTEN = {
     "deliver": 20,
     "fail": 0.3,
     "cancel": 0.3,
+    "cancel_many": 0.2,
+    "delete": 0.4,
     "retry": 5,
     "late": 3,
     "refused": 6,
@@ -419,6 +421,7 @@ class RandomCalls:
             step=chance.choice([None, None, None, None, None, self.anywhere()]),
             keep=chance.random() < 0.25,
             key=chance.choice([None, None, "evt_1", f"evt_{self.number // 2}"]),
+            by=chance.choice([None, "ada"]),
             durations=FOR_EVER,
         )
         self.make("deliver", lambda twin: functools.partial(twin.storage.deliver, delivery))
@@ -433,6 +436,27 @@ class RandomCalls:
         self.make(
             "cancel", lambda twin: functools.partial(twin.storage.cancel, self.run.id, operation=operation, **fields)
         )
+
+    def cancel_many(self):
+        fields = {"reason": self.chance.choice([None, "enough"]), "entry": '{"kind":"cancel"}', "durations": FOR_EVER}
+        runs, operation = [self.run.id, UNKNOWN], f"cancels{self.number}"
+        self.make(
+            "cancel_many",
+            lambda twin: (
+                lambda: [
+                    (found.sequence, found.run.status, found.run.cancel_reason) if hasattr(found, "run") else found
+                    for found in twin.storage.cancel_many(runs, operation=operation, **fields)
+                ]
+            ),
+        )
+
+    def delete(self):
+        """Delete the newest run of the id, unless that is the one which the calls are about."""
+        found = self.twins[0].storage.candidates(self.run.new.instance_id, family=None)
+        run_id = self.chance.choice([found.newest, UNKNOWN])
+        if run_id != self.run.id or not self.run.load().status.final:
+            operation = f"delete{self.number}"
+            self.make("delete", lambda twin: functools.partial(twin.storage.delete_many, [run_id], operation=operation))
 
     def resend(self):
         dispatch = self.message()

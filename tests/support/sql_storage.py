@@ -124,6 +124,10 @@ class SqlTransaction:
             *(encode(Record, rest), not record.state.status.final, run_id),
         )
 
+    def delete_run(self, record: Record) -> None:
+        for table in ("runs", "parts"):
+            self._all(f"delete from {table} where run_id = ?", record.new.run_id)
+
     def runs_of(self, instance_id: str, *, active: bool) -> Sequence[Claimant]:
         rows = self._all(
             "select run_id, scope, family, version from runs where instance_id = ? and active >= ? order by rowid",

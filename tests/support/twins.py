@@ -91,6 +91,7 @@ class Twin:
         return {
             "run": self.reply(self.run.load),
             "history": self.reply(lambda: list(self.run.history())),
+            "page": self.reply(lambda: list(self.run.history(after=3, limit=2))),
             "due": self.run.due(),
             "lanes": sorted(lanes),
             "watches": {lane: self.plain(watch) for lane, watch in watches.items()},

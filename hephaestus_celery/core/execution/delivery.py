@@ -40,9 +40,19 @@ class Reception:
 
 
 def receive(
-    state: RunState, *, name: str, step: str | None, keep: bool, times: Times, key: str | None = None
+    state: RunState,
+    *,
+    name: str,
+    step: str | None,
+    keep: bool,
+    times: Times,
+    key: str | None = None,
+    by: str | None = None,
 ) -> Reception:
-    """Deliver an event to the one step that waits for it, or to ``step``; with ``keep`` the event may come too early."""
+    """Deliver an event to the one step that waits for it, or to ``step``; with ``keep`` the event may come too early.
+
+    ``by``: who sends it.
+    """
     unchanged = stale(state)
     if key is not None and key in state.keys:
         return Reception(outcome=Delivered.REPEATED, decision=unchanged)
@@ -50,10 +60,10 @@ def receive(
     outcome = _outcome(state, waiting, keep=keep, key=key)
     match outcome:
         case Delivered.ACCEPTED:
-            decision = deliver(state, Activation.parse(waiting[0]), name=name, source="external", times=times)
+            decision = deliver(state, Activation.parse(waiting[0]), name=name, source="external", times=times, by=by)
         case Delivered.KEPT:
             number = state.kept + 1
-            early = EarlyEvent(number=number, name=name, step=step, key=key)
+            early = EarlyEvent(number=number, name=name, step=step, key=key, by=by)
             kept = replace(state, early=(*state.early, early), kept=number)
             decision = Decision(verdict=Verdict.APPLIED, state=kept)
         case _:

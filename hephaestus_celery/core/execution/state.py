@@ -28,6 +28,7 @@ class EarlyEvent:
     name: str
     step: str | None
     key: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

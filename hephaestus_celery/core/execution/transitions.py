@@ -225,7 +225,7 @@ def suspend(
     commands: tuple[Command, ...] = (ClearTimer(activation),)
     if event is not None:
         source = "timeout" if early is None else "external"
-        resume = PendingResume(event=event, source=source, at=times.now)
+        resume = PendingResume(event=event, source=source, at=times.now, by=None if early is None else early.by)
         waiting = replace(waiting, resume=resume, sent_at=times.apart)
         commands = send(activation, waiting, times)
     elif timeout is not None:
@@ -277,10 +277,12 @@ def retry(state: RunState, activation: Activation, *, fence: str, delay: int, ti
     return applied(state, state.with_step(activation, again), reserved=1, commands=(backoff,))
 
 
-def deliver(state: RunState, activation: Activation, *, name: str, source: str, times: Times) -> Decision:
+def deliver(
+    state: RunState, activation: Activation, *, name: str, source: str, times: Times, by: str | None = None
+) -> Decision:
     """Deliver an event to a waiting step that accepts it; a worker then applies it."""
     step = state.steps[str(activation)]
-    resume = PendingResume(event=step.accepts[name], source=source, at=times.now)
+    resume = PendingResume(event=step.accepts[name], source=source, at=times.now, by=by)
     resumed = replace(step, resume=resume, sent_at=times.apart)
     after = state.with_step(activation, resumed)
     return Decision(verdict=Verdict.APPLIED, state=after, commands=send(activation, resumed, times))

@@ -13,7 +13,8 @@ class HistoryEntry:
     ``sequence`` is the number of the first telemetry event of it. ``kind``: ``attempt``, ``resume``, ``timer``,
     ``rescue``, ``cancel``, ``fork``, ``pause``, ``unpause``. ``step`` is the step's key. ``outcome`` of an attempt: ``completed``, ``waiting``,
     ``retrying``, ``failed``, ``discarded``; of a resume or a timer: ``completed``. Times are aware UTC datetimes on the
-    clock of the store. ``by`` is who did it, as the caller said. ``run_id`` is the run that this one was made of (``fork``).
+    clock of the store. ``by`` is who made the call, where the caller said so: ``resume(..., by="ada")``. ``run_id`` is the
+    run that this one was made of (``fork``).
     """
 
     sequence: int

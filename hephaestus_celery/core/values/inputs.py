@@ -32,6 +32,11 @@ def is_count(number: object) -> bool:
     return type(number) is int and 0 < number < _LARGEST_COUNT
 
 
+def is_number(number: object) -> bool:
+    """Whether this can be the number of an event, or 0 for the time before all events."""
+    return is_count(number) or (type(number) is int and number == 0)
+
+
 def is_task_id(text: object) -> TypeGuard[str]:
     """Whether this names a task: 1 to 255 printable characters."""
     return _is_line(text, LONGEST_TASK_ID)
@@ -57,11 +62,11 @@ def _is_line(text: object, longest: int) -> TypeGuard[str]:
 
 
 LONGEST_BY = 200
-"""Characters of who did something, as a history names it."""
+"""Characters of who made a call, as a history names it."""
 
 
 def check_by(by: object) -> None:
-    """Who does something, for the history: 1 to 200 printable characters, or None."""
+    """Who makes a call, for the history: 1 to 200 printable characters, or None."""
     if by is not None and not _is_line(by, LONGEST_BY):
         raise DataError(f"by must be a string of 1 to {LONGEST_BY} printable characters, not {named(by)}")
 

@@ -20,13 +20,15 @@ class Held(StrEnum):
 class PendingResume:
     """An event that was delivered to a step, and not applied yet.
 
-    ``losses``: how often a worker that applied it was lost without using up an attempt.
+    ``losses``: how often a worker that applied it was lost without using up an attempt. ``by``: who has sent it, if that is
+    known.
     """
 
     event: str
     source: str  # "external" or "timeout"
     at: int
     losses: int = 0
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,15 @@ class Memory:
         if record.state.status.final and record.new.run_id in active:
             active.remove(record.new.run_id)
 
+    def delete_run(self, record: Record) -> None:
+        run_id, instance_id = record.new.run_id, record.new.instance_id
+        del self.runs[run_id]
+        self._order.remove((record.started_at, run_id))
+        self._by_id[instance_id].remove(run_id)
+        if not self._by_id[instance_id]:
+            del self._by_id[instance_id], self._active[instance_id]
+        self.moved = True
+
     def runs_of(self, instance_id: str, *, active: bool) -> Sequence[Claimant]:
         held = self._active if active else self._by_id
         return [claimant(self.runs[run_id].new) for run_id in held.get(instance_id, ())]

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.connections import Command
 from hephaestus_celery.storage.redis.keys import Keys
+from hephaestus_celery.storage.redis.scripts import Scripts
 
 
 class AsyncCalls(Protocol):
@@ -17,6 +18,13 @@ class AsyncCalls(Protocol):
     def keys(self) -> Keys:
         """The names of the keys."""
         ...
+
+    @property
+    def scripts(self) -> Scripts:
+        """The scripts."""
+        ...
+
+    async def stamped(self, script: str, prefix: str, parameters: str) -> str: ...
 
     async def of_run(self, script: str, run_id: str, parameters: str, *data: str, lists: Sequence[str] = ()) -> Any: ...
 
@@ -31,7 +39,10 @@ class BlockingCalls:
     """An ``AsyncCalls`` that never suspends: awaiting a call of it is making it."""
 
     def __init__(self, calls: Calls) -> None:
-        self._calls, self.keys = calls, calls.keys
+        self._calls, self.keys, self.scripts = calls, calls.keys, calls.scripts
+
+    async def stamped(self, script: str, prefix: str, parameters: str) -> str:
+        return self._calls.stamped(script, prefix, parameters)
 
     async def of_run(self, script: str, run_id: str, parameters: str, *data: str, lists: Sequence[str] = ()) -> Any:
         return self._calls.of_run(script, run_id, parameters, *data, lists=lists)

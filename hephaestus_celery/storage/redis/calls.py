@@ -29,6 +29,7 @@ PUNCTUAL = {
     "seize",
     "deliver",
     "cancel",
+    "delete",
     "schedule",
     "unschedule",
     "resign",
@@ -36,7 +37,7 @@ PUNCTUAL = {
     "pause",
     "pause_workflow",
 }
-TIMELESS = {"load", "data", "candidates", "list", "select", "beginning", "stage"}
+TIMELESS = {"load", "data", "candidates", "list", "select", "history", "beginning", "stage"}
 
 
 class Calls:
@@ -70,6 +71,14 @@ class Calls:
         """Send several commands in one round trip."""
         with self.reached():
             return self.connections.call_many(commands, fits=fits)
+
+    def stamped(self, script: str, prefix: str, parameters: str) -> str:
+        """The parameters of a script with what is known of the time, for a caller that sends several in one round trip."""
+        if script in TIMELESS:
+            return parameters
+        with self.reached(), unsent():
+            now, offset = self.clock(prefix).now()
+        return with_time(parameters, now=now, offset=offset, slack=self.slack, punctual=script in PUNCTUAL)
 
     def clock(self, prefix: str) -> SteadyClock:
         """The steady clock of a partition."""

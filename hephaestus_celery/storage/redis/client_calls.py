@@ -13,15 +13,18 @@ from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
+from hephaestus_celery.storage.many import Untouched
 from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.async_calls import AsyncCalls
+from hephaestus_celery.storage.redis.deletions import Deletions
 from hephaestus_celery.storage.redis.event_streams import EventStreams
 from hephaestus_celery.storage.redis.listing import Listing
 from hephaestus_celery.storage.redis.pauses import Pauses
 from hephaestus_celery.storage.redis.reads import Reads
 from hephaestus_celery.storage.redis.reruns import Reruns
 from hephaestus_celery.storage.redis.resume_and_cancel import ResumeAndCancel
+from hephaestus_celery.storage.redis.scripts import is_texts
 from hephaestus_celery.storage.redis.settling import Settling
 from hephaestus_celery.storage.redis.standing import Standings
 from hephaestus_celery.storage.redis.starts import Starts
@@ -32,16 +35,23 @@ class ClientCalls:
     """The calls of ``AsyncStorage`` but ``wait_finished``, over scripts and commands of one kind: blocking, or of a loop."""
 
     def __init__(self, calls: AsyncCalls, *, chance: Chance) -> None:
+        self._calls = calls
         self.reads = Reads(calls)
         self.settling = Settling(calls, self.reads)
         self._listing = Listing(calls)
         self._standings = Standings(calls)
-        self.create = Starts(calls, self.settling, chance=chance).create
+        self._deletions = Deletions(calls)
+        starts = Starts(calls, self.settling, chance=chance)
+        self.create, self.create_many = starts.create, starts.create_many
         self.reruns = Reruns(calls, self.reads, chance=chance)
         self.rerun = self.reruns.rerun
         self._event_streams = EventStreams(calls)
         self._pauses = Pauses(calls)
         self._resume_and_cancel = ResumeAndCancel(calls, self.reads, self._listing)
+
+    async def now(self) -> int:
+        seconds, micros = await self._calls.command("TIME", fits=is_texts)
+        return int(seconds) * 1_000_000 + int(micros)
 
     async def deliver(self, delivery: Delivery) -> DeliveryReport:
         return await self._resume_and_cancel.deliver(delivery)
@@ -76,6 +86,16 @@ class ClientCalls:
     async def paused_workflows(self) -> Mapping[str, PauseMark]:
         return await self._pauses.paused_workflows()
 
+    async def cancel_many(
+        self, run_ids: Sequence[str], *, operation: str, reason: str | None, entry: str, durations: Durations
+    ) -> Sequence[Cancellation | Untouched]:
+        return await self._deletions.cancel_many(
+            run_ids, operation=operation, reason=reason, entry=entry, durations=durations
+        )
+
+    async def delete_many(self, run_ids: Sequence[str], *, operation: str) -> Sequence[Untouched | None]:
+        return await self._deletions.delete_many(run_ids, operation=operation)
+
     async def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
         return await self.reads.load(run_id, steps=steps)
 
@@ -91,8 +111,8 @@ class ClientCalls:
     async def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
         return await self._listing.candidates(instance_id, family=family, version=version)
 
-    async def history(self, run_id: str) -> Sequence[StoredEntry]:
-        return await self.reads.history(run_id)
+    async def history(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[StoredEntry]:
+        return await self.reads.history(run_id, after=after, limit=limit)
 
     async def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
         return await self._listing.list_runs(query)

@@ -18,6 +18,8 @@ from redis.exceptions import (
 )
 from redis.exceptions import DataError as RefusedHereError
 
+from hephaestus_celery.exceptions import StorageError
+
 
 class NoPrimaryError(RedisError):
     """No Sentinel names a primary that is up."""
@@ -88,6 +90,14 @@ def was_not_done(error: RedisError) -> bool:
     if sent != 1 or not isinstance(error, ResponseError):
         return sent == 0
     return NOTHING_DONE in str(error) or code_of(error) not in (None, "NOPERM")
+
+
+def was_not_made(error: StorageError) -> bool:
+    """Whether the call that this is the error of was certainly not made.
+
+    An error without a cause comes from the script itself: it refused a call that arrived too late.
+    """
+    return not isinstance(error.__cause__, RedisError) or was_not_done(error.__cause__)
 
 
 def code_of(error: RedisError) -> str | None:

@@ -25,7 +25,18 @@ class LoopCalls:
     """An ``AsyncCalls`` on the connections of the running event loop; it knows the time and the scripts as ``calls`` does."""
 
     def __init__(self, calls: Calls, loops: Loops) -> None:
-        self._calls, self._loops, self.keys = calls, loops, calls.keys
+        self._calls, self._loops, self.keys, self.scripts = calls, loops, calls.keys, calls.scripts
+
+    async def stamped(self, script: str, prefix: str, parameters: str) -> str:
+        if script in TIMELESS:
+            return parameters
+
+        async def read() -> Reading:
+            return read_clock(await self._loops.here().connections.call_many(clock_commands(prefix), fits=is_values))
+
+        with self._calls.reached(), unsent():
+            now, offset = await self._calls.clock(prefix).now_by(read)
+        return with_time(parameters, now=now, offset=offset, slack=self._calls.slack, punctual=script in PUNCTUAL)
 
     async def of_run(self, script: str, run_id: str, parameters: str, *data: str, lists: Sequence[str] = ()) -> Any:
         keys = self.keys.of_run(run_id)

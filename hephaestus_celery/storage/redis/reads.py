@@ -8,6 +8,7 @@ from typing import Any
 
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import InstanceNotFoundError
+from hephaestus_celery.storage.history_entries import is_whole_page, page_of
 from hephaestus_celery.storage.queries import DataKind, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.async_calls import AsyncCalls
 from hephaestus_celery.storage.redis.framing import reading
@@ -102,17 +103,20 @@ class Reads:
             if cursor == "0":
                 return read_states(texts)
 
-    async def history(self, run_id: str) -> Sequence[StoredEntry]:
-        """All entries, in the order of the run's commits."""
+    async def history(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[StoredEntry]:
+        """The entries after a number, in the order of the run's commits."""
+        start = await self._calls.of_run("history", run_id, as_parameters(run_id=run_id, after=after)) if after else 0
         found: list[StoredEntry] = []
         key = self._calls.keys.of_run(run_id).history
-        while True:  # entries are only ever added at the end
-            start = len(found)
-            lines = await self._calls.command("LRANGE", key, start, start + _PAGE - 1, fits=is_texts)
+        while not is_whole_page(found, limit):  # entries are only ever added at the end
+            first = start + len(found)
+            size = _PAGE if limit is None else min(_PAGE, max(1, limit + 1 - len(found)))
+            lines = await self._calls.command("LRANGE", key, first, first + size - 1, fits=is_texts)
             with reading(run_id):
                 found.extend(read_entry(line) for line in lines)
-            if len(lines) < _PAGE:
-                return found
+            if len(lines) < size:
+                break
+        return page_of(found, limit)
 
     async def _sequence(self, run_id: str) -> int | None:
         [sequence] = await self._fields(run_id, ["seq"])

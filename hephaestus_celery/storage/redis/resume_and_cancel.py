@@ -112,6 +112,7 @@ class ResumeAndCancel:
                 among=among,
                 keep=delivery.keep or None,
                 key=delivery.key,
+                by=delivery.by,
                 dispatch_timeout=delivery.durations.dispatch_timeout,
                 schema=SCHEMA,
             ),

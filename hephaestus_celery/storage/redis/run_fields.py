@@ -41,6 +41,7 @@ FIELDS: Mapping[str, str] = {
     "d:<step>": "the data of an event that is to be applied (JSON)",
     "p:<step>": "of a join: how many of its edges are settled, and 65536 for each that is taken",
     "t:<reference>": "a timer beside the step's own: the step that it is for",
+    "b:<number>": "who has sent the early event with this number; missing where that is not known",
     "e:<step>||timeout": "a timer that came due before its step waited",
     "e:<step>|<event>": "an early event, as older versions kept it; the step is empty where the event is for any",
     "g:<step>": "edges of a step that are still to be settled in slices (JSON): the name of what was staged, and how far it is",
@@ -60,7 +61,7 @@ STEP_FIELDS: Mapping[str, str] = {
     "l": "when its time limit is over, on the steady clock",
     "w": "since when it waits, in microseconds",
     "x": "the events that it accepts while it waits, each with the event of the step that follows",
-    "r": "the event to be applied: `e` its name, `s` its source, `at` when it came, `n` how often it was lost",
+    "r": "the event to be applied: `e` its name, `s` its source, `at` when it came, `n` how often it was lost, `b` who has sent it",
     "b": "1 while it backs off before the next attempt",
     "e": "the event that it completed with",
     "o": "the event number of its completion: the order in which steps completed",
@@ -85,7 +86,9 @@ def kind_of(field: str) -> str | None:
     kind, _, rest = field.partition(":")
     if kind == "e":
         return "e:<step>||timeout" if rest.endswith("||timeout") else "e:<step>|<event>"
-    return next((known for known in FIELDS if known in (f"{kind}:<step>", f"{kind}:<reference>")), None)
+    return next(
+        (known for known in FIELDS if known in (f"{kind}:<step>", f"{kind}:<reference>", f"{kind}:<number>")), None
+    )
 
 
 def render() -> str:

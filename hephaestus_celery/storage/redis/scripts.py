@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any, Protocol, TypeGuard
 
@@ -16,8 +16,9 @@ from hephaestus_celery.storage.redis.framing import is_of
 
 NAMES = (
     *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
-    *("deliver", "cancel", "schedule", "unschedule", "tick", "resend", "redirect", "resign"),
-    *("load", "data", "candidates", "list", "select", "report", "reports", "stage", "beginning", "standing", "settle"),
+    *("deliver", "cancel", "delete", "schedule", "unschedule", "tick", "resend", "redirect", "resign"),
+    *("load", "data", "candidates", "list", "select", "history", "report", "reports", "stage", "beginning"),
+    *("standing", "settle"),
     *("events", "leave"),
     *("rerun", "copy", "hold"),
     *("pause", "pause_workflow"),
@@ -70,9 +71,10 @@ def _is_list(reply: Any) -> TypeGuard[list[Any]]:
 
 
 FORMS: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("schedule", "unschedule", "resign", "report", "redirect", "stage", "leave"), is_number),
+    **dict.fromkeys(("schedule", "unschedule", "resign", "report", "redirect", "stage", "history", "leave"), is_number),
     **dict.fromkeys(("create", "claim"), _is_word_or_texts),
-    **dict.fromkeys(("tick", "seize", "cancel", "pause", "candidates", "beginning", "standing", "select"), _is_named),
+    **dict.fromkeys(("tick", "seize", "cancel", "delete", "pause"), _is_named),
+    **dict.fromkeys(("candidates", "beginning", "standing", "select"), _is_named),
     "renew": _is_numbers,
     "resend": _is_word,
     "data": _is_texts_or_none,
@@ -114,6 +116,10 @@ class Scripts:
     def __init__(self) -> None:
         self.sources = {name: compose(name) for name in NAMES}
         self._hashes = {name: hashlib.sha1(source.encode()).hexdigest() for name, source in self.sources.items()}  # noqa: S324 - Redis names scripts so
+
+    def command(self, name: str, keys: Sequence[str], args: Sequence[str]) -> list[str | int]:
+        """The command that runs a script which the server knows."""
+        return ["EVALSHA", self._hashes[name], len(keys), *keys, *args]
 
     def call(
         self, connections: Connections, name: str, keys: list[str], args: list[str], *, run_id: str | None = None

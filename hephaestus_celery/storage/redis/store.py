@@ -24,6 +24,7 @@ from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry,
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations, microseconds
 from hephaestus_celery.storage.event_stream import Reading
+from hephaestus_celery.storage.many import Untouched
 from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
@@ -38,7 +39,7 @@ from hephaestus_celery.storage.redis.examination import Examination
 from hephaestus_celery.storage.redis.keys import Keys
 from hephaestus_celery.storage.redis.loop_storage import LoopStorage
 from hephaestus_celery.storage.redis.scheduling import Scheduling
-from hephaestus_celery.storage.redis.scripts import is_number, is_texts, is_values
+from hephaestus_celery.storage.redis.scripts import is_number, is_values
 from hephaestus_celery.storage.redis.waits_for_ends import Waits
 from hephaestus_celery.storage.redis.wakeups import Wakeups
 from hephaestus_celery.storage.reruns import Copied, Rerun
@@ -108,8 +109,7 @@ class RedisStorage:
         return self.url is not None and (self.url, self.keys) == (other.url, other.keys)
 
     def now(self) -> int:
-        seconds, micros = self._calls.command("TIME", fits=is_texts)
-        return int(seconds) * 1_000_000 + int(micros)
+        return run_now(self._clients.now())
 
     def create(self, run: NewRun) -> Sequence[DispatchStep]:
         return run_now(self._clients.create(run))
@@ -119,6 +119,9 @@ class RedisStorage:
 
     def copy(self, run_id: str, *, durations: Durations) -> Copied:
         return run_now(self._clients.reruns.copy(run_id, durations=durations))
+
+    def create_many(self, runs: Sequence[NewRun]) -> Sequence[Sequence[DispatchStep] | Exception]:
+        return run_now(self._clients.create_many(runs))
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:
         return self._claims.claim(request)
@@ -218,6 +221,16 @@ class RedisStorage:
             self._clients.cancel(run_id, operation=operation, reason=reason, entry=entry, durations=durations)
         )
 
+    def cancel_many(
+        self, run_ids: Sequence[str], *, operation: str, reason: str | None, entry: str, durations: Durations
+    ) -> Sequence[Cancellation | Untouched]:
+        return run_now(
+            self._clients.cancel_many(run_ids, operation=operation, reason=reason, entry=entry, durations=durations)
+        )
+
+    def delete_many(self, run_ids: Sequence[str], *, operation: str) -> Sequence[Untouched | None]:
+        return run_now(self._clients.delete_many(run_ids, operation=operation))
+
     def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
         return run_now(self._clients.load(run_id, steps=steps))
 
@@ -248,8 +261,8 @@ class RedisStorage:
     def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
         return run_now(self._clients.candidates(instance_id, family=family, version=version))
 
-    def history(self, run_id: str) -> Sequence[StoredEntry]:
-        return run_now(self._clients.history(run_id))
+    def history(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[StoredEntry]:
+        return run_now(self._clients.history(run_id, after=after, limit=limit))
 
     def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
         return run_now(self._clients.list_runs(query))

@@ -150,7 +150,9 @@ def read_step(found: Mapping[str, Any]) -> StepState:
 
 def read_resume(found: Mapping[str, Any]) -> PendingResume:
     """A delivered event from its JSON object."""
-    return PendingResume(event=found["e"], source=found["s"], at=int(found["at"]), losses=found.get("n", 0))
+    return PendingResume(
+        event=found["e"], source=found["s"], at=int(found["at"]), losses=found.get("n", 0), by=found.get("b")
+    )
 
 
 class _Steps(Mapping[str, StepState]):

@@ -58,7 +58,13 @@ def deliver_in(transaction: Transaction, delivery: Delivery, times: Times) -> De
         return DeliveryReport(outcome=outcome, active=found.several)
     stored(record)  # raises for a run of a newer schema, which must not be changed
     reception = receive(
-        record.state, name=delivery.name, step=delivery.step, keep=delivery.keep, key=delivery.key, times=times
+        record.state,
+        name=delivery.name,
+        step=delivery.step,
+        keep=delivery.keep,
+        key=delivery.key,
+        by=delivery.by,
+        times=times,
     )
     if reception.outcome is Delivered.REPEATED:
         return DeliveryReport(outcome=Delivered.REPEATED, run=address(record), status=record.state.status)

@@ -19,12 +19,15 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.pause import PauseMark
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.summary import RunSummary
+from hephaestus_celery.exceptions import HephaestusError
 from hephaestus_celery.storage.async_port import AsyncStorage
 from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
+from hephaestus_celery.storage.history_entries import page_of
+from hephaestus_celery.storage.many import Untouched
 from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
@@ -33,6 +36,7 @@ from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, 
 from hephaestus_celery.storage.starts import NewRun
 from hephaestus_celery.storage.transactional.claims import claim_in, create_in, renew_in
 from hephaestus_celery.storage.transactional.commits import commit_in
+from hephaestus_celery.storage.transactional.deletion import cancel_one_in, delete_in
 from hephaestus_celery.storage.transactional.due import come_due_in, redirect_in, resend_in, seize_in
 from hephaestus_celery.storage.transactional.event_stream import (
     acknowledge_in,
@@ -113,6 +117,15 @@ class TransactionalStorage(ABC):
         """Nothing is left to copy: a rerun is made whole."""
         del run_id, durations
         return Copied()
+
+    def create_many(self, runs: Sequence[NewRun]) -> Sequence[Sequence[DispatchStep] | Exception]:
+        found: list[Sequence[DispatchStep] | Exception] = []
+        for run in runs:
+            try:
+                found.append(self.create(run))
+            except HephaestusError as error:
+                found.append(error)
+        return found
 
     def claim(self, request: ClaimRequest) -> Claim | Refusal:
         with self.transaction() as transaction:
@@ -308,6 +321,26 @@ class TransactionalStorage(ABC):
         with self.transaction() as transaction:
             return dict(transaction.pauses())
 
+    def cancel_many(
+        self, run_ids: Sequence[str], *, operation: str, reason: str | None, entry: str, durations: Durations
+    ) -> Sequence[Cancellation | Untouched]:
+        found: list[Cancellation | Untouched] = []
+        for run_id in run_ids:
+            with self.transaction() as transaction:
+                times = self._times_by(durations)
+                cancelled = cancel_one_in(
+                    transaction, run_id, times, operation=operation, reason=reason, entry=entry, stream=durations.stream
+                )
+                found.append(cancelled)
+        return found
+
+    def delete_many(self, run_ids: Sequence[str], *, operation: str) -> Sequence[Untouched | None]:
+        found: list[Untouched | None] = []
+        for run_id in run_ids:
+            with self.transaction() as transaction:
+                found.append(delete_in(transaction, run_id, operation=operation, now=self._times().moment))
+        return found
+
     def candidates(self, instance_id: str, *, family: str | None, version: int | None = None) -> Candidates:
         reference = RunReference(id=instance_id, family=family, version=version, exact=version is not None)
         with self.transaction() as transaction:
@@ -334,10 +367,11 @@ class TransactionalStorage(ABC):
         with self.transaction() as transaction:
             return data_of(known_run(transaction, run_id), kind, steps)
 
-    def history(self, run_id: str) -> Sequence[StoredEntry]:
+    def history(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[StoredEntry]:
         with self.transaction() as transaction:
             record = transaction.find_run(run_id)
-            return [] if record is None else list(record.history)
+            entries = [] if record is None else record.history
+            return page_of([entry for entry in entries if entry.sequence > after], limit)
 
     def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
         with self.transaction() as transaction:

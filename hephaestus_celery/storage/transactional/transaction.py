@@ -51,6 +51,10 @@ class Transaction(Protocol):
         """Save a changed run. A run whose status is final is no longer active."""
         ...
 
+    def delete_run(self, record: Record) -> None:
+        """Delete an ended run, with all that is stored of it but its entries in the due set and in lanes."""
+        ...
+
     def runs_of(self, instance_id: str, *, active: bool) -> Sequence[Claimant]:
         """The runs of an instance id, or its active ones, in the order of their starts."""
         ...

@@ -282,6 +282,7 @@ class DrivenRun:
         step: str | None = None,
         keep: bool = False,
         key: str | None = None,
+        by: str | None = None,
     ) -> Any:
         operation = f"{self.id}-delivery{next(_NUMBERS)}"
         return self.storage.deliver(
@@ -294,6 +295,7 @@ class DrivenRun:
                 keep=keep,
                 durations=self.durations,
                 key=key,
+                by=by,
             )
         )
 
@@ -378,6 +380,10 @@ class DrivenRun:
     def unpause(self, *, by: str | None = None, operation: str | None = None) -> Any:
         return self.storage.unpause(self._pausing("unpause", operation, by))
 
+    def delete(self, *, operation: str | None = None) -> Any:
+        [found] = self.storage.delete_many([self.id], operation=operation or f"delete{next(self._numbers)}")
+        return found
+
     def step(self, step: str, event: str = "ok", **fields: Any) -> Any:
         """Claim a step and complete it."""
         self.claim(step)
@@ -391,8 +397,8 @@ class DrivenRun:
     def load(self) -> Any:
         return self.storage.load(self.id)
 
-    def history(self) -> Any:
-        return self.storage.history(self.id)
+    def history(self, *, after: int = 0, limit: int | None = None) -> Any:
+        return self.storage.history(self.id, after=after, limit=limit)
 
     def twin(self, storage: Storage) -> DrivenRun:
         """The same run, which is to be created in another storage."""

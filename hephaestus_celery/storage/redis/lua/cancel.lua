@@ -3,16 +3,17 @@
 -- run: the run ends once.
 --   ARGV[3] history entry   ARGV[4] reason as JSON, or ''
 --   reply: names and values: `verdict` ('unknown_run', 'newer_schema', 'stale', 'applied'). With 'newer_schema' comes
---   `schema`, its number. With 'applied' come `facts`, `start`, and `run`: the run's fields (see carried), packed
+--   `schema`, its number; with 'stale' `status`. With 'applied' come `facts`, `start`, and `run`: the run's fields (see
+--   carried), packed; with p.brief those alone that say which run it is
 -- needs: ending stream
-demand({ run_id = 'name', op = 'string', schema = 'number', retention = 'number' }, 4)
+demand({ run_id = 'name', op = 'string', schema = 'number', retention = 'number', brief = 'boolean?' }, 4)
 local core = redis.call('HMGET', run, 'st', 'schema')
 local status = core[1]
 if not status then return { 'verdict', 'unknown_run' } end
 if is_newer(core[2]) then return { 'verdict', 'newer_schema', 'schema', core[2] } end
 local facts = answered('|cancel', p.op)
 if not facts then
-  if is_final(status) then return { 'verdict', 'stale' } end
+  if is_final(status) then return { 'verdict', 'stale', 'status', status } end
   local at = now()
   local sequence = redis.call('HINCRBY', run, 'seq', 1)
   if ARGV[4] ~= '' then redis.call('HSET', run, 'cr', ARGV[4]) end
@@ -21,7 +22,19 @@ if not facts then
   tell('cancel', sequence, 1, at, ARGV[3], p.stream and { start = read_start() })
   facts = answer('|cancel', p.op, { seq = sequence })
 end
-local size = redis.call('HMGET', run, 'sz', 'il')
-return {
-  'verdict', 'applied', 'facts', facts, 'start', read_start(), 'run', packed(carried(size[1], size[2], {})),
-}
+local fields
+if p.brief then
+  local names = { 'h', 'schema', 'st', 't0', 't1', 'act', 'app', 'seq', 'fs', 'f', 'cr', 'mh' }
+  local values = redis.call('HMGET', run, unpack(names))
+  fields = { 'lk', 'sd' }
+  for i, name in ipairs(names) do
+    if values[i] then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = values[i]
+    end
+  end
+else
+  local size = redis.call('HMGET', run, 'sz', 'il')
+  fields = carried(size[1], size[2], {})
+end
+return { 'verdict', 'applied', 'facts', facts, 'start', read_start(), 'run', packed(fields) }

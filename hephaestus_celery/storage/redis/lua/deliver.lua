@@ -13,7 +13,7 @@
 -- needs: sending answers run_reply resolve waits
 demand({
   run_id = 'name?', id = 'string?', family = 'string?', version = 'string?', exact = 'boolean?', op = 'string',
-  name = 'string', only = 'name?', keep = 'boolean?', key = 'string?', dispatch_timeout = 'number', among = 'table?',
+  name = 'string', only = 'name?', keep = 'boolean?', key = 'string?', by = 'string?', dispatch_timeout = 'number', among = 'table?',
   schema = 'number', owner = 'string?',
 }, 3)
 inside('among', p.among == nil or is_list(p.among, is_name))
@@ -94,7 +94,7 @@ if facts.v == 'accepted' then
   taker = 's' .. key
   local step = get_step(key)
   local at = now()
-  step.r, step.t = { e = step.x[p.name], s = 'external', at = text(at) }, sent_at(at)
+  step.r, step.t = { e = step.x[p.name], s = 'external', at = text(at), b = p.by }, sent_at(at)
   set_step(key, step)
   leave_waits(key, step)
   redis.call('HSET', run, 'd:' .. key, ARGV[3])
@@ -106,6 +106,7 @@ else
   taker = '#' .. number
   if p.key then redis.call('HSET', owners, 'n' .. number, p.key) end
   redis.call('HSET', early_events(), number .. '|' .. (p.only or '') .. '|' .. p.name, ARGV[3])
+  if p.by then redis.call('HSET', run, 'b:' .. number, p.by) end
 end
 if p.key then
   if redis.call('SADD', taken_events(), p.key) == 1 then redis.call('HINCRBY', run, 'ek', 1) end

@@ -71,7 +71,10 @@ for i, slot in ipairs(slots) do
   if not step.r and core[5 + i] then
     take(run, 'e:' .. slot, name)
   elseif not step.r and first[slot] then
-    take(early_events(), text(first[slot]) .. '|' .. slot, name, text(first[slot]))
+    local number = text(first[slot])
+    take(early_events(), number .. '|' .. slot, name, number)
+    step.r.b = redis.call('HGET', run, 'b:' .. number) or nil
+    if step.r.b then redis.call('HDEL', run, 'b:' .. number) end
   end
 end
 -- A timer that came due before the step waited delivers its timeout now, whatever events the step accepts.

@@ -12,7 +12,7 @@
 -- The lock is a hash: `owner`; `schema`, the newest that the owner can read (a caller that reads newer ones takes the
 -- lock); `beat`, the owner's last time on the steady clock; `offset` of that clock; `handed`, the operation that handed
 -- entries over, with its `entries` and `reports`; `releases`, where something is to go on after a pause.
--- needs: rescue ending due_items_reading copies release
+-- needs: rescue erase due_items_reading copies release
 demand({
   owner = 'string', worker = 'string', op = 'string', acknowledged = 'string?', evict = 'string?', stepped = 'boolean?',
   seize = 'boolean?', fence = 'string', limit = 'number', lease = 'number', dispatch_timeout = 'number', now = 'number',
@@ -96,17 +96,8 @@ local function prune(member, item)
   if not core[2] and not drop_waits() then return end -- the entry is due, so the rest follows
   redis.call('ZREM', due, member)
   if core[2] and not is_final(core[2]) then error('its run has not ended', 0) end
-  if id then
-    for _, status in ipairs(core[2] and { core[2] } or STATUSES) do
-      redis.call('ZREM', prefix .. 'index:status:' .. status, p.run_id)
-    end
-    redis.call('ZREM', prefix .. 'index:family:' .. family, p.run_id)
-    redis.call('ZREM', prefix .. 'index:id:' .. id, p.run_id)
-    redis.call('HDEL', prefix .. 'active:' .. id, p.run_id)
-    for _, tag in ipairs(tags) do redis.call('ZREM', prefix .. 'index:tag:' .. tag, p.run_id) end
-  end
-  -- A thread of the server frees the keys: for a long run, a script would take too long.
-  redis.call('UNLINK', run, start, history, answers, early_events(), taken_events(), owners_of_keys(), parked())
+  if id then leave_indexes(id, family, tags, core[2] and { core[2] } or STATUSES) end
+  unlink_run()
 end
 
 local function hand_over(kind, core, key, step, sequence)
@@ -180,16 +171,7 @@ end
 -- Clear away a slice of an ended large run. The entry stays until all is gone, behind the items that are due now.
 local function sweep(member)
   spent = spent + SWEEP_COST
-  local cursor = redis.call('HGET', run, 'sw') or '0'
-  local page = redis.call('HSCAN', run, cursor, 'COUNT', SWEEP_SLICE)
-  for i = 1, #page[2], 2 do clear_away(page[2][i], page[2][i + 1]) end
-  if page[1] == '0' then
-    redis.call('HDEL', run, 'sw')
-    redis.call('ZREM', due, member)
-  else
-    redis.call('HSET', run, 'sw', page[1])
-    redis.call('ZADD', due, text(steady()), member)
-  end
+  if not sweep_slice() then redis.call('ZADD', due, text(steady()), member) end
 end
 
 -- Edges of a step, or first steps of a run, that remain to be settled; the process that began may be gone. The caller

@@ -9,6 +9,7 @@ from hephaestus_celery.testing.conformance.storage.changed_definitions import *
 from hephaestus_celery.testing.conformance.storage.claims import *
 from hephaestus_celery.testing.conformance.storage.completion import *
 from hephaestus_celery.testing.conformance.storage.data import *
+from hephaestus_celery.testing.conformance.storage.deletion import *
 from hephaestus_celery.testing.conformance.storage.early_events import *
 from hephaestus_celery.testing.conformance.storage.endings import *
 from hephaestus_celery.testing.conformance.storage.event_keys import *
@@ -16,6 +17,7 @@ from hephaestus_celery.testing.conformance.storage.event_stream import *
 from hephaestus_celery.testing.conformance.storage.events_from_outside import *
 from hephaestus_celery.testing.conformance.storage.filters import *
 from hephaestus_celery.testing.conformance.storage.fixtures import *
+from hephaestus_celery.testing.conformance.storage.histories import *
 from hephaestus_celery.testing.conformance.storage.lanes import *
 from hephaestus_celery.testing.conformance.storage.leases import *
 from hephaestus_celery.testing.conformance.storage.listing import *

@@ -13,7 +13,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import AlreadyRunningError
 from hephaestus_celery.storage.claims import Claim
-from hephaestus_celery.storage.queries import DataKind
+from hephaestus_celery.storage.queries import DataKind, Query
 from hephaestus_celery.storage.starts import FirstStep
 
 
@@ -296,3 +296,44 @@ def test_whoever_claims_a_step_says_the_lease_of_the_attempt(stand):
     assert isinstance(claim, Claim)
     assert claim.attempt.lease == 7_000_000
     assert run.due() == {"a": claim.claimed_at + 7_000_000}
+
+
+def test_many_runs_are_created_in_order_each_by_itself(stand, storage):
+    holder = stand.start(instance_id="order::1")
+    runs = [stand.prepare(instance_id=f"order::{number}") for number in (0, 1, 2, 2, 3)]
+    found = storage.create_many([run.new for run in runs])
+    started = [list(found[number]) for number in (0, 2, 4)]
+    assert started == [[DispatchStep(Activation("a"), 1, 1)]] * 3
+    assert [type(found[1]), type(found[3])] == [AlreadyRunningError] * 2
+    assert holder.id in str(found[1])
+    assert runs[2].id in str(found[3])
+    assert [run.load() is not None for run in runs] == [True, False, True, False, True]
+    listed = [run_id for run_id, _ in storage.list_runs(Query())[0]]
+    assert listed == [runs[4].id, runs[2].id, runs[0].id, holder.id]
+
+
+def test_many_runs_that_are_created_again_get_the_first_replies(stand, storage):
+    runs = [stand.prepare(instance_id=f"order::{number}").new for number in range(3)]
+    first = storage.create_many(runs)
+    assert storage.create_many(runs) == first
+    assert storage.count_runs(Query()) == 3
+
+
+def test_more_runs_than_one_round_trip_takes_are_created(stand, storage):
+    runs = [stand.prepare(instance_id=f"order::{number}", initial=f'"{"x" * 9000}"').new for number in range(130)]
+    assert [list(dispatches) for dispatches in storage.create_many(runs)] == [
+        [DispatchStep(Activation("a"), 1, 1)]
+    ] * 130
+    assert storage.count_runs(Query()) == 130
+
+
+def test_wide_runs_are_created_among_others(stand, storage):
+    wide = {("a", "ok"): ["done"], **{(f"b{number}", "ok"): ["done"] for number in range(600)}}
+    runs = [stand.prepare(instance_id="order::1"), stand.prepare(wide, instance_id="order::2")]
+    runs.append(stand.prepare(instance_id="order::3"))
+    found = storage.create_many([run.new for run in runs])
+    assert [len(dispatches) for dispatches in found] == [1, 601, 1]
+
+
+def test_nothing_is_created_of_nothing(storage):
+    assert list(storage.create_many([])) == []

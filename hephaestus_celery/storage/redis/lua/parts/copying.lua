@@ -86,6 +86,8 @@ local function copy_early(after)
   local event = redis.call('HGET', prefix .. 'early:' .. p.source, field)
   redis.call('HSET', early_events(), field, event)
   copied_bytes = copied_bytes + #event
+  local sender = 'b:' .. text(following)
+  copy_value(sender, values_of(sender)[1])
   return 'e' .. text(following)
 end
 

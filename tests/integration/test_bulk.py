@@ -1,0 +1,174 @@
+"""Behaviour 7.4 and 7.6 on Redis: calls about many runs, with a store that goes away, killed callers, and other callers beside."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from hephaestus_celery import Async, Done, Hephaestus, LocalRunner, RedisStorage, Step, StorageError, Unique, Workflow
+
+RUNS = 530
+ALL = {"status_in": ["pending", "running", "waiting"]}
+KILLED = """
+import sys
+from hephaestus_celery import Hephaestus, RedisStorage
+
+hephaestus = Hephaestus(storage=RedisStorage(sys.argv[1], namespace=sys.argv[2]))
+hephaestus.cancel_many(status="pending", progress=lambda count: (print(count, flush=True), count == 200 and sys.stdin.read()))
+"""
+
+
+class Ask(Step):
+    events = ("answered",)
+
+    def execute(self, instance, config, context):
+        return Async()
+
+
+class Question(Workflow):
+    unique = Unique("question")
+    initial_step = Ask
+    transitions = {(Ask, "answered"): Done}
+
+
+class Idle(LocalRunner):
+    """Sends nothing, so that no run begins."""
+
+    def dispatch(self, messages):
+        del messages
+
+
+@pytest.fixture
+def storage(private_server, namespace):
+    storage = RedisStorage(private_server.url, namespace=namespace, timeout=timedelta(seconds=0.5))
+    yield storage
+    storage.close()
+
+
+@pytest.fixture
+def hephaestus(storage):
+    with Hephaestus(storage=storage, runner=Idle()) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+def pending(storage, drive):
+    """Runs that nobody takes."""
+    stand = drive(storage)
+    runs = [stand.prepare(instance_id=f"order::{number}") for number in range(RUNS)]
+    storage.create_many([run.new for run in runs])
+    return runs
+
+
+def cancellations(runs):
+    """How many runs have how many entries of cancellations in their histories."""
+    return Counter(sum('"cancel"' in entry.detail for entry in run.history()) for run in runs)
+
+
+@pytest.fixture
+def freeze(private_server):
+    pid = private_server.pid
+    yield lambda: os.kill(pid, signal.SIGSTOP), lambda: os.kill(pid, signal.SIGCONT)
+    os.kill(pid, signal.SIGCONT)
+
+
+def test_a_frozen_store_ends_a_call_with_what_was_done_and_a_repeat_goes_on(hephaestus, pending, freeze):
+    stop, go_on = freeze
+    with pytest.raises(StorageError) as raised:
+        hephaestus.cancel_many(**ALL, progress=lambda count: count == 200 and stop())
+    assert raised.value.partial == (200, {})
+    go_on()
+    again = hephaestus.cancel_many(**ALL)
+    assert again.refused == {}
+    assert RUNS - 300 <= again.done <= RUNS - 200  # the round trip that had no reply may have been made
+    assert cancellations(pending) == {1: RUNS}
+
+
+def test_a_caller_that_is_killed_leaves_the_rest_to_another(hephaestus, pending, private_server, namespace):
+    script = [sys.executable, "-c", KILLED, private_server.url, namespace]
+    with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as caller:
+        while caller.stdout.readline().strip() != "200":
+            assert caller.poll() is None
+        caller.kill()
+    assert hephaestus.count(status="cancelled") == 200
+    assert hephaestus.cancel_many(status="pending") == (RUNS - 200, {})
+    assert cancellations(pending) == {1: RUNS}
+
+
+def test_two_callers_at_once_cancel_each_run_once(hephaestus, pending, private_server, namespace):
+    with (
+        Hephaestus(storage=RedisStorage(private_server.url, namespace=namespace), runner=Idle()) as other,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        results = list(pool.map(lambda each: each.cancel_many(status_in=["pending"]), (hephaestus, other)))
+    assert sum(result.done for result in results) == RUNS
+    assert all("has ended already" in reason for result in results for reason in result.refused.values())
+    assert cancellations(pending) == {1: RUNS}
+
+
+def test_runs_that_are_started_meanwhile_are_left_alone(hephaestus, storage, drive, pending):
+    started = []
+
+    def start_another(count):
+        started.append(drive(storage).start(instance_id=f"order::new{count}"))
+
+    assert hephaestus.cancel_many(**ALL, progress=start_another).done == RUNS
+    assert len(started) == 6
+    assert hephaestus.count(**ALL) == 6
+
+
+def test_runs_that_end_meanwhile_are_refused(hephaestus, pending):
+    def cancel_one(count):
+        if count == 100:
+            pending[3].cancel()
+
+    result = hephaestus.cancel_many(**ALL, progress=cancel_one)
+    assert result.done == RUNS - 1
+    assert hephaestus.delete_many(status="cancelled") == (RUNS, {})
+    assert hephaestus.count() == 0
+
+
+def test_many_starts_that_a_frozen_store_ends_say_what_was_started(hephaestus, freeze):
+    stop, go_on = freeze
+
+    def values():
+        for number in range(500):
+            if number == 300:
+                stop()
+            yield f"q{number}", {}
+
+    with pytest.raises(StorageError) as raised:
+        Question.start_many(values())
+    partial = [handle.id for handle in raised.value.partial]
+    assert partial == [f"question::q{number}" for number in range(len(partial))]
+    assert len(partial) in (200, 300)  # the third hundred was on its way
+    go_on()
+    handles = Question.start_many(((f"q{number}", {}) for number in range(500)), on_conflict="skip")
+    assert handles[: len(partial)] == [None] * len(partial)
+    assert hephaestus.count() == 500
+
+
+def test_a_server_that_has_forgotten_the_scripts_is_told_them_again(hephaestus, storage, pending):
+    def forget(count):
+        storage._client.script_flush()
+
+    assert hephaestus.cancel_many(**ALL, progress=forget) == (RUNS, {})
+    storage._client.script_flush()
+    assert len(Question.start_many((f"q{number}", {}) for number in range(150))) == 150
+
+
+def test_of_several_partitions_all_that_match_are_meant(private_server, namespace):
+    storage = RedisStorage(private_server.url, namespace=namespace, partitions=3)
+    with Hephaestus(storage=storage, runner=Idle()) as hephaestus:
+        Question.start_many((f"q{number}", {}) for number in range(450))
+        assert hephaestus.count() == hephaestus.count(workflow=Question, version=1) == 450
+        assert hephaestus.cancel_many(workflow=Question) == (450, {})
+        assert hephaestus.delete_many(workflow=Question) == (450, {})
+        assert hephaestus.count() == 0

@@ -170,11 +170,11 @@ class AioBulk(AioCalls):
         progress: Progress | None = None,
         **filters: Unpack[CountFilters],
     ) -> BulkResult:
-        """End all runs that match; as :meth:`Hephaestus.cancel_many`."""
+        """End all runs that match the filters of :meth:`list`, as :meth:`cancel` ends one; as :meth:`Hephaestus.cancel_many`."""
         query = read_choice(filters, call="cancel_many")
         return await cancel_many(self._means(), query, reason=reason, by=by, progress=progress)
 
     async def delete_many(self, *, progress: Progress | None = None, **filters: Unpack[CountFilters]) -> BulkResult:
-        """Delete all ended runs that match; as :meth:`Hephaestus.delete_many`."""
+        """Delete all ended runs that match the filters of :meth:`list`; as :meth:`Hephaestus.delete_many`."""
         query = read_choice(filters, call="delete_many")
         return await delete_many(self._means(), query, progress=progress)

@@ -17,26 +17,23 @@ _WAIT_SECONDS = 0.5
 
 
 def browse(runtime: Hephaestus, *, follow: bool) -> Iterator[StreamEvent | StreamGap]:
-    """The events that the stream keeps, and with ``follow`` those that come, until Ctrl-C."""
+    """The events that the stream keeps, and with ``follow`` those that come, for ever."""
     storage = runtime.storage
     read: dict[int, str | None] = dict.fromkeys(range(storage.partitions))
     if not (runtime.settings.event_stream or any(_read(runtime, number, None) for number in read)):
         raise ConfigurationError(
             "the event stream is switched off: set hephaestus_event_stream to about how many commits it shall keep"
         )
-    try:
-        while True:
-            found = [(number, entry) for number, after in read.items() for entry in _read(runtime, number, after)]
-            for number, entry in sorted(found, key=lambda each: place_of(each[1].id)[0]):
-                yield from _told(entry, read[number])
-                read[number] = entry.id
-            if not found and not follow:
-                return
-            if not found:
-                number = min(read, key=lambda each: place_of(read[each] or NOTHING_READ))
-                storage.await_events(number, newest=read[number] or NOTHING_READ, timeout=_WAIT_SECONDS / len(read))
-    except KeyboardInterrupt:
-        return
+    while True:
+        found = [(number, entry) for number, after in read.items() for entry in _read(runtime, number, after)]
+        for number, entry in sorted(found, key=lambda each: place_of(each[1].id)[0]):
+            yield from _told(entry, read[number])
+            read[number] = entry.id
+        if not found and not follow:
+            return
+        if not found:
+            number = min(read, key=lambda each: place_of(read[each] or NOTHING_READ))
+            storage.await_events(number, newest=read[number] or NOTHING_READ, timeout=_WAIT_SECONDS / len(read))
 
 
 def _read(runtime: Hephaestus, partition: int, after: str | None) -> list[StreamEntry]:

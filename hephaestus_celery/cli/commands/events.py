@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,9 +30,10 @@ def events(context: click.Context, /, *, follow: bool, as_document: bool, wide: 
     It needs the setting hephaestus_event_stream. It reads for itself alone: no consumer group learns of it.
     """
     screen = find_screen(context.obj, wide=wide)
-    for found in browse(find_runtime(context), follow=follow):
-        for line in _lines(screen, found, as_document=as_document):
-            screen.show(line)
+    with contextlib.suppress(KeyboardInterrupt):  # wherever it strikes: that is how following ends
+        for found in browse(find_runtime(context), follow=follow):
+            for line in _lines(screen, found, as_document=as_document):
+                screen.show(line)
 
 
 def _lines(screen: Screen, found: StreamEvent | StreamGap, *, as_document: bool) -> Iterator[str]:

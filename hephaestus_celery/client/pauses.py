@@ -18,9 +18,9 @@ from hephaestus_celery.client.resolve import find_run, read_run
 from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.formatting import shown
+from hephaestus_celery.core.values.inputs import check_by
 from hephaestus_celery.coroutines import run_now
-from hephaestus_celery.exceptions import DataError, RunStateError
-from hephaestus_celery.storage import codec
+from hephaestus_celery.exceptions import RunStateError
 from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.instances import decode_instance
 from hephaestus_celery.storage.pauses import PauseOutcome, PauseRequest
@@ -60,7 +60,7 @@ async def unpause_run(means: Means, id: str, *, by: str | None, workflow: type[W
 
 async def pause_workflow(means: Means, workflow: type[WorkflowDefinition] | str, *, by: str | None) -> bool:
     """Pause a workflow; see :meth:`Hephaestus.pause_workflow`."""
-    _check_by(means, by)
+    check_by(by)
     family = _family(workflow)
     changed = await means.storage.pause_workflow(family, operation=means.token(), by=by, durations=means.durations)
     if changed:
@@ -70,7 +70,7 @@ async def pause_workflow(means: Means, workflow: type[WorkflowDefinition] | str,
 
 async def unpause_workflow(means: Means, workflow: type[WorkflowDefinition] | str, *, by: str | None) -> bool:
     """Let a workflow go on; see :meth:`Hephaestus.unpause_workflow`."""
-    _check_by(means, by)
+    check_by(by)
     family = _family(workflow)
     changed = await means.storage.unpause_workflow(family, operation=means.token(), durations=means.durations)
     if changed:
@@ -82,7 +82,7 @@ async def unpause_workflow(means: Means, workflow: type[WorkflowDefinition] | st
 async def _request(
     means: Means, id: str, *, kind: str, by: str | None, workflow: type[WorkflowDefinition] | None
 ) -> PauseRequest:
-    _check_by(means, by)
+    check_by(by)
     return PauseRequest(
         run_id=await find_run(means, id, workflow=workflow),
         operation=means.token(),
@@ -90,12 +90,6 @@ async def _request(
         durations=means.durations,
         by=by,
     )
-
-
-def _check_by(means: Means, by: object) -> None:
-    if by is not None and not isinstance(by, str):
-        raise DataError(f"by must be a string or None, not {shown(by)}")
-    codec.encode_limited(by, "by", limit=means.settings.max_payload)
 
 
 def _family(workflow: object) -> str:

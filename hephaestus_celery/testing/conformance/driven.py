@@ -381,7 +381,7 @@ class DrivenRun:
         return self.storage.unpause(self._pausing("unpause", operation, by))
 
     def delete(self, *, operation: str | None = None) -> Any:
-        [found] = self.storage.delete_many([self.id], operation=operation or f"delete{next(self._numbers)}")
+        [found] = self.storage.delete_many([self.id], operation=operation or f"delete{next(_NUMBERS)}")
         return found
 
     def step(self, step: str, event: str = "ok", **fields: Any) -> Any:

@@ -32,6 +32,10 @@ def why_not_deleted(run_id: str, left: Untouched) -> str:
         return str(written_by_newer(run_id, left.schema))
     if left.status is None:
         return "it is gone: its retention is over, or it was deleted"
+    if left.copied_by is not None:
+        return (
+            f"run {left.copied_by} is being copied from run {run_id}; delete it when that is whole, which takes seconds"
+        )
     return f"run {run_id} is active ({left.status}); only a run that has ended can be deleted: wait for its end, or cancel it"
 
 
@@ -41,9 +45,10 @@ class Deletes(RuntimeCalls):
     def delete(self, id: str, *, workflow: type[WorkflowDefinition] | None = None) -> None:
         """Delete an ended run: all that is stored of it goes at once, data, history, timers, keys and indexes.
 
-        An instance id means its newest run; earlier ones are deleted by their run ids. ``NotDeletableError`` when the run is
-        active, ``InstanceNotFoundError`` when there is none. After a ``StorageError`` it may be deleted, and only the reply
-        was lost: then a second call finds no run, or, by an instance id, the run before.
+        An instance id means its newest run; earlier ones are deleted by their run ids. What a retry or a fork has made of the
+        run stays. ``NotDeletableError`` when the run is active, or while such a run is still being copied from it; the error
+        names that run. ``InstanceNotFoundError`` when there is none. After a ``StorageError`` it may be deleted, and only the
+        reply was lost: then a second call finds no run, or, by an instance id, the run before.
         """
         run_now(delete(self._means(), id, workflow=workflow))
 

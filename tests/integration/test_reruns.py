@@ -11,6 +11,7 @@ import pytest
 from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import InstanceNotFoundError, RunStateError, StorageError
+from hephaestus_celery.storage.many import Untouched
 from hephaestus_celery.storage.queries import DataKind
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.storage.starts import PreparedMessage
@@ -259,6 +260,44 @@ def test_a_rerun_that_is_gone_leaves_nothing(stand, cut_off):
     assert not client.exists(f"{keys.prefix}copies:{run.id}")
 
 
+def half_copied(stand, cut_off, run, *, calls=4, **fields):
+    """What a retry or a fork, whose caller is gone, has made of a run so far."""
+    rerun = run.rerun(lane="0:celery", **fields)
+    cut_off(stand.storage, calls, lambda: stand.storage.rerun(rerun), raises=False)
+    return run.of(rerun)
+
+
+def test_a_run_is_not_deleted_while_it_is_copied(stand, cut_off):
+    run = failed_wide_run(stand)
+    again = half_copied(stand, cut_off, run)
+    assert run.delete() == Untouched(status=Status.FAILED, copied_by=again.id)
+    finish(stand, again)
+    is_whole(again)
+    assert run.delete() is None
+    is_whole(again)
+
+
+def test_a_half_copied_run_that_is_deleted_lets_the_earlier_one_go(stand, cut_off):
+    run = failed_wide_run(stand)
+    again = half_copied(stand, cut_off, run)
+    again.cancel()
+    assert again.delete() is None
+    client, keys = stand.storage._client, stand.storage.keys.of_run(again.id)
+    assert not list(client.scan_iter(f"{keys.prefix}edges:*"))
+    assert not list(client.zscan_iter(keys.names[3], f"{again.id}|*"))
+    assert run.delete() is None
+
+
+def test_the_keys_of_events_go_with_a_deleted_run(stand):
+    run = stand.start()
+    run.wait_at("a")
+    run.deliver("go", key="evt_a")
+    run.deliver("go", keep=True, key="evt_b", step="b", by="ada")
+    run.cancel()
+    assert run.delete() is None
+    assert not [key for key in stand.storage._client.scan_iter("*") if run.id.encode() in key and b":answer:" not in key]
+
+
 @pytest.fixture
 def apart(redis_url, namespace, drive):
     """A store of several partitions, driven by hand."""
@@ -290,6 +329,15 @@ def test_a_fork_into_another_partition(apart, active):
     assert {dispatch.activation.step for dispatch in again.dispatched} == {*BRANCHES} - {*DONE}
     marks = f"{apart.storage.keys.of_run(run.id).prefix}copies:{run.id}"
     assert not apart.storage._client.exists(marks)
+
+
+def test_a_half_copied_run_that_is_deleted_lets_a_run_of_another_partition_go(apart, cut_off):
+    run = failed_wide_run(apart, instance_id="order::a")
+    again = half_copied(apart, cut_off, run, calls=8, again=["b400"], retry=False, instance_id=elsewhere(apart, run))
+    assert run.delete() == Untouched(status=Status.FAILED, copied_by=again.id)
+    again.cancel()
+    assert again.delete() is None
+    assert run.delete() is None
 
 
 def test_a_small_fork_into_another_partition(apart):

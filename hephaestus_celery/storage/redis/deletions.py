@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.many import Untouched
 from hephaestus_celery.storage.redis.async_calls import AsyncCalls
@@ -60,9 +62,16 @@ class Deletions:
     async def _finished(self, call: RunCall, reply: Any) -> Untouched | None:
         while True:
             found = _read(reply)
+            if "held" in found:
+                await self._release(found["held"].decode(), call.run_id)
             if found["verdict"] != b"more":
                 return None if found["verdict"] == b"deleted" else _untouched(found)
             reply = await self._calls.of_run("delete", call.run_id, call.parameters)
+
+    async def _release(self, source: str, copy: str) -> None:
+        with suppress(StorageError):  # then the mark ends by itself
+            parameters = as_parameters(run_id=source, copy=copy, reads=SCHEMA, release=True)
+            await self._calls.of_run("hold", source, parameters)
 
 
 def _read(reply: Any) -> dict[str, bytes]:
@@ -82,4 +91,7 @@ def _cancelled(run_id: str, reply: Any) -> Cancellation | Untouched:
 def _untouched(found: dict[str, bytes]) -> Untouched:
     if "schema" in found:
         return Untouched(schema=int(found["schema"]))
-    return Untouched(status=Status(found["status"].decode()) if "status" in found else None)
+    return Untouched(
+        status=Status(found["status"].decode()) if "status" in found else None,
+        copied_by=found["copy"].decode() if "copy" in found else None,
+    )

@@ -27,7 +27,7 @@ def delete_in(transaction: Transaction, run_id: str, *, operation: str, now: int
         return Untouched()
     if record.new.schema > SCHEMA:
         return Untouched(schema=record.new.schema)
-    if not is_deletable(record.state):
+    if not is_deletable(record.state, copied_by=None):  # what a retry or a fork makes is whole at once
         return Untouched(status=record.state.status)
     transaction.clear_all_due(run_id)
     transaction.leave_lanes(run_id)

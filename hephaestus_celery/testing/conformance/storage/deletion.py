@@ -55,6 +55,21 @@ def test_a_run_that_is_active_is_not_deleted(stand):
     assert run.load().steps["a"].waits
 
 
+@pytest.mark.parametrize("how", ["retry", "fork"])
+def test_what_was_made_of_a_deleted_run_stays_whole(stand, how):
+    run = stand.start({("a", "ok"): ["b"], ("b", "ok"): ["done"]})
+    run.step("a", result='{"of":"a"}')
+    run.claim("b")
+    run.fail("b")
+    again = run.retried() if how == "retry" else run.forked("b")
+    assert run.delete() is None
+    assert run.load() is None
+    assert dict(again.load().results) == {"a": '{"of":"a"}'}
+    again.step("b")
+    assert again.load().status is Status.COMPLETED
+    assert again.delete() is None
+
+
 def test_a_run_that_is_not_there_is_not_deleted(stand):
     run = finished(stand, "completed")
     assert run.delete() is None

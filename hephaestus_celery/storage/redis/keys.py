@@ -37,7 +37,7 @@ def _indexes(query: Query) -> list[str]:
 
 def is_counted_by_index(query: Query) -> bool:
     """Whether the indexes that a listing reads hold exactly the runs that match, but for the times of their starts."""
-    if query.paused is not None:
+    if query.paused is not None or query.retried is not None:
         return False
     if query.about_waits or query.failed_step is not None or query.name is not None or query.version is not None:
         return False

@@ -420,5 +420,8 @@ def test_listings_tell_retried_runs(stand):
     assert listed(True) == {run.id}
     assert listed(False) == {other.id, again.id}
     assert listed(None) == {run.id, other.id, again.id}
+    assert stand.storage.count_runs(Query(retried=True)) == 1
+    assert stand.storage.count_runs(Query(retried=False)) == 2
+    assert stand.storage.count_runs(Query(statuses=frozenset({Status.CANCELLED}), retried=False)) == 0
     [summary] = [row for run_id, row in stand.storage.list_runs(Query())[0] if run_id == run.id]
     assert summary.retried_as == again.id

@@ -1,4 +1,4 @@
-"""Calls about many runs: those that match filters are cancelled or deleted, a page of them in one round trip."""
+"""Calls about many runs that match filters: a page of them is cancelled or deleted in one round trip, others one by one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from hephaestus_celery.client.cancel import check_reason
 from hephaestus_celery.client.delete import why_not_deleted
 from hephaestus_celery.client.listing import CountFilters, read_conditions
 from hephaestus_celery.client.means import Means
+from hephaestus_celery.client.pauses import pause_run
+from hephaestus_celery.client.reruns import retry
 from hephaestus_celery.client.resolve import list_run_ids
 from hephaestus_celery.core.values.bulk_result import BulkResult
 from hephaestus_celery.core.values.inputs import check_by
 from hephaestus_celery.coroutines import run_now
-from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.exceptions import HephaestusError, RunStateError, StorageError
 from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.instances import decode_instance
 from hephaestus_celery.storage.many import Untouched
@@ -50,10 +52,13 @@ class _Result:
         return BulkResult(self.done, self.refused)
 
 
-async def for_each_run(means: Means, query: Query, handle: Handle, progress: Progress | None) -> BulkResult:
+async def for_each_run(
+    means: Means, query: Query, handle: Handle, progress: Progress | None, *, at_once: int = _PAGE
+) -> BulkResult:
     """Handle all runs that match, and that were started before this call; a ``StorageError`` carries the result so far.
 
-    They are found page by page, the newest first, so that runs which no longer match by then change nothing.
+    They are found page by page, the newest first, so that runs which no longer match by then change nothing. ``at_once``: how
+    many are handled together.
     """
     result = _Result(0, {})
     try:
@@ -62,8 +67,9 @@ async def for_each_run(means: Means, query: Query, handle: Handle, progress: Pro
         query = replace(query, started_before=bound, limit=_PAGE)
         while True:
             run_ids, cursor = await list_run_ids(means, query)
-            if run_ids:
-                result.add(run_ids, await handle(run_ids))
+            for start in range(0, len(run_ids), at_once):
+                some = run_ids[start : start + at_once]
+                result.add(some, await handle(some))
                 if progress is not None:
                     progress(result.done + len(result.refused))
             if cursor is None:
@@ -110,6 +116,50 @@ async def delete_many(means: Means, query: Query, *, progress: Progress | None) 
     return await for_each_run(means, query, handle, progress)
 
 
+async def retry_many(means: Means, query: Query, *, by: str | None, progress: Progress | None) -> BulkResult:
+    """Retry all runs that match and were not retried before; see :meth:`Hephaestus.retry_many`."""
+    check_by(by)
+
+    async def retry_one(run_id: str) -> None:
+        await retry(means, run_id, context=None, by=by)
+
+    if query.retried is None:
+        query = replace(query, retried=False)
+    return await for_each_run(means, query, _each(retry_one), progress, at_once=1)
+
+
+async def pause_many(means: Means, query: Query, *, by: str | None, progress: Progress | None) -> BulkResult:
+    """Pause all runs that match; see :meth:`Hephaestus.pause_many`."""
+    check_by(by)
+
+    async def pause_one(run_id: str) -> None:
+        if not await pause_run(means, run_id, by=by, workflow=None):
+            raise RunStateError(f"{run_id} is paused already")
+
+    return await for_each_run(means, query, _each(pause_one), progress, at_once=1)
+
+
+def _each(act: Callable[[str], Awaitable[None]]) -> Handle:
+    """Handle runs by a call for each, whose errors are refusals; but a store that can't be reached ends it all."""
+
+    async def handle(run_ids: Sequence[str]) -> list[str | None]:
+        reasons: list[str | None] = []
+        for run_id in run_ids:
+            try:
+                await act(run_id)
+            except StorageError as error:
+                if error.__cause__ is not None:  # of the server, or of the way to it; else of this run alone
+                    raise
+                reasons.append(str(error))
+            except (HephaestusError, ValueError) as error:
+                reasons.append(str(error))
+            else:
+                reasons.append(None)
+        return reasons
+
+    return handle
+
+
 def _why_not_cancelled(run_id: str, left: Untouched) -> str:
     if left.schema is not None:
         return str(written_by_newer(run_id, left.schema))
@@ -150,6 +200,29 @@ class Bulk(RuntimeCalls):
         query = read_choice(filters, call="cancel_many")
         return run_now(cancel_many(self._means(), query, reason=reason, by=by, progress=progress))
 
+    def retry_many(
+        self, *, by: str | None = None, progress: Progress | None = None, **filters: Unpack[CountFilters]
+    ) -> BulkResult:
+        """Retry all runs that match the filters of :meth:`list`, as :meth:`retry` retries one; at least one filter is needed.
+
+        Runs that were retried before don't match, unless ``retried=True`` asks for them, and then they are refused; so a call
+        that is repeated goes on with those that are left, and retries none twice. Refused are those that are active or
+        completed too, those whose id an active run holds, and those whose workflow this process does not know. For the rest
+        see :meth:`cancel_many`.
+        """
+        query = read_choice(filters, call="retry_many")
+        return run_now(retry_many(self._means(), query, by=by, progress=progress))
+
+    def pause_many(
+        self, *, by: str | None = None, progress: Progress | None = None, **filters: Unpack[CountFilters]
+    ) -> BulkResult:
+        """Pause all runs that match the filters of :meth:`list`, as :meth:`pause` pauses one; at least one filter is needed.
+
+        Refused are those that have ended, or are paused themselves already. For the rest see :meth:`cancel_many`.
+        """
+        query = read_choice(filters, call="pause_many")
+        return run_now(pause_many(self._means(), query, by=by, progress=progress))
+
     def delete_many(self, *, progress: Progress | None = None, **filters: Unpack[CountFilters]) -> BulkResult:
         """Delete all ended runs that match the filters of :meth:`list`, as :meth:`delete` deletes one.
 
@@ -173,6 +246,20 @@ class AioBulk(AioCalls):
         """End all runs that match the filters of :meth:`list`, as :meth:`cancel` ends one; as :meth:`Hephaestus.cancel_many`."""
         query = read_choice(filters, call="cancel_many")
         return await cancel_many(self._means(), query, reason=reason, by=by, progress=progress)
+
+    async def retry_many(
+        self, *, by: str | None = None, progress: Progress | None = None, **filters: Unpack[CountFilters]
+    ) -> BulkResult:
+        """Retry all runs that match the filters of :meth:`list`, as :meth:`retry` retries one; as :meth:`Hephaestus.retry_many`."""
+        query = read_choice(filters, call="retry_many")
+        return await retry_many(self._means(), query, by=by, progress=progress)
+
+    async def pause_many(
+        self, *, by: str | None = None, progress: Progress | None = None, **filters: Unpack[CountFilters]
+    ) -> BulkResult:
+        """Pause all runs that match the filters of :meth:`list`, as :meth:`pause` pauses one; as :meth:`Hephaestus.pause_many`."""
+        query = read_choice(filters, call="pause_many")
+        return await pause_many(self._means(), query, by=by, progress=progress)
 
     async def delete_many(self, *, progress: Progress | None = None, **filters: Unpack[CountFilters]) -> BulkResult:
         """Delete all ended runs that match the filters of :meth:`list`; as :meth:`Hephaestus.delete_many`."""

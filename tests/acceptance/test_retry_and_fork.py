@@ -17,6 +17,11 @@ for found in flows.Mended.list(status="failed", retried=False, limit=1000):
     flows.Mended.retry(found.id, by="script")
 worker_app.hephaestus.close()
 """
+MANY_RETRIES = """
+import worker_app, flows
+print(worker_app.hephaestus.retry_many(workflow=flows.Mended, status="failed", by="script").done)
+worker_app.hephaestus.close()
+"""
 
 
 @pytest.fixture
@@ -74,6 +79,24 @@ def test_hundreds_of_runs_go_on_with_the_mended_code_whoever_is_killed(stage):
     assert all(after[number, step] == 1 for number in range(RUNS) for step in "abc")
     assert all(after[number, "mended"] >= 2 for number in range(RUNS))
     assert not stage.hephaestus.count(workflow=flows.Mended, status="failed", retried=False)
+
+
+def test_a_killed_call_that_retries_many_is_repeated_and_retries_each_run_once(stage):
+    handles = failed_by_a_bug(stage, 120)
+    stage.start_workers(1, concurrency=2)
+    caller = stage.script(MANY_RETRIES)
+    eventually(lambda: stage.hephaestus.count(retried=True) > 20, timeout=60)
+    caller.kill()
+    assert caller.communicate()[0] == ""  # it had not returned
+    before = stage.hephaestus.count(retried=True)
+    output, errors = stage.script(MANY_RETRIES).communicate(timeout=60)
+    assert int(output) == 120 - before, errors
+    found = ended(stage, handles)
+    assert {instance.status for instance in found} == {Status.COMPLETED}
+    assert [instance.forked_from for instance in found] == [handle.run_id for handle in handles]
+    after = executed(stage)
+    assert all(after[number, step] == 1 for number in range(120) for step in "abc")
+    assert stage.hephaestus.count(workflow=flows.Mended) == 240
 
 
 def test_a_retry_is_told_of_by_the_worker_that_takes_it(stage):

@@ -91,6 +91,24 @@ def test_a_frozen_store_ends_a_call_with_what_was_done_and_a_repeat_goes_on(heph
     assert cancellations(pending) == {1: RUNS}
 
 
+@pytest.mark.parametrize("call", ["pause_many", "retry_many"])
+def test_a_frozen_store_ends_a_call_that_goes_run_by_run_with_what_was_done(hephaestus, freeze, call):
+    stop, go_on = freeze
+    Question.start_many((f"q{number}", {}) for number in range(150))
+    wanted = {"paused": False}
+    if call == "retry_many":
+        hephaestus.cancel_many(workflow=Question)
+        wanted = {"status": "cancelled"}
+    with pytest.raises(StorageError) as raised:
+        getattr(hephaestus, call)(**wanted, progress=lambda count: count == 120 and stop())
+    assert raised.value.partial == (120, {})
+    go_on()
+    again = getattr(hephaestus, call)(**wanted)
+    assert again.refused == {}
+    assert again.done in (29, 30)  # the call that had no reply may have been made
+    assert getattr(hephaestus, call)(**wanted) == (0, {})
+
+
 def test_a_caller_that_is_killed_leaves_the_rest_to_another(hephaestus, pending, private_server, namespace):
     script = [sys.executable, "-c", KILLED, private_server.url, namespace]
     with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as caller:

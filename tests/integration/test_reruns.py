@@ -295,7 +295,9 @@ def test_the_keys_of_events_go_with_a_deleted_run(stand):
     run.deliver("go", keep=True, key="evt_b", step="b", by="ada")
     run.cancel()
     assert run.delete() is None
-    assert not [key for key in stand.storage._client.scan_iter("*") if run.id.encode() in key and b":answer:" not in key]
+    assert not [
+        key for key in stand.storage._client.scan_iter("*") if run.id.encode() in key and b":answer:" not in key
+    ]
 
 
 @pytest.fixture

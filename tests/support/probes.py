@@ -45,6 +45,10 @@ class TransactionalProbe:
             record.state = record.state.with_step(Activation.parse(step), repeated)
             transaction.save_run(record)
 
+    def schema(self, storage: TransactionalStorage, run_id: str) -> int:
+        with storage.transaction() as transaction:
+            return transaction.find_run(run_id).schema
+
     def add_event_keys(self, storage: TransactionalStorage, run_id: str, keys: Sequence[str]) -> None:
         with storage.transaction() as transaction:
             record = transaction.find_run(run_id)
@@ -127,6 +131,9 @@ class RedisProbe:
         run = storage.keys.of_run(run_id).run
         state = json.loads(storage._client.hget(run, f"s:{step}"))
         storage._client.hset(run, f"s:{step}", json.dumps({**state, "v": origin}))
+
+    def schema(self, storage: RedisStorage, run_id: str) -> int:
+        return int(storage._client.hget(storage.keys.of_run(run_id).run, "schema"))
 
     def add_event_keys(self, storage: RedisStorage, run_id: str, keys: Sequence[str]) -> None:
         storage._client.sadd(f"{storage.keys.of_run(run_id).prefix}taken:{run_id}", *keys)

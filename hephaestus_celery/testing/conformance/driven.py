@@ -63,6 +63,10 @@ class Probe(Protocol):
         """Let a run have begun at another time, in listings too."""
         ...
 
+    def schema(self, storage: Any, run_id: str) -> int:
+        """The schema number that a run has in the store."""
+        ...
+
     def add_event_keys(self, storage: Any, run_id: str, keys: Sequence[str]) -> None:
         """Let a run have taken events with these keys already."""
         ...
@@ -411,6 +415,10 @@ class DrivenRun:
     def lanes(self) -> dict[str, str]:
         """The lane of each step of this run that waits in one."""
         return self.probe.lanes(self.storage, self.id)
+
+    def schema(self) -> int:
+        """The schema number of this run."""
+        return self.probe.schema(self.storage, self.id)
 
     @property
     def probe(self) -> Probe:

@@ -26,6 +26,7 @@ from hephaestus_celery.testing.conformance.storage.lost_messages import *
 from hephaestus_celery.testing.conformance.storage.message_headers import *
 from hephaestus_celery.testing.conformance.storage.names import *
 from hephaestus_celery.testing.conformance.storage.pauses import *
+from hephaestus_celery.testing.conformance.storage.pauses_of_reruns import *
 from hephaestus_celery.testing.conformance.storage.pauses_of_workflows import *
 from hephaestus_celery.testing.conformance.storage.repeating import *
 from hephaestus_celery.testing.conformance.storage.replays import *

@@ -233,6 +233,7 @@ def test_the_scripts_use_only_what_redis_6_2_knows():
             "ZRANK",
             "ZRANGE",
             "ZREM",
+            "ZREMRANGEBYRANK",
             "ZREVRANGE",
             "ZREVRANGEBYSCORE",
             "ZSCORE",

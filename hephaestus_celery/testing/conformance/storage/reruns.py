@@ -373,12 +373,12 @@ BRANCHES = [f"b{number}" for number in range(WIDE)]
 FEW_BRANCHES = BRANCHES[:170]
 
 
-def fan(branches):
+def fanning(branches):
     return {("a", "ok"): branches, **{(branch, "ok"): ["join"] for branch in branches}, ("join", "ok"): ["done"]}
 
 
 def test_a_wide_run_is_copied_and_started(stand):
-    run = stand.start(fan(BRANCHES))
+    run = stand.start(fanning(BRANCHES))
     run.step("a", result='{"of":"a"}')
     run.step("b7", result='{"of":"b7"}')
     run.cancel()
@@ -393,7 +393,7 @@ def test_a_wide_run_is_copied_and_started(stand):
 
 
 def test_a_wide_run_of_which_little_is_left(stand):
-    run = stand.start(fan(FEW_BRANCHES))
+    run = stand.start(fanning(FEW_BRANCHES))
     run.step("a")
     for branch in FEW_BRANCHES[1:]:
         run.step(branch, result=json.dumps({"of": branch}))

@@ -233,7 +233,6 @@ def test_the_scripts_use_only_what_redis_6_2_knows():
             "ZRANK",
             "ZRANGE",
             "ZREM",
-            "ZREMRANGEBYRANK",
             "ZREVRANGE",
             "ZREVRANGEBYSCORE",
             "ZSCORE",

@@ -5,8 +5,10 @@
 -- Let a slice of the present run's held steps come due, in their order. Gives whether none is left.
 local function release_steps()
   local page = redis.call('ZRANGE', parked(), 0, RELEASED_STEPS - 1, 'WITHSCORES')
-  local names, entries = {}, {}
-  for i = 1, #page, 2 do names[#names + 1] = 's:' .. page[i] end
+  local keys, names, entries = {}, {}, {}
+  for i = 1, #page, 2 do
+    keys[#keys + 1], names[#names + 1] = page[i], 's:' .. page[i]
+  end
   local states = #names > 0 and redis.call('HMGET', run, unpack(names)) or {}
   for i, stored in ipairs(states) do
     local key, since = page[2 * i - 1], tonumber(page[2 * i])
@@ -21,7 +23,7 @@ local function release_steps()
     end
   end
   if #entries > 0 then redis.call('ZADD', due, unpack(entries)) end
-  if #states > 0 then redis.call('ZREMRANGEBYRANK', parked(), 0, #states - 1) end
+  if #keys > 0 then redis.call('ZREM', parked(), unpack(keys)) end
   if #states == RELEASED_STEPS and redis.call('EXISTS', parked()) == 1 then return false end
   redis.call('HDEL', run, 'pk')
   return true

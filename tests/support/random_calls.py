@@ -442,11 +442,13 @@ class RandomCalls:
         runs, operation = [self.run.id, UNKNOWN], f"cancels{self.number}"
         self.make(
             "cancel_many",
-            lambda twin: (
-                lambda: [
+            lambda twin: functools.partial(
+                lambda twin, operation: [
                     (found.sequence, found.run.status, found.run.cancel_reason) if hasattr(found, "run") else found
                     for found in twin.storage.cancel_many(runs, operation=operation, **fields)
-                ]
+                ],
+                twin,
+                operation,
             ),
         )
 

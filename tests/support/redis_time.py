@@ -30,6 +30,8 @@ class GivenTimeRedisStorage(RedisStorage):
         self._calls._read_clock = lambda prefix: dataclasses.replace(read(prefix), time=self.now())
         run = self._calls._run
         self._calls._run = lambda *args, **fields: (self._write(), run(*args, **fields))[1]
+        stamped = self._calls.stamped  # which begins a pipeline
+        self._calls.stamped = lambda *args: (self._write(), stamped(*args))[1]
 
     def now(self) -> int:
         return self._given.time_ns() // 1000

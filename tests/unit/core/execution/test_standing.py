@@ -66,8 +66,8 @@ def test_a_wait_for_events_has_their_names_and_its_timeout():
     )
     found = told(state, due_at=NOW + 7)
     assert (found.cause, found.since, found.until) == (Cause.EVENT, NOW - 3, NOW + 7)
-    assert found.waits_for == "the event 'yes' or 'no'"
-    assert "resume RUN yes" in found.moved_by
+    assert found.waits_for == "the event 'no' or 'yes'"
+    assert "resume RUN no" in found.moved_by
     assert told(state).until is None
 
 

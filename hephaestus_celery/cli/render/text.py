@@ -42,8 +42,8 @@ def fitted(text: str, width: int) -> str:
 def wrapped(text: str, width: int, *, indent: int) -> list[str]:
     """``text`` in lines of ``width`` columns at most, broken at blanks; all but the first are indented."""
     lines, line = list[str](), ""
-    for word in text.split(" "):
-        longer = f"{line} {word}" if line else word
+    for number, word in enumerate(text.split(" ")):  # words are empty where blanks follow each other
+        longer = f"{line} {word}" if number else word
         if columns(longer) <= width or not line.strip():
             line = longer
         else:

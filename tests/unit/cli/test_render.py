@@ -75,6 +75,11 @@ def test_a_wrapped_text_fits_and_loses_nothing_but_blanks(text, width):
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
 
 
+def test_a_wrapped_text_keeps_the_blanks_before_it():
+    assert wrapped("  label: one two", 14, indent=4) == ["  label: one", "    two"]
+    assert wrapped("  12:00 failed", 80, indent=4) == ["  12:00 failed"]
+
+
 def test_a_value_of_a_megabyte_is_cut_before_it_is_looked_at():
     assert len(printable("x" * 1_000_000, limit=100)) == 101
 

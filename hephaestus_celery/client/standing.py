@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.core.execution.standing import MessageFacts, Reason, StepFacts, reason
 from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.runners.fleet import BrokerAwayError, Fleet, Holdings, attempt_of
 from hephaestus_celery.runners.messages import Message
+from hephaestus_celery.storage.codec import microseconds
 from hephaestus_celery.storage.port import Storage
 
 MOST_STEPS = 100
 """Steps of one run that are explained."""
 
 
-def reasons(instance: Instance, storage: Storage, fleet: Fleet) -> Sequence[Reason]:
+def reasons(
+    instance: Instance, storage: Storage, fleet: Fleet, entries: Sequence[HistoryEntry] = ()
+) -> Sequence[Reason]:
     """Why each active or waiting step of a run does not move, a hundred at most; of a run that has ended none.
 
-    One bounded read of the run's facts, one of the workers' reports, and the length of each queue that a message waits in.
+    ``entries`` is its history, which tells since when a step backs off. One bounded read of the run's facts, one of the workers' reports, and the length of each queue that a message waits in.
     ``StorageError`` if the store is out of reach; what only the broker knows is left out if that is.
     """
     moving = [
@@ -37,9 +42,18 @@ def reasons(instance: Instance, storage: Storage, fleet: Fleet) -> Sequence[Reas
     outside = _Outside(instance, fleet, fleet.holdings(storage) if unclaimed else ())
     return [
         reason(key, step, facts, workflow=outside.workflow, message=outside.message(Activation.parse(key), step))
-        for key, step in facts.steps.items()
+        for key, step in ((key, _with_failure(key, step, entries)) for key, step in facts.steps.items())
         if step.state.status in (StepStatus.ACTIVE, StepStatus.WAITING)
     ]
+
+
+def _with_failure(key: str, facts: StepFacts, entries: Sequence[HistoryEntry]) -> StepFacts:
+    if not facts.state.backing_off:
+        return facts
+    ends = [
+        entry.finished_at for entry in entries if entry.step == key and entry.kind == "attempt" and entry.finished_at
+    ]
+    return replace(facts, failed_at=microseconds(ends[-1]) if ends else None)
 
 
 class _Outside:

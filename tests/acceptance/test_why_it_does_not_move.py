@@ -89,6 +89,8 @@ def test_a_backoff(stage, why):
     reason, line = why(handle, "backoff")
     assert "waits for its backoff before attempt 2 of 4, since " in line
     assert timedelta(minutes=29) < moment(reason["until"]) - handle.get().started_at < timedelta(minutes=32)
+    [failed] = [entry for entry in handle.history() if entry.outcome == "retrying"]
+    assert abs(moment(reason["since"]) - failed.finished_at) < timedelta(milliseconds=1)
     assert "what moves it: the end of the backoff" in line
 
 

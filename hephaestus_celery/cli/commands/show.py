@@ -48,7 +48,7 @@ def show(context: click.Context, /, *, run: str, full: bool, as_document: bool, 
     run_id = find_run_id(runtime, run)
     instance = runtime.get(run_id)
     entries = runtime.history(run_id)
-    why = reasons(instance, runtime.storage, runtime.runner.fleet)
+    why = reasons(instance, runtime.storage, runtime.runner.fleet, entries)
     screen = find_screen(context.obj, wide=wide)
     if as_document:
         [due] = read_due_times([instance], runtime.storage)

@@ -22,12 +22,14 @@ SILENT = 5_000_000
 class StepFacts:
     """The facts of one step. ``due_at`` is when its due entry comes due; None where it has none.
 
+    ``failed_at`` is when the last attempt of a step that backs off had failed, which the history knows; None where nobody asked.
     ``sent_at`` is when its unclaimed message was sent, and ``before`` how many that were sent earlier to the same lane wait
     too; None and 0 where no message of it waits in a lane.
     """
 
     state: StepState
     due_at: int | None = None
+    failed_at: int | None = None
     sent_at: int | None = None
     before: int = 0
 
@@ -156,7 +158,7 @@ def _backing_off(step: str, facts: StepFacts) -> Reason:
         step=step,
         cause=Cause.BACKOFF,
         waits_for=f"its backoff before attempt {_attempt(facts.state)}",
-        since=facts.state.queued_at,
+        since=facts.failed_at,
         until=facts.due_at,
         moved_by="the end of the backoff",
     )

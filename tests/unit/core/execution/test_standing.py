@@ -58,6 +58,12 @@ def test_a_backoff_has_its_end():
     state = dataclasses.replace(ACTIVE, backing_off=True, attempt=2)
     found = told(state, due_at=NOW + 7)
     assert (found.cause, found.until, found.waits_for) == (Cause.BACKOFF, NOW + 7, "its backoff before attempt 2 of 3")
+    assert found.since is None
+
+
+def test_a_backoff_began_when_the_last_attempt_had_failed():
+    state = dataclasses.replace(ACTIVE, backing_off=True, attempt=2, queued_at=NOW + 7)
+    assert told(state, due_at=NOW + 7, failed_at=NOW - 5).since == NOW - 5
 
 
 def test_a_wait_for_events_has_their_names_and_its_timeout():

@@ -60,10 +60,28 @@ def find_workflow(name: str) -> type[WorkflowDefinition]:
     if found:
         names = ", ".join(workflow.name for workflow in found)
         raise CommandFailedError(f"{name} may be {names}: name it as it is stored", ExitCode.REFUSED)
+    raise unknown_workflow(name)
+
+
+def unknown_workflow(name: str) -> CommandFailedError:
+    """The failure of a command by a workflow that is not there; it names the nearest that is."""
     known = sorted({part for each in known_workflows() for part in (each.name, each.__name__)})
     meant = nearest(name, known)
     hint = f"; did you mean {meant}?" if meant else "; `workflows` lists them"
-    raise CommandFailedError(f"this application has no workflow {name!r}{hint}", ExitCode.NOT_FOUND)
+    return CommandFailedError(f"this application has no workflow {name!r}{hint}", ExitCode.NOT_FOUND)
+
+
+def find_family(name: str) -> str | None:
+    """The stored name that all versions of a workflow share; by that name, or by the class of it or of a version."""
+    known = [*known_workflows(), *WORKFLOWS.all()]
+    families = {each.family for each in known if name in (each.family, each.name)} or {
+        each.family for each in known if name in (each.__name__, each.__qualname__)
+    }
+    if len(families) > 1:
+        raise CommandFailedError(
+            f"{name} may be {', '.join(sorted(families))}: name it as it is stored", ExitCode.REFUSED
+        )
+    return next(iter(families), None)
 
 
 def workflows_named(name: str) -> list[type[WorkflowDefinition]]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
 import click
 
 from hephaestus_celery.cli.application import workflows_named
 from hephaestus_celery.cli.completion import complete_workflows
 from hephaestus_celery.cli.options import Moment
+from hephaestus_celery.cli.render.times import iso
 from hephaestus_celery.client.listing import FILTERS
 from hephaestus_celery.core.values.lifecycle import Status
 
@@ -69,6 +72,21 @@ def read_filters(given: Mapping[str, Any]) -> dict[str, Any]:
         if name in filters:
             filters[name] = _workflow(filters[name])
     return filters
+
+
+def as_typed(given: Mapping[str, Any]) -> str:
+    """The filters that were given, as options of a command line."""
+    return " ".join(part for name in given if name in _OPTIONS for part in _typed(name, given[name]))
+
+
+def _typed(name: str, value: Any) -> list[str]:
+    option = f"--{name.replace('_', '-')}"
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return [option if value else f"--not-{name}"]
+    values = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
+    return [f"{option} {shlex.quote(iso(each) if isinstance(each, datetime) else str(each))}" for each in values]
 
 
 def _workflow(name: str) -> Any:

@@ -19,6 +19,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 as_json = click.option("--json", "as_document", is_flag=True, help="Print JSON, for programs.")
 quietly = click.option("-q", "--quiet", is_flag=True, help="Print ids alone.")
+by = click.option("--by", metavar="NAME", help="Who does it, for the history.")
 wide = click.option("--wide", is_flag=True, help="Cut no line, however narrow the terminal is.")
 
 

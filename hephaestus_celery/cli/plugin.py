@@ -13,16 +13,21 @@ from hephaestus_celery.cli.command_group import CommandGroup
 _COMMANDS = "hephaestus_celery.cli.commands"
 COMMANDS = {
     "cancel": f"{_COMMANDS}.cancel:cancel",
+    "delete": f"{_COMMANDS}.delete:delete",
     "doctor": f"{_COMMANDS}.doctor:doctor",
     "events": f"{_COMMANDS}.events:events",
+    "fork": f"{_COMMANDS}.rerun:fork",
     "graph": f"{_COMMANDS}.graph:graph",
     "history": f"{_COMMANDS}.history:history",
     "list": f"{_COMMANDS}.list_runs:list_runs",
+    "pause": f"{_COMMANDS}.pause:pause",
     "resume": f"{_COMMANDS}.resume:resume",
+    "retry": f"{_COMMANDS}.rerun:retry",
     "scheduler": f"{_COMMANDS}.scheduler:scheduler",
     "show": f"{_COMMANDS}.show:show",
     "start": f"{_COMMANDS}.start:start",
     "stats": f"{_COMMANDS}.stats:stats",
+    "unpause": f"{_COMMANDS}.pause:unpause",
     "wait": f"{_COMMANDS}.wait:wait",
     "workflows": f"{_COMMANDS}.workflows:workflows",
 }

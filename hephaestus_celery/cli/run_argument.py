@@ -16,10 +16,15 @@ _BEGINNING = re.compile(r"[0-9a-f-]{8,35}")
 run_argument = click.argument("run", metavar="RUN")
 
 
-def find_run_id(runtime: Hephaestus, text: str) -> str:
-    """The run id that RUN means; ends the command where none or several may be meant."""
+def find_run_id(runtime: Hephaestus, text: str, *, newest: bool = False) -> str:
+    """The run id that RUN means; ends the command where none or several may be meant.
+
+    An instance id means its active run, else its newest; with ``newest`` always that.
+    """
     beginning = text.lower()
     if is_run_id(beginning) or not _BEGINNING.fullmatch(beginning):
+        if newest and text and (found := runtime.list(id=text, limit=1).instances):
+            return found[0].run_id
         return runtime.get(beginning if is_run_id(beginning) else text).run_id
     found = runtime.storage.runs_beginning_with(beginning, limit=MOST_TOLD + 1)
     if len(found) == 1:

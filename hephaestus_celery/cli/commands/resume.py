@@ -22,6 +22,7 @@ from hephaestus_celery.cli.run_argument import find_run_id, run_argument
 @click.option("--step", metavar="STEP", help="The key of the step, where several wait for the event.")
 @click.option("--keep-early", is_flag=True, help="Keep the event if no step waits for it yet.")
 @click.option("--key", metavar="KEY", help="Names the event itself: one with this key is applied once.")
+@options.by
 @options.as_json
 @options.quietly
 @click.pass_context
@@ -35,6 +36,7 @@ def resume(
     step: str | None,
     keep_early: bool,
     key: str | None,
+    by: str | None,
     as_document: bool,
     quiet: bool,
 ) -> None:
@@ -44,7 +46,7 @@ def resume(
     """
     runtime = find_runtime(context)
     run_id = find_run_id(runtime, run)
-    runtime.resume(run_id, event, data, step=step, keep_early=keep_early, key=key)
+    runtime.resume(run_id, event, data, step=step, keep_early=keep_early, key=key, by=by)
     screen = find_screen(context.obj)
     if as_document:
         screen.show(as_json({"run_id": run_id, "event": event}))

@@ -11,7 +11,7 @@ from hephaestus_celery.client.cancel import check_reason
 from hephaestus_celery.client.delete import why_not_deleted
 from hephaestus_celery.client.listing import CountFilters, read_conditions
 from hephaestus_celery.client.means import Means
-from hephaestus_celery.client.pauses import pause_run
+from hephaestus_celery.client.pauses import pause_run, unpause_run
 from hephaestus_celery.client.reruns import retry
 from hephaestus_celery.client.resolve import list_run_ids
 from hephaestus_celery.core.values.bulk_result import BulkResult
@@ -139,6 +139,19 @@ async def pause_many(means: Means, query: Query, *, by: str | None, progress: Pr
     return await for_each_run(means, query, _each(pause_one), progress, at_once=1)
 
 
+async def unpause_many(means: Means, query: Query, *, by: str | None, progress: Progress | None) -> BulkResult:
+    """Let all runs that match go on; see :meth:`Hephaestus.unpause_many`."""
+    check_by(by)
+
+    async def unpause_one(run_id: str) -> None:
+        if not await unpause_run(means, run_id, by=by, workflow=None):
+            raise RunStateError(
+                f"{run_id} is not paused itself; unpause_workflow lets the runs of a paused workflow go on"
+            )
+
+    return await for_each_run(means, query, _each(unpause_one), progress, at_once=1)
+
+
 def _each(act: Callable[[str], Awaitable[None]]) -> Handle:
     """Handle runs by a call for each, whose errors are refusals; but a store that can't be reached ends it all."""
 
@@ -223,6 +236,17 @@ class Bulk(RuntimeCalls):
         query = read_choice(filters, call="pause_many")
         return run_now(pause_many(self._means(), query, by=by, progress=progress))
 
+    def unpause_many(
+        self, *, by: str | None = None, progress: Progress | None = None, **filters: Unpack[CountFilters]
+    ) -> BulkResult:
+        """Let all paused runs that match the filters of :meth:`list` go on, as :meth:`unpause` does with one.
+
+        At least one filter is needed. Refused are those that are not paused themselves, also where their workflow is paused:
+        that pause ends with :meth:`unpause_workflow`. For the rest see :meth:`cancel_many`.
+        """
+        query = read_choice(filters, call="unpause_many")
+        return run_now(unpause_many(self._means(), query, by=by, progress=progress))
+
     def delete_many(self, *, progress: Progress | None = None, **filters: Unpack[CountFilters]) -> BulkResult:
         """Delete all ended runs that match the filters of :meth:`list`, as :meth:`delete` deletes one.
 
@@ -260,6 +284,13 @@ class AioBulk(AioCalls):
         """Pause all runs that match the filters of :meth:`list`, as :meth:`pause` pauses one; as :meth:`Hephaestus.pause_many`."""
         query = read_choice(filters, call="pause_many")
         return await pause_many(self._means(), query, by=by, progress=progress)
+
+    async def unpause_many(
+        self, *, by: str | None = None, progress: Progress | None = None, **filters: Unpack[CountFilters]
+    ) -> BulkResult:
+        """Let all paused runs that match the filters of :meth:`list` go on; as :meth:`Hephaestus.unpause_many`."""
+        query = read_choice(filters, call="unpause_many")
+        return await unpause_many(self._means(), query, by=by, progress=progress)
 
     async def delete_many(self, *, progress: Progress | None = None, **filters: Unpack[CountFilters]) -> BulkResult:
         """Delete all ended runs that match the filters of :meth:`list`; as :meth:`Hephaestus.delete_many`."""

@@ -136,7 +136,35 @@ def test_all_that_match_are_paused(idle):
     assert idle.pause_many(paused=False, status="pending") == (0, {})
 
 
-def test_all_that_match_are_paused_on_a_loop(idle):
+def test_all_that_match_are_paused_and_go_on_on_a_loop(idle):
     handles = [Job.start(f"j{number}") for number in range(RUNS)]
     assert awaited(idle, "pause_many", workflow=Job) == (RUNS, {})
     assert all(handle.get().paused for handle in handles)
+    assert awaited(idle, "unpause_many", workflow=Job) == (RUNS, {})
+    assert not any(handle.get().paused for handle in handles)
+
+
+def test_all_paused_runs_that_match_go_on(idle):
+    handles = [Job.start(f"j{number}") for number in range(RUNS)]
+    ended = Job.start("ended")
+    ended.cancel()
+    idle.pause_many(status="pending")
+    handles[0].unpause()
+    seen = []
+    result = idle.unpause_many(workflow=Job, by="ada", progress=seen.append)
+    assert (result.done, seen[-1]) == (RUNS - 1, RUNS + 1)
+    assert set(result.refused) == {handles[0].run_id, ended.run_id}
+    assert all("is not paused itself" in reason for reason in result.refused.values())
+    assert not any(handle.get().paused for handle in handles)
+    assert [(entry.kind, entry.by) for entry in handles[1].history()] == [("pause", None), ("unpause", "ada")]
+    assert idle.unpause_many(paused=True) == (0, {})
+
+
+def test_runs_that_their_workflow_alone_pauses_are_refused_and_stay_paused(idle):
+    Job.pause()
+    handle = Job.start("j")
+    result = idle.unpause_many(paused=True)
+    assert (result.done, list(result.refused)) == (0, [handle.run_id])
+    assert "unpause_workflow" in result.refused[handle.run_id]
+    assert handle.get().paused
+    Job.unpause()

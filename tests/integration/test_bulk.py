@@ -91,11 +91,14 @@ def test_a_frozen_store_ends_a_call_with_what_was_done_and_a_repeat_goes_on(heph
     assert cancellations(pending) == {1: RUNS}
 
 
-@pytest.mark.parametrize("call", ["pause_many", "retry_many"])
+@pytest.mark.parametrize("call", ["pause_many", "unpause_many", "retry_many"])
 def test_a_frozen_store_ends_a_call_that_goes_run_by_run_with_what_was_done(hephaestus, freeze, call):
     stop, go_on = freeze
     Question.start_many((f"q{number}", {}) for number in range(150))
     wanted = {"paused": False}
+    if call == "unpause_many":
+        hephaestus.pause_many(workflow=Question)
+        wanted = {"paused": True}
     if call == "retry_many":
         hephaestus.cancel_many(workflow=Question)
         wanted = {"status": "cancelled"}

@@ -6,10 +6,14 @@ marks their steps. When the last pause is gone, :func:`release` lets these steps
 accepted; then their messages go out. A message that was sent before the pause is dropped when a worker brings it
 (:func:`drop`). If nobody brings it for long, it is set aside (:func:`set_aside`), so that nothing looks for it.
 
+One rule is different, so that a pause costs steps nothing where nobody uses it: the completion of a step asks for the pause of
+the run alone (:func:`hold_completion`). What it starts in a run of a paused workflow gets its message, and that is dropped.
+
 Mirrored by ``storage/redis/lua/parts/pause.lua``.
 
-Laws held here: no decision about a paused run sends a message; a step that was held gets one message for each one that was
-dropped or not sent, and no other; pausing what is paused and unpausing what is not changes nothing.
+Laws held here: no decision about a run that is paused itself sends a message; no step of a paused run is claimed; a step that
+was held gets one message for each one that was dropped or not sent, and no other; pausing what is paused and unpausing what is
+not changes nothing.
 """
 
 from __future__ import annotations
@@ -57,6 +61,11 @@ def hold(decision: Decision) -> Decision:
     kept = [command for command in decision.commands if not _sends(command, sent)]
     parked = [Park(dispatch.activation, _lane(state, dispatch.activation)) for dispatch in decision.dispatches]
     return replace(decision, state=state, commands=(*kept, *parked))
+
+
+def hold_completion(decision: Decision) -> Decision:
+    """What the completion of a step comes to: the steps that it starts are held if the run itself is paused."""
+    return decision if decision.state.pause is None else hold(decision)
 
 
 def drop(state: RunState, activation: Activation, *, attempt: int, token: int | None) -> Decision:

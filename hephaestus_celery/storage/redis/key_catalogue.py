@@ -123,10 +123,10 @@ CATALOGUE: tuple[KeyKind, ...] = (
         meaning="runs, and `|` and workflows, that are to go on after a pause, a slice at a time",
     ),
     KeyKind(
-        pattern="paused",
-        type="hash",
-        lifetime="none: one entry per paused workflow, deleted when it goes on",
-        meaning="the workflows that are paused: since when, the number of the pause, and who has set it",
+        pattern="paused:<workflow>",
+        type="string",
+        lifetime="none: one per paused workflow, deleted when it goes on",
+        meaning="this workflow is paused: since when, the number of the pause, and who has set it (JSON)",
     ),
     KeyKind(
         pattern="pauses",

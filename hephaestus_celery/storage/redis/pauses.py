@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from hephaestus_celery.core.values.pause import PauseMark
 from hephaestus_celery.exceptions import InstanceNotFoundError
@@ -13,7 +12,7 @@ from hephaestus_celery.storage.pauses import PauseOutcome, PauseReport, PauseReq
 from hephaestus_celery.storage.redis.async_calls import AsyncCalls
 from hephaestus_celery.storage.redis.framing import named, reading
 from hephaestus_celery.storage.redis.parameters import as_parameters, stream_of
-from hephaestus_celery.storage.redis.scripts import is_texts
+from hephaestus_celery.storage.redis.scripts import is_texts, is_values
 from hephaestus_celery.storage.redis.stored_runs import read_pause, read_run
 from hephaestus_celery.storage.schema import PAUSED, SCHEMA, written_by_newer
 
@@ -81,9 +80,9 @@ class Pauses:
 
     async def paused_workflows(self) -> Mapping[str, PauseMark]:
         """The workflow families that are paused, as the first partition says."""
-        reply = await self._calls.command("HGETALL", f"{self._calls.keys.partition(0)}paused", fits=_is_hash)
-        return {family.decode(): read_pause(text.decode()) for family, text in reply.items()}
-
-
-def _is_hash(reply: Any) -> bool:
-    return type(reply) is dict and is_texts([*reply, *reply.values()])
+        prefix = self._calls.keys.partition(0)
+        families = [family.decode() for family in await self._calls.command("HKEYS", f"{prefix}pauses", fits=is_texts)]
+        if not families:
+            return {}
+        found = await self._calls.command("MGET", *(f"{prefix}paused:{family}" for family in families), fits=is_values)
+        return {family: read_pause(text.decode()) for family, text in zip(families, found, strict=True) if text}

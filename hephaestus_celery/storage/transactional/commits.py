@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hephaestus_celery.core.execution import transitions
+from hephaestus_celery.core.execution import pausing, transitions
 from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
 from hephaestus_celery.core.execution.telling import Telling, What, of_commit
 from hephaestus_celery.core.execution.times import Times
@@ -32,7 +32,10 @@ def commit_in(transaction: Transaction, commit: Commit, times: Times) -> Commitm
         return Commitment(verdict=Verdict.CONFLICT, run=stored(record))
     if decision.verdict is Verdict.STALE:
         return Commitment(verdict=Verdict.STALE)
-    decision = hold_in(transaction, record, decision)
+    if isinstance(commit, Complete):
+        decision = pausing.hold_completion(decision)
+    else:
+        decision = hold_in(transaction, record, decision)
     _remember(record, commit, decision, times.now)
     if decision.verdict is Verdict.APPLIED:
         _keep_data(record, commit, decision)

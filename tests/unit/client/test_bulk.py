@@ -182,14 +182,14 @@ def test_all_ended_runs_that_match_are_deleted(hephaestus):
     assert hephaestus.count() == 1
 
 
-@pytest.mark.parametrize("call", ["cancel_many", "retry_many", "pause_many", "delete_many"])
+@pytest.mark.parametrize("call", ["cancel_many", "retry_many", "pause_many", "unpause_many", "delete_many"])
 @pytest.mark.parametrize("filters", [{}, {"tag": None, "workflow": None}])
 def test_a_call_about_every_run_is_refused(hephaestus, call, filters):
     with pytest.raises(ValueError, match=f"{call} needs a filter"):
         getattr(hephaestus, call)(**filters)
 
 
-@pytest.mark.parametrize("call", ["cancel_many", "retry_many", "pause_many", "delete_many"])
+@pytest.mark.parametrize("call", ["cancel_many", "retry_many", "pause_many", "unpause_many", "delete_many"])
 def test_unknown_filters_are_refused(hephaestus, call):
     with pytest.raises(TypeError, match=f"{call} has no filter 'colour'"):
         getattr(hephaestus, call)(colour="red")
@@ -213,6 +213,7 @@ def test_who_makes_a_call_is_a_line_of_text(hephaestus, by):
         lambda: hephaestus.cancel_many(id=handle.id, by=by),
         lambda: hephaestus.retry_many(id=handle.id, by=by),
         lambda: hephaestus.pause_many(id=handle.id, by=by),
+        lambda: hephaestus.unpause_many(id=handle.id, by=by),
     ):
         with pytest.raises(DataError, match="by must be a string of 1 to 200 printable characters"):
             call()

@@ -44,7 +44,9 @@ if is_newer(core[8]) then
   return { 'newer_schema', core[8] }
 end
 local step = core[5] and cjson.decode(core[5])
-know_pause(unpack(core, 9))
+-- Both at once: a pause costs claims no command of its own. A key of another type gives nil here.
+local read = redis.call('MGET', start, paused_family(core[10] or ''))
+know_pause(core[9], core[10], read[2] ~= false)
 if is_held() and awaited(step, status) then
   -- The message is dropped, unless a later one is still under way.
   if step.p ~= UNSENT and (not p.token or p.token == step.d) then drop(p.step, step) end
@@ -89,6 +91,6 @@ end
 local steps = { p.step }
 for i = 3, #ARGV do steps[#steps + 1] = ARGV[i] end
 local fields = carried(core[6], core[7], steps, step.i)
-fields[#fields + 1] = read_start()
+fields[#fields + 1] = as_start(read[1])
 fields[#fields + 1] = resumed and redis.call('HGET', run, 'd:' .. p.step) or ''
 return packed(fields)

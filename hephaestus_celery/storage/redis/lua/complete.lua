@@ -42,7 +42,7 @@ local function same(one, other)
   return true
 end
 
-local names = { 'st', 'app', 'adv', 'act', 'wai', 'seq', 's:' .. p.step, 'sz', 'il', 'pa', 'family' }
+local names = { 'st', 'app', 'adv', 'act', 'wai', 'seq', 's:' .. p.step, 'sz', 'il', 'pa' }
 local fixed, asked = #names, math.min(#p.taken, UNPACKED) -- unpack() has a limited stack
 for i = 1, asked do names[fixed + i] = 's:' .. p.taken[i] end
 local core = redis.call('HMGET', run, unpack(names))
@@ -66,7 +66,7 @@ if p.expected and p.expected ~= tonumber(core[2]) then
 end
 if p.settling then check_staged(p.settling) end
 
-if #p.taken > 0 then know_pause(core[fixed - 1], core[fixed]) end
+know_own_pause(core[fixed])
 -- Configs first: the settlement below may start their steps.
 local bytes = #ARGV[5] + #ARGV[6]
 for i = 7, 5 + 2 * p.configs, 2 do bytes = bytes + give(ARGV[i], p.rank, ARGV[i + 1]) end

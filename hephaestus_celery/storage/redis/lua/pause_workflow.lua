@@ -11,15 +11,15 @@ local before = replayed(owner, p.op)
 if before then return { '1', before } end
 local last = tonumber(redis.call('HGET', prefix .. 'pauses', p.family) or '0')
 if p.number and p.number <= last then return { '0', text(last) } end
-local is_paused = redis.call('HEXISTS', prefix .. 'paused', p.family) == 1
+local is_paused = is_paused_family(p.family)
 if not p.number and is_paused == p.paused then return { '0', text(last) } end
 local number = text(p.number or last + 1)
 redis.call('HSET', prefix .. 'pauses', p.family, number)
 replay(owner, p.op, number)
 if p.paused then
-  redis.call('HSET', prefix .. 'paused', p.family, text(now()) .. '|' .. number .. '|' .. ARGV[3])
+  redis.call('SET', paused_family(p.family), text(now()) .. '|' .. number .. '|' .. ARGV[3])
 else
-  redis.call('HDEL', prefix .. 'paused', p.family)
+  redis.call('DEL', paused_family(p.family))
   release_family(p.family)
   redis.call('PUBLISH', prefix .. 'wake', '1')
 end

@@ -15,7 +15,7 @@ local slot = '|settle|' .. p.source
 local facts = answered(slot, p.op)
 if facts then return cjson.decode(facts).ending and { facts, read_start(), ending() } or { facts } end
 
-local core = redis.call('HMGET', run, 'st', 'act', 'wai', 'seq', 'adv', 'sz', 'g:' .. p.source)
+local core = redis.call('HMGET', run, 'st', 'act', 'wai', 'seq', 'adv', 'sz', 'g:' .. p.source, 'pa')
 local status, active, waiting = core[1], tonumber(core[2]), tonumber(core[3])
 local about = core[7] and cjson.decode(core[7])
 if not about or is_final(status) then return { '{"v":"stale"}' } end
@@ -40,6 +40,7 @@ for i in ipairs(keys) do
   if found[#keys + i] then inside('configs', string.find(found[#keys + i], '^%d+|')) end
 end
 
+if p.source ~= '' then know_own_pause(core[8]) end -- as a commit; a start asks for the pause of its workflow too
 local at = now()
 local bytes = 0
 look_up(keys, 1)

@@ -164,10 +164,10 @@ def test_a_message_from_before_the_pause_may_come_after_it(stand, pausing):
 # What executes
 
 
-def test_what_is_being_executed_is_committed_and_what_follows_is_not_sent(stand, pausing):
+def test_what_is_being_executed_is_committed_and_what_follows_is_not_sent(stand):
     run = stand.start(FORK)
     run.claim("a")
-    pausing(run)
+    run.pause()
     commitment = run.complete("a")
     assert (list(commitment.activated), list(commitment.dispatches), commitment.active) == (["b", "c"], [], 2)
     assert {key: step.status for key, step in run.load().steps.items()} == {
@@ -179,12 +179,12 @@ def test_what_is_being_executed_is_committed_and_what_follows_is_not_sent(stand,
     stand.calm()
 
 
-def test_what_follows_is_sent_when_the_run_goes_on(stand, pausing):
+def test_what_follows_is_sent_when_the_run_goes_on(stand):
     run = stand.start(FORK, lane=LANE)
     run.claim("a")
-    go_on = pausing(run)
+    run.pause()
     run.complete("a")
-    go_on()
+    run.unpause()
     assert sent(stand.entries(2)) == [(run.id, "b", 1, 1), (run.id, "c", 1, 1)]
     assert run.lanes() == {"b": LANE, "c": LANE}
     run.step("b")

@@ -220,6 +220,44 @@ def test_a_run_that_is_paused_for_both_reasons_goes_on_when_both_are_gone(stand,
     assert sent(stand.entries()) == [(run.id, "a", 1, 2)]
 
 
+def test_what_a_completion_starts_in_a_paused_workflow_is_sent_and_dropped(stand):
+    run = stand.start(FORK, lane=LANE)
+    run.claim("a")
+    stand.pause_workflow()
+    commitment = run.complete("a")
+    assert [dispatch.activation.step for dispatch in commitment.dispatches] == ["b", "c"]
+    assert run.claim("b", token=1) == run.claim("c", token=1) == DROPPED
+    assert (run.due(), run.lanes()) == ({}, {})
+    stand.calm()
+    stand.unpause_workflow()
+    assert sent(stand.entries(2)) == [(run.id, "b", 1, 2), (run.id, "c", 1, 2)]
+    run.step("b")
+    assert run.step("c").status_after is Status.COMPLETED
+
+
+def test_what_a_completion_starts_in_a_paused_workflow_may_wait_in_its_queue_until_it_goes_on(stand):
+    run = stand.start(FORK, lane=LANE)
+    run.claim("a")
+    stand.pause_workflow()
+    run.complete("a")
+    stand.unpause_workflow()
+    assert run.lanes() == {"b": LANE, "c": LANE}
+    assert run.claim("b", token=1).attempt.number == 1
+    stand.calm()
+
+
+def test_a_completion_holds_what_it_starts_if_the_run_is_paused_with_its_workflow(stand):
+    run = stand.start(FORK)
+    run.claim("a")
+    stand.pause_workflow()
+    run.pause()
+    assert list(run.complete("a").dispatches) == []
+    stand.unpause_workflow()
+    stand.calm()
+    run.unpause()
+    assert sent(stand.entries(2)) == [(run.id, "b", 1, 1), (run.id, "c", 1, 1)]
+
+
 # A pause within the end of another
 
 

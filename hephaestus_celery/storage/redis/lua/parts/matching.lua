@@ -56,7 +56,7 @@ end
 local function is_paused(key, status)
   if is_final(status) then return false end
   local core = redis.call('HMGET', key, 'pa', 'family')
-  return core[1] ~= false or (core[2] and redis.call('HEXISTS', prefix .. 'paused', core[2]) == 1)
+  return core[1] ~= false or (core[2] and redis.call('EXISTS', paused_family(core[2])) == 1)
 end
 
 local function matches(candidate)

@@ -1,7 +1,7 @@
 -- Pauses: whether the run is paused, and its steps that are held until it goes on. Mirrors core/execution/pausing.py.
--- The hash `paused` has the workflow families that are paused. The sorted set `parked:<run>` has the held steps of a run, by
--- the time since when they want a worker. A run that has some has the field `pk`, and is in `index:parked:<family>` if its
--- workflow alone holds it.
+-- The key `paused:<family>` exists while a workflow family is paused. The sorted set `parked:<run>` has the held steps of a
+-- run, by the time since when they want a worker. A run that has some has the field `pk`, and is in `index:parked:<family>` if
+-- its workflow alone holds it.
 -- needs: lanes
 
 local UNSENT, QUEUED = 1, 2 -- part of the stored format: the field `p` of a step's state
@@ -13,15 +13,22 @@ local known_run, run_is_held, own_pause, family_of_run
 local paused_families = {}
 local function is_paused_family(family)
   if paused_families[family] == nil then
-    paused_families[family] = redis.call('HEXISTS', prefix .. 'paused', family) == 1
+    paused_families[family] = redis.call('EXISTS', paused_family(family)) == 1
   end
   return paused_families[family]
 end
 
--- The caller has read the run's own pause (its field `pa`) and its family.
-local function know_pause(own, family)
+-- The caller has read the run's own pause (its field `pa`), its family, and whether that is paused if it knows it.
+local function know_pause(own, family, paused)
+  if paused ~= nil then paused_families[family] = paused end
   known_run, own_pause, family_of_run = run, own, family
   run_is_held = own or (family and is_paused_family(family)) or false
+end
+
+-- The same for a commit, which asks for the run's own pause alone: a workflow that is paused costs it no command.
+local function know_own_pause(own)
+  known_run, own_pause, family_of_run = run, own, nil
+  run_is_held = own
 end
 
 local function is_held()

@@ -61,7 +61,7 @@ local function go_on(member)
   redis.call('ZREM', prefix .. 'releases', member)
   if string.sub(member, 1, 1) == '|' then
     local family = string.sub(member, 2)
-    if redis.call('HEXISTS', prefix .. 'paused', family) == 0 then release_family(family) end
+    if not is_paused_family(family) then release_family(family) end
     return
   end
   at_run(member)

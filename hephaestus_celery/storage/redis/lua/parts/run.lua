@@ -13,11 +13,18 @@ local function at_run(run_id)
   p.run_id = run_id
 end
 
--- When the run began. Its key is outside the run's hash and may hold anything, so only digits count.
+-- The key that says that a workflow family is paused, and how.
+local function paused_family(family)
+  return prefix .. 'paused:' .. family
+end
+
+-- When the run began, or ''. Its key is outside the run's hash and may hold anything, so only digits count.
+local function as_start(value)
+  return type(value) == 'string' and string.find(value, '^%d+$') and value or ''
+end
+
 local function read_start()
-  local value = redis.pcall('GET', start)
-  if type(value) == 'string' and string.find(value, '^%d+$') then return value end
-  return ''
+  return as_start(redis.pcall('GET', start))
 end
 
 -- Count data that the run holds until a step applies it. Small data is not worth a command.

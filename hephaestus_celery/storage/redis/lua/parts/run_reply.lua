@@ -14,7 +14,7 @@ end
 
 -- The pause of the workflow of a run that has not ended, as a field `pw` beside the run's own.
 local function add_workflow_pause(fields, status, family)
-  local pause = not is_final(status) and family and redis.call('HGET', prefix .. 'paused', family)
+  local pause = not is_final(status) and family and redis.call('GET', paused_family(family))
   if pause then
     fields[#fields + 1] = 'pw'
     fields[#fields + 1] = pause

@@ -1,26 +1,28 @@
-"""Follows one run until its end: prints each entry of its history as it comes, and on a terminal where it stands now."""
+"""Follows one run until its end: looks at it again and again, and shows what has come, while the store comes and goes."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-import click
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from hephaestus_celery.cli.exit_codes import CommandFailedError, ExitCode
 from hephaestus_celery.cli.render.screen import Screen
-from hephaestus_celery.cli.render.text import fitted, printable
+from hephaestus_celery.cli.render.text import printable
 from hephaestus_celery.cli.render.times import iso, length
-from hephaestus_celery.cli.statuses import RUN_STYLES
 from hephaestus_celery.cli.whereabouts import read_due_times, whereabouts
 from hephaestus_celery.client.hephaestus import Hephaestus
+from hephaestus_celery.client.standing import reasons
 from hephaestus_celery.clock import SYSTEM_CLOCK
+from hephaestus_celery.core.execution.standing import Reason
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
-from hephaestus_celery.exceptions import WaitTimeoutError
+from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.codec import moment
 
-_GLANCE_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 _ENDS = {Status.COMPLETED: ExitCode.DONE, Status.FAILED: ExitCode.RUN_FAILED, Status.CANCELLED: ExitCode.RUN_CANCELLED}
 
 
@@ -29,86 +31,130 @@ def exit_code_of(instance: Instance) -> ExitCode:
     return _ENDS[instance.status]
 
 
-def follow(runtime: Hephaestus, run_id: str, screen: Screen, *, timeout: timedelta | None, silent: bool) -> Instance:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What was seen of a run: itself, its history so far, and which entries of it are ``fresh`` since the look before."""
+
+    instance: Instance
+    entries: list[HistoryEntry]
+    fresh: list[HistoryEntry]
+    at: datetime
+
+
+class Observer:
+    """Looks at one run: reads its summary, and the entries of its history that it has not read yet."""
+
+    def __init__(self, runtime: Hephaestus, run_id: str) -> None:
+        self.runtime, self.run_id = runtime, run_id
+        self._entries = list[HistoryEntry]()
+
+    def look(self) -> Look:
+        """The run as it is now. ``StorageError`` while the store is out of reach."""
+        page = self.runtime.list(id=self.run_id, limit=1)
+        [instance] = page.instances or (self.runtime.get(self.run_id),)  # which raises, where it is gone
+        after = self._entries[-1].sequence if self._entries else 0
+        fresh = self.runtime.history(self.run_id, after=after)
+        self._entries.extend(fresh)
+        return Look(instance=instance, entries=self._entries, fresh=fresh, at=moment(self.runtime.storage.now()))
+
+    def reasons(self, look: Look) -> list[Reason]:
+        """Why its steps do not move."""
+        return list(reasons(look.instance, self.runtime.storage, self.runtime.runner.fleet, look.entries))
+
+    def stands(self, look: Look) -> str:
+        """Where the run stands, in a line."""
+        [due] = read_due_times([look.instance], self.runtime.storage)
+        where = whereabouts(look.instance, due, now=look.at)
+        return printable(f"{look.instance.id} is {look.instance.status}" + (f" ({where})" if where else ""))
+
+
+@dataclass(slots=True, kw_only=True)
+class Outage:
+    """The store has been out of reach since ``since``, on the monotonic clock."""
+
+    error: StorageError
+    since: int = field(default_factory=SYSTEM_CLOCK.monotonic_ns)
+    told: bool = False
+    """Whether it was said already, where it is said once."""
+
+    def __str__(self) -> str:
+        return printable(f"the store has been out of reach for {length(self.lasted)}, and is asked again: {self.error}")
+
+    @property
+    def lasted(self) -> float:
+        """Seconds since it began."""
+        return (SYSTEM_CLOCK.monotonic_ns() - self.since) / 1e9
+
+
+class Outages(Protocol):
+    """Where it is shown that the store comes and goes."""
+
+    def interrupted(self, outage: Outage) -> None:
+        """Say that the store is out of reach, and since when."""
+        ...
+
+    def resumed(self, outage: Outage) -> None:
+        """Say that the store answers again."""
+        ...
+
+
+class Patience:
+    """Asks a store again that is out of reach for a while; what no waiting mends is raised."""
+
+    def __init__(self, shown: Outages) -> None:
+        self._shown = shown
+        self._outage: Outage | None = None
+
+    def failed(self, error: StorageError) -> None:
+        """The store did not answer."""
+        if not error.transient:
+            raise error
+        if self._outage is None:
+            self._outage = Outage(error=error)
+        self._shown.interrupted(self._outage)
+
+    def answered(self) -> None:
+        """The store has answered."""
+        if self._outage is not None:
+            self._shown.resumed(self._outage)
+            self._outage = None
+
+
+class Shown(Outages, AbstractContextManager[object, None], Protocol):
+    """Where a run is shown while it is followed."""
+
+    def update(self, observer: Observer, look: Look) -> None:
+        """Show what has come."""
+        ...
+
+
+def follow(runtime: Hephaestus, run_id: str, shown: Shown, *, timeout: timedelta | None) -> Instance:
     """Return the run when it has ended; ends the command with its own exit code when the time is over.
 
-    The end is noticed at once. What is shown in between is read twice a second.
+    The end is noticed at once. What is shown in between is looked at once a second. A store that is out of reach is asked
+    again, as long as there is time.
     """
     deadline = None if timeout is None else SYSTEM_CLOCK.monotonic_ns() + int(timeout.total_seconds() * 1e9)
-    shown = _Shown(runtime, run_id, screen, silent=silent)
-    try:
+    observer, patience = Observer(runtime, run_id), Patience(shown)
+    with shown:
         while True:
-            left = None if deadline is None else (deadline - SYSTEM_CLOCK.monotonic_ns()) / 1e9
-            if left is not None and left <= 0:
-                raise CommandFailedError(f"the time is over: {shown.stands()}; it goes on", ExitCode.TIME_IS_OVER)
-            glance = None if silent else _GLANCE_SECONDS
+            left = LOOK_SECONDS if deadline is None else (deadline - SYSTEM_CLOCK.monotonic_ns()) / 1e9
             try:
-                instance = runtime.wait(
-                    run_id, min((each for each in (glance, left) if each is not None), default=None)
-                )
-            except WaitTimeoutError:
-                shown.update()
-                continue
-            shown.end()
-            return instance
-    finally:
-        shown.clear_line()
-
-
-class _Shown:
-    """What a terminal or pipe has been shown of a run."""
-
-    def __init__(self, runtime: Hephaestus, run_id: str, screen: Screen, *, silent: bool) -> None:
-        self._runtime, self._run_id, self._screen, self._silent = runtime, run_id, screen, silent
-        self._sequence = 0
-        self._has_line = False
-
-    def stands(self) -> str:
-        """Where the run stands."""
-        return self._stands(self._runtime.get(self._run_id))
-
-    def update(self) -> None:
-        """Show what has come, and where the run stands now."""
-        if self._silent:
-            return
-        self._show_entries()
-        if self._screen.people and self._screen.width is not None:
-            self.clear_line()
-            instance = self._runtime.get(self._run_id)
-            line = fitted(f"… {self._stands(instance)}", self._screen.width - 1)
-            click.echo(self._screen.styled(line, RUN_STYLES[instance.status]), nl=False, color=self._screen.coloured)
-            self._has_line = True
-
-    def end(self) -> None:
-        """Show the last entries."""
-        if not self._silent:
-            self._show_entries()
-
-    def clear_line(self) -> None:
-        """Take the line away that says where the run stands."""
-        if self._has_line:
-            click.echo("\r\x1b[K", nl=False, color=True)
-            self._has_line = False
-
-    def _stands(self, instance: Instance) -> str:
-        [due] = read_due_times([instance], self._runtime.storage)
-        where = whereabouts(instance, due, now=moment(self._runtime.storage.now()))
-        return printable(f"{instance.id} is {instance.status}" + (f" ({where})" if where else ""))
-
-    def _show_entries(self) -> None:
-        entries = [entry for entry in self._runtime.history(self._run_id) if entry.sequence > self._sequence]
-        if not entries:
-            return
-        self.clear_line()
-        self._sequence = max(entry.sequence for entry in entries)
-        for entry in entries:
-            line = entry_line(entry, self._screen)
-            self._screen.show(line if self._screen.width is None else fitted_styled(line, self._screen))
-
-
-def fitted_styled(line: str, screen: Screen) -> str:
-    """A line without styles, cut to the width of the screen."""
-    return line if screen.width is None else fitted(line, screen.width)
+                look = observer.look()
+                shown.update(observer, look)
+                patience.answered()
+                if look.instance.status.final:
+                    return runtime.wait(run_id)
+                if left <= 0:
+                    raise CommandFailedError(
+                        f"the time is over: {observer.stands(look)}; it goes on", ExitCode.TIME_IS_OVER
+                    )
+                runtime.storage.wait_finished(run_id, timeout=min(LOOK_SECONDS, left))
+            except StorageError as error:
+                patience.failed(error)
+                if left <= 0:
+                    raise CommandFailedError(f"the time is over, and {error}", ExitCode.TIME_IS_OVER) from error
+                SYSTEM_CLOCK.sleep(min(LOOK_SECONDS, left))
 
 
 def entry_line(entry: HistoryEntry, screen: Screen) -> str:

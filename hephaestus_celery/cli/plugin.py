@@ -29,6 +29,7 @@ COMMANDS = {
     "stats": f"{_COMMANDS}.stats:stats",
     "unpause": f"{_COMMANDS}.pause:unpause",
     "wait": f"{_COMMANDS}.wait:wait",
+    "watch": f"{_COMMANDS}.watch:watch",
     "workflows": f"{_COMMANDS}.workflows:workflows",
 }
 """Where each command is, as ``module:attribute``."""

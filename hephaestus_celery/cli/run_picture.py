@@ -13,6 +13,7 @@ from hephaestus_celery.core.definition.graph import Graph
 from hephaestus_celery.core.definition.registry import find_definition
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.names import DONE
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.codec import moment
@@ -28,18 +29,35 @@ _COLUMNS = (
 
 
 def show_picture(
-    screen: Screen, instance: Instance, entries: Sequence[HistoryEntry], *, now: datetime, full: bool
+    screen: Screen,
+    instance: Instance,
+    entries: Sequence[HistoryEntry],
+    *,
+    now: datetime,
+    full: bool,
+    most: int = MOST_STEPS,
 ) -> None:
-    """Print a line for each step, in topological order."""
+    """Print a line for each step, in topological order; of more than ``most``, those around the ones that move."""
     definition = find_definition(instance)
     graph = None if definition is None else definition.graph
     keys = list(instance.step_states) if graph is None else [step.key for step in graph.topological_order]
-    shown = keys if full else keys[:MOST_STEPS]
+    shown = keys if full else _around_moving(keys, instance, most)
     took = _durations(entries)
     rows = [_row(screen, instance, key, graph, took.get(key), now=now) for key in shown]
     show_rows(screen, _COLUMNS, rows, indent=2)
     if len(shown) < len(keys):
         screen.show(f"  and {len(keys) - len(shown):,} more steps: --full")
+
+
+def _around_moving(keys: Sequence[str], instance: Instance, most: int) -> Sequence[str]:
+    # Some of a step before the first one that moves or has failed, and what follows it.
+    if len(keys) <= most:
+        return keys
+    live = (StepStatus.ACTIVE, StepStatus.WAITING, StepStatus.FAILED)
+    states = instance.step_states
+    first = next((number for number, key in enumerate(keys) if key in states and states[key].status in live), 0)
+    begin = max(0, min(first - most // 4, len(keys) - most))
+    return keys[begin : begin + most]
 
 
 def _row(

@@ -13,7 +13,9 @@ from hephaestus_celery.cli.commands.wait import end_with
 from hephaestus_celery.cli.completion import complete_workflows
 from hephaestus_celery.cli.following import follow
 from hephaestus_celery.cli.instance_documents import whole_document
+from hephaestus_celery.cli.live_run import Nowhere, shown_on
 from hephaestus_celery.cli.render.documents import as_json
+from hephaestus_celery.cli.render.live import signals_as_exit_codes
 from hephaestus_celery.cli.render.screen import find_screen
 
 
@@ -63,7 +65,9 @@ def start(
         screen.show(f"started {handle.id} as run {handle.run_id}")
     elif quiet:
         screen.show(handle.run_id)
-    instance = follow(runtime, handle.run_id, screen, timeout=timeout, silent=silent)
+    shown = Nowhere() if silent else shown_on(screen)
+    with signals_as_exit_codes(context):
+        instance = follow(runtime, handle.run_id, shown, timeout=timeout)
     if as_document:
         screen.show(as_json(whole_document(instance, {})))
     end_with(context, instance, screen, silent=silent)

@@ -10,7 +10,9 @@ from hephaestus_celery.cli import options
 from hephaestus_celery.cli.application import find_runtime
 from hephaestus_celery.cli.following import exit_code_of, follow
 from hephaestus_celery.cli.instance_documents import whole_document
+from hephaestus_celery.cli.live_run import Nowhere, shown_on
 from hephaestus_celery.cli.render.documents import as_json
+from hephaestus_celery.cli.render.live import signals_as_exit_codes
 from hephaestus_celery.cli.render.screen import Screen, find_screen
 from hephaestus_celery.cli.render.text import printable
 from hephaestus_celery.cli.render.times import length
@@ -35,7 +37,9 @@ def wait(context: click.Context, /, *, run: str, timeout: timedelta | None, as_d
     run_id = find_run_id(runtime, run)
     screen = find_screen(context.obj)
     silent = as_document or quiet
-    instance = follow(runtime, run_id, screen, timeout=timeout, silent=silent)
+    shown = Nowhere() if silent else shown_on(screen)
+    with signals_as_exit_codes(context):
+        instance = follow(runtime, run_id, shown, timeout=timeout)
     if as_document:
         screen.show(as_json(whole_document(instance, {})))
     elif quiet:

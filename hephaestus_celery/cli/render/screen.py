@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -17,7 +18,10 @@ _SYMBOLS = "✓●○↻◆✗·→…"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screen:
-    """Standard output. ``width`` is None where lines may have any length: in pipes, and with ``--wide``."""
+    """Standard output. ``width`` is None where lines may have any length: in pipes, and with ``--wide``.
+
+    ``write`` takes lines in the place of standard output.
+    """
 
     people: bool
     """Whether somebody reads it on a terminal."""
@@ -25,6 +29,9 @@ class Screen:
     width: int | None
     symbols: bool = True
     """Whether it shows symbols beyond ASCII."""
+    moves: bool = False
+    """Whether it is a terminal on which lines may be drawn over others."""
+    write: Callable[[str], None] | None = None
 
     def styled(self, text: str, style: str) -> str:
         """``text`` in a style, such as ``green bold``; without colours as it is."""
@@ -45,16 +52,23 @@ class Screen:
     def show(self, text: str = "") -> None:
         """Print a line; what the encoding of the output does not have is escaped."""
         encoding: str = getattr(sys.stdout, "encoding", None) or "utf-8"
-        click.echo(text.encode(encoding, "backslashreplace").decode(encoding), color=self.coloured)
+        safe = text.encode(encoding, "backslashreplace").decode(encoding)
+        if self.write is None:
+            click.echo(safe, color=self.coloured)
+        else:
+            self.write(safe)
 
 
 def find_screen(celery_context: Any, *, wide: bool = False) -> Screen:
-    """The screen of this process; Celery's ``--no-color`` and the variable NO_COLOR turn colours off."""
+    """The screen of this process; Celery's ``--no-color``, the variable NO_COLOR and ``TERM=dumb`` turn colours off."""
     output = sys.stdout
     people = output.isatty()
-    plain = bool(os.environ.get("NO_COLOR")) or bool(getattr(celery_context, "no_color", False))
+    able = people and os.environ.get("TERM") != "dumb"
+    plain = not able or bool(os.environ.get("NO_COLOR")) or bool(getattr(celery_context, "no_color", False))
     width = shutil.get_terminal_size().columns if people and not wide else None
-    return Screen(people=people, coloured=people and not plain, width=width, symbols=_has_symbols(output))
+    return Screen(
+        people=people, coloured=not plain, width=width, symbols=_has_symbols(output), moves=able and width is not None
+    )
 
 
 def _has_symbols(output: TextIO) -> bool:

@@ -36,6 +36,7 @@ from hephaestus_celery.storage.redis.client_calls import ClientCalls
 from hephaestus_celery.storage.redis.commits import Commits
 from hephaestus_celery.storage.redis.connections import MOST, Connections
 from hephaestus_celery.storage.redis.examination import Examination
+from hephaestus_celery.storage.redis.glances import Glances
 from hephaestus_celery.storage.redis.keys import Keys
 from hephaestus_celery.storage.redis.loop_storage import LoopStorage
 from hephaestus_celery.storage.redis.scheduling import Scheduling
@@ -319,6 +320,10 @@ class RedisStorage:
     def examination(self, *, seconds: float = 5.0) -> Examination:
         """What reads the state of this store for an operator; each part of it takes at most so many seconds."""
         return Examination(self._calls, clock=self._clock, seconds=seconds)
+
+    def glances(self) -> Glances:
+        """What looks at this store again and again, cheaply."""
+        return Glances(self._calls)
 
     def aio(self) -> AsyncStorage:
         return self._loop_storage

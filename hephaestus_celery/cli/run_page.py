@@ -1,0 +1,135 @@
+"""The page of one run: its graph and how each step stands, why it is not moving, its failure, and its data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
+from hephaestus_celery.cli.following import entry_line
+from hephaestus_celery.cli.render.documents import plain
+from hephaestus_celery.cli.render.screen import Screen
+from hephaestus_celery.cli.render.text import columns, fitted, printable, printable_lines, wrapped
+from hephaestus_celery.cli.render.times import age, clock_time, iso, length
+from hephaestus_celery.cli.run_picture import MOST_STEPS, show_picture
+from hephaestus_celery.cli.statuses import RUN_STYLES
+from hephaestus_celery.core.execution.standing import Reason
+from hephaestus_celery.core.values.history import HistoryEntry
+from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.storage.codec import moment
+
+_SHORT = 160
+"""Characters of a value in a pipe, unless all is asked for."""
+_MISHAPS = 10
+_WELL = {"completed", "waiting", "again", None}
+
+
+def show_run(
+    screen: Screen,
+    instance: Instance,
+    entries: Sequence[HistoryEntry],
+    why: Sequence[Reason],
+    *,
+    now: datetime,
+    full: bool = False,
+    most_steps: int = MOST_STEPS,
+    data: bool = True,
+) -> None:
+    """Print all of one run; without ``data`` what can be told of it from a listing and its history."""
+    _show_head(screen, instance, now=now)
+    screen.show()
+    show_picture(screen, instance, entries, now=now, full=full, most=most_steps)
+    if why:
+        _section(screen, "Why it is not moving")
+        for each in why:
+            _show_wrapped(screen, each.step, _sentence(each, now=now))
+    if data and instance.failure is not None:
+        _show_failure(screen, instance)
+    mishaps = [entry for entry in entries if entry.kind == "rescue" or entry.outcome not in _WELL]
+    if mishaps:
+        _section(screen, "What went wrong on the way")
+        for entry in mishaps if full else mishaps[-_MISHAPS:]:
+            _show_wrapped(screen, "", entry_line(entry, screen))
+    if data:
+        _show_data(screen, instance, full=full)
+
+
+def _show_head(screen: Screen, instance: Instance, *, now: datetime) -> None:
+    status = screen.styled(str(instance.status), RUN_STYLES[instance.status])
+    if instance.finished_at is None:
+        how_long = f"for {age(instance.started_at, now=now)}"
+    else:
+        how_long = (
+            f"after {length(instance.finished_at - instance.started_at)}, {age(instance.finished_at, now=now)} ago"
+        )
+    left = None if screen.width is None else screen.width - len(instance.status) - len(how_long) - 3
+    name = printable(instance.id) if left is None else fitted(printable(instance.id), left)
+    screen.show(f"{screen.styled(name, 'bold')}  {status} {how_long}")
+    about = f"{printable(instance.workflow_name)} version {instance.workflow_version}"
+    started = f"{instance.started_at:%Y-%m-%d %H:%M:%S} UTC" if screen.people else iso(instance.started_at)
+    screen.show(screen.styled(f"run {instance.run_id}", "dim"))
+    about = f"{about}, started {started}"
+    screen.show(screen.styled(about if screen.width is None else fitted(about, screen.width), "dim"))
+    if instance.status.final and instance.cancel_reason:
+        _show_wrapped(screen, "cancelled", instance.cancel_reason)
+
+
+def _section(screen: Screen, title: str) -> None:
+    screen.show()
+    screen.show(screen.styled(title, "bold"))
+
+
+def _sentence(reason: Reason, *, now: datetime) -> str:
+    text = f"waits for {reason.waits_for}"
+    if reason.since is not None:
+        since = moment(reason.since)
+        text += f", since {clock_time(since, now=now)} ({age(since, now=now)})"
+    if reason.until is not None:
+        until = moment(reason.until)
+        left = f"in {length(until - now)}" if until > now else f"{age(until, now=now)} ago"
+        text += f", until {clock_time(until, now=now)} ({left})"
+    return f"{text}; what moves it: {reason.moved_by}"
+
+
+def _show_wrapped(screen: Screen, name: str, text: str) -> None:
+    label = f"  {printable(name)}: " if name else "  "
+    text = printable(text)
+    if screen.width is None:
+        screen.show(f"{screen.styled(label, 'bold')}{text}" if name else label + text)
+        return
+    for number, line in enumerate(wrapped(label + text, screen.width, indent=4)):
+        first = number == 0 and name and line.startswith(label)
+        screen.show(screen.styled(label, "bold") + line[len(label) :] if first else line)
+
+
+def _show_failure(screen: Screen, instance: Instance) -> None:
+    failure = instance.failure
+    if failure is None:
+        return
+    _section(screen, "Failure")
+    where = f"{printable(instance.failed_key)}: " if instance.failed_key else ""
+    _show_wrapped(screen, "", f"{where}{failure.type}: {failure.message} ({failure.kind})")
+    for line in printable_lines(failure.stacktrace or ""):
+        text = line if screen.width is None else fitted(line, screen.width - 4)
+        screen.show(screen.styled(f"    {text}", "dim"))
+
+
+def _show_data(screen: Screen, instance: Instance, *, full: bool) -> None:
+    values = {
+        "initial": instance.context.initial,
+        **{key: result for key, result in instance.context.steps.items() if result},
+    }
+    _section(screen, "Data")
+    names = max(columns(printable(name)) for name in values)
+    for name, value in values.items():
+        label = f"  {screen.cell(printable(name), 'bold', names)}  "
+        if full:
+            screen.show(label.rstrip())
+            for line in json.dumps(plain(value), indent=2, ensure_ascii=False).splitlines():
+                screen.show(f"    {printable(line, limit=len(line))}")
+            continue
+        text = printable(
+            json.dumps(plain(value), ensure_ascii=False), limit=_SHORT if screen.width is None else screen.width
+        )
+        room = _SHORT + 1 if screen.width is None else screen.width - names - 4
+        screen.show(label + fitted(text, room))

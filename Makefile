@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test bench check lint types imports docs build pins ci clean
+.PHONY: demo test bench hour check lint types imports docs build pins ci clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -20,6 +20,9 @@ test: $(STAMP)  ## Run all tests
 
 bench: $(STAMP)  ## Measure it beside Celery's canvas; OPTIONS=--quick for a look, benchmarks/requirements.txt for others
 	$(BIN)/python -m benchmarks $(OPTIONS)
+
+hour: $(STAMP)  ## Record an operator's hour on real workers, for docs/guides/operators-hour.md
+	$(BIN)/python -m benchmarks.hour $(OPTIONS)
 
 check: lint types imports docs  ## Everything but the tests
 

@@ -282,7 +282,7 @@ def _lost(found: _Unclaimed) -> Reason | None:
 
 def _in_queue(found: _Unclaimed) -> Reason | None:
     before, message = found.facts.before, found.message
-    queued = "" if message.queued is None else f" ({message.queued:,} in all)"
+    queued = "" if message.queued is None else f" ({message.queued:,} not taken yet)"
     if before or (message.queued or 0) > 1:
         ahead = f"{before:,} messages before its own" if before != 1 else "the message before its own"
         return found.because(

@@ -91,7 +91,7 @@ def test_a_wait_for_time_alone_has_its_timer():
         ({"holder": "w2", "rate": "1/m"}, Cause.RATE_LIMIT, "w2, which holds the message of attempt 1 of 3 back by"),
         ({"holder": "w2"}, Cause.HELD, "w2, which has taken the message of attempt 1 of 3 and is busy"),
         ({"queued": 0}, Cause.MESSAGE_LOST, "neither in queue work nor with a worker"),
-        ({"queued": 5}, Cause.BACKLOG, "in queue work (5 in all)"),
+        ({"queued": 5}, Cause.BACKLOG, "in queue work (5 not taken yet)"),
         ({}, Cause.SENT, "a worker to take its message from queue work"),
         ({"knowing": None, "queued": None}, Cause.SENT, "a worker to take its message from queue work"),
     ],
@@ -107,7 +107,7 @@ def test_a_backlog_has_the_number_of_messages_before_its_own():
     found = told(message=message, sent_at=NOW - SECOND, before=1_204)
     assert (found.cause, found.waits_for) == (
         Cause.BACKLOG,
-        "1,204 messages before its own in queue work (1,205 in all)",
+        "1,204 messages before its own in queue work (1,205 not taken yet)",
     )
 
 

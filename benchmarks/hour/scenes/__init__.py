@@ -1,0 +1,12 @@
+"""The scenes of the hour, in their order. Each plays, and fails where something is not as it tells."""
+
+from __future__ import annotations
+
+from benchmarks.hour.hour import Hour
+from benchmarks.hour.scenes import orders, stuck
+
+
+def play(hour: Hour) -> None:
+    """All scenes."""
+    orders.play(hour)
+    stuck.play(hour)

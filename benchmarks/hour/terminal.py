@@ -1,0 +1,155 @@
+"""The operator's terminal: each line is executed by a shell on a terminal of its own, and what it shows is kept as text."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.shield import shielded
+from benchmarks.worker import ROOT
+
+COLUMNS, LINES = 100, 40
+PATIENCE_SECONDS = 120
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
+
+
+class UnexpectedError(Exception):
+    """Something has not happened as the page would tell it."""
+
+
+def expect(truth: object, what: str) -> None:
+    """Go on if it is so; else ``UnexpectedError`` says what should be."""
+    if not truth:
+        raise UnexpectedError(what)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A line that was typed, what the terminal showed, and how it ended."""
+
+    line: str
+    text: str
+    code: int
+
+    def has(self, *parts: str) -> Shown:
+        """Itself, if all of these texts stand in it, whatever the blanks between their words."""
+        whole = " ".join(self.text.split())
+        for part in parts:
+            expect(part in whole, f"`{self.line}` shows {part!r}, not:\n{self.text}")
+        return self
+
+
+@dataclass(slots=True, kw_only=True)
+class Terminal:
+    """Executes lines in ``folder``, and keeps all that was typed and shown since it was last emptied."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    kept: list[str] = field(default_factory=list)
+
+    def type(self, line: str, *, code: int = 0) -> Shown:
+        """Execute a line, and keep what it shows; ``UnexpectedError`` unless it ends with this exit code."""
+        shown = self.look(line)
+        expect(shown.code == code, f"`{line}` ends with {code}, not {shown.code}:\n{shown.text}")
+        self.keep(line, shown.text)
+        return shown
+
+    def look(self, line: str) -> Shown:
+        """Execute a line of which nothing is kept."""
+        text, code = _executed(line, self.folder, self.environment)
+        return Shown(line=line, text=self._with_short_paths(_plain(text)), code=code)
+
+    def keep(self, line: str, text: str = "") -> None:
+        """Keep that a line was typed, and what it showed."""
+        self.kept.append("\n".join(filter(None, [f"$ {line}", text])))
+
+    def _with_short_paths(self, text: str) -> str:
+        return text.replace(f"{self.folder}/", "~/shop/").replace(f"{ROOT}/", "…/")
+
+    def emptied(self) -> str:
+        """All that is kept, which is forgotten."""
+        text = "\n\n".join(self.kept)
+        self.kept.clear()
+        return text
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What programs of the hour find: this Python first, nothing meant for another application, no colours."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("CELERY_", "HEPHAESTUS_", "COLUMNS"))
+    }
+    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
+    return kept | {
+        "PATH": path,
+        "TMPDIR": str(folder),
+        "TERM": "xterm",
+        "NO_COLOR": "1",
+        "LC_ALL": "C.UTF-8",
+        "C_FORCE_ROOT": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",  # a file that is mended in the same second is read anew
+        # Messages between workers are of no use to two that live for a minute, and waiting for them takes a second.
+        "CELERY_WORKER_WITHOUT_MINGLE": "1",
+        "CELERY_WORKER_WITHOUT_GOSSIP": "1",
+        "CELERY_WORKER_LOGLEVEL": "INFO",
+    }
+
+
+def _executed(line: str, folder: Path, variables: Mapping[str, str]) -> tuple[bytes, int]:
+    with shielded():
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+        process = subprocess.Popen(
+            ["sh", "-c", line],
+            cwd=folder,
+            env=dict(variables),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+    try:
+        with os.fdopen(ours, "rb", buffering=0) as screen:
+            text = _read(screen.fileno(), line)
+        return text, process.wait(PATIENCE_SECONDS)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _read(screen: int, line: str) -> bytes:
+    text = b""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while select.select([screen], [], [], max(0, deadline - time.monotonic()))[0]:
+        try:
+            part = os.read(screen, 65536)
+        except OSError as error:
+            if error.errno == errno.EIO:  # nobody writes to it any more
+                return text
+            raise
+        if not part:  # the same, on other systems
+            return text
+        text += part
+    raise UnexpectedError(f"`{line}` has not ended after {PATIENCE_SECONDS} s; it shows:\n{_plain(text)}")
+
+
+def _plain(text: bytes) -> str:
+    """What stands there at the end: of a line that was written over, the last that was written."""
+    plain = text.decode().replace("\r\n", "\n")
+    lines = [_CONTROL.sub("", re.split(r"\r", line)[-1]).rstrip() for line in plain.split("\n")]
+    return "\n".join(lines).strip("\n")

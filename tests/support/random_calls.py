@@ -30,6 +30,7 @@ OFTEN = {
     "complete": 18,
     "suspend": 20,
     "deliver": 20,
+    "wait_together": 5,
     "fail": 0.3,
     "cancel": 0.3,
     "cancel_many": 0.2,
@@ -39,7 +40,7 @@ OFTEN = {
     "refused": 6,
     "astray": 2,
     "start": 2,
-    "rerun": 1,
+    "rerun": 2,
     "resend": 4,
     "redirect": 4,
     "renew": 2,
@@ -48,10 +49,10 @@ OFTEN = {
     "unschedule": 2,
     "report": 1,
     "explain_steps": 3,
-    "pause": 4,
-    "unpause": 6,
-    "pause_workflow": 2,
-    "unpause_workflow": 3,
+    "pause": 2,
+    "unpause": 7,
+    "pause_workflow": 1,
+    "unpause_workflow": 6,
     "tick": 12,
     "again": 8,
 }
@@ -397,9 +398,9 @@ class RandomCalls:
             durations=FOR_EVER,
         )
 
-    def delivery(self, run):
+    def delivery(self, run, *, name="go"):
         return Delivery(
-            operation=f"d{self.number}", run=run, name="go", data="{}", step=None, keep=False, durations=FOR_EVER
+            operation=f"d{self.number}", run=run, name=name, data="{}", step=None, keep=False, durations=FOR_EVER
         )
 
     def deliver(self):
@@ -424,7 +425,25 @@ class RandomCalls:
             by=chance.choice([None, "ada"]),
             durations=FOR_EVER,
         )
+        self.make_delivery(delivery)
+
+    def make_delivery(self, delivery):
         self.make("deliver", lambda twin: functools.partial(twin.storage.deliver, delivery))
+
+    def wait_together(self):
+        """Two steps come to wait for one event, and it comes."""
+        steps = self.steps()
+        active = [key for key, step in steps.items() if step.status is StepStatus.ACTIVE and not step.backing_off]
+        awaited = [name for step in steps.values() if step.resume is None for name in step.accepts]
+        if len(active) + len(awaited) < 2 or not active:
+            return
+        name = self.chance.choice(awaited or ["go"])
+        for key in self.chance.sample(active, min(len(active), 1 if awaited else 2)):
+            if steps[key].fence is None:
+                self.ask(key, steps[key].attempt)
+            if self.steps()[key].fence is not None:
+                self.commit("suspend", Suspend, key, accepts={name: self.event(key)}, timeout=None)
+        self.make_delivery(self.delivery(RunReference(id=self.run.id), name=name))
 
     def cancel(self):
         fields = {

@@ -44,6 +44,22 @@ def decode(text: str) -> Any:
     return json.loads(text, object_hook=_untag) if TAG in text else json.loads(text)
 
 
+def encode_with_newer(fields: Mapping[str, str | int], newer: Mapping[str, str | int]) -> str:
+    """JSON text of fields. :func:`decode`, which older code calls, gives them without those that are ``newer`` than it."""
+    if not newer:
+        return _write(dict(fields))
+    return _write({TAG: "mapping", "value": list(fields.items()), **newer})
+
+
+def decode_with_newer(text: str) -> dict[str, Any]:
+    """All fields of such a text."""
+    found: dict[str, Any] = json.loads(text)
+    if TAG not in found:
+        return found
+    del found[TAG]
+    return {**dict(found.pop("value")), **found}
+
+
 def encode_limited(value: Any, path: str, *, limit: int) -> str:
     """:func:`encode`; ``DataError`` for a text that is longer than ``limit`` bytes."""
     text = encode(value)

@@ -1,19 +1,21 @@
-"""The JSON text of a history entry: commits encode it, and readers decode it."""
+"""The JSON text of a history entry: commits encode it, and readers decode it.
+
+Code from before ``by`` and ``run_id`` refuses an entry with a field that it does not know. So these, and all that come later,
+stand where :func:`~hephaestus_celery.storage.codec.decode` of that code does not look.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hephaestus_celery.core.values.history import HistoryEntry
-from hephaestus_celery.storage.codec import decode, encode, moment
+from hephaestus_celery.storage.codec import decode_with_newer, encode_with_newer, moment
 from hephaestus_celery.storage.queries import StoredEntry
 
 _FIELDS = frozenset(field.name for field in dataclasses.fields(HistoryEntry))
-_OF_CALLERS = ("pause", "unpause")
-OF_CALLER = "worker"
-"""Where entries of these kinds, which have no worker, say who did it: older code reads no field ``by``."""
 
 
 def encode_entry(
@@ -42,28 +44,29 @@ def encode_entry(
         "attempt": attempt,
         "event": event,
         "reason": reason,
-        OF_CALLER: by if kind in _OF_CALLERS else worker,
+        "worker": worker,
         "task_id": task_id,
-        "by": None if kind in _OF_CALLERS else by,
-        "run_id": other_run,
     }
-    return encode({key: value for key, value in fields.items() if value is not None})
+    return encode_with_newer(_present(fields), _present({"by": by, "run_id": other_run}))
+
+
+def read_fields(detail: str, *, run_id: str) -> dict[str, Any]:
+    """The fields of an entry of this run, by name; newer code may have written some that this one does not know."""
+    fields = decode_with_newer(detail)
+    if fields.get("task_id", "").startswith(":"):
+        fields["task_id"] = run_id + fields["task_id"]
+    return fields
 
 
 def decode_entry(entry: StoredEntry, *, run_id: str) -> HistoryEntry:
     """One entry of the history of a run."""
-    detail = decode(entry.detail)
-    if detail.get("task_id", "").startswith(":"):
-        detail["task_id"] = run_id + detail["task_id"]
-    if detail["kind"] in _OF_CALLERS:
-        detail["by"] = detail.pop(OF_CALLER, None)
     return HistoryEntry(
         sequence=entry.sequence,
         outcome=entry.outcome or None,
         queued_at=_moment(entry.queued_at),
         started_at=_moment(entry.started_at),
         finished_at=_moment(entry.finished_at),
-        **{name: value for name, value in detail.items() if name in _FIELDS},
+        **{name: value for name, value in read_fields(entry.detail, run_id=run_id).items() if name in _FIELDS},
     )
 
 
@@ -79,6 +82,10 @@ def page_of(entries: Sequence[StoredEntry], limit: int | None) -> Sequence[Store
 def is_whole_page(entries: Sequence[StoredEntry], limit: int | None) -> bool:
     """Whether more entries would not change the page that begins with these."""
     return limit is not None and len(entries) > limit and entries[-1].sequence != entries[0].sequence
+
+
+def _present(fields: Mapping[str, str | int | None]) -> dict[str, str | int]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _moment(microseconds: int | None) -> dt.datetime | None:

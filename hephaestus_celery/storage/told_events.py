@@ -12,7 +12,7 @@ from hephaestus_celery.core.values.names import DONE
 from hephaestus_celery.core.values.stream_event import StreamEvent
 from hephaestus_celery.storage.codec import decode, moment
 from hephaestus_celery.storage.event_stream import Told
-from hephaestus_celery.storage.history_entries import OF_CALLER
+from hephaestus_celery.storage.history_entries import read_fields
 from hephaestus_celery.telemetry.catalogue import names
 from hephaestus_celery.telemetry.handlers import EventName
 
@@ -52,9 +52,7 @@ class _Facts:
 
     @classmethod
     def of(cls, told: Told) -> _Facts:
-        entry: dict[str, Any] = decode(told.telling.detail or "{}")
-        if entry.get("task_id", "").startswith(":"):
-            entry["task_id"] = told.run_id + entry["task_id"]
+        entry = read_fields(told.telling.detail or "{}", run_id=told.run_id)
         return cls(at=told.telling.at, facts=told.telling.facts, entry=entry)
 
     def nanoseconds(self, name: str) -> int | None:
@@ -161,11 +159,11 @@ def _fork(_: _Facts) -> Described:
 
 
 def _pause(facts: _Facts) -> Described:
-    yield names.WORKFLOW_PAUSE, {"by": facts.entry.get(OF_CALLER)}
+    yield names.WORKFLOW_PAUSE, {"by": facts.entry.get("by")}
 
 
 def _unpause(facts: _Facts) -> Described:
-    yield names.WORKFLOW_UNPAUSE, {"by": facts.entry.get(OF_CALLER)}
+    yield names.WORKFLOW_UNPAUSE, {"by": facts.entry.get("by")}
 
 
 def _nothing(_: _Facts) -> Described:

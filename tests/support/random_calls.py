@@ -439,6 +439,7 @@ class RandomCalls:
             return
         name = self.chance.choice(awaited or ["go"])
         for key in self.chance.sample(active, min(len(active), 1 if awaited else 2)):
+            self.number += 1  # as each call of its own
             if steps[key].fence is None:
                 self.ask(key, steps[key].attempt)
             if self.steps()[key].fence is not None:
@@ -477,7 +478,11 @@ class RandomCalls:
         run_id = self.chance.choice([found.newest, UNKNOWN])
         if run_id != self.run.id or not self.run.load().status.final:
             operation = f"delete{self.number}"
-            self.make("delete", lambda twin: functools.partial(twin.storage.delete_many, [run_id], operation=operation))
+            self.make(
+                "delete",
+                lambda twin: functools.partial(twin.storage.delete_many, [run_id], operation=operation),
+                keep=run_id != self.run.id,  # again after its end, it would delete the run
+            )
 
     def resend(self):
         dispatch = self.message()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hephaestus_celery.core.execution.limits import PIECE_PAUSE, PIECE_SHARE
-
-_MOST_ROUNDS = 2
+from hephaestus_celery.core.execution.limits import MOST_ROUNDS, PIECE_PAUSE, PIECE_SHARE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,5 +73,5 @@ def end_look(watch: LaneWatch, *, kept: int, more: bool, now: int, timeout: int)
         pause = min(timeout / 2 / PIECE_SHARE, PIECE_PAUSE)
         return replace(watch, offset=watch.offset + kept, due=now + int(pause))
     return replace(
-        watch, offset=0, rounds=min(watch.rounds + 1, _MOST_ROUNDS), due=now + int(timeout / 2 * 2**watch.rounds)
+        watch, offset=0, rounds=min(watch.rounds + 1, MOST_ROUNDS), due=now + int(timeout / 2 * 2**watch.rounds)
     )

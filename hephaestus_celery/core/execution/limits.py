@@ -33,6 +33,8 @@ PIECE_SHARE = 10
 """Half a dispatch timeout, divided by this number, passes between two pieces of a lane; at most PIECE_PAUSE."""
 PIECE_PAUSE = 1_000_000
 """Microseconds between two pieces of a lane at most."""
+MOST_ROUNDS = 2
+"""How often the time between two looks through a lane doubles at most."""
 RESERVED = "\1"
 """Begins a text that stands in the place of a step's key, and is none: no key holds a control character."""
 SWEEP = f"{RESERVED}sweep"

@@ -454,3 +454,36 @@ def test_fields_of_a_history_entry_that_do_not_apply_are_none():
         detail=encode_entry(kind="cancel"),
     )
     assert decode_entry(entry, run_id=RUN_ID) == HistoryEntry(sequence=5, kind="cancel")
+
+
+@pytest.mark.parametrize("newer", [{"by": "ada"}, {"by": 'a"|$type', "other_run": RUN_ID}, {"other_run": RUN_ID}])
+def test_older_code_reads_a_history_entry_without_the_fields_that_it_does_not_know(newer):
+    detail = encode_entry(kind="resume", step="a", attempt=1, event="ok", worker="w1", task_id="t1", **newer)
+    assert codec.decode(detail) == {
+        "kind": "resume",
+        "step": "a",
+        "attempt": 1,
+        "event": "ok",
+        "worker": "w1",
+        "task_id": "t1",
+    }
+    entry = StoredEntry(sequence=5, outcome="", queued_at=None, started_at=None, finished_at=None, detail=detail)
+    read = decode_entry(entry, run_id=RUN_ID)
+    assert (read.by, read.run_id, read.worker) == (newer.get("by"), newer.get("other_run"), "w1")
+
+
+def test_a_history_entry_of_fields_that_older_code_knows_is_stored_as_ever():
+    assert encode_entry(kind="cancel", reason="r") == '{"kind":"cancel","reason":"r"}'
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        '{"kind":"cancel","reason":"r","by":"ada","colour":"red"}',
+        '{"$type":"mapping","value":[["kind","cancel"],["reason","r"]],"by":"ada","colour":"red"}',
+        '{"$type":"mapping","value":[["kind","cancel"],["reason","r"],["colour","red"]],"by":"ada"}',
+    ],
+)
+def test_fields_of_a_history_entry_that_only_newer_code_knows_are_passed_over(detail):
+    entry = StoredEntry(sequence=5, outcome="", queued_at=None, started_at=None, finished_at=None, detail=detail)
+    assert decode_entry(entry, run_id=RUN_ID) == HistoryEntry(sequence=5, kind="cancel", reason="r", by="ada")

@@ -45,8 +45,9 @@ if is_newer(core[8]) then
 end
 local step = core[5] and cjson.decode(core[5])
 -- Both at once: a pause costs claims no command of its own. A key of another type gives nil here.
-local read = redis.call('MGET', start, paused_family(core[10] or ''))
-know_pause(core[9], core[10], read[2] ~= false)
+local own, family = unpack(core, 9)
+local read = redis.call('MGET', start, paused_family(family or ''))
+know_pause(own, family, read[2] ~= false)
 if is_held() and awaited(step, status) then
   -- The message is dropped, unless a later one is still under way.
   if step.p ~= UNSENT and (not p.token or p.token == step.d) then drop(p.step, step) end

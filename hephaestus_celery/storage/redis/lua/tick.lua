@@ -304,7 +304,7 @@ do -- a script has at most 200 local names at a time
         next_look = at + math.min(half / PIECE_SHARE, PIECE_PAUSE)
       else
         next_look = at + half * 2 ^ seen.r
-        seen.r, seen.c = math.min(seen.r + 1, 2), 0
+        seen.r, seen.c = math.min(seen.r + 1, MOST_ROUNDS), 0
       end
     end
     redis.call('HSET', prefix .. 'looks', lane, cjson.encode(seen))

@@ -61,7 +61,7 @@ end
 
 -- The end of a run: nothing is held any more.
 local function leave_parked(family)
-  redis.call('DEL', parked())
+  redis.call('UNLINK', parked())
   redis.call('ZREM', parked_runs(family), p.run_id)
   redis.call('ZREM', prefix .. 'releases', p.run_id)
   redis.call('HDEL', run, 'pk')

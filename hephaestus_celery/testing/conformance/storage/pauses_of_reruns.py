@@ -10,7 +10,7 @@ from hephaestus_celery.storage.schema import PAUSED, PLAIN, RERUN
 from hephaestus_celery.testing.conformance.sent import sent
 
 DROPPED = Refusal(reason=Refused.PAUSED)
-WIDE = 600
+WIDE = 320
 BRANCHES = [f"b{number}" for number in range(WIDE)]
 FAN = {("a", "ok"): BRANCHES, **{(branch, "ok"): ["join"] for branch in BRANCHES}, ("join", "ok"): ["done"]}
 MAKERS = {

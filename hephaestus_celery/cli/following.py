@@ -166,7 +166,9 @@ def entry_line(entry: HistoryEntry, screen: Screen) -> str:
     took = ""
     if entry.started_at and entry.finished_at and entry.kind == "attempt":
         took = f" after {length(entry.finished_at - entry.started_at)}"
+    by = f" by {entry.by}" if entry.by else ""
+    of_run = f" of run {entry.run_id}" if entry.run_id else ""
     reason = f": {entry.reason}" if entry.reason else ""
     step = f" {entry.step}" if entry.step else ""
     outcome = f" {entry.outcome}" if entry.outcome else ""
-    return printable(f"{time} {entry.kind}{step}{attempt}{outcome}{event}{took}{reason}")
+    return printable(f"{time} {entry.kind}{step}{attempt}{outcome}{event}{took}{of_run}{by}{reason}")

@@ -33,6 +33,9 @@ def brief_document(instance: Instance, due: Mapping[str, int | None]) -> dict[st
         "started_at": instance.started_at,
         "finished_at": instance.finished_at,
         "tags": instance.tags,
+        "paused": instance.paused,
+        "pauses": instance.pauses,
+        "retried_as": instance.retried_as,
         "failed_step": instance.failed_key,
     }
     if not instance.is_far("step_states"):
@@ -53,6 +56,7 @@ def whole_document(instance: Instance, due: Mapping[str, int | None]) -> dict[st
             "step_configs": instance.configs,
             "failure": instance.failure,
             "cancel_reason": instance.cancel_reason,
+            "forked_from": instance.forked_from,
         }
     )
 

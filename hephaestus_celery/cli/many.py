@@ -40,7 +40,7 @@ class Bulk:
     past: str
     act: Act
     also: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Filters that the call adds where they were not given."""
+    """Filters that are added where they were not given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +85,12 @@ def act_on_many(
     context: click.Context, runtime: Hephaestus, bulk: Bulk, given: Mapping[str, Any], manner: Manner
 ) -> None:
     """Ask, act on all runs that match, and say what was done; exit code 4 where some were refused."""
-    typed, filters = as_typed(given), read_filters(given)
+    typed, filters = as_typed(given), {**bulk.also, **read_filters(given)}
     check_answerable(f"{bulk.verb} {typed}", yes=manner.yes)
     screen = find_screen(context.obj)
-    progress = ProgressLine(bulk.past)
+    progress = ProgressLine()
     if not manner.yes or progress.shows:
-        progress.total = runtime.count(**{**bulk.also, **filters})
+        progress.total = runtime.count(**filters)
     if not manner.yes and progress.total:
         ask(context, f"{bulk.verb.capitalize()} {_runs(progress.total)} that match {typed}?")
     try:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from hephaestus_celery.cli.following import entry_line
+from hephaestus_celery.cli.reasons import reason_lines
 from hephaestus_celery.cli.render.documents import plain
 from hephaestus_celery.cli.render.screen import Screen
 from hephaestus_celery.cli.render.text import columns, fitted, printable, printable_lines, wrapped
@@ -16,11 +17,13 @@ from hephaestus_celery.cli.statuses import RUN_STYLES
 from hephaestus_celery.core.execution.standing import Reason
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
-from hephaestus_celery.storage.codec import moment
+from hephaestus_celery.core.values.pause import PausedBy
 
 _SHORT = 160
 """Characters of a value in a pipe, unless all is asked for."""
 _MISHAPS = 10
+_MOST_VALUES = 50
+"""Steps whose results are shown, unless all are asked for."""
 _WELL = {"completed", "waiting", "again", None}
 
 
@@ -41,8 +44,8 @@ def show_run(
     show_picture(screen, instance, entries, now=now, full=full, most=most_steps)
     if why:
         _section(screen, "Why it is not moving")
-        for each in why:
-            _show_wrapped(screen, each.step, _sentence(each, now=now))
+        for about, text in reason_lines(instance, why, now=now):
+            _show_wrapped(screen, about, text)
     if data and instance.failure is not None:
         _show_failure(screen, instance)
     mishaps = [entry for entry in entries if entry.kind == "rescue" or entry.outcome not in _WELL]
@@ -62,33 +65,42 @@ def _show_head(screen: Screen, instance: Instance, *, now: datetime) -> None:
         how_long = (
             f"after {length(instance.finished_at - instance.started_at)}, {age(instance.finished_at, now=now)} ago"
         )
-    left = None if screen.width is None else screen.width - len(instance.status) - len(how_long) - 3
+    paused = ", paused" if instance.paused else ""
+    left = None if screen.width is None else screen.width - len(instance.status) - len(how_long) - len(paused) - 3
     name = printable(instance.id) if left is None else fitted(printable(instance.id), left)
-    screen.show(f"{screen.styled(name, 'bold')}  {status} {how_long}")
+    screen.show(f"{screen.styled(name, 'bold')}  {status} {how_long}{screen.styled(paused, 'yellow')}")
     about = f"{printable(instance.workflow_name)} version {instance.workflow_version}"
     started = f"{instance.started_at:%Y-%m-%d %H:%M:%S} UTC" if screen.people else iso(instance.started_at)
     screen.show(screen.styled(f"run {instance.run_id}", "dim"))
     about = f"{about}, started {started}"
     screen.show(screen.styled(about if screen.width is None else fitted(about, screen.width), "dim"))
+    for line in (*_relatives(instance), *_pauses(instance, now=now)):
+        _show_wrapped(screen, "", line)
     if instance.status.final and instance.cancel_reason:
         _show_wrapped(screen, "cancelled", instance.cancel_reason)
+
+
+def _relatives(instance: Instance) -> list[str]:
+    # A listing, of which a watched run comes, does not bring the earlier run.
+    forked_from = None if instance.is_far("forked_from") else instance.forked_from
+    lines = [] if forked_from is None else [f"made of run {forked_from}"]
+    return lines if instance.retried_as is None else [*lines, f"retried as run {instance.retried_as}"]
+
+
+def _pauses(instance: Instance, *, now: datetime) -> list[str]:
+    lines: list[str] = []
+    for pause in instance.pauses:
+        of_run = pause.reason is PausedBy.RUN
+        by = "" if pause.by is None else f" by {pause.by}"
+        since = f"since {clock_time(pause.since, now=now)} ({age(pause.since, now=now)})"
+        end = "unpause RUN" if of_run else f"unpause --whole {instance.workflow_family}"
+        lines.append(f"{'paused' if of_run else 'its workflow is paused'}{by} {since}; what ends it: {end}")
+    return lines
 
 
 def _section(screen: Screen, title: str) -> None:
     screen.show()
     screen.show(screen.styled(title, "bold"))
-
-
-def _sentence(reason: Reason, *, now: datetime) -> str:
-    text = f"waits for {reason.waits_for}"
-    if reason.since is not None:
-        since = moment(reason.since)
-        text += f", since {clock_time(since, now=now)} ({age(since, now=now)})"
-    if reason.until is not None:
-        until = moment(reason.until)
-        left = f"in {length(until - now)}" if until > now else f"{age(until, now=now)} ago"
-        text += f", until {clock_time(until, now=now)} ({left})"
-    return f"{text}; what moves it: {reason.moved_by}"
 
 
 def _show_wrapped(screen: Screen, name: str, text: str) -> None:
@@ -115,10 +127,9 @@ def _show_failure(screen: Screen, instance: Instance) -> None:
 
 
 def _show_data(screen: Screen, instance: Instance, *, full: bool) -> None:
-    values = {
-        "initial": instance.context.initial,
-        **{key: result for key, result in instance.context.steps.items() if result},
-    }
+    results = {key: result for key, result in instance.context.steps.items() if result}
+    shown = list(results) if full else list(results)[-_MOST_VALUES:]
+    values = {"initial": instance.context.initial, **{key: results[key] for key in shown}}
     _section(screen, "Data")
     names = max(columns(printable(name)) for name in values)
     for name, value in values.items():
@@ -133,3 +144,5 @@ def _show_data(screen: Screen, instance: Instance, *, full: bool) -> None:
         )
         room = _SHORT + 1 if screen.width is None else screen.width - names - 4
         screen.show(label + fitted(text, room))
+    if len(shown) < len(results):
+        screen.show(f"  and the results of {len(results) - len(shown):,} steps before: --full")

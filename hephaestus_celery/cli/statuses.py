@@ -20,6 +20,7 @@ STEP_STYLES: Mapping[str, str] = {
     "completed": "green",
     "executing": "cyan bold",
     "queued": "cyan",
+    "held": "yellow",
     "backing off": "yellow",
     "waiting": "magenta",
     "failed": "red bold",
@@ -31,6 +32,7 @@ _SYMBOLS: Mapping[str, tuple[str, str]] = {
     "completed": ("✓", "+"),
     "executing": ("●", "*"),
     "queued": ("○", "o"),
+    "held": ("○", "o"),
     "backing off": ("↻", "~"),
     "waiting": ("◆", "?"),
     "failed": ("✗", "x"),
@@ -57,4 +59,4 @@ def standing_of(state: StepState | None, status: Status) -> str:
         return "executing"
     if state.backing_off:
         return "backing off"
-    return "waiting" if state.waits else "queued"
+    return "waiting" if state.waits else "held" if state.held is not None else "queued"

@@ -10,6 +10,7 @@ from hephaestus_celery.cli.statuses import standing_of
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.core.values.pause import PausedBy
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.codec import moment
 from hephaestus_celery.storage.port import Storage
@@ -45,11 +46,18 @@ def whereabouts(instance: Instance, due: DueTimes, *, now: datetime) -> str:
     if instance.status.final:
         return f"at {instance.failed_key}" if instance.failed_key else ""
     if instance.is_far("step_states"):
-        return "many steps; show tells"
+        return _paused("many steps; show tells", instance)
     moving = moving_steps(instance)
     parts = [_whereabouts(key, instance.step_states[key], due.get(key), instance, now=now) for key in moving[:_SHOWN]]
     more = [f"{len(moving) - _SHOWN} more"] if len(moving) > _SHOWN else []
-    return "; ".join([*parts, *more])
+    return _paused("; ".join([*parts, *more]), instance)
+
+
+def _paused(text: str, instance: Instance) -> str:
+    if not instance.pauses:
+        return text
+    paused = "paused" if any(pause.reason is PausedBy.RUN for pause in instance.pauses) else "paused with its workflow"
+    return f"{paused}; {text}" if text else paused
 
 
 def _whereabouts(key: str, state: StepState, due: int | None, instance: Instance, *, now: datetime) -> str:

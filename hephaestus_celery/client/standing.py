@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice, zip_longest
 
 from hephaestus_celery.core.execution.lanes import Lane
+from hephaestus_celery.core.execution.run_standing import kept_by_pause, without_steps
 from hephaestus_celery.core.execution.standing import MessageFacts, Reason, StepFacts, reason
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.core.values.pause import PausedBy, PauseMark, Pauses
+from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.runners.fleet import BrokerAwayError, Fleet, Holdings, attempt_of
 from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.storage.codec import microseconds
 from hephaestus_celery.storage.port import Storage
 
+_MOVING = (StepStatus.ACTIVE, StepStatus.WAITING)
 MOST_STEPS = 100
 """Steps of one run that are explained."""
 
@@ -23,37 +28,57 @@ MOST_STEPS = 100
 def reasons(
     instance: Instance, storage: Storage, fleet: Fleet, entries: Sequence[HistoryEntry] = ()
 ) -> Sequence[Reason]:
-    """Why each active or waiting step of a run does not move, a hundred at most; of a run that has ended none.
+    """Why each active or waiting step of a run does not move, some of each kind where there are more than a hundred.
 
-    ``entries`` is its history, which tells since when a step backs off. One bounded read of the run's facts, one of the workers' reports, and the length of each queue that a message waits in.
-    ``StorageError`` if the store is out of reach; what only the broker knows is left out if that is.
+    Of a run that has none it is one reason for the whole run, of a run that has ended none. ``entries`` are those of its
+    history, which tell since when a step backs off. One bounded read of the run's facts, one of the workers' reports, and the
+    length of each queue that a message waits in. ``StorageError`` if the store is out of reach; what only the broker knows is
+    left out if that is.
     """
-    moving = [
-        Activation.parse(key)
-        for key, state in instance.step_states.items()
-        if state.status in (StepStatus.ACTIVE, StepStatus.WAITING)
-    ]
-    if instance.status.final or not moving:
+    if instance.status.final:
         return ()
-    facts = storage.facts(instance.run_id, moving[:MOST_STEPS])
+    chosen = _chosen(instance)
+    facts = storage.facts(instance.run_id, [Activation.parse(key) for key in chosen])
     if facts is None:
         return ()
-    unclaimed = any(step.state.awaits_claim for step in facts.steps.values())
+    if not chosen:
+        return (without_steps(facts, since=microseconds(instance.started_at)),)
+    failed = {
+        entry.step: microseconds(entry.finished_at)
+        for entry in entries
+        if entry.kind == "attempt" and entry.step and entry.finished_at is not None
+    }
+    unclaimed = any(step.state.awaits_claim and step.state.held is None for step in facts.steps.values())
     outside = _Outside(instance, fleet, fleet.holdings(storage) if unclaimed else ())
-    return [
-        reason(key, step, facts, workflow=outside.workflow, message=outside.message(Activation.parse(key), step))
-        for key, step in ((key, _with_failure(key, step, entries)) for key, step in facts.steps.items())
-        if step.state.status in (StepStatus.ACTIVE, StepStatus.WAITING)
-    ]
+    pauses = _pauses(instance)
+    found: list[Reason] = []
+    for key, step in facts.steps.items():
+        if step.state.status in _MOVING:
+            about = outside.message(Activation.parse(key), step)
+            known = replace(step, failed_at=failed.get(key) if step.state.backing_off else None)
+            why = reason(key, known, facts, workflow=outside.workflow, message=about)
+            found.append(kept_by_pause(why, pauses, family=instance.workflow_family))
+    return found
 
 
-def _with_failure(key: str, facts: StepFacts, entries: Sequence[HistoryEntry]) -> StepFacts:
-    if not facts.state.backing_off:
-        return facts
-    ends = [
-        entry.finished_at for entry in entries if entry.step == key and entry.kind == "attempt" and entry.finished_at
-    ]
-    return replace(facts, failed_at=microseconds(ends[-1]) if ends else None)
+def _chosen(instance: Instance) -> Sequence[str]:
+    # The steps that are explained: one of each kind in turn, so that many of one kind hide no other.
+    kinds: dict[object, list[str]] = {}
+    for key, state in instance.step_states.items():
+        if state.status in _MOVING:
+            kinds.setdefault(_kind(state), []).append(key)
+    in_turn = (key for keys in zip_longest(*kinds.values()) for key in keys if key is not None)
+    chosen = set(islice(in_turn, MOST_STEPS))
+    return [key for key in instance.step_states if key in chosen]
+
+
+def _kind(state: StepState) -> object:
+    return state.status, state.fence is None, state.backing_off, state.lane, state.held, tuple(state.accepts)
+
+
+def _pauses(instance: Instance) -> Pauses:
+    marks = {pause.reason: PauseMark(at=microseconds(pause.since), by=pause.by) for pause in instance.pauses}
+    return Pauses(run=marks.get(PausedBy.RUN), workflow=marks.get(PausedBy.WORKFLOW))
 
 
 class _Outside:
@@ -67,7 +92,7 @@ class _Outside:
     def message(self, activation: Activation, facts: StepFacts) -> MessageFacts | None:
         """What is known of the unclaimed message of a step; None where there is none, or its lane is not known."""
         state = facts.state
-        if not state.awaits_claim or state.lane is None:
+        if not state.awaits_claim or state.held is not None or state.lane is None:
             return None
         message = Message(
             run_id=self._instance.run_id,

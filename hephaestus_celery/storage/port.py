@@ -310,7 +310,8 @@ class Storage(Reader, Protocol):
     def facts(self, run_id: str, steps: Sequence[Activation]) -> RunFacts | None:
         """What these steps wait for, a hundred at most, as of one moment; None for an unknown run.
 
-        It has the steps that the run has started, and none of a run that has ended.
+        It has the steps that the run has started, and none of a run that has ended. ``copies`` tells of a run whose data is
+        still being copied.
         """
         ...
 

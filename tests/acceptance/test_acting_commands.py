@@ -133,6 +133,13 @@ def test_runs_are_paused_and_go_on(stage, shell):
     assert shell("list", "--paused", "-q").lines == [handle.run_id]
     many = shell("pause", "--workflow", "linear", "--yes", "--json")
     assert (many.code, many.document["done"], list(many.document["refused"])) == (4, 1, [handle.run_id])
+    assert shell("unpause", "--workflow", "linear", "--id", "linear::n1", "--by", "bob", "--yes").lines == [
+        "unpaused 1 run"
+    ]
+    assert (other.get().paused, other.history()[-1].kind, other.history()[-1].by) == (False, "unpause", "bob")
+    assert shell("unpause", "--id", "linear::n1", "--yes").lines == ["no runs match: nothing was done"]
+    refused = shell("unpause", "--id", "linear::n1", "--not-paused", "--yes")
+    assert (refused.code, "is not paused itself" in refused.output) == (4, True)
     document = {"run_id": handle.run_id, "paused": False, "changed": True}
     assert shell("unpause", "linear::n0", "--json").document == document
     assert shell("unpause", "linear::n0").lines == [f"{handle.run_id} was not paused"]
@@ -163,7 +170,7 @@ def test_a_whole_workflow_is_named_by_itself_or_by_a_version(shell, name):
     assert shell("pause", "--whole", name, "--yes", "-q").lines == ["track"]
 
 
-COMMANDS = ["cancel", "retry", "pause", "delete"]
+COMMANDS = ["cancel", "retry", "pause", "unpause", "delete"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -211,7 +218,7 @@ def test_misuse_of_commands_that_act(stage, shell, command, arguments, error):
         (["pause", "--whole", "linear", "linear::n0", "--yes"], "neither a RUN nor filters"),
         (["pause", "--whole", "linear"], "nothing was done: pause --whole linear needs --yes"),
         (["unpause", "--whole", "linear"], "nothing was done: unpause --whole linear needs --yes"),
-        (["unpause"], "name a RUN"),
+        (["unpause", "--whole", "linear", "--paused"], "neither a RUN nor filters"),
         (["fork", "linear::n0"], "Missing argument 'STEP'"),
     ],
 )
@@ -255,6 +262,21 @@ def test_a_run_that_has_ended_is_refused_by_what_is_for_active_ones(stage, shell
         ended = shell(command, "linear::n0")
         assert (command, ended.code, ended.output) == (command, 4, "")
     assert shell("fork", "linear::n0", "b", "--json").document["forked_from"] == handle.run_id
+
+
+def test_the_history_says_who_made_a_call(stage, shell):
+    stage.start_workers()
+    handle = stage.hephaestus.start_instance(Payment, id="n0")
+    eventually(lambda: handle.status == "waiting", what="the run waits")
+    for command in (["pause"], ["unpause"], ["resume", "paid"]):
+        assert shell(*about(command, "payment::n0"), "--by", "ada").code == 0
+    assert handle.wait(60).status == "completed"
+    copy = shell("fork", "payment::n0", "a", "--by", "bob", "-q").output.strip()
+    told = [re.sub(r" {2,}", "|", line) for line in shell("history", handle.run_id).lines]
+    assert sum(line.count("|ada") for line in told) == 3
+    fork = shell("history", copy).lines[1]
+    assert re.search(rf" fork .* bob +{handle.run_id}$", fork), fork
+    assert shell("history", copy, "--json").document[0]["run_id"] == handle.run_id
 
 
 OF_ONE = [about(arguments, "linear::n0") for arguments in ONE]
@@ -310,7 +332,7 @@ def test_a_terminal_is_asked_with_how_many_and_which_filters(stage):
     assert {handle.status for handle in handles} == {"pending"}
     code, shown = on_a_terminal(stage, 200, "cancel", *filters, at="[y/N]", typed="y\n")
     assert (code, shown.splitlines()[-1].rpartition("\x1b[K")[2]) == (0, "cancelled 12 runs")
-    assert re.search(r"\r\x1b\[Kcancelled 12 of 12\r\x1b\[K", shown)
+    assert re.search(r"\r\x1b\[K12 of 12 runs\r\x1b\[K", shown)
     code, shown = on_a_terminal(stage, 200, "cancel", *filters)
     assert (code, shown.splitlines()[-1]) == (0, "no runs match: nothing was done")
     code, shown = on_a_terminal(stage, 80, "pause", "--whole", "Linear", at="[y/N]", typed="\n")
@@ -319,7 +341,7 @@ def test_a_terminal_is_asked_with_how_many_and_which_filters(stage):
 
 def test_an_interrupted_command_says_what_was_done(stage):
     started(stage, 3_000)
-    code, shown = on_a_terminal(stage, 80, "cancel", "--workflow", "linear", "--yes", at="cancelled 1", typed="\x03")
+    code, shown = on_a_terminal(stage, 80, "cancel", "--workflow", "linear", "--yes", at=" of 3,000 runs", typed="\x03")
     found = re.search(r"interrupted after ([0-9,]+) runs; what was done stays: repeat the command to go on", shown)
     assert (code, found is not None) == (1, True), shown
     assert 0 < int(found[1].replace(",", "")) <= stage.hephaestus.count(status="cancelled") < 3_000

@@ -26,7 +26,7 @@ def executed(stage):
 
 
 def test_each_branch_runs_once_although_who_starts_them_is_killed(stage, broker):
-    stage.switches["HEPHAESTUS_TEST_CUT"] = "1"
+    stage.switches["HEPHAESTUS_TEST_CUT"] = "settle:2"
     stage.start_workers(1)
     handle = stage.hephaestus.start_instance(flows.Vast, {}, id="vast")
     instance = stage.outcome(handle)
@@ -47,7 +47,7 @@ def test_each_branch_runs_once_although_who_starts_them_is_killed(stage, broker)
 
 @pytest.mark.only_on("rabbitmq", "where the broker is the store's server, they are sent with what makes them due")
 def test_a_start_of_hundreds_is_gone_on_with_when_who_started_is_killed(stage):
-    stage.switches["HEPHAESTUS_TEST_CUT"] = "1"
+    stage.switches["HEPHAESTUS_TEST_CUT"] = "settle:2"
     code = "import flows, worker_app; worker_app.hephaestus.start_instance(flows.Crowd, {}, id='crowd')"
     client = stage.script(code)
     _, errors = client.communicate(timeout=60)

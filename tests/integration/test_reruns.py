@@ -267,6 +267,14 @@ def half_copied(stand, cut_off, run, *, calls=4, **fields):
     return run.of(rerun)
 
 
+def test_facts_name_the_run_that_is_still_copied_from(stand, cut_off):
+    run = failed_wide_run(stand)
+    again = half_copied(stand, cut_off, run)
+    assert stand.storage.facts(again.id, []).copies == run.id
+    finish(stand, again)
+    assert stand.storage.facts(again.id, []).copies is None
+
+
 def test_a_run_is_not_deleted_while_it_is_copied(stand, cut_off):
     run = failed_wide_run(stand)
     again = half_copied(stand, cut_off, run)

@@ -71,13 +71,14 @@ def slow_handler(_event: Any, _measurements: Any, metadata: Any, _config: Any) -
 
 
 def cut_off() -> None:
-    """Let the first process that settles many edges die in the middle of it."""
+    """Let the first process that calls a script for so many times die before it does: ``settle:2``."""
     call, slices, folder = Scripts.call, [0], Path(os.environ[recorder.FOLDER])
+    script, _, number = os.environ["HEPHAESTUS_TEST_CUT"].partition(":")
 
     def until_cut(self: Scripts, connections: Any, name: str, *args: Any, **options: Any) -> Any:
-        if name == "settle":
+        if name == script:
             slices[0] += 1
-            if slices[0] == 2 and not (folder / "cut").exists():
+            if slices[0] == int(number) and not (folder / "cut").exists():
                 (folder / "cut").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
         return call(self, connections, name, *args, **options)

@@ -29,6 +29,8 @@ _COLUMNS = (
     Column(heading="waited", right=True),
     Column(heading="took", right=True),
     Column(heading="worker", flexible=True),
+    Column(heading="by", flexible=True),
+    Column(heading="of run", flexible=True),
     Column(heading="reason", flexible=True),
 )
 OUTCOME_STYLES = {
@@ -49,7 +51,8 @@ OUTCOME_STYLES = {
 def history(context: click.Context, /, *, run: str, as_document: bool, wide: bool) -> None:
     """Show every entry of a run's history, in the order of its commits.
 
-    An entry is one attempt, resume, timer, rescue or cancellation. TRY is the number of the attempt, WAITED how long it waited for a worker.
+    An entry is one attempt, resume, timer, rescue, cancellation, pause or its end; a run that was made of another one
+    begins with a fork, and OF RUN names that one. TRY is the number of the attempt, WAITED how long it waited for a worker.
     """
     runtime = find_runtime(context)
     entries = runtime.history(find_run_id(runtime, run))
@@ -88,5 +91,7 @@ def _row(screen: Screen, entry: HistoryEntry) -> Sequence[Cell | str]:
         "" if waited is None else length(waited),
         "" if took is None else length(took),
         entry.worker or "",
+        entry.by or "",
+        Cell(entry.run_id or "", "dim"),
         entry.reason or "",
     )

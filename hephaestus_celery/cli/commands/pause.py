@@ -84,14 +84,18 @@ def pause(
         _show(context, text, {"run_id": run_id, "paused": True, "changed": changed}, run_id, manner)
 
 
-@options.example("unpause order::A-1001", "unpause --whole OrderFlow --yes")
-@click.command("unpause", short_help="Let a paused run, or a whole workflow, go on.")
-@click.argument("run", metavar="[RUN]", required=False)
+@options.example(
+    "unpause order::A-1001",
+    "unpause --workflow OrderFlow --tag eu --yes",
+    "unpause --whole OrderFlow --yes",
+)
+@click.command("unpause", short_help="Let a paused run, many, or a whole workflow go on.")
+@run_or_filters
 @_whole
 @options.by
 @yes
 @options.as_json
-@options.quietly
+@quietly
 @click.pass_context
 def unpause(
     context: click.Context,
@@ -103,18 +107,23 @@ def unpause(
     yes: bool,
     as_document: bool,
     quiet: bool,
+    **given: Any,
 ) -> None:
     """Let a paused run go on at once, with what was accepted meanwhile in the order in which it came.
 
-    With --whole, a workflow goes on; those of its runs that are paused themselves stay so.
+    Without RUN, all paused runs that match the filters go on. With --whole, a workflow goes on; those of its runs that are
+    paused themselves stay so.
     """
-    if (run is None) == (whole is None):
-        raise click.UsageError("name a RUN, or a whole workflow with --whole")
+    _check_target(run, whole, given)
     runtime = find_runtime(context)
     manner = Manner(yes=yes, as_document=as_document, quiet=quiet)
     if whole is not None:
         _on_workflow(context, runtime, whole, manner, by=by, pauses=False)
-    elif run is not None:
+    elif run is None:
+        act = functools.partial(runtime.unpause_many, by=by)
+        bulk = Bulk(verb="unpause", past="unpaused", act=act, also={"paused": True})
+        act_on_many(context, runtime, bulk, given, manner)
+    else:
         _unpause_one(context, runtime, find_run_id(runtime, run), manner, by=by)
 
 

@@ -17,11 +17,11 @@ _GLANCE = 100_000_000  # nanoseconds between two lines
 class ProgressLine:
     """Called with a count. ``shows`` says whether anybody sees it: elsewhere nothing is written."""
 
-    def __init__(self, doing: str) -> None:
+    def __init__(self) -> None:
         self.shows = sys.stderr.isatty()
         self.count = 0
         self.total: int | None = None
-        self._doing, self._written_at = doing, 0
+        self._written_at = 0
 
     def __call__(self, count: int) -> None:
         """So many were handled."""
@@ -30,7 +30,7 @@ class ProgressLine:
         if self.shows and now - self._written_at >= _GLANCE:
             self._written_at = now
             of = "" if self.total is None else f" of {self.total:,}"
-            line = fitted(f"{self._doing} {count:,}{of}", shutil.get_terminal_size().columns - 1)
+            line = fitted(f"{count:,}{of} runs", shutil.get_terminal_size().columns - 1)
             click.echo(_CLEAR + line, nl=False, err=True, color=True)
 
     def clear(self) -> None:

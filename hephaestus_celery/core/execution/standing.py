@@ -17,6 +17,10 @@ from hephaestus_celery.core.values.step_state import StepState
 SILENT = 5_000_000
 """Microseconds after which a scheduler that was not heard of counts as gone; the one at work is heard every two seconds."""
 
+REPORTED = 11_000_000
+"""Microseconds after which a worker has told what it holds: it does so every ten seconds at least."""
+MOVED_BY_SCHEDULER = "a worker, or celery -A APP hephaestus scheduler"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFacts:
@@ -58,12 +62,16 @@ class SchedulerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """The facts of some steps of a run, of one moment ``at``. ``scheduler`` is None where the store has no lock for one."""
+    """The facts of some steps of a run, of one moment ``at``. ``scheduler`` is None where the store has no lock for one.
+
+    ``copies`` is the earlier run of which data is still copied for this one; None where it is whole.
+    """
 
     at: int
     steps: Mapping[str, StepFacts] = field(default_factory=dict[str, StepFacts])
     lanes: Mapping[str, LaneFacts] = field(default_factory=dict[str, LaneFacts])
     scheduler: SchedulerFacts | None = None
+    copies: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +99,10 @@ class Cause(StrEnum):
     BACKOFF = "backoff"  # between two attempts
     EVENT = "event"  # it waits for one from outside
     TIMER = "timer"  # it waits for a time alone
+    PAUSED = "paused"  # its run or its workflow is
+    RELEASED = "released"  # a pause is over, and what it has held is sent, slice by slice
+    COPYING = "copying"  # of the whole run: its data is copied from an earlier one
+    STARTING = "starting"  # of the whole run: its next steps are started, slice by slice
     QUEUE_WITHOUT_CONSUMER = "queue_without_consumer"
     UNKNOWN_VERSION = "unknown_version"  # no worker of its queue knows it
     RATE_LIMIT = "rate_limit"  # of Celery: a worker holds its message
@@ -104,9 +116,12 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """Why one step does not move: what it waits for, since when, until when at most, and what would move it."""
+    """Why one step does not move: what it waits for, since when, until when at most, and what would move it.
 
-    step: str
+    ``step`` is None where this is about the whole run.
+    """
+
+    step: str | None
     cause: Cause
     waits_for: str
     since: int | None = None
@@ -123,12 +138,15 @@ def reason(step: str, facts: StepFacts, run: RunFacts, *, workflow: str, message
         found = _backing_off(step, facts)
     elif state.waits:
         found = _waiting(step, facts)
+    elif state.held is not None:
+        found = _released(step, facts)
     else:
         lane = run.lanes.get(state.lane or "", LaneFacts())
         message = message or MessageFacts(queue="")
-        found = _unclaimed(_Unclaimed(step=step, facts=facts, lane=lane, workflow=workflow, message=message))
+        found = _unclaimed(_Unclaimed(step=step, at=run.at, facts=facts, lane=lane, workflow=workflow, message=message))
     overdue = found.until is not None and found.until < run.at
-    return _without_scheduler(found, run) if overdue or found.cause is Cause.MESSAGE_LOST else found
+    needed = overdue or found.cause in (Cause.MESSAGE_LOST, Cause.RELEASED)
+    return _without_scheduler(found, run) if needed else found
 
 
 def _held_by_worker(step: str, facts: StepFacts) -> Reason:
@@ -187,11 +205,22 @@ def _waiting(step: str, facts: StepFacts) -> Reason:
     )
 
 
+def _released(step: str, facts: StepFacts) -> Reason:
+    return Reason(
+        step=step,
+        cause=Cause.RELEASED,
+        waits_for="its message, which a pause has kept and a scheduler sends now",
+        since=facts.state.accepted or None,
+        moved_by="a scheduler, which sends what a pause has kept in slices",
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Unclaimed:
-    """An unclaimed message of a step, and all that is known of it."""
+    """An unclaimed message of a step, and all that is known of it ``at`` a moment."""
 
     step: str
+    at: int
     facts: StepFacts
     lane: LaneFacts
     workflow: str
@@ -272,6 +301,12 @@ def _held(found: _Unclaimed) -> Reason | None:
 def _lost(found: _Unclaimed) -> Reason | None:
     if found.message.queued != 0:
         return None
+    if found.at - (found.facts.sent_at or 0) < REPORTED:
+        return found.because(
+            Cause.SENT,
+            f"a worker to begin {found.what}: the message has just left queue {found.message.queue}",
+            "the worker that has taken it, which tells within seconds what it holds",
+        )
     return found.because(
         Cause.MESSAGE_LOST,
         f"the message of {found.what}, which is neither in queue {found.message.queue} nor with a worker",
@@ -284,9 +319,12 @@ def _in_queue(found: _Unclaimed) -> Reason | None:
     before, message = found.facts.before, found.message
     queued = "" if message.queued is None else f" ({message.queued:,} not taken yet)"
     if before or (message.queued or 0) > 1:
-        ahead = f"{before:,} messages before its own" if before != 1 else "the message before its own"
+        ahead = f"{before:,} messages before its own" if before > 1 else "the message before its own"
+        ahead = ahead if before else "its turn"
         return found.because(
-            Cause.BACKLOG, f"{ahead} in queue {message.queue}{queued}", "the workers of that queue, or more of them"
+            Cause.BACKLOG,
+            f"{ahead} in queue {message.queue}{queued}",
+            f"the workers of queue {message.queue}, or more of them",
         )
     return found.because(
         Cause.SENT, f"a worker to take its message from queue {message.queue}", _names(message.consumers)
@@ -303,7 +341,7 @@ def _without_scheduler(found: Reason, run: RunFacts) -> Reason:
         waits_for=f"a scheduler: none is at work, and it waits for {found.waits_for}",
         since=found.since,
         until=found.until,
-        moved_by="a worker, or celery -A APP hephaestus scheduler",
+        moved_by=MOVED_BY_SCHEDULER,
     )
 
 

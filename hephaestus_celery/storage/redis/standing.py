@@ -40,6 +40,7 @@ class Standings:
                 steps=_read_steps(json.loads(reply["steps"])),
                 lanes={name: _read_lane(found) for name, found in json.loads(reply["lanes"]).items()},
                 scheduler=_read_scheduler(json.loads(reply["scheduler"])),
+                copies=json.loads(reply["copy"]).get("source") if reply["copy"] else None,
             )
 
     async def due_times(self, steps: Sequence[tuple[str, Activation]]) -> Sequence[int | None]:

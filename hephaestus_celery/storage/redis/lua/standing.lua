@@ -1,12 +1,13 @@
 -- Read what steps of a run wait for: their states, due entries and messages, the lanes of these, and the scheduler lock.
 -- Closes the race of a reader with a commit: one script reads everything. Times in the reply are those of users' clocks.
 --   ARGV[3...] the keys of the steps, a hundred at most
---   reply: names and values. `at` is now, or '' where the run is unknown; `schema` of the run. As JSON: `steps`, by key
+--   reply: names and values. `at` is now, or '' where the run is unknown; `schema` of the run; `copy` is what is still to be
+--   copied for it (JSON), or ''. As JSON: `steps`, by key
 --   {state, due, sent, before}; `lanes`, by name {waiting, mark, look}; `scheduler` {owner, seen, late}
 -- needs: lanes
 demand({ run_id = 'name' })
-local core = redis.call('HMGET', run, 'st', 'schema')
-if not core[1] then return { 'at', '', 'schema', '', 'steps', '{}', 'lanes', '{}', 'scheduler', '{}' } end
+local core = redis.call('HMGET', run, 'st', 'schema', 'cp')
+if not core[1] then return { 'at', '', 'schema', '', 'copy', '', 'steps', '{}', 'lanes', '{}', 'scheduler', '{}' } end
 local shift = now() - steady() -- from the clock of timers to that of users
 
 local function at_wall(score)
@@ -43,6 +44,6 @@ local scheduler = {
   late = first and text(math.max(0, steady() - tonumber(first))) or '0',
 }
 return {
-  'at', text(now()), 'schema', core[2] or '', 'steps', cjson.encode(steps), 'lanes', cjson.encode(lanes),
+  'at', text(now()), 'schema', core[2] or '', 'copy', core[3] or '', 'steps', cjson.encode(steps), 'lanes', cjson.encode(lanes),
   'scheduler', cjson.encode(scheduler),
 }

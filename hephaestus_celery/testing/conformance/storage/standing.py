@@ -98,6 +98,13 @@ def test_a_step_that_waits_without_a_timeout_has_nothing_due(unhurried):
     assert facts_of(run, "a").steps["a"].due_at is None
 
 
+def test_a_run_that_is_whole_has_nothing_to_be_copied(unhurried):
+    run = unhurried.start()
+    assert facts_of(run, "a").copies is None
+    run.cancel()
+    assert facts_of(run.retried()).copies is None
+
+
 def test_an_ended_run_has_no_steps_in_its_facts(unhurried):
     run = unhurried.start()
     run.cancel()

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from hephaestus_celery.core.execution.standing import (
+    REPORTED,
     SILENT,
     Cause,
     LaneFacts,
@@ -17,7 +18,7 @@ from hephaestus_celery.core.execution.standing import (
     reason,
 )
 from hephaestus_celery.core.values.lifecycle import StepStatus
-from hephaestus_celery.core.values.step_state import PendingResume, StepState
+from hephaestus_celery.core.values.step_state import Held, PendingResume, StepState
 
 NOW = 1_700_000_000_000_000
 SECOND = 1_000_000
@@ -90,8 +91,8 @@ def test_a_wait_for_time_alone_has_its_timer():
         ({"knowing": []}, Cause.UNKNOWN_VERSION, "knows shop.Order version 2, which w1 and 1 more can't execute"),
         ({"holder": "w2", "rate": "1/m"}, Cause.RATE_LIMIT, "w2, which holds the message of attempt 1 of 3 back by"),
         ({"holder": "w2"}, Cause.HELD, "w2, which has taken the message of attempt 1 of 3 and is busy"),
-        ({"queued": 0}, Cause.MESSAGE_LOST, "neither in queue work nor with a worker"),
-        ({"queued": 5}, Cause.BACKLOG, "in queue work (5 not taken yet)"),
+        ({"queued": 0}, Cause.SENT, "to begin attempt 1 of 3: the message has just left queue work"),
+        ({"queued": 5}, Cause.BACKLOG, "its turn in queue work (5 not taken yet)"),
         ({}, Cause.SENT, "a worker to take its message from queue work"),
         ({"knowing": None, "queued": None}, Cause.SENT, "a worker to take its message from queue work"),
     ],
@@ -111,8 +112,12 @@ def test_a_backlog_has_the_number_of_messages_before_its_own():
     )
 
 
-def test_a_lost_message_has_the_time_of_the_next_look():
-    assert unclaimed(queued=0).until == NOW + 9
+def test_a_message_is_lost_when_each_worker_has_said_that_it_does_not_hold_it():
+    message, lane = dataclasses.replace(MESSAGE, queued=0), LaneFacts(next_look=NOW + 9)
+    assert told(message=message, lane=lane, sent_at=NOW - REPORTED + 1).cause is Cause.SENT
+    found = told(message=message, lane=lane, sent_at=NOW - REPORTED)
+    assert (found.cause, found.until) == (Cause.MESSAGE_LOST, NOW + 9)
+    assert "neither in queue work nor with a worker" in found.waits_for
 
 
 def test_a_message_whose_lane_is_not_known_is_sent_again_in_time():
@@ -139,3 +144,10 @@ def test_what_is_over_waits_for_a_scheduler_where_none_is_at_work(scheduler):
 def test_a_store_without_a_scheduler_lock_never_lacks_a_scheduler():
     state = dataclasses.replace(ACTIVE, backing_off=True, attempt=2)
     assert told(state, due_at=NOW - 1, scheduler=None).cause is Cause.BACKOFF
+
+
+@pytest.mark.parametrize("held", Held)
+def test_what_a_pause_has_held_is_sent_by_a_scheduler_when_that_is_over(held):
+    state = dataclasses.replace(ACTIVE, held=held)
+    assert (told(state).cause, told(state).since) == (Cause.RELEASED, NOW - SECOND)
+    assert told(state, scheduler=SchedulerFacts()).cause is Cause.NO_SCHEDULER

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The tests start hundreds of processes: compiling the package anew in each of them would take a third of their starts.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test bench hour check lint types imports docs build pins ci clean
 

@@ -6,7 +6,9 @@ import importlib
 from collections import Counter
 from pathlib import Path
 
+from hephaestus_celery.storage.redis.constants import CONSTANTS
 from hephaestus_celery.testing.conformance import storage as suite
+from hephaestus_celery.testing.conformance.storage.data import SHAPES
 
 HERE = Path(__file__).parent
 PARTS = sorted(path.stem for path in Path(suite.__file__).parent.glob("*.py") if path.stem != "__init__")
@@ -37,3 +39,10 @@ def test_every_part_is_in_the_suite_as_a_whole():
 def test_no_two_parts_have_a_test_or_a_fixture_of_the_same_name():
     counted = Counter(name for part in PARTS for name in names(part))
     assert [name for name, count in counted.items() if count > 1] == []
+
+
+def test_many_steps_and_much_data_are_more_than_redis_handles_as_a_whole():
+    fields = {name: 4 * branches for name, (branches, _) in SHAPES.items()}  # state, config, result, metadata
+    assert [name for name in fields if fields[name] > CONSTANTS["FEW"]] == ["many steps", "many steps, much data"]
+    data = {name: branches * size for name, (branches, size) in SHAPES.items()}
+    assert [name for name in data if data[name] > CONSTANTS["SMALL"]] == ["much data", "many steps, much data"]

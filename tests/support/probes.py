@@ -119,13 +119,18 @@ class RedisProbe:
     def set_started_at(self, storage: RedisStorage, run_id: str, at: int) -> None:
         prefix = storage.keys.of_run(run_id).prefix
         storage._client.hset(f"{prefix}run:{run_id}", "t0", at)
-        for index in storage._client.scan_iter(f"{prefix}index:*", count=1000):
-            if storage._client.type(index) == b"zset":
-                storage._client.zadd(index, {run_id: at}, xx=True)
-        for index in [f"{prefix}index:waits", *storage._client.scan_iter(f"{prefix}index:waiting:*", count=1000)]:
-            for entry in storage._client.zrange(index, 0, -1):
-                if entry.startswith(f"{run_id}|".encode()):
-                    storage._client.zadd(index, {entry: at})
+        indexes = list(storage._client.scan_iter(f"{prefix}index:*", count=10_000, _type="zset"))
+        waits = [index for index in indexes if index.startswith(f"{prefix}index:wait".encode())]
+        entries = [
+            [entry for entry in storage._client.zrange(index, 0, -1) if entry.startswith(f"{run_id}|".encode())]
+            for index in waits
+        ]
+        with storage._client.pipeline() as pipeline:
+            for index in indexes:
+                pipeline.zadd(index, {run_id: at}, xx=True)
+            for index, found in zip(waits, entries, strict=True):
+                pipeline.zadd(index, dict.fromkeys([run_id, *found], at), xx=True)
+            pipeline.execute()
 
     def set_origin(self, storage: RedisStorage, run_id: str, step: str, origin: str) -> None:
         run = storage.keys.of_run(run_id).run

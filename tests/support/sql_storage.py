@@ -8,12 +8,12 @@ import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hephaestus_celery.core.execution.due_items import DueItem, parse
 from hephaestus_celery.core.execution.due_items import encode as as_text
+from hephaestus_celery.core.execution.joins import Arrivals
 from hephaestus_celery.core.execution.lane_watch import LaneWatch
 from hephaestus_celery.core.execution.stream_groups import StreamGroup, place_of
 from hephaestus_celery.core.execution.uniqueness import Claimant
@@ -53,14 +53,19 @@ PAUSE = 0.005
 """Seconds between two looks at what others may have changed: SQLite tells nobody."""
 
 
-TEXTS = ("results", "metadata")
-"""What a run has of each step that is a text already."""
+KINDS = {
+    "steps": StepState,
+    "arrivals": Arrivals,
+    "configs": tuple[int, str],
+    "results": None,
+    "metadata": None,
+    "history": StoredEntry,
+}
+"""What a run has of each step or number, and what it is; None: a text already."""
 
 
-@cache
-def read(kind: type[T], text: str) -> T:
-    """A part of a run: one object for one text, so that it shows what was changed."""
-    return decode(kind, text)
+Parts = dict[str, dict[Any, Any]]
+"""What there is of a run in the table ``parts``, each value as it was read or written last."""
 
 
 class SqlTransaction:
@@ -69,9 +74,8 @@ class SqlTransaction:
     A run is a row and its parts: what there is of each step, and each line of the history, is written when it changes.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._read: dict[str, dict[tuple[str, Any], str]] = {}
+    def __init__(self, connection: sqlite3.Connection, kept: dict[str, Parts]) -> None:
+        self._connection, self._kept = connection, kept
 
     def _all(self, command: str, *values: Any) -> list[Any]:
         return self._connection.execute(command, values).fetchall()
@@ -86,16 +90,19 @@ class SqlTransaction:
         return None if text is None else self._whole(run_id, text)
 
     def _whole(self, run_id: str, text: str) -> Record:
-        rows = self._all("select part, name, text from parts where run_id = ? order by rowid", run_id)
-        self._read[run_id] = {(part, name): text for part, name, text in rows}
-        found: dict[str, dict[Any, str]] = {"steps": {}, "history": {}, **{part: {} for part in TEXTS}}
-        for part, name, text_of_part in rows:
-            found[part][name] = text_of_part
+        if run_id not in self._kept:
+            self._kept[run_id] = self._parts(run_id)
+        found = {part: dict(values) for part, values in self._kept[run_id].items()}
         record = decode(Record, text)
-        steps = {step: read(StepState, state) for step, state in found["steps"].items()}
-        history = [read(StoredEntry, entry) for _, entry in sorted(found["history"].items())]
-        texts = {part: found[part] for part in TEXTS}
-        return replace(record, state=replace(record.state, steps=steps), history=history, **texts)
+        state = replace(record.state, steps=found.pop("steps"), arrivals=found.pop("arrivals"))
+        return replace(record, state=state, history=list(found.pop("history").values()), **found)
+
+    def _parts(self, run_id: str) -> Parts:
+        found: Parts = {part: {} for part in KINDS}
+        for part, name, text in self._all("select part, name, text from parts where run_id = ? order by rowid", run_id):
+            kind = KINDS[part]
+            found[part][name] = text if kind is None else decode(kind, text)
+        return found
 
     def add_run(self, record: Record) -> None:
         new = record.new
@@ -105,20 +112,25 @@ class SqlTransaction:
         )
 
     def save_run(self, record: Record) -> None:
-        run_id, before = record.new.run_id, self._read.setdefault(record.new.run_id, {})
-        steps = {("steps", step): state for step, state in record.state.steps.items()}
-        entries = {("history", number): entry for number, entry in enumerate(record.history)}
-        texts = {(part, step): text for part in TEXTS for step, text in getattr(record, part).items()}
-        for place, value in {**steps, **entries, **texts}.items():
-            text = before.get(place)
-            if value is text or (text is not None and place[0] not in TEXTS and value is read(type(value), text)):
-                continue
-            before[place] = value if place[0] in TEXTS else encode(type(value), value)
-            self._all(
-                "insert into parts values (?, ?, ?, ?) on conflict do update set text = excluded.text",
-                *(run_id, *place, before[place]),
-            )
-        rest = replace(record, state=replace(record.state, steps={}), history=[], **{part: {} for part in TEXTS})
+        run_id = record.new.run_id
+        kept = self._kept.setdefault(run_id, {part: {} for part in KINDS})
+        parts: dict[str, Mapping[Any, Any]] = {
+            "steps": record.state.steps,
+            "arrivals": record.state.arrivals,
+            "history": dict(enumerate(record.history)),
+            **{part: getattr(record, part) for part in ("configs", "results", "metadata")},
+        }
+        for part, values in parts.items():
+            kind, held = KINDS[part], kept[part]
+            changed = {name: value for name, value in values.items() if value is not held.get(name)}
+            held.update(changed)
+            for name, value in changed.items():
+                self._all(
+                    "insert into parts values (?, ?, ?, ?) on conflict do update set text = excluded.text",
+                    *(run_id, part, name, value if kind is None else encode(kind, value)),
+                )
+        state = replace(record.state, steps={}, arrivals={})
+        rest = replace(record, state=state, history=[], configs={}, results={}, metadata={})
         self._all(
             "update runs set record = ?, active = ? where run_id = ?",
             *(encode(Record, rest), not record.state.status.final, run_id),
@@ -127,6 +139,7 @@ class SqlTransaction:
     def delete_run(self, record: Record) -> None:
         for table in ("runs", "parts"):
             self._all(f"delete from {table} where run_id = ?", record.new.run_id)
+        self._kept.pop(record.new.run_id, None)
 
     def runs_of(self, instance_id: str, *, active: bool) -> Sequence[Claimant]:
         rows = self._all(
@@ -266,13 +279,15 @@ class SqlStorage(TransactionalStorage):
         self._path, self._settings = path, settings
         self._lock = threading.RLock()
         self._opened: tuple[int, sqlite3.Connection] | None = None
+        self._kept: dict[str, Parts] = {}
+        self._version: int | None = None
 
     def connection(self) -> sqlite3.Connection:
         """The connection of this process, opened when it is first used, and anew in a forked one."""
         if self._opened is None or self._opened[0] != os.getpid():
             connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
             connection.executescript(f"pragma journal_mode = wal; pragma synchronous = off; {TABLES}")
-            self._opened = os.getpid(), connection
+            self._opened, self._version = (os.getpid(), connection), None
         return self._opened[1]
 
     @contextmanager
@@ -280,9 +295,13 @@ class SqlStorage(TransactionalStorage):
         with self._lock:
             connection = self.connection()
             connection.execute("begin immediate")
+            [version] = connection.execute("pragma data_version").fetchone()
+            if version != self._version:  # another connection has changed something
+                self._kept, self._version = {}, version
             try:
-                yield SqlTransaction(connection)
+                yield SqlTransaction(connection, self._kept)
             except BaseException:
+                self._kept = {}
                 connection.execute("rollback")
                 raise
             connection.execute("commit")

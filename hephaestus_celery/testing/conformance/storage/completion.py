@@ -165,7 +165,7 @@ def test_the_long_way_of_a_cascade_waits_for_both(stand):
 
 
 def test_a_wide_join_starts_once_all_have_come(stand):
-    width = 300
+    width = 120
     keys = [f"s{number}" for number in range(width)]
     run = stand.start({("a", "ok"): keys, **{(key, "ok"): ["z"] for key in keys}, ("z", "ok"): ["done"]})
     run.step("a")

@@ -13,8 +13,8 @@ from hephaestus_celery.storage.queries import DataKind, Query
 SHAPES = {  # branches, bytes of each one's result
     "small": (3, 10),
     "much data": (3, 60_000),
-    "many steps": (300, 10),
-    "many steps, much data": (300, 3000),
+    "many steps": (150, 10),
+    "many steps, much data": (150, 6000),
 }
 
 

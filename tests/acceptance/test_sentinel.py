@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from datetime import timedelta
 
 import flows
 import pytest
+from heart import LONGEST_GAP, Heart
 from redis import Redis
 from redis.exceptions import RedisError
 from stage import eventually
@@ -127,20 +129,58 @@ def test_a_run_goes_on_after_a_failover_of_store_and_broker(stage, watched):
     assert committed == ["gate", "b", "done"]
 
 
-def test_without_a_primary_a_call_is_a_storage_error_that_names_it():
-    storage = RedisStorage(f"sentinel://127.0.0.1:{free_port()};sentinel://127.0.0.1:{free_port()}", options=OPTIONS)
-    with pytest.raises(StorageError, match="no Sentinel names a primary 'main'"):
-        storage.now()
+def test_a_wait_on_an_event_loop_goes_on_after_a_failover(watched, drive):
+    storage = RedisStorage(watched.url, options=OPTIONS)
+    run = drive(storage).start()
+
+    async def wait():
+        calls = storage.aio()
+        async with Heart() as heart:
+            waits = [asyncio.create_task(calls.wait_finished(run.id, timeout=60)) for _ in range(10)]
+            assert (await calls.load(run.id)).status == "pending"
+            await asyncio.to_thread(watched.lose_primary)
+            ended = await asyncio.gather(*waits, return_exceptions=True)
+            again = [asyncio.create_task(calls.wait_finished(run.id, timeout=60)) for _ in range(10)]
+            assert (await calls.load(run.id)).status == "pending"
+            await asyncio.to_thread(run.cancel)
+            assert await asyncio.gather(*again) == [True] * 10
+        return ended, heart.busy
+
+    ended, busy = asyncio.run(wait())
+    assert busy < LONGEST_GAP
+    assert all(isinstance(each, StorageError) for each in ended)
     storage.close()
 
 
-def test_silent_sentinels_are_a_storage_error_after_the_time_limit():
+@pytest.fixture(params=["blocking", "on an event loop"])
+def ask(request):
+    """``ask(storage)``: one call."""
+    return (lambda storage: storage.now()) if request.param == "blocking" else lambda s: asyncio.run(asked(s.aio()))
+
+
+async def asked(calls):
+    async with Heart() as heart:
+        try:
+            return await calls.now()
+        finally:
+            assert heart.busy < LONGEST_GAP
+            assert heart.still < SILENCE.total_seconds() / 2
+
+
+def test_without_a_primary_a_call_is_a_storage_error_that_names_it(ask):
+    storage = RedisStorage(f"sentinel://127.0.0.1:{free_port()};sentinel://127.0.0.1:{free_port()}", options=OPTIONS)
+    with pytest.raises(StorageError, match="no Sentinel names a primary 'main'"):
+        ask(storage)
+    storage.close()
+
+
+def test_silent_sentinels_are_a_storage_error_after_the_time_limit(ask):
     with ExitStack() as silent:
         ports = [silent.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(3)]
         url = ";".join(f"sentinel://127.0.0.1:{port}" for port in ports)
         storage = RedisStorage(url, timeout=SILENCE, options=OPTIONS)
         began = time.monotonic()
         with pytest.raises(StorageError):
-            storage.now()
+            ask(storage)
         assert time.monotonic() - began < 2.5 * SILENCE.total_seconds()
         storage.close()

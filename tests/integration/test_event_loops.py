@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
-import os
-import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import flows
 import pytest
+from celery import Celery
+from heart import LONGEST_GAP, Heart, frozen
 from stage import eventually
 
+import hephaestus_celery
 from hephaestus_celery.embedded import EmbeddedServer
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.queries import Query
+from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.store import RedisStorage
 
 UNKNOWN = "01a2041a-b77c-7053-80cd-fe09e0e24f0e"
-LONGEST_GAP = 0.05
 LIMIT = 0.5
 WAITS = 1000
 
@@ -39,43 +42,6 @@ def named(redis_url, namespace):
 
 def connections_of(client, namespace):
     return [each for each in client.client_list() if each["name"] == namespace]
-
-
-class Heart:
-    """Beats on an event loop, and measures what is between two beats: by the clock, and of it what this thread worked.
-
-    A machine that does other things makes the first longer, never the second; and a call that blocks takes its time limit.
-    """
-
-    def __init__(self):
-        self.still = self.busy = 0.0
-
-    async def __aenter__(self):
-        self._task = asyncio.create_task(self._beat())
-        await asyncio.sleep(0)
-        return self
-
-    async def __aexit__(self, *_):
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-
-    async def _beat(self):
-        clock, work = time.monotonic(), time.thread_time()
-        while True:
-            await asyncio.sleep(0.002)
-            then, done = time.monotonic(), time.thread_time()
-            self.still, self.busy = max(self.still, then - clock), max(self.busy, done - work)
-            clock, work = then, done
-
-
-@contextlib.contextmanager
-def frozen(server):
-    os.kill(server.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(server.pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("connected", [True, False], ids=["connected", "connecting"])
@@ -259,3 +225,121 @@ def test_a_large_page_is_read_without_keeping_the_loop(drive, named):
         return heart.busy
 
     assert min(asyncio.run(read()) for _ in range(3)) < LONGEST_GAP
+
+
+class Resolver:
+    """What the system says of a name, and says only once it may."""
+
+    def __init__(self, address=None):
+        self.address, self.asked, self.may, self.threads = address, threading.Event(), threading.Event(), set()
+
+    def __call__(self, name, *rest, **options):
+        self.threads.add(threading.current_thread())
+        self.asked.set()
+        assert self.may.wait(30)
+        if self.address is None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return real_getaddrinfo(self.address, *rest, **options)
+
+
+real_getaddrinfo = socket.getaddrinfo
+
+
+@pytest.fixture
+def port(private_server):
+    """Where the server listens beside its socket in a folder."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with connect(private_server.url, timeout=timedelta(seconds=20), options={}) as admin:
+        admin.config_set("bind", "127.0.0.1")
+        admin.config_set("port", port)
+    return port
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a name", "a name of nobody"])
+def test_a_name_that_is_looked_up_for_long_keeps_no_loop_waiting(port, monkeypatch, known):
+    resolver = Resolver("127.0.0.1" if known else None)
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    storage = RedisStorage(f"redis://store.example:{port}", timeout=timedelta(seconds=30))
+
+    async def ask():
+        async with Heart() as heart:
+            call = asyncio.create_task(storage.aio().load(UNKNOWN))
+            assert await asyncio.to_thread(resolver.asked.wait, 30)
+            for _ in range(20):
+                await asyncio.sleep(0.005)
+            assert not call.done()
+            resolver.may.set()
+            await asyncio.wait([call])
+        return heart.busy, call
+
+    busy, call = asyncio.run(ask())
+    assert busy < LONGEST_GAP
+    assert threading.main_thread() not in resolver.threads
+    if known:
+        assert call.result() is None
+    else:
+        with pytest.raises(StorageError, match="Name or service not known"):
+            call.result()
+
+
+@pytest.mark.parametrize("how", ["too long", "cancelled"])
+def test_a_call_does_not_wait_for_a_name_that_is_never_found(monkeypatch, how):
+    resolver = Resolver()
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    storage = RedisStorage("redis://store.example", timeout=timedelta(seconds=LIMIT))
+
+    async def ask():
+        began = time.monotonic()
+        call = asyncio.create_task(storage.aio().load(UNKNOWN))
+        assert await asyncio.to_thread(resolver.asked.wait, 30)
+        if how == "cancelled":
+            call.cancel()
+        await asyncio.wait([call])
+        took = time.monotonic() - began
+        resolver.may.set()
+        return call, took
+
+    call, took = asyncio.run(ask())
+    assert took < 4 * LIMIT
+    if how == "cancelled":
+        assert call.cancelled()
+    else:
+        assert isinstance(call.exception(), StorageError)
+
+
+def test_a_thousand_waits_of_a_handle_take_little_memory(redis_url, namespace):
+    app = Celery("waits", broker=redis_url, set_as_current=False)
+    storage = RedisStorage(redis_url, namespace=namespace, options={"client_name": namespace})
+    with hephaestus_celery.Hephaestus(app, storage=storage) as hephaestus:
+        app.conf.task_default_queue = namespace
+        handle = asyncio.run(in_block(hephaestus, hephaestus.aio.start_instance(flows.Linear, {"value": 1}, id="a")))
+
+        async def wait():
+            async with hephaestus.aio:
+                first = asyncio.create_task(handle.aio.wait())
+                waits = storage.aio()._loops.here().waits
+                while not any(waits._waits.values()):
+                    await asyncio.sleep(0.005)
+                gc.collect()
+                tracemalloc.start()
+                tasks = [asyncio.create_task(handle.aio.wait()) for _ in range(WAITS)]
+                while sum(wait.looked for each in waits._waits.values() for wait in each) < WAITS:
+                    await asyncio.sleep(0.005)
+                gc.collect()
+                taken, _ = tracemalloc.get_traced_memory()
+                tracemalloc.stop()
+                subscribed = [each for each in connections_of(storage._client, namespace) if int(each["sub"])]
+                await handle.aio.cancel()
+                assert {each.status for each in await asyncio.gather(first, *tasks)} == {"cancelled"}
+            return taken / WAITS, len(subscribed)
+
+        each, subscribed = asyncio.run(wait())
+    app.close()
+    assert subscribed == 1
+    assert each < 6000, each
+
+
+async def in_block(hephaestus, call):
+    async with hephaestus.aio:
+        return await call

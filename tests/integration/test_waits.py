@@ -246,6 +246,7 @@ else:
     spawn, get = ThreadPoolExecutor(300).submit, "result"
 count = 300 if get == "result" else 1000
 from hephaestus_celery import Done, Hephaestus, LocalRunner, Unique, WaitForEvent, Workflow
+from hephaestus_celery.locks import Turns
 from hephaestus_celery.storage.redis import RedisStorage
 from stage import eventually
 
@@ -261,12 +262,18 @@ def runtime(name):
 def opened():
     return sum(each["name"] == namespace for each in storage._client.client_list())
 
+def subscribed():
+    found = [int(each["sub"]) for each in storage._client.client_list() if each["name"] == namespace]
+    return [channels for channels in found if channels]
+
 worker, waiting = runtime(f"{namespace}-worker"), runtime(namespace)
+waiting._reading = Turns(60)  # reading all of them may take a slow machine longer than anybody waits for a turn
 storage = worker.storage
 handles = [worker.start_instance(Paid, {}, id=str(number)) for number in range(count)]
 eventually(lambda: all(handle.get().waiting_steps for handle in handles), what="all wait for an event")
 waits = [spawn(waiting.wait, handle.run_id, 60) for handle in handles]
 eventually(lambda: len(getattr(waiting.storage._waits._listener, "_waiters", ())) == count, what="all are waited for")
+eventually(lambda: [channels >= count for channels in subscribed()] == [True], what="one has subscribed to all")
 print(opened(), end=" ")
 storage._connections.call_many([["HSET", storage.keys.of_run(handle.run_id).run, "st", "cancelled"] for handle in handles], fits=lambda _: True)
 storage._connections.call_many([["PUBLISH", storage.keys.of_run(handle.run_id).finished, "cancelled"] for handle in handles], fits=lambda _: True)

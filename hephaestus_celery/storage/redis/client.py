@@ -13,6 +13,7 @@ import redis
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as LoopRetry
+from redis.asyncio.sentinel import MasterNotFoundError as LoopMasterNotFoundError
 from redis.asyncio.sentinel import Sentinel as LoopSentinel
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as LostConnectionError
@@ -173,7 +174,7 @@ class _LoopSentinels(LoopSentinel):
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         try:
             return cast("tuple[str, int]", await super().discover_master(service_name))  # pyright: ignore[reportUnknownMemberType] - untyped in redis-py
-        except MasterNotFoundError as error:
+        except LoopMasterNotFoundError as error:
             raise NoPrimaryError(f"no Sentinel names a primary {service_name!r} that is up") from error
 
 

@@ -58,11 +58,14 @@ class LoopConnections:
             await self._give(lent)
 
     async def close(self) -> None:
-        """Close the free connections; those that are lent are closed when they come back."""
+        """Close the free connections, and those to Sentinels; those that are lent are closed when they come back."""
         self._closed = True
         free, self._free = self._free, []
         for lent in free:
             await lent.hang_up()
+        sentinels: Any = getattr(self._pool, "sentinel_manager", None)
+        for sentinel in () if sentinels is None else sentinels.sentinels:
+            await sentinel.connection_pool.disconnect(inuse_connections=True)
 
     def make(self) -> Any:
         """A connection of redis-py's that is not open yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
@@ -10,6 +11,7 @@ import subprocess
 from datetime import timedelta
 
 import pytest
+from heart import LONGEST_GAP, Heart
 from redis.sentinel import SentinelManagedSSLConnection
 from stage import eventually
 
@@ -160,6 +162,35 @@ def test_a_run_is_kept_over_tls(storage_with, certificates, drive):
     run = drive(storage_with(ssl_ca_certs=str(certificates.authority))).start()
     run.step("a")
     assert run.step("b").status_after == Status.COMPLETED
+
+
+def test_a_run_is_kept_over_tls_from_an_event_loop_which_goes_on(storage_with, certificates, drive):
+    storage = storage_with(ssl_ca_certs=str(certificates.authority))
+    run = drive(storage).start()
+
+    async def wait_and_read():
+        calls = storage.aio()
+        async with Heart() as heart:
+            waits = [asyncio.create_task(calls.wait_finished(run.id, timeout=30)) for _ in range(20)]
+            loaded = await asyncio.gather(*(calls.load(run.id) for _ in range(20)))
+            assert {each.status for each in loaded} == {Status.PENDING}
+            await asyncio.to_thread(run.cancel)
+            assert await asyncio.gather(*waits) == [True] * 20
+        return heart.busy
+
+    assert asyncio.run(wait_and_read()) < LONGEST_GAP
+
+
+@pytest.mark.parametrize("wrong", ["unknown authority", "another name"])
+def test_on_an_event_loop_a_server_that_can_not_show_who_it_is_is_refused(storage_with, certificates, wrong):
+    authority = {"ssl_ca_certs": str(certificates.authority)}
+    storage = (
+        storage_with()
+        if wrong == "unknown authority"
+        else storage_with(host="localhost", ssl_check_hostname=True, **authority)
+    )
+    with pytest.raises(StorageError, match="ssl_ca_certs"):
+        asyncio.run(storage.aio().now())
 
 
 def test_an_authority_of_its_own_may_stand_in_the_url(tls_port, certificates, namespace):

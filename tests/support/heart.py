@@ -1,0 +1,49 @@
+"""What shows whether an event loop goes on, and a server that answers nothing for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+
+LONGEST_GAP = 0.05
+"""Seconds of an event loop's thread that no call may take at a time."""
+
+
+class Heart:
+    """Beats on an event loop, and measures what is between two beats: by the clock, and of it what this thread worked.
+
+    A machine that does other things makes the first longer, never the second; and a call that blocks takes its time limit.
+    """
+
+    def __init__(self):
+        self.still = self.busy = 0.0
+
+    async def __aenter__(self):
+        self._task = asyncio.create_task(self._beat())
+        await asyncio.sleep(0)
+        return self
+
+    async def __aexit__(self, *_):
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _beat(self):
+        clock, work = time.monotonic(), time.thread_time()
+        while True:
+            await asyncio.sleep(0.002)
+            then, done = time.monotonic(), time.thread_time()
+            self.still, self.busy = max(self.still, then - clock), max(self.busy, done - work)
+            clock, work = then, done
+
+
+@contextlib.contextmanager
+def frozen(server):
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)

@@ -89,7 +89,8 @@ def instance_id_of(workflow: type[WorkflowDefinition], value: object, *, chance:
     key, separator, rest = value.partition("::") if isinstance(value, str) else ("", "", "")
     if separator and key == workflow.unique.key:
         value = rest
-    return workflow.unique.instance_id(value, suffix=chance.token()[:8])
+    suffix = chance.token()[:8] if workflow.unique.scope == "none" else ""
+    return workflow.unique.instance_id(value, suffix=suffix)
 
 
 def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:

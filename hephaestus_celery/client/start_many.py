@@ -15,7 +15,7 @@ from hephaestus_celery.client.calls import AioCalls, AioWorkflowCalls, RuntimeCa
 from hephaestus_celery.client.handle import InstanceHandle
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.runtimes import Runtime
-from hephaestus_celery.client.start import Start, check_metadata, check_start, check_workflow
+from hephaestus_celery.client.start import check_metadata, check_start, check_workflow
 from hephaestus_celery.core.definition import versioning
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.execution.commands import DispatchStep
@@ -23,6 +23,7 @@ from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.coroutines import run_now
 from hephaestus_celery.exceptions import AlreadyRunningError, StorageError
 from hephaestus_celery.runners.messages import Message
+from hephaestus_celery.runners.starting import RunDraft
 from hephaestus_celery.storage.starts import NewRun
 
 T = TypeVar("T")
@@ -44,7 +45,6 @@ class _Shared:
 class _Prepared:
     """A start that is ready to be stored."""
 
-    start: Start
     new: NewRun
     messages: Sequence[Message]
 
@@ -65,7 +65,7 @@ class _Started:
         """Note the results of a batch; raises if the store went away, with what was started before."""
         for result in results:
             if isinstance(result, _Prepared):
-                handle = InstanceHandle(id=result.start.id, run_id=result.new.run_id, hephaestus=self._runtime)
+                handle = InstanceHandle(id=result.new.instance_id, run_id=result.new.run_id, hephaestus=self._runtime)
                 self.handles.append(handle)
             elif not _is_away(result):
                 if not (self._on_conflict == "skip" and isinstance(result, AlreadyRunningError)):
@@ -90,7 +90,7 @@ async def start_many(
     rest = iter(items)
     try:
         while batch := list(islice(rest, _BATCH)):
-            prepared = [_prepared(means, shared, item) for item in batch]
+            prepared = _prepared(means, shared, batch)
             before, stored = stored, None
             if before is not None:
                 started.add(await before)
@@ -120,7 +120,23 @@ def _is_pair(item: object) -> TypeGuard[tuple[str, Mapping[str, Any] | None]]:
             return False
 
 
-def _prepared(means: Means, shared: _Shared, item: object) -> _Prepared | Exception:
+def _prepared(means: Means, shared: _Shared, batch: Sequence[object]) -> list[_Prepared | Exception]:
+    # All that a draft needs of the application's code comes before the messages, which look at the application once.
+    drafts = [_draft(means, shared, item) for item in batch]
+    with means.prepare():
+        made = iter(means.parts.driver.new_runs([draft for draft in drafts if not isinstance(draft, Exception)]))
+    return [draft if isinstance(draft, Exception) else _ready(draft, next(made)) for draft in drafts]
+
+
+def _ready(draft: RunDraft, made: tuple[NewRun, Sequence[Message]] | Exception) -> _Prepared | Exception:
+    if isinstance(made, Exception):
+        made.add_note(f"in the start of {draft.id}")
+        return made
+    new, messages = made
+    return _Prepared(new=new, messages=messages)
+
+
+def _draft(means: Means, shared: _Shared, item: object) -> RunDraft | Exception:
     if not _is_pair(item):
         return ValueError(f"each start is a pair of a value and a context, not {shown(item)}")
     value, context = item
@@ -134,13 +150,12 @@ def _prepared(means: Means, shared: _Shared, item: object) -> _Prepared | Except
             chance=means.parts.chance,
         )
         means.admit(start.workflow)
-        new, messages = means.parts.driver.new_run(
+        return means.parts.driver.draft_run(
             start.workflow, id=start.id, context=start.context, telemetry=start.telemetry
         )
     except Exception as error:  # noqa: BLE001 - version_for is the user's code; the other starts are still tried
         error.add_note(f"in the start of {shown(value)}")
         return error
-    return _Prepared(start=start, new=new, messages=messages)
 
 
 async def _store(means: Means, batch: Sequence[_Prepared | Exception]) -> list[_Prepared | Exception]:

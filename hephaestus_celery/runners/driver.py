@@ -36,7 +36,7 @@ from hephaestus_celery.runners.recovery import Recovery
 from hephaestus_celery.runners.rerunning import Rerunner
 from hephaestus_celery.runners.retry_or_fail import FailedAttempts
 from hephaestus_celery.runners.retrying_reader import RetryingReader
-from hephaestus_celery.runners.starting import Starter
+from hephaestus_celery.runners.starting import RunDraft, Starter
 from hephaestus_celery.runners.step_exceptions import Failed, failed, lost, type_name
 from hephaestus_celery.runners.step_result import Completed, StepResult, Waiting
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Refusal, Refused
@@ -122,7 +122,20 @@ class Driver:
         self, workflow: type[WorkflowDefinition], *, id: str, context: Mapping[str, Any], telemetry: Mapping[str, Any]
     ) -> tuple[NewRun, Sequence[Message]]:
         """A new run of a workflow, for the storage to create, and the messages for its first steps."""
-        return self._starter.new_run(workflow, id=id, context=context, telemetry=telemetry)
+        [made] = self._starter.new_runs([self.draft_run(workflow, id=id, context=context, telemetry=telemetry)])
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+    def draft_run(
+        self, workflow: type[WorkflowDefinition], *, id: str, context: Mapping[str, Any], telemetry: Mapping[str, Any]
+    ) -> RunDraft:
+        """Begin a new run, one of several that :meth:`new_runs` makes together."""
+        return self._starter.draft(workflow, id=id, context=context, telemetry=telemetry)
+
+    def new_runs(self, drafts: Sequence[RunDraft]) -> list[tuple[NewRun, Sequence[Message]] | Exception]:
+        """As :meth:`new_run`, for several drafts; the error of one stands in its place."""
+        return self._starter.new_runs(drafts)
 
     def claim(
         self,

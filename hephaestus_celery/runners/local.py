@@ -8,7 +8,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.exceptions import ConfigurationError
@@ -16,7 +15,8 @@ from hephaestus_celery.runners.after_commit import Outcome
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Worker
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.fleet import Fleet, Holdings, attempt_of
-from hephaestus_celery.runners.messages import NO_HEADERS, Message
+from hephaestus_celery.runners.message_dispatcher import FirstMessages
+from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.runners.port import AsyncRunner
 from hephaestus_celery.runners.refusal_log import RefusalLog
 from hephaestus_celery.runners.scheduler import Scheduler
@@ -69,9 +69,9 @@ class LocalRunner:
                 except RuntimeError as error:  # no more threads can start; the existing ones take the message later
                     logger.warning("[%s] step %s waits for a thread: %s", message.run_id, message.step, error)
 
-    def start_messages(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
+    def start_messages(self, runs: Sequence[Sequence[Message]]) -> Sequence[FirstMessages | Exception]:
         """No application adds headers here."""
-        return messages, NO_HEADERS
+        return [FirstMessages(messages=messages) for messages in runs]
 
     def prepare(self, message: Message, *, parent: str | None) -> PreparedMessage | None:
         """There is no broker."""

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from hephaestus_celery.runners.messages import Message
+from hephaestus_celery.runners.messages import NO_HEADERS, Message
 from hephaestus_celery.storage.starts import PreparedMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstMessages:
+    """The first messages of a run that is about to be stored, and the ``headers`` that all of its messages repeat.
+
+    ``prepared`` has what :meth:`Dispatcher.prepare` would give for each message; it may be left out if that is None for all.
+    """
+
+    messages: Sequence[Message]
+    headers: Mapping[str, Any] = field(default_factory=lambda: NO_HEADERS)
+    prepared: Sequence[PreparedMessage | None] = ()
 
 
 class Dispatcher(Protocol):
@@ -21,10 +34,10 @@ class Dispatcher(Protocol):
         """Send messages. One that can't be sent is not an error: the store has it sent again."""
         ...
 
-    def start_messages(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
-        """The first messages of a run that is about to be stored, and the headers that all of its messages repeat.
+    def start_messages(self, runs: Sequence[Sequence[Message]]) -> Sequence[FirstMessages | Exception]:
+        """The first messages of runs that are about to be stored, given for each run.
 
-        Called where the run is started, in the caller's context; raises what the application raises there.
+        Called where the runs are started, in the caller's context. What the application raises for a run stands in its place.
         """
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery.clock import Chance, Clock
@@ -10,7 +11,7 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.runners.hooks import Hooks
-from hephaestus_celery.runners.message_dispatcher import Dispatcher
+from hephaestus_celery.runners.message_dispatcher import Dispatcher, FirstMessages
 from hephaestus_celery.runners.messages import Message, messages
 from hephaestus_celery.runners.plan_cache import encoded_config
 from hephaestus_celery.storage import codec
@@ -23,6 +24,22 @@ if TYPE_CHECKING:
     from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 
 _RUN_ID_BITS = 58
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDraft:
+    """A new run before its first messages are made: ``header`` and ``initial`` are its JSON texts.
+
+    ``headers`` are what the hooks of the application add; ``messages`` are the first messages without what it adds later.
+    """
+
+    workflow: type[WorkflowDefinition]
+    id: str
+    run_id: str
+    header: str
+    initial: str
+    headers: Mapping[str, Any]
+    messages: Sequence[Message]
 
 
 class Starter:
@@ -45,54 +62,70 @@ class Starter:
         self._clock = clock
         self._chance = chance
 
-    def new_run(
+    def draft(
         self, workflow: type[WorkflowDefinition], *, id: str, context: Mapping[str, Any], telemetry: Mapping[str, Any]
-    ) -> tuple[NewRun, Sequence[Message]]:
-        """A new run, and the messages for its first steps; to be sent where the store, when it creates the run, says so."""
+    ) -> RunDraft:
+        """Begin a new run: its id, and what the hooks of the application add. ``DataError`` if its data is too large."""
         limit = self._settings.max_payload
         run_id = self._new_run_id(id)
         codec.encode_limited(telemetry, "telemetry_metadata", limit=limit)
-        hints, headers = self._first_messages(workflow, run_id)
-        new = NewRun(
-            operation=run_id,
+        headers = self._hooks.start_headers()
+        starts = [DispatchStep(Activation(initial.step.key), 1, 1) for initial in workflow.graph.initials]
+        return RunDraft(
+            workflow=workflow,
+            id=id,
             run_id=run_id,
-            instance_id=id,
-            name=workflow.name,
-            family=workflow.family,
-            version=workflow.version,
-            scope=workflow.unique.scope,
-            tags=sorted(workflow.tags),
             header=encode_header(id=id, run_id=run_id, workflow=workflow, telemetry=telemetry),
             initial=codec.encode_limited(context, "context", limit=limit),
-            firsts=self._firsts(workflow, hints),
-            durations=self._durations,
-            message_headers=codec.encode(dict(headers)) if headers else None,
+            headers=headers,
+            messages=messages(workflow.name, workflow.version, run_id, starts, headers=headers),
         )
-        return new, hints
+
+    def new_runs(self, drafts: Sequence[RunDraft]) -> list[tuple[NewRun, Sequence[Message]] | Exception]:
+        """The runs, each with the messages for its first steps, or what the application has raised for it.
+
+        The messages are to be sent where the store, when it creates the run, says so. Once for all of them it is looked at
+        whether the application sends messages in a way of its own.
+        """
+        started = self._dispatcher.start_messages([draft.messages for draft in drafts])
+        return [
+            first if isinstance(first, Exception) else (self._new_run(draft, first), first.messages)
+            for draft, first in zip(drafts, started, strict=True)
+        ]
 
     def _new_run_id(self, id: str) -> str:
         milliseconds = self._clock.time_ns() // 1_000_000
         return new_run_id(milliseconds=milliseconds, instance_id=id, random_bits=self._chance.bits(_RUN_ID_BITS))
 
-    def _first_messages(
-        self, workflow: type[WorkflowDefinition], run_id: str
-    ) -> tuple[Sequence[Message], Mapping[str, Any]]:
-        # The messages, and the headers that all messages of the run repeat.
-        starts = [DispatchStep(Activation(initial.step.key), 1, 1) for initial in workflow.graph.initials]
-        added = self._hooks.start_headers()
-        hints = messages(workflow.name, workflow.version, run_id, starts, headers=added)
-        hints, headers = self._dispatcher.start_messages(hints)
-        return hints, {**added, **headers} if added else headers
+    def _new_run(self, draft: RunDraft, first: FirstMessages) -> NewRun:
+        workflow = draft.workflow
+        headers = {**draft.headers, **first.headers}
+        return NewRun(
+            operation=draft.run_id,
+            run_id=draft.run_id,
+            instance_id=draft.id,
+            name=workflow.name,
+            family=workflow.family,
+            version=workflow.version,
+            scope=workflow.unique.scope,
+            tags=sorted(workflow.tags),
+            header=draft.header,
+            initial=draft.initial,
+            firsts=self._firsts(workflow, first),
+            durations=self._durations,
+            message_headers=codec.encode(headers) if headers else None,
+        )
 
-    def _firsts(self, workflow: type[WorkflowDefinition], hints: Sequence[Message]) -> list[FirstStep]:
+    def _firsts(self, workflow: type[WorkflowDefinition], first: FirstMessages) -> list[FirstStep]:
         default = self._settings.default_retry
+        prepared = first.prepared or [None] * len(first.messages)
         return [
             FirstStep(
                 step=initial.step.key,
                 config=encoded_config(initial, limit=self._settings.max_payload),
                 max_attempts=workflow.retry_policy(initial.step, default).max_attempts,
-                prepared_message=self._dispatcher.prepare(hint, parent=None),
+                prepared_message=message,
                 lane=self._dispatcher.lane(hint),
             )
-            for initial, hint in zip(workflow.graph.initials, hints, strict=True)
+            for initial, hint, message in zip(workflow.graph.initials, first.messages, prepared, strict=True)
         ]

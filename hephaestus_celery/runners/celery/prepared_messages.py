@@ -37,6 +37,7 @@ from hephaestus_celery.storage.starts import PreparedMessage
 
 logger = logging.getLogger("hephaestus_celery")
 
+_TAG_BITS = 128
 _SPECIMENS = (
     ("01a20351-48e5-7078-aaf5-44dfe4e46366", 1, 1),
     ("01a20351-7f3c-7b01-9c3e-0d6b8f1c2a55", 2, 3),
@@ -63,10 +64,16 @@ class MessagePreparer:
         """The message as it stands on the broker's list; ``parent`` is the id of the task that causes it."""
         if not self._possible or message.headers or not is_unmodified(self._app, [message.task_name]):
             return None
+        return self.prepare_unmodified(message, parent=parent)
+
+    def prepare_unmodified(self, message: Message, *, parent: str | None) -> PreparedMessage | None:
+        """The same, for a caller that has just seen that Celery alone makes this message."""
+        if not self._possible or message.headers:
+            return None
         template = self._template(message)
         if template is None:
             return None
-        tag = self._chance.token() + self._chance.token()
+        tag = f"{self._chance.bits(_TAG_BITS):032x}"
         return PreparedMessage(list=template.list, text=template.fill(message, parent=parent, tag=tag))
 
     def _template(self, message: Message) -> MessageTemplate | None:

@@ -29,7 +29,8 @@ from hephaestus_celery.runners.celery.routing import LaneFinder, lane_of
 from hephaestus_celery.runners.celery.worker_lifecycle import WorkerLifecycle, in_pool_process
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.fleet import Fleet
-from hephaestus_celery.runners.messages import NO_HEADERS, Message
+from hephaestus_celery.runners.message_dispatcher import FirstMessages
+from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.runners.refusal_log import RefusalLog
 from hephaestus_celery.runners.scheduler import Scheduler
 from hephaestus_celery.storage.due import Sent
@@ -130,23 +131,41 @@ class CeleryRunner:
         inherits = cast("Any", self.app).conf.task_inherit_parent_priority
         return not inherits and is_unmodified(self.app, [message.task_name for message in messages])
 
-    def start_messages(self, messages: Sequence[Message]) -> tuple[Sequence[Message], Mapping[str, Any]]:
+    def start_messages(self, runs: Sequence[Sequence[Message]]) -> Sequence[FirstMessages | Exception]:
+        # Looking at the application takes longer than all else here. Nothing of its own runs before the messages are prepared.
+        if is_unmodified(self.app, {message.task_name for messages in runs for message in messages}):
+            return [self._prepared_at_once(messages) for messages in runs]
+        return [self._started_by_application(messages) for messages in runs]
+
+    def _prepared_at_once(self, messages: Sequence[Message]) -> FirstMessages:
+        preparer = self._message_preparer()
+        prepared = [preparer.prepare_unmodified(message, parent=None) for message in messages]
+        return FirstMessages(messages=messages, prepared=prepared)
+
+    def _started_by_application(self, messages: Sequence[Message]) -> FirstMessages | Exception:
         if is_unmodified(self.app, [message.task_name for message in messages]):
-            return messages, NO_HEADERS
-        return self._headers.start_messages(messages)
+            return self._prepared_at_once(messages)
+        try:
+            captured, headers = self._headers.start_messages(messages)
+        except Exception as error:  # noqa: BLE001 - the application's own code; the other runs are still started
+            return error
+        return FirstMessages(messages=captured, headers=headers)
 
     def prepare(self, message: Message, *, parent: str | None) -> PreparedMessage | None:
         # If a worker executes several steps at once, the next step could emit its start before this one emits its end.
         # So its message is sent after that.
         if parent is not None and not self._lifecycle.is_sequential:
             return None
+        return self._message_preparer().prepare(message, parent=parent)
+
+    def _message_preparer(self) -> MessagePreparer:
         if self._preparer is None:
             driver = self.driver
             store = driver.storage.url if driver.settings.transactional_dispatch else None
             self._preparer = MessagePreparer(
                 self.app, store=store, default_queue=driver.settings.default_queue, chance=self.chance
             )
-        return self._preparer.prepare(message, parent=parent)
+        return self._preparer
 
     @property
     def lanes_are_fixed(self) -> bool:

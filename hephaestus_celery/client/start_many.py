@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -28,6 +28,7 @@ from hephaestus_celery.storage.starts import NewRun
 
 T = TypeVar("T")
 _BATCH = 100  # starts that are prepared and stored together
+_HEAD_START = 0.001  # seconds in which a thread sends a batch
 OnConflict = Literal["raise", "skip"]
 
 
@@ -189,6 +190,8 @@ def _interrupted(failed: StorageError, handles: Sequence[InstanceHandle | None])
 def _begin_on(thread: Executor, work: Coroutine[Any, Any, T]) -> Awaitable[T]:
     # The work never suspends, so it can be done on another thread; awaiting its result blocks until that is there.
     future = thread.submit(run_now, work)
+    # Python changes threads every 5 ms. Without this pause the batch would be sent only when the next one is prepared.
+    wait([future], timeout=_HEAD_START)
 
     async def result() -> T:
         return future.result()

@@ -193,3 +193,16 @@ def test_of_several_partitions_all_that_match_are_meant(private_server, namespac
         assert hephaestus.cancel_many(workflow=Question) == (450, {})
         assert hephaestus.delete_many(workflow=Question) == (450, {})
         assert hephaestus.count() == 0
+
+
+def test_a_start_that_the_store_refuses_is_the_only_one_of_many(hephaestus, storage, private_server):
+    # Something else has written where the index of one id is to be.
+    key = f"{storage.keys.of_instance('question::q7')}index:id:question::q7"
+    storage._client.set(key, "not ours")
+    with pytest.raises(ExceptionGroup, match="1 of 130 starts were refused") as raised:
+        Question.start_many((f"q{number}", {}) for number in range(130))
+    [error] = raised.value.exceptions
+    assert "WRONGTYPE" in str(error)
+    listed = {instance.id for instance in hephaestus.list(workflow=Question, limit=200)}
+    assert {f"question::q{number}" for number in range(130)} - {"question::q7"} <= listed
+    storage._client.delete(key)

@@ -122,3 +122,39 @@ def test_nothing_that_is_meant_for_a_broker_is_taken(site):
     with site.going_on():
         handle = site.start("acme", "1")
     assert handle.get().message_headers.keys() <= {site.header, "stamps", "stamped_headers"}
+
+
+def test_each_of_many_starts_carries_what_its_application_adds(site):
+    def starts():
+        for number in range(130):
+            tenant.set(f"tenant{number // 100}")  # the next batch is another tenant's
+            yield str(number), {}
+
+    with site.going_on():
+        handles = contextvars.copy_context().run(site.runtime.start_many, tenants.Visits, starts())
+    sent = site.sent()
+    seen = [[headers[site.header] for headers in sent[handle.run_id]] for handle in handles]
+    assert seen == [["tenant0"]] * 100 + [["tenant1"]] * 30
+
+
+def test_many_starts_see_for_each_batch_what_goes_on_in_their_process(redis_url, namespace, redis_storage):
+    with Celery("site", broker=redis_url, set_as_current=False) as app, ExitStack() as held:
+        app.conf.update(task_default_queue=namespace, hephaestus_namespace=namespace)
+        runtime = held.enter_context(Hephaestus(app, name=namespace))
+
+        def starts():
+            for number in range(350):
+                if number == 150:
+                    watching = held.enter_context(ExitStack())
+                    watching.enter_context(tenants.wrapped_publish())
+                if number == 250:
+                    watching.close()
+                yield str(number), {}
+
+        handles = runtime.start_many(tenants.Visits, starts())
+        found = {
+            json.loads(text)["headers"]["root_id"]: "by_publish" in json.loads(text)["headers"]
+            for text in redis_storage._client.lrange(namespace, 0, -1)
+        }
+    redis_storage._client.delete(namespace)
+    assert [found[handle.run_id] for handle in handles] == [False] * 100 + [True] * 100 + [False] * 150

@@ -1,4 +1,4 @@
-"""How often the server is asked: a resume costs one round trip."""
+"""How often the server is asked: a resume costs one round trip, a hundred starts together one."""
 
 from __future__ import annotations
 
@@ -114,3 +114,13 @@ def test_an_attempt_that_a_tick_finds_lost_costs_one_round_trip_more(claimed, tr
     assert trips[-2:] == [["EVALSHA"], ["EVALSHA"]]  # the tick, and the commit
     assert len(trips) == 2
     assert [event.name[-1] for event in outcome.events] == ["rescue", "exception"]
+
+
+def test_a_thousand_starts_cost_ten_round_trips_of_four_scripts(redis_storage, trips):
+    with Hephaestus(storage=redis_storage, runner=Idle()) as hephaestus:
+        hephaestus.list(limit=1)  # the clock of the partition is known from here on
+        hephaestus.start_many(Asking, [("first", {})])
+        trips.clear()
+        handles = hephaestus.start_many(Asking, ((f"a{number}", {"number": number}) for number in range(1000)))
+        assert trips == [["EVALSHA"] * 4] * 10
+        assert hephaestus.count() == len({handle.run_id for handle in handles}) + 1 == 1001

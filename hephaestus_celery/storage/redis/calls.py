@@ -22,6 +22,7 @@ from hephaestus_celery.storage.redis.steady_clock import Reading, SteadyClock
 # it arrives.
 PUNCTUAL = {
     "create",
+    "create_many",
     "rerun",
     "hold",
     "claim",

@@ -9,7 +9,7 @@ from hephaestus_celery.core.execution.joins import Row, Settlement
 from hephaestus_celery.core.values.formatting import shortened
 from hephaestus_celery.exceptions import DataError
 from hephaestus_celery.storage.durations import Durations
-from hephaestus_celery.storage.starts import PreparedMessage
+from hephaestus_celery.storage.starts import NewRun, PreparedMessage
 
 # json.dumps would make an encoder for each call. Values that are not JSON, and text that UTF-8 can't encode, raise anyway.
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False, ensure_ascii=False).encode
@@ -63,6 +63,27 @@ def places(prepared: Mapping[str, PreparedMessage]) -> tuple[list[str], dict[str
     lists = sorted({message.list for message in prepared.values()})
     numbered = enumerate(prepared.items(), 1)
     return lists, {key: [lists.index(message.list) + 1, position] for position, (key, message) in numbered}
+
+
+def first_steps(run: NewRun) -> tuple[list[str], list[list[object]]]:
+    """The lists for the messages of a new run, and its first steps in the form of ``create.lua``."""
+    prepared = [first.prepared_message for first in run.firsts if first.prepared_message is not None]
+    lists = sorted({message.list for message in prepared})
+    rows: list[list[object]] = []
+    sent = 0
+    for first in run.firsts:
+        place: list[object] = []
+        if first.prepared_message is not None:
+            sent += 1
+            place = [lists.index(first.prepared_message.list) + 1, sent]
+        rows.append([first.step, whole(first.max_attempts), *place])
+    return lists, rows
+
+
+def data_of_start(run: NewRun) -> list[str]:
+    """The data of a new run in the order of ``create.lua``: header, context, configs, and the texts of the messages."""
+    texts = [first.prepared_message.text for first in run.firsts if first.prepared_message is not None]
+    return [run.header, run.initial, *(first.config or "" for first in run.firsts), *texts]
 
 
 def attempts(numbers: Mapping[str, int]) -> dict[str, object]:

@@ -15,7 +15,7 @@ from hephaestus_celery.storage.redis.constants import header_for
 from hephaestus_celery.storage.redis.framing import is_of
 
 NAMES = (
-    *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
+    *("create", "create_many", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
     *("deliver", "cancel", "delete", "schedule", "unschedule", "tick", "resend", "redirect", "resign"),
     *("load", "data", "candidates", "list", "select", "history", "report", "reports", "stage", "beginning"),
     *("standing", "settle"),
@@ -66,6 +66,10 @@ def _is_page(reply: Any) -> bool:
     return _is_list(reply) and len(reply) > 0 and _is_named(reply[0]) and all(is_texts(row) for row in reply[1:])
 
 
+def _is_rows(reply: Any) -> bool:
+    return _is_list(reply) and all(is_texts(row) and len(row) > 0 for row in reply)
+
+
 def _is_list(reply: Any) -> TypeGuard[list[Any]]:
     return type(reply) is list
 
@@ -75,6 +79,7 @@ FORMS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("create", "claim"), _is_word_or_texts),
     **dict.fromkeys(("tick", "seize", "cancel", "delete", "pause"), _is_named),
     **dict.fromkeys(("candidates", "beginning", "standing", "select"), _is_named),
+    "create_many": _is_rows,
     "renew": _is_numbers,
     "resend": _is_word,
     "data": _is_texts_or_none,

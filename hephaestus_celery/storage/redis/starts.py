@@ -12,9 +12,10 @@ from hephaestus_celery.clock import Chance
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.exceptions import HephaestusError, StorageError
+from hephaestus_celery.storage.redis.alike_starts import answers_of, call_of, grouped
 from hephaestus_celery.storage.redis.async_calls import AsyncCalls
 from hephaestus_celery.storage.redis.errors import was_not_made
-from hephaestus_celery.storage.redis.parameters import as_parameters, whole
+from hephaestus_celery.storage.redis.parameters import as_parameters, data_of_start, first_steps
 from hephaestus_celery.storage.redis.pipelines import RunCall, try_each
 from hephaestus_celery.storage.redis.settling import Settling
 from hephaestus_celery.storage.redis.wide_steps import Edges, Progress
@@ -48,9 +49,18 @@ class Starts:
             elif wide:
                 found.extend([await self._tried(run) for run in alike])
             else:
-                replies = await try_each(self._calls, "create", [_call(run) for run in alike])
-                found.extend(map(_read_reply, alike, replies))
+                found.extend(await self._create_together(alike))
         return found
+
+    async def _create_together(self, runs: Sequence[NewRun]) -> list[Sequence[DispatchStep] | Exception]:
+        groups = grouped(runs, self._calls.keys)
+        asked = [call_of([runs[position] for position in group.positions]) for group in groups]
+        found: dict[int, Sequence[DispatchStep] | Exception] = {}
+        for group, reply in zip(groups, await try_each(self._calls, "create_many", asked), strict=True):
+            for position, answer in zip(group.positions, answers_of(reply, len(group.positions)), strict=True):
+                run = runs[position]
+                found[position] = await self._tried(run) if answer is None else _read_answer(run, answer)
+        return [found[position] for position in range(len(runs))]
 
     async def _tried(self, run: NewRun) -> Sequence[DispatchStep] | Exception:
         try:
@@ -76,7 +86,7 @@ class Starts:
 
 
 def _call(run: NewRun, *, settling: str | None = None) -> RunCall:
-    lists, firsts, texts = _first_steps(run)
+    lists, firsts = first_steps(run)
     parameters = as_parameters(
         run_id=run.run_id,
         id=run.instance_id,
@@ -92,8 +102,13 @@ def _call(run: NewRun, *, settling: str | None = None) -> RunCall:
         headers=run.message_headers,
         settling=settling,
     )
-    data = [run.header, run.initial, *(first.config or "" for first in run.firsts), *texts]
-    return RunCall(run_id=run.run_id, parameters=parameters, data=data, lists=lists)
+    return RunCall(run_id=run.run_id, parameters=parameters, data=data_of_start(run), lists=lists)
+
+
+def _read_answer(run: NewRun, answer: list[bytes] | StorageError) -> Sequence[DispatchStep] | Exception:
+    if isinstance(answer, StorageError):
+        return answer
+    return _read_reply(run, answer[0] if len(answer) == 1 else answer)
 
 
 def _read_reply(run: NewRun, reply: Any) -> Sequence[DispatchStep] | Exception:
@@ -102,20 +117,6 @@ def _read_reply(run: NewRun, reply: Any) -> Sequence[DispatchStep] | Exception:
             return ()
         case b"ok":
             return [DispatchStep(Activation(first.step), 1, 1) for first in run.firsts]
-        case Exception():
-            return reply
         case _:
             holder, family, scope = (part.decode() for part in cast("list[bytes]", reply))
             return already_running(run, holder, family=family, scope=scope)
-
-
-def _first_steps(run: NewRun) -> tuple[list[str], list[list[object]], list[str]]:
-    # The lists for messages, the first steps in the form of ``create.lua``, and the texts of the messages.
-    prepared = [first.prepared_message for first in run.firsts if first.prepared_message is not None]
-    lists = sorted({message.list for message in prepared})
-    firsts: list[list[object]] = []
-    for first in run.firsts:
-        message = first.prepared_message
-        place = [] if message is None else [lists.index(message.list) + 1, prepared.index(message) + 1]
-        firsts.append([first.step, whole(first.max_attempts), *place])
-    return lists, firsts, [message.text for message in prepared]

@@ -5,15 +5,17 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Barrier
+from typing import Any
 
 import pytest
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.core.values.pause import NOT_PAUSED
 from hephaestus_celery.exceptions import AlreadyRunningError
 from hephaestus_celery.storage.claims import Claim
-from hephaestus_celery.storage.queries import DataKind, Query
+from hephaestus_celery.storage.queries import DataKind, Query, StoredRun
 from hephaestus_celery.storage.starts import FirstStep
 
 
@@ -337,3 +339,35 @@ def test_wide_runs_are_created_among_others(stand, storage):
 
 def test_nothing_is_created_of_nothing(storage):
     assert list(storage.create_many([])) == []
+
+
+_SHAPES: list[dict[str, Any]] = [
+    {},
+    {"tags": ("fast", "paid")},
+    {"config": '{"n":1}'},
+    {"edges": {("a", "ok"): ["c"], ("b", "ok"): ["c"], ("c", "ok"): ["done"]}, "lane": "work"},
+    {"lane": "work", "version": 2},
+    {"message_headers": '{"tenant":"acme"}', "scope": "global"},
+]
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_runs_that_are_created_together_are_as_those_that_are_created_alone(stand, storage, paused):
+    if paused:
+        stand.pause_workflow()
+    alone = [stand.prepare(instance_id=f"order::{number}", **shape) for number, shape in enumerate(_SHAPES)]
+    dispatched = [list(storage.create(run.new)) for run in alone]
+    many = [(number, shape) for number, shape in enumerate(_SHAPES) for _ in range(3)]
+    together = [stand.prepare(instance_id=f"item::{place}", **shape) for place, (_, shape) in enumerate(many)]
+    found = storage.create_many([run.new for run in together])
+    assert [list(dispatches) for dispatches in found] == [dispatched[number] for number, _ in many]
+    for run, (number, _) in zip(together, many, strict=True):
+        assert _timeless(run) == _timeless(alone[number])
+        assert ("a" in run.due()) == ("a" in alone[number].due())
+        assert run.history() == []
+
+
+def _timeless(run: Any) -> StoredRun:
+    loaded = run.load()
+    steps = {key: replace(state, queued_at=None) for key, state in loaded.steps.items()}
+    return replace(loaded, header="", start="", started_at=0, pauses=NOT_PAUSED, steps=steps)

@@ -16,7 +16,11 @@ from typing import Any, ForwardRef
 
 import hephaestus_celery as api
 from hephaestus_celery import exceptions, telemetry, testing
+from hephaestus_celery.client.aio import AioHephaestus
 from hephaestus_celery.client.calls import HandleCalls, RuntimeCalls, WorkflowCalls
+from hephaestus_celery.client.events import AioEvents
+from hephaestus_celery.client.facade import AioWorkflow
+from hephaestus_celery.client.handle import AioHandle
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.declared import DeclaredStep, DeclaredWorkflow
 from hephaestus_celery.runners import attempt, hooks
@@ -113,6 +117,30 @@ sending::s1 {'kilos': 5}
 weigh 1 completed
 done 1 completed
 ['sending::s1']
+```
+""",
+    ),
+    Group(
+        title="Run workflows from an event loop",
+        about="`hephaestus.aio`, `OrderFlow.aio` and `handle.aio` have every call as a coroutine. The package makes these "
+        "objects, so it exports none of these names. More: [asyncio](../guides/asyncio.md).",
+        names=("AioHephaestus", "AioWorkflow", "AioHandle", "AioEvents"),
+        example="""
+```python
+import asyncio
+
+
+async def send():
+    async with hephaestus.aio:
+        handle = await Sending.aio.start("s4", {"kilos": 3})
+        return await handle.aio.wait(timeout=10)
+
+
+print(asyncio.run(send()).status)
+```
+
+```text
+completed
 ```
 """,
     ),
@@ -217,13 +245,20 @@ _FOUND: dict[str, Any] = {
     **{f"testing.{name}": getattr(testing, name) for name in testing.__all__},
     **{name: getattr(hooks, name) for name in ("Hooks", "AttemptHook", "StartHook")},
     **{name: getattr(attempt, name) for name in ("HeldAttempt", "Worker")},
+    **{found.__name__: found for found in (AioHephaestus, AioWorkflow, AioHandle, AioEvents)},
 }
 _SHOWN = {
     "Hooks": ("around_attempt", "on_start"),
     "HeldAttempt": ("instance", "step", "number", "max_attempts", "headers", "worker"),
     "Worker": ("hostname", "task_id", "time_limit"),
+    "AioHephaestus": ("close",),
+    "AioWorkflow": (),
+    "AioHandle": (),
+    "AioEvents": ("close",),
 }
 """The public members and fields of classes that only the package makes; their constructors and the rest have no entry."""
+_TWINS = {"AioHephaestus": "Hephaestus", "AioWorkflow": "Workflow", "AioHandle": "InstanceHandle"}
+"""Classes whose coroutines are described where the calls of the same names are."""
 _CALLS = (RuntimeCalls, WorkflowCalls, HandleCalls)
 _BASES = (DeclaredStep, DeclaredWorkflow, WorkflowDefinition)
 _ERRORS = {name for name, found in vars(exceptions).items() if inspect.isclass(found)}
@@ -318,6 +353,8 @@ def _class(name: str, found: type) -> Iterator[str]:
         if "__init__" in vars(found) and not issubclass(found, (Enum, BaseException)):
             yield from _block(_signature(short, found.__init__, returns=False))
         yield from _prose(found, own=name)
+    if name in _TWINS:
+        yield from _twins(name, found, of=_TWINS[name])
     if issubclass(found, Enum):
         yield ""
         yield from (f"- `{member.value}`" for member in found)
@@ -336,6 +373,13 @@ def _class(name: str, found: type) -> Iterator[str]:
     for member, value in _members(found).items():
         if not member.startswith("_") and found is not api.Settings:
             yield from _member(name, member, value)
+
+
+def _twins(name: str, found: type, *, of: str) -> Iterator[str]:
+    called = [call for call in dir(found) if f"{of}.{call}" in _headings() and call not in _SHOWN[name]]
+    links = ", ".join(f"[`{call}`](#{_anchor(f'{of}.{call}')})" for call in called)
+    yield ""
+    yield f"Coroutines, each of which does what the call of its name of `{of}` does: {links}."
 
 
 def _owners(found: type) -> list[type]:

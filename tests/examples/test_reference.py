@@ -9,6 +9,10 @@ import pytest
 
 import hephaestus_celery
 from hephaestus_celery import telemetry, testing
+from hephaestus_celery.client.aio import AioHephaestus
+from hephaestus_celery.client.events import AioEvents
+from hephaestus_celery.client.facade import AioWorkflow
+from hephaestus_celery.client.handle import AioHandle
 from hephaestus_celery.runners import attempt, hooks
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -34,6 +38,7 @@ def test_every_public_name_of_telemetry_is_on_the_page():
 def test_the_page_names_nothing_that_a_user_can_not_import():
     given = {name: getattr(hooks, name) for name in ("AttemptHook", "Hooks", "StartHook")}
     given |= {name: getattr(attempt, name) for name in ("HeldAttempt", "Worker")}  # imported for annotations alone
+    given |= {found.__name__: found for found in (AioEvents, AioHandle, AioHephaestus, AioWorkflow)}
     roots = {"telemetry": telemetry, "testing": testing, **given}
     missing = []
     for heading in HEADINGS:
@@ -53,3 +58,11 @@ def test_no_markup_of_docstrings_is_left_in_a_page(page):
 def test_signatures_name_no_module_of_ours():
     blocks = "".join(re.findall(r"^```python$.*?^```$", PAGE, re.MULTILINE | re.DOTALL))
     assert re.findall(r"hephaestus_celery\.(?:core|client|runners|storage)[\w.]+", blocks) == []
+
+
+def test_every_coroutine_of_event_loops_is_named_beside_the_call_that_describes_it():
+    twins = {"AioHephaestus": AioHephaestus, "AioWorkflow": AioWorkflow, "AioHandle": AioHandle}
+    parts = dict(re.findall(r"^### `(Aio\w+)`$(.*?)(?=^##)", PAGE, re.MULTILINE | re.DOTALL))
+    for name, kind in twins.items():
+        named = re.findall(r"\[`(\w+)`\]\(#", parts[name]) + re.findall(rf"#### `{name}\.(\w+)`", PAGE)
+        assert {call for call in dir(kind) if not call.startswith("_")} - {"id", "run_id"} <= set(named)

@@ -10,6 +10,7 @@ from celery import Celery
 
 from hephaestus_celery import (
     Async,
+    BulkResult,
     CancelReport,
     Context,
     Done,
@@ -154,3 +155,62 @@ def follow(hephaestus: Hephaestus) -> None:
                 assert_type(found.name, tuple[str, ...])
                 assert_type(found.duration, int | None)
             found.ack()
+
+
+def run_it_again(hephaestus: Hephaestus, handle: InstanceHandle) -> None:
+    assert_type(hephaestus.retry("orderid::A-1", context={"items": 4}, by="ann", workflow=OrderFlow), InstanceHandle)
+    assert_type(OrderFlow.retry("A-1"), InstanceHandle)
+    assert_type(handle.retry(context={"items": 4}, by="ann"), InstanceHandle)
+    assert_type(hephaestus.fork("orderid::A-1", Ship, value="A-2", version=2, context={}), InstanceHandle)
+    assert_type(OrderFlow.fork("A-1", "ship", by="ann"), InstanceHandle)
+    hephaestus.delete("orderid::A-1", workflow=OrderFlow)
+    OrderFlow.delete("A-1")
+
+
+def hold(hephaestus: Hephaestus, handle: InstanceHandle) -> None:
+    assert_type(hephaestus.pause("orderid::A-1", by="ann"), bool)
+    assert_type(hephaestus.unpause("orderid::A-1"), bool)
+    assert_type(hephaestus.pause_workflow(OrderFlow, by="ann"), bool)
+    assert_type(hephaestus.unpause_workflow("shop.OrderFlow"), bool)
+    assert_type(OrderFlow.pause(), bool)
+    assert_type(OrderFlow.unpause("A-1", by="ann"), bool)
+    assert_type(handle.pause() and handle.unpause(by="ann"), bool)
+
+
+def act_on_many(hephaestus: Hephaestus, filters: ListFilters) -> None:
+    starts = [("A-1", {"items": 1}), ("A-2", None)]
+    assert_type(hephaestus.start_many(OrderFlow, starts, on_conflict="skip"), list[InstanceHandle | None])
+    assert_type(OrderFlow.start_many(iter(starts), version=1), list[InstanceHandle | None])
+    result = hephaestus.retry_many(workflow=OrderFlow, status="failed", by="ann")
+    assert_type(result, BulkResult)
+    assert_type(hephaestus.cancel_many(reason="a bug", tag="orders"), BulkResult)
+    assert_type(hephaestus.pause_many(started_after=datetime.now(UTC)), BulkResult)
+    assert_type(hephaestus.unpause_many(paused=True), BulkResult)
+    assert_type(hephaestus.delete_many(status_in=[Status.CANCELLED], progress=print), BulkResult)
+    assert_type(hephaestus.count(failed_step="charge"), int)
+    assert_type(OrderFlow.count(status="running"), int)
+
+
+async def use_event_loops(hephaestus: Hephaestus, handle: InstanceHandle) -> None:
+    async with hephaestus.aio as calls:
+        assert_type(await calls.start_instance(OrderFlow, {"items": 3}, id="A-1"), InstanceHandle)
+        assert_type(await calls.get("orderid::A-1"), Instance)
+        assert_type(await calls.wait("orderid::A-1", timedelta(seconds=5)), Instance)
+        assert_type(await calls.list(workflow=OrderFlow, limit=10), Page)
+        assert_type(await calls.count(status="failed"), int)
+        assert_type(await calls.history("orderid::A-1", after=3, limit=10), list[HistoryEntry])
+        assert_type(await calls.retry_many(status="failed"), BulkResult)
+        assert_type(await calls.start_many(OrderFlow, [("A-2", {})]), list[InstanceHandle | None])
+        assert_type(await calls.fork("orderid::A-1", Ship), InstanceHandle)
+        assert_type(await calls.cancel_timer(await calls.schedule_resume("orderid::A-1", Wait, 60)), bool)
+    assert_type(await OrderFlow.aio.start("A-1", {"items": 3}), InstanceHandle)
+    assert_type(await OrderFlow.aio.handle("A-1"), InstanceHandle)
+    assert_type(await OrderFlow.aio.cancel("A-1", "enough"), CancelReport)
+    assert_type(await OrderFlow.aio.pause(), bool)
+    assert_type(await handle.aio.status, Status)
+    assert_type(await handle.aio.wait(5), Instance)
+    assert_type(await handle.aio.retry(), InstanceHandle)
+    await handle.aio.resume("signed", {"by": "Ann"}, step=WaitForEvent)
+    async with hephaestus.aio.events("audit") as events:
+        async for found in events:
+            await found.ack()

@@ -65,3 +65,21 @@ def misuse(hephaestus: Hephaestus, handle: InstanceHandle, instance: Instance, c
     RetryPolicy(backoff="quadratic")  # wrong: no such backoff
     Unique("orderid", scope="shop")  # wrong: no such scope
     Hephaestus(store=None)  # wrong: no such option
+    hephaestus.retry("orderid::A-1", context=["items"])  # wrong: not a mapping
+    hephaestus.fork("orderid::A-1")  # wrong: no step to begin at
+    hephaestus.pause(OrderFlow)  # wrong: a workflow is paused by another call
+    hephaestus.start_many(OrderFlow, ["A-1"])  # wrong: no pairs of value and context
+    hephaestus.start_many(OrderFlow, [], on_conflict="ignore")  # wrong: no such choice
+    hephaestus.retry_many(limit=10)  # wrong: bulk calls have no pages
+    hephaestus.events()  # wrong: no group
+    handle.retry("A-2")  # wrong: the handle says which run
+
+
+async def misuse_event_loops(hephaestus: Hephaestus, handle: InstanceHandle) -> None:
+    handle.aio.status.upper()  # wrong: it is awaited
+    await handle.status  # wrong: it is no coroutine
+    await hephaestus.aio.wait("orderid::A-1", "5")  # wrong: neither seconds nor a timedelta
+    await OrderFlow.aio.start({"items": 3})  # wrong: no value
+    await hephaestus.aio.list(state="running")  # wrong: no such filter
+    for _ in hephaestus.aio.events("audit"):  # wrong: it is iterated over with async for
+        pass

@@ -1,4 +1,4 @@
-"""Why a run does not move as a whole: it or its workflow is paused, it is still copied, or its next steps are being started.
+"""Why a run does not move as a whole: it or its workflow is paused, it is copied, or next steps are being started.
 
 Law held here: what executes goes on under a pause, and nothing else does.
 """

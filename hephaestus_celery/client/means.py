@@ -12,6 +12,7 @@ from hephaestus_celery.client.parts import Parts
 from hephaestus_celery.config import Settings
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.coroutines import Pause, make_each
 from hephaestus_celery.exceptions import HephaestusError
 from hephaestus_celery.locks import Turns
 from hephaestus_celery.runners.messages import Message
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 B = TypeVar("B")
 
-_AT_ONCE = 100
-"""How many small things are made of stored ones before others of an event loop have their turn: in a few milliseconds."""
 _READING = 2
 """How many of the waits that end at once read their runs at the same time; each takes a connection."""
 
@@ -50,7 +49,7 @@ class Means:
     runner: AsyncRunner
     reader: Reader
     complete: Callable[[StoredRun, str], Awaitable[StoredRun]]
-    pause: Callable[[float], Awaitable[None]]
+    pause: Pause
     prepare: Callable[[], AbstractContextManager[None]]
     turn: Callable[[], AbstractAsyncContextManager[None]]
     admit: Callable[[type[WorkflowDefinition]], None]
@@ -73,12 +72,7 @@ class Means:
 
     async def each(self, items: Iterable[A], make: Callable[[A], B]) -> list[B]:
         """Make something of each item; of many, a few at a time, so that an event loop can go on in between."""
-        made: list[B] = []
-        for item in items:
-            made.append(make(item))
-            if len(made) % _AT_ONCE == 0:
-                await self.pause(0)
-        return made
+        return await make_each(items, make, pause=self.pause)
 
     def token(self) -> str:
         """A name for an operation that nobody else has."""

@@ -103,7 +103,8 @@ async def _make(means: Means, earlier: Earlier, instance: Instance) -> tuple[str
         results = await means.storage.read_data(earlier.run_id, DataKind.RESULT, kept)
         initial = earlier.initial or earlier.run.initial or await means.storage.read_initial(earlier.run_id)
         earlier = replace(earlier, results=results, run=replace(earlier.run, initial=initial))
-    rerun, messages = means.parts.driver.rerunner.prepare(earlier)
+    with means.prepare():
+        rerun, messages = await means.parts.driver.rerunner.prepare(earlier, pause=means.pause)
     dispatches = await means.storage.rerun(rerun)
     unsent = {dispatch.activation.step for dispatch in dispatches}
     await means.runner.dispatch([message for message in messages if message.step in unsent])

@@ -20,6 +20,7 @@ from hephaestus_celery.core.values.formatting import listed
 from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.coroutines import Pause, make_each
 from hephaestus_celery.exceptions import DefinitionError, RunStateError
 from hephaestus_celery.runners.message_dispatcher import Dispatcher
 from hephaestus_celery.runners.messages import Message, messages
@@ -83,38 +84,36 @@ class Rerunner:
         self._clock = clock
         self._chance = chance
 
-    def prepare(self, earlier: Earlier) -> tuple[Rerun, Sequence[Message]]:
+    async def prepare(self, earlier: Earlier, *, pause: Pause) -> tuple[Rerun, Sequence[Message]]:
         """What the store is to make of the earlier run, and the messages of the steps that it starts.
 
         ``ValueError`` names what the workflow lacks of the steps that are kept, ``RunStateError`` says that nothing is left to run.
+        ``pause`` is awaited now and then, since a run may have very many steps.
         """
         keys = kept_keys(earlier)
         check_kept(earlier, keys)
         context = _context(earlier, keys)
-        chosen = {key: _targets(earlier, key, context) for key in keys}
+        await pause(0)
+        targets = await make_each(keys, lambda key: (key, _targets(earlier, key, context)), pause=pause)
+        chosen = dict(targets)
         shape = shape_of(earlier.workflow.graph)
+        await pause(0)
         where = standing(shape, kept=_taken(chosen), again=_again(earlier, shape))
-        if earlier.step is not None and earlier.step in where.skipped:
-            raise ValueError(
-                f"version {earlier.workflow.version} of {earlier.workflow.family} never comes to step {earlier.step} with what is "
-                f"kept of run {earlier.run_id}; fork it from a step before"
-            )
-        if not where.active:
-            raise RunStateError(
-                f"run {earlier.run_id} has no step left that could run again, and has not reached Done; mend the workflow, or "
-                "fork the run from the step before"
-            )
+        _check_standing(earlier, where)
+        await pause(0)
         run_id = self._new_run_id(earlier.id)
-        hints = self._messages(earlier, run_id, where.active)
+        hints = await self._messages(earlier, run_id, where.active, pause)
+        firsts = await make_each(hints, lambda hint: self._first(earlier, hint), pause=pause)
         kept = kept_states(earlier.run.steps, keys, source=earlier.run_id)
-        kept = {key: _settled_anew(earlier, key, state, chosen[key]) for key, state in kept.items()}
+        await pause(0)
         given, configs = self._configs(earlier, where, chosen)
+        await pause(0)
         rerun = Rerun(
-            run=self._new_run(earlier, run_id, hints),
+            run=self._new_run(earlier, run_id, firsts),
             source=earlier.run_id,
             retry=earlier.step is None,
             entry=encode_entry(kind="fork", by=earlier.by, other_run=earlier.run_id),
-            kept=kept,
+            kept={key: _settled_anew(earlier, key, state, chosen[key]) for key, state in kept.items()},
             skipped=where.skipped,
             arrivals={key: counts for key, counts in where.arrivals.items() if shape.predecessors[key] > 1},
             given=given,
@@ -126,13 +125,19 @@ class Rerunner:
         milliseconds = self._clock.time_ns() // 1_000_000
         return new_run_id(milliseconds=milliseconds, instance_id=id, random_bits=self._chance.bits(_RUN_ID_BITS))
 
-    def _messages(self, earlier: Earlier, run_id: str, active: Sequence[str]) -> Sequence[Message]:
-        starts = [DispatchStep(Activation(key), 1, 1) for key in active]
+    async def _messages(self, earlier: Earlier, run_id: str, active: Sequence[str], pause: Pause) -> Sequence[Message]:
         workflow = earlier.workflow
         headers = read_headers(earlier.run.message_headers)
-        return messages(workflow.name, workflow.version, run_id, starts, headers=headers)
 
-    def _new_run(self, earlier: Earlier, run_id: str, hints: Sequence[Message]) -> NewRun:
+        def message(key: str) -> Message:
+            [made] = messages(
+                workflow.name, workflow.version, run_id, [DispatchStep(Activation(key), 1, 1)], headers=headers
+            )
+            return made
+
+        return await make_each(active, message, pause=pause)
+
+    def _new_run(self, earlier: Earlier, run_id: str, firsts: Sequence[FirstStep]) -> NewRun:
         workflow = earlier.workflow
         return NewRun(
             operation=run_id,
@@ -152,7 +157,7 @@ class Rerunner:
                 moves=earlier.moves,
             ),
             initial=earlier.initial,
-            firsts=[self._first(earlier, hint) for hint in hints],
+            firsts=firsts,
             durations=self._durations,
             schema=RERUN,
             message_headers=earlier.run.message_headers,
@@ -225,6 +230,19 @@ def check_kept(earlier: Earlier, keys: Collection[str]) -> None:
         workflow = earlier.workflow
         raise ValueError(
             f"version {workflow.version} of {workflow.family} can't go on with run {earlier.run_id}: it lacks {listed(lacks)}"
+        )
+
+
+def _check_standing(earlier: Earlier, where: Standing) -> None:
+    if earlier.step is not None and earlier.step in where.skipped:
+        raise ValueError(
+            f"version {earlier.workflow.version} of {earlier.workflow.family} never comes to step {earlier.step} with what is "
+            f"kept of run {earlier.run_id}; fork it from a step before"
+        )
+    if not where.active:
+        raise RunStateError(
+            f"run {earlier.run_id} has no step left that could run again, and has not reached Done; mend the workflow, or "
+            "fork the run from the step before"
         )
 
 

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 from stage import Stage
 
 BROKERS = ("redis", "rabbitmq")
+OLDER = "785e7ce"
+"""The last state of the code that knew of no pauses, retries and forks."""
 
 
 def pytest_configure(config):
@@ -53,3 +58,17 @@ def make_stage(open_stage, broker_url, redis_url):
 def stage(make_stage):
     """Such workers and such a client, as they are without further options."""
     return make_stage()
+
+
+@pytest.fixture
+def older_code(tmp_path):
+    """The package and what its workers need, as they were before there were pauses, retries and forks."""
+    folder = tmp_path / "older"
+    folder.mkdir()
+    root = Path(__file__).parents[2]
+    wanted = ["git", "-C", str(root), "archive", OLDER, "hephaestus_celery", "tests/support"]
+    archive = subprocess.run(wanted, capture_output=True, check=False)
+    if archive.returncode and not os.environ.get("CI"):
+        pytest.skip("the history of the repository is not here")
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    return [folder / "tests" / "support", folder]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 from collections import Counter
-from pathlib import Path
 
 import flows
 import pytest
@@ -16,8 +13,6 @@ from hephaestus_celery import RunStateError
 from hephaestus_celery.core.values.pause import PausedBy
 from hephaestus_celery.testing.capture import EventCapture
 
-BEFORE_PAUSES = "785e7ce"
-"""The last state of the code that knew of no pauses."""
 STEPS = 10
 
 
@@ -115,20 +110,6 @@ def test_all_workers_are_killed_while_runs_go_on(stage):
     for handle in handles:
         assert stage.outcome(handle).status == "completed"
     assert len(executed(stage)) == 300
-
-
-@pytest.fixture
-def older_code(tmp_path):
-    """The package and what its workers need, as they were before there were pauses."""
-    folder = tmp_path / "older"
-    folder.mkdir()
-    root = Path(__file__).parents[2]
-    wanted = ["git", "-C", str(root), "archive", BEFORE_PAUSES, "hephaestus_celery", "tests/support"]
-    archive = subprocess.run(wanted, capture_output=True, check=False)
-    if archive.returncode and not os.environ.get("CI"):
-        pytest.skip("the history of the repository is not here")
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
-    return [folder / "tests" / "support", folder]
 
 
 @pytest.mark.only_on("redis", why="both sides talk to one store, whatever the broker")

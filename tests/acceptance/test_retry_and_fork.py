@@ -1,14 +1,15 @@
-"""Retries and forks on real workers: a bug, the mended code, and no completed step that runs twice."""
+"""Retries and forks on real workers: a bug, mended code, killed callers, older workers, and no completed step that runs twice."""
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 
 import flows
 import pytest
-from stage import eventually
+from stage import SUPPORT, eventually
 
-from hephaestus_celery import Status
+from hephaestus_celery import NotDeletableError, Status
 
 RUNS = 500
 RETRIES = """
@@ -120,3 +121,51 @@ def test_a_fork_onto_another_version(stage):
     found = again.wait(60)
     assert (found.status, found.workflow_version) == (Status.COMPLETED, 2)
     assert executed(stage) == {(1, "a"): 2, (1, "b"): 1}
+
+
+@pytest.mark.only_on("redis", why="the copy is in the store, whatever the broker")
+def test_a_scheduler_goes_on_with_a_copy_whose_caller_was_killed(stage):
+    first = stage.hephaestus.start_instance(flows.Crowd, {"value": 1}, id="crowd")
+    first.cancel()
+    stage.drop_messages(at_least=len(flows.THRONG))
+    stage.switches["HEPHAESTUS_TEST_CUT"] = "copy:2"
+    caller = stage.script("import flows, worker_app; flows.Crowd.retry('crowd')")
+    _, errors = caller.communicate(timeout=60)
+    assert caller.returncode == -signal.SIGKILL, errors
+    [half] = stage.hephaestus.list(id=first.id, status="pending")
+    assert (half.forked_from, stage.waiting_messages()) == (first.run_id, 0)
+    with pytest.raises(NotDeletableError, match=half.run_id):
+        stage.hephaestus.delete(first.run_id)
+    stage.start_workers(1)
+    assert stage.hephaestus.wait(half.run_id, 90).status is Status.COMPLETED
+    assert executed(stage) == {**{(1, one.key): 1 for one in flows.THRONG}, (1, "d"): 1}
+    stage.hephaestus.delete(first.run_id)
+    assert len(stage.hephaestus.get(half.run_id).completed_steps) == len(flows.THRONG) + 2
+
+
+@pytest.mark.only_on("redis", why="both sides talk to one store, whatever the broker")
+def test_a_worker_of_older_code_leaves_retries_and_forks_alone(stage, older_code):
+    hephaestus = stage.hephaestus
+    stage.path = older_code
+    [older] = stage.start_workers()
+    first = hephaestus.start_instance(flows.Approval, {"value": 1}, id="x1")
+    eventually(lambda: first.status == "waiting", what="step a has completed")
+    first.cancel()
+    again = first.retry(by="ada")
+    other = hephaestus.fork(first.id, flows.A, value="x2")
+    plain = hephaestus.start_instance(flows.Linear, {"value": 9}, id="plain")
+    assert stage.outcome(plain).status is Status.COMPLETED
+    eventually(lambda: "a newer hephaestus-celery has written (schema 2" in older.log.read_text(), what="it says so")
+    assert {note["run_id"] for note in stage.executions()} == {first.run_id, plain.run_id}
+    assert (again.status, other.status) == ("pending", "pending")
+    stage.path = [SUPPORT]
+    stage.start_workers()
+    for handle in (again, other):
+        eventually(lambda handle=handle: handle.status == "waiting", timeout=60, what="a newer worker has taken it")
+        handle.resume("approved")
+        assert stage.outcome(handle).status is Status.COMPLETED
+    ran = Counter((note["run_id"], note["step"]) for note in stage.executions())
+    assert {step for run_id, step in ran if run_id == again.run_id} == {"ask", "b"}
+    assert set(ran.values()) == {1}
+    assert hephaestus.delete(first.run_id) is None
+    assert "Traceback" not in older.log.read_text()

@@ -22,10 +22,11 @@ class Work(Step):
     """Notes that it is executed, and takes a moment."""
 
     events = ("done",)
+    seconds = BODY_SECONDS
 
     def execute(self, instance, config, context):
         recorder.note("executed", run_id=instance.run_id, step=self.key)
-        time.sleep(random.uniform(*BODY_SECONDS))
+        time.sleep(random.uniform(*self.seconds))
         return self.answer(instance, config, context)
 
     def answer(self, instance, config, context):

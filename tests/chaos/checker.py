@@ -94,7 +94,7 @@ def check(arena: Arena, episode: Episode, *, silences: bool) -> Verdict:
     if not silences and verdict.missing:
         verdict.problems.append(f"{verdict.missing} events were never emitted")
     if not verdict.lost:  # else there is more to say of these runs than that they left something
-        verdict.problems.extend(_leftovers(arena, runs=len(runs)))
+        verdict.problems.extend(leftovers(arena, runs=len(runs)))
     verdict.recoveries = [_recovery(strike.at, runs) for strike in episode.strikes]
     return verdict
 
@@ -207,7 +207,8 @@ def _durations(run: Run) -> Iterator[str]:
             yield f"{event['metadata']['step']} waited {waited} ns of {whole}"
 
 
-def _leftovers(arena: Arena, *, runs: int) -> Iterator[str]:
+def leftovers(arena: Arena, *, runs: int) -> Iterator[str]:
+    """What is left in the store, of so many runs that have ended, that should not be."""
     active = arena.hephaestus.list(status_in=["pending", "running", "waiting"]).instances
     yield from (f"{instance.id} is still listed as {instance.status}" for instance in active)
     client, prefix = arena.client, f"{arena.namespace}:{{0}}:"

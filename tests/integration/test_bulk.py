@@ -21,7 +21,8 @@ import sys
 from hephaestus_celery import Hephaestus, RedisStorage
 
 hephaestus = Hephaestus(storage=RedisStorage(sys.argv[1], namespace=sys.argv[2]))
-hephaestus.cancel_many(status="pending", progress=lambda count: (print(count, flush=True), count == 200 and sys.stdin.read()))
+call, status = getattr(hephaestus, sys.argv[3]), sys.argv[4]
+call(status=status, progress=lambda count: (print(count, flush=True), count == 200 and sys.stdin.read()))
 """
 
 
@@ -112,15 +113,37 @@ def test_a_frozen_store_ends_a_call_that_goes_run_by_run_with_what_was_done(heph
     assert getattr(hephaestus, call)(**wanted) == (0, {})
 
 
-def test_a_caller_that_is_killed_leaves_the_rest_to_another(hephaestus, pending, private_server, namespace):
-    script = [sys.executable, "-c", KILLED, private_server.url, namespace]
-    with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as caller:
-        while caller.stdout.readline().strip() != "200":
-            assert caller.poll() is None
-        caller.kill()
+@pytest.fixture
+def kill_after_200(private_server, namespace):
+    """Have another process call about many runs of a status, and kill it when it has handled 200."""
+
+    def kill(call, status):
+        script = [sys.executable, "-c", KILLED, private_server.url, namespace, call, status]
+        with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as caller:
+            while caller.stdout.readline().strip() != "200":
+                assert caller.poll() is None
+            caller.kill()
+
+    return kill
+
+
+def test_a_caller_that_is_killed_leaves_the_rest_to_another(hephaestus, pending, kill_after_200):
+    kill_after_200("cancel_many", "pending")
     assert hephaestus.count(status="cancelled") == 200
     assert hephaestus.cancel_many(status="pending") == (RUNS - 200, {})
     assert cancellations(pending) == {1: RUNS}
+
+
+def test_a_caller_that_is_killed_while_it_deletes_leaves_the_rest_to_another(
+    hephaestus, storage, pending, kill_after_200
+):
+    hephaestus.cancel_many(**ALL)
+    kill_after_200("delete_many", "cancelled")
+    assert hephaestus.count(status="cancelled") == RUNS - 200
+    assert hephaestus.delete_many(status="cancelled") == (RUNS - 200, {})
+    left = [key for key in storage._client.scan_iter(f"{storage.keys.namespace}:*", count=1000) if b"order::" in key]
+    assert left == []
+    assert not any(storage._client.exists(storage.keys.of_run(run.id).run) for run in pending)
 
 
 def test_two_callers_at_once_cancel_each_run_once(hephaestus, pending, private_server, namespace):

@@ -12,7 +12,7 @@ from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.exceptions import InstanceNotFoundError, RunStateError, StorageError
 from hephaestus_celery.storage.many import Untouched
-from hephaestus_celery.storage.queries import DataKind
+from hephaestus_celery.storage.queries import DataKind, Query
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.storage.starts import PreparedMessage
 from hephaestus_celery.testing.conformance.driven import DURATIONS
@@ -137,6 +137,7 @@ def test_a_caller_that_is_killed_anywhere_leaves_no_half_run(stand, cut_off):
                 continue
             again = run.twin(stand.storage)
             again.id, again.new = rerun.run.run_id, rerun.run
+            assert again.id in [run_id for run_id, _ in stand.storage.list_runs(Query(id=again.new.instance_id))[0]]
             finish(stand, again)
             is_whole(again)
             assert again.load().status is Status.PENDING

@@ -11,6 +11,7 @@ from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.wide_steps import SLICE
 from hephaestus_celery.testing.conformance.driven import DURATIONS
 
@@ -192,6 +193,13 @@ def test_a_start_that_is_cut_off_is_accepted_and_done_by_the_scheduler(stand, br
     hurry(run, "")
     take_over(run)
     assert len(run.load().steps) == run.load().active == WIDE
+
+
+def test_a_start_of_which_no_step_is_settled_yet_is_listed(stand, broken_off):
+    run = stand.prepare({(branch, "ok"): ["done"] for branch in BRANCHES})
+    broken_off(0, lambda: run.storage.create(run.new), raises=False)
+    assert run.load().steps == {}
+    assert [run_id for run_id, _ in run.storage.list_runs(Query())[0]] == [run.id]
 
 
 def test_what_was_laid_by_for_a_commit_that_never_came_goes_by_itself(stand, broken_off, redis_storage, monkeypatch):

@@ -9,8 +9,11 @@ local function add_states(fields)
   if redis.call('HLEN', run) > LISTED_FIELDS then return end
   local names, length = {}, 0
   for _, field in ipairs(redis.call('HKEYS', run)) do
-    if string.sub(field, 1, 2) == 's:' then names[#names + 1] = field end
+    local kind = string.sub(field, 1, 2)
+    if kind == 's:' then names[#names + 1] = field end
+    if kind == 'g:' or field == 'cp' then return end -- its first steps are still to be settled, or copied
   end
+  if #names == 0 then return end
   local states = redis.call('HMGET', run, unpack(names))
   for i, name in ipairs(names) do length = length + #name + #states[i] end
   if length > LISTED_BYTES then return end

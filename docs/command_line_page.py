@@ -23,6 +23,9 @@ _HEAD = """\
   workflows by their stored names, and times are ISO 8601 in UTC.
 - On a terminal there are tables, colours and ages. In a pipe there are no colours, nothing is cut off, and times are ISO 8601 in
   UTC. `NO_COLOR` and `celery --no-color` turn colours off, `--wide` keeps lines whole, `-q` prints ids alone.
+- A command that acts on many runs takes the filters of `list` in place of RUN. It asks first, unless `--yes`; where no terminal can
+  be asked, it does nothing and exits with 2. It says what it has done and refused, with `--json` as `{"done": 3, "refused": {RUN: reason}}`.
+  If the store goes away on the way, what was done stays, and the same command goes on with the rest.
 - What a run holds can't disturb a terminal: control characters and the like are shown escaped.
 - An error is one sentence on standard error, and the exit code says what kind it is.
 - Each option may be set by the environment: `CELERY_HEPHAESTUS_LIST_LIMIT=20` is `list --limit 20`.

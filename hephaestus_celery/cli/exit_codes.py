@@ -41,7 +41,7 @@ class ExitCode(IntEnum):
 
 MEANINGS: Mapping[ExitCode, str] = {
     ExitCode.DONE: "done; with `--wait`, the run completed",
-    ExitCode.WRONG: "something is wrong: an unexpected error, or a check that failed",
+    ExitCode.WRONG: "something is wrong: an unexpected error, a check that failed, or a question that was not answered with yes",
     ExitCode.MISUSE: "misuse: a wrong option or value, no application, settings that can't be used",
     ExitCode.NOT_FOUND: "not found: a run or a workflow that is not there",
     ExitCode.REFUSED: "refused: nothing waits for the event, several runs or steps may be meant, the run has ended or is active; of many, some were",

@@ -74,7 +74,9 @@ def _show_head(screen: Screen, instance: Instance, *, now: datetime) -> None:
     screen.show(screen.styled(f"run {instance.run_id}", "dim"))
     about = f"{about}, started {started}"
     screen.show(screen.styled(about if screen.width is None else fitted(about, screen.width), "dim"))
-    for line in (*_relatives(instance), *_pauses(instance, now=now)):
+    for line in _relatives(instance):
+        screen.show(screen.styled(line, "dim"))
+    for line in _pauses(instance, now=now):
         _show_wrapped(screen, "", line)
     if instance.status.final and instance.cancel_reason:
         _show_wrapped(screen, "cancelled", instance.cancel_reason)

@@ -12,16 +12,13 @@ from pathlib import Path
 import flows
 import pytest
 from flows import Linear, Payment
+from pseudo_terminal import celery_on_a_terminal
 from shell import Shell
-from terminal import on_a_terminal
 
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.testing.conformance.conditions import eventually
 
-pytestmark = [
-    pytest.mark.only_on("redis", why="no command cares which broker there is"),
-    pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"),  # a terminal is made by a fork
-]
+pytestmark = pytest.mark.only_on("redis", why="no command cares which broker there is")
 
 HOSTILE = "\x1b[2J\x07\u202e東京\n" + "x" * 10_000
 
@@ -30,6 +27,16 @@ HOSTILE = "\x1b[2J\x07\u202e東京\n" + "x" * 10_000
 def shell(stage):
     """``shell("list", "--json")``: a command on the application of the stage, and how it ended."""
     return Shell(stage.app)
+
+
+def on_a_terminal(stage, columns, *arguments, at="", typed="", **environment):
+    """The exit code of a command, and all that a terminal is sent; ``typed`` is typed once ``at`` was sent."""
+    command = ("-A", "worker_app", "hephaestus", *arguments)
+    with celery_on_a_terminal(stage, *command, columns=columns, lines=40, **environment) as terminal:
+        if typed:
+            eventually(lambda: at.encode() in terminal.raw, what=f"{at!r} on the terminal", timeout=60)
+            terminal.type(typed)
+        return terminal.wait(), terminal.raw.decode()
 
 
 def started(stage, count, flow=Linear):

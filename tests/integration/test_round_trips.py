@@ -6,6 +6,7 @@ import pytest
 from stage import eventually
 
 from hephaestus_celery import Async, Done, Hephaestus, LocalRunner, Step, Unique, Workflow
+from hephaestus_celery.client.standing import reasons
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.storage.redis.connections import Connections
@@ -25,6 +26,16 @@ class Asking(Workflow):
     unique = Unique("asked")
     initial_step = Ask
     transitions = {(Ask, "go"): Done}
+
+
+MANY = [Ask.named(f"ask_{number}") for number in range(700)]
+
+
+class Wide(Workflow):
+    name = "round_trips.Wide"
+    unique = Unique("wide")
+    initial_step = MANY
+    transitions = {(each, "go"): Done for each in MANY}
 
 
 @pytest.fixture
@@ -124,3 +135,13 @@ def test_a_thousand_starts_cost_ten_round_trips_of_four_scripts(redis_storage, t
         handles = hephaestus.start_many(Asking, ((f"a{number}", {"number": number}) for number in range(1000)))
         assert trips == [["EVALSHA"] * 4] * 10
         assert hephaestus.count() == len({handle.run_id for handle in handles}) + 1 == 1001
+
+
+def test_why_a_run_of_hundreds_of_steps_does_not_move_costs_a_few_round_trips(redis_storage, trips):
+    with Hephaestus(storage=redis_storage, runner=Idle()) as hephaestus:
+        run_id = Wide.start("w1").run_id
+        trips.clear()
+        instance, entries = hephaestus.get(run_id), hephaestus.history(run_id)
+        why = reasons(instance, redis_storage, hephaestus.runner.fleet, entries)
+    assert len(why) == 100
+    assert len(trips) <= 12

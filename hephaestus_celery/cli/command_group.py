@@ -44,4 +44,5 @@ def _broken(name: str, error: Exception) -> click.Command:
     def fail() -> None:
         raise click.ClickException(text)
 
-    return click.Command(name, callback=fail, short_help=text, help=text)
+    takes_all = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(name, callback=fail, short_help=text, help=text, context_settings=takes_all)

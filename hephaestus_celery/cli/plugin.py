@@ -30,6 +30,7 @@ COMMANDS = {
     "unpause": f"{_COMMANDS}.pause:unpause",
     "wait": f"{_COMMANDS}.wait:wait",
     "watch": f"{_COMMANDS}.watch:watch",
+    "worker": f"{_COMMANDS}.worker:worker",
     "workflows": f"{_COMMANDS}.workflows:workflows",
 }
 """Where each command is, as ``module:attribute``."""

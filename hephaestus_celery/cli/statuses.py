@@ -14,14 +14,14 @@ RUN_STYLES: Mapping[Status, str] = {
     Status.WAITING: "magenta",
     Status.COMPLETED: "green",
     Status.FAILED: "red bold",
-    Status.CANCELLED: "yellow",
+    Status.CANCELLED: "dim",
 }
 STEP_STYLES: Mapping[str, str] = {
     "completed": "green",
     "executing": "cyan bold",
     "queued": "cyan",
-    "held": "yellow",
-    "backing off": "yellow",
+    "held": "magenta bold",
+    "backing off": "magenta bold",
     "waiting": "magenta",
     "failed": "red bold",
     "skipped": "dim",

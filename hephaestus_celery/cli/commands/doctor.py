@@ -16,7 +16,7 @@ from hephaestus_celery.cli.render.documents import as_json, plain
 from hephaestus_celery.cli.render.screen import Screen, find_screen
 from hephaestus_celery.cli.render.tables import Cell, Column, show_rows
 
-_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red bold"}
+_STYLES = {Level.OK: "green", Level.WARNING: "magenta bold", Level.ERROR: "red bold"}
 
 
 @options.example("doctor", "doctor --json")

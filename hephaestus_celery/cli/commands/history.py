@@ -36,7 +36,7 @@ _COLUMNS = (
 OUTCOME_STYLES = {
     "completed": "green",
     "waiting": "magenta",
-    "retrying": "yellow",
+    "retrying": "magenta bold",
     "failed": "red bold",
     "discarded": "dim",
 }

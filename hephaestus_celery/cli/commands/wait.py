@@ -14,7 +14,7 @@ from hephaestus_celery.cli.live_run import Nowhere, shown_on
 from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.live import signals_as_exit_codes
 from hephaestus_celery.cli.render.screen import Screen, find_screen
-from hephaestus_celery.cli.render.text import printable
+from hephaestus_celery.cli.render.text import columns, fitted, printable
 from hephaestus_celery.cli.render.times import length
 from hephaestus_celery.cli.run_argument import find_run_id, run_argument
 from hephaestus_celery.cli.statuses import RUN_STYLES
@@ -53,6 +53,9 @@ def end_with(context: click.Context, instance: Instance, screen: Screen, *, sile
         took = "" if instance.finished_at is None else f" after {length(instance.finished_at - instance.started_at)}"
         failure = "" if instance.failure is None else f": {instance.failure.type}: {instance.failure.message}"
         reason = f": {instance.cancel_reason}" if instance.cancel_reason else ""
-        status = screen.styled(str(instance.status), RUN_STYLES[instance.status])
-        screen.show(f"{printable(instance.id)} {status}{took}{printable(failure + reason)}")
+        name, rest = printable(instance.id), took + printable(failure + reason)
+        if screen.width is not None:
+            name = fitted(name, screen.width // 2)
+            rest = fitted(rest, screen.width - columns(name) - len(instance.status) - 1)
+        screen.show(f"{name} {screen.styled(str(instance.status), RUN_STYLES[instance.status])}{rest}")
     context.exit(int(exit_code_of(instance)))

@@ -14,6 +14,8 @@ import click
 from hephaestus_celery.cli.render.text import columns
 
 _SYMBOLS = "✓●○↻◆✗·→…"
+STYLES = frozenset({"red", "green", "cyan", "magenta", "bold", "dim"})
+"""Words of styles: colours that are read on dark and on light terminals alike, which yellow, blue and white are not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class Screen:
     write: Callable[[str], None] | None = None
 
     def styled(self, text: str, style: str) -> str:
-        """``text`` in a style, such as ``green bold``; without colours as it is."""
+        """``text`` in a style of the words of :data:`STYLES`, such as ``green bold``; without colours as it is."""
         if not self.coloured or not style or not text:
             return text
         words = style.split()

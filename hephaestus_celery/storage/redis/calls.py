@@ -38,7 +38,7 @@ PUNCTUAL = {
     "pause",
     "pause_workflow",
 }
-TIMELESS = {"load", "data", "candidates", "list", "select", "history", "beginning", "stage"}
+TIMELESS = {"load", "data", "candidates", "list", "select", "history", "beginning", "stage", "tally"}
 
 
 class Calls:

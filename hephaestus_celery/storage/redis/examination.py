@@ -26,9 +26,12 @@ from hephaestus_celery.storage.examination import (
 )
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.connections import Command
+from hephaestus_celery.storage.redis.framing import named
 from hephaestus_celery.storage.redis.key_catalogue import CATALOGUE
+from hephaestus_celery.storage.redis.parameters import as_parameters
 
 SLICE = 500  # members or keys that one command reads
+TALLY = 1000  # runs that one call counts
 SUSPECTS = 1000  # runs whose steps are read, since nothing of them was due
 SHOWN = 10
 _SECOND = 1_000_000
@@ -158,18 +161,23 @@ class Examination:
         return after == before and all(score is None for score in scores)
 
     def runs(self) -> CountedRuns:
-        """All runs by workflow and status."""
+        """All runs by workflow and status: counted in the store, a thousand in each call."""
         end = self._end()
         kinds: Counter[tuple[str, str]] = Counter()
-        total = 0
+        total = looked_at = 0
         for prefix in self._calls.keys.all_partitions():
             for status in Status:
-                total += self._calls.command("ZCARD", _index(prefix, status), fits=_is_anything)
-                for members in self._slices(_index(prefix, status), end):
-                    asked = [("HGET", f"{prefix}run:{member.decode()}", "name") for member, _ in members]
-                    names = self._calls.commands(asked, fits=_is_anything)
-                    kinds.update(("?" if name is None else name.decode(), str(status)) for name in names)
-        return CountedRuns(total=total, looked_at=sum(kinds.values()), kinds=kinds)
+                index, first = _index(prefix, status), 0
+                size = self._calls.command("ZCARD", index, fits=_is_anything)
+                total += size
+                while first < size and not self._over(end):
+                    asked = as_parameters(index=index, first=first, many=TALLY)
+                    found = named(self._calls.of_partition("tally", prefix, asked))
+                    counts: dict[str, int] = json.loads(found["counts"])
+                    kinds.update({(name, str(status)): count for name, count in counts.items()})
+                    looked_at += min(int(found["entries"]), size - first)
+                    first += TALLY
+        return CountedRuns(total=total, looked_at=looked_at, kinds=kinds)
 
     def recent(self, *, seconds: int) -> RecentRuns:
         """Runs that began in the last seconds: what the indexes say."""

@@ -17,7 +17,7 @@ from hephaestus_celery.storage.redis.framing import is_of
 NAMES = (
     *("create", "create_many", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
     *("deliver", "cancel", "delete", "schedule", "unschedule", "tick", "resend", "redirect", "resign"),
-    *("load", "data", "candidates", "list", "select", "history", "report", "reports", "stage", "beginning"),
+    *("load", "data", "candidates", "list", "select", "history", "report", "reports", "stage", "beginning", "tally"),
     *("standing", "settle"),
     *("events", "leave"),
     *("rerun", "copy", "hold"),
@@ -78,7 +78,7 @@ FORMS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("schedule", "unschedule", "resign", "report", "redirect", "stage", "history", "leave"), is_number),
     **dict.fromkeys(("create", "claim"), _is_word_or_texts),
     **dict.fromkeys(("tick", "seize", "cancel", "delete", "pause"), _is_named),
-    **dict.fromkeys(("candidates", "beginning", "standing", "select"), _is_named),
+    **dict.fromkeys(("candidates", "beginning", "standing", "select", "tally"), _is_named),
     "create_many": _is_rows,
     "renew": _is_numbers,
     "resend": _is_word,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from datetime import timedelta
 import pytest
 
 from hephaestus_celery import Async, Done, Hephaestus, LocalRunner, RedisStorage, Step, StorageError, Unique, Workflow
+from hephaestus_celery.storage.starts import NewRun
 
 RUNS = 530
 ALL = {"status_in": ["pending", "running", "waiting"]}
@@ -229,3 +231,16 @@ def test_a_start_that_the_store_refuses_is_the_only_one_of_many(hephaestus, stor
     listed = {instance.id for instance in hephaestus.list(workflow=Question, limit=200)}
     assert {f"question::q{number}" for number in range(130)} - {"question::q7"} <= listed
     storage._client.delete(key)
+
+
+def test_of_any_number_of_starts_a_few_batches_are_held_at_a_time(hephaestus):
+    held = []
+
+    def starts():
+        for number in range(1200):
+            if number % 100 == 99:
+                held.append(sum(isinstance(thing, NewRun) for thing in gc.get_objects()))
+            yield f"q{number}", {"number": number}
+
+    assert len(hephaestus.start_many(Question, starts())) == 1200
+    assert 0 < max(held) <= 200

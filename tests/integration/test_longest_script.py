@@ -444,7 +444,7 @@ def test_a_hundred_thousand_runs_are_counted_and_searched(longest):
     assert longest(searched, hundred_thousand) == {}
 
 
-def test_thousands_of_a_hundred_thousand_are_cancelled_deleted_and_started(longest):
+def test_thousands_of_a_hundred_thousand_are_cancelled_deleted_started_paused_and_retried(longest):
     def handled(stand, storage):
         waiting, failed = stand.copies
         cancelled = storage.cancel_many(
@@ -454,7 +454,14 @@ def test_thousands_of_a_hundred_thousand_are_cancelled_deleted_and_started(longe
         assert set(storage.delete_many([*failed[:2000], *waiting[:1000]], operation="d")) == {None}
         runs = [stand.prepare(instance_id=f"order::{number}", initial='"' + "x" * 5000 + '"') for number in range(1000)]
         assert len(storage.create_many([run.new for run in runs])) == 1000
-        assert storage.count_runs(Query()) == MANY + 2 - 3000 + 1000
+        for run in runs[:50]:
+            assert run.pause().sequence > 0
+        assert storage.count_runs(Query(paused=True)) == 50
+        for run in runs[50:100]:
+            run.cancel()
+            run.retried()
+        assert storage.count_runs(Query(retried=True)) == 50
+        assert storage.count_runs(Query()) == MANY + 2 - 3000 + 1000 + 50
 
     assert longest(handled, hundred_thousand) == {}
 

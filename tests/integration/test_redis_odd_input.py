@@ -17,6 +17,7 @@ from hephaestus_celery.coroutines import run_now
 from hephaestus_celery.exceptions import DataError, StorageError
 from hephaestus_celery.storage.due import Sent
 from hephaestus_celery.storage.queries import Query
+from hephaestus_celery.storage.redis.alike_starts import call_of as starting_together
 from hephaestus_celery.storage.redis.wide_steps import Edges
 from hephaestus_celery.storage.starts import PreparedMessage
 from hephaestus_celery.testing.conformance.driven import DURATIONS
@@ -58,7 +59,7 @@ def prepare(stand, script):
     """A run for which a script has something to do, and the call that makes it do it."""
     storage = stand.storage
     edges = {("a", "ok"): ["b", "c"], ("b", "ok"): ["d"], ("c", "ok"): ["d"], ("d", "ok"): ["done"]}
-    run = stand.prepare(edges, tags=("fast",)) if script == "create" else stand.start(edges, tags=("fast",))
+    run = stand.prepare(edges, tags=("fast",)) if script in CREATING else stand.start(edges, tags=("fast",))
     if script in ("complete", "suspend", "retry", "fail", "renew"):
         run.claim("a", fence="mine")
     if script == "seize":
@@ -68,6 +69,7 @@ def prepare(stand, script):
         run.schedule("a", delay=3_600_000_000)
     calls = {
         "create": lambda: storage.create(run.new),
+        "create_many": lambda: create_together(storage, run.new, stand.prepare(edges, instance_id="order::b").new),
         "claim": lambda: run.claim("a", holder="task", limit=1_000_000),
         "complete": lambda: run.complete("a", result='{"n":1}'),
         "suspend": lambda: run.suspend("a", timeout=1_000_000),
@@ -85,8 +87,15 @@ def prepare(stand, script):
     return run, calls[script]
 
 
+def create_together(storage, *runs):
+    """Create these runs in one call."""
+    asked = starting_together(runs)
+    storage._calls.of_run("create_many", asked.run_id, asked.parameters, *asked.data, lists=asked.lists)
+
+
+CREATING = ("create", "create_many")
 SCRIPTS = [
-    *("create", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
+    *("create", "create_many", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
     *("deliver", "cancel", "schedule", "unschedule", "tick", "resign"),
 ]
 
@@ -179,7 +188,19 @@ def changed(data, parameters):
 
 
 MARK = "what stands here"
-NESTED = ["create", "claim", "complete", "suspend", "renew", "deliver", "resend", "redirect", "settle", "list"]
+NESTED = [
+    "create",
+    "create_many",
+    "claim",
+    "complete",
+    "suspend",
+    "renew",
+    "deliver",
+    "resend",
+    "redirect",
+    "settle",
+    "list",
+]
 
 
 def nesting(stand, script):
@@ -189,10 +210,8 @@ def nesting(stand, script):
     edges = {("a", "ok"): ["b", ("c", {"n": 1})], ("a", "no"): ["e"], ("b", "ok"): ["d"], ("c", "ok"): ["d"]}
     edges |= {("d", "ok"): ["done"], ("e", "ok"): ["d"]}
     fields = {"tags": ("fast",), "lane": "0:one"}
-    if script == "create":
-        run = stand.prepare(edges, config='{"n":1}', prepared_message=prepared["a"], **fields)
-    else:
-        run = stand.start(edges, **fields)
+    first = {"config": '{"n":1}', "prepared_message": prepared["a"], **fields}
+    run = stand.prepare(edges, **first) if script in CREATING else stand.start(edges, **fields)
     if script in ("complete", "suspend", "renew", "settle"):
         run.claim("a", fence="mine")
     if script == "deliver":
@@ -202,6 +221,9 @@ def nesting(stand, script):
     attempts = {"b": 5, "c": 3, "d": 5, "e": 10**15, "done": 5}
     calls = {
         "create": lambda: storage.create(run.new),
+        "create_many": lambda: create_together(
+            storage, run.new, stand.prepare(edges, instance_id="order::b", **first).new
+        ),
         "claim": lambda: run.claim("a", versions=(1, 2)),
         "complete": lambda: run.complete("a", attempts=attempts, lanes=lanes, prepared=prepared),
         "suspend": lambda: run.suspend("a", accepts={"go": "ok", "on": "no"}),

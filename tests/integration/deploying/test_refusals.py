@@ -63,6 +63,13 @@ def contents(admin, namespace):
     return {key: admin.dump(key) for key in admin.scan_iter(f"{namespace}:*", count=1000)}
 
 
+def first_of_many(found):
+    """What became of the first; a refusal is raised."""
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
+
+
 def prepared(stand):
     """A run in the midst of things, and each way to change it."""
     edges = {("a", "ok"): ["b", "c", "d", "e"], **{(key, "ok"): ["done"] for key in "bcde"}}
@@ -71,9 +78,10 @@ def prepared(stand):
     for key in "bc":
         run.claim(key, holder="task")
     run.wait_at("d")
-    fresh = stand.prepare(instance_id="order::b")
+    fresh, other = (stand.prepare(instance_id=f"order::{name}") for name in "bc")
     return {
         "create": lambda: stand.storage.create(fresh.new),
+        "create_many": lambda: first_of_many(stand.storage.create_many([fresh.new, other.new])),
         "claim": lambda: run.claim("e"),
         "complete": lambda: run.complete("b"),
         "suspend": lambda: run.suspend("b"),
@@ -91,7 +99,7 @@ def prepared(stand):
 @pytest.mark.parametrize(
     "name",
     [
-        *("create", "claim", "complete", "suspend", "retry", "fail"),
+        *("create", "create_many", "claim", "complete", "suspend", "retry", "fail"),
         *("renew", "seize", "deliver", "schedule", "cancel", "tick"),
     ],
 )

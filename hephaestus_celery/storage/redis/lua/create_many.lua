@@ -17,6 +17,7 @@ for i = 1, #p.runs do -- of each run alike
   inside('firsts', #p.firsts > 0 and are_firsts(p.firsts, 2 + p.size * (i - 1) + 2 + #p.firsts))
   if i == 1 then inside('size', #ARGV == 2 + p.size * #p.runs) end
 end
+p.settling = nil -- such a run is created alone
 local began, found, failed = now(), {}, false
 for i, row in ipairs(p.runs) do
   if failed then

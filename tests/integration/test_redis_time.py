@@ -173,11 +173,18 @@ def timed(stand, name):
     return run
 
 
+def create_together(run):
+    [found] = run.storage.create_many([run.new])
+    if isinstance(found, Exception):
+        raise found
+
+
 LATE_CALLS = {
     "create": (
         lambda stand, name: stand.prepare(instance_id=f"order::{name}"),
         lambda run: run.storage.create(run.new),
     ),
+    "create_many": (lambda stand, name: stand.prepare(instance_id=f"order::{name}"), create_together),
     "claim": (lambda stand, name: stand.start(instance_id=f"order::{name}"), lambda run: run.claim("a")),
     "renew": (held, lambda run: run.renew("a")),
     "seize": (held, lambda run: run.seize("a", holder="task")),

@@ -15,6 +15,7 @@ from flows import Linear, Payment
 from pseudo_terminal import celery_on_a_terminal
 from shell import Shell
 
+from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.testing.conformance.conditions import eventually
 
@@ -163,6 +164,8 @@ def test_a_whole_workflow_is_paused_with_what_is_started_later(stage, shell):
         "changed": False,
     }
     later = stage.hephaestus.start_instance(Linear, id="later")
+    assert [each["workflow"] for each in shell("workflows", "--json").document if each["paused"]] == ["linear"]
+    assert any(re.match(r"linear +1  current  paused +2 ", line) for line in shell("workflows").lines)
     assert {handle.get().paused, later.get().paused} == {True}
     assert shell("unpause", "linear::later").lines == [
         f"{later.run_id} was not paused itself, but its workflow is: unpause --whole linear lets it go on"
@@ -175,6 +178,28 @@ def test_a_whole_workflow_is_paused_with_what_is_started_later(stage, shell):
 @pytest.mark.parametrize("name", ["track", "Track", "TrackV1"])
 def test_a_whole_workflow_is_named_by_itself_or_by_a_version(shell, name):
     assert shell("pause", "--whole", name, "--yes", "-q").lines == ["track"]
+
+
+@pytest.mark.parametrize("command", ["pause", "unpause"])
+def test_a_whole_workflow_that_is_not_there_is_not_found(stage, shell, command):
+    ended = shell(command, "--whole", "Liniar", "--yes")
+    assert (ended.code, ended.output) == (3, "")
+    assert ended.errors == "Error: this application has no workflow 'Liniar'; did you mean Linear?\n"
+    assert not stage.hephaestus.storage.paused_workflows()
+
+
+def test_a_whole_workflow_that_only_others_define_is_named_as_it_is_stored(stage, shell):
+    foreign = type("Foreign", (flows.Linear,), {"name": f"foreign_{stage.namespace[-6:].replace('-', '_')}"})
+    name = foreign.name
+    stage.hephaestus.start_instance(foreign, id="1")
+    WORKFLOWS.discard(foreign)
+    assert shell("pause", "--whole", name, "--yes").lines == [f"paused all of {name}"]
+    [row] = shell("list", "--workflow-family", name, "--json").document
+    assert (row["paused"], row["pauses"][0]["reason"]) == (True, "workflow")
+    shell("cancel", "--workflow-family", name, "--yes")
+    assert shell("delete", "--workflow-family", name, "--yes").lines == ["deleted 1 run"]
+    assert shell("unpause", "--whole", name, "--yes").lines == [f"unpaused all of {name}"]
+    assert shell("unpause", "--whole", name, "--yes").code == 3
 
 
 COMMANDS = ["cancel", "retry", "pause", "unpause", "delete"]

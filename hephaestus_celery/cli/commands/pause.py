@@ -149,9 +149,7 @@ def _on_workflow(
 ) -> None:
     verb = "pause" if pauses else "unpause"
     check_answerable(f"{verb} --whole {name}", yes=manner.yes)
-    family = find_family(name) or name
-    if find_family(name) is None and not runtime.count(workflow_family=name):
-        raise unknown_workflow(name)
+    family = find_family(name) or _family_elsewhere(runtime, name)
     if not manner.yes:
         active = runtime.count(workflow_family=family, status_in=_ACTIVE)
         ask(context, f"{verb.capitalize()} all of {family}: {active:,} active runs, and those that are started later?")
@@ -160,6 +158,13 @@ def _on_workflow(
     unchanged = f"{named} was {'paused already' if pauses else 'not paused'}"
     text = f"{verb}d all of {named}" if changed else unchanged
     _show(context, text, {"workflow": family, "paused": pauses, "changed": changed}, family, manner)
+
+
+def _family_elsewhere(runtime: Hephaestus, name: str) -> str:
+    # Of a workflow that this process does not define, runs are stored, or its pause is.
+    if runtime.count(workflow_family=name) or name in runtime.storage.paused_workflows():
+        return name
+    raise unknown_workflow(name)
 
 
 def _show(context: click.Context, text: str, document: dict[str, Any], name: str, manner: Manner) -> None:

@@ -1,9 +1,9 @@
-"""The command ``celery -A shop hephaestus workflows``: what is defined, and how many runs of each are active."""
+"""The command ``celery -A shop hephaestus workflows``: what is defined, how many runs of each are active, what is paused."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import click
@@ -27,7 +27,7 @@ MOST_COUNTED = 2_000
 @options.wide
 @click.pass_context
 def workflows(context: click.Context, /, *, as_document: bool, quiet: bool, wide: bool) -> None:
-    """List the workflows of this application: their versions, their steps, and how many runs of each are active."""
+    """List the workflows of this application: their versions, steps and active runs, and which are paused as a whole."""
     runtime = find_runtime(context)
     screen = find_screen(context.obj, wide=wide)
     known = known_workflows()
@@ -35,16 +35,17 @@ def workflows(context: click.Context, /, *, as_document: bool, quiet: bool, wide
         for workflow in known:
             screen.show(workflow.name)
         return
-    active = _active_runs(runtime)
+    active, paused = _active_runs(runtime), runtime.storage.paused_workflows()
     versions = [(each, version) for each in known for version in each.versions.values() or [each]]
     if as_document:
-        screen.show(as_json([_document(whole, version, active) for whole, version in versions]))
+        screen.show(as_json([_document(whole, version, active, paused) for whole, version in versions]))
         return
     rows = [
         (
             version.name,
             str(version.version),
             Cell("current" if version.version == whole.version else "", "green"),
+            Cell("paused" if version.family in paused else "", "yellow"),
             Cell(str(active[version.name, version.version] or ""), "cyan"),
             str(len(version.graph.by_key)),
             ", ".join(version.graph.by_key),
@@ -54,6 +55,7 @@ def workflows(context: click.Context, /, *, as_document: bool, quiet: bool, wide
     headings = (
         Column(heading="workflow"),
         Column(heading="version", right=True),
+        Column(heading=""),
         Column(heading=""),
         Column(heading="active", right=True),
         Column(heading="steps", right=True),
@@ -70,7 +72,10 @@ def _active_runs(runtime: Hephaestus) -> Counter[tuple[str, int]]:
 
 
 def _document(
-    whole: type[WorkflowDefinition], version: type[WorkflowDefinition], active: Mapping[tuple[str, int], int]
+    whole: type[WorkflowDefinition],
+    version: type[WorkflowDefinition],
+    active: Mapping[tuple[str, int], int],
+    paused: Collection[str],
 ) -> dict[str, Any]:
     return {
         "workflow": version.name,
@@ -81,4 +86,5 @@ def _document(
         "tags": sorted(version.tags),
         "steps": list(version.graph.by_key),
         "active": active[version.name, version.version],
+        "paused": version.family in paused,
     }

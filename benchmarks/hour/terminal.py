@@ -44,6 +44,7 @@ class Shown:
     line: str
     text: str
     code: int
+    seconds: float
 
     def has(self, *parts: str) -> Shown:
         """Itself, if all of these texts stand in it, whatever the blanks between their words."""
@@ -70,8 +71,10 @@ class Terminal:
 
     def look(self, line: str) -> Shown:
         """Execute a line of which nothing is kept."""
+        began = time.monotonic()
         text, code = _executed(line, self.folder, self.environment)
-        return Shown(line=line, text=self._with_short_paths(_plain(text)), code=code)
+        seconds = time.monotonic() - began
+        return Shown(line=line, text=self._with_short_paths(_plain(text)), code=code, seconds=seconds)
 
     def keep(self, line: str, text: str = "") -> None:
         """Keep that a line was typed, and what it showed."""

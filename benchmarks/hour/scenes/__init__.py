@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from benchmarks.hour.hour import Hour
-from benchmarks.hour.scenes import orders, stuck
+from benchmarks.hour.scenes import holding, orders, stuck
 
 
 def play(hour: Hour) -> None:
     """All scenes."""
     orders.play(hour)
+    holding.play(hour)
     stuck.play(hour)

@@ -19,6 +19,8 @@ def play(hour: Hour) -> None:
     _start(hour)
     _look(hour)
     _mend(hour)
+    _retry(hour)
+    _fork(hour)
 
 
 def _start(hour: Hour) -> None:
@@ -56,4 +58,42 @@ def _mend(hour: Hour) -> None:
     hour.tell(
         "The mend",
         "The code is mended, the workers of the old code are stopped, and workers of the new code are started.",
+    )
+
+
+def _retry(hour: Hour) -> None:
+    orders, failed = hour.scale.orders, hour.scale.orders // ABROAD
+    before = hour.ledger()
+    hour.terminal.type(f"celery -A shop hephaestus retry --workflow {FLOW} --status failed --yes").has(
+        f"retried {failed} runs"
+    )
+    hour.until(lambda: hour.count(workflow=STORED, status="completed") == orders, "all orders are completed")
+    hour.terminal.type("celery -A shop hephaestus stats").has(f"{STORED} completed {orders}")
+    attention = hour.terminal.type("celery -A shop hephaestus list --status failed --not-retried")
+    expect("order::" not in attention.text, "nothing needs attention")
+    numbers = range(1, orders + 1)
+    expected = {f"{what} order::A-{number}": 1 for what in ("charged", "packed", "shipped") for number in numbers}
+    expect(hour.ledger() == expected, "each order was charged, packed and shipped once")
+    expect(all(before[what] == 1 for what in before), "nothing was done twice before")
+    hour.terminal.type("sort ledger.txt | uniq --repeated | wc --lines").has("0")
+    hour.tell(
+        "Retry",
+        "All failed orders go on where they had stopped, until every order is completed and nothing needs attention any more. "
+        "The ledger of the shop has no line twice: nothing that had completed ran again.",
+    )
+
+
+def _fork(hour: Hour) -> None:
+    hour.terminal.type(
+        """celery -A shop hephaestus fork order::A-1 label --context '{"address": {"town": "Linz", "zip": "4020"}}'"""
+    ).has("order::A-1 goes on as run")
+    hour.terminal.type("celery -A shop hephaestus wait order::A-1 --timeout 30")
+    shown = hour.terminal.type("celery -A shop hephaestus show order::A-1")
+    shown.has('label {"label": "Linz 4020"}', 'ship {"to": "Linz 4020"}')
+    ledger = hour.ledger()
+    done = [ledger[f"{what} order::A-1"] for what in ("charged", "packed", "shipped")]
+    expect(done == [1, 1, 2], "the fork ships again, and neither charges nor packs")
+    hour.tell(
+        "Fork",
+        "A customer has moved: one order is labelled and shipped again with another address, and is neither charged nor packed again.",
     )

@@ -13,6 +13,7 @@ def play(hour: Hour) -> None:
     """All of them."""
     _queue_without_consumer(hour)
     _event(hour)
+    _pause(hour)
     _backoff(hour)
     _killed_worker(hour)
     _backlog(hour)
@@ -54,6 +55,19 @@ def _event(hour: Hour) -> None:
     hour.terminal.type("""celery -A shop hephaestus resume invoice::I-1 paid '{"euros": 40}'""")
     _until_completed(hour, "invoice::I-1")
     hour.tell("Stuck: an event has not come", "An invoice waits to be paid, and the operator brings the event.")
+
+
+def _pause(hour: Hour) -> None:
+    _start(hour, "InvoiceFlow", "I-2")
+    hour.until_because("invoice::I-2", "event")
+    hour.terminal.type("celery -A shop hephaestus pause invoice::I-2 --by ada").has("paused")
+    hour.terminal.type("""celery -A shop hephaestus resume invoice::I-2 paid '{"euros": 20}'""")
+    _show(hour, "invoice::I-2", "paused", "the end of the pause of the run by ada", "unpause RUN")
+    hour.terminal.type("celery -A shop hephaestus unpause invoice::I-2 --by ada").has("unpaused")
+    _until_completed(hour, "invoice::I-2")
+    hour.tell(
+        "Stuck: it is paused", "The invoice is paid while its run is paused, and the payment counts when that goes on."
+    )
 
 
 def _backoff(hour: Hour) -> None:

@@ -137,8 +137,9 @@ def test_up_runs_the_demo_to_its_end(compose):
     result = compose.run("up", "--no-build", "--exit-code-from", "demo")
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
     printed = compose.printed()
-    assert re.search(r"distribution::celery +completed", printed)
-    assert re.search(r"distribution::demochanged +completed .* approved by the demo", printed)
+    assert re.search(r"distribution::celery +verify.distribution +completed", printed)
+    assert re.search(r"^distribution::demochanged +completed after ", printed, re.MULTILINE)
+    assert '"approved by the demo"' in printed
     counts = dict(re.findall(r"^(hephaestus\.\S+) +(\d+)$", printed, re.MULTILINE))
     assert len(counts) == 11
     assert all(int(count) > 0 for count in counts.values())
@@ -155,6 +156,11 @@ def test_runs_survive_a_killed_and_a_restarted_worker(compose):
     second.restart()
     printed = compose.ended()
     assert len(compose.containers("worker")) == 4
+    seen = compose.run(
+        "exec", "-T", "worker", *["celery", "-A", "verify_environment", "hephaestus", "list", "--status", "failed"]
+    )
+    assert seen.returncode == 0, seen.stderr
+    assert "distribution::demounreadable" in seen.stdout
     assert re.search(r"^287 runs in .*: 286 completed, 1 failed\.$", printed, re.MULTILINE)
 
 
@@ -167,7 +173,7 @@ def test_rabbitmq_may_be_the_broker(compose, engine):
     compose.environment["BROKER_URL"] = "amqp://rabbitmq"
     compose.up(profile="rabbitmq")
     printed = compose.ended()
-    assert re.search(r"distribution::celery +completed", printed)
+    assert re.search(r"distribution::celery +verify.distribution +completed", printed)
     [broker] = compose.containers("rabbitmq")
     assert settings_of(broker)["ReadonlyRootfs"]
     code, output = broker.exec_run("id -un")

@@ -30,8 +30,9 @@ def demo(*, limit: int | None, times: int, keep: Path | None, attach: Path | Non
     """Verify this Python environment, distribution by distribution.
 
     Starts a private Valkey and two Celery workers, runs one workflow for each installed distribution, gives the
-    approval that one of them waits for, and shows what became of them and which events were emitted. Nothing stays behind.
-    Ctrl-C stops it all. With --chaos it also shows the history of a run that lost its worker.
+    approval that one of them waits for, and shows what became of them with the commands that an operator would type,
+    and which events were emitted. Nothing stays behind. Ctrl-C stops it all. With --chaos the history is that of a run that
+    lost its worker.
     """
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise click.BadParameter(f"{keep} is not empty", param_hint="--keep")
@@ -43,6 +44,6 @@ def demo(*, limit: int | None, times: int, keep: Path | None, attach: Path | Non
 
         try:
             code = run_demo(interruption, Options(limit=limit, times=times, keep=keep, chaos=chaos, attach=attach))
-        except HephaestusError as error:
-            raise click.ClickException(str(error)) from error
+        except (HephaestusError, click.ClickException) as error:
+            raise click.ClickException(str(error)) from error  # exit code 1, whatever a command would have
     sys.exit(code)

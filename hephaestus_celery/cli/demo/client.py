@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hephaestus_celery.cli.demo import report_tables
 from hephaestus_celery.cli.demo.chaos import Chaos
+from hephaestus_celery.cli.demo.commands import Commands
 from hephaestus_celery.cli.demo.example import Example
+from hephaestus_celery.cli.demo.final_report import tally
 from hephaestus_celery.cli.demo.progress_line import Progress
 from hephaestus_celery.cli.demo.specimens import STALLED
 from hephaestus_celery.cli.demo.worker_processes import Workers
@@ -35,6 +37,11 @@ class Session:
     chaos: Chaos | None
     progress: Progress
     interruption: Interruption
+
+    @property
+    def commands(self) -> Commands:
+        """What an operator of the example would type."""
+        return Commands(self.example)
 
 
 def start(session: Session, specimens: Mapping[str, str], *, limit: int | None, times: int) -> list[InstanceHandle]:
@@ -73,15 +80,13 @@ def follow(session: Session, handles: Sequence[InstanceHandle]) -> list[Instance
                 _approve(session, instance)
                 approved.add(instance.run_id)
         if all(instance.status.final for instance in instances):
-            return [handle.get() for handle in handles]  # whole: they are looked at when the server is gone
-        session.progress.show(f"{len(instances)} runs: {report_tables.tally(instances)}")
+            return [handle.get() for handle in handles]  # whole: some are looked at when the server is gone
+        session.progress.show(f"{len(instances)} runs: {tally(instances)}")
         now = [instance.step_states for instance in instances]
         if now != before:
             before, changed_at = now, SYSTEM_CLOCK.monotonic_ns()
         elif SYSTEM_CLOCK.monotonic_ns() - changed_at > STANDSTILL_SECONDS * 1e9:
-            raise StandstillError(
-                f"nothing has happened for {STANDSTILL_SECONDS:g} s: {report_tables.tally(instances)}"
-            )
+            raise StandstillError(f"nothing has happened for {STANDSTILL_SECONDS:g} s: {tally(instances)}")
         session.interruption.wait(_LOOK_SECONDS)
 
 
@@ -99,5 +104,4 @@ def _look(loaded: Example, handles: Sequence[InstanceHandle]) -> list[Instance]:
 def _approve(session: Session, instance: Instance) -> None:
     names = ", ".join(instance.context.steps["verify_files"]["names"])
     session.progress.say(f"{instance.id} waits for approval, changed: {names}")
-    session.example.hephaestus.resume(instance.run_id, "approval", {"by": "the demo"})
-    session.progress.say(f"{instance.id} is approved")
+    session.commands.type("resume", instance.id, "approval", json.dumps({"by": "the demo"}))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,11 @@ import click
 from hephaestus_celery.cli.demo import chaos, example, journal
 from hephaestus_celery.cli.demo.chaos import Chaos
 from hephaestus_celery.cli.demo.client import Session, follow, start
-from hephaestus_celery.cli.demo.final_report import Aftermath, DemoResult, conclude
+from hephaestus_celery.cli.demo.final_report import DemoResult, conclude, examine, show_runs
 from hephaestus_celery.cli.demo.progress_line import Progress
 from hephaestus_celery.cli.demo.specimens import Stalled, make_specimens
 from hephaestus_celery.cli.demo.worker_processes import Workers
 from hephaestus_celery.cli.stop_signals import EXIT_CODE, Interrupted, Interruption
-from hephaestus_celery.client.handle import InstanceHandle
-from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.embedded import EmbeddedServer
 
 WORKERS = 2
@@ -87,10 +85,10 @@ def _run(stack: contextlib.ExitStack, progress: Progress, interruption: Interrup
             agent = Chaos(stalled, workers=workers, events=events, progress=progress)
             agent.await_workers(WORKERS, interruption)
         session = Session(example=loaded, workers=workers, chaos=agent, progress=progress, interruption=interruption)
-        handles = start(session, make_specimens(distributions), limit=options.limit, times=options.times)
-        result = _result(session, handles, follow(session, handles), events)
-        progress.show("all runs have ended; stopping the workers")
-    return result
+        result = _play(session, distributions, options, events)
+        progress.show("stopping the workers")
+    omissions = [] if agent is None else agent.omissions()
+    return dataclasses.replace(result, problems=[*omissions, *result.problems])
 
 
 def _attach(
@@ -101,11 +99,15 @@ def _attach(
     # The workers read what is in it, so it stays until the runs have ended.
     distributions = stack.enter_context(tempfile.TemporaryDirectory(prefix="distributions-", dir=folder))
     session = Session(example=loaded, workers=None, chaos=None, progress=progress, interruption=interruption)
-    handles = start(session, make_specimens(Path(distributions)), limit=options.limit, times=options.times)
+    return _play(session, Path(distributions), options, folder / "events")
+
+
+def _play(session: Session, distributions: Path, options: Options, events: Path) -> DemoResult:
+    handles = start(session, make_specimens(distributions), limit=options.limit, times=options.times)
     instances = follow(session, handles)
-    histories = {handle.run_id: handle.history() for handle in handles}
-    aftermath = Aftermath(histories=histories, omissions=())
-    return DemoResult(instances=instances, events=folder / "events", aftermath=aftermath)
+    session.progress.close()
+    show_runs(session.commands, instances)
+    return examine(handles, instances, events)
 
 
 def _afterwards(options: Options) -> str:
@@ -117,13 +119,3 @@ def _data_folder(stack: contextlib.ExitStack, keep: Path | None) -> Path:
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hephaestus-demo-")))
     keep.mkdir(parents=True, exist_ok=True)
     return keep.absolute()
-
-
-def _result(
-    session: Session, handles: Sequence[InstanceHandle], instances: Sequence[Instance], events: Path
-) -> DemoResult:
-    if session.chaos is None:
-        return DemoResult(instances=instances, events=events)
-    histories = {handle.run_id: handle.history() for handle in handles}
-    aftermath = Aftermath(histories=histories, omissions=session.chaos.omissions())
-    return DemoResult(instances=instances, events=events, aftermath=aftermath)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hephaestus_celery.cli.render.screen import Screen
@@ -54,20 +54,6 @@ def _show(
     heads = [[Cell(column.heading.upper(), "bold") for column in shown]] if headed else []
     for line in [*heads, *lines]:
         screen.show(" " * indent + _line(screen, shown, line, widths))
-
-
-def aligned(headings: Sequence[str], rows: Collection[Sequence[str]], *, numbers: Collection[str] = ()) -> str:
-    """A line for the headings and one for each row, in aligned columns; those named in ``numbers`` to the right."""
-    lines = [headings, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
-    return "\n".join("  ".join(_aligned_cells(headings, line, widths, numbers)).rstrip() for line in lines)
-
-
-def _aligned_cells(
-    headings: Sequence[str], line: Sequence[str], widths: Sequence[int], numbers: Collection[str]
-) -> Iterable[str]:
-    for heading, text, width in zip(headings, line, widths, strict=True):
-        yield text.rjust(width) if heading in numbers else text.ljust(width)
 
 
 def _safe(cell: Cell | str) -> Cell:

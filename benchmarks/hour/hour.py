@@ -24,7 +24,7 @@ from hephaestus_celery.client.standing import reasons
 from hephaestus_celery.core.execution.standing import Reason
 from hephaestus_celery.embedded import EmbeddedServer
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 _GLANCE_SECONDS = 0.05
 _URL = "redis://localhost:6379/0"
 _SHOP = Path(__file__).parent / "shop"

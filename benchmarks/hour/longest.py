@@ -60,10 +60,11 @@ def measured(server: Redis) -> Generator[Longest]:
     try:
         yield found
     finally:
-        for name, value in before.items():
-            server.config_set(name, value)
+        server.config_set("slowlog-log-slower-than", -1)
         entries = server.slowlog_get(_ENTRIES)
         server.slowlog_reset()
+        for name, value in before.items():
+            server.config_set(name, value)
     for entry in entries:
         words = entry["command"].split()
         name = words[0].decode()

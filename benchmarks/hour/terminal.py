@@ -15,7 +15,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from benchmarks.worker import ROOT
 
 COLUMNS, LINES = 100, 40
 PATIENCE_SECONDS = 120
+_FRAME = "\x1b[H"  # the cursor goes to the first line
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
 
 
@@ -64,21 +65,27 @@ class Terminal:
 
     def type(self, line: str, *, code: int = 0) -> Shown:
         """Execute a line, and keep what it shows; ``UnexpectedError`` unless it ends with this exit code."""
-        shown = self.look(line)
+        shown = self._execute(line, ())
         expect(shown.code == code, f"`{line}` ends with {code}, not {shown.code}:\n{shown.text}")
         self.keep(line, shown.text)
         return shown
 
-    def look(self, line: str) -> Shown:
-        """Execute a line of which nothing is kept."""
-        began = time.monotonic()
-        text, code = _executed(line, self.folder, self.environment)
-        seconds = time.monotonic() - began
-        return Shown(line=line, text=self._with_short_paths(_plain(text)), code=code, seconds=seconds)
+    def watch(self, line: str, *, until: Sequence[str]) -> Shown:
+        """Execute a line that draws frames in place, and press Ctrl-C when one of them has these texts; keep that frame."""
+        shown = self._execute(line, until)
+        expect(shown.code == 0, f"`{line}` ends with 0 at Ctrl-C, not {shown.code}:\n{shown.text}")
+        self.keep(line, shown.has(*until).text)
+        return shown
 
     def keep(self, line: str, text: str = "") -> None:
         """Keep that a line was typed, and what it showed."""
         self.kept.append("\n".join(filter(None, [f"$ {line}", text])))
+
+    def _execute(self, line: str, until: Sequence[str]) -> Shown:
+        began = time.monotonic()
+        text, code = _executed(line, self.folder, self.environment, until)
+        seconds = time.monotonic() - began
+        return Shown(line=line, text=self._with_short_paths(_plain(text)), code=code, seconds=seconds)
 
     def _with_short_paths(self, text: str) -> str:
         return text.replace(f"{self.folder}/", "~/shop/").replace(f"{ROOT}/", "…/")
@@ -111,12 +118,12 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _executed(line: str, folder: Path, variables: Mapping[str, str]) -> tuple[bytes, int]:
+def _executed(line: str, folder: Path, variables: Mapping[str, str], until: Sequence[str]) -> tuple[bytes, int]:
     with shielded():
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
         process = subprocess.Popen(
-            ["sh", "-c", line],
+            ["sh", "-c", f"exec {line}" if until else line],  # else the shell, not the command, would tell how it ended
             cwd=folder,
             env=dict(variables),
             stdin=theirs,
@@ -125,34 +132,41 @@ def _executed(line: str, folder: Path, variables: Mapping[str, str]) -> tuple[by
             start_new_session=True,
         )
         os.close(theirs)
+    text = b""
     try:
         with os.fdopen(ours, "rb", buffering=0) as screen:
-            text = _read(screen.fileno(), line)
+            for part in _parts(screen.fileno()):
+                text += part
+                if until and all(each in " ".join(_plain(text).split()) for each in until):
+                    os.killpg(process.pid, signal.SIGINT)
+                    until = ()
         return text, process.wait(PATIENCE_SECONDS)
+    except TimeoutError as error:
+        raise UnexpectedError(f"`{line}` ends within {PATIENCE_SECONDS} s; it shows:\n{_plain(text)}") from error
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _read(screen: int, line: str) -> bytes:
-    text = b""
+def _parts(screen: int) -> Iterator[bytes]:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while select.select([screen], [], [], max(0, deadline - time.monotonic()))[0]:
         try:
             part = os.read(screen, 65536)
         except OSError as error:
             if error.errno == errno.EIO:  # nobody writes to it any more
-                return text
+                return
             raise
         if not part:  # the same, on other systems
-            return text
-        text += part
-    raise UnexpectedError(f"`{line}` has not ended after {PATIENCE_SECONDS} s; it shows:\n{_plain(text)}")
+            return
+        yield part
+    raise TimeoutError
 
 
 def _plain(text: bytes) -> str:
-    """What stands there at the end: of a line that was written over, the last that was written."""
-    plain = text.decode().replace("\r\n", "\n")
+    """What stands there at the end: the last frame, and of a line that was written over the last that was written."""
+    plain = text.decode(errors="ignore").split(_FRAME)[-1]
+    plain = re.sub(r"\r+\n", "\n", plain)
     lines = [_CONTROL.sub("", re.split(r"\r", line)[-1]).rstrip() for line in plain.split("\n")]
     return "\n".join(lines).strip("\n")

@@ -53,6 +53,7 @@ def _cancel(hour: Hour) -> None:
         longest.usual() <= longest.limit, f"no script takes longer than {longest.limit / 1000:.1f} ms: {longest.calls}"
     )
     calls = sum(map(len, longest.calls.values()))
+    expect(calls > runs / 100, "the server has noted what it executed")
     hour.tell(
         f"{runs:,} runs are cancelled",
         f"An advertisement went to the wrong customers, and all of its runs are ended while workers execute them, in {shown.seconds:.1f} seconds, the start of Celery included. Of the {calls:,} scripts and "

@@ -67,8 +67,7 @@ def _retry(hour: Hour) -> None:
     hour.terminal.type(f"celery -A shop hephaestus retry --workflow {FLOW} --status failed --yes").has(
         f"retried {failed} runs"
     )
-    hour.until(lambda: hour.count(workflow=STORED, status="completed") == orders, "all orders are completed")
-    hour.terminal.type("celery -A shop hephaestus stats").has(f"{STORED} completed {orders}")
+    hour.terminal.watch("celery -A shop hephaestus watch --limit 3", until=[f"completed {orders}", "steps/s"])
     attention = hour.terminal.type("celery -A shop hephaestus list --status failed --not-retried")
     expect("order::" not in attention.text, "nothing needs attention")
     numbers = range(1, orders + 1)

@@ -62,7 +62,7 @@ def _pause(hour: Hour) -> None:
     hour.until_because("invoice::I-2", "event")
     hour.terminal.type("celery -A shop hephaestus pause invoice::I-2 --by ada").has("paused")
     hour.terminal.type("""celery -A shop hephaestus resume invoice::I-2 paid '{"euros": 20}'""")
-    _show(hour, "invoice::I-2", "paused", "the end of the pause of the run by ada", "unpause RUN")
+    _show(hour, "invoice::I-2", "paused", "the end of the pause of its run (set by ada)", "unpause RUN")
     hour.terminal.type("celery -A shop hephaestus unpause invoice::I-2 --by ada").has("unpaused")
     _until_completed(hour, "invoice::I-2")
     hour.tell(

@@ -1,4 +1,4 @@
-"""Commands of ``celery -A verify_environment hephaestus`` that the demo types: each is printed, then executed in this process."""
+"""Commands of ``celery -A verify_environment hephaestus`` that the demo types: printed, then executed in this process."""
 
 from __future__ import annotations
 

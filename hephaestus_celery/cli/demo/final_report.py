@@ -1,4 +1,4 @@
-"""The end of the demo: shows the runs with the commands of an operator, says what is not as it should be, and counts events."""
+"""The end of the demo: shows the runs with the commands of an operator, and compares their ends with what should be."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ for field, value in pairs({ name = p.name, family = p.family, version = p.versio
   looked_at[#looked_at + 1] = field
   wanted[#looked_at] = value
 end
+local pause_at = #looked_at + 1 -- where the run's own pause is found, and then its family
+if p.paused ~= nil then looked_at[pause_at], looked_at[pause_at + 1] = 'pa', 'family' end
 if p.retried ~= nil then looked_at[#looked_at + 1] = 'ra' end -- the last of them
 
 local function later(a, b)
@@ -53,10 +55,12 @@ local function is_wait(candidate, key, status)
 end
 
 -- Whether a run is paused, by itself or with its workflow.
-local function is_paused(key, status)
+local families = {}
+local function is_paused(status, own, family)
   if is_final(status) then return false end
-  local core = redis.call('HMGET', key, 'pa', 'family')
-  return core[1] ~= false or (core[2] and redis.call('EXISTS', paused_family(core[2])) == 1)
+  if own then return true end
+  if family and families[family] == nil then families[family] = redis.call('EXISTS', paused_family(family)) == 1 end
+  return family and families[family] or false
 end
 
 local function matches(candidate)
@@ -72,7 +76,7 @@ local function matches(candidate)
     if wanted[i] ~= nil and core[i] ~= wanted[i] then return false end
   end
   if p.retried ~= nil and p.retried ~= (core[#looked_at] ~= false) then return false end
-  if p.paused ~= nil and is_paused(key, core[1]) ~= p.paused then return false end
+  if p.paused ~= nil and is_paused(core[1], core[pause_at], core[pause_at + 1]) ~= p.paused then return false end
   return not p.tag or redis.call('ZSCORE', prefix .. 'index:tag:' .. p.tag, candidate.run) ~= false
 end
 

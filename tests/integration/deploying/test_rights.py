@@ -177,11 +177,25 @@ def every_operation_of_the_stream(stand, storage):
         storage.read_events(0, **{**who, "group": group})
 
 
+def every_call_about_many(stand, storage):
+    runs = [stand.prepare(instance_id=f"order::m{number}").new for number in range(3)]
+    assert [len(made) for made in storage.create_many(runs)] == [1, 1, 1]
+    ids = [run.run_id for run in runs]
+    ended = {"operation": "many", "reason": None, "entry": "{}", "durations": DURATIONS}
+    assert len(storage.cancel_many(ids, **ended)) == 3
+    assert storage.delete_many(ids, operation="gone") == [None, None, None]
+
+
 def every_look_of_the_command_line(stand, storage):
     run = stand.start(instance_id="order::look", lane="0:work")
     assert storage.runs_beginning_with(run.id[:20], limit=10) == [run.id]
     assert list(storage.due_times([(run.id, Activation("a"))])) == [None]
     assert storage.facts(run.id, [Activation("a")]) is not None
+    found = storage.examination()
+    assert found.runs().kinds["shop.Order", "pending"] == found.active_runs().kinds["shop.Order", 1, "pending"] == 1
+    assert [scheduler.partition for scheduler in found.schedulers()] == [0]
+    assert found.recent(seconds=60).started
+    assert found.oldest_waiting() is None
     run.cancel()
 
 
@@ -193,8 +207,11 @@ def test_the_user_of_the_guide_can_do_all_that_the_store_does(storage, drive, ad
     every_pause(stand, storage)
     every_operation_of_the_stream(drive(storage), storage)
     every_look_of_the_command_line(drive(storage), storage)
+    every_call_about_many(drive(storage), storage)
     assert refused(admin) == []
-    assert all(admin.script_exists(*Scripts()._hashes.values()))
+    hashes = Scripts()._hashes
+    loaded = dict(zip(hashes, admin.script_exists(*hashes.values()), strict=True))
+    assert [script for script in loaded if not loaded[script]] == []
 
 
 def test_the_user_has_no_command_that_is_not_used(rights):

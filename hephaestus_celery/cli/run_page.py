@@ -13,7 +13,7 @@ from hephaestus_celery.cli.render.screen import Screen
 from hephaestus_celery.cli.render.text import columns, fitted, printable, printable_lines, wrapped
 from hephaestus_celery.cli.render.times import age, clock_time, iso, length
 from hephaestus_celery.cli.run_picture import MOST_STEPS, show_picture
-from hephaestus_celery.cli.statuses import RUN_STYLES
+from hephaestus_celery.cli.statuses import RUN_STYLES, STEP_STYLES
 from hephaestus_celery.core.execution.standing import Reason
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
@@ -68,7 +68,7 @@ def _show_head(screen: Screen, instance: Instance, *, now: datetime) -> None:
     paused = ", paused" if instance.paused else ""
     left = None if screen.width is None else screen.width - len(instance.status) - len(how_long) - len(paused) - 3
     name = printable(instance.id) if left is None else fitted(printable(instance.id), left)
-    screen.show(f"{screen.styled(name, 'bold')}  {status} {how_long}{screen.styled(paused, 'yellow')}")
+    screen.show(f"{screen.styled(name, 'bold')}  {status} {how_long}{screen.styled(paused, STEP_STYLES['held'])}")
     about = f"{printable(instance.workflow_name)} version {instance.workflow_version}"
     started = f"{instance.started_at:%Y-%m-%d %H:%M:%S} UTC" if screen.people else iso(instance.started_at)
     screen.show(screen.styled(f"run {instance.run_id}", "dim"))

@@ -13,6 +13,7 @@ from hephaestus_celery.cli.application import find_runtime, known_workflows
 from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import find_screen
 from hephaestus_celery.cli.render.tables import Cell, Column, show_table
+from hephaestus_celery.cli.statuses import STEP_STYLES
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.lifecycle import LIVE
@@ -45,7 +46,7 @@ def workflows(context: click.Context, /, *, as_document: bool, quiet: bool, wide
             version.name,
             str(version.version),
             Cell("current" if version.version == whole.version else "", "green"),
-            Cell("paused" if version.family in paused else "", "yellow"),
+            Cell("paused" if version.family in paused else "", STEP_STYLES["held"]),
             Cell(str(active[version.name, version.version] or ""), "cyan"),
             str(len(version.graph.by_key)),
             ", ".join(version.graph.by_key),

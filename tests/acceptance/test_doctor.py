@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import resource
 import signal
 import socket
 import subprocess
@@ -12,11 +14,14 @@ import time
 
 import flows
 import pytest
+from relay import Relay
+from settable import SettableServer
 from stage import eventually
 
 from hephaestus_celery.cli.doctor.checks import CHECKS, examine
 from hephaestus_celery.cli.doctor.gathering import gather
 from hephaestus_celery.embedded import EmbeddedServer
+from hephaestus_celery.exceptions import ConfigurationError
 
 pytestmark = pytest.mark.only_on(
     "redis", "the doctor says what the broker is; the tests of RabbitMQ name it themselves"
@@ -114,6 +119,50 @@ def test_a_server_that_evicts_or_writes_nothing_is_found(own):
     assert ask(stage)["eviction"].level == "error"
 
 
+def test_a_server_that_can_not_write_is_found(own, server):
+    stage = own()
+    client = stage.hephaestus.storage._client
+    client.set("large", os.urandom(8 << 20))
+    resource.prlimit(server._process.pid, resource.RLIMIT_FSIZE, (2 << 20, resource.RLIM_INFINITY))
+    client.bgsave()
+    eventually(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", what="it could not save")
+    found = ask(stage)["persistence"]
+    assert (found.level, "can't write" in found.message) == ("error", True)
+
+
+@pytest.mark.parametrize(("seconds", "word"), [(120, "ahead of"), (-120, "behind")])
+def test_a_server_whose_clock_is_wrong_is_found(open_stage, redis_url, tmp_path, seconds, word):
+    try:
+        started = SettableServer(tmp_path / "settable")
+    except ConfigurationError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    with started:
+        started.set_clock(seconds)
+        found = ask(open_stage(broker=redis_url, state=started.url))["clock"]
+    assert found.level == "warning"
+    assert re.search(rf"the store is 1(19|20|21)\.[0-9] s {word} that of this machine", found.message), found.message
+    assert "NTP" in found.advice
+
+
+def test_a_server_that_is_too_old_is_found(open_stage, server):
+    def aged(reply):
+        return re.sub(
+            rb"(redis|valkey)_version:([0-9.]+)",
+            lambda said: (
+                said[1] + b"_version:" + {b"redis": b"6.0.99999", b"valkey": b"7.0.99999"}[said[1]][: len(said[2])]
+            ),
+            reply,
+        )
+
+    with Relay(server.socket_path, aged) as relay:
+        found = ask(open_stage(broker=server.url, state=relay.url))["version"]
+    assert found.level == "error"
+    assert re.fullmatch(r"(redis 6\.0\.9+ is older than 6\.2|valkey 7\.0\.9+ is older than 7\.2)", found.message)
+    assert found.advice.startswith("use ")
+
+
 def test_a_server_that_is_nearly_full_is_found(own):
     stage = own()
     client = stage.hephaestus.storage._client
@@ -206,6 +255,31 @@ def test_settings_that_cost_speed_are_found(own):
     assert "without limit" in found.message
 
 
+def mail():
+    """The body of a task that is no step."""
+
+
+def test_tasks_that_would_lose_messages_and_lists_that_nobody_needs_are_found(own):
+    def told(**options):
+        stage = own(celery={"broker_transport_options": options})
+        for shared in [name for name in stage.app.tasks if name.startswith("pytest_celery.")]:
+            stage.app.tasks.pop(shared)
+        return stage
+
+    assert "that no task of this application needs" in ask(told())["pace"].message
+    stage = told(ack_emulation=False)
+    assert ask(stage)["pace"].level == "ok"
+    stage.app.task(mail, name="mail", shared=False)
+    found = ask(stage)["pace"]
+    assert (found.level, "messages of mail are lost" in found.message) == ("warning", True)
+
+
+def test_settings_that_keep_the_store_from_sending_are_found(own):
+    found = ask(own(transactional_dispatch=False))["broker"]
+    assert found.level == "warning"
+    assert "hephaestus_transactional_dispatch" in found.advice
+
+
 def test_a_run_that_has_lost_its_due_entry_is_found_and_a_waiting_one_is_not(own, drive):
     stage = own()
     storage = stage.hephaestus.storage
@@ -254,20 +328,15 @@ def test_a_user_with_the_rights_of_the_store_alone_gets_answers_and_no_errors(ow
     }
 
 
-def test_it_takes_seconds_with_very_many_runs_and_never_holds_the_server_for_long(own, drive):
+def test_it_takes_seconds_with_very_many_runs(own, drive):
     stage = own()
     storage = stage.hephaestus.storage
     fill(storage, drive, 100_000)
-    client = storage._client
-    client.config_resetstat()
     began = time.monotonic()
     findings = ask(stage)
     took = time.monotonic() - began
     assert findings["runs"].level == "ok"
     assert "100,001 active runs" in findings["runs"].message
-    # On the average, since a busy machine may stop the server in the middle of any command.
-    spent = {name: each["usec_per_call"] for name, each in client.info("commandstats").items()}
-    assert {name: each for name, each in spent.items() if each > 1000 and "config" not in name} == {}
     assert took < 30, took
 
 

@@ -444,6 +444,28 @@ def test_a_hundred_thousand_runs_are_counted_and_searched(longest):
     assert longest(searched, hundred_thousand) == {}
 
 
+def test_what_the_commands_doctor_stats_and_watch_ask_of_a_hundred_thousand(longest):
+    def asked(stand, storage):
+        examination, glances = storage.examination(seconds=120), storage.glances()
+        assert examination.server().described
+        assert examination.runs().kinds == {
+            ("shop.Order", "waiting"): MANY // 2 + 1,
+            ("shop.Order", "failed"): MANY // 2 + 1,
+        }
+        assert examination.active_runs().total == MANY // 2 + 1
+        assert examination.keys().complete
+        examination.schedulers()
+        examination.recent(seconds=300)
+        examination.oldest_waiting()
+        examination.lanes()
+        assert sum(glances.counts().values()) == MANY + 2
+        waiting, _ = stand.copies
+        assert len(glances.advances(waiting[:100], since=0).runs) >= 200
+        glances.advances((), since=None)
+
+    assert longest(asked, hundred_thousand) == {}
+
+
 def test_thousands_of_a_hundred_thousand_are_cancelled_deleted_started_paused_and_retried(longest):
     def handled(stand, storage):
         waiting, failed = stand.copies

@@ -104,7 +104,7 @@ def test_what_is_asked_of_the_store_does_not_grow_with_it(stored):
     many = costs()
     print({name: (few[name], many[name]) for name in few})
     for name in few:
-        # `stats` counts a thousand runs in each call, which replies with some bytes; the rest is within the server.
+        # `stats` counts some hundred runs in each call, which replies with some bytes; the rest is within the server.
         calls, sent = (12_000, 3_000) if name == "stats" else (OTHERS, 0)
         assert many[name][0] <= few[name][0] + calls, name
         assert many[name][1] <= few[name][1] * 1.1 + 500 + sent, name

@@ -44,10 +44,10 @@ MEANINGS: Mapping[ExitCode, str] = {
     ExitCode.WRONG: "something is wrong: an unexpected error, a check that failed, or a question that was not answered with yes",
     ExitCode.MISUSE: "misuse: a wrong option or value, no application, settings that can't be used",
     ExitCode.NOT_FOUND: "not found: a run or a workflow that is not there",
-    ExitCode.REFUSED: "refused: nothing waits for the event, several runs or steps may be meant, the run has ended or is active; of many, some were",
+    ExitCode.REFUSED: "refused: nothing waits for the event, several runs or steps may be meant, the run has ended or is active, other tasks would lose messages; of many, some were",
     ExitCode.OUT_OF_REACH: "the store or the broker is out of reach",
-    ExitCode.RUN_FAILED: "`start --wait`, `wait`: the run failed",
-    ExitCode.RUN_CANCELLED: "`start --wait`, `wait`: the run was cancelled",
+    ExitCode.RUN_FAILED: "`start --wait`, `wait`, `watch RUN`: the run failed",
+    ExitCode.RUN_CANCELLED: "`start --wait`, `wait`, `watch RUN`: the run was cancelled",
     ExitCode.TIME_IS_OVER: "`start --wait`, `wait`: the time is over, and the run goes on",
 }
 """What each exit code means, for the reference page."""

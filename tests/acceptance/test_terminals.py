@@ -85,6 +85,7 @@ def test_a_terminal_gets_lines_that_fit_it_in_colours_that_are_read_on_dark_and_
         command, *lines = part.splitlines()
         assert lines, command
         assert max(map(width, lines)) <= columns, command
+        assert not (command.endswith("doctor") and "…" in part), "what it advises is there as a whole"
     for said in ("🚀東京", "✗ raises", "RuntimeError: it broke", "enough", "--done-->", "linear"):
         assert said in plain, said
 

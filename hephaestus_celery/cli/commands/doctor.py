@@ -14,9 +14,11 @@ from hephaestus_celery.cli.doctor.gathering import gather
 from hephaestus_celery.cli.exit_codes import ExitCode
 from hephaestus_celery.cli.render.documents import as_json, plain
 from hephaestus_celery.cli.render.screen import Screen, find_screen
-from hephaestus_celery.cli.render.tables import Cell, Column, show_rows
+from hephaestus_celery.cli.render.text import printable, wrapped
 
 _STYLES = {Level.OK: "green", Level.WARNING: "magenta bold", Level.ERROR: "red bold"}
+_GAP = "  "
+_LEAST = 20  # columns of a message, however narrow the terminal is
 
 
 @options.example("doctor", "doctor --json")
@@ -40,12 +42,23 @@ def doctor(context: click.Context, /, *, as_document: bool, wide: bool) -> None:
 
 
 def show_findings(screen: Screen, findings: Sequence[Finding]) -> None:
-    """Print a line for each finding, and its advice below it."""
-    columns = (Column(heading="check"), Column(heading="level"), Column(heading="message", flexible=True))
-    blank = " " * max(len(finding.check) for finding in findings)
-    rows: list[Sequence[Cell | str]] = []
+    """Print each finding, and below it what to do; what is longer than a line goes on below itself."""
+    checks = max(len(finding.check) for finding in findings)
+    levels = max(map(len, Level))
+    begin = checks + levels + 2 * len(_GAP)
     for finding in findings:
-        rows.append((finding.check, Cell(finding.level, _STYLES[finding.level]), finding.message))
+        about = (
+            screen.cell(finding.check, "", checks) + _GAP + screen.cell(finding.level, _STYLES[finding.level], levels)
+        )
+        first, *rest = _lines(screen, finding.message, begin)
+        screen.show(f"{about}{_GAP}{first}")
+        for line in rest:
+            screen.show(" " * begin + line)
         if finding.advice:
-            rows.append((blank, "", Cell(f"-> {finding.advice}", "dim")))
-    show_rows(screen, columns, rows)
+            for line in _lines(screen, f"-> {finding.advice}", begin):
+                screen.show(" " * begin + screen.styled(line, "dim"))
+
+
+def _lines(screen: Screen, text: str, begin: int) -> list[str]:
+    text = printable(text)
+    return [text] if screen.width is None else wrapped(text, max(_LEAST, screen.width - begin), indent=0)

@@ -57,7 +57,7 @@ def show_statistics(screen: Screen, found: Statistics) -> None:
 def _lines(found: Statistics) -> list[str]:
     waits = found.oldest_waiting
     lines = [
-        "no run waits" if waits is None else f"the oldest waiting run began {age(waits, now=found.at)}",
+        "no run waits" if waits is None else f"the oldest waiting run began {age(waits, now=found.at)} ago",
         f"{found.due:,} entries are due some time"
         + (f"; the first is {length(found.overdue)} late" if found.overdue else ""),
         f"{found.started:,} runs began and {found.ended:,} of them ended in the last {length(found.minutes * 60)}",

@@ -6,6 +6,7 @@ that made the history: a checker that shared a fault with it would miss it.
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import re
 from collections import Counter, defaultdict
@@ -19,7 +20,7 @@ from hephaestus_celery.storage.redis.key_catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from arena import Arena
-    from episode import Episode, Started
+    from episode import Episode, Started, WholePause
 
 TERMINAL = ("workflow.stop", "workflow.exception", "workflow.cancel")
 TOLD_AS = {
@@ -31,8 +32,13 @@ TOLD_AS = {
     ("resume", "completed"): "step.resume",
     ("timer", "completed"): "step.resume",
     ("rescue", None): "step.rescue",
+    ("pause", None): "workflow.pause",
+    ("unpause", None): "workflow.unpause",
 }
 """The event whose number a history entry has."""
+OF_CLIENTS = ("pause", "unpause")
+"""Entries whose events no worker emits."""
+CLOCKS_APART = dt.timedelta(milliseconds=2)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,6 +96,7 @@ def check(arena: Arena, episode: Episode, *, silences: bool) -> Verdict:
             continue
         verdict.missing += _missing(run)
         laws = (*_commits(run), *_joins(run), *_numbers(run), *_durations(run), *_tellings(run, silences=silences))
+        laws = (*laws, *_pauses(run, episode.pauses))
         verdict.problems.extend(f"{run}: {problem}; {_short(run.history)}" for problem in laws)
     if not silences and verdict.missing:
         verdict.problems.append(f"{verdict.missing} events were never emitted")
@@ -180,6 +187,7 @@ def _last_number(run: Run) -> int:
 
 def _missing(run: Run) -> int:
     emitted = {event["metadata"]["sequence"] for event in run.events}
+    emitted |= {entry.sequence for entry in run.history if entry.kind in OF_CLIENTS}
     return len(set(range(1, _last_number(run) + 1)) - emitted)
 
 
@@ -190,6 +198,26 @@ def _tellings(run: Run, *, silences: bool) -> Iterator[str]:
     numbers = [event["metadata"]["sequence"] for event in run.events]
     if numbers and max(numbers) > _last_number(run) and run.history[-1].step == "done":
         yield f"an event has the number {max(numbers)}, beyond the last {_last_number(run)}"
+
+
+def _pauses(run: Run, pauses: Sequence[WholePause]) -> Iterator[str]:
+    # By the clock of the store, on which claims and pauses of a run follow each other. That of a workflow has no entry.
+    whole = [
+        (_moment(pause.since) + CLOCKS_APART, _moment(pause.until) - CLOCKS_APART)
+        for pause in pauses
+        if pause.family == run.instance.workflow.family
+    ]
+    changes = [entry.finished_at for entry in run.history if entry.kind in OF_CLIENTS]
+    for entry in run.history:
+        if entry.started_at is None or entry.step == "done":
+            continue
+        for since, until in (*whole, *zip(changes[::2], changes[1::2], strict=True)):
+            if since < entry.started_at < until:
+                yield f"{entry.step} was claimed at {entry.started_at}, in a pause from {since} until {until}"
+
+
+def _moment(nanoseconds: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(nanoseconds / 1e9, dt.UTC)
 
 
 def _durations(run: Run) -> Iterator[str]:

@@ -6,7 +6,8 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +18,12 @@ import checker
 from arena import Arena
 from faults import Fault
 
-from hephaestus_celery import AlreadyRunningError, InstanceNotFoundError, NotWaitingError, StorageError
+from hephaestus_celery import AlreadyRunningError, InstanceNotFoundError, NotWaitingError, RunStateError, StorageError
 from hephaestus_celery.embedded import EmbeddedServer
 
 RUNS_PER_SECOND = 10
 PAUSE_SECONDS = (0.2, 1.2)  # between two strikes
+PAUSED_SECONDS = (0.05, 0.6)
 SETTLE_SECONDS = 90
 
 
@@ -42,6 +44,15 @@ class Started:
     doubtful: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholePause:
+    """A workflow was paused: for certain from ``since`` until ``until``, in nanoseconds of the wall clock."""
+
+    family: str
+    since: int
+    until: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Episode:
     """What happened with one fault and one seed, and what the checker says of it.
@@ -53,6 +64,7 @@ class Episode:
     seed: int
     strikes: list[Strike] = field(default_factory=list)
     started: list[Started] = field(default_factory=list)
+    pauses: list[WholePause] = field(default_factory=list)
     crashes: int = 0
     verdict: checker.Verdict | None = None
 
@@ -69,7 +81,10 @@ def play(fault: Fault, *, seed: int, runs: int, folder: Path) -> Episode:
             arena.keep_every_write()
         arena.open()
         load = Load(Client(arena, random.Random(chance.random())).start, runs=runs)
-        strike_until(load, fault, arena, chance, episode.strikes)
+        with (
+            pausing(arena, random.Random(chance.random()), episode.pauses) if fault.pauses else contextlib.nullcontext()
+        ):
+            strike_until(load, fault, arena, chance, episode.strikes)
         episode.started = load.result()
         settle(arena)
         arena.stop_workers()
@@ -86,6 +101,47 @@ def strike_until(load: Load, fault: Fault, arena: Arena, chance: random.Random, 
         at = time.time_ns()
         strikes.append(Strike(at=at, said=fault.inject(arena, chance)))
         arena.revive()
+
+
+@contextlib.contextmanager
+def pausing(arena: Arena, chance: random.Random, pauses: list[WholePause]) -> Iterator[None]:
+    """Meanwhile, runs and workflows are paused and go on."""
+    over = threading.Event()
+
+    def pause_until_over() -> None:
+        while not over.wait(chance.uniform(0.05, 0.3)):
+            (pause_whole if chance.random() < 0.5 else pause_some)(arena, chance, pauses)
+
+    with ThreadPoolExecutor(1) as pool:
+        paused = pool.submit(pause_until_over)
+        try:
+            yield
+        finally:
+            over.set()
+        paused.result()
+
+
+def pause_whole(arena: Arena, chance: random.Random, pauses: list[WholePause]) -> None:
+    """Pause a workflow for a moment, whatever becomes of the server meanwhile."""
+    flow = chance.choice(flows.FLOWS)
+    _insist(lambda: arena.hephaestus.pause_workflow(flow))
+    since = time.time_ns()
+    time.sleep(chance.uniform(*PAUSED_SECONDS))
+    pauses.append(WholePause(family=flow.family, since=since, until=time.time_ns()))
+    _insist(lambda: arena.hephaestus.unpause_workflow(flow))
+
+
+def pause_some(arena: Arena, chance: random.Random, pauses: list[WholePause]) -> None:
+    """Pause some active runs for a moment; their histories say for how long."""
+    del pauses
+    active = {"status_in": ["pending", "running", "waiting"], "limit": chance.randint(1, 10)}
+    run_ids = [instance.run_id for instance in _insist(lambda: arena.hephaestus.list(**active)).instances]
+    for run_id in run_ids:
+        with contextlib.suppress(RunStateError):  # it has ended meanwhile
+            _insist(lambda run_id=run_id: arena.hephaestus.pause(run_id))
+    time.sleep(chance.uniform(*PAUSED_SECONDS))
+    for run_id in run_ids:
+        _insist(lambda run_id=run_id: arena.hephaestus.unpause(run_id))
 
 
 def settle(arena: Arena) -> None:
@@ -177,12 +233,12 @@ class Client:
         _insist(resume, resume)
 
 
-def _insist(first: Callable[[], Any], again: Callable[[], Any]) -> Any:
+def _insist(first: Callable[[], Any], again: Callable[[], Any] | None = None) -> Any:
     # What a client does while the store is away.
     call = first
     while True:
         try:
             return call()
         except StorageError:
-            call = again
+            call = again or first
             time.sleep(0.1)

@@ -34,6 +34,7 @@ class Fault:
     name: ClassVar[str]
     silences: ClassVar[bool] = True
     synced: ClassVar[bool] = False  # whether the server has to sync each write
+    pauses: ClassVar[bool] = False  # whether somebody pauses runs and workflows meanwhile, and lets them go on
 
     def inject(self, arena: Arena, chance: random.Random) -> str:
         raise NotImplementedError
@@ -198,6 +199,7 @@ class Everything(Fault):
 
     name = "all together"
     synced = True
+    pauses = True
 
     def inject(self, arena: Arena, chance: random.Random) -> str:
         faults = [chance.choice(PROCESSES), chance.choice(SERVICES)]

@@ -8,6 +8,7 @@ was set, so is the limit.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import defaultdict
 
@@ -496,3 +497,88 @@ def test_a_run_of_thousands_is_deleted(longest):
         assert run.load() is None
 
     assert longest(deleted, fanned) == {}
+
+
+THOUSANDS = 10_000
+
+
+def drained(storage):
+    """All that comes due, tick by tick."""
+    found = []
+    while True:
+        tick = storage.tick(0, owner="me", worker="w", seize=True, durations=DURATIONS)
+        found += tick.entries
+        if not tick.more:
+            return found
+
+
+@pytest.mark.parametrize("end", ["unpause", "cancel"])
+def test_a_paused_run_of_thousands_goes_on_or_ends(longest, end):
+    def prepare(stand):
+        run = fan(stand, THOUSANDS)
+        run.claim("a")
+        return run
+
+    def paused(run, storage):
+        run.pause()
+        assert run.complete("a").dispatches == []
+        assert run.load().pauses
+        if end == "cancel":
+            assert run.cancel() is not None
+            assert drained(storage) == []
+        else:
+            run.unpause()
+            assert len(drained(storage)) == THOUSANDS
+
+    assert longest(paused, prepare) == {}
+
+
+def test_the_messages_of_a_run_of_thousands_wait_in_a_pause_and_afterwards(longest):
+    def prepare(stand):
+        run = fan(stand, THOUSANDS, lane="0:celery")
+        run.step("a")
+        return run
+
+    def paused(run, storage):
+        run.pause()
+        lanes = f"{storage.keys.partition(0)}lanes"
+        while not storage._client.zcard(f"{storage.keys.partition(0)}parked:{run.id}") == THOUSANDS:
+            storage._client.zadd(lanes, {"0:celery": 1}, xx=True)  # the lane is looked at again at once
+            storage.tick(
+                0, owner="me", worker="w", seize=True, durations=dataclasses.replace(DURATIONS, dispatch_timeout=1)
+            )
+        run.unpause()
+        assert drained(storage) == []
+        assert storage._client.zcard(f"{storage.keys.partition(0)}lane:0:celery") == THOUSANDS
+
+    assert longest(paused, prepare) == {}
+
+
+def test_thousands_of_runs_of_a_paused_workflow_go_on(longest):
+    def prepare(stand):
+        stand.pause_workflow()
+        run = stand.start()
+        parked, releases = (
+            f"{stand.storage.keys.of_run(run.id).prefix}{name}" for name in ("parked:", "index:parked:shop.Order")
+        )
+        at = stand.storage._client.zscore(releases, run.id)
+        run_ids = copied(stand, run, THOUSANDS, {"status:pending": ""})
+        with stand.storage._client.pipeline(transaction=False) as pipe:
+            for number, run_id in enumerate(run_ids):
+                pipe.copy(f"{parked}{run.id}", f"{parked}{run_id}")
+                pipe.zadd(releases, {run_id: at + number})
+            pipe.execute()
+        return stand
+
+    def go_on(stand, storage):
+        assert len(storage.list_runs(Query(paused=True, limit=100))[0]) == 100
+        assert storage.count_runs(Query(paused=True)) == THOUSANDS + 1
+        stand.unpause_workflow()
+        stand.pause_workflow()
+        assert len(drained(storage)) < THOUSANDS
+        stand.unpause_workflow()
+        drained(storage)
+        assert storage.count_runs(Query(paused=True)) == 0
+        assert stand.storage._client.zcard(f"{storage.keys.partition(0)}releases") == 0
+
+    assert longest(go_on, prepare) == {}

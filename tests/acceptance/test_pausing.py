@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -11,9 +15,17 @@ from stage import SUPPORT, eventually
 
 from hephaestus_celery import RunStateError
 from hephaestus_celery.core.values.pause import PausedBy
+from hephaestus_celery.embedded import EmbeddedServer
 from hephaestus_celery.testing.capture import EventCapture
 
 STEPS = 10
+READING = """
+import json, sys
+from hephaestus_celery import Hephaestus, RedisStorage
+
+hephaestus = Hephaestus(storage=RedisStorage(sys.argv[1], namespace=sys.argv[2]))
+print(json.dumps([[entry.kind for entry in hephaestus.history(run_id)] for run_id in sys.argv[3:]]))
+"""
 
 
 def executed(stage):
@@ -112,6 +124,67 @@ def test_all_workers_are_killed_while_runs_go_on(stage):
     assert len(executed(stage)) == 300
 
 
+@pytest.mark.only_on("redis", why="it is the store that is restarted")
+def test_pauses_survive_a_restart_of_everything(open_stage):
+    with EmbeddedServer() as server:
+        stage = open_stage(broker=server.url, state=server.url)
+        hephaestus = stage.hephaestus
+        workers = stage.start_workers()
+        waiting = hephaestus.start_instance(flows.Payment, {"value": 1}, id="waiting")
+        eventually(lambda: waiting.status == "waiting", what="the run waits")
+        assert waiting.pause(by="ann")
+        assert hephaestus.pause_workflow(flows.Linear, by="bob")
+        before = hephaestus.start_instance(flows.Linear, {"value": 1}, id="before")
+        for worker in workers:
+            worker.kill()
+        stage.workers.clear()
+        server.restart()
+        stage.start_workers(2)
+        waiting.resume("paid", {"amount": 3})
+        after = hephaestus.start_instance(flows.Linear, {"value": 1}, id="after")
+        witness = hephaestus.start_instance(flows.Diamond, {"value": 1}, id="witness")
+        assert stage.outcome(witness).status == "completed"
+        assert {record["run_id"] for record in stage.executions()} == {witness.run_id}
+        assert [(pause.reason, pause.by) for pause in waiting.get().pauses] == [(PausedBy.RUN, "ann")]
+        assert [(pause.reason, pause.by) for pause in before.get().pauses] == [(PausedBy.WORKFLOW, "bob")]
+        assert waiting.unpause()
+        assert hephaestus.unpause_workflow(flows.Linear)
+        for handle in (waiting, before, after):
+            assert stage.outcome(handle).status == "completed"
+        assert set(executed(stage).values()) == {1}
+
+
+def test_a_resume_before_its_timeout_wins_when_the_run_goes_on(stage):
+    stage.start_workers()
+    resumed, late = (
+        stage.hephaestus.start_instance(flows.SWORN, {"timeout": 0.5, "deaths": 0}, id=name)
+        for name in ("resumed", "late")
+    )
+    eventually(lambda: {resumed.status, late.status} == {"waiting"}, what="both wait")
+    for handle in (resumed, late):
+        assert handle.pause()
+    resumed.resume("given", {})
+    eventually(lambda: late.get().step_states["vow"].resume is not None, what="the timeout of the other has come")
+    for handle in (resumed, late):
+        assert handle.unpause()
+        assert stage.outcome(handle).status == "completed"
+    applied = [
+        [entry.kind for entry in handle.history() if entry.kind in ("resume", "timer")] for handle in (resumed, late)
+    ]
+    assert applied == [["resume"], ["timer"]]
+
+
+def test_a_paused_run_is_cancelled(stage):
+    stage.start_workers()
+    handle = stage.hephaestus.start_instance(flows.Payment, {"value": 1}, id="x1")
+    eventually(lambda: handle.status == "waiting", what="the run waits")
+    handle.pause()
+    handle.resume("paid", {})
+    handle.cancel(reason="enough", by="ann")
+    assert (handle.status, handle.get().paused, handle.unpause()) == ("cancelled", False, False)
+    assert stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="x1").wait(60).status == "completed"
+
+
 @pytest.mark.only_on("redis", why="both sides talk to one store, whatever the broker")
 def test_a_worker_of_older_code_leaves_a_paused_run_alone_and_goes_on_with_it_afterwards(stage, older_code):
     hephaestus = stage.hephaestus
@@ -163,3 +236,27 @@ def test_workers_of_older_and_newer_code_work_side_by_side_with_pauses(stage, ol
         assert stage.outcome(handle).status == "completed"
     assert set(executed(stage).values()) == {1}
     assert "Traceback" not in older.log.read_text()
+
+
+@pytest.mark.only_on("redis", why="it is about what is stored")
+def test_older_code_reads_histories_that_say_who_did_what(stage, older_code):
+    stage.start_workers()
+    resumed, cancelled = (
+        stage.hephaestus.start_instance(flows.Payment, {"value": 1}, id=name) for name in ("resumed", "cancelled")
+    )
+    eventually(lambda: {resumed.status, cancelled.status} == {"waiting"}, what="both wait")
+    resumed.pause(by="ann")
+    resumed.unpause(by="ann")
+    resumed.resume("paid", {}, by="bob")
+    assert stage.outcome(resumed).status == "completed"
+    cancelled.cancel(by="cid")
+    handles = (resumed, cancelled)
+    command = [sys.executable, "-c", READING, stage.state, stage.namespace, *(handle.run_id for handle in handles)]
+    path = os.pathsep.join(map(str, older_code))
+    environment = {**os.environ, "PYTHONPATH": path}
+    read = subprocess.run(command, cwd=older_code[-1], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(read.stdout) == [[entry.kind for entry in handle.history()] for handle in handles]
+    assert [[entry.by for entry in handle.history() if entry.by] for handle in handles] == [
+        ["ann", "ann", "bob"],
+        ["cid"],
+    ]

@@ -542,7 +542,7 @@ def test_the_messages_of_a_run_of_thousands_wait_in_a_pause_and_afterwards(longe
     def paused(run, storage):
         run.pause()
         lanes = f"{storage.keys.partition(0)}lanes"
-        while not storage._client.zcard(f"{storage.keys.partition(0)}parked:{run.id}") == THOUSANDS:
+        while storage._client.zcard(f"{storage.keys.partition(0)}parked:{run.id}") < THOUSANDS:
             storage._client.zadd(lanes, {"0:celery": 1}, xx=True)  # the lane is looked at again at once
             storage.tick(
                 0, owner="me", worker="w", seize=True, durations=dataclasses.replace(DURATIONS, dispatch_timeout=1)
@@ -575,9 +575,9 @@ def test_thousands_of_runs_of_a_paused_workflow_go_on(longest):
         assert storage.count_runs(Query(paused=True)) == THOUSANDS + 1
         stand.unpause_workflow()
         stand.pause_workflow()
-        assert len(drained(storage)) < THOUSANDS
+        assert drained(storage) == []
         stand.unpause_workflow()
-        drained(storage)
+        assert len(drained(storage)) == THOUSANDS + 1
         assert storage.count_runs(Query(paused=True)) == 0
         assert stand.storage._client.zcard(f"{storage.keys.partition(0)}releases") == 0
 

@@ -57,7 +57,7 @@ _AMOUNTS: Mapping[str, int] = {  # how much one call does or carries, so that no
     "MOST_DATA": 1_048_576,  # bytes of results in one reply
     "RELEASED_RUNS": 20,  # runs of a workflow that go on in one slice after its pause
     "RELEASED_STEPS": 100,  # steps of a run that go on in one slice after a pause
-    "RELEASE_COST": 33,  # such a slice counts as so many entries: it takes as long
+    "RELEASE_COST": 50,  # such a slice counts as so many entries: it takes as long
     "RESOLVE_LOOKS": 500,  # runs of an id that one call looks at
     "SMALL": 65_536,  # bytes of data that one reply carries of a run
     "SWEEP_COST": 33,  # a slice of a sweep counts as so many entries: it takes as long

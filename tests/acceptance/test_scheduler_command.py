@@ -11,7 +11,7 @@ import flows
 import pytest
 from stage import eventually
 
-from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 
 DEADLINE = 30
 BARE_APP = "from celery import Celery\napp = Celery('bare', broker='redis://localhost:1/0')\n"

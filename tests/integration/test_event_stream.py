@@ -19,7 +19,7 @@ from hephaestus_celery.client import stream_reading
 from hephaestus_celery.embedded import EmbeddedServer
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.testing.conformance.conditions import eventually
-from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 
 TOLD = replace(DURATIONS, stream=100_000)
 SETTINGS = Settings(event_stream=100_000)

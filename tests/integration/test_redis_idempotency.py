@@ -19,7 +19,7 @@ from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.commits import Fail, Retry, Suspend
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.storage.resume_and_cancel import Delivery
-from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 
 ENTRY = '{"kind":"attempt"}'
 

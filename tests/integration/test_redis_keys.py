@@ -20,7 +20,7 @@ from hephaestus_celery.storage.redis import key_catalogue
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.storage.redis.wide_steps import Edges
 from hephaestus_celery.storage.schema import SCHEMA
-from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 from hephaestus_celery.testing.conformance.storage.fixtures import lasting
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "keys.md"

@@ -20,7 +20,7 @@ from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.alike_starts import call_of as starting_together
 from hephaestus_celery.storage.redis.wide_steps import Edges
 from hephaestus_celery.storage.starts import PreparedMessage
-from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 
 RAW = {
     "NaN": "NaN",

@@ -16,7 +16,7 @@ from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.steady_clock import LOCK_SECONDS
 from hephaestus_celery.storage.redis.store import RedisStorage
-from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 from hephaestus_celery.testing.conformance.storage.fixtures import lasting
 
 SOON = timedelta(microseconds=1)

@@ -17,7 +17,7 @@ from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.storage.redis.store import RedisStorage
-from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 from hephaestus_celery.testing.conformance.storage.fixtures import lasting
 
 LEASE = timedelta(seconds=3)

@@ -15,7 +15,7 @@ from hephaestus_celery.storage.many import Untouched
 from hephaestus_celery.storage.queries import DataKind, Query
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.storage.starts import PreparedMessage
-from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 
 WIDE = 420
 BRANCHES = [f"b{number}" for number in range(WIDE)]

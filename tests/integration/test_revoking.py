@@ -12,7 +12,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.storage.due import Outstanding
-from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 
 
 class Silent(LocalRunner):

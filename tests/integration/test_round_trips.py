@@ -11,7 +11,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.storage.redis.connections import Connections
 from hephaestus_celery.testing import EventCapture
-from hephaestus_celery.testing.conformance.driven import DURATIONS, held
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS, held
 
 
 class Ask(Step):

@@ -13,7 +13,7 @@ from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.wide_steps import SLICE
-from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 
 WIDE = 1300
 BRANCHES = [f"b{number}" for number in range(WIDE)]

@@ -14,7 +14,8 @@ from random_runs import random_workflows
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.storage.claims import Refusal, Refused
 from hephaestus_celery.storage.memory import MemoryStorage
-from hephaestus_celery.testing.conformance.driven import DURATIONS, DrivenStorage
+from hephaestus_celery.testing.conformance.driven import DrivenStorage
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 from hephaestus_celery.testing.conformance.sent import sent
 
 LONG = dataclasses.replace(DURATIONS, lease=10**15, dispatch_timeout=10**15)

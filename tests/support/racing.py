@@ -10,7 +10,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.exceptions import AlreadyRunningError
 from hephaestus_celery.storage.claims import Claim, ClaimRequest
 from hephaestus_celery.storage.starts import NewRun
-from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 
 
 def claim_all(path: Path, run_ids: list[str], name: str) -> list[str]:

@@ -17,7 +17,7 @@ from hephaestus_celery.storage.due import Outstanding, Sent
 from hephaestus_celery.storage.pauses import PauseRequest
 from hephaestus_celery.storage.resume_and_cancel import Delivery
 from hephaestus_celery.storage.starts import PreparedMessage
-from hephaestus_celery.testing.conformance.driven import DURATIONS, held
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS, held
 
 CALLS = 80  # of one run
 SECOND = 1_000_000

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import cast
 
-from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.due_items import StepDue
-from hephaestus_celery.core.execution.limits import STEP
 from hephaestus_celery.core.execution.resolve import Candidates, RunReference
-from hephaestus_celery.core.execution.standing import RunFacts
 from hephaestus_celery.core.execution.state import Verdict
-from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
-from hephaestus_celery.core.values.pause import PauseMark
-from hephaestus_celery.core.values.step_state import StepState
-from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.exceptions import HephaestusError
 from hephaestus_celery.storage.async_port import AsyncStorage
 from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal
@@ -26,11 +16,9 @@ from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry,
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
-from hephaestus_celery.storage.history_entries import page_of
 from hephaestus_celery.storage.many import Untouched
 from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.port import Storage
-from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.reruns import Copied, Rerun
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
@@ -54,15 +42,7 @@ from hephaestus_celery.storage.transactional.pauses import (
     unpause_in,
     unpause_workflow_in,
 )
-from hephaestus_celery.storage.transactional.reads import (
-    count_in,
-    data_of,
-    ids_in,
-    known_run,
-    page_in,
-    runs_beginning_in,
-)
-from hephaestus_celery.storage.transactional.record import stored
+from hephaestus_celery.storage.transactional.readers import Readers
 from hephaestus_celery.storage.transactional.reruns import rerun_in
 from hephaestus_celery.storage.transactional.resume_and_cancel import (
     cancel_in,
@@ -71,11 +51,10 @@ from hephaestus_celery.storage.transactional.resume_and_cancel import (
     schedule_in,
     unschedule_in,
 )
-from hephaestus_celery.storage.transactional.standing import facts_in
 from hephaestus_celery.storage.transactional.transaction import Transaction
 
 
-class TransactionalStorage(ABC):
+class TransactionalStorage(Readers):
     """The base of a store that provides transactions, and a way to wait until another call has saved a change.
 
     One store is one partition. Its schedulers need no lock: a transaction gives each due entry to one of them. Subclasses
@@ -86,24 +65,12 @@ class TransactionalStorage(ABC):
     name: str
     partitions = 1
 
-    def __init__(self, *, clock: Clock = SYSTEM_CLOCK, chance: Chance = SYSTEM_CHANCE) -> None:
-        self._clock, self._chance = clock, chance
-        self._known_due: int | None = None
-        self._ahead, self._offset = self.now() - self._clock.elapsed_ns() // 1000, 0
-
-    @abstractmethod
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """Begin a transaction: all of its changes are saved, or none, and no other call sees only a part of them."""
-
     @property
     def url(self) -> str | None:
         return None
 
     def aio(self) -> AsyncStorage:
         return Threaded(cast("Storage", self))  # with what subclasses provide
-
-    def now(self) -> int:
-        return self._clock.time_ns() // 1000
 
     def create(self, run: NewRun) -> Sequence[DispatchStep]:
         with self.transaction() as transaction:
@@ -317,10 +284,6 @@ class TransactionalStorage(ABC):
         with self.transaction() as transaction:
             return unpause_workflow_in(transaction, family, self._times_by(durations), operation=operation)
 
-    def paused_workflows(self) -> Mapping[str, PauseMark]:
-        with self.transaction() as transaction:
-            return dict(transaction.pauses())
-
     def cancel_many(
         self, run_ids: Sequence[str], *, operation: str, reason: str | None, entry: str, durations: Durations
     ) -> Sequence[Cancellation | Untouched]:
@@ -345,72 +308,6 @@ class TransactionalStorage(ABC):
         reference = RunReference(id=instance_id, family=family, version=version, exact=version is not None)
         with self.transaction() as transaction:
             return candidates_in(transaction, reference)
-
-    def load(self, run_id: str, *, steps: Sequence[str] | None = None) -> StoredRun | None:
-        del steps  # this store leaves nothing out
-        with self.transaction() as transaction:
-            record = transaction.find_run(run_id)
-            if record is None:
-                return None
-            return stored(record, workflow_pause=transaction.pauses().get(record.new.family))
-
-    def read_initial(self, run_id: str) -> str:
-        with self.transaction() as transaction:
-            return known_run(transaction, run_id).new.initial
-
-    def read_states(self, run_id: str, steps: Sequence[str] | None = None) -> Mapping[str, StepState]:
-        with self.transaction() as transaction:
-            states = known_run(transaction, run_id).state.steps
-            return dict(states) if steps is None else {step: states[step] for step in steps if step in states}
-
-    def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
-        with self.transaction() as transaction:
-            return data_of(known_run(transaction, run_id), kind, steps)
-
-    def history(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[StoredEntry]:
-        with self.transaction() as transaction:
-            record = transaction.find_run(run_id)
-            entries = [] if record is None else record.history
-            return page_of([entry for entry in entries if entry.sequence > after], limit)
-
-    def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:
-        with self.transaction() as transaction:
-            return page_in(transaction, query)
-
-    def list_run_ids(self, query: Query) -> tuple[Sequence[str], str | None]:
-        with self.transaction() as transaction:
-            return ids_in(transaction, query)
-
-    def count_runs(self, query: Query) -> int:
-        with self.transaction() as transaction:
-            return count_in(transaction, query)
-
-    def runs_beginning_with(self, beginning: str, *, limit: int) -> Sequence[str]:
-        with self.transaction() as transaction:
-            return runs_beginning_in(transaction, beginning, limit=limit)
-
-    def due_times(self, steps: Sequence[tuple[str, Activation]]) -> Sequence[int | None]:
-        with self.transaction() as transaction:
-            times = self._times()
-            found = [transaction.due_at(run_id, StepDue(step)) for run_id, step in steps]
-            return [None if at is None else at - times.moment + times.now for at in found]
-
-    def facts(self, run_id: str, steps: Sequence[Activation]) -> RunFacts | None:
-        with self.transaction() as transaction:
-            times = self._times()
-            return facts_in(transaction, run_id, steps, now=times.now, shift=times.now - times.moment)
-
-    def _times_by(self, durations: Durations) -> Times:
-        return self._times(lease=durations.lease, dispatch_timeout=durations.dispatch_timeout)
-
-    def _times(self, *, lease: int = 0, dispatch_timeout: int = 0) -> Times:
-        # The time that users see, and the time that timers go by: the latter goes on evenly when the wall clock is set.
-        now = self.now()
-        ahead = now - self._clock.elapsed_ns() // 1000
-        if abs(ahead - self._ahead) > STEP:
-            self._offset -= ahead - self._ahead
-        self._ahead = ahead
-        return Times(now=now, dispatch_timeout=dispatch_timeout, lease=lease, steady=now + self._offset)
 
     def is_sooner(self, transaction: Transaction) -> bool:
         """Whether something comes due sooner than the last tick said; ``await_due`` waits for that."""

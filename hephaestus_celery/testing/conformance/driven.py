@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import secrets
@@ -12,12 +11,9 @@ from typing import Any, Protocol
 import pytest
 
 from hephaestus_celery.clock import SYSTEM_CLOCK
-from hephaestus_celery.core.definition.builtin import Done
-from hephaestus_celery.core.definition.graph import Graph, Target
-from hephaestus_celery.core.definition.plan import plan, shape_of
-from hephaestus_celery.core.definition.step import Step
+from hephaestus_celery.core.definition.graph import Graph
+from hephaestus_celery.core.definition.plan import plan
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.reruns import kept_states, standing, unfinished
 from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import new_run_id
@@ -29,11 +25,9 @@ from hephaestus_celery.storage.pauses import PauseRequest
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.reruns import Rerun
 from hephaestus_celery.storage.resume_and_cancel import Delivery, RunAddress
-from hephaestus_celery.storage.schema import RERUN
 from hephaestus_celery.storage.starts import FirstStep, NewRun
-
-DURATIONS = Durations(lease=30_000_000, dispatch_timeout=30_000_000, retention=7 * 24 * 3_600_000_000)
-"""The durations of tests by default: half a minute for leases and messages, a week for ended runs."""
+from hephaestus_celery.testing.conformance.driven_reruns import Rerunnable
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS, graph_of, header, held
 
 
 class Probe(Protocol):
@@ -150,7 +144,7 @@ class DrivenStorage:
 FAILURE = '{"kind":"error","type":"ValueError","message":"no"}'
 
 
-class DrivenRun:
+class DrivenRun(Rerunnable):
     """One run; fences and operations are made up where a test gives none."""
 
     def __init__(self, storage: Storage, graph: Graph, new: NewRun, *, probe: Probe | None = None) -> None:
@@ -309,52 +303,6 @@ class DrivenRun:
             self.id, operation=operation, reason=reason, entry='{"kind":"cancel"}', durations=self.durations
         )
 
-    def rerun(
-        self,
-        *,
-        again: Sequence[str] | None = None,
-        retry: bool = True,
-        graph: Mapping[tuple[str, str], Any] | None = None,
-        given: Sequence[str] | None = None,
-        configs: Mapping[str, tuple[int, str]] | None = None,
-        **fields: Any,
-    ) -> Rerun:
-        """What makes a new run of this one: a retry; or with ``again`` a fork, in which these steps and all after them run."""
-        states = self.storage.read_states(self.id)
-        shape = shape_of(self.graph if graph is None else graph_of(graph))
-        follows = frozenset[str]().union(*(shape.following(step) for step in again or ()))
-        completed = {key for key, state in states.items() if state.status == "completed" and key not in follows}
-        kept = kept_states(states, completed, source=self.id)
-        started = frozenset(again or ()) | (unfinished(states) - follows)
-        where = standing(shape, kept={key: self._taken(key, state) for key, state in kept.items()}, again=started)
-        instance_id = fields.get("instance_id", self.new.instance_id)
-        run_id = fields.pop("run_id", None) or new_run_id(
-            milliseconds=SYSTEM_CLOCK.time_ns() // 1_000_000, instance_id=instance_id, random_bits=secrets.randbits(58)
-        )
-        first = {"config": None, "max_attempts": 5, "prepared_message": None, "lane": self.lane}
-        first = {name: fields.pop(name, value) for name, value in first.items()}
-        origins = {key: states[key].origin or self.id for key in started if key in states and retry}
-        new = dataclasses.replace(
-            self.new,
-            operation=run_id,
-            run_id=run_id,
-            header=header(run_id, instance_id),
-            schema=RERUN,
-            firsts=[FirstStep(step=key, origin=origins.get(key), **first) for key in where.active],
-            **{"instance_id": instance_id, "initial": "", **fields},
-        )
-        return Rerun(
-            run=new,
-            source=self.id,
-            retry=retry,
-            entry=json.dumps({"kind": "fork", "run_id": self.id}),
-            kept=kept,
-            skipped=where.skipped,
-            arrivals={key: counts for key, counts in where.arrivals.items() if shape.predecessors[key] > 1},
-            given=where.active if given is None else given,
-            configs=configs or {},
-        )
-
     def made(self, rerun: Rerun) -> DrivenRun:
         """The new run that comes of it."""
         run = self.of(rerun)
@@ -372,11 +320,6 @@ class DrivenRun:
     def forked(self, *again: str, **fields: Any) -> DrivenRun:
         """The run that a fork of this one makes, in which these steps run again."""
         return self.made(self.rerun(again=again, retry=False, **fields))
-
-    def _taken(self, key: str, state: Any) -> Sequence[str]:
-        if state.targets is not None:
-            return state.targets
-        return [target.step.key for target in self.graph.table.get((self.graph.by_key[key], state.event), ())]
 
     def pause(self, *, by: str | None = None, operation: str | None = None) -> Any:
         return self.storage.pause(self._pausing("pause", operation, by))
@@ -447,55 +390,6 @@ class DrivenRun:
             "entry": entry,
             "durations": self.durations,
         }
-
-
-def held(run_id: str, step: str, *, fence: str, lease: int = DURATIONS.lease) -> Attempt:
-    """An attempt, with the fields that a renewal needs."""
-    return Attempt(
-        run_id=run_id,
-        activation=Activation.parse(step),
-        number=1,
-        max_attempts=5,
-        fence=fence,
-        holder=None,
-        lease=lease,
-    )
-
-
-def graph_of(edges: Mapping[tuple[str, str], Any]) -> Graph:
-    """A graph from ``{(source, event): [target or (target, config), ...]}``; it begins with steps that nothing leads to."""
-    steps: dict[str, type[Step]] = {"done": Done}
-
-    def target(given: Any) -> Target:
-        key, config = given if isinstance(given, tuple) else (given, None)
-        return Target(steps.setdefault(key, Step.named(key)), config)
-
-    table = {(target(source).step, event): tuple(map(target, targets)) for (source, event), targets in edges.items()}
-    reached = {target.step for targets in table.values() for target in targets}
-    initials = list(dict.fromkeys(source for source, _ in table if source not in reached)) or [Done]
-    return Graph(initials=tuple(map(Target, initials)), table=table)
-
-
-def header(run_id: str, instance_id: str) -> str:
-    """The unchanging part of a run of no defined workflow."""
-    return json.dumps(
-        {
-            "schema": 1,
-            "id": instance_id,
-            "run_id": run_id,
-            "name": "shop.Order",
-            "family": "shop.Order",
-            "version": 1,
-            "tags": [],
-            "metadata": {},
-            "telemetry": {},
-        }
-    )
-
-
-def rescues(run):
-    """The rescues in a run's history: their numbers and reasons."""
-    return [(entry.sequence, json.loads(entry.detail)) for entry in run.history() if '"rescue"' in entry.detail]
 
 
 def address(receiver):

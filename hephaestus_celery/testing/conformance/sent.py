@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.storage.due import DueEntry
@@ -29,3 +30,8 @@ def steps_sent(stand: DrivenStorage, count: int) -> list[str]:
 def kinds(run: DrivenRun) -> list[str]:
     """The kinds of the entries of a run's history."""
     return [json.loads(entry.detail)["kind"] for entry in run.history()]
+
+
+def rescues(run: DrivenRun) -> list[tuple[int, Any]]:
+    """The rescues in a run's history: their numbers and reasons."""
+    return [(entry.sequence, json.loads(entry.detail)) for entry in run.history() if '"rescue"' in entry.detail]

@@ -19,7 +19,7 @@ from hephaestus_celery.storage.queries import DataKind, Query
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.storage.schema import SCHEMA
-from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 
 OUTSIDE_SCRIPTS = {
     *("zcard", "zmscore"),

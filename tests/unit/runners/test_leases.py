@@ -13,7 +13,7 @@ from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners import native_threads as native
 from hephaestus_celery.runners.leases import LeaseKeeper
 from hephaestus_celery.storage.memory import MemoryStorage
-from hephaestus_celery.testing.conformance.driven import held
+from hephaestus_celery.testing.conformance.driven_values import held
 
 ATTEMPT = held("run1", "a", fence="f1")
 OTHER = held("run2", "b", fence="f2")

@@ -15,6 +15,7 @@ from hephaestus_celery.testing.conformance.storage.endings import *
 from hephaestus_celery.testing.conformance.storage.event_keys import *
 from hephaestus_celery.testing.conformance.storage.event_stream import *
 from hephaestus_celery.testing.conformance.storage.events_from_outside import *
+from hephaestus_celery.testing.conformance.storage.events_of_reruns import *
 from hephaestus_celery.testing.conformance.storage.filters import *
 from hephaestus_celery.testing.conformance.storage.fixtures import *
 from hephaestus_celery.testing.conformance.storage.histories import *
@@ -38,4 +39,5 @@ from hephaestus_celery.testing.conformance.storage.seizing import *
 from hephaestus_celery.testing.conformance.storage.standing import *
 from hephaestus_celery.testing.conformance.storage.starts import *
 from hephaestus_celery.testing.conformance.storage.timers import *
+from hephaestus_celery.testing.conformance.storage.timers_beside_steps import *
 from hephaestus_celery.testing.conformance.storage.wide_steps import *

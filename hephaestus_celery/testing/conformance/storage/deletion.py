@@ -7,7 +7,7 @@ import pytest
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.many import Untouched
 from hephaestus_celery.storage.queries import Query
-from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 
 NOBODY = "01a22824-2020-78c8-9368-058b82f89eeb"
 

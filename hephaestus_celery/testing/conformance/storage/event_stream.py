@@ -11,7 +11,8 @@ import pytest
 from hephaestus_celery.core.execution.stream_groups import NOTHING_READ, place_of
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.told_events import events_of
-from hephaestus_celery.testing.conformance.driven import DURATIONS, DrivenRun, DrivenStorage
+from hephaestus_celery.testing.conformance.driven import DrivenRun, DrivenStorage
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 
 TOLD = replace(DURATIONS, stream=10_000)
 CAPPED = replace(DURATIONS, stream=1)

@@ -12,7 +12,8 @@ import pytest
 from hephaestus_celery.storage.durations import Durations, microseconds
 from hephaestus_celery.storage.pauses import PauseOutcome
 from hephaestus_celery.storage.port import Storage
-from hephaestus_celery.testing.conformance.driven import DURATIONS, DrivenStorage
+from hephaestus_celery.testing.conformance.driven import DrivenStorage
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 
 SOON = timedelta(microseconds=1)
 FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}

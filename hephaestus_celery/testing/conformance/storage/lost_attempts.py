@@ -13,7 +13,7 @@ from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.storage.claims import Claim, Refusal, Refused
-from hephaestus_celery.testing.conformance.driven import rescues
+from hephaestus_celery.testing.conformance.sent import rescues
 
 FORK = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
 HOUR = 3_600_000_000

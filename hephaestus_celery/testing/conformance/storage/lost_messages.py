@@ -9,7 +9,7 @@ from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.claims import Claim
-from hephaestus_celery.testing.conformance.driven import rescues
+from hephaestus_celery.testing.conformance.sent import rescues
 
 SECOND = 1_000_000
 

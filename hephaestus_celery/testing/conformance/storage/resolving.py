@@ -11,7 +11,7 @@ from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.resume_and_cancel import Delivery
 from hephaestus_celery.storage.schema import SCHEMA
-from hephaestus_celery.testing.conformance.driven import DURATIONS
+from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 
 NUMBERS = itertools.count()
 

@@ -9,7 +9,7 @@ from threading import Barrier
 import pytest
 
 from hephaestus_celery.core.execution.state import Verdict
-from hephaestus_celery.testing.conformance.driven import rescues
+from hephaestus_celery.testing.conformance.sent import rescues
 
 # Seizing a step from its task
 

@@ -208,10 +208,11 @@ def _pauses(run: Run, pauses: Sequence[WholePause]) -> Iterator[str]:
         if pause.family == run.instance.workflow.family
     ]
     changes = [entry.finished_at for entry in run.history if entry.kind in OF_CLIENTS]
+    own = list(itertools.zip_longest(changes[::2], changes[1::2], fillvalue=run.instance.finished_at))
     for entry in run.history:
         if entry.started_at is None or entry.step == "done":
             continue
-        for since, until in (*whole, *zip(changes[::2], changes[1::2], strict=True)):
+        for since, until in (*whole, *own):
             if since < entry.started_at < until:
                 yield f"{entry.step} was claimed at {entry.started_at}, in a pause from {since} until {until}"
 

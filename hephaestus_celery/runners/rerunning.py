@@ -13,7 +13,7 @@ from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.core.definition.graph import StepClass, Target
 from hephaestus_celery.core.definition.plan import shape_of
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.reruns import Shape, Standing, kept_states, standing, unfinished
+from hephaestus_celery.core.execution.reruns import Shape, Standing, kept_order, kept_state, standing, unfinished
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.formatting import listed
@@ -62,7 +62,7 @@ class Earlier:
 
 def kept_keys(earlier: Earlier) -> frozenset[str]:
     """The completed steps of the earlier run that the new one keeps."""
-    follows = _follows(earlier, shape_of(earlier.workflow.graph))
+    follows = frozenset[str]() if earlier.step is None else _follows(earlier, shape_of(earlier.workflow.graph))
     states = earlier.run.steps.items()
     return frozenset(key for key, state in states if state.status is StepStatus.COMPLETED and key not in follows)
 
@@ -92,20 +92,21 @@ class Rerunner:
         """
         keys = kept_keys(earlier)
         check_kept(earlier, keys)
-        context = _context(earlier, keys)
         await pause(0)
+        context = _context(earlier, keys)
         targets = await make_each(keys, lambda key: (key, _targets(earlier, key, context)), pause=pause)
         chosen = dict(targets)
         shape = shape_of(earlier.workflow.graph)
         await pause(0)
-        where = standing(shape, kept=_taken(chosen), again=_again(earlier, shape))
+        taken = _taken(chosen)
+        await pause(0)
+        where = standing(shape, kept=taken, again=_again(earlier, shape))
         _check_standing(earlier, where)
         await pause(0)
         run_id = self._new_run_id(earlier.id)
         hints = await self._messages(earlier, run_id, where.active, pause)
         firsts = await make_each(hints, lambda hint: self._first(earlier, hint), pause=pause)
-        kept = kept_states(earlier.run.steps, keys, source=earlier.run_id)
-        await pause(0)
+        kept = await self._kept(earlier, keys, chosen, pause)
         given, configs = self._configs(earlier, where, chosen)
         await pause(0)
         rerun = Rerun(
@@ -113,13 +114,25 @@ class Rerunner:
             source=earlier.run_id,
             retry=earlier.step is None,
             entry=encode_entry(kind="fork", by=earlier.by, other_run=earlier.run_id),
-            kept={key: _settled_anew(earlier, key, state, chosen[key]) for key, state in kept.items()},
+            kept=kept,
             skipped=where.skipped,
             arrivals={key: counts for key, counts in where.arrivals.items() if shape.predecessors[key] > 1},
             given=given,
             configs=configs,
         )
         return rerun, hints
+
+    async def _kept(
+        self, earlier: Earlier, keys: Collection[str], chosen: Mapping[str, Sequence[Target]], pause: Pause
+    ) -> dict[str, StepState]:
+        states = earlier.run.steps
+
+        def keep(place: tuple[int, str]) -> tuple[str, StepState]:
+            order, key = place
+            state = kept_state(states[key], order=order, source=earlier.run_id)
+            return key, _settled_anew(earlier, key, state, chosen[key])
+
+        return dict(await make_each(kept_order(states, keys), keep, pause=pause))
 
     def _new_run_id(self, id: str) -> str:
         milliseconds = self._clock.time_ns() // 1_000_000

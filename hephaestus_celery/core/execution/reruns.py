@@ -98,23 +98,29 @@ def standing(shape: Shape, *, kept: Mapping[str, Collection[str]], again: Collec
 
 
 def kept_states(states: Mapping[str, StepState], keys: Collection[str], *, source: str) -> dict[str, StepState]:
-    """The states in which a rerun keeps these completed steps of the run ``source``, in the order of their completion.
+    """The states in which a rerun keeps these completed steps of the run ``source``, in the order of their completion."""
+    return {key: kept_state(states[key], order=order, source=source) for order, key in kept_order(states, keys)}
 
-    They have completed before all that the new run does, so their ``order`` ends with 0: its events are numbered from 1 on.
+
+def kept_order(states: Mapping[str, StepState], keys: Collection[str]) -> list[tuple[int, str]]:
+    """The new ``order`` of each completed step that is kept, in the order of their completion.
+
+    They have completed before all that the new run does, so it ends with 0: the events of that are numbered from 1 on.
     """
-    ordered = sorted(keys, key=lambda key: states[key].order or 0)
-    return {
-        key: StepState(
-            status=StepStatus.COMPLETED,
-            attempt=states[key].attempt,
-            max_attempts=states[key].max_attempts,
-            event=states[key].event,
-            order=place,
-            targets=states[key].targets,
-            origin=states[key].origin or source,
-        )
-        for place, key in enumerate(ordered, start=1 - len(ordered))
-    }
+    return list(enumerate(sorted(keys, key=lambda key: states[key].order or 0), start=1 - len(keys)))
+
+
+def kept_state(state: StepState, *, order: int, source: str) -> StepState:
+    """The state in which a rerun keeps a completed step of the run ``source``."""
+    return StepState(
+        status=StepStatus.COMPLETED,
+        attempt=state.attempt,
+        max_attempts=state.max_attempts,
+        event=state.event,
+        order=order,
+        targets=state.targets,
+        origin=state.origin or source,
+    )
 
 
 def unfinished(states: Mapping[str, StepState]) -> frozenset[str]:

@@ -25,6 +25,7 @@ from benchmarks.worker import ROOT
 COLUMNS, LINES = 100, 40
 PATIENCE_SECONDS = 120
 _FRAME = "\x1b[H"  # the cursor goes to the first line
+_LEAVE = "\x1b[?1049l"  # frames were on another screen, which is left
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
 
 
@@ -165,8 +166,12 @@ def _parts(screen: int) -> Iterator[bytes]:
 
 
 def _plain(text: bytes) -> str:
-    """What stands there at the end: the last frame, and of a line that was written over the last that was written."""
-    plain = text.decode(errors="ignore").split(_FRAME)[-1]
-    plain = re.sub(r"\r+\n", "\n", plain)
-    lines = [_CONTROL.sub("", re.split(r"\r", line)[-1]).rstrip() for line in plain.split("\n")]
+    """What stands there at the end: what came after the last frame, or that frame if nothing did."""
+    frames, _, after = text.decode(errors="ignore").rpartition(_LEAVE)
+    return _without_controls(after.split(_FRAME)[-1]) or _without_controls(frames.split(_FRAME)[-1])
+
+
+def _without_controls(text: str) -> str:
+    # Of a line that was written over, the last that was written.
+    lines = [_CONTROL.sub("", line.split("\r")[-1]).rstrip() for line in re.sub(r"\r+\n", "\n", text).split("\n")]
     return "\n".join(lines).strip("\n")

@@ -62,6 +62,12 @@ def test_a_terminal_keeps_what_was_typed_and_shown(terminal):
     assert terminal.emptied() == "$ echo one; echo two >&2\none\ntwo\n\n$ test -t 1"
 
 
+@pytest.mark.parametrize(("after", "shown"), [("", "two"), ("the end", "the end")])
+def test_of_frames_the_last_is_kept_unless_something_comes_after_them(terminal, after, shown):
+    frames = r"\033[?1049h\033[Hone\033[J\033[H\033[Ktwo\033[J\033[?1049l"
+    assert terminal.type(f"printf '{frames}{after}'").text == shown
+
+
 @pytest.mark.parametrize(
     "unexpected",
     [

@@ -4,24 +4,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery import telemetry
-from hephaestus_celery.client.events import Events
-from hephaestus_celery.client.facade import Workflow
-from hephaestus_celery.client.handle import InstanceHandle
-from hephaestus_celery.client.hephaestus import Hephaestus
-from hephaestus_celery.client.listing import CountFilters, ListFilters, Page
-from hephaestus_celery.config import Settings
-from hephaestus_celery.core.definition.builtin import Debug, Done, Wait, WaitForEvent
-from hephaestus_celery.core.definition.route import route
-from hephaestus_celery.core.definition.step import Async, Error, Ok, Step, StepConfig
-from hephaestus_celery.core.values.bulk_result import BulkResult
-from hephaestus_celery.core.values.cancel_report import CancelReport
-from hephaestus_celery.core.values.context import Context
-from hephaestus_celery.core.values.history import HistoryEntry
-from hephaestus_celery.core.values.identity import Unique
-from hephaestus_celery.core.values.instance import Failure, Instance
-from hephaestus_celery.core.values.lifecycle import Status
-from hephaestus_celery.core.values.retry import RetryPolicy
-from hephaestus_celery.core.values.stream_event import StreamEvent, StreamGap
 from hephaestus_celery.exceptions import (
     AlreadyRunningError,
     AmbiguousInstanceError,
@@ -43,6 +25,24 @@ from hephaestus_celery.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from hephaestus_celery.client.events import Events
+    from hephaestus_celery.client.facade import Workflow
+    from hephaestus_celery.client.handle import InstanceHandle
+    from hephaestus_celery.client.hephaestus import Hephaestus
+    from hephaestus_celery.client.listing import CountFilters, ListFilters, Page
+    from hephaestus_celery.config import Settings
+    from hephaestus_celery.core.definition.builtin import Debug, Done, Wait, WaitForEvent
+    from hephaestus_celery.core.definition.route import route
+    from hephaestus_celery.core.definition.step import Async, Error, Ok, Step, StepConfig
+    from hephaestus_celery.core.values.bulk_result import BulkResult
+    from hephaestus_celery.core.values.cancel_report import CancelReport
+    from hephaestus_celery.core.values.context import Context
+    from hephaestus_celery.core.values.history import HistoryEntry
+    from hephaestus_celery.core.values.identity import Unique
+    from hephaestus_celery.core.values.instance import Failure, Instance
+    from hephaestus_celery.core.values.lifecycle import Status
+    from hephaestus_celery.core.values.retry import RetryPolicy
+    from hephaestus_celery.core.values.stream_event import StreamEvent, StreamGap
     from hephaestus_celery.runners.celery import CeleryRunner
     from hephaestus_celery.runners.local import LocalRunner
     from hephaestus_celery.runners.port import Runner
@@ -106,14 +106,43 @@ __all__ = [
     "telemetry",
 ]
 
-# Who only defines workflows waits for none of these.
+# Who only defines workflows waits for no store and no runner; and Celery's own commands, among which ours stand, for nothing.
 _LATER = {
+    "Async": "hephaestus_celery.core.definition.step",
+    "BulkResult": "hephaestus_celery.core.values.bulk_result",
+    "CancelReport": "hephaestus_celery.core.values.cancel_report",
     "CeleryRunner": "hephaestus_celery.runners.celery",
+    "Context": "hephaestus_celery.core.values.context",
+    "CountFilters": "hephaestus_celery.client.listing",
+    "Debug": "hephaestus_celery.core.definition.builtin",
+    "Done": "hephaestus_celery.core.definition.builtin",
+    "Error": "hephaestus_celery.core.definition.step",
+    "Events": "hephaestus_celery.client.events",
+    "Failure": "hephaestus_celery.core.values.instance",
+    "Hephaestus": "hephaestus_celery.client.hephaestus",
+    "HistoryEntry": "hephaestus_celery.core.values.history",
+    "Instance": "hephaestus_celery.core.values.instance",
+    "InstanceHandle": "hephaestus_celery.client.handle",
+    "ListFilters": "hephaestus_celery.client.listing",
     "LocalRunner": "hephaestus_celery.runners.local",
     "MemoryStorage": "hephaestus_celery.storage.memory",
+    "Ok": "hephaestus_celery.core.definition.step",
+    "Page": "hephaestus_celery.client.listing",
     "RedisStorage": "hephaestus_celery.storage.redis",
+    "RetryPolicy": "hephaestus_celery.core.values.retry",
     "Runner": "hephaestus_celery.runners.port",
+    "Settings": "hephaestus_celery.config",
+    "Status": "hephaestus_celery.core.values.lifecycle",
+    "Step": "hephaestus_celery.core.definition.step",
+    "StepConfig": "hephaestus_celery.core.definition.step",
     "Storage": "hephaestus_celery.storage.port",
+    "StreamEvent": "hephaestus_celery.core.values.stream_event",
+    "StreamGap": "hephaestus_celery.core.values.stream_event",
+    "Unique": "hephaestus_celery.core.values.identity",
+    "Wait": "hephaestus_celery.core.definition.builtin",
+    "WaitForEvent": "hephaestus_celery.core.definition.builtin",
+    "Workflow": "hephaestus_celery.client.facade",
+    "route": "hephaestus_celery.core.definition.route",
 }
 
 

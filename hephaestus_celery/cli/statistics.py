@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.runners.celery.inspection import Inspection
 from hephaestus_celery.storage.codec import moment
+from hephaestus_celery.storage.examination import CountedRuns
 
 MINUTES = 5
 
@@ -69,7 +71,7 @@ def read_statistics(app: Any, runtime: Hephaestus) -> Statistics:
         at=moment(storage.now()),
         runs=[
             RunCount(workflow=name, status=Status(status), runs=count)
-            for (name, status), count in sorted(counted.kinds.items())
+            for (name, status), count in sorted(_of_all_versions(counted).items())
         ],
         complete=counted.looked_at >= counted.total,
         oldest_waiting=None if waiting is None else moment(waiting),
@@ -91,3 +93,10 @@ def read_statistics(app: Any, runtime: Hephaestus) -> Statistics:
         memory=server.used if server.described else None,
         memory_limit=server.limit if server.described else None,
     )
+
+
+def _of_all_versions(counted: CountedRuns) -> Counter[tuple[str, str]]:
+    kinds: Counter[tuple[str, str]] = Counter()
+    for (name, _version, status), count in counted.kinds.items():
+        kinds[name, status] += count
+    return kinds

@@ -57,11 +57,11 @@ class ActiveRuns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedRuns:
-    """Runs by workflow (stored name) and status; ``looked_at`` of ``total`` were counted."""
+    """Runs by workflow (stored name), version and status; ``looked_at`` of ``total`` were counted."""
 
     total: int
     looked_at: int
-    kinds: Mapping[tuple[str, str], int]
+    kinds: Mapping[tuple[str, int, str], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

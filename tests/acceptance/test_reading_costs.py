@@ -108,6 +108,8 @@ def test_what_is_asked_of_the_store_does_not_grow_with_it(stored):
         calls, sent = (12_000, 3_000) if name == "stats" else (OTHERS, 0)
         assert many[name][0] <= few[name][0] + calls, name
         assert many[name][1] <= few[name][1] * 1.1 + 500 + sent, name
+    shown = {each["workflow"]: each["active"] for each in shell("workflows", "--json").document}
+    assert shown[stored.waits.get().workflow_name] == 1 + 10_000 // 4
 
 
 def test_reading_commands_take_little_more_than_celery_s_own_start(stored):

@@ -17,8 +17,7 @@ from hephaestus_celery.cli.statuses import STEP_STYLES
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.lifecycle import LIVE
-
-MOST_COUNTED = 2_000
+from hephaestus_celery.storage.redis.store import RedisStorage
 
 
 @options.example("workflows", "workflows --json")
@@ -63,13 +62,26 @@ def workflows(context: click.Context, /, *, as_document: bool, quiet: bool, wide
         Column(heading="", flexible=True),
     )
     show_table(screen, headings, rows)
-    if active.total() >= MOST_COUNTED:
-        click.echo(f"only the newest {MOST_COUNTED:,} active runs are counted", err=True)
 
 
 def _active_runs(runtime: Hephaestus) -> Counter[tuple[str, int]]:
-    page = runtime.list(status_in=LIVE, limit=MOST_COUNTED)
-    return Counter((each.workflow_name, each.workflow_version) for each in page)
+    """Active runs by workflow and version: counted in the store where that is Redis, else run by run."""
+    active: Counter[tuple[str, int]] = Counter()
+    storage = runtime.storage
+    if isinstance(storage, RedisStorage):
+        counted = storage.examination().runs(LIVE)
+        for (name, version, _status), count in counted.kinds.items():
+            active[name, version] += count
+        if counted.looked_at < counted.total:
+            click.echo(f"there was time to count {counted.looked_at:,} of {counted.total:,} active runs only", err=True)
+        return active
+    cursor = None
+    while True:
+        page = runtime.list(status_in=LIVE, cursor=cursor)
+        active.update((each.workflow_name, each.workflow_version) for each in page)
+        cursor = page.next_cursor
+        if cursor is None:
+            return active
 
 
 def _document(

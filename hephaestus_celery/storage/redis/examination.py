@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from redis.exceptions import NoPermissionError
@@ -160,13 +160,13 @@ class Examination:
         *scores, after = self._calls.commands([*asked, ("HGET", key, "st")], fits=_is_anything)
         return after == before and all(score is None for score in scores)
 
-    def runs(self) -> CountedRuns:
-        """All runs by workflow and status: counted in the store, some hundred in each call."""
+    def runs(self, statuses: Collection[Status] = tuple(Status)) -> CountedRuns:
+        """The runs in these statuses by workflow, version and status: counted in the store, some hundred in each call."""
         end = self._end()
-        kinds: Counter[tuple[str, str]] = Counter()
+        kinds: Counter[tuple[str, int, str]] = Counter()
         total = looked_at = 0
         for prefix in self._calls.keys.all_partitions():
-            for status in Status:
+            for status in statuses:
                 index, first = _index(prefix, status), 0
                 size = self._calls.command("ZCARD", index, fits=_is_anything)
                 total += size
@@ -174,7 +174,9 @@ class Examination:
                     asked = as_parameters(index=index, first=first, many=TALLY)
                     found = named(self._calls.of_partition("tally", prefix, asked))
                     counts: dict[str, int] = json.loads(found["counts"])
-                    kinds.update({(name, str(status)): count for name, count in counts.items()})
+                    for kind, count in counts.items():
+                        version, _, name = kind.partition(" ")
+                        kinds[name, int(version), str(status)] += count
                     looked_at += min(int(found["entries"]), size - first)
                     first += TALLY
         return CountedRuns(total=total, looked_at=looked_at, kinds=kinds)

@@ -9,7 +9,7 @@ import flows
 import pytest
 from stage import SUPPORT, eventually
 
-from hephaestus_celery import NotDeletableError, Status
+from hephaestus_celery import Done, NotDeletableError, Status
 
 RUNS = 500
 RETRIES = """
@@ -121,6 +121,15 @@ def test_a_fork_onto_another_version(stage):
     found = again.wait(60)
     assert (found.status, found.workflow_version) == (Status.COMPLETED, 2)
     assert executed(stage) == {(1, "a"): 2, (1, "b"): 1}
+
+
+def test_a_fork_of_which_only_the_end_is_left(stage):
+    stage.start_workers(1)
+    first = stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="x1")
+    first.wait(60)
+    again = stage.hephaestus.fork(first.id, Done)
+    assert again.wait(60).status is Status.COMPLETED
+    assert [(entry.kind, entry.step) for entry in again.history()] == [("fork", None), ("attempt", "done")]
 
 
 @pytest.mark.only_on("redis", why="the copy is in the store, whatever the broker")

@@ -15,7 +15,6 @@ import celery.app.task
 from celery import Celery
 from celery.app.annotations import MapAnnotation, resolve_all
 
-from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.runners.celery.dispatch import HARD_MARGIN
 from hephaestus_celery.runners.celery.task import StepTask, TaskRunner
 from hephaestus_celery.runners.known_steps import limit
@@ -39,14 +38,13 @@ _OF_CLASSES = (
 
 
 def register(app: Celery, runner: TaskRunner, workflow: type[WorkflowDefinition]) -> None:
-    """Register a task for each step of a workflow on an application. ``Done`` gets one only where it comes first.
+    """Register a task for each step of a workflow on an application.
 
-    Versions of one name share their tasks. A task of ours is replaced silently; if it is any other, Celery warns.
+    ``Done`` has one too: it is executed where it comes first, or where a retry or a fork has nothing else left to run. Versions
+    of one name share their tasks. A task of ours is replaced silently; if it is any other, Celery warns.
     """
     make = _TaskMaker(app, runner, workflow)
     for step in workflow.graph.topological_order:
-        if step is Done and workflow.graph.initial.step is not Done:
-            continue
         task = make.task(step)
         if isinstance(app.tasks.get(task.name), StepTask):
             del app.tasks[task.name]

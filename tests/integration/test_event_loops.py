@@ -151,6 +151,25 @@ def test_cancelled_calls_give_their_connections_back(named):
     asyncio.run(calls_and_gives_up())
 
 
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_cancellation_is_heard_of_wherever_it_strikes(named, warm):
+    async def cancelled():
+        calls = named.aio()
+        if warm:
+            await calls.load(UNKNOWN)
+        for turns in range(60):
+            call = asyncio.create_task(calls.load(UNKNOWN))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if call.cancel():
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+            if warm:
+                await calls.load(UNKNOWN)
+
+    asyncio.run(cancelled())
+
+
 def test_loops_one_after_the_other_leave_nothing_behind(drive, named, client, namespace):
     run = drive(named).start()
 

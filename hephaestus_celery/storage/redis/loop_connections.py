@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from redis.asyncio import Redis
@@ -18,6 +19,20 @@ from hephaestus_celery.storage.redis.connections import Command, checked, pack
 from hephaestus_celery.storage.redis.errors import AllInUseError, code_of
 
 _OPENING = 1.5  # times the time limit of a call for all that opening a connection takes
+
+
+@contextmanager
+def cancellable() -> Generator[None]:
+    """End a block that writes to a connection of redis-py's with ``CancelledError`` where that was lost on the way.
+
+    redis-py writes under ``asyncio.wait_for``. Before Python 3.12, that returns as if nothing had been asked if the task is
+    cancelled at the moment when all is written.
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    yield
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 class LoopConnections:
@@ -91,10 +106,14 @@ class LoopConnections:
         """
         try:
             async with asyncio.timeout(_OPENING * self._timeout):
-                await connection.connect()  # sending would connect too, but without asking a Sentinel for the address
+                with cancellable():  # sending would connect too, but without asking a Sentinel for the address
+                    await connection.connect()
         except TimeoutError:
             await connection.disconnect(nowait=True)
             raise SilentError("Timeout connecting to server") from None
+        except asyncio.CancelledError:
+            await connection.disconnect(nowait=True)
+            raise
 
     async def _take(self) -> _Lent:
         if self._free:
@@ -153,7 +172,8 @@ class _Lent:
                 connection = self._owner.make()
                 await self._owner.open(connection)
             self.sent += 1
-            await connection.send_packed_command([packed])
+            with cancellable():
+                await connection.send_packed_command([packed])
             answers = checked([await _answer(connection) for _ in range(replies)], fits)
         except ResponseError as error:  # this was the answer
             self._connection = connection

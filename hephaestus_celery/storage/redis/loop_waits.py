@@ -17,6 +17,7 @@ from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError
 
 from hephaestus_celery.storage.redis.connections import pack
+from hephaestus_celery.storage.redis.loop_connections import cancellable
 from hephaestus_celery.storage.redis.waits_for_ends import LOOK, LOOK_EACH, SLICE
 
 _LINGER = 0.5  # seconds for which the connection is kept when nobody waits any more
@@ -163,7 +164,8 @@ class LoopWaits:
         self._subscribed = wanted
 
     async def _send(self, *command: str) -> None:
-        await self._connection.send_packed_command([pack(command)], check_health=False)
+        with cancellable():
+            await self._connection.send_packed_command([pack(command)], check_health=False)
 
     async def _read(self, connection: Any) -> None:
         while True:

@@ -97,13 +97,15 @@ def test_a_store_that_is_down_is_an_error_and_the_rest_is_told_as_far_as_it_can_
     assert findings["broker"].level == "ok"
 
 
-def test_a_frozen_store_is_an_error_within_seconds(own, server, redis_url):
-    stage = own(broker=redis_url)
+@pytest.mark.parametrize("broker_too", [False, True])
+def test_a_frozen_store_is_an_error_within_seconds(own, server, redis_url, broker_too):
+    stage = own(broker=server.url if broker_too else redis_url)
     os.kill(server._process.pid, signal.SIGSTOP)
     try:
         began = time.monotonic()
-        assert ask(stage)["store"].level == "error"
+        found = ask(stage)
         assert time.monotonic() - began < 15
+        assert (found["store"].level, found["broker"].level == "error") == ("error", broker_too)
     finally:
         os.kill(server._process.pid, signal.SIGCONT)
 

@@ -30,6 +30,8 @@ from hephaestus_celery.storage.port import Storage
 
 _ANSWERS_SECONDS = 1.0
 """How long workers are waited for."""
+_REDIS_LIMITS = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0}
+"""How long each answer of a broker on Redis is waited for: by default, for ever."""
 _ANY_RUN = "00000000-0000-7000-8000-000000000000"
 
 
@@ -80,6 +82,8 @@ class Inspection:
         """Connect to the broker, once, for a few seconds at most."""
         connection = self._app.connection_for_write()
         driver = str(connection.transport.driver_type)
+        if driver == "redis":
+            connection.transport_options = {**_REDIS_LIMITS, **connection.transport_options}
         failure = None
         try:
             with connection:

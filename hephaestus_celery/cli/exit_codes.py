@@ -80,10 +80,13 @@ class CommandFailedError(click.ClickException):
 
 @contextmanager
 def errors_as_exit_codes() -> Generator[None]:
-    """Turn errors of the block into a sentence and an exit code; click's own go through."""
+    """Turn errors of the block into a sentence and an exit code.
+
+    Click's own go through, and that a pipe is closed: click ends without a word then.
+    """
     try:
         yield
-    except (click.ClickException, click.exceptions.Exit, click.Abort):
+    except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
         raise
     except Exception as error:  # nobody wants a traceback from a command line
         raise as_failure(error) from error

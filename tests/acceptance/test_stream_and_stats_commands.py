@@ -57,6 +57,17 @@ def test_events_prints_what_the_stream_keeps_and_follow_goes_on_until_it_is_inte
     assert following.returncode == 0
 
 
+def test_a_reader_that_closes_its_pipe_is_no_error(told):
+    told.hephaestus.start_many(flows.Linear, [(f"e{number}", {"value": 1}) for number in range(10)])
+    told.start_workers(1)
+    following = command(told, "events", "--follow", "--json")
+    following.stdout.readline()
+    following.stdout.close()
+    told.hephaestus.start_many(flows.Linear, [(f"f{number}", {"value": 1}) for number in range(10)])
+    assert (following.wait(60), following.stderr.read()) == (1, "")
+    following.stderr.close()
+
+
 def test_events_says_what_to_set_where_the_stream_is_off(make_stage):
     process = command(make_stage(), "events")
     _, errors = process.communicate(timeout=60)

@@ -14,6 +14,7 @@ from hephaestus_celery.cli.completion import complete_workflows
 from hephaestus_celery.cli.options import Moment
 from hephaestus_celery.cli.render.times import iso
 from hephaestus_celery.client.listing import FILTERS
+from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.values.lifecycle import Status
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -91,5 +92,6 @@ def _typed(name: str, value: Any) -> list[str]:
 
 def _workflow(name: str) -> Any:
     # The class, where exactly one is meant; else the stored name, of a workflow that this process may not define.
-    found = workflows_named(name)
+    # A version of an umbrella has a class of its own, too.
+    found = workflows_named(name) or [each for each in WORKFLOWS.all() if name in (each.__name__, each.__qualname__)]
     return found[0] if len(found) == 1 else name

@@ -180,6 +180,13 @@ def test_a_whole_workflow_is_named_by_itself_or_by_a_version(shell, name):
     assert shell("pause", "--whole", name, "--yes", "-q").lines == ["track"]
 
 
+def test_the_runs_of_one_version_are_named_by_its_class(stage, shell):
+    for version in (1, 2):
+        stage.hephaestus.start_instance(flows.Track, {"value": 1}, id=f"x{version}", version=version)
+    assert [row["id"] for row in shell("list", "--workflow", "TrackV1", "--json").document] == ["track::x1"]
+    assert shell("cancel", "--workflow", "TrackV1", "--yes").lines == ["cancelled 1 run"]
+
+
 @pytest.mark.parametrize("command", ["pause", "unpause"])
 def test_a_whole_workflow_that_is_not_there_is_not_found(stage, shell, command):
     ended = shell(command, "--whole", "Liniar", "--yes")
@@ -351,6 +358,17 @@ def test_a_store_that_freezes_on_the_way_leaves_what_was_done_and_a_repeat_goes_
     again = Shell(stage.app)("cancel", "--workflow", "linear", "--status", "pending", "--yes")
     assert again.code == 0
     assert stage.hephaestus.count(status="cancelled") == count
+
+
+def test_a_start_does_not_wait_for_a_frozen_server(private_server, open_stage):
+    stage = open_stage(broker=private_server.url, state=private_server.url)
+    os.kill(private_server.pid, signal.SIGSTOP)
+    try:
+        ended = Shell(stage.app)("start", "linear", "1", '{"value": 1}')
+    finally:
+        os.kill(private_server.pid, signal.SIGCONT)
+    assert (ended.code, ended.output) == (5, "")
+    assert ended.errors.startswith("Error: the state store did not answer")
 
 
 def test_a_terminal_is_asked_with_how_many_and_which_filters(stage):

@@ -142,7 +142,7 @@ def test_what_does_something_with_classes_has_one_for_each_task(annotated):
             bound.append(cls.name)
 
     _, tasks = annotated({}, kind=type("Task", (Counted,), {"abstract": True}))
-    assert bound == [task.name for task in tasks]
+    assert [name for name in bound if not name.endswith(".done")] == [task.name for task in tasks]
     assert len({type(task) for task in tasks}) == len(tasks)
 
 

@@ -114,8 +114,11 @@ def _tell_what_was_done(screen: Screen, bulk: Bulk, error: StorageError, manner:
     partial = error.partial if isinstance(error.partial, BulkResult) else BulkResult(0, {})
     if manner.as_document:
         _show_result(screen, bulk, partial, manner)
+    done = "nothing was done before that"
+    if partial.done or partial.refused:
+        done = f"{_summary(bulk, partial)} before that; what was done stays: repeat the command to go on"
     raise CommandFailedError(
-        f"{error}; {_summary(bulk, partial)} before that; what was done stays: repeat the command to go on",
+        f"{error}; {done}",
         ExitCode.OUT_OF_REACH,
     ) from error
 

@@ -360,13 +360,15 @@ def test_a_store_that_freezes_on_the_way_leaves_what_was_done_and_a_repeat_goes_
     assert stage.hephaestus.count(status="cancelled") == count
 
 
-def test_a_start_does_not_wait_for_a_frozen_server(private_server, open_stage):
+def test_a_frozen_server_is_not_waited_for(private_server, open_stage):
     stage = open_stage(broker=private_server.url, state=private_server.url)
     os.kill(private_server.pid, signal.SIGSTOP)
     try:
         ended = Shell(stage.app)("start", "linear", "1", '{"value": 1}')
+        many = Shell(stage.app)("cancel", "--status", "pending", "--yes")
     finally:
         os.kill(private_server.pid, signal.SIGCONT)
+    assert (many.code, many.errors.endswith("; nothing was done before that\n")) == (5, True)
     assert (ended.code, ended.output) == (5, "")
     assert ended.errors.startswith("Error: the state store did not answer")
 

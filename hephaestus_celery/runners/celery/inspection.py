@@ -80,7 +80,7 @@ class Inspection:
 
     def broker(self) -> BrokerFacts:
         """Connect to the broker, once, for a few seconds at most."""
-        connection = self._app.connection_for_write()
+        connection: Any = self._app.connection_for_write()
         driver = str(connection.transport.driver_type)
         if driver == "redis":
             connection.transport_options = {**_REDIS_LIMITS, **connection.transport_options}

@@ -42,7 +42,7 @@ class AlreadyRunningError(HephaestusError):
 
 
 class InstanceNotFoundError(HephaestusError):
-    """No run has this id or run id (never started, or pruned after its retention)."""
+    """No run has this id or run id (never started, pruned after its retention, or deleted)."""
 
 
 class AmbiguousInstanceError(HephaestusError):

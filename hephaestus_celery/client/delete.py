@@ -21,7 +21,7 @@ async def delete(means: Means, id: str, *, workflow: type[WorkflowDefinition] | 
     if left.schema is not None:
         raise written_by_newer(run_id, left.schema)
     if left.status is None:
-        raise InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")
+        raise InstanceNotFoundError(f"no run {run_id}; it was never started, its retention is over, or it was deleted")
     instance = await read_run(means, run_id)
     raise NotDeletableError(f"{instance.id}: {why_not_deleted(run_id, left)}")
 

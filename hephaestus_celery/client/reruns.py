@@ -125,7 +125,7 @@ async def _read(means: Means, run_id: str) -> tuple[StoredRun, Instance]:
     # The run as of one moment: steps that completed while it was read count as active.
     run = await means.storage.load(run_id)
     if run is None:
-        raise InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")
+        raise InstanceNotFoundError(f"no run {run_id}; it was never started, its retention is over, or it was deleted")
     states = Snapshot(run, run_id=run_id, reader=None).states
     return replace(run, steps=states), decode_instance(run, reader=means.reader)
 

@@ -102,7 +102,7 @@ async def read_whole_run(means: Means, id: str, *, workflow: type[WorkflowDefini
 async def _load(means: Means, run_id: str, id: str) -> StoredRun:
     run = await means.storage.load(run_id)
     if run is None:
-        raise InstanceNotFoundError(f"no instance {id}; it was never started, or its retention is over")
+        raise InstanceNotFoundError(f"no instance {id}; it was never started, its retention is over, or it was deleted")
     return run
 
 
@@ -113,7 +113,7 @@ def not_found(reference: RunReference, *, workflow: type[WorkflowDefinition] | N
 
 def _not_found(id: str, workflow: type[WorkflowDefinition] | None) -> str:
     whose = "" if workflow is None else f" of {workflow.__qualname__}"
-    text = f"no instance {shortened(id, limit=_SHOWN)}{whose}; it was never started, or its retention is over"
+    text = f"no instance {shortened(id, limit=_SHOWN)}{whose}; it was never started, its retention is over, or it was deleted"
     if "::" in id or is_run_id(id):
         return text
     return (

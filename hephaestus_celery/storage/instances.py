@@ -143,7 +143,9 @@ def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Insta
         if not read:
             run = reader.load(run_id)
             if run is None:
-                raise InstanceNotFoundError(f"no run {run_id} of {summary.id} any more; its retention is over")
+                raise InstanceNotFoundError(
+                    f"no run {run_id} of {summary.id} any more; its retention is over, or it was deleted"
+                )
             read.append(decode_instance(run, reader=reader))
         return read[0]
 

@@ -45,7 +45,9 @@ class Pauses:
         )
         match reply["verdict"]:
             case b"unknown_run":
-                raise InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")
+                raise InstanceNotFoundError(
+                    f"no run {run_id}; it was never started, its retention is over, or it was deleted"
+                )
             case b"newer_schema":
                 raise written_by_newer(run_id, int(reply["schema"]))
             case b"changed":

@@ -137,4 +137,4 @@ def _is_scan(reply: Any) -> bool:
 
 
 def _gone(run_id: str) -> InstanceNotFoundError:
-    return InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")
+    return InstanceNotFoundError(f"no run {run_id}; it was never started, its retention is over, or it was deleted")

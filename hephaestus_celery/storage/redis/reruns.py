@@ -330,7 +330,9 @@ def _refuse(verdict: str, about: Sequence[str], rerun: Rerun) -> None:
     instance_id, source = rerun.run.instance_id, rerun.source
     match verdict:
         case "gone":
-            raise InstanceNotFoundError(f"no run {source}; it was never started, or its retention is over")
+            raise InstanceNotFoundError(
+                f"no run {source}; it was never started, its retention is over, or it was deleted"
+            )
         case "newer":
             raise written_by_newer(source, int(about[0]))
         case "partial":

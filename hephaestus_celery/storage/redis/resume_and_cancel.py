@@ -80,7 +80,9 @@ class ResumeAndCancel:
         reply = named(answer)
         verdict = reply["verdict"]
         if verdict == b"unknown_run":
-            raise InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")
+            raise InstanceNotFoundError(
+                f"no run {run_id}; it was never started, its retention is over, or it was deleted"
+            )
         if verdict == b"newer_schema":
             raise written_by_newer(run_id, int(reply["schema"]))
         if verdict == b"stale":

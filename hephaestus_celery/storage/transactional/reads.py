@@ -17,7 +17,7 @@ def known_run(transaction: Transaction, run_id: str) -> Record:
     """The run with this id; ``InstanceNotFoundError`` if there is none."""
     record = transaction.find_run(run_id)
     if record is None:
-        raise InstanceNotFoundError(f"no run {run_id}; it was never started, or its retention is over")
+        raise InstanceNotFoundError(f"no run {run_id}; it was never started, its retention is over, or it was deleted")
     return record
 
 

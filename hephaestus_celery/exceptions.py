@@ -34,7 +34,7 @@ class DefinitionError(HephaestusError):
 
 
 class ConfigurationError(HephaestusError):
-    """The runtime can't be put together from its settings."""
+    """The runtime can't be put together from its settings, or it is closed."""
 
 
 class AlreadyRunningError(HephaestusError):

@@ -22,7 +22,7 @@ from stage import eventually
 
 import hephaestus_celery
 from hephaestus_celery.embedded import EmbeddedServer
-from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.storage.queries import Query
 from hephaestus_celery.storage.redis.client import connect
 from hephaestus_celery.storage.redis.store import RedisStorage
@@ -133,6 +133,26 @@ def test_a_cancelled_wait_leaves_nothing(drive, named, client, namespace):
         assert await calls.load(run.id)
 
     asyncio.run(asyncio.wait_for(cancelled(), 10))
+
+
+@pytest.mark.parametrize("pause", [0, 0.001, 0.2], ids=["not begun", "asking", "listening"])
+def test_a_wait_that_goes_on_when_all_is_closed_ends_and_says_so(drive, named, client, namespace, pause):
+    run = drive(named).start()
+
+    async def closes():
+        calls = named.aio()
+        await calls.load(run.id)
+        waits = [asyncio.create_task(calls.wait_finished(run.id, timeout=60)) for _ in range(3)]
+        await asyncio.sleep(pause)
+        await calls.close()
+        told = await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), 5)
+        assert {type(each) for each in told} == {ConfigurationError}
+        assert all("hephaestus.aio was closed on this event loop" in str(each) for each in told)
+        assert await calls.wait_finished(run.id, timeout=0.1) is False  # a call opens what it needs again
+
+    already = len(connections_of(client, namespace))
+    asyncio.run(closes())
+    eventually(lambda: len(connections_of(client, namespace)) <= already, what="all are closed")
 
 
 def test_cancelled_calls_give_their_connections_back(named):

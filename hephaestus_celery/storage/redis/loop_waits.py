@@ -16,6 +16,7 @@ from typing import Any
 from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError
 
+from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.storage.redis.connections import pack
 from hephaestus_celery.storage.redis.loop_connections import cancellable
 from hephaestus_celery.storage.redis.waits_for_ends import LOOK, LOOK_EACH, SLICE
@@ -35,6 +36,12 @@ class _Wait:
         self.looked = False  # whether the run was looked at since this wait began
 
 
+def _closed() -> ConfigurationError:
+    return ConfigurationError(
+        "hephaestus.aio was closed on this event loop while this wait was going on; the run goes on"
+    )
+
+
 class LoopWaits:
     """Waits for the ends of runs; ``ended`` says of each given run whether it has ended.
 
@@ -43,6 +50,7 @@ class LoopWaits:
 
     def __init__(self, *, ended: Ended, connect: Callable[[], Awaitable[Any]], channel: Callable[[str], str]) -> None:
         self._ask, self._connect, self._channel = ended, connect, channel
+        self._closed = False
         self._asking = asyncio.Lock()  # one connection is enough for all looks
         self._waits: dict[str, list[_Wait]] = {}  # by channel
         self._looking = False
@@ -82,6 +90,9 @@ class LoopWaits:
 
     async def close(self) -> None:
         """Close the connection; waits that go on end with an error."""
+        self._closed = True
+        for channel in list(self._waits):  # a task that is cancelled before its first step would tell nobody
+            self._wake(channel, _closed())
         task = self._task
         if task is not None:
             task.cancel()
@@ -89,6 +100,8 @@ class LoopWaits:
                 await task
 
     def _add(self, wait: _Wait) -> None:
+        if self._closed:  # while its run was looked at
+            raise _closed()
         self._waits.setdefault(self._channel(wait.run_id), []).append(wait)
         if self._task is None:
             # In a context of its own: what the first who waits has in his is nothing to the others.
@@ -204,7 +217,7 @@ class LoopWaits:
                 if ended:
                     self._wake(channel)
 
-    def _wake(self, channel: str, error: RedisError | None = None) -> None:
+    def _wake(self, channel: str, error: Exception | None = None) -> None:
         for wait in self._waits.get(channel, ()):
             if wait.end.done():
                 continue

@@ -30,7 +30,10 @@ class AioRetries(Protocol):
 
 
 class AioHandle(AioHandleResumes, AioHandleCancels, AioHandlePauses, AioHandleReads, AioHandleWaits):
-    """The calls of a handle as coroutines, for event loops: ``await handle.aio.wait()``."""
+    """The calls of a handle as coroutines, for event loops: ``await handle.aio.wait()``.
+
+    ``status`` is an attribute that is awaited, and is not called: ``await handle.aio.status``.
+    """
 
     @property
     def id(self) -> str:

@@ -19,7 +19,8 @@ Backoff = Literal["exponential", "linear", "constant"]
 class RetryPolicy:
     """At most ``max_attempts`` attempts (1 = no retry), with a ``backoff`` between two of them.
 
-    ``backoff`` is ``exponential``, ``linear`` or ``constant``, over ``base`` seconds and at most ``max_backoff``.
+    ``backoff`` is ``exponential``, ``linear`` or ``constant``, over ``base`` seconds and at most ``max_backoff``. That caps every
+    kind: a ``base`` above it needs a ``max_backoff``.
 
     ``base`` and ``max_backoff`` are seconds or timedeltas. With ``jitter`` the backoff is drawn from the upper half of the
     computed time, so that steps that failed together do not come back together. Raises ``ValueError`` for bad values.

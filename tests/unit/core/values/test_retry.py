@@ -39,6 +39,11 @@ def test_no_rest_is_longer_than_max_backoff(backoff, expected):
     assert pauses(backoff=backoff, base=2, max_backoff=5) == expected
 
 
+def test_a_base_above_max_backoff_is_capped_too():
+    assert pauses(backoff="constant", base=600) == [60] * 5
+    assert pauses(backoff="constant", base=600, max_backoff=600) == [600] * 5
+
+
 def test_base_and_max_backoff_may_be_timedeltas():
     assert pauses(base=timedelta(seconds=2), max_backoff=timedelta(seconds=5)) == [2, 4, 5, 5, 5]
 

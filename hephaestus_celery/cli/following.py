@@ -161,14 +161,25 @@ def entry_line(entry: HistoryEntry, screen: Screen) -> str:
     """One line that tells what an entry of a history says."""
     at = entry.finished_at or entry.started_at or entry.queued_at
     time = "" if at is None else f"{at:%H:%M:%S}" if screen.people else iso(at)
-    attempt = f" attempt {entry.attempt}" if entry.attempt else ""
-    event = f" {entry.event}" if entry.event else ""
-    took = ""
-    if entry.started_at and entry.finished_at and entry.kind == "attempt":
-        took = f" after {length(entry.finished_at - entry.started_at)}"
+    attempt = f", attempt {entry.attempt}" if entry.attempt else ""
     by = f" by {entry.by}" if entry.by else ""
     of_run = f" of run {entry.run_id}" if entry.run_id else ""
     reason = f": {entry.reason}" if entry.reason else ""
-    step = f" {entry.step}" if entry.step else ""
-    outcome = f" {entry.outcome}" if entry.outcome else ""
-    return printable(f"{time} {entry.kind}{step}{attempt}{outcome}{event}{took}{of_run}{by}{reason}")
+    if entry.kind == "attempt":
+        what = f" {entry.step or 'a step'}{attempt}{_how_it_ended(entry)}"
+    else:
+        step = f" {entry.step}" if entry.step else ""
+        outcome = f"{',' if attempt else ''} {entry.outcome}" if entry.outcome else ""
+        event = f" {entry.event}" if entry.event else ""
+        what = f" {entry.kind}{step}{attempt}{outcome}{event}"
+    return printable(f"{time}{what}{of_run}{by}{reason}")
+
+
+def _how_it_ended(entry: HistoryEntry) -> str:
+    event = f" with {entry.event}" if entry.event else ""
+    took = ""
+    if entry.started_at and entry.finished_at:
+        took = f" after {length(entry.finished_at - entry.started_at)}"
+    if entry.outcome == "retrying":
+        return f" failed{event}{took} and is tried again"
+    return f" {entry.outcome}{event}{took}" if entry.outcome else f"{event}{took}"

@@ -48,7 +48,7 @@ def test_a_run_is_started_and_followed_to_its_end(working, shell):
     assert ended.code == 0
     run_id = working.hephaestus.get("diamond::1").run_id
     assert ended.lines[0] == f"started diamond::1 as run {run_id}"
-    assert re.search(r"Z attempt d attempt 1 completed done after \d+ms", ended.output)
+    assert re.search(r"Z d, attempt 1 completed with done after \d+ms", ended.output)
     assert ended.lines[-1].startswith("diamond::1 completed after ")
     assert shell("start", "Diamond", "2", "-q").lines == [working.hephaestus.get("diamond::2").run_id]
     assert shell("wait", "diamond::2", "--json").document["status"] == "completed"

@@ -94,8 +94,8 @@ def test_in_a_pipe_each_change_is_a_line_and_with_json_a_document(stage):
     lines, documents = piped(stage, "watch", "approval::1"), piped(stage, "watch", "approval::1", "--json")
     assert json.loads(documents.stdout.readline())["status"] == "pending"
     stage.start_workers(1)
-    assert "attempt a attempt 1 completed done" in lines.stdout.readline()
-    assert "attempt ask attempt 1 waiting" in lines.stdout.readline()
+    assert " a, attempt 1 completed with done" in lines.stdout.readline()
+    assert " ask, attempt 1 waiting" in lines.stdout.readline()
     handle.resume("approved")
     shown = [json.loads(line) for line in documents.communicate(timeout=60)[0].splitlines()]
     assert [shown[-1]["status"], documents.returncode] == ["completed", 0]
@@ -197,7 +197,7 @@ def test_a_dumb_terminal_gets_lines_without_escapes(stage):
     with celery_on_a_terminal(stage, *OURS, "watch", handle.run_id, TERM="dumb") as terminal:
         assert terminal.wait() == 0
         assert b"\x1b" not in terminal.raw
-        assert "attempt a attempt 1 completed done" in terminal.text
+        assert " a, attempt 1 completed with done" in terminal.text
 
 
 @pytest.mark.parametrize("stream", [0, 10_000])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hephaestus_celery.cli.following import entry_line
 from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import Screen
 from hephaestus_celery.cli.render.tables import Cell, Column, show_table
@@ -153,3 +156,43 @@ def test_a_document_is_json_of_ascii_whatever_it_holds():
     assert found["entry"]["worker"] is None
     assert found["hostile"] == value["hostile"]
     assert (found["price"], found["day"], found["wait"], found["keys"]) == ("1.10", "2026-01-02", 1.5, ["a", "b"])
+
+
+READ_NO_MORE = """
+import click
+from hephaestus_celery.cli.command_group import CommandGroup
+
+@click.command()
+def many():
+    for number in range(1_000_000):
+        click.echo(f"line {number}")
+
+CommandGroup(places={"many": "__main__:many"})(["many"])
+"""
+
+
+def test_a_command_whose_output_nobody_reads_any_more_ends_without_a_word():
+    command = subprocess.Popen([sys.executable, "-c", READ_NO_MORE], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert command.stdout.readline() == b"line 0\n"
+    command.stdout.close()
+    assert command.stderr.read() == b""
+    command.stderr.close()
+    assert command.wait(timeout=30) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (
+            {"outcome": "retrying", "reason": "KeyError"},
+            "call, attempt 1 failed after 14ms and is tried again: KeyError",
+        ),
+        ({"outcome": "completed", "event": "done"}, "call, attempt 1 completed with done after 14ms"),
+        ({"kind": "rescue", "reason": "lease expired"}, "rescue call, attempt 1: lease expired"),
+    ],
+)
+def test_a_line_of_a_history_says_whose_time_it_tells(fields, told):
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    times = {"started_at": began, "finished_at": began + timedelta(milliseconds=14)}
+    entry = HistoryEntry(**{"sequence": 1, "kind": "attempt", "step": "call", "attempt": 1, **times, **fields})
+    assert entry_line(entry, PIPE) == f"2026-01-01T00:00:00.014Z {told}"

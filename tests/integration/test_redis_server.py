@@ -213,6 +213,7 @@ def test_the_scripts_use_only_what_redis_6_2_knows():
             "LPUSH",
             "LRANGE",
             "LTRIM",
+            "MGET",
             "PERSIST",
             "PEXPIRE",
             "PTTL",

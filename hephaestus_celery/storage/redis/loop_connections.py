@@ -50,7 +50,8 @@ class LoopConnections:
         self._closed = False
         self._waiting: deque[asyncio.Future[_Lent]] = deque()
         self._last_end = 0.0  # of a call that came to its end, by the clock of the loop
-        self._context: Any = None  # of TLS: making one reads all certificates of the machine
+        self._context: Any = None  # of TLS: one for all connections
+        self._reading = asyncio.Lock()
 
     async def call_many(self, commands: Sequence[Command], *, fits: Callable[[Any], bool]) -> list[Any]:
         """Send several commands in one round trip; see :meth:`.connections.Connections.call_many`."""
@@ -105,6 +106,7 @@ class LoopConnections:
         has one time limit.
         """
         try:
+            await self._read_certificates()
             async with asyncio.timeout(_OPENING * self._timeout):
                 with cancellable():  # sending would connect too, but without asking a Sentinel for the address
                     await connection.connect()
@@ -114,6 +116,14 @@ class LoopConnections:
         except asyncio.CancelledError:
             await connection.disconnect(nowait=True)
             raise
+
+    async def _read_certificates(self) -> None:
+        # All that the machine trusts, once: tens of milliseconds, for which the loop goes on.
+        if self._context is None or self._context.context is not None:
+            return
+        async with self._reading:
+            if self._context.context is None:
+                await asyncio.to_thread(self._context.get)
 
     async def _take(self) -> _Lent:
         if self._free:

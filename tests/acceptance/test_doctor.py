@@ -196,8 +196,12 @@ def test_a_queue_that_no_worker_takes_from_is_found(own):
     stage = own()
     stage.start_workers(1)
     found = ask(stage)["queues"]
+    assert (found.level, "express" in found.message) == ("warning", True)
+    assert "to which these steps go" in found.message
+    stage.hephaestus.start_instance(flows.Errand, {}, id="e")
+    found = ask(stage)["queues"]
     assert found.level == "error"
-    assert "express" in found.message
+    assert "no worker takes from express, where these steps wait: errand." in found.message
     assert "start a worker with -Q" in found.advice
 
 
@@ -268,7 +272,9 @@ def test_tasks_that_would_lose_messages_and_lists_that_nobody_needs_are_found(ow
             stage.app.tasks.pop(shared)
         return stage
 
-    assert "that no task of this application needs" in ask(told())["pace"].message
+    found = ask(told())["pace"]
+    assert "that no task of this application needs" in found.message
+    assert "celery -A shop hephaestus worker" in found.advice
     stage = told(ack_emulation=False)
     assert ask(stage)["pace"].level == "ok"
     stage.app.task(mail, name="mail", shared=False)

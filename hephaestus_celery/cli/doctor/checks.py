@@ -145,14 +145,23 @@ def _queues(facts: Facts) -> tuple[Level, str, str]:
     consumed = {queue for queues in fleet.answering.values() for queue in queues}
     missing = sorted(needed.keys() - consumed - fleet.reported_queues)
     if missing:
-        steps = sorted(task for queue in missing for task in needed[queue])
-        message = f"no worker takes from {_listed(missing)}, where these steps wait: {_listed(steps)}"
-        return Level.ERROR, message, f"start a worker with -Q {','.join(missing)}"
+        return _without_workers(facts, missing)
     silent = sorted(needed.keys() - consumed)
     if silent:
         message = f"workers of {_listed(silent)} have reported lately, and do not answer now"
         return Level.WARNING, message, "wait for a minute and ask again; a solo pool does not answer while it works"
     return _ok(f"workers take from all {len(needed)} queues of steps")
+
+
+def _without_workers(facts: Facts, missing: Sequence[str]) -> tuple[Level, str, str]:
+    waited = facts.store.waited if isinstance(facts.store, StoreFacts) else frozenset[str]()
+    needed = [queue for queue in missing if queue in waited]
+    steps = _listed(sorted(task for queue in needed or missing for task in facts.step_queues[queue]))
+    advice = f"start a worker with -Q {','.join(missing)}"
+    if needed:
+        return Level.ERROR, f"no worker takes from {_listed(needed)}, where these steps wait: {steps}", advice
+    message = f"no worker takes from {_listed(missing)}, to which these steps go: {steps}; none waits there now"
+    return Level.WARNING, message, advice
 
 
 def _versions(store: StoreFacts, facts: Facts) -> tuple[Level, str, str]:
@@ -213,7 +222,10 @@ def _pace(facts: Facts) -> tuple[Level, str, str]:
         advice.append("set worker_prefetch_multiplier to 1 for long steps, to 4 for short ones")
     if pace.driver == "redis" and pace.acks_emulated and not pace.other_tasks:
         found.append("the broker keeps a list of unacknowledged messages that no task of this application needs")
-        advice.append("broker_transport_options = {'ack_emulation': False} is faster where only steps are executed")
+        advice.append(
+            "start workers by `celery -A shop hephaestus worker`, which switches ack_emulation off where only steps "
+            "are executed"
+        )
     if pace.driver == "redis" and not pace.acks_emulated and pace.other_tasks:
         tasks = _listed(pace.other_tasks)
         found.append(f"ack_emulation is off, and messages of {tasks} are lost when a worker is killed")
@@ -261,7 +273,11 @@ CHECKS: tuple[Check, ...] = (
     Check(name="memory", about="its server has memory left", of_store=_memory),
     Check(name="clock", about="its clock agrees with that of this machine", of_store=_clock),
     Check(name="broker", about="the broker answers; whether it is the store's own server", judge=_broker),
-    Check(name="queues", about="some worker takes from the queue of each step", judge=_queues),
+    Check(
+        name="queues",
+        about="some worker takes from the queue of each step; an error where steps wait for one",
+        judge=_queues,
+    ),
     Check(name="versions", about="workers know all versions that active runs need", of_store=_versions),
     Check(name="scheduler", about="a scheduler is at work and on time, in each partition", of_store=_scheduler),
     Check(name="settings", about="no setting of this package is unknown or misspelt", judge=_settings),

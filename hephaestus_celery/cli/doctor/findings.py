@@ -30,12 +30,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFacts:
-    """All that the store says; ``keys`` and ``runs`` are None where its user may not ask for them."""
+    """All that the store says; ``keys`` and ``runs`` are None where its user may not ask for them.
+
+    ``waited`` are the queues with messages of steps that nobody has claimed.
+    """
 
     server: ServerFacts
     schedulers: Sequence[SchedulerFacts]
     runs: ActiveRuns
     keys: KeyCensus | None
+    waited: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

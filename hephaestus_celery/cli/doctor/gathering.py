@@ -7,6 +7,7 @@ from typing import Any
 from hephaestus_celery.cli.doctor.findings import Facts, StoreFacts
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.definition.registry import WORKFLOWS
+from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.core.values.redaction import hidden
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.runners.celery import CeleryRunner
@@ -49,6 +50,7 @@ def _ask(examination: Examination) -> StoreFacts | str:
             schedulers=examination.schedulers(),
             runs=examination.active_runs(),
             keys=examination.keys(),
+            waited=frozenset(Lane.parse(lane).queue for lane, count in examination.lanes().items() if count),
         )
     except StorageError as error:
         return str(error)

@@ -13,6 +13,7 @@ from hephaestus_celery.cli.application import workflows_named
 from hephaestus_celery.cli.completion import complete_workflows
 from hephaestus_celery.cli.options import Moment
 from hephaestus_celery.cli.render.times import iso
+from hephaestus_celery.cli.step_names import filtered_step
 from hephaestus_celery.client.listing import FILTERS
 from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.values.lifecycle import Status
@@ -51,7 +52,9 @@ _OPTIONS: Mapping[str, Option] = {
     "waiting_since_before": click.option(
         "--waiting-since-before", type=Moment(), metavar="WHEN", help="Runs in which a step waits since before then."
     ),
-    "failed_step": click.option("--failed-step", metavar="STEP", help="Runs that failed at this step."),
+    "failed_step": click.option(
+        "--failed-step", metavar="STEP", help="Runs that failed at this step: its key, or the class."
+    ),
     "parent": click.option("--parent", metavar="RUN", help="Child runs of this run (its id, or its run id)."),
     "paused": click.option("--paused/--not-paused", default=None, help="Runs that are paused, or not."),
     "retried": click.option("--retried/--not-retried", default=None, help="Runs that were retried, or not."),
@@ -72,6 +75,8 @@ def read_filters(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("workflow", "workflow_family"):
         if name in filters:
             filters[name] = _workflow(filters[name])
+    if "failed_step" in filters:
+        filters["failed_step"] = filtered_step(filters["failed_step"])
     return filters
 
 

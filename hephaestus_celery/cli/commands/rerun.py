@@ -14,6 +14,7 @@ from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import find_screen
 from hephaestus_celery.cli.render.text import printable
 from hephaestus_celery.cli.run_argument import find_run_id, run_argument
+from hephaestus_celery.cli.step_names import step_of
 from hephaestus_celery.client.handle import InstanceHandle
 
 _context = click.option(
@@ -92,10 +93,14 @@ def fork(
     as_document: bool,
     quiet: bool,
 ) -> None:
-    """Make a new run of RUN, in which STEP (its key) and all that follows it run again; the rest stays completed."""
+    """Make a new run of RUN, in which STEP and all that follows it run again; the rest stays completed.
+
+    STEP is the key of a step, or the name of its class.
+    """
     runtime = find_runtime(context)
     run_id = find_run_id(runtime, run)
-    handle = runtime.fork(run_id, step, value=value, version=version, context=data, by=by)
+    key = step_of(runtime.get(run_id), step)
+    handle = runtime.fork(run_id, key, value=value, version=version, context=data, by=by)
     _show_new_run(context, handle, run_id, "forked", Manner(yes=True, as_document=as_document, quiet=quiet))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -26,6 +29,21 @@ def find_app(context: click.Context) -> Any:
     app = context.obj.app
     app.loader.import_default_modules()
     return app
+
+
+def application_as_given() -> str:
+    """The application as ``-A`` or its variable names it, for a line that can be typed; ``APP`` where nothing does."""
+    given = iter(sys.argv[1:])
+    for word in given:
+        if word in ("-A", "--app"):
+            return shlex.quote(next(given, "APP"))
+        if word.startswith("--app="):
+            return shlex.quote(word.removeprefix("--app="))
+        if word.startswith("-A"):
+            return shlex.quote(word.removeprefix("-A"))
+        if word == "hephaestus":
+            break
+    return shlex.quote(os.environ.get("APP") or os.environ.get("CELERY_APP") or "APP")
 
 
 def find_runtime(context: click.Context) -> Hephaestus:

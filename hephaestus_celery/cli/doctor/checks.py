@@ -186,8 +186,8 @@ def _versions(store: StoreFacts, facts: Facts) -> tuple[Level, str, str]:
     )
 
 
-def _scheduler(store: StoreFacts, _: Facts) -> tuple[Level, str, str]:
-    advice = "start a worker, or `celery -A shop hephaestus scheduler`"
+def _scheduler(store: StoreFacts, facts: Facts) -> tuple[Level, str, str]:
+    advice = f"start a worker, or `celery -A {facts.application} hephaestus scheduler`"
     for found in store.schedulers:
         where = f" in partition {found.partition}" if len(store.schedulers) > 1 else ""
         if found.owner is None or found.silent is None:

@@ -53,3 +53,5 @@ class Facts:
     step_queues: Mapping[str, Sequence[str]]
     misspelt: Sequence[str]
     pace: PaceFacts
+    application: str = "APP"
+    """It as ``-A`` names it."""

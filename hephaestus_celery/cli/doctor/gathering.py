@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hephaestus_celery.cli.application import application_as_given
 from hephaestus_celery.cli.doctor.findings import Facts, StoreFacts
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.definition.registry import WORKFLOWS
@@ -30,6 +31,7 @@ def gather(app: Any, runtime: Hephaestus) -> Facts:
         step_queues=inspection.step_queues(runner, owned) if isinstance(runner, CeleryRunner) else {},
         misspelt=inspection.settings(),
         pace=inspection.pace(),
+        application=application_as_given(),
     )
 
 

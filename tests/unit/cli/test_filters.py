@@ -2,10 +2,53 @@
 
 from __future__ import annotations
 
+import pytest
+
+from hephaestus_celery import Done, Ok, Step, Unique, Workflow
+from hephaestus_celery.cli.application import application_as_given
 from hephaestus_celery.cli.commands.list_runs import list_runs
+from hephaestus_celery.cli.step_names import filtered_step
 from hephaestus_celery.client.listing import FILTERS
 
 
 def test_every_filter_of_list_is_an_option_with_dashes():
     options = {name for parameter in list_runs.params for name in parameter.opts}
     assert {f"--{name.replace('_', '-')}" for name in FILTERS} <= options
+
+
+class RateIt(Step):
+    events = ("done",)
+
+    def execute(self, instance, config, context):
+        return Ok("done")
+
+
+class Rated(Workflow):
+    unique = Unique("rated")
+    initial_step = RateIt
+    transitions = {(RateIt, "done"): Done}
+
+
+def test_a_step_is_named_by_its_key_or_its_class(capsys):
+    assert [filtered_step(name) for name in ("rate_it", "RateIt")] == ["rate_it", "rate_it"]
+    assert capsys.readouterr().err == ""
+    assert filtered_step("rate_itt") == "rate_itt"
+    assert capsys.readouterr().err == ("no workflow of this application has a step 'rate_itt'; did you mean rate_it?\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "variable", "told"),
+    [
+        (["-A", "shop", "hephaestus", "list"], None, "shop"),
+        (["--app=shop.app", "hephaestus", "show", "-A"], None, "shop.app"),
+        (["hephaestus", "list"], "stock", "stock"),
+        (["hephaestus", "list"], None, "APP"),
+    ],
+)
+def test_advice_names_the_application_as_it_was_given(monkeypatch, typed, variable, told):
+    monkeypatch.setattr("sys.argv", ["celery", *typed])
+    monkeypatch.delenv("CELERY_APP", raising=False)
+    monkeypatch.delenv("APP", raising=False)
+    if variable:
+        monkeypatch.setenv("APP", variable)
+    assert application_as_given() == told

@@ -146,12 +146,17 @@ def _show_refusals(screen: Screen, refused: Mapping[str, str]) -> None:
         alike.setdefault(reason.replace(run_id, "RUN"), []).append(run_id)
     most_first = sorted(alike.values(), key=len, reverse=True)
     for run_ids in most_first[:_SHOWN]:
-        text = f"  {_named(run_ids)}: {printable(refused[run_ids[0]])}"
+        text = f"  {_named(run_ids)}: {printable(_without_id(refused[run_ids[0]], run_ids[0]))}"
         for line in [text] if screen.width is None else wrapped(text, screen.width, indent=4):
             screen.show(line)
     left = sum(map(len, most_first[_SHOWN:]))
     if left:
         screen.show(f"  and {_runs(left)} for other reasons; --json has them all")
+
+
+def _without_id(reason: str, run_id: str) -> str:
+    # The line begins with the run id already.
+    return reason.replace(f"run {run_id}", "this run").replace(run_id, "this run")
 
 
 def _named(run_ids: Sequence[str]) -> str:

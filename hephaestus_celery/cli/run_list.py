@@ -53,7 +53,7 @@ def show_runs(screen: Screen, instances: Sequence[Instance], due: Sequence[DueTi
 
 def _show_in_two_lines(screen: Screen, width: int, instance: Instance, where: str, *, now: datetime) -> None:
     style = RUN_STYLES[instance.status]
-    status, old = str(instance.status), age(instance.started_at, now=now)
+    status, old = str(instance.status), f"{age(instance.started_at, now=now)} old"
     name, where = printable(instance.id), printable(where)
     room = width - _STATUS - len(old) - 1
     where = fitted(where, room // 2 if columns(where) <= room // 2 else max(room // 2, room - columns(name) - 2))

@@ -70,7 +70,9 @@ def _whereabouts(key: str, state: StepState, due: int | None, instance: Instance
         case "waiting":
             events = sorted(name for name in state.accepts if name != "timeout")
             what = f" for {' or '.join(events)}" if events else ""
-            return f"{key}: waiting{what}{_since(state.waiting_since, now)}" + (f", {left} left" if left else "")
+            return f"{key}: waiting{what}{',' if what else ''}{_since(state.waiting_since, now)}" + (
+                f", {left} left" if left else ""
+            )
         case "executing":
             return f"{key}: executing{_since(state.claimed_at, now)}{attempt}"
         case _:
@@ -78,4 +80,4 @@ def _whereabouts(key: str, state: StepState, due: int | None, instance: Instance
 
 
 def _since(at: int | None, now: datetime) -> str:
-    return "" if at is None else f" {age(moment(at), now=now)}"
+    return "" if at is None else f" for {age(moment(at), now=now)}"

@@ -89,7 +89,7 @@ def test_a_retry_that_is_not_possible_is_refused(stage, shell):
     second = shell("retry", handle.run_id)
     assert (second.code, handle.get().retried_as in second.errors) == (4, True)
     unknown = shell("fork", handle.run_id, "nonsense")
-    assert (unknown.code, "has never started step" in unknown.errors) == (2, True)
+    assert (unknown.code, "linear has no step 'nonsense'" in unknown.errors) == (2, True)
 
 
 def test_runs_that_match_are_cancelled_and_others_are_left(stage, shell):
@@ -388,7 +388,11 @@ def test_a_terminal_is_asked_with_how_many_and_which_filters(stage):
     code, shown = on_a_terminal(stage, 200, "cancel", *filters)
     assert (code, shown.splitlines()[-1]) == (0, "no runs match: nothing was done")
     code, shown = on_a_terminal(stage, 80, "pause", "--whole", "Linear", at="[y/N]", typed="\n")
-    assert (code, "Pause all of linear: 0 active runs, and those that are started later? [y/N]: " in shown) == (1, True)
+    assert (
+        code,
+        "Pause all of linear, in all of its versions: 0 active runs, and those that are started later? [y/N]: "
+        in shown,
+    ) == (1, True)
 
 
 def test_an_interrupted_command_says_what_was_done(stage):
@@ -413,3 +417,11 @@ def test_what_runs_hold_can_not_disturb_a_terminal(stage, shell):
     unknown = shell("fork", retried.run_id, HOSTILE)
     assert (unknown.code, all(line.isprintable() for line in unknown.errors.splitlines())) == (2, True)
     assert len(unknown.errors) < 3_000
+
+
+def test_a_refusal_names_its_run_once_and_a_list_says_what_its_times_are(stage, shell):
+    [handle] = started(stage, 1)
+    refused = shell("delete", "--workflow", "linear", "--yes").lines[1]
+    assert (refused.count(handle.run_id), ": this run is active (pending)" in refused) == (1, True)
+    code, shown = on_a_terminal(stage, 100, "list")
+    assert (code, bool(re.search(r"a: \w+ for \S+ \S+ old", shown))) == (0, True)

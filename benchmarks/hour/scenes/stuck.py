@@ -154,5 +154,5 @@ def _end(hour: Hour) -> None:
         _until_completed(hour, run)
     active = ["pending", "running", "waiting"]
     hour.until(lambda: hour.count(status_in=active) == 0, "all runs end")
-    hour.terminal.type("celery -A shop hephaestus stats").has("no run waits")
+    hour.terminal.type("celery -A shop hephaestus stats").has("no run waits for an event")
     hour.tell("The end of the hour", "Workers of the new code are started, and everything moves.")

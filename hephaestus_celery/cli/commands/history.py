@@ -52,7 +52,8 @@ def history(context: click.Context, /, *, run: str, as_document: bool, wide: boo
     """Show every entry of a run's history, in the order of its commits.
 
     An entry is one attempt, resume, timer, rescue, cancellation, pause or its end; a run that was made of another one
-    begins with a fork, and OF RUN names that one. TRY is the number of the attempt, WAITED how long it waited for a worker.
+    begins with a fork, and OF RUN names that one. SEQ is the number of its first telemetry event: an entry may have several,
+    so there are gaps. TRY is the number of the attempt, WAITED how long it waited for a worker.
     """
     runtime = find_runtime(context)
     entries = runtime.history(find_run_id(runtime, run))

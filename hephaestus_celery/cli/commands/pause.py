@@ -152,7 +152,11 @@ def _on_workflow(
     family = find_family(name) or _family_elsewhere(runtime, name)
     if not manner.yes:
         active = runtime.count(workflow_family=family, status_in=_ACTIVE)
-        ask(context, f"{verb.capitalize()} all of {family}: {active:,} active runs, and those that are started later?")
+        ask(
+            context,
+            f"{verb.capitalize()} all of {family}, in all of its versions: {active:,} active runs, and those that are "
+            "started later?",
+        )
     changed = runtime.pause_workflow(family, by=by) if pauses else runtime.unpause_workflow(family, by=by)
     named = printable(family)
     unchanged = f"{named} was {'paused already' if pauses else 'not paused'}"

@@ -24,6 +24,10 @@ def stats(context: click.Context, /, *, as_document: bool, wide: bool) -> None:
     """Show runs by workflow and status, the oldest that waits, queues, what is due, pace, schedulers and memory.
 
     The pace is that of the runs which began and ended in the last minutes, by the indexes of the store.
+
+    MESSAGES lie in the queue and wait for a worker; UNCLAIMED steps were sent, and no worker has begun them: their messages
+    are in the queue, or with a worker that is busy. Entries that are due some time are what the scheduler looks after,
+    such as next attempts, timeouts of waits, and leases of steps at work.
     """
     found = read_statistics(find_app(context), find_runtime(context))
     screen = find_screen(context.obj, wide=wide)
@@ -57,7 +61,9 @@ def show_statistics(screen: Screen, found: Statistics) -> None:
 def _lines(found: Statistics) -> list[str]:
     waits = found.oldest_waiting
     lines = [
-        "no run waits" if waits is None else f"the oldest waiting run began {age(waits, now=found.at)} ago",
+        "no run waits for an event"
+        if waits is None
+        else f"the oldest waiting run began {age(waits, now=found.at)} ago",
         f"{found.due:,} entries are due some time"
         + (f"; the first is {length(found.overdue)} late" if found.overdue else ""),
         f"{found.started:,} runs began and {found.ended:,} of them ended in the last {length(found.minutes * 60)}",

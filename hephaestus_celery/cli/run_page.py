@@ -37,9 +37,13 @@ def show_run(
     full: bool = False,
     most_steps: int = MOST_STEPS,
     data: bool = True,
+    origin: str | None = None,
 ) -> None:
-    """Print all of one run; without ``data`` what can be told of it from a listing and its history."""
-    _show_head(screen, instance, now=now)
+    """Print all of one run; without ``data`` what can be told of it from a listing and its history.
+
+    ``origin`` is the line about the run that it was made of.
+    """
+    _show_head(screen, instance, now=now, origin=origin)
     screen.show()
     show_picture(screen, instance, entries, now=now, full=full, most=most_steps)
     if why:
@@ -57,7 +61,7 @@ def show_run(
         _show_data(screen, instance, full=full)
 
 
-def _show_head(screen: Screen, instance: Instance, *, now: datetime) -> None:
+def _show_head(screen: Screen, instance: Instance, *, now: datetime, origin: str | None) -> None:
     status = screen.styled(str(instance.status), RUN_STYLES[instance.status])
     if instance.finished_at is None:
         how_long = f"for {age(instance.started_at, now=now)}"
@@ -74,19 +78,13 @@ def _show_head(screen: Screen, instance: Instance, *, now: datetime) -> None:
     screen.show(screen.styled(f"run {instance.run_id}", "dim"))
     about = f"{about}, started {started}"
     screen.show(screen.styled(about if screen.width is None else fitted(about, screen.width), "dim"))
-    for line in _relatives(instance):
+    retried = None if instance.retried_as is None else f"retried as run {instance.retried_as}"
+    for line in filter(None, (origin, retried)):
         screen.show(screen.styled(line, "dim"))
     for line in _pauses(instance, now=now):
         _show_wrapped(screen, "", line)
     if instance.status.final and instance.cancel_reason:
         _show_wrapped(screen, "cancelled", instance.cancel_reason)
-
-
-def _relatives(instance: Instance) -> list[str]:
-    # A listing, of which a watched run comes, does not bring the earlier run.
-    forked_from = None if instance.is_far("forked_from") else instance.forked_from
-    lines = [] if forked_from is None else [f"made of run {forked_from}"]
-    return lines if instance.retried_as is None else [*lines, f"retried as run {instance.retried_as}"]
 
 
 def _pauses(instance: Instance, *, now: datetime) -> list[str]:

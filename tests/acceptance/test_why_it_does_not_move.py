@@ -233,7 +233,7 @@ def test_a_copy_that_a_retry_makes(stage, why):
     assert (
         "what moves it: the caller that copies it; if that is lost, a scheduler; none is at work: a worker, or " in line
     )
-    assert f"made of run {handle.run_id}" in Shell(stage.app)("show", again.run_id).lines
+    assert f"retry of run {handle.run_id}" in Shell(stage.app)("show", again.run_id).lines
     assert f"retried as run {again.run_id}" in Shell(stage.app)("show", handle.run_id).lines
     del stage.switches["HEPHAESTUS_TEST_CUT"]
     stage.start_workers(concurrency=4)

@@ -42,6 +42,8 @@ class LaneCount:
 class Statistics:
     """Numbers of a moment. ``started`` and ``ended`` are of runs that began in the last ``minutes``.
 
+    ``paused_workflows`` are paused as a whole, in all of their versions.
+
     ``complete`` is False where there was no time to count all. Durations are seconds, memory is bytes.
     """
 
@@ -56,6 +58,7 @@ class Statistics:
     started: int
     ended: int
     schedulers: Sequence[str]
+    paused_workflows: Sequence[str]
     memory: int | None
     memory_limit: int | None
 
@@ -90,6 +93,7 @@ def read_statistics(app: Any, runtime: Hephaestus) -> Statistics:
         started=recent.started,
         ended=recent.ended,
         schedulers=[each.owner for each in schedulers if each.owner is not None],
+        paused_workflows=sorted(storage.paused_workflows()),
         memory=server.used if server.described else None,
         memory_limit=server.limit if server.described else None,
     )

@@ -171,6 +171,7 @@ def test_a_whole_workflow_is_paused_with_what_is_started_later(stage, shell):
         f"{later.run_id} was not paused itself, but its workflow is: unpause --whole linear lets it go on"
     ]
     stage.start_workers()
+    assert "paused as a whole: linear" in shell("stats").lines
     assert shell("unpause", "--whole", "linear", "--yes").lines == ["unpaused all of linear"]
     assert {handle.wait(60).status, later.wait(60).status} == {"completed"}
 
@@ -425,3 +426,18 @@ def test_a_refusal_names_its_run_once_and_a_list_says_what_its_times_are(stage, 
     assert (refused.count(handle.run_id), ": this run is active (pending)" in refused) == (1, True)
     code, shown = on_a_terminal(stage, 100, "list")
     assert (code, bool(re.search(r"a: \w+ for \S+ \S+ old", shown))) == (0, True)
+
+
+def test_a_run_that_was_made_of_another_says_how_and_by_whom(stage, shell):
+    [handle] = started(stage, 1)
+    forked = shell("fork", handle.run_id, "A", "--value", "f", "--by", "ada", "-q").lines[0]
+    assert f"fork of run {handle.run_id}, by ada" in shell("show", forked).lines
+    handle.cancel()
+    retried = shell("retry", handle.run_id, "-q").lines[0]
+    assert f"retry of run {handle.run_id}" in shell("show", retried).lines
+
+
+def test_a_fork_onto_another_version_says_which(stage, shell):
+    run = stage.hephaestus.start_instance(flows.Track, {"value": 1}, id="x1", version=1)
+    shown = shell("fork", run.run_id, "A", "--value", "f", "--version", "2").lines[0]
+    assert shown.endswith(" of version 2")

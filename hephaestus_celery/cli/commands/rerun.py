@@ -99,16 +99,28 @@ def fork(
     """
     runtime = find_runtime(context)
     run_id = find_run_id(runtime, run)
-    key = step_of(runtime.get(run_id), step)
+    earlier = runtime.get(run_id)
+    key = step_of(earlier, step)
     handle = runtime.fork(run_id, key, value=value, version=version, context=data, by=by)
-    _show_new_run(context, handle, run_id, "forked", Manner(yes=True, as_document=as_document, quiet=quiet))
+    moved = None if version == earlier.workflow_version else version
+    manner = Manner(yes=True, as_document=as_document, quiet=quiet)
+    _show_new_run(context, handle, run_id, "forked", manner, version=moved)
 
 
-def _show_new_run(context: click.Context, handle: InstanceHandle, earlier: str, past: str, manner: Manner) -> None:
+def _show_new_run(
+    context: click.Context,
+    handle: InstanceHandle,
+    earlier: str,
+    past: str,
+    manner: Manner,
+    *,
+    version: int | None = None,
+) -> None:
     screen = find_screen(context.obj)
     if manner.as_document:
         screen.show(as_json({"id": handle.id, "run_id": handle.run_id, "forked_from": earlier}))
     elif manner.quiet:
         screen.show(handle.run_id)
     else:
-        screen.show(f"{past} {earlier}: {printable(handle.id)} goes on as run {handle.run_id}")
+        of_version = "" if version is None else f" of version {version}"
+        screen.show(f"{past} {earlier}: {printable(handle.id)} goes on as run {handle.run_id}{of_version}")

@@ -9,6 +9,7 @@ from hephaestus_celery.cli.application import find_app, find_runtime
 from hephaestus_celery.cli.render.documents import as_json, plain
 from hephaestus_celery.cli.render.screen import Screen, find_screen
 from hephaestus_celery.cli.render.tables import Column, show_table
+from hephaestus_celery.cli.render.text import printable
 from hephaestus_celery.cli.render.times import age, length
 from hephaestus_celery.cli.statistics import Statistics, read_statistics
 
@@ -69,6 +70,8 @@ def _lines(found: Statistics) -> list[str]:
         f"{found.started:,} runs began and {found.ended:,} of them ended in the last {length(found.minutes * 60)}",
         f"schedulers: {', '.join(found.schedulers) or 'none is at work'}",
     ]
+    if found.paused_workflows:
+        lines.append(f"paused as a whole: {', '.join(map(printable, found.paused_workflows))}")
     if found.memory is not None:
         limit = f" of {found.memory_limit // _MIB:,}" if found.memory_limit else ""
         lines.append(f"the store uses {found.memory // _MIB:,}{limit} MiB")

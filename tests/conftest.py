@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -21,6 +22,8 @@ from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.testing.conformance.driven import DrivenStorage
 
 os.environ["TZ"] = "Pacific/Chatham"  # UTC+12:45: whatever forgets its time zone shows
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell's background: our children would ignore Ctrl-C too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

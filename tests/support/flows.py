@@ -671,12 +671,12 @@ class WithBug(Recorded):
     """Which fails where the code has a bug; ``HEPHAESTUS_TEST_BUG`` says so."""
 
     key = "mended"
-    retry = RetryPolicy(max_attempts=1)
+    retry = RetryPolicy(max_attempts=5, base=0.05)  # an attempt may be killed
 
     def answer(self, instance, config, context):
         recorder.note("key", key=instance.idempotency_key(type(self)))
         if os.environ.get("HEPHAESTUS_TEST_BUG"):
-            raise LookupError("a bug")
+            raise NonRetryableError("a bug")
         return Ok("done")
 
 

@@ -450,8 +450,8 @@ def test_what_the_commands_doctor_stats_and_watch_ask_of_a_hundred_thousand(long
         examination, glances = storage.examination(seconds=120), storage.glances()
         assert examination.server().described
         assert examination.runs().kinds == {
-            ("shop.Order", "waiting"): MANY // 2 + 1,
-            ("shop.Order", "failed"): MANY // 2 + 1,
+            ("shop.Order", 1, "waiting"): MANY // 2 + 1,
+            ("shop.Order", 1, "failed"): MANY // 2 + 1,
         }
         assert examination.active_runs().total == MANY // 2 + 1
         assert examination.keys().complete

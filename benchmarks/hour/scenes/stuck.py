@@ -141,7 +141,7 @@ def _no_scheduler(hour: Hour) -> None:
         "reminder::M-1",
         "no_scheduler",
         "a scheduler: none is at work",
-        "what moves it: a worker, or celery -A APP",
+        "what moves it: a worker, or celery -A shop",
     )
     hour.tell(
         "Stuck: no scheduler is at work", "All workers are stopped, so nobody sees that the time of a reminder is over."

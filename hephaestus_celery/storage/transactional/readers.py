@@ -1,4 +1,4 @@
-"""What a store over transactions tells of runs: their states, data and histories, listings, and why they stand where they do."""
+"""What a store over transactions tells of runs: states, data and histories, listings, and why they do not move."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def every_look_of_the_command_line(stand, storage):
     assert list(storage.due_times([(run.id, Activation("a"))])) == [None]
     assert storage.facts(run.id, [Activation("a")]) is not None
     found = storage.examination()
-    assert found.runs().kinds["shop.Order", "pending"] == found.active_runs().kinds["shop.Order", 1, "pending"] == 1
+    assert found.runs().kinds["shop.Order", 1, "pending"] == 1 == found.active_runs().kinds["shop.Order", 1, "pending"]
     assert [scheduler.partition for scheduler in found.schedulers()] == [0]
     assert found.recent(seconds=60).started
     assert found.oldest_waiting() is None

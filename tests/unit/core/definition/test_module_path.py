@@ -56,12 +56,12 @@ def test_a_workflow_of_a_program_has_the_name_of_its_file(tmp_path, arguments):
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "__init__.py").touch()
     (tmp_path / "shop" / "flows.py").write_text(CODE)
-    names = ["shop.flows.V1", "shop.flows.Both", "shop.flows.Both", "shop.flows.V1.a"]
+    names = ["shop.flows.V1", "shop.flows.Both", "shop.flows.Both", "shop.flows.V1.a", "shop.flows.V1.done"]
     assert output_of(arguments, folder=tmp_path) == [*names, "StorageError"]
 
 
 def test_one_of_a_prompt_is_refused(tmp_path):
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "flows.py").touch()
-    names = ["__main__.V1", "__main__.Both", "__main__.Both", "__main__.V1.a"]
+    names = ["__main__.V1", "__main__.Both", "__main__.Both", "__main__.V1.a", "__main__.V1.done"]
     assert output_of(["-"], folder=tmp_path, text=CODE) == [*names, "ConfigurationError"]

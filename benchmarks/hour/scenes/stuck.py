@@ -25,8 +25,9 @@ def play(hour: Hour) -> None:
 def _show(hour: Hour, run: str, cause: str, *parts: str) -> None:
     """Show a run once this keeps it from moving."""
     reason = hour.until_because(run, cause)
+    moved_by = reason.moved_by.replace("-A APP ", "-A shop ")  # as the command line names the application
     hour.terminal.type(f"celery -A shop hephaestus show {run}").has(
-        "Why it is not moving", f"{reason.step}: waits for", f"what moves it: {reason.moved_by}", *parts
+        "Why it is not moving", f"{reason.step}: waits for", f"what moves it: {moved_by}", *parts
     )
 
 

@@ -154,7 +154,7 @@ def test_completion_asks_no_store_and_raises_nothing(stage, words, environment):
 
 
 def sourced(stage, shell, script):
-    if shutil.which(shell) is None:
+    if shutil.which(shell) is None and not os.environ.get("CI"):
         pytest.skip(f"{shell} is not installed; its protocol has a test of its own")
     environment = {**stage.environment("client"), "PYTHONWARNINGS": "ignore"}
     return subprocess.run(

@@ -46,6 +46,11 @@ def application_as_given() -> str:
     return shlex.quote(os.environ.get("APP") or os.environ.get("CELERY_APP") or "APP")
 
 
+def for_application(advice: str) -> str:
+    """An advice with the application as it was given, in the place of ``APP``."""
+    return advice.replace("celery -A APP ", f"celery -A {application_as_given()} ")
+
+
 def find_runtime(context: click.Context) -> Hephaestus:
     """The Hephaestus of the application, or the one of its several that ``--runtime`` names."""
     app = find_app(context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hephaestus_celery.cli.application import for_application
 from hephaestus_celery.cli.render.documents import plain
 from hephaestus_celery.core.execution.standing import Reason
 from hephaestus_celery.core.values.instance import Instance
@@ -71,7 +72,7 @@ def reason_document(reason: Reason) -> dict[str, Any]:
             "waits_for": reason.waits_for,
             "since": since,
             "until": until,
-            "moved_by": reason.moved_by,
+            "moved_by": for_application(reason.moved_by),
         }
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from hephaestus_celery.cli.application import application_as_given
+from hephaestus_celery.cli.application import for_application
 from hephaestus_celery.cli.render.times import age, clock_time, length
 from hephaestus_celery.cli.statuses import standing_of
 from hephaestus_celery.core.execution.standing import Cause, Reason
@@ -63,8 +63,7 @@ def _sentence(reason: Reason, *, now: datetime) -> str:
         until = moment(reason.until)
         left = f"in {length(until - now)}" if until > now else f"{age(until, now=now)} ago"
         text += f", until {clock_time(until, now=now)} ({left})"
-    moved_by = reason.moved_by.replace("celery -A APP ", f"celery -A {application_as_given()} ")
-    return f"{text}; what moves it: {moved_by}"
+    return f"{text}; what moves it: {for_application(reason.moved_by)}"
 
 
 def _left_out(instance: Instance, why: Sequence[Reason]) -> Mapping[str, int]:

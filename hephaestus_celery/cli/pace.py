@@ -8,6 +8,7 @@ from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.execution.stream_groups import place_of
 from hephaestus_celery.core.execution.telling import What
+from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.glances import Advance, Advances
 from hephaestus_celery.storage.redis import RedisStorage
 from hephaestus_celery.storage.redis.glances import Glances
@@ -16,6 +17,8 @@ FIRST_SECONDS = 5
 """How far back the first look at the event stream goes."""
 _ENTRIES = 200  # of a stream that one look reads
 _LEAST_SECONDS = 0.1
+FOLLOWED = 200
+"""Runs at most that are looked at again, since they ran at the look before."""
 
 
 class Pace(Protocol):
@@ -60,36 +63,56 @@ class StreamPace:
 
 
 class AdvancePace:
-    """Compares how far runs have come with how far they had: of those that run now, and of those that ended since.
+    """Compares how far runs have come with how far they had: of those that ran, and of those that have begun since.
 
     It looks at a hundred runs of each kind, and takes the others for alike. So the figure is an estimate where there are more.
     """
 
     def __init__(self, glances: Glances) -> None:
         self._glances = glances
-        self._before: dict[str, Advance] = {}
-        self._mark: int | None = None
-        self._at: int | None = None
+        self._before: Advances | None = None
+        self._at = 0
 
     def look(self) -> float | None:
-        active = [run_id for run_id, run in self._before.items() if not run.final]
-        found = self._glances.advances(active, since=self._mark)
+        before = self._before
+        followed = [] if before is None else running_in(before)
+        over = {} if before is None else {name: run for name, run in before.runs.items() if run.status.final}
+        found = self._glances.advances(followed, over=over)
         now = SYSTEM_CLOCK.monotonic_ns()
-        seconds = None if self._at is None else (now - self._at) / 1e9
-        pace = None if seconds is None or seconds < _LEAST_SECONDS else self._completed(found) / seconds
-        self._at = now
-        self._mark = max([self._mark or 0, *(run.started_at for run in found.runs.values())])
-        self._before = dict(found.runs)
-        return pace
+        seconds = (now - self._at) / 1e9
+        self._before, self._at = found, now
+        if before is None or seconds < _LEAST_SECONDS:
+            return None
+        return steps_between(before, found) / seconds
 
-    def _completed(self, found: Advances) -> float:
-        known = new = 0
-        for run_id, run in found.runs.items():
-            if run_id in self._before:
-                known += run.completed - self._before[run_id].completed
-            elif run.started_at > (self._mark or 0):
-                new += run.completed
-        still = sum(not run.final for run in found.runs.values())
-        known_share = max(1, found.running / still) if still else 1
-        new_share = max(1, found.ended / found.ended_looked_at) if found.ended_looked_at else 1
-        return known * known_share + new * new_share
+
+def running_in(found: Advances) -> list[str]:
+    """The newest runs of a glance that ran then; not more than one more glance can look at."""
+    running = (run_id for run_id, run in found.runs.items() if run.status is Status.RUNNING)
+    return sorted(running, reverse=True)[:FOLLOWED]
+
+
+def steps_between(before: Advances, now: Advances) -> float:
+    """How many steps have completed between two glances.
+
+    Runs that ran before are compared one by one, and each stands for others that ran. Beyond these, the counts say how many
+    run or have ended since; they have come as far as those of them that were looked at.
+    """
+    ran = [run_id for run_id in running_in(before) if run_id in now.runs]
+    share = before.counts[Status.RUNNING] / len(ran) if ran else 0.0
+    steps = share * sum(now.runs[run_id].completed - before.runs[run_id].completed for run_id in ran)
+    for status in (Status.RUNNING, *(each for each in Status if each.final)):
+        went_on = share * sum(now.runs[run_id].status is status for run_id in ran)
+        earlier = before.counts[status] if status.final else 0
+        many = now.counts[status] - earlier - went_on
+        others = [run for run_id, run in now.runs.items() if run.status is status and run_id not in before.runs]
+        if others and many > 0:
+            steps += many * sum(_completed_since(before, run) for run in others) / len(others)
+    return steps
+
+
+def _completed_since(before: Advances, run: Advance) -> int:
+    # Of a run that neither ran nor had ended: all, if it is new or had not begun. If it had waited, then a step at most.
+    newest = max((each.started_at for each in before.runs.values()), default=0)
+    is_new = run.started_at > newest or before.counts[Status.PENDING] > 0
+    return run.completed if is_new else min(run.completed, 1)

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hephaestus_celery.core.values.lifecycle import Status
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advance:
-    """A run: when it was started, in microseconds, how many of its steps have completed, and whether it has ended."""
+    """A run: when it was started, in microseconds, its status, and how many of its steps have completed."""
 
     started_at: int
+    status: Status
     completed: int
-    final: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advances:
-    """``runs`` by run id: some of the ``running``, and ``ended_looked_at`` of the ``ended``."""
+    """How many runs there are in each status, and by run id how far some have come that run or have ended."""
 
-    running: int
-    ended: int
-    ended_looked_at: int
+    counts: Mapping[Status, int]
     runs: Mapping[str, Advance]

@@ -206,10 +206,9 @@ def test_the_pace_is_that_of_the_steps(make_stage, stream):
     stage.start_workers(1, concurrency=2)
     process = piped(stage, "watch", "--json")
     seen = [json.loads(process.stdout.readline())]
-    runs = 600 if stream else 90  # without the stream it looks at a hundred runs, and estimates the others
-    for number in range(runs):
+    for number in range(600):
         stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id=str(number))
-    while seen[-1]["counts"]["completed"] < runs:
+    while seen[-1]["counts"]["completed"] < 600:
         seen.append(json.loads(process.stdout.readline()))
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
@@ -217,4 +216,4 @@ def test_the_pace_is_that_of_the_steps(make_stage, stream):
     times = [datetime.fromisoformat(each["at"]) for each in seen]
     lasted = [(after - before).total_seconds() for before, after in itertools.pairwise(times)]
     steps = sum(each["steps_per_second"] * seconds for each, seconds in zip(seen[1:], lasted, strict=True))
-    assert 2 * runs * 0.6 < steps < 2 * runs * 1.5, (stream, [each["steps_per_second"] for each in seen], lasted)
+    assert 1200 * 0.6 < steps < 1200 * 1.5, (stream, [each["steps_per_second"] for each in seen], lasted)

@@ -461,8 +461,8 @@ def test_what_the_commands_doctor_stats_and_watch_ask_of_a_hundred_thousand(long
         examination.lanes()
         assert sum(glances.counts().values()) == MANY + 2
         waiting, _ = stand.copies
-        assert len(glances.advances(waiting[:100], since=0).runs) >= 200
-        glances.advances((), since=None)
+        assert len(glances.advances(waiting[:100], over={}).runs) >= 200
+        glances.advances((), over={})
 
     assert longest(asked, hundred_thousand) == {}
 

@@ -12,7 +12,7 @@ from hephaestus_celery.storage.redis.connections import Command
 
 SAMPLE = 100
 """Runs that are looked at of those which run, and of those which have ended in each way, in each partition."""
-_FINAL = tuple(status for status in Status if status.final)
+_LOOKED_AT = (Status.RUNNING, *(status for status in Status if status.final))
 
 
 class Glances:
@@ -30,33 +30,18 @@ class Glances:
                 found[status] += size
         return found
 
-    def advances(self, known: Collection[str], *, since: int | None) -> Advances:
-        """How far runs have come: the ``known`` ones, the newest that run, and the newest that were started ``since`` and ended.
+    def advances(self, known: Collection[str], *, over: Mapping[str, Advance]) -> Advances:
+        """How far runs have come: the ``known`` ones, the newest that run, and the newest that have ended in each way.
 
-        Without ``since``, of those that have ended the newest alone: from there on the next glance may go.
+        Those that were ``over`` at a glance before are not read again.
         """
-        running = ended = looked_at = 0
         names = set(known)
         for prefix in self._calls.keys.all_partitions():
-            counts, found = self._newest(prefix, since)
-            running, ended = running + counts[0], ended + sum(counts[1:])
-            names.update(name.decode() for name in found[0])
-            finals = {name.decode() for group in found[1:] for name in group}
-            looked_at += len(finals)
-            names.update(finals)
-        return Advances(running=running, ended=ended, ended_looked_at=looked_at, runs=dict(self._read(sorted(names))))
-
-    def _newest(self, prefix: str, since: int | None) -> tuple[list[int], list[list[bytes]]]:
-        low, many = ("-inf", 1) if since is None else (f"({since}", SAMPLE)
-        commands: list[Command] = [
-            ("ZCARD", _index(prefix, Status.RUNNING)),
-            *(("ZCOUNT", _index(prefix, status), low, "+inf") for status in _FINAL),
-            ("ZRANGE", _index(prefix, Status.RUNNING), 0, SAMPLE - 1, "REV"),
-            *(("ZRANGE", _index(prefix, status), "+inf", low, "BYSCORE", "REV", "LIMIT", 0, many) for status in _FINAL),
-        ]
-        replies = self._ask(commands)
-        middle = len(commands) // 2
-        return replies[:middle], replies[middle:]
+            found = self._ask([("ZRANGE", _index(prefix, status), 0, SAMPLE - 1, "REV") for status in _LOOKED_AT])
+            names.update(name.decode() for group in found for name in group)
+        still_over = {name: over[name] for name in names & over.keys()}
+        read = self._read(sorted(names - still_over.keys()))
+        return Advances(counts=self.counts(), runs={**still_over, **dict(read)})
 
     def _read(self, run_ids: list[str]) -> Iterator[tuple[str, Advance]]:
         asked: dict[str, list[str]] = {}
@@ -70,8 +55,8 @@ class Glances:
                         name,
                         Advance(
                             started_at=int(started),
+                            status=Status(status.decode()),
                             completed=max(0, int(advanced) - 1),  # its start is an advance, too
-                            final=Status(status.decode()).final,
                         ),
                     )
 

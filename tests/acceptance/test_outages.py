@@ -224,6 +224,30 @@ def test_a_worker_that_is_shut_down_in_a_step_leaves_it_to_the_next(stage, numbe
     assert [entry.step for entry in committed] == ["gate", "b", "done"]
 
 
+def start(stage, value, context):
+    """Start a run."""
+    return stage.hephaestus.start_instance(flows.Linear, context, id=value)
+
+
+@pytest.mark.only_on("redis", why="it is the store that is frozen")
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+def test_the_first_start_of_a_process_does_not_wait_for_ever_for_a_frozen_store_that_is_the_broker(stage, store, many):
+    starts = [(f"x{number}", {"value": 1}) for number in range(300 if many else 1)]
+    os.kill(store.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    try:
+        with pytest.raises(StorageError):
+            stage.hephaestus.start_many(flows.Linear, starts) if many else start(stage, *starts[0])
+        assert time.monotonic() - began < 30  # not some seconds for each
+        pass_time(0.5)
+    finally:
+        os.kill(store.pid, signal.SIGCONT)
+    assert list(stage.hephaestus.list()) == []
+    handle = start(stage, *starts[0])
+    stage.start_workers(1)
+    assert stage.outcome(handle).status == "completed"
+
+
 @pytest.mark.only_on("redis", why="it is the store that is frozen")
 def test_a_start_that_a_frozen_store_gets_too_late_stores_nothing(stage, store):
     stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="before")

@@ -52,10 +52,7 @@ def start(
     if timeout is not None and not waits:
         raise click.UsageError("--timeout is for --wait")
     runtime = find_runtime(context)
-    definition = find_workflow(workflow)
-    # Celery asks the broker first, and would wait for ever for a silent one: often the same server, which is asked with a limit.
-    runtime.storage.now()
-    handle = runtime.start_instance(definition, data, id=value, version=version)
+    handle = runtime.start_instance(find_workflow(workflow), data, id=value, version=version)
     screen = find_screen(context.obj)
     if not waits:
         if as_document:

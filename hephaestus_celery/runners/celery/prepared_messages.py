@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, replace
@@ -25,7 +25,8 @@ from typing import Any, cast
 
 from celery import Celery
 
-from hephaestus_celery.clock import SYSTEM_CHANCE, Chance
+from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
+from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.runners.celery.connections import connect, unreachable
 from hephaestus_celery.runners.celery.custom_sending import find_task, is_unmodified, is_unmodified_producer
 from hephaestus_celery.runners.celery.dispatch import call_task, options_of
@@ -38,6 +39,8 @@ from hephaestus_celery.storage.starts import PreparedMessage
 logger = logging.getLogger("hephaestus_celery")
 
 _TAG_BITS = 128
+_SILENT_NS = 1_000_000_000
+"""How long a store that has not answered is not asked again."""
 _SPECIMENS = (
     ("01a20351-48e5-7078-aaf5-44dfe4e46366", 1, 1),
     ("01a20351-7f3c-7b01-9c3e-0d6b8f1c2a55", 2, 3),
@@ -46,13 +49,27 @@ _SPECIMENS = (
 
 
 class MessagePreparer:
-    """Prepares messages for the state store of ``app``, where that is the broker too; None for those that can't be."""
+    """Prepares messages for the state store of ``app``, where that is the broker too; None for those that can't be.
+
+    ``ask`` asks the store something, with a time limit. It is called before a connection to the broker is opened, since kombu
+    has no limit: it would wait for a frozen server for ever.
+    """
 
     def __init__(
-        self, app: Celery, *, store: str | None, default_queue: str | None, chance: Chance = SYSTEM_CHANCE
+        self,
+        app: Celery,
+        *,
+        store: str | None,
+        default_queue: str | None,
+        ask: Callable[[], object] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        chance: Chance = SYSTEM_CHANCE,
     ) -> None:
         self._app = app
         self._chance = chance
+        self._ask = ask
+        self._clock = clock
+        self._silent_until = 0
         self._default_queue = default_queue
         self._possible = is_broker(app, store) and has_uniform_messages(app)
         self._templates: dict[tuple[object, ...], MessageTemplate | None] = {}
@@ -87,8 +104,15 @@ class MessagePreparer:
                 self._learn_later(kind, message)
                 return None
         with self._lock:
+            if self._clock.monotonic_ns() < self._silent_until:
+                return None
             try:
                 template = self._learn(message)
+            except StorageError as error:
+                # Of many messages that are prepared in a row, not each shall wait for a silent store.
+                self._silent_until = self._clock.monotonic_ns() + _SILENT_NS
+                logger.debug("no template for %s.%s: %s", message.workflow, message.step, error)
+                return None
             except unreachable(self._app) as error:
                 # The failure is not remembered: the next message of this step tries again.
                 logger.debug("no template for %s.%s: %s", message.workflow, message.step, error)
@@ -165,6 +189,8 @@ class MessagePreparer:
     def _prepare(self, message: Message) -> tuple[str, str] | None:
         recorder = _Recorder()
         with self._app.producer_or_acquire() as producer:
+            if self._ask is not None and not producer.connection.connected:
+                self._ask()
             connect(producer.connection)
             with _recorded(producer, recorder) as possible:
                 if not possible or not is_unmodified_producer(producer):

@@ -163,7 +163,12 @@ class CeleryRunner:
             driver = self.driver
             store = driver.storage.url if driver.settings.transactional_dispatch else None
             self._preparer = MessagePreparer(
-                self.app, store=store, default_queue=driver.settings.default_queue, chance=self.chance
+                self.app,
+                store=store,
+                default_queue=driver.settings.default_queue,
+                ask=driver.storage.now,
+                clock=self.clock,
+                chance=self.chance,
             )
         return self._preparer
 

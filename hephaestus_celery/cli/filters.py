@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import click
 
-from hephaestus_celery.cli.application import workflows_named
+from hephaestus_celery.cli.application import unknown_workflow, workflows_named
 from hephaestus_celery.cli.completion import complete_workflows
+from hephaestus_celery.cli.exit_codes import CommandFailedError, ExitCode
 from hephaestus_celery.cli.options import Moment
 from hephaestus_celery.cli.render.times import iso
 from hephaestus_celery.cli.step_names import filtered_step
@@ -99,4 +100,11 @@ def _workflow(name: str) -> Any:
     # The class, where exactly one is meant; else the stored name, of a workflow that this process may not define.
     # A version of an umbrella has a class of its own, too.
     found = workflows_named(name) or [each for each in WORKFLOWS.all() if name in (each.__name__, each.__qualname__)]
-    return found[0] if len(found) == 1 else name
+    if len(found) == 1:
+        return found[0]
+    names = sorted({each.name for each in found})
+    if len(names) > 1 and name not in names:
+        raise CommandFailedError(f"{name} may be {', '.join(names)}: name it as it is stored", ExitCode.REFUSED)
+    if not found and name not in {each.family for each in WORKFLOWS.all()}:
+        click.echo(unknown_workflow(name), err=True)  # there may be runs of it all the same
+    return names[0] if names else name

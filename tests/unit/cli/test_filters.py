@@ -7,6 +7,8 @@ import pytest
 from hephaestus_celery import Done, Ok, Step, Unique, Workflow
 from hephaestus_celery.cli.application import application_as_given
 from hephaestus_celery.cli.commands.list_runs import list_runs
+from hephaestus_celery.cli.exit_codes import CommandFailedError
+from hephaestus_celery.cli.filters import read_filters
 from hephaestus_celery.cli.step_names import filtered_step
 from hephaestus_celery.client.listing import FILTERS
 
@@ -34,6 +36,33 @@ def test_a_step_is_named_by_its_key_or_its_class(capsys):
     assert capsys.readouterr().err == ""
     assert filtered_step("rate_itt") == "rate_itt"
     assert capsys.readouterr().err == ("no workflow of this application has a step 'rate_itt'; did you mean rate_it?\n")
+
+
+class Twice(Workflow):
+    name = "first.twice"
+    unique = Unique("rated")
+    initial_step = RateIt
+    transitions = {(RateIt, "done"): Done}
+
+
+First = Twice
+
+
+class Twice(Workflow):
+    name = "second.twice"
+    unique = Unique("rated")
+    initial_step = RateIt
+    transitions = {(RateIt, "done"): Done}
+
+
+def test_a_workflow_is_named_as_it_is_stored_or_by_a_class_that_is_the_only_one(capsys):
+    named = [read_filters({"workflow": name})["workflow"] for name in ("first.twice", "Rated")]
+    assert named == [First, Rated]
+    assert capsys.readouterr().err == ""
+    assert read_filters({"workflow": "Ratedd"}) == {"workflow": "Ratedd"}
+    assert capsys.readouterr().err == "this application has no workflow 'Ratedd'; did you mean Rated?\n"
+    with pytest.raises(CommandFailedError, match=r"Twice may be first\.twice, second\.twice: name it as it is stored"):
+        read_filters({"workflow": "Twice"})
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ ERRORS = [name for name in PUBLIC if name.endswith("Error") and name != "Error"]
 
 def test_the_public_names_are_these():
     assert hephaestus_celery.__all__ == PUBLIC
+    assert set(PUBLIC) <= set(dir(hephaestus_celery))  # which editors and shells complete, though some load when used
 
 
 def test_every_public_name_is_there():

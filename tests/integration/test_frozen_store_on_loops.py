@@ -13,7 +13,7 @@ from celery import Celery
 from heart import LONGEST_GAP, Heart, frozen
 
 from hephaestus_celery import Done, Hephaestus, Status, Unique, WaitForEvent, Workflow
-from hephaestus_celery.client.aio import AioHephaestus
+from hephaestus_celery.client.aio import _FLUSH_SECONDS, AioHephaestus
 from hephaestus_celery.client.facade import AioWorkflow
 from hephaestus_celery.client.handle import AioHandle
 from hephaestus_celery.embedded import EmbeddedServer
@@ -62,6 +62,8 @@ ARGUMENTS = {
 }
 """What each call of ``aio`` is given here. A call that is not named here fails: name it."""
 ASKS_NOTHING = {("runtime", "close")}
+LONGEST = {("runtime", "close"): 10 * LIMIT + _FLUSH_SECONDS}
+"""The seconds that a call may take here, where it waits for the broker, too, which is the same server."""
 
 
 def is_call(kind, name):
@@ -132,7 +134,7 @@ def test_a_call_to_a_frozen_store_keeps_no_loop_waiting_and_is_an_error_soon(hep
     assert heart.busy < LONGEST_GAP
     assert heart.still < LIMIT / 2
     assert (refused is None) == ((of, name) in ASKS_NOTHING)
-    assert took < 10 * LIMIT
+    assert took < LONGEST.get((of, name), 10 * LIMIT)
 
 
 @pytest.mark.parametrize(("of", "name"), [call for call in CALLS if call not in ASKS_NOTHING])

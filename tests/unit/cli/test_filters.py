@@ -38,31 +38,33 @@ def test_a_step_is_named_by_its_key_or_its_class(capsys):
     assert capsys.readouterr().err == ("no workflow of this application has a step 'rate_itt'; did you mean rate_it?\n")
 
 
-class Twice(Workflow):
-    name = "first.twice"
+class RatedTwice(Workflow):
+    name = "first.rated"
     unique = Unique("rated")
     initial_step = RateIt
     transitions = {(RateIt, "done"): Done}
 
 
-First = Twice
+First = RatedTwice
 
 
-class Twice(Workflow):
-    name = "second.twice"
+class RatedTwice(Workflow):
+    name = "second.rated"
     unique = Unique("rated")
     initial_step = RateIt
     transitions = {(RateIt, "done"): Done}
 
 
 def test_a_workflow_is_named_as_it_is_stored_or_by_a_class_that_is_the_only_one(capsys):
-    named = [read_filters({"workflow": name})["workflow"] for name in ("first.twice", "Rated")]
+    named = [read_filters({"workflow": name})["workflow"] for name in ("first.rated", "Rated")]
     assert named == [First, Rated]
     assert capsys.readouterr().err == ""
     assert read_filters({"workflow": "Ratedd"}) == {"workflow": "Ratedd"}
     assert capsys.readouterr().err == "this application has no workflow 'Ratedd'; did you mean Rated?\n"
-    with pytest.raises(CommandFailedError, match=r"Twice may be first\.twice, second\.twice: name it as it is stored"):
-        read_filters({"workflow": "Twice"})
+    with pytest.raises(
+        CommandFailedError, match=r"RatedTwice may be first\.rated, second\.rated: name it as it is stored"
+    ):
+        read_filters({"workflow": "RatedTwice"})
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 from probes import OurProbe
 from rabbitmq import RabbitMQServer
 from redis import Redis
@@ -24,6 +25,11 @@ from hephaestus_celery.testing.conformance.driven import DrivenStorage
 os.environ["TZ"] = "Pacific/Chatham"  # UTC+12:45: whatever forgets its time zone shows
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell's background: our children would ignore Ctrl-C too
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A failure prints what reproduces it, and a slow machine fails nothing. Where CI is set, a commit has the same examples in
+# each run; elsewhere they are new ones each time.
+settings.register_profile("ours", deadline=None, print_blob=True, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("ours")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

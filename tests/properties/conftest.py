@@ -1,8 +1,8 @@
-"""How hard Hypothesis tries: a failure prints what reproduces it, and a slow machine fails nothing."""
+"""How hard Hypothesis tries here."""
 
 from __future__ import annotations
 
 from hypothesis import settings
 
-settings.register_profile("ci", deadline=None, max_examples=150, derandomize=False, print_blob=True)
-settings.load_profile("ci")
+settings.register_profile("properties", settings.get_profile("ours"), max_examples=150)
+settings.load_profile("properties")

@@ -8,7 +8,7 @@ demand({
   runs = 'table', size = 'number', name = 'string', family = 'string', version = 'string', scope = 'string', tags = 'table',
   firsts = 'table', schema = 'number', lanes = 'table?', dispatch_timeout = 'number',
 }, 2)
-inside('runs', is_list(p.runs, function(row) return is_row(row, is_name, is_name, is_text) end))
+inside('runs', is_list(p.runs, function(row) return is_row(row, is_run_id, is_name, is_text) end))
 inside('tags', is_list(p.tags, is_text))
 inside('lanes', p.lanes == nil or is_object(p.lanes, is_text))
 inside('size', p.size >= 2 + #p.firsts)

@@ -12,6 +12,11 @@ local function are_firsts(firsts, before)
   end)
 end
 
+-- Whether a run may have this id: readers of the runs rely on its form.
+local function is_run_id(value)
+  return type(value) == 'string' and #value == 36 and string.find(value, '^%x%x%x%x%x%x%x%x%-[%x%-]+$') and value == string.lower(value)
+end
+
 -- Store the run p.run_id, and start it, unless an active run holds its id. From the argument `from` on are its header, its
 -- initial context, a config or '' for each of p.firsts, and their messages. Gives the reply of create.lua.
 local function create(from, at)

@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from hephaestus_celery.core.values.bulk_result import BulkResult
     from hephaestus_celery.core.values.cancel_report import CancelReport
     from hephaestus_celery.core.values.context import Context
+    from hephaestus_celery.core.values.failure import Failure
     from hephaestus_celery.core.values.history import HistoryEntry
     from hephaestus_celery.core.values.identity import Unique
-    from hephaestus_celery.core.values.instance import Failure, Instance
+    from hephaestus_celery.core.values.instance import Instance
     from hephaestus_celery.core.values.lifecycle import Status
+    from hephaestus_celery.core.values.names import FAILED
     from hephaestus_celery.core.values.retry import RetryPolicy
     from hephaestus_celery.core.values.stream_event import StreamEvent, StreamGap
     from hephaestus_celery.runners.celery import CeleryRunner
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from hephaestus_celery.storage.redis import RedisStorage
 
 __all__ = [
+    "FAILED",
     "AlreadyRunningError",
     "AmbiguousInstanceError",
     "AmbiguousResumeError",
@@ -108,6 +111,7 @@ __all__ = [
 
 # Who only defines workflows waits for no store and no runner; and Celery's own commands, among which ours stand, for nothing.
 _LATER = {
+    "FAILED": "hephaestus_celery.core.values.names",
     "Async": "hephaestus_celery.core.definition.step",
     "BulkResult": "hephaestus_celery.core.values.bulk_result",
     "CancelReport": "hephaestus_celery.core.values.cancel_report",
@@ -118,7 +122,7 @@ _LATER = {
     "Done": "hephaestus_celery.core.definition.builtin",
     "Error": "hephaestus_celery.core.definition.step",
     "Events": "hephaestus_celery.client.events",
-    "Failure": "hephaestus_celery.core.values.instance",
+    "Failure": "hephaestus_celery.core.values.failure",
     "Hephaestus": "hephaestus_celery.client.hephaestus",
     "HistoryEntry": "hephaestus_celery.core.values.history",
     "Instance": "hephaestus_celery.core.values.instance",

@@ -6,9 +6,28 @@ Every message says what was expected, what came, and what to do.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 _TOLD = 100  # problems of one definition
+
+
+class FailureAccount(Protocol):
+    """What an error says of a failure: that of ``context.failure``."""
+
+    @property
+    def kind(self) -> str:
+        """``error``, ``exit`` or ``throw``."""
+        ...
+
+    @property
+    def type(self) -> str:
+        """The type of the exception."""
+        ...
+
+    @property
+    def message(self) -> str:
+        """What it said."""
+        ...
 
 
 class HephaestusError(Exception):
@@ -101,7 +120,15 @@ class WaitTimeoutError(HephaestusError, TimeoutError):
 
 
 class StepFailedError(HephaestusError):
-    """A step returned ``Error(reason)``; what Celery's monitors see of it."""
+    """A step has failed: it returned ``Error(reason)``, or its result was asked for, and there is none.
+
+    ``context.result(step)`` raises it for a step whose failure a ``FAILED`` transition took; ``failure`` is that failure,
+    with ``kind``, ``type`` and ``message``. It is None where Celery's monitors see the error of an ``Error``.
+    """
+
+    def __init__(self, *args: object, failure: FailureAccount | None = None) -> None:
+        super().__init__(*args)
+        self.failure = failure
 
 
 class AttemptLostError(HephaestusError):

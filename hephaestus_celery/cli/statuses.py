@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from hephaestus_celery.cli.render.screen import Screen
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.core.values.names import FAILED
 from hephaestus_celery.core.values.step_state import StepState
 
 RUN_STYLES: Mapping[Status, str] = {
@@ -18,6 +19,7 @@ RUN_STYLES: Mapping[Status, str] = {
 }
 STEP_STYLES: Mapping[str, str] = {
     "completed": "green",
+    "failed, went on": "red",
     "executing": "cyan bold",
     "queued": "cyan",
     "held": "magenta bold",
@@ -30,6 +32,7 @@ STEP_STYLES: Mapping[str, str] = {
 }
 _SYMBOLS: Mapping[str, tuple[str, str]] = {
     "completed": ("✓", "+"),
+    "failed, went on": ("✗", "x"),
     "executing": ("●", "*"),
     "queued": ("○", "o"),
     "held": ("○", "o"),
@@ -51,6 +54,8 @@ def standing_of(state: StepState | None, status: Status) -> str:
     """The word for how a step stands in a run of this status."""
     if state is None:
         return "not reached"
+    if state.status is StepStatus.COMPLETED and state.event == FAILED:
+        return "failed, went on"  # a transition took the failure
     if state.status not in (StepStatus.ACTIVE, StepStatus.WAITING):
         return str(state.status)
     if status.final:

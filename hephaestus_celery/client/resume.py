@@ -26,7 +26,7 @@ from hephaestus_celery.core.values.formatting import listed, shown
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.inputs import check_by, check_event_key
 from hephaestus_celery.core.values.json_values import check_mapping
-from hephaestus_celery.core.values.names import is_name
+from hephaestus_celery.core.values.names import is_name, is_reserved
 from hephaestus_celery.coroutines import run_now
 from hephaestus_celery.exceptions import (
     AmbiguousResumeError,
@@ -55,6 +55,8 @@ async def resume(
     by: str | None,
 ) -> None:
     """Deliver an event to a run; see :meth:`Hephaestus.resume`."""
+    if is_reserved(event):
+        raise NotWaitingError(f"no step waits for {shown(event)}: names that begin with @ are the engine's")
     if not is_name(event):
         raise NotWaitingError(f"no step waits for {shown(event)}, which can't name an event")
     target = check_step_key(step)

@@ -103,6 +103,11 @@ class HeldAttempt:
         return self.claim.attempt.max_attempts
 
     @property
+    def is_left_over(self) -> bool:
+        """Whether all attempts of the step have failed before this one, which is for the transition that takes the failure."""
+        return self.number > self.max_attempts
+
+    @property
     def headers(self) -> Mapping[str, Any]:
         """The headers that every message of the run carries: those of the application, and those of ``on_start`` hooks."""
         return self.source.instance.message_headers

@@ -15,6 +15,7 @@ from hephaestus_celery.core.definition.registry import definition_of
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.core.values.failure import Failure
 from hephaestus_celery.runners import events
 from hephaestus_celery.runners.after_commit import Outcome, outcome_of
 from hephaestus_celery.runners.attempt import HeldAttempt
@@ -28,7 +29,7 @@ from hephaestus_celery.runners.step_exceptions import Failed
 from hephaestus_celery.runners.step_result import Completed
 from hephaestus_celery.storage.commits import Commitment, Complete
 from hephaestus_celery.storage.durations import Durations
-from hephaestus_celery.storage.instances import decode_context
+from hephaestus_celery.storage.instances import Given, decode_context
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import StoredRun
 from hephaestus_celery.storage.starts import PreparedMessage
@@ -92,8 +93,9 @@ class Completion:
         return outcome_of(
             attempt,
             commitment,
-            label=result.event,
+            label=result.event if result.failed is None else "failed",
             describe=lambda: events.completed(source, claim, result, commitment, duration=duration, tick=tick),
+            error=None if result.failed is None else result.failed.error,
         )
 
     def _commit_decided(self, attempt: HeldAttempt, result: Completed, decision: Complete) -> Commitment | Failed:
@@ -131,15 +133,19 @@ class Completion:
                     continue
                 return failed_in(attempt, error)
             workflow, route = definition_of(attempt.instance), (attempt.source.step, result.event)
-            if route in workflow.graph.dynamic:
+            if route in workflow.graph.dynamic and result.failed is None:  # the time of a failed attempt may be over
                 late = self._executor.in_time(attempt, result, since=attempt.began)
                 if isinstance(late, Failed):
                     return late
                 if settled:
                     self._contention.note_calm(workflow, route)
-            return self._decision(
-                attempt, result, targets, expected=None if settled else run.applied, duration=duration
-            )
+            expected = None if settled else run.applied
+            if result.failed is None:
+                return self._decision(attempt, result, targets, expected=expected, duration=duration)
+            try:
+                return self._decision(attempt, result, targets, expected=expected, duration=duration)
+            except Exception as error:  # noqa: BLE001 - a config of the user's that can't be stored: the failure is not taken
+                return failed_in(attempt, error)
 
     def _targets(
         self, attempt: HeldAttempt, result: Completed, run: StoredRun, read: dict[str, str]
@@ -151,20 +157,20 @@ class Completion:
             return (), True
         if (step, result.event) not in definition_of(instance).graph.dynamic:
             return definition_of(instance).targets(step, result.event, instance.context), True
-        given = (step.key, result.result)
+        given = Given(step=step.key, event=result.event, result=result.result)
         known = decode_context(run, run_id=instance.run_id, reader=self._reader, given=given, read=read)
         missed: list[str] = []
 
-        def find(key: str) -> dict[str, Any]:
+        def find(key: str) -> dict[str, Any] | Failure:
             try:
-                return known.result(key)
+                return known.find(key)
             except KeyError:
                 missed.append(key)
                 raise
 
         context = known.apart(read_result=find)
         targets = definition_of(instance).targets(step, result.event, context)
-        return targets, not context.is_made("steps") and not missed
+        return targets, not (context.is_made("steps") or context.is_made("failures") or missed)
 
     def _decision(
         self,
@@ -179,13 +185,17 @@ class Completion:
         workflow = definition_of(instance)
         move = self._moves.find(workflow, step, result.event, targets)
         fixed = self._dispatcher.lanes_are_fixed
-        kind = _KINDS[attempt.claim.resume and attempt.claim.resume.source]
+        resume = None if result.failed is not None else attempt.claim.resume
         return Complete(
             operation=f"{attempt.fence}c",
             run_id=instance.run_id,
             activation=attempt.activation,
             fence=attempt.fence,
-            entry=attempt.entry(kind=kind, event=result.event),
+            entry=attempt.entry(
+                kind=_KINDS[resume and resume.source],
+                event=result.event,
+                reason=None if result.failed is None else result.failed.account,
+            ),
             durations=self._durations,
             event=result.event,
             result=result.result,
@@ -201,6 +211,7 @@ class Completion:
             expected=expected,
             computed=(step, result.event) in workflow.graph.dynamic,
             took=duration,
+            kind=None if result.failed is None else result.failed.kind,
         )
 
     def _prepared(self, attempt: HeldAttempt, targets: tuple[Target, ...]) -> dict[str, PreparedMessage]:

@@ -106,7 +106,7 @@ class Driver:
             chance=chance,
         )
         self._failed_attempts = FailedAttempts(
-            storage, durations=durations, default_retry=settings.default_retry, chance=chance
+            storage, self._completion, durations=durations, default_retry=settings.default_retry, chance=chance
         )
         self.rerunner = Rerunner(settings, dispatcher, durations=durations, clock=clock, chance=chance)
         self.recovery = Recovery(
@@ -254,11 +254,11 @@ class Driver:
                     raise
                 result = _reduced(result, failed_in(attempt, error))
 
-    def fail(self, attempt: HeldAttempt, *, reason: str | BaseException) -> Outcome:
-        """Fail an attempt that is not executed, and stop renewing its lease."""
+    def fail(self, attempt: HeldAttempt, *, reason: str | BaseException, in_task: bool = True) -> Outcome:
+        """Fail an attempt that is not executed, and stop renewing its lease. ``in_task``: this is where steps are executed."""
         result = lost(f"step {attempt.step.key}: {reason}") if isinstance(reason, str) else failed_in(attempt, reason)
         try:
-            return self._commit(attempt, result, 0)
+            return self._failed_attempts.commit(attempt, result, 0, in_task=in_task)
         finally:
             self.release(attempt)
 

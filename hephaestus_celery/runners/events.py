@@ -137,17 +137,25 @@ def completed(
     if commitment.verdict is Verdict.STALE:
         return ()
     if commitment.verdict is Verdict.DISCARDED:
-        discarded = claim.resume is None
-        return (_step_stop(source, claim, result, [], duration=duration, number=number),) if discarded else ()
+        if claim.resume is not None:
+            return ()  # no number was reserved for it
+        return (_gave(source, claim, result, [], duration=duration, number=number),)
     if source.step is Done:
         return _done(source, commitment, number)
     targets = [definition_of(source.instance).graph.by_key[key] for key in commitment.activated]
-    first = (
-        _step_stop(source, claim, result, targets, duration=duration, number=number)
-        if claim.resume is None
-        else _step_resume(source, claim, number)
-    )
+    first = _gave(source, claim, result, targets, duration=duration, number=number)
     return (first, *_advanced(source, result, targets, commitment, tick), *ended(source, commitment, number + 3))
+
+
+def _gave(
+    source: EventSource, claim: Claim, result: Completed, targets: Sequence[StepClass], *, duration: int, number: int
+) -> Event:
+    # Whatever else it was: a failure that a transition takes is the end of an attempt that failed.
+    if result.failed is not None:
+        return _step_exception(source, claim, result.failed, duration=duration, number=number)
+    if claim.resume is not None:
+        return _step_resume(source, claim, number)
+    return _step_stop(source, claim, result, targets, duration=duration, number=number)
 
 
 def ended(source: EventSource, commitment: Commitment, number: int = 0) -> Sequence[Event]:
@@ -203,20 +211,41 @@ def failed(
         return ()
     if commitment.verdict is Verdict.DISCARDED and claim.resume is not None:
         return ()  # no number was reserved for it
-    state = claim.run.steps[source.step.key]
-    extra = source.metadata(
-        commitment.sequence,
-        step_key=source.step.key,
-        attempt=state.attempt,
-        max_attempts=state.max_attempts,
+    first = _step_exception(
+        source,
+        claim,
+        result,
+        duration=duration,
+        number=commitment.sequence,
         will_retry=retry_in is not None and commitment.verdict is Verdict.APPLIED,
-        retry_in=None if retry_in is None else int(retry_in * 1e9),
+        retry_in=retry_in,
     )
-    fields = {"step": source.step, "duration": duration, **_cause(result)}
-    first = Event(name=names.STEP_EXCEPTION, instance=source.instance, fields=fields, extra=extra)
     if commitment.verdict is Verdict.DISCARDED or retry_in is not None:
         return (first,)
     return (first, _run_failed(source, result, commitment, commitment.sequence + 1))
+
+
+def _step_exception(
+    source: EventSource,
+    claim: Claim,
+    result: Failed,
+    *,
+    duration: int,
+    number: int,
+    will_retry: bool = False,
+    retry_in: float | None = None,
+) -> Event:
+    state = claim.run.steps[source.step.key]
+    extra = source.metadata(
+        number,
+        step_key=source.step.key,
+        attempt=state.attempt,
+        max_attempts=state.max_attempts,
+        will_retry=will_retry,
+        retry_in=None if retry_in is None else int(retry_in * 1e9),
+    )
+    fields = {"step": source.step, "duration": duration, **_cause(result)}
+    return Event(name=names.STEP_EXCEPTION, instance=source.instance, fields=fields, extra=extra)
 
 
 def _run_failed(source: EventSource, result: Failed, commitment: Commitment, number: int) -> Event:

@@ -123,6 +123,8 @@ class Executor:
         return lost(f"step {attempt.step.key}: time limit exceeded")
 
     def _result(self, attempt: HeldAttempt, began: int) -> StepResult:
+        if attempt.is_left_over:
+            return lost(f"step {attempt.step.key}: its last attempt, {attempt.max_attempts}, was lost")
         if attempt.claim.resume is not None:
             data = attempt.claim.data
             result = None if data == "{}" else data

@@ -127,7 +127,7 @@ class Recovery:
         attempt = self._held(source, run, taken, worker=worker)
         lost_at = entry.run.at if entry.run is not None else self._storage.now()
         duration = max(0, lost_at - attempt.claim.claimed_at) * 1000
-        outcome = self._failed_attempts.commit(attempt, result, duration)
+        outcome = self._failed_attempts.commit(attempt, result, duration, in_task=False)
         return replace(outcome, events=[*rescue, *outcome.events])
 
     def _held(self, source: EventSource, run: StoredRun, taken: Attempt, *, worker: Worker) -> HeldAttempt:

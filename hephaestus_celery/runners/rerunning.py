@@ -30,7 +30,7 @@ from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.instances import decode_context, header_tags, read_headers, rerun_header
 from hephaestus_celery.storage.queries import StoredRun
 from hephaestus_celery.storage.reruns import Rerun
-from hephaestus_celery.storage.schema import RERUN
+from hephaestus_celery.storage.schema import RERUN, schema_of
 from hephaestus_celery.storage.starts import FirstStep, NewRun
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Rerunner:
             initial=earlier.initial,
             firsts=firsts,
             durations=self._durations,
-            schema=RERUN,
+            schema=max(RERUN, schema_of(workflow)),
             message_headers=earlier.run.message_headers,
         )
 

@@ -17,6 +17,7 @@ from hephaestus_celery.runners.plan_cache import encoded_config
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.instances import encode_header
+from hephaestus_celery.storage.schema import schema_of
 from hephaestus_celery.storage.starts import FirstStep, NewRun
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class Starter:
             initial=draft.initial,
             firsts=self._firsts(workflow, first),
             durations=self._durations,
+            schema=schema_of(workflow),
             message_headers=codec.encode(headers) if headers else None,
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 from hephaestus_celery.core.definition.step import Async, Error, Ok, Step
 from hephaestus_celery.core.values.formatting import listed, named
 from hephaestus_celery.core.values.json_values import check_mapping
+from hephaestus_celery.core.values.names import FAILED
 from hephaestus_celery.core.values.retry import seconds
 from hephaestus_celery.exceptions import StepFailedError
 from hephaestus_celery.runners.step_exceptions import Failed, shown
@@ -19,11 +20,15 @@ _SHOWN = 200  # characters of what a step returned
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """The step gave ``event``; ``result`` and ``metadata`` are JSON texts, None where it gave none."""
+    """The step gave ``event``; ``result`` and ``metadata`` are JSON texts, None where it gave none.
+
+    ``failed`` is the failure that a ``FAILED`` transition takes, and whose event and result these are.
+    """
 
     event: str
     result: str | None
     metadata: str | None
+    failed: Failed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,12 @@ class Waiting:
 
 StepResult = Completed | Waiting | Failed
 """Whatever an execution comes to; every exception on the way to a commit is made a :class:`Failed`."""
+
+
+def as_event(result: Failed) -> Completed:
+    """A failure for good as the event that a ``FAILED`` transition takes."""
+    failure = {name: text for name, text in result.failure.items() if name != "stacktrace"}
+    return Completed(event=FAILED, result=codec.encode(failure), metadata=None, failed=result)
 
 
 def check(step: type[Step], returned: object, *, limit: int) -> StepResult:

@@ -38,7 +38,7 @@ class Complete(Commit):
     ``configs`` holds the config of each taken target, by its key. Where several sources give a config, ``rank`` decides: the
     source that comes first in the graph wins, whichever commits first. ``stuck`` is the ``failure`` of a run that has
     nothing left to do; it is empty if the settlement surely starts a step. ``done_entry`` is the history entry of ``Done``,
-    used only if the settlement reaches it. ``prepared`` holds messages for the steps that this commit may start, by key;
+    used only if the settlement reaches it. ``kind`` is that of the failure which a ``FAILED`` transition takes. ``prepared`` holds messages for the steps that this commit may start, by key;
     only those of started steps are sent. ``lanes`` holds the lanes of these messages. For ``expected`` and ``computed``, see
     :func:`hephaestus_celery.core.execution.transitions.complete`.
     """
@@ -56,6 +56,7 @@ class Complete(Commit):
     lanes: Mapping[str, str] = field(default_factory=dict[str, str])
     expected: int | None = None
     computed: bool = False
+    kind: str | None = None
 
     @property
     def targets(self) -> tuple[str, ...] | None:

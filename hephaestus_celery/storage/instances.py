@@ -6,19 +6,22 @@ Documents carry the version of their schema: an older document is upgraded when 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.values.context import Context
-from hephaestus_celery.core.values.instance import Failure, Instance
+from hephaestus_celery.core.values.failure import Failure
+from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.json_values import check_mapping
+from hephaestus_celery.core.values.names import FAILED
 from hephaestus_celery.core.values.pause import Pause, PausedBy, Pauses
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.codec import decode, encode, moment
 from hephaestus_celery.storage.queries import Reader, StoredRun
-from hephaestus_celery.storage.schema import PLAIN, RERUN, SCHEMA, written_by_newer
+from hephaestus_celery.storage.schema import EDGES, RERUN, SCHEMA, schema_of, written_by_newer
 from hephaestus_celery.storage.snapshot import Snapshot, in_order
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ def encode_header(
     """The part of a new run that never changes."""
     return encode(
         {
-            "schema": PLAIN,
+            "schema": schema_of(workflow),
             "id": id,
             "run_id": run_id,
             "name": workflow.name,
@@ -60,13 +63,27 @@ def rerun_header(
     found = decode(header)
     if moves:
         found |= decode(encode_header(id=id, run_id=run_id, workflow=workflow, telemetry=found["telemetry"]))
-    own = {"schema": RERUN, "id": id, "run_id": run_id, "family": workflow.family, "forked_from": forked_from}
+    own = {
+        "schema": max(RERUN, schema_of(workflow)),
+        "id": id,
+        "run_id": run_id,
+        "family": workflow.family,
+        "forked_from": forked_from,
+    }
     return encode({**found, **own})
 
 
 def header_tags(header: str) -> list[str]:
     """The tags in a header."""
     return decode(header)["tags"]
+
+
+def may_catch(header: str) -> bool:
+    """Whether a run with this header may have transitions that take failures; False if the header can't be read."""
+    try:
+        return decode(header)["schema"] >= EDGES
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance:
@@ -112,26 +129,42 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """The event and the result of a step that is about to complete."""
+
+    step: str
+    event: str
+    result: str | None
+
+
 def decode_context(
     run: StoredRun,
     *,
     run_id: str,
     reader: Reader | None,
-    given: tuple[str, str | None] | None = None,
+    given: Given | None = None,
     read: dict[str, str] | None = None,
 ) -> Context:
     """The context of a stored run. ``given`` adds a step and its new result. ``read``: see :class:`Snapshot`."""
     snapshot = Snapshot(run, run_id=run_id, reader=reader, read=read)
-    own = dict([] if given is None else [given])
+    own = {} if given is None else {given.step: given.result}
 
     def steps() -> dict[str, Any]:
         return {key: _mapping(text) for key, text in {**snapshot.results(), **own}.items()}
 
-    def result(step: str) -> dict[str, Any]:
-        return _mapping(own[step] if step in own else snapshot.result(step))
+    def failures() -> dict[str, Failure]:
+        new = {} if given is None or given.event != FAILED else own
+        return {key: _failure(text) for key, text in {**snapshot.failures(), **new}.items()}
 
-    far = [*(["initial"] if run.initial is None else []), *(["steps"] if run.lacks_data or run.lacks_steps else [])]
-    makers = {"initial": lambda: decode(snapshot.initial()), "steps": steps}
+    def result(step: str) -> dict[str, Any] | Failure:
+        if given is not None and step == given.step:
+            return _found(given.result, given.event)
+        return _found(snapshot.result(step), snapshot.event(step))
+
+    lacks = ["steps", "failures"] if run.lacks_data or run.lacks_steps else []
+    far = [*(["initial"] if run.initial is None else []), *lacks]
+    makers = {"initial": lambda: decode(snapshot.initial()), "steps": steps, "failures": failures}
     return Context.deferred(makers, far=frozenset(far), read_result=result)
 
 
@@ -196,6 +229,16 @@ def read_start(text: str | None) -> int | None:
 
 def _of(whole: Callable[[], Instance], name: str) -> Any:
     return getattr(whole(), name)
+
+
+def _found(text: str | None, event: str | None) -> dict[str, Any] | Failure:
+    return _failure(text) if event == FAILED else _mapping(text)
+
+
+def _failure(text: str | None) -> Failure:
+    # Fields that newer code may add are left out.
+    found = _mapping(text)
+    return Failure(kind=found["kind"], type=found["type"], message=found["message"])
 
 
 def _mapping(text: str | None) -> dict[str, Any]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hephaestus_celery.exceptions import StorageError
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 
 PLAIN = 1
 """The schema number of a run that was started and needs nothing newer."""
@@ -10,8 +15,15 @@ RERUN = 2
 """The schema number of a run that a retry or a fork has made: older code would lose whose idempotency keys its steps repeat."""
 PAUSED = 2
 """The schema number of a run while it is paused: older code would go on with it."""
-SCHEMA = 2
+EDGES = 3
+"""The schema number of a run whose workflow has ``FAILED`` transitions: older code would fail the run in their place."""
+SCHEMA = 3
 """The newest schema number that this code reads. Each run carries the number that it needs; older code leaves newer runs alone."""
+
+
+def schema_of(workflow: type[WorkflowDefinition]) -> int:
+    """The schema number that a new run of a workflow needs."""
+    return EDGES if workflow.graph.catching else PLAIN
 
 
 def written_by_newer(run: str, schema: int) -> StorageError:

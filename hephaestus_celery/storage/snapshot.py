@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.core.values.names import FAILED
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.async_port import AsyncReader
 from hephaestus_celery.storage.queries import DataKind, Reader, StoredRun
@@ -38,6 +39,7 @@ class Snapshot:
         self._reader = reader
         self._read: dict[str, str] = {} if read is None else read
         self._states: dict[str, StepState] | None = None
+        self._asked_for: dict[str, StepState | None] = {}
 
     def initial(self) -> str:
         """The initial context."""
@@ -53,8 +55,12 @@ class Snapshot:
     def state(self, step: str) -> StepState | None:
         """The state of one step; None if the run had not reached it."""
         state = self._run.steps.get(step)
+        if state is None and self._run.lacks_steps and self._states is not None:
+            return self._states.get(step)
         if state is None and self._run.lacks_steps:
-            state = self._asked.read_states(self._run_id, [step]).get(step)
+            if step not in self._asked_for:
+                self._asked_for[step] = self._asked.read_states(self._run_id, [step]).get(step)
+            state = self._asked_for[step]
         return None if state is None else self._as_of(state)
 
     def _read_states(self) -> dict[str, StepState]:
@@ -78,6 +84,18 @@ class Snapshot:
         if step not in self._read:
             self._read.update(self._data(DataKind.RESULT, self._run.results, [step]))
         return self._read.get(step)
+
+    def event(self, step: str) -> str | None:
+        """The event of one step that has completed."""
+        state = self.state(step)
+        return None if state is None else state.event
+
+    def failures(self) -> dict[str, str]:
+        """The failure of each completed step that has failed, in the order of completion."""
+        failed = [key for key, state in self.states.items() if state.order is not None and state.event == FAILED]
+        texts = self._data(DataKind.RESULT, {**self._run.results, **self._read}, failed) if failed else {}
+        self._read.update(texts)
+        return texts
 
     def metadata(self) -> dict[str, str]:
         """The metadata that completed steps gave, in the order of their completion."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from hephaestus_celery.core.execution.telling import What
 from hephaestus_celery.core.values.activation import Activation
-from hephaestus_celery.core.values.names import DONE
+from hephaestus_celery.core.values.names import DONE, FAILED
 from hephaestus_celery.core.values.stream_event import StreamEvent
 from hephaestus_celery.storage.codec import decode, moment
 from hephaestus_celery.storage.event_stream import Told
@@ -104,7 +104,9 @@ def _claim(facts: _Facts) -> Described:
 
 def _complete(facts: _Facts) -> Described:
     event = facts.entry.get("event")
-    if facts.entry.get("kind", _ATTEMPT) == _ATTEMPT:
+    if event == FAILED:
+        yield names.STEP_EXCEPTION, {**facts.about_step, **facts.failure, "duration": facts.took}
+    elif facts.entry.get("kind", _ATTEMPT) == _ATTEMPT:
         yield names.STEP_STOP, {**facts.about_step, "event": event, "duration": facts.took}
     else:
         waited = facts.nanoseconds("waited")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hephaestus_celery
 
 PUBLIC = [
+    "FAILED",
     "AlreadyRunningError",
     "AmbiguousInstanceError",
     "AmbiguousResumeError",

@@ -11,7 +11,7 @@ from hephaestus_celery.core.definition.step import Async, Ok, Result, Step, Step
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.instance import Instance
-from hephaestus_celery.core.values.names import DONE, is_name
+from hephaestus_celery.core.values.names import DONE, is_name, is_reserved
 from hephaestus_celery.core.values.retry import seconds
 
 UNITS = {
@@ -94,10 +94,13 @@ class WaitForEvent(Step):
     def check_config(cls, config: StepConfig) -> list[str]:
         config = config or {}
         problems: list[str] = []
-        if not is_name(config.get("event_name")):
+        name = config.get("event_name")
+        if is_reserved(name):
+            problems.append(f"the event_name {shown(name)} is not for users: names that begin with @ are the engine's")
+        elif not is_name(name):
             problems.append(
                 "config needs an event_name (a string of 1 to 100 characters without white space or |), "
-                f"not {shown(config.get('event_name'))}"
+                f"not {shown(name)}"
             )
         try:
             _event_timeout(config)

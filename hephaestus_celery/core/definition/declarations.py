@@ -11,6 +11,7 @@ from hephaestus_celery.core.definition.graph import StepClass, Target
 from hephaestus_celery.core.definition.route import Route
 from hephaestus_celery.core.definition.step import Step, StepConfig, check_events, check_spelling, is_step
 from hephaestus_celery.core.values.formatting import listed, shown
+from hephaestus_celery.core.values.names import FAILED
 
 Pair = tuple[StepClass, str]
 
@@ -111,7 +112,7 @@ def _read_pair(pair: object, where: str, draft: Draft) -> Pair | None:
         _report_unknown(source, where, draft)
         return None
     problems = check_events(source)
-    if not problems and event not in source.events:
+    if not problems and event != FAILED and event not in source.events:
         declared = listed([repr(name) for name in source.events])
         problems = [f"{where}: {source.__name__} does not declare the event {shown(event)} (it declares {declared})"]
     for problem in problems:

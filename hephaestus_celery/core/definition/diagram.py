@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from hephaestus_celery.core.definition.graph import Graph
+from hephaestus_celery.core.values.names import FAILED
 
 MOST_EDGES, MOST_TEXT = 500, 50_000
 """What Mermaid draws by default (``maxEdges``, ``maxTextSize``)."""
+_ARROWS = {"plain": ("--", "-->"), "failed": ("==", "==>"), "dynamic": ("-.", ".->")}
 
 
 def to_mermaid(graph: Graph) -> str:
-    """A Mermaid flowchart: nodes in topological order, dotted arrows where a ``@route`` chooses.
+    """A Mermaid flowchart: nodes in topological order, dotted arrows where a ``@route`` chooses, failures thick and red.
 
     One that is beyond what Mermaid draws by default says so in a comment on its first line.
     """
@@ -19,9 +21,12 @@ def to_mermaid(graph: Graph) -> str:
         label = _quoted(step.key)
         lines.append(f"    {names[step.key]}([{label}])" if step.key == "done" else f"    {names[step.key]}[{label}]")
     for edge in graph.edges:
-        arrow = "-." if edge.dynamic else "--"
-        end = ".->" if edge.dynamic else "-->"
+        kind = "dynamic" if edge.dynamic else "failed" if edge.event == FAILED else "plain"
+        arrow, end = _ARROWS[kind]
         lines.append(f"    {names[edge.source.key]} {arrow} {_quoted(edge.event)} {end} {names[edge.target.key]}")
+    failures = [str(number) for number, edge in enumerate(graph.edges) if edge.event == FAILED]
+    if failures:
+        lines.append(f"    linkStyle {','.join(failures)} stroke:#c00")
     text = "\n".join(lines) + "\n"
     edges = len(graph.edges)
     if edges <= MOST_EDGES and len(text) <= MOST_TEXT:
@@ -33,13 +38,17 @@ def to_mermaid(graph: Graph) -> str:
 
 
 def to_text(graph: Graph) -> str:
-    """One line per step and event, in topological order; ``?`` where a ``@route`` chooses among the targets."""
+    """One line per step and event, in topological order; ``?`` where a ``@route`` chooses among the targets.
+
+    The arrow of a failure is a double one.
+    """
     lines: list[str] = []
     for step in graph.topological_order:
         for event in graph.events(step):
             chosen = "?" if (step, event) in graph.dynamic else ""
             targets = ", ".join(target.step.key for target in graph.table[step, event])
-            lines.append(f"{step.key} --{event}--> {chosen}{targets}")
+            line = "==" if event == FAILED else "--"
+            lines.append(f"{step.key} {line}{event}{line}> {chosen}{targets}")
     if not lines:
         lines.append(graph.initial.step.key)
     return "\n".join(lines) + "\n"

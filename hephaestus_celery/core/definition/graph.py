@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.step import Step, StepConfig
+from hephaestus_celery.core.values.names import FAILED
 
 StepClass = type[Step]
 V = TypeVar("V")
@@ -50,6 +51,8 @@ class Graph:
     """The steps by key, in the order in which a reader of the definition meets them; ``Done`` last."""
     topological_order: tuple[StepClass, ...] = field(init=False, repr=False, compare=False)
     """Every step, each after all of its predecessors; ``Done`` is the last."""
+    catching: frozenset[StepClass] = field(init=False, repr=False, compare=False)
+    """The steps whose failure a ``FAILED`` transition takes."""
 
     _predecessors: Mapping[StepClass, tuple[StepClass, ...]] = field(init=False, repr=False, compare=False)
     _successors: Mapping[StepClass, tuple[StepClass, ...]] = field(init=False, repr=False, compare=False)
@@ -75,6 +78,7 @@ class Graph:
             "edges": edges,
             "by_key": by_key,
             "topological_order": order,
+            "catching": frozenset(source for source, event in self.table if event == FAILED),
             "_predecessors": predecessors,
             "_successors": successors,
             "_rank": {step.key: rank for rank, step in enumerate(order)},

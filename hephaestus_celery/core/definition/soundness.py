@@ -15,6 +15,7 @@ from hephaestus_celery.core.definition.graph import StepClass, Target
 from hephaestus_celery.core.definition.step import check_events, check_step, is_same_name
 from hephaestus_celery.core.values.formatting import listed, shown
 from hephaestus_celery.core.values.json_values import check_mapping
+from hephaestus_celery.core.values.names import FAILED
 from hephaestus_celery.exceptions import DataError
 
 MOST_PREDECESSORS = 0xFFFF
@@ -108,7 +109,7 @@ def _check_sources(eventful: Iterable[StepClass], wanted: Mapping[StepClass, Map
             if event not in given:
                 draft.report(f"{step.__name__} declares the event {event!r}, which has no transition")
         for event in given:
-            if needed and event not in needed:
+            if needed and event not in needed and event != FAILED:  # any step may fail
                 draft.report(
                     f"{step.__name__} never gives {event!r} with its config, so that event must not have a transition"
                 )

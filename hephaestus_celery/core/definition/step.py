@@ -15,7 +15,7 @@ from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.declared import DeclaredStep
 from hephaestus_celery.core.values.formatting import named, shown
 from hephaestus_celery.core.values.instance import Instance
-from hephaestus_celery.core.values.names import LONGEST_KEY, is_key, is_name
+from hephaestus_celery.core.values.names import LONGEST_KEY, is_key, is_name, is_reserved
 from hephaestus_celery.core.values.retry import RetryPolicy, seconds
 from hephaestus_celery.core.values.spelling import misspelt
 from hephaestus_celery.exceptions import DataError
@@ -190,13 +190,19 @@ def check_events(step: type[Step]) -> list[str]:
     if not isinstance(events, (tuple, list)):
         return [f"step {step.__name__}: events must be a tuple or list of names, not {shown(events)}"]
     problems = [
-        f"step {step.__name__}: {shown(event)} can't name an event (a string of 1 to 100 characters without white space or |)"
+        f"step {step.__name__}: {shown(event)} can't name an event ({_rule_of_names(event)})"
         for event in events
         if not is_name(event)
     ]
     if not problems and len(set(events)) < len(events):
         problems.append(f"step {step.__name__}: events has a name twice: {shown(events)}")
     return problems
+
+
+def _rule_of_names(event: object) -> str:
+    if is_reserved(event):
+        return "names that begin with @ are the engine's"
+    return "a string of 1 to 100 characters without white space or |"
 
 
 def _check_key(step: type[Step]) -> list[str]:

@@ -10,21 +10,12 @@ from typing import Any, Self
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.declared import DeclaredStep, DeclaredWorkflow
+from hephaestus_celery.core.values.failure import Failure
 from hephaestus_celery.core.values.lazy import Deferred
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.core.values.pause import Pause
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import DefinitionError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why a run failed: ``kind`` is ``error``, ``exit`` or ``throw``, the rest is text."""
-
-    kind: str
-    type: str
-    message: str
-    stacktrace: str | None = None
 
 
 # Without slots: with them Python 3.11 raises a TypeError where a property of a frozen class is assigned to.

@@ -6,16 +6,17 @@ The store would find each of them later, when a lease expires or a message is no
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kombu.exceptions import KombuError
 
 from hephaestus_celery.core.values.inputs import is_task_id
 from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.runners.after_commit import Outcome
 from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.runners.driver import Driver
-from hephaestus_celery.runners.messages import parse
+from hephaestus_celery.runners.messages import Message, parse
 from hephaestus_celery.runners.refusal_log import RefusalLog
 from hephaestus_celery.storage.claims import Refusal
 
@@ -23,12 +24,18 @@ logger = logging.getLogger("hephaestus_celery")
 
 
 class TaskRecovery:
-    """Recovers attempts in the main process of a worker; ``hostname`` gives the worker's name."""
+    """Recovers attempts in the main process of a worker; ``hostname`` gives the worker's name, ``dispatch`` sends messages."""
 
     def __init__(
-        self, driver: Callable[[], Driver], *, hostname: Callable[[], str | None], refusals: RefusalLog
+        self,
+        driver: Callable[[], Driver],
+        *,
+        dispatch: Callable[[Sequence[Message]], None],
+        hostname: Callable[[], str | None],
+        refusals: RefusalLog,
     ) -> None:
         self._driver = driver
+        self._dispatch = dispatch
         self._hostname = hostname
         self._refusals = refusals
 
@@ -48,7 +55,7 @@ class TaskRecovery:
             )
             return
         if outcome is not None:
-            outcome.emit(self._driver().emitter)
+            self._follow(outcome)
 
     def revoke(self, workflow: str, step_key: str, *, task_id: str, args: Any, reason: str) -> None:
         """Fail an attempt whose task was revoked before it was executed; an event that it was to apply stays delivered."""
@@ -61,11 +68,15 @@ class TaskRecovery:
             if isinstance(claimed, Refusal):
                 return
             claimed.emit_start(self._driver().emitter)
-            outcome = self._driver().fail(claimed, reason=reason)
+            outcome = self._driver().fail(claimed, reason=reason, in_task=False)
         except StorageError as error:
             logger.warning("[%s] step %s: %s, and the store is away (%s)", run_id, activation, reason, error)
             return
+        self._follow(outcome)
+
+    def _follow(self, outcome: Outcome) -> None:
         outcome.emit(self._driver().emitter)
+        self._dispatch(outcome.messages)
 
     def send_again(self, workflow: str, step_key: str, *, args: Any) -> None:
         """Have the message of an attempt sent again soon: this one has expired, and that costs the attempt nothing."""

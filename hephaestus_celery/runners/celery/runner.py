@@ -65,7 +65,12 @@ class CeleryRunner:
         self._owns = owns
         self._driver: Callable[[], Driver] | None = None
         self.refusals = RefusalLog()
-        self.recovery = TaskRecovery(lambda: self.driver, hostname=lambda: self.hostname, refusals=self.refusals)
+        self.recovery = TaskRecovery(
+            lambda: self.driver,
+            dispatch=self.dispatch,
+            hostname=lambda: self.hostname,
+            refusals=self.refusals,
+        )
         self._preparer: MessagePreparer | None = None
         self._lanes: LaneFinder | None = None
         self._headers = HeaderCapture(app, self._call)

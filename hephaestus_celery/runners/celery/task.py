@@ -250,7 +250,9 @@ class StepTask(Task):  # pyright: ignore[reportMissingTypeArgument] - generic in
         try:
             if not progress.given_up:
                 reason = error if isinstance(error, BaseException) else "its task ended before it was executed"
-                driver.fail(attempt, reason=reason).emit(driver.emitter)
+                outcome = driver.fail(attempt, reason=reason)
+                outcome.emit(driver.emitter)
+                self.runner.dispatch(outcome.messages)
         except StorageError as away:
             logger.warning("[%s] %s, and the store is away (%s); its lease will expire", self.name, error, away)
         finally:

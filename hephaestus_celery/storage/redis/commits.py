@@ -168,7 +168,7 @@ def _told(commit: Commit) -> dict[str, object]:
     # What the event stream is told beside that.
     if not commit.durations.stream:
         return {}
-    kind = commit.kind if isinstance(commit, (Retry, Fail)) else None
+    kind = None if not isinstance(commit, (Complete, Retry, Fail)) else commit.kind
     return {"stream": commit.durations.stream, "took": str(commit.took), "kind": kind}
 
 

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from hephaestus_celery.core.execution import limits
 from hephaestus_celery.core.execution.due import RESCUE_REASONS, Due
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.core.values.names import FAILED
 from hephaestus_celery.storage.event_stream import UNUSED
 
 Constant = int | float | str | tuple[str, ...]
 
 _RULES: Mapping[str, Constant] = {
     **{name: value for name, value in vars(limits).items() if name.isupper()},
+    "FAILED": FAILED,
     "REASON_APPLIER_LOST": RESCUE_REASONS[Due.REAPPLY],
     "REASON_LEASE_EXPIRED": RESCUE_REASONS[Due.LEASE_EXPIRED],
     "REASON_NOT_CLAIMED": RESCUE_REASONS[Due.REDISPATCH],

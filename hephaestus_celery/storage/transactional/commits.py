@@ -7,6 +7,7 @@ from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
 from hephaestus_celery.core.execution.telling import Telling, What, of_commit
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.core.values.names import FAILED
 from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.event_stream import tell
@@ -86,7 +87,7 @@ def _reply(record: Record, before: RunState, commit: Commit, decision: Decision)
 
 def _telling(record: Record, commit: Commit, before: RunState, decision: Decision, times: Times) -> Telling | None:
     facts = {"took": str(commit.took)}
-    if isinstance(commit, (Retry, Fail)):
+    if not isinstance(commit, Suspend) and commit.kind is not None:
         facts["kind"] = commit.kind
     if isinstance(commit, Retry) and decision.verdict is Verdict.APPLIED:
         facts["delay"] = str(commit.delay)
@@ -109,6 +110,8 @@ def _remember(record: Record, commit: Complete | Suspend | Retry | Fail, decisio
     outcome = "discarded"
     if decision.verdict is Verdict.APPLIED:
         outcome = {Complete: "completed", Suspend: "waiting", Retry: "retrying", Fail: "failed"}[type(commit)]
+        if isinstance(commit, Complete) and commit.event == FAILED:
+            outcome = "failed"  # of the attempt: its step has completed with that
     queued = step.resume.at if step.resume is not None else step.queued_at
     if commit.activation.step != transitions.DONE:
         record.history.append(entry_of(decision.sequence, outcome, queued, step.claimed_at, now, detail=commit.entry))

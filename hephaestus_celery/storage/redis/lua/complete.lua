@@ -17,7 +17,7 @@ demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', event = 'string', taken = 'table', dead = 'table',
   rows = 'table', attempts = 'table', rank = 'number', stuck = 'string?', expected = 'number?', configs = 'number',
   prepared = 'table?', lane = 'string?', lanes = 'table?', dispatch_timeout = 'number', retention = 'number',
-  settling = 'name?', targets = 'table?', took = 'string?',
+  settling = 'name?', targets = 'table?', took = 'string?', kind = 'string?',
 }, 6)
 demand({}, 6 + 2 * p.configs)
 inside('taken', is_list(p.taken, is_name))
@@ -118,7 +118,7 @@ set('s:' .. p.step, cjson.encode({
 }))
 if stuck then set('f', p.stuck) end
 if not launch then
-  remember(sequence, 'completed', queued(step), step.c, text(at), ARGV[3])
+  remember(sequence, p.event == FAILED and 'failed' or 'completed', queued(step), step.c, text(at), ARGV[3])
 end
 if done then reach_done(last, at, ARGV[4]) end
 if p.settling then begin_settling(p.step, p.settling, { stuck = p.stuck, done = ARGV[4] }) end

@@ -54,10 +54,9 @@ def standing_of(state: StepState | None, status: Status) -> str:
     """The word for how a step stands in a run of this status."""
     if state is None:
         return "not reached"
-    if state.status is StepStatus.COMPLETED and state.event == FAILED:
-        return "failed, went on"  # a transition took the failure
     if state.status not in (StepStatus.ACTIVE, StepStatus.WAITING):
-        return str(state.status)
+        # A step whose failure a transition took has completed with that.
+        return "failed, went on" if state.event == FAILED else str(state.status)
     if status.final:
         return "stopped"
     if state.fence is not None:

@@ -59,8 +59,8 @@ class FailedAttempts:
         if attempt.step not in definition_of(attempt.instance).graph.catching:
             return self._commit(attempt, result, duration, retry_in=None)
         is_computed = (attempt.step, FAILED) in definition_of(attempt.instance).graph.dynamic
-        if is_computed and not in_task and _may_be_left(attempt.held):
-            return self._commit(attempt, result, duration, retry_in=0)
+        if is_computed and not in_task:
+            return self._commit(attempt, result, duration, retry_in=0 if _may_be_left(attempt.held) else None)
         taken = self._completion.commit(attempt, as_event(result), duration)
         if not isinstance(taken, Failed):
             return taken

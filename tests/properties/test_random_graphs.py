@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from random_runs import transition_tables, workflow_of
 
-from hephaestus_celery import DefinitionError, RetryPolicy
+from hephaestus_celery import FAILED, DefinitionError, RetryPolicy
 
 
 def ancestors(transitions, key):
@@ -65,7 +65,7 @@ def test_an_edge_back_is_refused_as_a_cycle(transitions, data):
 def test_an_event_without_transition_is_refused(transitions, data):
     flow = workflow_of(transitions)
     source, event = data.draw(st.sampled_from(list(flow.transitions)))
-    assume(len(source.events) > 1)
+    assume(len(source.events) > 1 and event != FAILED)
     kept = {pair: steps for pair, steps in flow.transitions.items() if pair != (source, event)}
     with pytest.raises(
         DefinitionError, match=f"{source.__name__} declares the event '{event}', which has no transition"
@@ -75,7 +75,7 @@ def test_an_event_without_transition_is_refused(transitions, data):
 
 @given(transition_tables())
 def test_a_diagram_draws_every_edge(transitions):
-    drawn = [line for line in workflow_of(transitions).to_mermaid().splitlines() if "-->" in line]
+    drawn = [line for line in workflow_of(transitions).to_mermaid().splitlines() if "-->" in line or "==>" in line]
     assert len(drawn) == sum(len(targets) for targets in transitions.values())
 
 

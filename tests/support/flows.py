@@ -18,6 +18,7 @@ import recorder
 from celery import current_app
 
 from hephaestus_celery import (
+    FAILED,
     Async,
     Done,
     Error,
@@ -359,6 +360,77 @@ class Asynchronous(Workflow):
     unique = Unique("asynchronous")
     initial_step = Later
     transitions = {(Later, "done"): Done}
+
+
+class Charge(Recorded):
+    """Fails as it is told: ``way`` is ``raise``, ``die`` (with its process), ``gate`` (waits for a file to be there)."""
+
+    retry = RetryPolicy(max_attempts=2, backoff="constant", base=0.05, jitter=False)
+
+    def answer(self, instance, config, context):
+        match context.initial["way"]:
+            case "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "gate":
+                recorder.wait_for_gate(context.initial["gate"])
+            case _:
+                raise ValueError("declined")
+        return Ok("done")
+
+
+class ChargeOnce(Charge):
+    retry = RetryPolicy(max_attempts=1)
+
+
+class Refund(Recorded):
+    def answer(self, instance, config, context):
+        failure = context.failure("charge") or context.failure("charge_once")
+        return Ok("done", {"kind": failure.kind, "message": failure.message})
+
+
+class Refunds(Workflow):
+    name = "refunds"
+    unique = Unique("refunds")
+    initial_step = Charge
+    transitions = {(Charge, "done"): B, (Charge, FAILED): Refund, (B, "done"): Done, (Refund, "done"): Done}
+
+
+class RefundsOnce(Workflow):
+    name = "refunds_once"
+    unique = Unique("refunds-once")
+    initial_step = ChargeOnce
+    transitions = {(ChargeOnce, "done"): B, (ChargeOnce, FAILED): Refund, (B, "done"): Done, (Refund, "done"): Done}
+
+
+class FailsAfterRefund(Recorded):
+    retry = RetryPolicy(max_attempts=1)
+
+    def answer(self, instance, config, context):
+        raise ValueError("and this too")
+
+
+class RefundsAndFails(Workflow):
+    name = "refunds_and_fails"
+    unique = Unique("refunds-and-fails")
+    initial_step = Charge
+    transitions = {
+        (Charge, "done"): Done,
+        (Charge, FAILED): Refund,
+        (Refund, "done"): FailsAfterRefund,
+        (FailsAfterRefund, "done"): Done,
+    }
+
+
+class RefundsByRoute(Workflow):
+    name = "refunds_by_route"
+    unique = Unique("refunds-by-route")
+    initial_step = Charge
+    transitions = {(Charge, "done"): B, (B, "done"): Done, (Refund, "done"): Done}
+
+    @route(Charge, FAILED, targets=[Refund, B])
+    def by_kind(self, context):
+        recorder.note("routed", pid=os.getpid())
+        return Refund
 
 
 class Gate(Recorded):

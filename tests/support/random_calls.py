@@ -11,6 +11,7 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.core.values.names import FAILED
 from hephaestus_celery.storage.claims import ClaimRequest
 from hephaestus_celery.storage.commits import Fail, Retry, Suspend
 from hephaestus_celery.storage.due import Outstanding, Sent
@@ -67,7 +68,7 @@ def random_edges(chance):
     edges = {}
     for number, key in enumerate(keys):
         later = keys[number + 1 :]
-        for event in ("x", "y", "z")[: chance.randint(1, 3)]:
+        for event in ("x", chance.choice(["y", FAILED]), "z")[: chance.randint(1, 3)]:
             targets = chance.sample(later, min(len(later), chance.choice([0, 1, 2, 3, 4])))
             edges[key, event] = [
                 (target, {"by": key + event}) if chance.random() < 0.3 else target for target in targets
@@ -286,9 +287,11 @@ class RandomCalls:
         resume = steps[key].resume
         chance, graph = self.chance, self.run.graph
         prepared = self.prepared(graph.by_key)
+        event = resume.event if resume else self.event(key)
         expected = chance.choice([None, None, None, self.twins[0].run.load().applied, 0])
         fields = {
-            "event": resume.event if resume else self.event(key),
+            "event": event,
+            "kind": chance.choice(["error", "exit"]) if event == FAILED else None,
             "result": chance.choice([None, f'{{"of":"{key}"}}', f'{{"of":"{key * chance.choice([1, 9, 20])}"}}']),
             "metadata": chance.choice([None, f'{{"of":"{key}"}}']),
             "rank": graph.rank(key),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from hephaestus_celery import Done, Ok, Step, Unique, Workflow
+from hephaestus_celery import FAILED, Done, Ok, Step, Unique, Workflow
 from hephaestus_celery.core.definition.plan import plan
 from hephaestus_celery.core.execution import transitions as run
 from hephaestus_celery.core.execution.delivery import receive, waiting_for
@@ -53,6 +53,8 @@ def transition_tables(draw, max_steps=7):
         for number in range(count)
         for event in range(events[number])
     }
+    for number in draw(st.sets(st.integers(0, count - 1), max_size=2)):
+        table[f"s{number}", FAILED] = set(draw(st.sets(st.integers(number + 1, count), max_size=3)))
     for number in range(draw(st.integers(1, count)), count):
         source = draw(st.integers(0, number - 1))
         event = draw(st.integers(0, events[source] - 1))
@@ -74,7 +76,7 @@ def workflow_of(transitions: Transitions) -> type[Workflow]:
     """A real workflow with these transitions."""
     steps = {"done": Done}
     for source in dict.fromkeys(source for source, _ in transitions):
-        events = tuple(event for key, event in transitions if key == source)
+        events = tuple(event for key, event in transitions if key == source and event != FAILED)
         steps[source] = type(source.upper(), (Step,), {"events": events, "execute": _execute, "key": source})
     table = {
         (steps[source], event): [steps[target] for target in targets]

@@ -189,6 +189,45 @@ def test_a_failed_step_fails_its_run(stage):
     assert "it broke" in str(events[-1].metadata["reason"])
 
 
+def test_a_transition_takes_the_failure_of_a_step(stage):
+    handle = start(stage, workflows.Refunding)
+    instance = handle.wait(30)
+    events = stage.seen(handle.run_id)
+    assert trace(events) == [
+        "workflow.start",
+        "advance 1 pending->running",
+        "step.start raises",
+        "step.exception raises",
+        "transition raises-@failed->[refund]",
+        "advance 2 running->running",
+        "step.start refund",
+        "step.stop refund",
+        "transition refund-done->[done]",
+        "advance 3 running->completed",
+        "step.start done",
+        "step.stop done",
+        "transition done-done->[]",
+        "workflow.stop",
+    ]
+    assert numbers(events) == list(range(1, 15))
+    assert (events[3].metadata["will_retry"], events[3].metadata["kind"]) == (False, "error")
+    assert (instance.status, instance.failed_step, instance.failure) == ("completed", None, None)
+    assert instance.context.steps["raises"] == {"kind": "error", "type": "RuntimeError", "message": "it broke"}
+    assert instance.context.steps["refund"] == {"why": "error RuntimeError: it broke"}
+    kinds = [(entry.step, entry.outcome, entry.event, entry.reason) for entry in handle.history()]
+    assert kinds == [
+        ("raises", "failed", "@failed", "RuntimeError: it broke"),
+        ("refund", "completed", "done", None),
+        ("done", "completed", "done", None),
+    ]
+
+
+def test_a_route_takes_the_failure_of_a_step(stage):
+    handle = start(stage, workflows.RefundingByRoute)
+    instance = handle.wait(30)
+    assert (instance.status, instance.context.steps["refund"]) == ("completed", {"why": "error RuntimeError: it broke"})
+
+
 def test_a_cancelled_run_starts_no_further_step(stage):
     handle = start(stage, workflows.Approval)
     eventually(lambda: handle.get().status == "waiting", what="the run waits")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from hephaestus_celery import (
+    FAILED,
     Async,
     Done,
     Ok,
@@ -129,6 +130,32 @@ class Raises(Step):
 
     def execute(self, instance, config, context):
         raise RuntimeError("it broke")
+
+
+class Refund(Step):
+    events = ("done",)
+
+    def execute(self, instance, config, context):
+        failure = context.failure(Raises)
+        return Ok("done", {} if failure is None else {"why": f"{failure.kind} {failure.type}: {failure.message}"})
+
+
+class Refunding(Workflow):
+    name = "conformance_refunding"
+    unique = Unique("conformance-refunding")
+    initial_step = Raises
+    transitions = {(Raises, "done"): Done, (Raises, FAILED): Refund, (Refund, "done"): Done}
+
+
+class RefundingByRoute(Workflow):
+    name = "conformance_refunding_by_route"
+    unique = Unique("conformance-refunding-by-route")
+    initial_step = [Raises, A]
+    transitions = {(Raises, "done"): Done, (Refund, "done"): Done, (A, "done"): Done}
+
+    @route(Raises, FAILED, targets=[Refund, Done])
+    def by_failure(self, context):
+        return Refund if context.failure(Raises).type == "RuntimeError" else Done
 
 
 class Failing(Workflow):

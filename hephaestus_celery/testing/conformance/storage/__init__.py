@@ -38,6 +38,7 @@ from hephaestus_celery.testing.conformance.storage.schema import *
 from hephaestus_celery.testing.conformance.storage.seizing import *
 from hephaestus_celery.testing.conformance.storage.standing import *
 from hephaestus_celery.testing.conformance.storage.starts import *
+from hephaestus_celery.testing.conformance.storage.taken_failures import *
 from hephaestus_celery.testing.conformance.storage.timers import *
 from hephaestus_celery.testing.conformance.storage.timers_beside_steps import *
 from hephaestus_celery.testing.conformance.storage.wide_steps import *

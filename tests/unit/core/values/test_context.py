@@ -19,7 +19,7 @@ def deferred(read):
     def source(name, value):
         return lambda: read.append(name) or value
 
-    makers = {"initial": source("initial", {"n": 3}), "steps": source("steps", {"a": {}})}
+    makers = {"initial": source("initial", {"n": 3}), "steps": source("steps", {"a": {}}), "failures": dict}
     return Context.deferred(makers, far=frozenset({"steps"}))
 
 

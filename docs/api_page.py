@@ -49,7 +49,7 @@ GROUPS = (
         about="A workflow is a class, and so is each of its steps; defining the class checks it. "
         "More: [what a workflow can do](../guides/workflows.md), [rules and limits](../guides/definitions.md), "
         "[versions](../guides/versions.md).",
-        names=("Workflow", "Step", "Unique", "RetryPolicy", "route"),
+        names=("Workflow", "Step", "Unique", "RetryPolicy", "route", "FAILED"),
         example="""
 ```python
 from hephaestus_celery import Done, Hephaestus, Ok, RetryPolicy, Step, Unique, Workflow, telemetry
@@ -420,6 +420,11 @@ def _function(name: str, function: Callable[..., object], called: str | None = N
 
 
 def _alias(name: str, found: object) -> Iterator[str]:
+    if isinstance(found, str):
+        yield from _block(f'{name} = "{found}"')
+        yield "A constant. The event of a step that has failed for good, for a transition that takes its failure:"
+        yield "[a failure that leads somewhere](../guides/failures.md#a-failure-that-leads-somewhere)."
+        return
     yield from _block(f"{name} = {_plain(str(found))}")
     yield "A type, for annotations."
 

@@ -9,12 +9,14 @@ from typing import Any, assert_type
 from celery import Celery
 
 from hephaestus_celery import (
+    FAILED,
     Async,
     BulkResult,
     CancelReport,
     Context,
     Done,
     Error,
+    Failure,
     Hephaestus,
     HistoryEntry,
     Instance,
@@ -67,6 +69,7 @@ class Ship(Step):
     events = ("shipped",)
 
     def execute(self, instance: Instance, config: StepConfig, context: Context) -> Ok | Async | Error:
+        assert_type(context.failure(Charge), Failure | None)
         return Error("no carrier", retry=False)
 
 
@@ -75,6 +78,7 @@ class OrderFlow(Workflow):
     initial_step = Validate
     transitions = {
         (Validate, "invalid"): Done,
+        (Charge, FAILED): Done,
         (Charge, "charged"): [Ship, (Wait, {"duration": timedelta(days=1)})],
         (Ship, "shipped"): (WaitForEvent, {"event_name": "signed"}),
         (Wait, "timeout"): Done,

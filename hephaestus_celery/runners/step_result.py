@@ -56,14 +56,30 @@ def check(step: type[Step], returned: object, *, limit: int) -> StepResult:
     match returned:
         case Ok():
             return _check_ok(step, returned, limit=limit)
+        case str():
+            return _check_ok(step, Ok(returned), limit=limit)
+        case None | Mapping():
+            return _check_ok(step, Ok(_only_event(step, returned), returned), limit=limit)
         case Async():
             return _check_async(step, returned)
         case Error():
             return _check_error(step, returned)
         case _:
             raise TypeError(
-                f"{called(step)} returned {named(returned, limit=_SHOWN)}; it must return Ok, Async or Error"
+                f"{called(step)} returned {named(returned, limit=_SHOWN)}; it must return Ok, Async or Error, or in short a "
+                "mapping, None or the name of an event"
             )
+
+
+def _only_event(step: type[Step], returned: object) -> str:
+    """The event that a step means which returns no event."""
+    if len(step.events) == 1:
+        return step.events[0]
+    declared = listed([repr(name) for name in step.events])
+    raise TypeError(
+        f"{called(step)} returned {named(returned, limit=_SHOWN)} without an event, and it declares several ({declared}): return "
+        "Ok(event, ...), or the name of an event"
+    )
 
 
 def _check_ok(step: type[Step], returned: Ok, *, limit: int) -> Completed:

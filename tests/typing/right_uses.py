@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 from celery import Celery
 
@@ -71,6 +72,34 @@ class Ship(Step):
     def execute(self, instance: Instance, config: StepConfig, context: Context) -> Ok | Async | Error:
         assert_type(context.failure(Charge), Failure | None)
         return Error("no carrier", retry=False)
+
+
+class Weigh(Step):
+    def execute(self, instance: Instance, config: StepConfig, context: Context) -> dict[str, int]:
+        return {"weight": 3}
+
+
+class Announce(Step):
+    async def execute(self, instance: Instance, config: StepConfig, context: Context) -> None:
+        await asyncio.sleep(0)
+
+
+class Route(Step):
+    events = ("near", "far")
+
+    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Literal["near", "far"] | Error:
+        return "near" if context.result(Weigh) else Error("no weight")
+
+
+class ParcelFlow(Workflow):
+    unique = Unique("parcelid")
+    initial_step = Weigh
+    transitions = {Weigh: Route, (Route, "near"): Done, (Route, "far"): Announce}
+
+    @route(Announce, targets=[Done])
+    @staticmethod
+    def after_announcement(context: Context) -> type[Step]:
+        return Done
 
 
 class OrderFlow(Workflow):

@@ -22,8 +22,8 @@ class Validate(Step):
     retry = 3  # wrong: not a policy
     time_limit = "a minute"  # wrong: neither seconds nor a timedelta
 
-    def execute(self, instance: Instance, config: StepConfig, context: Context) -> str:  # wrong: not a result
-        return "valid"
+    def execute(self, instance: Instance, config: StepConfig, context: Context) -> list[str]:  # wrong: not a result
+        return ["valid"]
 
 
 class Charge(Step):

@@ -14,6 +14,8 @@ from hephaestus_celery.core.values.formatting import listed, shown
 from hephaestus_celery.core.values.names import FAILED
 
 Pair = tuple[StepClass, str]
+ALONE = ""
+"""In a pair that is read, the event of a step that stands alone; no event has this name."""
 
 
 @dataclass(slots=True)
@@ -67,7 +69,9 @@ def read_initials(given: object, draft: Draft) -> None:
 def read_transitions(transitions: object, draft: Draft) -> None:
     """Read ``transitions``."""
     if not isinstance(transitions, Mapping):
-        draft.report(f"transitions must be a mapping of (step, event) to targets, not {shown(transitions)}")
+        draft.report(
+            f"transitions must be a mapping of (step, event), or of a step with one event, to targets, not {shown(transitions)}"
+        )
         return
     for pair, value in cast("Mapping[object, object]", transitions).items():
         source = _read_pair(pair, "transitions", draft)
@@ -80,7 +84,8 @@ def read_transitions(transitions: object, draft: Draft) -> None:
 def read_route(name: str, noted: Route, draft: Draft) -> None:
     """Read the declaration that ``@route`` has stored on the method of this name."""
     where = f"route {name}"
-    pair = _read_pair((noted.source, noted.event), where, draft)
+    key = noted.source if noted.event is None else (noted.source, noted.event)
+    pair = _read_pair(key, where, draft)
     targets: object = noted.targets
     if not isinstance(targets, (list, tuple)):
         draft.report(f"{where}: targets must be a list of steps, not {shown(targets)}")
@@ -89,17 +94,17 @@ def read_route(name: str, noted: Route, draft: Draft) -> None:
     if pair is None:
         return
     if pair in draft.routes:
-        draft.report(f"{where}: {_pair_label(pair)} is computed by {draft.routes[pair]} already")
+        draft.report(f"{where}: {_pair_label(key)} is computed by {draft.routes[pair]} already")
     elif pair in draft.table:
-        draft.report(f"{where}: {_pair_label(pair)} stands in transitions too")
+        draft.report(f"{where}: {_pair_label(key)} stands in transitions too")
     draft.routes[pair] = name
     draft.table[pair] = read
 
 
 def _read_pair(pair: object, where: str, draft: Draft) -> Pair | None:
-    split = _two(pair)
+    split = (pair, ALONE) if _is_step_class(pair) else _two(pair)
     if split is None:
-        draft.report(f"{where} has the key {shown(pair)}, which is no (step, event)")
+        draft.report(f"{where} has the key {shown(pair)}, which is neither (step, event) nor a step")
         return None
     source, event = split
     if not _is_step_class(source):
@@ -112,7 +117,7 @@ def _read_pair(pair: object, where: str, draft: Draft) -> Pair | None:
         _report_unknown(source, where, draft)
         return None
     problems = check_events(source)
-    if not problems and event != FAILED and event not in source.events:
+    if not problems and pair is not source and event not in (*source.events, FAILED):
         declared = listed([repr(name) for name in source.events])
         problems = [f"{where}: {source.__name__} does not declare the event {shown(event)} (it declares {declared})"]
     for problem in problems:
@@ -181,7 +186,7 @@ def _report_unknown(step: type, where: str, draft: Draft) -> None:
 
 def _pair_label(pair: object) -> str:
     split = _two(pair)
-    return shown(pair) if split is None else f"({label(split[0])}, {shown(split[1])})"
+    return label(pair) if split is None else f"({label(split[0])}, {shown(split[1])})"
 
 
 def _is_step_class(value: object) -> TypeGuard[StepClass]:

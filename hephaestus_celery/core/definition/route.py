@@ -22,9 +22,10 @@ class Route:
     targets: Any
 
 
-def route(source: StepClass, event: str, *, targets: Iterable[Any]) -> Callable[[F], F]:
+def route(source: StepClass, event: str | None = None, *, targets: Iterable[Any]) -> Callable[[F], F]:
     """Compute the target of ``event`` of ``source`` with a method ``(context) -> target or list of targets``.
 
+    A step with one event needs no name of it: ``@route(Reserve, targets=[...])``.
     It may return only the declared ``targets``. The context is that of the moment when the result of ``source`` is applied, that
     result included. The method must be pure: where another branch commits at the same moment it is called again.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FunctionType
@@ -34,6 +34,9 @@ _METHODS = frozenset(["execute"])
 _ALIASES = {
     **dict.fromkeys(
         ["retries", "max_retries", "max_attempts", "retry_policy", "default_retry", "autoretry_for"], "retry"
+    ),
+    **dict.fromkeys(
+        ["retry_backoff", "retry_backoff_max", "retry_jitter", "retry_kwargs", "default_retry_delay"], "retry"
     ),
     **dict.fromkeys(["soft_time_limit", "hard_time_limit", "time_limits"], "time_limit"),
     "queue_name": "queue",
@@ -69,15 +72,19 @@ class Error:
 
 
 Result = Ok | Async | Error
+Answer = Result | Mapping[str, Any] | str | None
+"""What ``execute`` may return: a result, or the short form of an ``Ok``."""
 
 
 class Step(DeclaredStep):
-    """One step of a workflow; subclass it, declare ``events`` and write ``execute``.
+    """One step of a workflow; subclass it and write ``execute``. ``events`` names what it may answer, by default ``"ok"``.
 
     The class is the step's identity within a workflow. ``execute`` runs at least once per activation: give
     ``instance.idempotency_key(step)`` to outside systems that must not act twice.
     """
 
+    events: ClassVar[Sequence[str]] = ("ok",)
+    """The names of what ``execute`` may answer, or that ``resume`` may bring."""
     retry: ClassVar[RetryPolicy | None] = None
     """None: the workflow's ``default_retry``."""
     time_limit: ClassVar[float | timedelta | None] = None
@@ -92,8 +99,11 @@ class Step(DeclaredStep):
         if "key" not in cls.__dict__:
             cls.key = snake_case(cls.__name__)
 
-    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result | Awaitable[Result]:
+    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Answer | Awaitable[Answer]:
         """Do the work and return :class:`Ok`, :class:`Async` or :class:`Error`; raising is failing.
+
+        Short forms of ``Ok``: a string is ``Ok`` of that event. A mapping, or None, is ``Ok`` of the step's event with that
+        result; if the step declares several events, it is a failed attempt that is not tried again.
 
         An ``async def`` runs on the one event loop of its process, beside others, and is cancelled when its time is over.
         """

@@ -18,6 +18,7 @@ from hephaestus_celery.core.definition.declarations import (
     read_transitions,
 )
 from hephaestus_celery.core.definition.graph import Graph
+from hephaestus_celery.core.definition.lone_steps import name_events
 from hephaestus_celery.core.definition.route import Route
 from hephaestus_celery.core.definition.signatures import spelled, takes
 from hephaestus_celery.core.definition.soundness import check_graph
@@ -69,6 +70,7 @@ def check(workflow: type[WorkflowDefinition], routes: Mapping[str, Route]) -> Ch
     for name, noted in routes.items():
         read_route(name, noted, draft)
         _check_route(workflow, name, draft)
+    name_events(draft)
     check_graph(draft)
     if draft.problems:
         return Checked(graph=None, problems=tuple(draft.problems))

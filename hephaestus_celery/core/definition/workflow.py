@@ -28,7 +28,7 @@ class WorkflowDefinition(DeclaredWorkflow):
     initial_step: ClassVar[Any]
     """A step, ``(step, config)``, or a list of them."""
     transitions: ClassVar[Mapping[Any, Any]] = {}
-    """Maps ``(step, event)`` to a target, or to a list of targets."""
+    """Maps ``(step, event)``, or a step that has one event, to a target, or to a list of targets."""
     default_retry: ClassVar[RetryPolicy | None] = None
     """The policy of steps that have none; None: the setting ``hephaestus_default_retry``."""
     hephaestus: ClassVar[Any] = None

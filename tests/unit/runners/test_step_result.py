@@ -10,6 +10,7 @@ from ids import shown
 
 from hephaestus_celery import Async, Error, NonRetryableError, Ok, Step
 from hephaestus_celery.core.values.context import Context
+from hephaestus_celery.core.values.formatting import named
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.exceptions import AttemptLostError, StepFailedError
@@ -64,6 +65,42 @@ def test_ok_completes():
 @pytest.mark.parametrize("updates", [None, {}])
 def test_ok_without_updates_stores_nothing(updates):
     assert run(Ok("ok", updates, updates)) == Completed(event="ok", result=None, metadata=None)
+
+
+@pytest.mark.parametrize("events", [("done",), ["done"]])
+@pytest.mark.parametrize(("answer", "result"), [(None, None), ({}, None), ({"a": 1}, '{"a":1}')])
+def test_a_mapping_or_none_is_ok_of_the_only_event(events, answer, result):
+    assert run(answer, events=events) == Completed(event="done", result=result, metadata=None)
+
+
+@pytest.mark.parametrize("events", [("ok",), ("ok", "timeout")])
+def test_a_string_is_ok_of_that_event(events):
+    assert run("ok", events=events) == Completed(event="ok", result=None, metadata=None)
+
+
+@pytest.mark.parametrize("answer", [None, "ok", {"a": 1}])
+def test_short_forms_may_come_from_a_coroutine(answer):
+    async def execute(self, instance, config, context):
+        return answer
+
+    assert run(None, execute=execute, events=("ok",)) == run(answer, events=("ok",))
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"a": 1}], ids=shown)
+def test_several_events_need_an_answer_that_names_one(answer):
+    failure = run(answer, events=("ok", "timeout"))
+    assert (failure.retry, failure.message) == (
+        False,
+        (
+            f"step charge (Charge) returned {named(answer)} without an event, and it declares several ('ok', 'timeout'): return "
+            "Ok(event, ...), or the name of an event"
+        ),
+    )
+
+
+def test_the_result_of_a_short_form_is_checked_as_any_other():
+    failure = run({"a": {1}}, events=("ok",))
+    assert (failure.retry, "step charge (Charge): context.a" in failure.message) == (False, True)
 
 
 def test_an_async_step_is_run_to_its_end():
@@ -163,7 +200,7 @@ def test_the_kind_of_a_failure_follows_from_what_was_raised(error, kind):
     assert (answer.kind, isinstance(answer.error, Exception)) == (kind, True)
 
 
-@pytest.mark.parametrize("answer", [None, "ok", {"event": "ok"}, 1, Ok], ids=shown)
+@pytest.mark.parametrize("answer", [None, "okay", {"event": "ok"}, 1, Ok], ids=shown)
 def test_anything_else_is_a_failed_attempt_that_names_the_step_and_the_value(answer):
     message = run(answer).message
     assert ("charge" in message, repr(answer) in message) == (True, True)
@@ -189,7 +226,7 @@ def test_updates_that_are_too_large_are_a_failed_attempt():
 
 @pytest.mark.parametrize(
     "answer",
-    [None, "ok", 1, {"event": "ok"}, Ok("unheard"), Ok(["ok"]), Ok("ok", [1]), Ok("ok", {"a": object()}),
+    [None, "unheard", 1, {"event": "ok"}, Ok("unheard"), Ok(["ok"]), Ok("ok", [1]), Ok("ok", {"a": object()}),
      Ok("ok", metadata={"a": (1,)}), Ok("ok", {"a": "x" * 2000}), Async(timeout="soon"), Async(timeout=-1)],
     ids=shown,
 )  # fmt: skip

@@ -262,3 +262,16 @@ def test_an_async_step_is_run_to_its_end(stage):
     instance = start(stage, workflows.Asynchronous).wait(30)
     assert str(instance.context.steps["later"]["price"]) == "9.90"
     assert instance.context.steps["later"]["when"].utcoffset().total_seconds() == 0
+
+
+def test_short_answers_are_those_that_they_stand_for(stage):
+    handle = start(stage, workflows.Brief)
+    instance = handle.wait(30)
+    assert instance.context.steps == {"announce": {}, "weigh": {"kilos": 3}, "sort": {}}
+    assert [(entry.step, entry.outcome, entry.event) for entry in handle.history()] == [
+        ("announce", "completed", "ok"),
+        ("weigh", "completed", "ok"),
+        ("sort", "completed", "heavy"),
+        ("unsure", "failed", None),
+    ]
+    assert "it declares several ('heavy', 'light')" in instance.failure.message

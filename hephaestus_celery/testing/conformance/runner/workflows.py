@@ -201,3 +201,41 @@ class Asynchronous(Workflow):
     unique = Unique("conformance-asynchronous")
     initial_step = Later
     transitions = {(Later, "done"): Done}
+
+
+class Weigh(Step):
+    def execute(self, instance, config, context):
+        return {"kilos": 3}
+
+
+class Announce(Step):
+    async def execute(self, instance, config, context):
+        await asyncio.sleep(0)
+
+
+class Sort(Step):
+    events = ("heavy", "light")
+
+    def execute(self, instance, config, context):
+        return "heavy" if context.result(Weigh)["kilos"] > 2 else "light"
+
+
+class Unsure(Step):
+    events = ("heavy", "light")
+
+    def execute(self, instance, config, context):
+        return {"kilos": 3}
+
+
+class Brief(Workflow):
+    name = "conformance_brief"
+    unique = Unique("conformance-brief")
+    initial_step = Announce
+    transitions = {
+        Announce: Weigh,
+        Weigh: Sort,
+        (Sort, "heavy"): Unsure,
+        (Sort, "light"): Done,
+        (Unsure, "heavy"): Done,
+        (Unsure, "light"): Done,
+    }

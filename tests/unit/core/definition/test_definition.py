@@ -12,10 +12,11 @@ from defining import A, B, C, a_step, define, problems_of, sound
 
 from hephaestus_celery import DefinitionError, Done, Ok, RetryPolicy, Step, Unique, WaitForEvent, Workflow
 from hephaestus_celery.core.definition.graph import Target
+from hephaestus_celery.core.values.formatting import shown
 
 NO_EXECUTE = type("NoExecute", (Step,), {"events": ("ok",)})
-NO_EVENTS = type("NoEvents", (Step,), {"execute": A.execute})
-NEITHER = type("Neither", (Step,), {})
+NO_EVENTS = type("NoEvents", (Step,), {"execute": A.execute, "events": ()})
+NEITHER = type("Neither", (Step,), {"events": ()})
 CHOICE = a_step("Choice", "yes", "no")
 
 
@@ -397,14 +398,15 @@ def test_an_initial_step_may_have_a_config():
 
 @pytest.mark.parametrize("transitions", [None, [("A", "ok")], "x"])
 def test_transitions_that_are_no_mapping_are_a_problem(transitions):
-    assert f"transitions must be a mapping of (step, event) to targets, not {transitions!r}" in problems_of(
-        **sound(transitions=transitions)
+    assert (
+        "transitions must be a mapping of (step, event), or of a step with one event, to targets, not "
+        f"{transitions!r}" in problems_of(**sound(transitions=transitions))
     )
 
 
-@pytest.mark.parametrize("pair", [A, "ok", (A,), (A, "ok", "x")])
+@pytest.mark.parametrize("pair", ["ok", int, A(), (A,), (A, "ok", "x")], ids=shown)
 def test_a_key_that_is_no_step_and_event_is_a_problem(pair):
-    assert f"transitions has the key {pair!r}, which is no (step, event)" in problems_of(
+    assert f"transitions has the key {shown(pair)}, which is neither (step, event) nor a step" in problems_of(
         **sound(transitions={(A, "ok"): Done, pair: Done})
     )
 

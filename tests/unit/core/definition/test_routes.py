@@ -188,7 +188,7 @@ def test_a_route_from_what_is_no_step_is_a_problem():
     assert "route choose has the source 'A', which is no step" in problems_with([B], source="A")
 
 
-@pytest.mark.parametrize("event", ["okay", ["ok"], None])
+@pytest.mark.parametrize("event", ["okay", ["ok"], ""])
 def test_a_route_of_an_undeclared_event_is_a_problem(event):
     assert f"route choose: A does not declare the event {event!r} (it declares 'ok')" in problems_with([B], event=event)
 

@@ -56,6 +56,10 @@ def test_a_named_step_keeps_the_events():
     assert A.named("cooling_off").events == ("ok",)
 
 
+def test_a_step_that_declares_no_event_has_the_event_ok():
+    assert (Step.events, is_fine(type("Plain", (Step,), {"execute": A.execute}))) == (("ok",), True)
+
+
 def test_events_may_be_a_list():
     assert is_fine(type("Listed", (Step,), {"events": ["ok"], "execute": A.execute}))
 

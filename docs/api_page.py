@@ -12,7 +12,7 @@ from enum import Enum
 from functools import cache
 from itertools import takewhile
 from types import ModuleType
-from typing import Any, ForwardRef
+from typing import Any, ForwardRef, get_overloads
 
 import hephaestus_celery as api
 from hephaestus_celery import exceptions, telemetry, testing
@@ -43,13 +43,16 @@ class Group:
     example: str = ""
 
 
+_ASIDE = {"step": ", the decorator"}
+"""What tells the heading of a name from another that differs in capitals only."""
+
 GROUPS = (
     Group(
         title="Declare a workflow",
         about="A workflow is a class, and so is each of its steps; defining the class checks it. "
         "More: [what a workflow can do](../guides/workflows.md), [rules and limits](../guides/definitions.md), "
         "[versions](../guides/versions.md).",
-        names=("Workflow", "Step", "Unique", "RetryPolicy", "route", "FAILED"),
+        names=("Workflow", "Step", "step", "Unique", "RetryPolicy", "route", "FAILED"),
         example="""
 ```python
 from hephaestus_celery import Done, Hephaestus, Ok, RetryPolicy, Step, Unique, Workflow, telemetry
@@ -278,7 +281,7 @@ def render() -> str:
         "",
         "| to | names |",
         "| --- | --- |",
-        *(f"| [{group.title}](#{_anchor(group.title)}) | {_row(group)} |" for group in groups if group.names),
+        *(f"| [{group.title}](#{anchor(group.title)}) | {_row(group)} |" for group in groups if group.names),
     ]
     for group in groups:
         if group.names:
@@ -317,19 +320,19 @@ def _types() -> Group:
 
 
 def _row(group: Group) -> str:
-    return ", ".join(f"[`{name}`](#{_anchor(name)})" for name in group.names)
+    return ", ".join(f"[`{name}`](#{anchor(name)})" for name in group.names)
 
 
 def _entry(name: str) -> Iterator[str]:
     found = _FOUND[name]
-    yield f"### `{name}`"
+    yield f"### `{name}`{_ASIDE.get(name, '')}"
     yield ""
     if isinstance(found, ModuleType):
         yield from _module(found)
     elif inspect.isclass(found):
         yield from _class(name, found)
     elif inspect.isfunction(found):
-        yield from _function(name, found, called=f"@{name}" if name == "route" else name)
+        yield from _function(name, found, called=f"@{name}" if name in ("route", "step") else name)
     else:
         yield from _alias(name, found)
 
@@ -377,7 +380,7 @@ def _class(name: str, found: type) -> Iterator[str]:
 
 def _twins(name: str, found: type, *, of: str) -> Iterator[str]:
     called = [call for call in dir(found) if f"{of}.{call}" in _headings() and call not in _SHOWN[name]]
-    links = ", ".join(f"[`{call}`](#{_anchor(f'{of}.{call}')})" for call in called)
+    links = ", ".join(f"[`{call}`](#{anchor(f'{of}.{call}')})" for call in called)
     yield ""
     yield f"Coroutines, each of which does what the call of its name of `{of}` does: {links}."
 
@@ -415,7 +418,8 @@ def _member(owner: str, name: str, value: object) -> Iterator[str]:
 
 
 def _function(name: str, function: Callable[..., object], called: str | None = None) -> Iterator[str]:
-    yield from _block(_signature(called or ".".join(name.split(".")[-2:]), function))
+    options = (get_overloads(function) or [function])[-1]  # the last one has all that may be given
+    yield from _block(_signature(called or ".".join(name.split(".")[-2:]), options))
     yield from _prose(function, own=name)
 
 
@@ -523,12 +527,12 @@ def _linked(text: str, *, own: str) -> str:
 
     def link(found: re.Match[str]) -> str:
         name = found[1].removesuffix("()")
-        if name in seen:
+        if name in seen or name in _ASIDE:  # `step` is a parameter of many calls
             return found[0]
         seen.add(name)
         if name in _ERRORS:
-            return f"[`{found[1]}`](errors.md#{_anchor(name)})"
-        return f"[`{found[1]}`](#{_anchor(name)})" if name in _headings() else found[0]
+            return f"[`{found[1]}`](errors.md#{anchor(name)})"
+        return f"[`{found[1]}`](#{anchor(name)})" if name in _headings() else found[0]
 
     return re.sub(r"(?<!\[)`([\w.]+(?:\(\))?)`", link, text)
 
@@ -552,5 +556,6 @@ def _documented(member: str) -> bool:
     return _FOUND[owner] is not api.Settings and bool(getattr(getattr(value, "__func__", value), "__doc__", None))
 
 
-def _anchor(heading: str) -> str:
-    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+def anchor(heading: str) -> str:
+    """What a link to this heading ends with."""
+    return re.sub(r"[^\w -]", "", (heading + _ASIDE.get(heading, "")).lower()).replace(" ", "-")

@@ -12,7 +12,7 @@ from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 
-from api_page import raised_by
+from api_page import anchor, raised_by
 from api_page import render as api_page
 from command_line_page import render as command_line_page
 from modules_page import render as modules_page
@@ -67,7 +67,7 @@ def errors_page() -> str:
         lines += [inspect.cleandoc(error.__doc__ or "").replace("``", "`")]
         callers = raised_by(name)
         if callers:
-            links = ", ".join(f"[`{caller}`](api.md#{caller.replace('.', '').lower()})" for caller in callers)
+            links = ", ".join(f"[`{caller}`](api.md#{anchor(caller)})" for caller in callers)
             lines += ["", f"See {links}."]
     return "\n".join(lines).rstrip() + "\n"
 

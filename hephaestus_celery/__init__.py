@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hephaestus_celery.client.listing import CountFilters, ListFilters, Page
     from hephaestus_celery.config import Settings
     from hephaestus_celery.core.definition.builtin import Debug, Done, Wait, WaitForEvent
+    from hephaestus_celery.core.definition.functions import step
     from hephaestus_celery.core.definition.route import route
     from hephaestus_celery.core.definition.step import Async, Error, Ok, Step, StepConfig
     from hephaestus_celery.core.values.bulk_result import BulkResult
@@ -106,6 +107,7 @@ __all__ = [
     "WaitTimeoutError",
     "Workflow",
     "route",
+    "step",
     "telemetry",
 ]
 
@@ -147,6 +149,7 @@ _LATER = {
     "WaitForEvent": "hephaestus_celery.core.definition.builtin",
     "Workflow": "hephaestus_celery.client.facade",
     "route": "hephaestus_celery.core.definition.route",
+    "step": "hephaestus_celery.core.definition.functions",
 }
 
 

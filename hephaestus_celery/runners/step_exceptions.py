@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from hephaestus_celery.core.definition import functions
 from hephaestus_celery.exceptions import AttemptLostError, NonRetryableError, StepFailedError
 from hephaestus_celery.telemetry.labels import class_name
 
@@ -20,7 +21,7 @@ TEXT_LIMIT = 32 * 1024
 """Characters of a message or a traceback that are kept."""
 _FRAMES = 1000
 _CHAIN = 100
-_HERE = str(Path(__file__).parent)
+_OURS = (str(Path(__file__).parent), functions.__file__)
 _ABSENT = object()
 
 
@@ -130,7 +131,7 @@ def _frames(error: BaseException) -> list[traceback.FrameSummary] | None:
         found = traceback.extract_tb(_part(error, "__traceback__"), limit=-_FRAMES)
     except Exception:  # noqa: BLE001 - reading lines of source asks loaders of the user's
         return None
-    return [frame for frame in found if not frame.filename.startswith(_HERE)]
+    return [frame for frame in found if not frame.filename.startswith(_OURS)]
 
 
 def _formatted(error: BaseException) -> str | None:

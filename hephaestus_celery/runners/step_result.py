@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from hephaestus_celery.core.definition.step import Async, Error, Ok, Step
 from hephaestus_celery.core.values.formatting import listed, named
@@ -59,7 +59,8 @@ def check(step: type[Step], returned: object, *, limit: int) -> StepResult:
         case str():
             return _check_ok(step, Ok(returned), limit=limit)
         case None | Mapping():
-            return _check_ok(step, Ok(_only_event(step, returned), returned), limit=limit)
+            answer = cast("Mapping[str, Any] | None", returned)
+            return _check_ok(step, Ok(_only_event(step, answer), answer), limit=limit)
         case Async():
             return _check_async(step, returned)
         case Error():

@@ -41,6 +41,7 @@ from hephaestus_celery import (
     WaitForEvent,
     Workflow,
     route,
+    step,
 )
 
 
@@ -91,10 +92,40 @@ class Route(Step):
         return "near" if context.result(Weigh) else Error("no weight")
 
 
+@step
+def pack(context: Context) -> dict[str, int]:
+    return {"boxes": 2}
+
+
+@step(events=("stamped", "returned"), retry=RetryPolicy(max_attempts=2), time_limit=timedelta(seconds=5), priority=3)
+async def stamp(instance: Instance, config: StepConfig) -> Ok | Async | Error | str:
+    return "stamped" if config else Async()
+
+
+@step(key="sign_it", queue="desk")
+def sign() -> None: ...
+
+
+def use_functions(context: Context) -> None:
+    assert_type(pack.function(context), dict[str, int])
+    assert_type(pack.key, str)
+    assert_type(pack.named("pack_again"), type[Step])
+    assert_type(sign.function(), None)
+    context.result(pack)
+
+
 class ParcelFlow(Workflow):
     unique = Unique("parcelid")
     initial_step = Weigh
-    transitions = {Weigh: Route, (Route, "near"): Done, (Route, "far"): Announce}
+    transitions = {
+        Weigh: pack,
+        pack: [Route, stamp],
+        (Route, "near"): Done,
+        (Route, "far"): Announce,
+        (stamp, "stamped"): sign,
+        (stamp, "returned"): Done,
+        sign: Done,
+    }
 
     @route(Announce, targets=[Done])
     @staticmethod

@@ -14,6 +14,7 @@ from hephaestus_celery import (
     StepConfig,
     Unique,
     Workflow,
+    step,
 )
 
 
@@ -40,6 +41,25 @@ class Ship(Step):
         return Ok("shipped")
 
 
+@step  # wrong: not a result
+def weigh(context: Context) -> int:
+    return 3
+
+
+@step(retries=3)  # wrong: no such option
+def pack(context: Context) -> None: ...
+
+
+@step(retry=3)  # wrong: not a policy
+def stamp(context: Context) -> str:
+    return "ok"
+
+
+@step
+def sign(context: Context) -> dict[str, int]:
+    return {}
+
+
 class OrderFlow(Workflow):
     unique = "orderid"  # wrong: not a Unique
     initial_step = Ship
@@ -62,6 +82,8 @@ def misuse(hephaestus: Hephaestus, handle: InstanceHandle, instance: Instance, c
     instance.idempotency_key("charge")  # wrong: not a step
     context.result(5)  # wrong: neither a step nor its key
     Ok("valid", ["seen"])  # wrong: not a mapping
+    sign.function()  # wrong: no context
+    sign.function(context).upper()  # wrong: it is a dict
     RetryPolicy(backoff="quadratic")  # wrong: no such backoff
     Unique("orderid", scope="shop")  # wrong: no such scope
     Hephaestus(store=None)  # wrong: no such option

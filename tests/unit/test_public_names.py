@@ -58,6 +58,7 @@ PUBLIC = [
     "WaitTimeoutError",
     "Workflow",
     "route",
+    "step",
     "telemetry",
 ]
 ERRORS = [name for name in PUBLIC if name.endswith("Error") and name != "Error"]

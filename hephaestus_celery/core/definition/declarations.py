@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeGuard, cast
 
 from hephaestus_celery.core.definition.builtin import Done
+from hephaestus_celery.core.definition.functions import hint
 from hephaestus_celery.core.definition.graph import StepClass, Target
 from hephaestus_celery.core.definition.route import Route
 from hephaestus_celery.core.definition.step import Step, StepConfig, check_events, check_spelling, is_step
@@ -104,11 +105,11 @@ def read_route(name: str, noted: Route, draft: Draft) -> None:
 def _read_pair(pair: object, where: str, draft: Draft) -> Pair | None:
     split = (pair, ALONE) if _is_step_class(pair) else _two(pair)
     if split is None:
-        draft.report(f"{where} has the key {shown(pair)}, which is neither (step, event) nor a step")
+        draft.report(f"{where} has the key {shown(pair)}, which is neither (step, event) nor a step{hint(pair)}")
         return None
     source, event = split
     if not _is_step_class(source):
-        draft.report(f"{where} has the source {label(source)}, which is no step")
+        draft.report(f"{where} has the source {label(source)}, which is no step{hint(source)}")
         return None
     if source is Done:
         draft.report(f"{where}: Done is the end; nothing follows it")
@@ -149,7 +150,7 @@ def _read_target(item: object, where: str, draft: Draft) -> Target | None:
         if isinstance(item, type):
             _report_unknown(item, where, draft)
         else:
-            draft.report(f"{where} has {label(item)}, which is neither a step nor (step, config)")
+            draft.report(f"{where} has {label(item)}, which is neither a step nor (step, config){_hint(item)}")
         return None
     if not is_step(target.step):
         _report_unknown(target.step, where, draft)
@@ -170,6 +171,11 @@ def as_target(item: object) -> Target | None:
         if _is_step_class(step):
             return Target(step, cast("StepConfig", config))
     return None
+
+
+def _hint(item: object) -> str:
+    split = _two(item)
+    return hint(item if split is None else split[0])
 
 
 def _report_unknown(step: type, where: str, draft: Draft) -> None:

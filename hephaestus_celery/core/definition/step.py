@@ -17,7 +17,7 @@ from hephaestus_celery.core.values.formatting import named, shown
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.names import LONGEST_KEY, is_key, is_name, is_reserved
 from hephaestus_celery.core.values.retry import RetryPolicy, seconds
-from hephaestus_celery.core.values.spelling import misspelt
+from hephaestus_celery.core.values.spelling import misspelt, nearest
 from hephaestus_celery.exceptions import DataError
 
 StepConfig = Mapping[str, Any] | None
@@ -186,6 +186,14 @@ def check_spelling(step: type[Step]) -> list[str]:
             if meant is not None:
                 problems[f"step {ancestor.__name__}: {name} is no option of a step; did you mean {meant}?"] = None
     return list(problems)
+
+
+def unknown_option(name: str) -> str:
+    """What to say of an option that steps do not have, a sentence."""
+    meant = misspelt(name, OPTIONS, aliases=_ALIASES) or nearest(name, OPTIONS)
+    return f"{name} is no option of a step; " + (
+        f"did you mean {meant}?" if meant else f"options are {', '.join(sorted(OPTIONS))}"
+    )
 
 
 def is_same_name(one: type[Step], other: type[Step]) -> bool:

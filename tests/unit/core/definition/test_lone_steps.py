@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from defining import A, B, C, a_step, define, problems_of
 
-from hephaestus_celery import Context, Done, Wait, WaitForEvent, route
+from hephaestus_celery import FAILED, Context, Done, Wait, WaitForEvent, route
 from hephaestus_celery.core.definition.graph import Target
 
 CHOICE = a_step("LoneChoice", "yes", "no")
@@ -135,4 +135,15 @@ def test_two_routes_of_one_transition_are_a_problem():
     methods = {name: route(A, targets=[B])(lambda self, context: B) for name in ("first", "second")}
     assert problems_of(initial_step=A, transitions={B: Done}, **methods) == (
         "route second: A is computed by first already",
+    )
+
+
+def test_the_failure_of_a_step_is_no_event_beside_which_it_can_not_stand_alone():
+    flow = define(initial_step=A, transitions={A: B, (A, FAILED): C, B: Done, C: Done})
+    assert list(flow.graph.table) == [(A, "ok"), (A, FAILED), (B, "ok"), (C, "ok")]
+
+
+def test_a_step_that_stands_with_its_failure_only_has_no_transition_of_its_event():
+    assert problems_of(initial_step=A, transitions={(A, FAILED): Done}) == (
+        "A declares the event 'ok', which has no transition",
     )

@@ -52,7 +52,7 @@ GROUPS = (
         about="A workflow is a class, and so is each of its steps; defining the class checks it. "
         "More: [what a workflow can do](../guides/workflows.md), [rules and limits](../guides/definitions.md), "
         "[versions](../guides/versions.md).",
-        names=("Workflow", "Step", "step", "Unique", "RetryPolicy", "route", "FAILED"),
+        names=("Workflow", "Step", "step", "task_step", "Unique", "RetryPolicy", "route", "FAILED"),
         example="""
 ```python
 from hephaestus_celery import Done, Hephaestus, Ok, RetryPolicy, Step, Unique, Workflow, telemetry

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from hephaestus_celery.core.values.retry import RetryPolicy
     from hephaestus_celery.core.values.stream_event import StreamEvent, StreamGap
     from hephaestus_celery.runners.celery import CeleryRunner
+    from hephaestus_celery.runners.celery.task_steps import task_step
     from hephaestus_celery.runners.local import LocalRunner
     from hephaestus_celery.runners.port import Runner
     from hephaestus_celery.storage.memory import MemoryStorage
@@ -108,6 +109,7 @@ __all__ = [
     "Workflow",
     "route",
     "step",
+    "task_step",
     "telemetry",
 ]
 
@@ -150,6 +152,7 @@ _LATER = {
     "Workflow": "hephaestus_celery.client.facade",
     "route": "hephaestus_celery.core.definition.route",
     "step": "hephaestus_celery.core.definition.functions",
+    "task_step": "hephaestus_celery.runners.celery.task_steps",
 }
 
 

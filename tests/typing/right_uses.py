@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, assert_type
 
-from celery import Celery
+from celery import Celery, shared_task
 
 from hephaestus_celery import (
     FAILED,
@@ -42,6 +42,7 @@ from hephaestus_celery import (
     Workflow,
     route,
     step,
+    task_step,
 )
 
 
@@ -106,7 +107,23 @@ async def stamp(instance: Instance, config: StepConfig) -> Ok | Async | Error | 
 def sign() -> None: ...
 
 
+@shared_task
+def weigh_parcel(kilos: int) -> int:
+    return kilos
+
+
+WeighParcel = task_step(weigh_parcel, retry=RetryPolicy(max_attempts=2), time_limit=timedelta(seconds=5))
+WeighAgain = task_step(
+    weigh_parcel,
+    arguments=lambda context: {"kilos": context.initial["kilos"]},
+    event="weighed",
+    key="weigh_again",
+    queue="q",
+)
+
+
 def use_functions(context: Context) -> None:
+    assert_type(WeighParcel, type[Step])
     assert_type(pack.function(context), dict[str, int])
     assert_type(pack.key, str)
     assert_type(pack.named("pack_again"), type[Step])
@@ -124,7 +141,8 @@ class ParcelFlow(Workflow):
         (Route, "far"): Announce,
         (stamp, "stamped"): sign,
         (stamp, "returned"): Done,
-        sign: Done,
+        sign: WeighParcel,
+        WeighParcel: Done,
     }
 
     @route(Announce, targets=[Done])

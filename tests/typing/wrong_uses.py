@@ -15,6 +15,7 @@ from hephaestus_celery import (
     Unique,
     Workflow,
     step,
+    task_step,
 )
 
 
@@ -83,6 +84,9 @@ def misuse(hephaestus: Hephaestus, handle: InstanceHandle, instance: Instance, c
     context.result(5)  # wrong: neither a step nor its key
     Ok("valid", ["seen"])  # wrong: not a mapping
     sign.function()  # wrong: no context
+    task_step(sign, events=("ok",))  # wrong: a task gives one event
+    task_step(sign, arguments={"kilos": 1})  # wrong: not a function
+    task_step(sign, max_retries=3)  # wrong: no such option
     sign.function(context).upper()  # wrong: it is a dict
     RetryPolicy(backoff="quadratic")  # wrong: no such backoff
     Unique("orderid", scope="shop")  # wrong: no such scope

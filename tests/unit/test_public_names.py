@@ -59,6 +59,7 @@ PUBLIC = [
     "Workflow",
     "route",
     "step",
+    "task_step",
     "telemetry",
 ]
 ERRORS = [name for name in PUBLIC if name.endswith("Error") and name != "Error"]

@@ -12,7 +12,7 @@ from typing import Any, cast
 from hephaestus_celery.core.definition.builtin import Done, Wait, WaitForEvent
 from hephaestus_celery.core.definition.declarations import Draft
 from hephaestus_celery.core.definition.graph import StepClass, Target
-from hephaestus_celery.core.definition.step import check_events, check_step, is_same_name
+from hephaestus_celery.core.definition.step import check_events, check_step, same_call
 from hephaestus_celery.core.values.formatting import listed, shown
 from hephaestus_celery.core.values.json_values import check_mapping
 from hephaestus_celery.core.values.names import FAILED
@@ -50,10 +50,10 @@ def _check_keys(steps: Iterable[StepClass], draft: Draft) -> set[StepClass]:
         holder = holders.setdefault(step.key, step)
         if holder is step:
             continue
-        if is_same_name(holder, step):
+        if call := same_call(holder, step):
             doubled |= {holder, step}
             draft.report(
-                f"{step.__name__} stands here more than once, and each call of named makes another step: keep it in a "
+                f"{step.__name__} stands here more than once, and each call of {call} makes another step: keep it in a "
                 "variable, and use that"
             )
         else:

@@ -118,7 +118,7 @@ class Step(DeclaredStep):
             "__module__": cls.__module__,
             "__qualname__": cls.__qualname__ + suffix,
             "__doc__": cls.__doc__,
-            "_named_of": cls,
+            "_made_by": ("named", cls),
         }
         return type(cls)(cls.__name__ + suffix, (cls,), body)
 
@@ -196,10 +196,10 @@ def unknown_option(name: str) -> str:
     )
 
 
-def is_same_name(one: type[Step], other: type[Step]) -> bool:
-    """Whether two classes were made by the same call of ``named``, called twice."""
-    made = [vars(step).get("_named_of") for step in (one, other)]
-    return made[0] is not None and made[0] is made[1] and one.key == other.key
+def same_call(one: type[Step], other: type[Step]) -> str | None:
+    """The name of the function that has made both classes, in two calls about the same, as ``named`` does; else None."""
+    (call, of), (other_call, of_other) = (vars(step).get("_made_by", (None, None)) for step in (one, other))
+    return call if call == other_call and of is of_other and one.key == other.key else None
 
 
 def check_events(step: type[Step]) -> list[str]:

@@ -506,6 +506,8 @@ def _plain(annotation: object) -> str:
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
     text = re.sub(r"\b(builtins|collections\.abc|contextlib|typing|datetime|hephaestus_celery(?:\.\w+)+)\.", "", text)
     text = re.sub(r"\bStepClass\b", "type[Step]", text)
+    text = re.sub(r"\b(DeclaredStep|Step|Workflow|Context)\[Any\]", r"\1", text)  # whatever its type
+    text = re.sub(r"\bTypedWorkflow\[InputT\]", "Workflow[InputT]", text)
     text = re.sub(r"\bDeclared(Step|Workflow)\b", r"\1", text)  # as users name them
     text = re.sub(r"\bWorkflowDefinition\b", "Workflow", text)
     text = re.sub(r"\bRuntime\b", "Hephaestus", text)

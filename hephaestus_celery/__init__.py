@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery import telemetry
+from hephaestus_celery.core.values import data_types
 from hephaestus_celery.exceptions import (
     AlreadyRunningError,
     AmbiguousInstanceError,
@@ -154,6 +155,9 @@ _LATER = {
     "step": "hephaestus_celery.core.definition.functions",
     "task_step": "hephaestus_celery.runners.celery.task_steps",
 }
+
+# The core declares what a type of data is; who names the first type loads what knows it.
+data_types.provide(lambda: importlib.import_module("hephaestus_celery.integrations.pydantic").data_type)
 
 
 def __getattr__(name: str) -> Any:

@@ -95,8 +95,14 @@ class NotDeletableError(RunStateError):
 class DataError(HephaestusError, ValueError):
     """A value can't be carried: not JSON plus datetime, date, time, Decimal, UUID, or larger than allowed.
 
-    The message begins with the path to the value, such as ``context.items[3].price``.
+    It is also a value that does not fit its declared type; ``__cause__`` is what pydantic raised. The message begins with the
+    path to the value, such as ``context.items[3].price``. ``stored`` is True where the value is one that is stored, and does
+    not fit the type of the code that reads it: then no further attempt can help, and the step fails at once.
     """
+
+    def __init__(self, *args: object, stored: bool = False) -> None:
+        super().__init__(*args)
+        self.stored = stored
 
 
 class StorageError(HephaestusError):

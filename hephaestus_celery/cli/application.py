@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -14,7 +14,7 @@ from hephaestus_celery.cli.exit_codes import CommandFailedError, ExitCode
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.client.runtimes import RUNTIMES
 from hephaestus_celery.core.definition.registry import WORKFLOWS
-from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.definition.workflow import TypedWorkflow, WorkflowDefinition
 from hephaestus_celery.core.values.spelling import nearest
 from hephaestus_celery.exceptions import ConfigurationError
 
@@ -75,11 +75,11 @@ def runtimes_of(app: Any) -> Sequence[Hephaestus]:
     return found
 
 
-def find_workflow(name: str) -> type[WorkflowDefinition]:
+def find_workflow(name: str) -> type[TypedWorkflow[Any]]:
     """The workflow of this stored name or class name, an umbrella where it has versions."""
     found = workflows_named(name)
     if len(found) == 1:
-        return found[0]
+        return cast("type[TypedWorkflow[Any]]", found[0])  # every workflow that is defined is one
     if found:
         names = ", ".join(workflow.name for workflow in found)
         raise CommandFailedError(f"{name} may be {names}: name it as it is stored", ExitCode.REFUSED)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.resolve import read_run
 from hephaestus_celery.client.runtimes import RUNTIMES, Runtime
 from hephaestus_celery.clock import Chance
-from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.definition.workflow import InputT, TypedWorkflow, WorkflowDefinition
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.instance import Instance
@@ -61,10 +61,10 @@ class WorkflowCalls(WorkflowDefinition):
         return instance_id(cls, value, call)
 
 
-class AioWorkflowCalls:
+class AioWorkflowCalls(Generic[InputT]):
     """The calls of a topic, of a workflow class's ``aio``."""
 
-    def __init__(self, workflow: type[WorkflowDefinition]) -> None:
+    def __init__(self, workflow: type[TypedWorkflow[InputT]]) -> None:
         self._workflow = workflow
 
     def _runtime(self, calls: type[T]) -> T:

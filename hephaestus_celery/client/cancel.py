@@ -15,7 +15,7 @@ from hephaestus_celery.client.calls import (
 )
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.resolve import find_run, read_run
-from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.definition.workflow import InputT, WorkflowDefinition
 from hephaestus_celery.core.values.cancel_report import CancelReport
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.inputs import check_by
@@ -143,7 +143,7 @@ class WorkflowCancels(WorkflowCalls):
         return cls._runtime(Cancels).cancel(cls._id(value, "cancel"), reason, terminate=terminate, by=by, workflow=cls)
 
 
-class AioWorkflowCancels(AioWorkflowCalls):
+class AioWorkflowCancels(AioWorkflowCalls[InputT]):
     """Cancellations, of a workflow class's ``aio``."""
 
     async def cancel(

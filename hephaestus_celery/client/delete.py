@@ -5,7 +5,7 @@ from __future__ import annotations
 from hephaestus_celery.client.calls import AioCalls, AioWorkflowCalls, RuntimeCalls, WorkflowCalls
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.resolve import find_newest, read_run
-from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.definition.workflow import InputT, WorkflowDefinition
 from hephaestus_celery.coroutines import run_now
 from hephaestus_celery.exceptions import InstanceNotFoundError, NotDeletableError
 from hephaestus_celery.storage.many import Untouched
@@ -70,7 +70,7 @@ class WorkflowDeletes(WorkflowCalls):
         cls._runtime(Deletes).delete(cls._id(value, "delete"), workflow=cls)
 
 
-class AioWorkflowDeletes(AioWorkflowCalls):
+class AioWorkflowDeletes(AioWorkflowCalls[InputT]):
     """Deletions, of a workflow class's ``aio``."""
 
     async def delete(self, value: str) -> None:

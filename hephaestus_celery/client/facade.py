@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from hephaestus_celery.client.cancel import AioWorkflowCancels, WorkflowCancels
 from hephaestus_celery.client.delete import AioWorkflowDeletes, WorkflowDeletes
@@ -16,19 +16,19 @@ from hephaestus_celery.client.start import AioWorkflowStarts, WorkflowStarts
 from hephaestus_celery.client.start_many import AioWorkflowManyStarts, WorkflowManyStarts
 from hephaestus_celery.client.waits import AioWorkflowWaits, WorkflowWaits
 from hephaestus_celery.core.definition.define import define
-from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.definition.workflow import InputT, TypedWorkflow
 
 
 class AioWorkflow(
-    AioWorkflowStarts,
-    AioWorkflowManyStarts,
-    AioWorkflowResumes,
-    AioWorkflowCancels,
-    AioWorkflowPauses,
-    AioWorkflowReruns,
-    AioWorkflowDeletes,
-    AioWorkflowReads,
-    AioWorkflowWaits,
+    AioWorkflowStarts[InputT],
+    AioWorkflowManyStarts[InputT],
+    AioWorkflowResumes[InputT],
+    AioWorkflowCancels[InputT],
+    AioWorkflowPauses[InputT],
+    AioWorkflowReruns[InputT],
+    AioWorkflowDeletes[InputT],
+    AioWorkflowReads[InputT],
+    AioWorkflowWaits[InputT],
 ):
     """The calls of a workflow class as coroutines, for event loops: ``await OrderFlow.aio.start("A-1", {...})``."""
 
@@ -36,7 +36,7 @@ class AioWorkflow(
 class _OfClass:
     """Gives each workflow class its own ``aio``."""
 
-    def __get__(self, _: object, workflow: type[WorkflowDefinition]) -> AioWorkflow:
+    def __get__(self, _: object, workflow: type[TypedWorkflow[InputT]]) -> AioWorkflow[InputT]:
         return AioWorkflow(workflow)
 
     def __set__(self, _: object, value: object) -> None:
@@ -44,12 +44,12 @@ class _OfClass:
 
 
 class Workflow(
-    WorkflowStarts,
-    WorkflowManyStarts,
+    WorkflowStarts[InputT],
+    WorkflowManyStarts[InputT],
     WorkflowResumes,
     WorkflowCancels,
     WorkflowPauses,
-    WorkflowReruns,
+    WorkflowReruns[InputT],
     WorkflowDeletes,
     WorkflowReads,
     WorkflowWaits,
@@ -60,11 +60,14 @@ class Workflow(
     abstract=True)`` is not checked and only hands its attributes down. An umbrella declares ``versions`` and
     ``current`` in the place of steps.
 
+    ``Workflow[Order]`` says what type the initial context has: a pydantic model, a dataclass or a TypedDict. A start takes an
+    object of the type or a mapping, and validates it; ``context.input`` gives objects of it. It needs the extra ``pydantic``.
+
     Its calls take the value of an instance id, the id as a whole, or a run id, and go to the runtime that was entered with
     ``with``, else to ``hephaestus``, else to the one ``Hephaestus`` of the process.
     """
 
-    aio: ClassVar[AioWorkflow] = cast("AioWorkflow", _OfClass())
+    aio = _OfClass()
     """The calls of this class as coroutines, for event loops."""
     hephaestus: ClassVar[Hephaestus | None] = None
     """The runtime to use where a process has several."""
@@ -75,6 +78,6 @@ class Workflow(
             define(cls)
 
     @classmethod
-    def version_for(cls, versions: Mapping[int, type[Workflow]], options: Mapping[str, Any]) -> int | None:
+    def version_for(cls, versions: Mapping[int, type[Workflow[Any]]], options: Mapping[str, Any]) -> int | None:
         """Override in an umbrella to choose the version of a new instance from the options of its start."""
         return super().version_for(versions, options)

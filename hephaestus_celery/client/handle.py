@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
@@ -12,21 +11,20 @@ from hephaestus_celery.client.reads import AioHandleReads, HandleReads
 from hephaestus_celery.client.resume import AioHandleResumes, HandleResumes
 from hephaestus_celery.client.runtimes import RUNTIMES, Runtime
 from hephaestus_celery.client.waits import AioHandleWaits, HandleWaits
+from hephaestus_celery.core.values.data_types import Data
 from hephaestus_celery.core.values.instance import Instance
 
 
 class Retries(Protocol):
     """A runtime that retries runs."""
 
-    def retry(self, id: str, *, context: Mapping[str, Any] | None = None, by: str | None = None) -> InstanceHandle: ...
+    def retry(self, id: str, *, context: Data | None = None, by: str | None = None) -> InstanceHandle: ...
 
 
 class AioRetries(Protocol):
     """The same, for event loops."""
 
-    async def retry(
-        self, id: str, *, context: Mapping[str, Any] | None = None, by: str | None = None
-    ) -> InstanceHandle: ...
+    async def retry(self, id: str, *, context: Data | None = None, by: str | None = None) -> InstanceHandle: ...
 
 
 class AioHandle(AioHandleResumes, AioHandleCancels, AioHandlePauses, AioHandleReads, AioHandleWaits):
@@ -40,7 +38,7 @@ class AioHandle(AioHandleResumes, AioHandleCancels, AioHandlePauses, AioHandleRe
         """The instance id of the handle."""
         return self._handle.id
 
-    async def retry(self, *, context: Mapping[str, Any] | None = None, by: str | None = None) -> InstanceHandle:
+    async def retry(self, *, context: Data | None = None, by: str | None = None) -> InstanceHandle:
         """Go on with the run, which failed or was cancelled, as a new run; as :meth:`Hephaestus.retry`."""
         return await self._runtime(AioRetries).retry(self.run_id, context=context, by=by)
 
@@ -82,6 +80,6 @@ class InstanceHandle(HandleResumes, HandleCancels, HandlePauses, HandleReads, Ha
     def __deepcopy__(self, _: object) -> Self:
         return self
 
-    def retry(self, *, context: Mapping[str, Any] | None = None, by: str | None = None) -> InstanceHandle:
+    def retry(self, *, context: Data | None = None, by: str | None = None) -> InstanceHandle:
         """Go on with the run, which failed or was cancelled, as a new run; see :meth:`Hephaestus.retry`."""
         return self._runtime(Retries).retry(self.run_id, context=context, by=by)

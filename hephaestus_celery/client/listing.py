@@ -48,7 +48,7 @@ class RunConditions(TypedDict, total=False):
     started_before: datetime | None
     waiting_for: str | None
     waiting_since_before: datetime | None
-    failed_step: type[Step] | str | None
+    failed_step: type[Step[Any]] | str | None
     retried: bool | None
     paused: bool | None
 
@@ -155,7 +155,7 @@ def _event(name: str, value: object) -> dict[str, Any]:
 
 
 def _failed_step(name: str, value: object) -> dict[str, Any]:
-    key: object = cast("type[Step]", value).key if _is_step(value) else value
+    key: object = cast("type[Step[Any]]", value).key if _is_step(value) else value
     if not is_key(key):
         raise ValueError(f"{name} must be a step class or its key, not {shown(value)}")
     return {name: key}

@@ -16,7 +16,7 @@ from hephaestus_celery.client.calls import (
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.resolve import find_run, read_run
 from hephaestus_celery.core.definition.registry import WORKFLOWS
-from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.definition.workflow import InputT, WorkflowDefinition
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.inputs import check_by
 from hephaestus_celery.coroutines import run_now
@@ -192,7 +192,7 @@ class WorkflowPauses(WorkflowCalls):
         return cls._runtime(Pausing).unpause(cls._id(value, "unpause"), by=by, workflow=cls)
 
 
-class AioWorkflowPauses(AioWorkflowCalls):
+class AioWorkflowPauses(AioWorkflowCalls[InputT]):
     """Pauses, of a workflow class's ``aio``."""
 
     async def pause(self, value: str | Whole = WHOLE_WORKFLOW, *, by: str | None = None) -> bool:

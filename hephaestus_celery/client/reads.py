@@ -25,7 +25,7 @@ from hephaestus_celery.client.listing import (
 )
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.resolve import count_runs, find_run, list_runs, read_run, read_whole_run
-from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.definition.workflow import InputT, WorkflowDefinition
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.identity import Unique, is_run_id
@@ -176,7 +176,7 @@ class WorkflowReads(WorkflowCalls):
         return cls._runtime(Reads).count(**own_conditions(cls, filters))
 
 
-class AioWorkflowReads(AioWorkflowCalls):
+class AioWorkflowReads(AioWorkflowCalls[InputT]):
     """Reads, of a workflow class's ``aio``."""
 
     async def get(self, value: str) -> Instance:

@@ -13,12 +13,12 @@ from hephaestus_celery.client.resolve import find_run
 from hephaestus_celery.client.start import instance_id_of
 from hephaestus_celery.core.definition.registry import WORKFLOWS, definition_of
 from hephaestus_celery.core.definition.step import Step, check_step_key
-from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.definition.workflow import InputT, TypedWorkflow, WorkflowDefinition
 from hephaestus_celery.core.execution.reruns import Obstacle
+from hephaestus_celery.core.values.data_types import Data, overlaid
 from hephaestus_celery.core.values.formatting import listed, shown
 from hephaestus_celery.core.values.inputs import check_by
 from hephaestus_celery.core.values.instance import Instance
-from hephaestus_celery.core.values.json_values import check_mapping
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.coroutines import run_now
 from hephaestus_celery.exceptions import DataError, InstanceNotFoundError
@@ -34,13 +34,12 @@ async def retry(
     means: Means,
     id: str,
     *,
-    context: Mapping[str, Any] | None,
+    context: object,
     by: str | None,
     workflow: type[WorkflowDefinition] | None = None,
 ) -> tuple[str, str]:
     """Make a run that goes on where a failed or cancelled one stopped; gives its id and run id."""
     check_by(by)
-    changes = _changes(context)
     run_id = await find_run(means, id, workflow=workflow)
     run, instance = await _read(means, run_id)
     if run.status is Status.COMPLETED:
@@ -50,7 +49,7 @@ async def retry(
         run_id=run_id,
         workflow=definition_of(instance),
         id=instance.id,
-        initial=await _overlaid(means, run, run_id, changes),
+        initial=await _overlaid(means, run, run_id, definition_of(instance), context),
         by=by,
     )
     return await _make(means, earlier, instance)
@@ -59,11 +58,11 @@ async def retry(
 async def fork(
     means: Means,
     id: str,
-    step: type[Step] | str,
+    step: type[Step[Any]] | str,
     *,
     value: str | None,
     version: int | None,
-    context: Mapping[str, Any] | None,
+    context: object,
     by: str | None,
     workflow: type[WorkflowDefinition] | None = None,
 ) -> tuple[str, str]:
@@ -72,7 +71,6 @@ async def fork(
     key = check_step_key(step)
     if key is None:
         raise DataError("step must be a step class or its key, not None")
-    changes = _changes(context)
     run_id = await find_run(means, id, workflow=workflow)
     run, instance = await _read(means, run_id)
     own = definition_of(instance)
@@ -90,7 +88,7 @@ async def fork(
         moves=wanted is not own,
         step=key,
         id=instance.id if value is None else instance_id_of(wanted, value, chance=means.parts.chance),
-        initial=await _overlaid(means, run, run_id, changes),
+        initial=await _overlaid(means, run, run_id, wanted, context),
         by=by,
     )
     return await _make(means, earlier, instance)
@@ -130,17 +128,15 @@ async def _read(means: Means, run_id: str) -> tuple[StoredRun, Instance]:
     return replace(run, steps=states), decode_instance(run, reader=means.reader)
 
 
-def _changes(context: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if context is None else check_mapping(context, "context")
-
-
-async def _overlaid(means: Means, run: StoredRun, run_id: str, changes: Mapping[str, Any] | None) -> str:
+async def _overlaid(
+    means: Means, run: StoredRun, run_id: str, workflow: type[WorkflowDefinition], changes: object
+) -> str:
     # The new initial context as JSON text; empty where it stays as it is.
     if changes is None:
         return ""
     before = run.initial if run.initial is not None else await means.storage.read_initial(run_id)
-    limit = means.settings.max_payload
-    return codec.encode_limited({**codec.decode(before), **changes}, "context", limit=limit)
+    laid = overlaid(workflow.__data_type__, codec.decode(before), changes, "context")
+    return codec.encode_limited(laid, "context", limit=means.settings.max_payload)
 
 
 def _in_version(own: type[WorkflowDefinition], version: object) -> type[WorkflowDefinition]:
@@ -159,7 +155,7 @@ class Reruns(RuntimeCalls):
         self,
         id: str,
         *,
-        context: Mapping[str, Any] | None = None,
+        context: Data | None = None,
         by: str | None = None,
         workflow: type[WorkflowDefinition] | None = None,
     ) -> InstanceHandle:
@@ -167,8 +163,8 @@ class Reruns(RuntimeCalls):
 
         What had completed stays completed, with its results. What had failed or had not ended runs again with fresh attempts,
         and with the idempotency keys of the first run. Early events that were kept go along, and so do the keys of events that
-        completed steps have taken. ``context`` is laid over the initial context, key by key. ``by`` says who does it, for
-        the history.
+        completed steps have taken. ``context`` is laid over the initial context, key by key, and what comes of it fits the type
+        that the workflow declares, or is a ``DataError``. ``by`` says who does it, for the history.
 
         A run is retried once: ``RunStateError`` names the run that came of it, which is the one to retry. It is a
         ``RunStateError`` too where the run has completed, ``AlreadyRunningError`` while a run holds the id (this one
@@ -184,11 +180,11 @@ class Reruns(RuntimeCalls):
     def fork(
         self,
         id: str,
-        step: type[Step] | str,
+        step: type[Step[Any]] | str,
         *,
         value: str | None = None,
         version: int | None = None,
-        context: Mapping[str, Any] | None = None,
+        context: Data | None = None,
         by: str | None = None,
         workflow: type[WorkflowDefinition] | None = None,
     ) -> InstanceHandle:
@@ -217,7 +213,7 @@ class AioReruns(AioCalls):
         self,
         id: str,
         *,
-        context: Mapping[str, Any] | None = None,
+        context: Data | None = None,
         by: str | None = None,
         workflow: type[WorkflowDefinition] | None = None,
     ) -> InstanceHandle:
@@ -229,11 +225,11 @@ class AioReruns(AioCalls):
     async def fork(
         self,
         id: str,
-        step: type[Step] | str,
+        step: type[Step[Any]] | str,
         *,
         value: str | None = None,
         version: int | None = None,
-        context: Mapping[str, Any] | None = None,
+        context: Data | None = None,
         by: str | None = None,
         workflow: type[WorkflowDefinition] | None = None,
     ) -> InstanceHandle:
@@ -245,11 +241,13 @@ class AioReruns(AioCalls):
         return InstanceHandle(id=new_id, run_id=run_id, hephaestus=self._hephaestus)
 
 
-class WorkflowReruns(WorkflowCalls):
+class WorkflowReruns(WorkflowCalls, TypedWorkflow[InputT]):
     """Retries and forks, of a workflow class."""
 
     @classmethod
-    def retry(cls, value: str, *, context: Mapping[str, Any] | None = None, by: str | None = None) -> InstanceHandle:
+    def retry(
+        cls, value: str, *, context: InputT | Mapping[str, Any] | None = None, by: str | None = None
+    ) -> InstanceHandle:
         """Go on with a run that failed or was cancelled, as a new run; see :meth:`Hephaestus.retry`."""
         return cls._runtime(Reruns).retry(cls._id(value, "retry"), context=context, by=by, workflow=cls)
 
@@ -258,11 +256,11 @@ class WorkflowReruns(WorkflowCalls):
         cls,
         of: str,
         /,
-        step: type[Step] | str,
+        step: type[Step[Any]] | str,
         *,
         value: str | None = None,
         version: int | None = None,
-        context: Mapping[str, Any] | None = None,
+        context: InputT | Mapping[str, Any] | None = None,
         by: str | None = None,
     ) -> InstanceHandle:
         """Make a new run of the run ``of``, in which ``step`` and what follows run again; see :meth:`Hephaestus.fork`."""
@@ -272,11 +270,11 @@ class WorkflowReruns(WorkflowCalls):
         )
 
 
-class AioWorkflowReruns(AioWorkflowCalls):
+class AioWorkflowReruns(AioWorkflowCalls[InputT]):
     """Retries and forks, of a workflow class's ``aio``."""
 
     async def retry(
-        self, value: str, *, context: Mapping[str, Any] | None = None, by: str | None = None
+        self, value: str, *, context: InputT | Mapping[str, Any] | None = None, by: str | None = None
     ) -> InstanceHandle:
         """Go on with a run that failed or was cancelled, as a new run; as :meth:`Hephaestus.retry`."""
         return await self._runtime(AioReruns).retry(
@@ -287,11 +285,11 @@ class AioWorkflowReruns(AioWorkflowCalls):
         self,
         of: str,
         /,
-        step: type[Step] | str,
+        step: type[Step[Any]] | str,
         *,
         value: str | None = None,
         version: int | None = None,
-        context: Mapping[str, Any] | None = None,
+        context: InputT | Mapping[str, Any] | None = None,
         by: str | None = None,
     ) -> InstanceHandle:
         """Make a new run of the run ``of``, in which ``step`` and what follows run again; as :meth:`Hephaestus.fork`."""

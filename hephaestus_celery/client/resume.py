@@ -18,7 +18,7 @@ from hephaestus_celery.client.expected_events import can_still_wait, declares, n
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.resolve import ambiguous, as_value, not_found, read_run, reference_to
 from hephaestus_celery.core.definition.step import Step, check_step_key
-from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.definition.workflow import InputT, WorkflowDefinition
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.execution.resolve import RunReference
@@ -48,7 +48,7 @@ async def resume(
     event: str,
     data: Mapping[str, Any] | None,
     *,
-    step: type[Step] | str | None,
+    step: type[Step[Any]] | str | None,
     workflow: type[WorkflowDefinition] | None,
     keep_early: bool,
     key: str | None,
@@ -146,7 +146,7 @@ class Resumes(RuntimeCalls):
         event: str,
         data: Mapping[str, Any] | None = None,
         *,
-        step: type[Step] | str | None = None,
+        step: type[Step[Any]] | str | None = None,
         workflow: type[WorkflowDefinition] | None = None,
         keep_early: bool = False,
         key: str | None = None,
@@ -178,7 +178,7 @@ class AioResumes(AioCalls):
         event: str,
         data: Mapping[str, Any] | None = None,
         *,
-        step: type[Step] | str | None = None,
+        step: type[Step[Any]] | str | None = None,
         workflow: type[WorkflowDefinition] | None = None,
         keep_early: bool = False,
         key: str | None = None,
@@ -200,7 +200,7 @@ class WorkflowResumes(WorkflowCalls):
         event: str,
         data: Mapping[str, Any] | None = None,
         *,
-        step: type[Step] | str | None = None,
+        step: type[Step[Any]] | str | None = None,
         keep_early: bool = False,
         key: str | None = None,
         by: str | None = None,
@@ -212,7 +212,7 @@ class WorkflowResumes(WorkflowCalls):
         )
 
 
-class AioWorkflowResumes(AioWorkflowCalls):
+class AioWorkflowResumes(AioWorkflowCalls[InputT]):
     """Resumes, of a workflow class's ``aio``."""
 
     async def resume(
@@ -221,7 +221,7 @@ class AioWorkflowResumes(AioWorkflowCalls):
         event: str,
         data: Mapping[str, Any] | None = None,
         *,
-        step: type[Step] | str | None = None,
+        step: type[Step[Any]] | str | None = None,
         keep_early: bool = False,
         key: str | None = None,
         by: str | None = None,
@@ -241,7 +241,7 @@ class HandleResumes(HandleCalls):
         event: str,
         data: Mapping[str, Any] | None = None,
         *,
-        step: type[Step] | str | None = None,
+        step: type[Step[Any]] | str | None = None,
         keep_early: bool = False,
         key: str | None = None,
         by: str | None = None,
@@ -258,7 +258,7 @@ class AioHandleResumes(AioHandleCalls):
         event: str,
         data: Mapping[str, Any] | None = None,
         *,
-        step: type[Step] | str | None = None,
+        step: type[Step[Any]] | str | None = None,
         keep_early: bool = False,
         key: str | None = None,
         by: str | None = None,

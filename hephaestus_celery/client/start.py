@@ -18,7 +18,8 @@ from hephaestus_celery.client.reads import Reads
 from hephaestus_celery.client.runtimes import RUNTIMES
 from hephaestus_celery.clock import Chance
 from hephaestus_celery.core.definition import versioning
-from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.definition.workflow import InputT, TypedWorkflow, WorkflowDefinition
+from hephaestus_celery.core.values.data_types import accepted
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.json_values import check_mapping
 from hephaestus_celery.coroutines import run_now
@@ -38,7 +39,7 @@ class Start:
 
 def check_start(
     workflow: type[WorkflowDefinition],
-    context: Mapping[str, Any] | None,
+    context: object,
     *,
     id: str,
     version: int | None,
@@ -47,7 +48,7 @@ def check_start(
 ) -> Start:
     """Check the arguments of ``start_instance``; raises what :meth:`Hephaestus.start_instance` says."""
     check_workflow(workflow)
-    options = {"id": id, "context": context or {}, "telemetry_metadata": telemetry_metadata or {}}
+    options = {"id": id, "context": {} if context is None else context, "telemetry_metadata": telemetry_metadata or {}}
     chosen = versioning.resolve(workflow, version=version, options=options)
     if getattr(chosen, "unique", None) is None:
         raise ConfigurationError(
@@ -57,7 +58,7 @@ def check_start(
     return Start(
         workflow=chosen,
         id=instance_id_of(chosen, id, chance=chance),
-        context=check_mapping({} if context is None else context, "context"),
+        context=accepted(chosen.__data_type__, {} if context is None else context, "context"),
         telemetry=check_metadata(telemetry_metadata),
     )
 
@@ -107,8 +108,8 @@ class Starts(RuntimeCalls):
 
     def start_instance(
         self,
-        workflow: type[WorkflowDefinition],
-        context: Mapping[str, Any] | None = None,
+        workflow: type[TypedWorkflow[InputT]],
+        context: InputT | Mapping[str, Any] | None = None,
         *,
         id: str,
         version: int | None = None,
@@ -119,7 +120,8 @@ class Starts(RuntimeCalls):
         ``id`` is the value of the instance id, ``key::value`` (given whole it is taken too). Of several starts of one
         id at the same time exactly one succeeds. A start whose state is stored is accepted, even when the broker can't
         be reached at that moment; a start that raises has stored nothing: ``AlreadyRunningError``, ``DataError`` for a
-        context that can't be carried, ``ValueError`` for a bad id or version. After a ``StorageError`` its ``stored`` is
+        context that can't be carried, ``ValueError`` for a bad id or version. A workflow that declares a type
+        (``Workflow[Order]``) takes an object of it or a mapping, and validates it: ``DataError`` says what does not fit. After a ``StorageError`` its ``stored`` is
         False where that is sure, and None where it can't be known: look with ``get`` before starting again.
         """
         start = check_start(
@@ -135,8 +137,8 @@ class AioStarts(AioCalls):
 
     async def start_instance(
         self,
-        workflow: type[WorkflowDefinition],
-        context: Mapping[str, Any] | None = None,
+        workflow: type[TypedWorkflow[InputT]],
+        context: InputT | Mapping[str, Any] | None = None,
         *,
         id: str,
         version: int | None = None,
@@ -151,14 +153,14 @@ class AioStarts(AioCalls):
         return InstanceHandle(id=start.id, run_id=run_id, hephaestus=self._hephaestus)
 
 
-class WorkflowStarts(WorkflowCalls):
+class WorkflowStarts(WorkflowCalls, TypedWorkflow[InputT]):
     """Starts, of a workflow class."""
 
     @classmethod
     def start(
         cls,
         value: str,
-        context: Mapping[str, Any] | None = None,
+        context: InputT | Mapping[str, Any] | None = None,
         *,
         version: int | None = None,
         telemetry_metadata: Mapping[str, Any] | None = None,
@@ -176,13 +178,13 @@ class WorkflowStarts(WorkflowCalls):
         return InstanceHandle(id=instance.id, run_id=instance.run_id, hephaestus=runtime)
 
 
-class AioWorkflowStarts(AioWorkflowCalls):
+class AioWorkflowStarts(AioWorkflowCalls[InputT]):
     """Starts, of a workflow class's ``aio``."""
 
     async def start(
         self,
         value: str,
-        context: Mapping[str, Any] | None = None,
+        context: InputT | Mapping[str, Any] | None = None,
         *,
         version: int | None = None,
         telemetry_metadata: Mapping[str, Any] | None = None,

@@ -17,7 +17,7 @@ from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.runtimes import Runtime
 from hephaestus_celery.client.start import check_metadata, check_start, check_workflow
 from hephaestus_celery.core.definition import versioning
-from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.definition.workflow import InputT, TypedWorkflow, WorkflowDefinition
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.coroutines import run_now
@@ -81,7 +81,7 @@ async def start_many(
     means: Means,
     runtime: Runtime,
     shared: _Shared,
-    items: Iterable[tuple[str, Mapping[str, Any] | None]],
+    items: Iterable[tuple[str, object]],
     *,
     begin: Begin[list[_Prepared | Exception]],
 ) -> list[InstanceHandle | None]:
@@ -112,7 +112,7 @@ def _is_away(result: object) -> bool:
     return isinstance(result, StorageError) and result.transient
 
 
-def _is_pair(item: object) -> TypeGuard[tuple[str, Mapping[str, Any] | None]]:
+def _is_pair(item: object) -> TypeGuard[tuple[str, object]]:
     # What is in the pair is checked as for any start.
     match item:
         case tuple() | list():
@@ -214,8 +214,8 @@ class ManyStarts(RuntimeCalls):
 
     def start_many(
         self,
-        workflow: type[WorkflowDefinition],
-        starts: Iterable[tuple[str, Mapping[str, Any] | None]],
+        workflow: type[TypedWorkflow[InputT]],
+        starts: Iterable[tuple[str, InputT | Mapping[str, Any] | None]],
         *,
         on_conflict: OnConflict = "raise",
         version: int | None = None,
@@ -247,8 +247,8 @@ class AioManyStarts(AioCalls):
 
     async def start_many(
         self,
-        workflow: type[WorkflowDefinition],
-        starts: Iterable[tuple[str, Mapping[str, Any] | None]],
+        workflow: type[TypedWorkflow[InputT]],
+        starts: Iterable[tuple[str, InputT | Mapping[str, Any] | None]],
         *,
         on_conflict: OnConflict = "raise",
         version: int | None = None,
@@ -264,13 +264,13 @@ class AioManyStarts(AioCalls):
         return await start_many(means, self._hephaestus, shared, starts, begin=asyncio.create_task)
 
 
-class WorkflowManyStarts(WorkflowCalls):
+class WorkflowManyStarts(WorkflowCalls, TypedWorkflow[InputT]):
     """Starts of many runs, of a workflow class."""
 
     @classmethod
     def start_many(
         cls,
-        starts: Iterable[tuple[str, Mapping[str, Any] | None]],
+        starts: Iterable[tuple[str, InputT | Mapping[str, Any] | None]],
         *,
         on_conflict: OnConflict = "raise",
         version: int | None = None,
@@ -282,12 +282,12 @@ class WorkflowManyStarts(WorkflowCalls):
         )
 
 
-class AioWorkflowManyStarts(AioWorkflowCalls):
+class AioWorkflowManyStarts(AioWorkflowCalls[InputT]):
     """Starts of many runs, of a workflow class's ``aio``."""
 
     async def start_many(
         self,
-        starts: Iterable[tuple[str, Mapping[str, Any] | None]],
+        starts: Iterable[tuple[str, InputT | Mapping[str, Any] | None]],
         *,
         on_conflict: OnConflict = "raise",
         version: int | None = None,

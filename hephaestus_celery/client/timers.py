@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 from hephaestus_celery.client.calls import (
     AioCalls,
@@ -25,7 +26,7 @@ from hephaestus_celery.exceptions import DataError, NotWaitingError, StorageErro
 _MOST_UNANSWERED = 1000  # cancellations of timers whose lost replies a process remembers
 
 
-async def schedule(means: Means, id: str, step: type[Step] | str, delay: float | timedelta) -> str:
+async def schedule(means: Means, id: str, step: type[Step[Any]] | str, delay: float | timedelta) -> str:
     """Set a timer; see :meth:`Hephaestus.schedule_resume`."""
     key = check_step_key(step)
     if key is None:
@@ -68,7 +69,7 @@ async def _cancel(means: Means, run_id: str, step: str, reference: str) -> bool:
 class Timers(RuntimeCalls):
     """Timers, of ``Hephaestus``."""
 
-    def schedule_resume(self, id: str, step: type[Step] | str, delay: float | timedelta) -> str:
+    def schedule_resume(self, id: str, step: type[Step[Any]] | str, delay: float | timedelta) -> str:
         """A durable timer: after ``delay`` (seconds or timedelta) the step gets the event ``"timeout"``, if it waits.
 
         Returns a reference for :meth:`cancel_timer`. A step that does not wait yet gets the event when it waits; a step
@@ -88,7 +89,7 @@ class Timers(RuntimeCalls):
 class AioTimers(AioCalls):
     """Timers, of ``Hephaestus.aio``."""
 
-    async def schedule_resume(self, id: str, step: type[Step] | str, delay: float | timedelta) -> str:
+    async def schedule_resume(self, id: str, step: type[Step[Any]] | str, delay: float | timedelta) -> str:
         """A durable timer: after ``delay`` (seconds or timedelta) the step gets the event ``"timeout"``, if it waits.
 
         As :meth:`Hephaestus.schedule_resume`.

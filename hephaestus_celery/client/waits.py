@@ -16,6 +16,7 @@ from hephaestus_celery.client.expected_events import still_going
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.reads import Reads
 from hephaestus_celery.client.resolve import find_run, read_run, read_whole_run
+from hephaestus_celery.core.definition.workflow import InputT
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.retry import seconds
 from hephaestus_celery.coroutines import run_now
@@ -66,7 +67,7 @@ class WorkflowWaits(WorkflowCalls):
         return cls._runtime(Waits).wait(run_id, timeout)
 
 
-class AioWorkflowWaits(AioWorkflowCalls):
+class AioWorkflowWaits(AioWorkflowCalls[InputT]):
     """Waits, of a workflow class's ``aio``."""
 
     async def wait(self, value: str, timeout: float | timedelta | None = None) -> Instance:

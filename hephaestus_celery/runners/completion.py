@@ -158,7 +158,9 @@ class Completion:
         if (step, result.event) not in definition_of(instance).graph.dynamic:
             return definition_of(instance).targets(step, result.event, instance.context), True
         given = Given(step=step.key, event=result.event, result=result.result)
-        known = decode_context(run, run_id=instance.run_id, reader=self._reader, given=given, read=read)
+        known = decode_context(
+            run, run_id=instance.run_id, reader=self._reader, definition=definition_of(instance), given=given, read=read
+        )
         missed: list[str] = []
 
         def find(key: str) -> dict[str, Any] | Failure:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery.clock import Clock
 from hephaestus_celery.core.definition.step import Step, StepConfig
@@ -159,7 +159,7 @@ class Executor:
 
 
 def call(
-    step: type[Step],
+    step: type[Step[Any]],
     instance: Instance,
     config: Callable[[], StepConfig],
     *,
@@ -183,6 +183,8 @@ def call(
     try:
         return check(step, returned, limit=limit)
     except (TypeError, ValueError) as error:  # DataError too: no further attempt makes such a result valid
+        if isinstance(error.__cause__, stop_exceptions):  # it struck while the result was validated
+            return failed(error.__cause__, stop_exceptions=stop_exceptions, reserved_exceptions=reserved_exceptions)
         return replace(failed(error), retry=False)
     except BaseException as error:  # noqa: BLE001 - mappings of the user's own may raise anything too
         return failed(error, stop_exceptions=stop_exceptions, reserved_exceptions=reserved_exceptions)

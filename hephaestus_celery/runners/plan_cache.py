@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from hephaestus_celery.core.definition.builtin import Done
@@ -50,7 +50,7 @@ class Moves:
         self._rows = 0
 
     def find(
-        self, workflow: type[WorkflowDefinition], step: type[Step], event: str, targets: tuple[Target, ...]
+        self, workflow: type[WorkflowDefinition], step: type[Step[Any]], event: str, targets: tuple[Target, ...]
     ) -> Move:
         """The move of a step for this event and these targets."""
         if (step, event) in workflow.graph.dynamic:
@@ -74,7 +74,7 @@ class Moves:
         lanes = {hint.step: self._dispatcher.lane(hint) for hint in hints}
         return {key: lane for key, lane in lanes.items() if lane is not None}
 
-    def _plan(self, workflow: type[WorkflowDefinition], step: type[Step], targets: tuple[Target, ...]) -> Move:
+    def _plan(self, workflow: type[WorkflowDefinition], step: type[Step[Any]], targets: tuple[Target, ...]) -> Move:
         settlement = plan(workflow.graph, step, targets)
         default = self._settings.default_retry
         limit = self._settings.max_payload

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.core.definition.graph import StepClass, Target
@@ -290,7 +290,7 @@ def _is_asked(earlier: Earlier, key: str) -> bool:
     return step is not None and (step, state.event) in graph.dynamic and (earlier.moves or state.targets is None)
 
 
-def _context(earlier: Earlier, keys: Collection[str]) -> Context:
+def _context(earlier: Earlier, keys: Collection[str]) -> Context[Any]:
     known = replace(
         earlier.run,
         initial=earlier.initial or earlier.run.initial,
@@ -299,10 +299,10 @@ def _context(earlier: Earlier, keys: Collection[str]) -> Context:
         lacks_data=False,
         lacks_steps=False,
     )
-    return decode_context(known, run_id=earlier.run_id, reader=None)
+    return decode_context(known, run_id=earlier.run_id, reader=None, definition=earlier.workflow)
 
 
-def _targets(earlier: Earlier, key: str, context: Context) -> tuple[Target, ...]:
+def _targets(earlier: Earlier, key: str, context: Context[Any]) -> tuple[Target, ...]:
     # The targets that a kept step has taken: those that it had, or, where its route is asked, those that this gives.
     graph, state = earlier.workflow.graph, earlier.run.steps[key]
     step = graph.by_key.get(key)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hephaestus_celery.core.definition import functions
-from hephaestus_celery.exceptions import AttemptLostError, NonRetryableError, StepFailedError
+from hephaestus_celery.exceptions import AttemptLostError, DataError, NonRetryableError, StepFailedError
 from hephaestus_celery.telemetry.labels import class_name
 
 TEXT_LIMIT = 32 * 1024
@@ -81,7 +81,7 @@ def failed(
         else "throw",
         reason=error,
         error=cast("Exception", error) if harmless and text is not None and _can_travel(error) else _stand_in(error),
-        retry=not issubclass(kind, NonRetryableError),
+        retry=not issubclass(kind, NonRetryableError) and not (kind is DataError and cast("DataError", error).stored),
         stacktrace=_frames(error),
         text=_bounded(_plainly(error) if text is None else text),
     )

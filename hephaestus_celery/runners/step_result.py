@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from hephaestus_celery.core.definition.step import Async, Error, Ok, Step
+from hephaestus_celery.core.values.data_types import Data, accepted
 from hephaestus_celery.core.values.formatting import listed, named
 from hephaestus_celery.core.values.json_values import check_mapping
 from hephaestus_celery.core.values.names import FAILED
@@ -48,7 +48,7 @@ def as_event(result: Failed) -> Completed:
     return Completed(event=FAILED, result=codec.encode(failure), metadata=None, failed=result)
 
 
-def check(step: type[Step], returned: object, *, limit: int) -> StepResult:
+def check(step: type[Step[Any]], returned: object, *, limit: int) -> StepResult:
     """Check what ``execute`` returned; ``TypeError``, ``ValueError`` or ``DataError`` if it is invalid.
 
     ``limit`` is the size that one value may have, in bytes of JSON.
@@ -65,6 +65,8 @@ def check(step: type[Step], returned: object, *, limit: int) -> StepResult:
             return _check_async(step, returned)
         case Error():
             return _check_error(step, returned)
+        case _ if step.__data_type__ is not None and step.__data_type__.holds(returned):
+            return _check_ok(step, Ok(_only_event(step, returned), cast("Data", returned)), limit=limit)
         case _:
             raise TypeError(
                 f"{called(step)} returned {named(returned, limit=_SHOWN)}; it must return Ok, Async or Error, or in short a "
@@ -72,7 +74,7 @@ def check(step: type[Step], returned: object, *, limit: int) -> StepResult:
             )
 
 
-def _only_event(step: type[Step], returned: object) -> str:
+def _only_event(step: type[Step[Any]], returned: object) -> str:
     """The event that a step means which returns no event."""
     if len(step.events) == 1:
         return step.events[0]
@@ -83,7 +85,7 @@ def _only_event(step: type[Step], returned: object) -> str:
     )
 
 
-def _check_ok(step: type[Step], returned: Ok, *, limit: int) -> Completed:
+def _check_ok(step: type[Step[Any]], returned: Ok, *, limit: int) -> Completed:
     event: object = returned.event
     if event not in tuple(step.events):
         declared = listed([repr(name) for name in step.events])
@@ -92,12 +94,12 @@ def _check_ok(step: type[Step], returned: Ok, *, limit: int) -> Completed:
         )
     return Completed(
         event=returned.event,
-        result=_encoded(returned.context, f"{called(step)}: context", limit=limit),
+        result=_result(step, returned.context, f"{called(step)}: context", limit=limit),
         metadata=_encoded(returned.metadata, f"{called(step)}: metadata", limit=limit),
     )
 
 
-def _check_async(step: type[Step], returned: Async) -> Waiting:
+def _check_async(step: type[Step[Any]], returned: Async) -> Waiting:
     if returned.timeout is None:
         return Waiting(timeout=None)
     try:
@@ -111,7 +113,7 @@ def _check_async(step: type[Step], returned: Async) -> Waiting:
     return Waiting(timeout=round(length * 1_000_000))
 
 
-def _check_error(step: type[Step], returned: Error) -> Failed:
+def _check_error(step: type[Step[Any]], returned: Error) -> Failed:
     retry: object = returned.retry
     if not isinstance(retry, bool):
         raise TypeError(f"{called(step)} gave Error with retry={named(retry)}, which must be True or False")
@@ -125,12 +127,22 @@ def _check_error(step: type[Step], returned: Error) -> Failed:
     )
 
 
-def called(step: type[Step]) -> str:
+def called(step: type[Step[Any]]) -> str:
     """The name of a step in an error: its key, which the store uses, and its class, which the code uses."""
     return f"step {step.key} ({step.__name__})"
 
 
-def _encoded(value: Mapping[str, Any] | None, path: str, *, limit: int) -> str | None:
+def _result(step: type[Step[Any]], given: object, path: str, *, limit: int) -> str | None:
+    type_ = step.__data_type__
+    if type_ is None:
+        return _encoded(given, path, limit=limit)
+    if given is None and len(step.events) > 1:
+        return None  # one of its answers that come without a result
+    stored = accepted(type_, {} if given is None else given, path)
+    return codec.encode_limited(stored, path, limit=limit)
+
+
+def _encoded(value: object, path: str, *, limit: int) -> str | None:
     if value is None:
         return None
     checked = check_mapping(value, path)

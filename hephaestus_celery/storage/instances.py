@@ -104,6 +104,7 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
         "configs": lambda: {key: decode(text) for key, text in snapshot.configs().items()},
     }
     steps = frozenset({"step_states"} if run.lacks_steps else ())
+    definition = WORKFLOWS.find(header["name"], header["version"])
     return Instance.deferred(
         makers,
         far=steps | frozenset({"runtime_metadata", "configs"} if run.lacks_data else ()),
@@ -114,7 +115,7 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
         workflow_version=header["version"],
         workflow_family=header["family"],
         status=run.status,
-        context=decode_context(run, run_id=header["run_id"], reader=reader),
+        context=decode_context(run, run_id=header["run_id"], reader=reader, definition=definition),
         telemetry_start_time=read_start(run.start),
         started_at=moment(run.started_at),
         finished_at=None if run.finished_at is None else moment(run.finished_at),
@@ -125,7 +126,7 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
         tags=tuple(header["tags"]),
         pauses=_pauses(run.pauses),
         failed_key=run.failed_step,
-        definition=WORKFLOWS.find(header["name"], header["version"]),
+        definition=definition,
     )
 
 
@@ -143,10 +144,11 @@ def decode_context(
     *,
     run_id: str,
     reader: Reader | None,
+    definition: type[WorkflowDefinition] | None,
     given: Given | None = None,
     read: dict[str, str] | None = None,
-) -> Context:
-    """The context of a stored run. ``given`` adds a step and its new result. ``read``: see :class:`Snapshot`."""
+) -> Context[Any]:
+    """The context of a stored run. ``given`` adds a step, its event and its new result. ``read``: see :class:`Snapshot`."""
     snapshot = Snapshot(run, run_id=run_id, reader=reader, read=read)
     own = {} if given is None else {given.step: given.result}
 
@@ -162,10 +164,17 @@ def decode_context(
             return _found(given.result, given.event)
         return _found(snapshot.result(step), snapshot.event(step))
 
+    def bare_event(step: str) -> str | None:
+        if given is not None and step == given.step:
+            return given.event if given.result is None else None
+        return snapshot.event(step) if snapshot.result(step) is None else None
+
     lacks = ["steps", "failures"] if run.lacks_data or run.lacks_steps else []
     far = [*(["initial"] if run.initial is None else []), *lacks]
     makers = {"initial": lambda: decode(snapshot.initial()), "steps": steps, "failures": failures}
-    return Context.deferred(makers, far=frozenset(far), read_result=result)
+    return Context.deferred(
+        makers, far=frozenset(far), read_result=result, read_bare_event=bare_event, definition=definition
+    )
 
 
 def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Instance:

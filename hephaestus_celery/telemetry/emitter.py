@@ -79,7 +79,7 @@ class Emitter:
         """Emit that a paused run goes on; with None all runs of the ``workflow`` that ``extra`` names."""
         self._of_pause(names.WORKFLOW_UNPAUSE, instance, extra)
 
-    def step_rescue(self, instance: Instance, step: type[Step], extra: Mapping[str, Any] | None = None) -> None:
+    def step_rescue(self, instance: Instance, step: type[Step[Any]], extra: Mapping[str, Any] | None = None) -> None:
         """Emit that a message or an attempt of a step was lost, and noticed."""
         if has_handlers(names.STEP_RESCUE):
             self._emit(names.STEP_RESCUE, instance, {"system_time": self._clock.time_ns()}, {"step": step}, extra)
@@ -87,9 +87,9 @@ class Emitter:
     def workflow_transition(
         self,
         instance: Instance,
-        from_step: type[Step],
+        from_step: type[Step[Any]],
         event: str,
-        targets: Sequence[type[Step]],
+        targets: Sequence[type[Step[Any]]],
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         """Emit which steps the completion of ``from_step`` has activated."""
@@ -98,7 +98,7 @@ class Emitter:
             always = {"from_step": from_step, "event": event, "targets": list(targets), "fan_out": count > 1}
             self._emit(names.WORKFLOW_TRANSITION, instance, {"targets_count": count}, always, extra)
 
-    def step_start(self, instance: Instance, step: type[Step], extra: Mapping[str, Any] | None = None) -> None:
+    def step_start(self, instance: Instance, step: type[Step[Any]], extra: Mapping[str, Any] | None = None) -> None:
         """Emit that an attempt of a step begins; measures ``queue_time`` where ``extra`` has it."""
         if has_handlers(names.STEP_START):
             taken, rest = _taken(extra, "queue_time")
@@ -107,7 +107,7 @@ class Emitter:
             )
 
     def step_stop(
-        self, instance: Instance, step: type[Step], duration: int, extra: Mapping[str, Any] | None = None
+        self, instance: Instance, step: type[Step[Any]], duration: int, extra: Mapping[str, Any] | None = None
     ) -> None:
         """Emit that a step has completed, ``duration`` nanoseconds after its attempt began."""
         if has_handlers(names.STEP_STOP):
@@ -116,7 +116,7 @@ class Emitter:
     def step_exception(  # noqa: PLR0917 - the signature is public, and that of the other emit functions
         self,
         instance: Instance,
-        step: type[Step],
+        step: type[Step[Any]],
         duration: int,
         kind: str,
         reason: object,
@@ -129,13 +129,13 @@ class Emitter:
             self._emit(names.STEP_EXCEPTION, instance, {"duration": duration}, always, extra)
 
     def step_async(
-        self, instance: Instance, step: type[Step], duration: int, extra: Mapping[str, Any] | None = None
+        self, instance: Instance, step: type[Step[Any]], duration: int, extra: Mapping[str, Any] | None = None
     ) -> None:
         """Emit that a step waits from now on, ``duration`` nanoseconds after its attempt began."""
         if has_handlers(names.STEP_ASYNC):
             self._emit(names.STEP_ASYNC, instance, {"duration": duration}, {"step": step}, extra)
 
-    def step_resume(self, instance: Instance, step: type[Step], extra: Mapping[str, Any] | None = None) -> None:
+    def step_resume(self, instance: Instance, step: type[Step[Any]], extra: Mapping[str, Any] | None = None) -> None:
         """Emit that a step has got what it waited for; measures ``wait_duration`` where ``extra`` has it."""
         if has_handlers(names.STEP_RESUME):
             taken, rest = _taken(extra, "wait_duration")

@@ -12,7 +12,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-FILES = [HERE / "right_uses.py", HERE / "wrong_uses.py"]
+FILES = [HERE / name for name in ("right_uses.py", "wrong_uses.py", "right_types.py", "wrong_types.py")]
 
 
 def pyright():
@@ -39,10 +39,11 @@ def errors(request, tmp_path_factory):
 
 
 def test_right_uses_have_no_errors(errors):
-    assert {place: message for place, message in errors.items() if place[0] == "right_uses.py"} == {}
+    assert {place: message for place, message in errors.items() if place[0].startswith("right_")} == {}
 
 
-def test_each_wrong_use_is_an_error_and_nothing_else_is(errors):
-    lines = (HERE / "wrong_uses.py").read_text().splitlines()
+@pytest.mark.parametrize("file", ["wrong_uses.py", "wrong_types.py"])
+def test_each_wrong_use_is_an_error_and_nothing_else_is(errors, file):
+    lines = (HERE / file).read_text().splitlines()
     wrong = {number for number, line in enumerate(lines, 1) if "# wrong: " in line}
-    assert {line for name, line in errors if name == "wrong_uses.py"} == wrong, errors
+    assert {line for name, line in errors if name == file} == wrong, errors

@@ -27,7 +27,7 @@ class Example:
 
     hephaestus: Hephaestus
     workflow: type[Workflow]
-    approval: type[Step]
+    approval: type[Step[Any]]
     installed: Callable[[], Mapping[str, str]]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from hephaestus_celery.core.definition.step import Async, Ok, Result, Step, StepConfig
 from hephaestus_celery.core.values.context import Context
+from hephaestus_celery.core.values.declared import R_co
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.names import DONE, is_name, is_reserved
@@ -29,7 +30,7 @@ class Done(Step):
     key = DONE
     events = ("done",)
 
-    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result:
+    def execute(self, instance: Instance, config: StepConfig, context: Context[Any]) -> Result:
         """Never called by a runner; here so that ``Done`` is a step like any other."""
         return Ok("done")
 
@@ -42,7 +43,7 @@ class Wait(Step):
 
     events = ("timeout",)
 
-    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result:
+    def execute(self, instance: Instance, config: StepConfig, context: Context[Any]) -> Result:
         return Async(timeout=wait_duration(config))
 
     @classmethod
@@ -66,16 +67,17 @@ class Wait(Step):
         return []
 
 
-class WaitForEvent(Step):
+class WaitForEvent(Step[R_co]):
     """Waits for ``resume(id, event_name, data)`` and completes with ``"received"``; ``data`` is its result.
 
     Config: ``{"event_name": str, "timeout": seconds or timedelta}``; the timeout is optional, completes the step with
-    ``"timeout"`` and needs a transition then. ``"timeout_ms": int`` may stand in its place.
+    ``"timeout"`` and needs a transition then. ``"timeout_ms": int`` may stand in its place. ``WaitForEvent[Payment]`` says what
+    type ``data`` has.
     """
 
     events = ("received", "timeout")
 
-    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result:
+    def execute(self, instance: Instance, config: StepConfig, context: Context[Any]) -> Result:
         return Async(timeout=_event_timeout(config or {}))
 
     @classmethod
@@ -124,7 +126,7 @@ class Debug(Step):
 
     events = ("completed",)
 
-    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Result:
+    def execute(self, instance: Instance, config: StepConfig, context: Context[Any]) -> Result:
         logger = logging.getLogger("hephaestus_celery.debug")
         logger.debug("[%s] initial context: %r", instance.id, dict(context.initial))
         for key, result in context.steps.items():

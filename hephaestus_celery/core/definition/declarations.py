@@ -182,11 +182,12 @@ def _report_unknown(step: type, where: str, draft: Draft) -> None:
     if not issubclass(step, Step):
         draft.report(f"{where} has {step.__name__}, an unknown step: it is no subclass of Step")
         return
+    known = cast("StepClass", step)
     missing = [
-        *([] if step.execute is not Step.execute else ["no execute"]),
-        *([] if step.events else ["no events"]),
+        *([] if known.execute is not Step.execute else ["no execute"]),
+        *([] if known.events else ["no events"]),
     ]
-    hints = "".join(f"; {hint}" for hint in check_spelling(step))
+    hints = "".join(f"; {hint}" for hint in check_spelling(known))
     draft.report(f"{where} has {step.__name__}, an unknown step: it has {' and '.join(missing)}{hints}")
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.step import Step, StepConfig
 from hephaestus_celery.core.values.names import FAILED
 
-StepClass = type[Step]
+StepClass = type[Step[Any]]
 V = TypeVar("V")
 
 
@@ -92,11 +92,11 @@ class Graph:
         """The first of ``initials``."""
         return self.initials[0]
 
-    def predecessors(self, step: StepClass) -> tuple[StepClass, ...]:
+    def predecessors(self, step: StepClass) -> tuple[type[Step], ...]:
         """The steps that have an edge into ``step``; ``KeyError`` for a step that is not in the graph."""
         return self._predecessors[step]
 
-    def successors(self, step: StepClass) -> tuple[StepClass, ...]:
+    def successors(self, step: StepClass) -> tuple[type[Step], ...]:
         """The steps that ``step`` has an edge to."""
         return self._successors[step]
 

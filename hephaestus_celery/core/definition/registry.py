@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from hephaestus_celery.core.definition.module_path import place_of
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.exceptions import DefinitionError
 
@@ -131,5 +132,19 @@ def _restored(state: dict[str, Any]) -> Instance:
     return instance
 
 
+def _reduced_context(context: Context[Any]) -> tuple[Callable[..., Context[Any]], tuple[object, ...]]:
+    workflow = context.definition
+    named = None if workflow is None else (workflow.name, workflow.version)
+    return _restored_context, (context.__getstate__(), named)
+
+
+def _restored_context(state: dict[str, Any], named: tuple[str, int] | None) -> Context[Any]:
+    context: Context[Any] = Context.__new__(Context)
+    context.__dict__.update(state, definition=None if named is None else WORKFLOWS.find(*named))
+    return context
+
+
 WORKFLOWS = WorkflowRegistry()
-copyreg.pickle(Instance, _reduced)  # a pickle or copy of an instance finds its workflow here, by name
+# A pickle or copy of an instance, or of a context, finds its workflow here, by name.
+copyreg.pickle(Instance, _reduced)
+copyreg.pickle(Context, _reduced_context)

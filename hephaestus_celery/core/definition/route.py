@@ -50,7 +50,7 @@ def routes_of(workflow: type) -> dict[str, Route]:
     return found
 
 
-def call_route(workflow: type, name: str, context: Context) -> object:
+def call_route(workflow: type, name: str, context: Context[Any]) -> object:
     """What the method of this name gives: it may be static, of the class, or of an instance."""
     attribute = inspect.getattr_static(workflow, name)
     if isinstance(attribute, (staticmethod, classmethod)):

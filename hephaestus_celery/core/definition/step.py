@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FunctionType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
+from hephaestus_celery.core.definition.declared_types import bound, declared_type
 from hephaestus_celery.core.definition.signatures import spelled, takes
 from hephaestus_celery.core.values.context import Context
-from hephaestus_celery.core.values.declared import DeclaredStep
+from hephaestus_celery.core.values.data_types import Data
+from hephaestus_celery.core.values.declared import DeclaredStep, R_co
 from hephaestus_celery.core.values.formatting import named, shown
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.names import LONGEST_KEY, is_key, is_name, is_reserved
@@ -47,12 +49,12 @@ _ALIASES = {
 class Ok:
     """The step completes with ``event``.
 
-    ``context`` (a mapping with string keys) is stored under the step's key; ``metadata`` is merged into the instance's
-    ``runtime_metadata``, later keys winning.
+    ``context`` (a mapping with string keys, or an object of the type that the step declares) is stored under the step's key;
+    ``metadata`` is merged into the instance's ``runtime_metadata``, later keys winning.
     """
 
     event: str
-    context: Mapping[str, Any] | None = None
+    context: Data | None = None
     metadata: Mapping[str, Any] | None = None
 
 
@@ -76,11 +78,14 @@ Answer = Result | Mapping[str, Any] | str | None
 """What ``execute`` may return: a result, or the short form of an ``Ok``."""
 
 
-class Step(DeclaredStep):
+class Step(DeclaredStep[R_co]):
     """One step of a workflow; subclass it and write ``execute``. ``events`` names what it may answer, by default ``"ok"``.
 
     The class is the step's identity within a workflow. ``execute`` runs at least once per activation: give
     ``instance.idempotency_key(step)`` to outside systems that must not act twice.
+
+    ``Step[Receipt]`` says what type its result has: a pydantic model, a dataclass or a TypedDict. Results are validated and
+    stored as JSON, and ``context.result(step)`` gives objects of the type. It needs the extra ``pydantic``.
     """
 
     events: ClassVar[Sequence[str]] = ("ok",)
@@ -98,19 +103,29 @@ class Step(DeclaredStep):
         super().__init_subclass__(**kwargs)
         if "key" not in cls.__dict__:
             cls.key = snake_case(cls.__name__)
+        cls.__data_type__ = declared_type(cls, Step)
 
-    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Answer | Awaitable[Answer]:
+    if not TYPE_CHECKING:  # checkers know what brackets mean
+
+        def __class_getitem__(cls, given: Any) -> Any:
+            """A class of its own for each type, so that it can be named, and stand in a workflow, like any other step."""
+            return bound(cls, super().__class_getitem__(given))
+
+    def execute(
+        self, instance: Instance, config: StepConfig, context: Context[Any]
+    ) -> Answer | R_co | Awaitable[Answer | R_co]:
         """Do the work and return :class:`Ok`, :class:`Async` or :class:`Error`; raising is failing.
 
         Short forms of ``Ok``: a string is ``Ok`` of that event. A mapping, or None, is ``Ok`` of the step's event with that
-        result; if the step declares several events, it is a failed attempt that is not tried again.
+        result, and so is an object of the type that the step declares; if the step declares several events, it is a failed
+        attempt that is not tried again.
 
         An ``async def`` runs on the one event loop of its process, beside others, and is cancelled when its time is over.
         """
         raise NotImplementedError(f"{type(self).__name__} has no execute")
 
     @classmethod
-    def named(cls, key: str) -> type[Step]:
+    def named(cls, key: str) -> type[Self]:
         """A subclass with this key, so that one step can stand twice in a workflow."""
         suffix = f".named({key!r})"
         body = {
@@ -153,12 +168,13 @@ def snake_case(name: str) -> str:
 
 def is_step(value: object) -> bool:
     """Whether ``value`` is a step class that can run: it has an ``execute`` of its own and declares events."""
-    return (
-        isinstance(value, type) and issubclass(value, Step) and value.execute is not Step.execute and bool(value.events)
-    )
+    if not (isinstance(value, type) and issubclass(value, Step)):
+        return False
+    step = cast("type[Step[Any]]", value)
+    return step.execute is not Step.execute and bool(step.events)
 
 
-def check_step_key(step: type[Step] | str | None) -> str | None:
+def check_step_key(step: type[Step[Any]] | str | None) -> str | None:
     """The key of a step that is given by its class or by its key; None for None. ``DataError`` for anything else."""
     given: object = step
     key: object = given.key if isinstance(given, type) and issubclass(given, Step) else given
@@ -167,12 +183,12 @@ def check_step_key(step: type[Step] | str | None) -> str | None:
     raise DataError(f"step must be a step class or its key, not {named(step)}")
 
 
-def check_step(step: type[Step]) -> list[str]:
+def check_step(step: type[Step[Any]]) -> list[str]:
     """What is wrong with the step's own declarations, a sentence each."""
     return [*check_events(step), *_check_key(step), *_check_options(step), *_check_calls(step), *check_spelling(step)]
 
 
-def check_spelling(step: type[Step]) -> list[str]:
+def check_spelling(step: type[Step[Any]]) -> list[str]:
     """The attributes of a step that are named almost like one that is read, a sentence each; all others are its own."""
     problems: dict[str, None] = {}
     for ancestor in step.__mro__:
@@ -196,13 +212,13 @@ def unknown_option(name: str) -> str:
     )
 
 
-def same_call(one: type[Step], other: type[Step]) -> str | None:
+def same_call(one: type[Step[Any]], other: type[Step[Any]]) -> str | None:
     """The name of the function that has made both classes, in two calls about the same, as ``named`` does; else None."""
     (call, of), (other_call, of_other) = (vars(step).get("_made_by", (None, None)) for step in (one, other))
     return call if call == other_call and of is of_other and one.key == other.key else None
 
 
-def check_events(step: type[Step]) -> list[str]:
+def check_events(step: type[Step[Any]]) -> list[str]:
     """What is wrong with the events that the step declares, a sentence each."""
     events: object = step.events
     if not isinstance(events, (tuple, list)):
@@ -223,7 +239,7 @@ def _rule_of_names(event: object) -> str:
     return "a string of 1 to 100 characters without white space or |"
 
 
-def _check_key(step: type[Step]) -> list[str]:
+def _check_key(step: type[Step[Any]]) -> list[str]:
     key: object = step.key
     if is_key(key):
         return []
@@ -231,7 +247,7 @@ def _check_key(step: type[Step]) -> list[str]:
     return [f"step {step.__name__}: {shown(key)} can't be its key ({rule})"]
 
 
-def _check_calls(step: type[Step]) -> list[str]:
+def _check_calls(step: type[Step[Any]]) -> list[str]:
     """Signatures that would raise whenever the step is executed; only plain functions are checked."""
     problems: list[str] = []
     execute = inspect.getattr_static(step, "execute")
@@ -247,7 +263,7 @@ def _check_calls(step: type[Step]) -> list[str]:
     return problems
 
 
-def _check_options(step: type[Step]) -> list[str]:
+def _check_options(step: type[Step[Any]]) -> list[str]:
     problems: list[str] = []
     retry: object = step.retry
     if retry is not None and not isinstance(retry, RetryPolicy):

@@ -79,6 +79,8 @@ def adopt(umbrella: WorkflowClass) -> None:
         member.family = umbrella.name
         if member.hephaestus is None:
             member.hephaestus = umbrella.hephaestus
+        if member.__data_type__ is None:
+            member.__data_type__ = umbrella.__data_type__
         WORKFLOWS.add(member)
     umbrella.version = umbrella.current
     umbrella.graph = umbrella.versions[umbrella.current].graph

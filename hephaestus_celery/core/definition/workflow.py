@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import FunctionType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from hephaestus_celery.core.definition.choice import RouteError, chosen
+from hephaestus_celery.core.definition.declared_types import declared_type
 from hephaestus_celery.core.definition.diagram import to_mermaid, to_text
 from hephaestus_celery.core.definition.graph import Graph, StepClass, Target
 from hephaestus_celery.core.definition.route import call_route
 from hephaestus_celery.core.values.context import Context
+from hephaestus_celery.core.values.data_types import Data
 from hephaestus_celery.core.values.declared import DeclaredWorkflow
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.identity import Unique
 from hephaestus_celery.core.values.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # for checkers, which know it: that of Python has defaults from 3.13 on
+
+    InputT = TypeVar("InputT", bound=Data, default=dict[str, Any])
+else:
+    from typing import TypeVar
+
+    InputT = TypeVar("InputT")
 
 
 class WorkflowDefinition(DeclaredWorkflow):
@@ -51,7 +62,7 @@ class WorkflowDefinition(DeclaredWorkflow):
         return cls.graph.by_key.get(key)
 
     @classmethod
-    def targets(cls, source: StepClass, event: str, context: Context) -> tuple[Target, ...]:
+    def targets(cls, source: StepClass, event: str, context: Context[Any]) -> tuple[Target, ...]:
         """The targets of ``event`` of ``source``; calls the ``@route`` method if there is one.
 
         Raises ``RouteError`` (a ``ValueError``) naming the method and the value when it returns anything but declared
@@ -87,3 +98,11 @@ class WorkflowDefinition(DeclaredWorkflow):
         """Override in an umbrella to choose the version of a new instance from the options of its start."""
         del versions, options
         return None
+
+
+class TypedWorkflow(WorkflowDefinition, Generic[InputT]):
+    """A workflow whose initial context may have a type: ``Workflow[Order]``."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__data_type__ = declared_type(cls, TypedWorkflow)

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
+
+from hephaestus_celery.core.values.data_types import Data, DataType
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # for checkers, which know it: that of Python has defaults from 3.13 on
+
+    R_co = TypeVar("R_co", bound=Data, covariant=True, default=dict[str, Any])
+else:
+    from typing import TypeVar
+
+    R_co = TypeVar("R_co", covariant=True)
 
 
-class DeclaredStep:
-    """The base of ``Step``: what an instance needs to name its steps."""
+class DeclaredStep(Generic[R_co]):
+    """The base of ``Step``: what an instance needs to name its steps, and a context to read their results."""
+
+    __data_type__: ClassVar[DataType | None] = None
+    """The type of the step's result; None where it declares none."""
 
     events: ClassVar[Sequence[str]] = ()
     """The names that ``execute`` may give, ``Ok(event)``, or that ``resume`` may bring."""
@@ -23,6 +37,9 @@ class DeclaredStep:
 class DeclaredWorkflow:
     """The base of ``Workflow``: what an instance needs of its workflow."""
 
+    __data_type__: ClassVar[DataType | None] = None
+    """The type of the initial context; None where the workflow declares none."""
+
     name: ClassVar[str]
     """Names the workflow in the store; by default the place of its class, ``module.QualName``."""
     version: ClassVar[int] = 1
@@ -34,6 +51,6 @@ class DeclaredWorkflow:
     """Data that every instance of the workflow carries."""
 
     @classmethod
-    def find_step(cls, key: str) -> type[DeclaredStep] | None:
+    def find_step(cls, key: str) -> type[DeclaredStep[Any]] | None:
         """The step with this key, or None."""
         raise NotImplementedError

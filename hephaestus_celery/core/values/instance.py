@@ -38,7 +38,7 @@ class Instance(Deferred):
     workflow_version: int
     workflow_family: str
     status: Status
-    context: Context = field(default_factory=Context)
+    context: Context[Any] = field(default_factory=Context[Any])
     runtime_metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     telemetry_metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     telemetry_start_time: int | None = None
@@ -89,45 +89,45 @@ class Instance(Deferred):
         return bool(self.pauses)
 
     @property
-    def step_configs(self) -> dict[type[DeclaredStep], Mapping[str, Any]]:
+    def step_configs(self) -> dict[type[DeclaredStep[Any]], Mapping[str, Any]]:
         """The configs of the steps that were started with one."""
         steps = {key: self._step(key) for key in self.configs}
         return {step: step.restored_config(self.configs[key]) for key, step in steps.items()}
 
     @property
-    def active_steps(self) -> frozenset[type[DeclaredStep]]:
+    def active_steps(self) -> frozenset[type[DeclaredStep[Any]]]:
         """Steps to be executed, executing, or between attempts."""
         return self._steps(StepStatus.ACTIVE)
 
     @property
-    def waiting_steps(self) -> frozenset[type[DeclaredStep]]:
+    def waiting_steps(self) -> frozenset[type[DeclaredStep[Any]]]:
         """Steps that wait for an event or a time."""
         return self._steps(StepStatus.WAITING)
 
     @property
-    def completed_steps(self) -> frozenset[type[DeclaredStep]]:
+    def completed_steps(self) -> frozenset[type[DeclaredStep[Any]]]:
         """Steps that gave an event, ``Done`` included."""
         return self._steps(StepStatus.COMPLETED)
 
     @property
-    def skipped_steps(self) -> frozenset[type[DeclaredStep]]:
+    def skipped_steps(self) -> frozenset[type[DeclaredStep[Any]]]:
         """Steps that no branch can reach any more."""
         return self._steps(StepStatus.SKIPPED)
 
     @property
-    def failed_step(self) -> type[DeclaredStep] | None:
+    def failed_step(self) -> type[DeclaredStep[Any]] | None:
         """The step that failed the run."""
         return None if self.failed_key is None else self._step(self.failed_key)
 
     @property
-    def current_step(self) -> type[DeclaredStep] | None:
+    def current_step(self) -> type[DeclaredStep[Any]] | None:
         """The only waiting step, else the only active one, else None."""
         for steps in (self.waiting_steps, self.active_steps):
             if len(steps) == 1:
                 return next(iter(steps))
         return None
 
-    def idempotency_key(self, step: type[DeclaredStep] | DeclaredStep) -> str:
+    def idempotency_key(self, step: type[DeclaredStep[Any]] | DeclaredStep[Any]) -> str:
         """A key for outside systems: the same for every attempt of one activation of ``step``, and for nothing else."""
         read = self.read_state
         state = self.step_states.get(step.key) if read is None or self.is_made("step_states") else read(step.key)
@@ -138,16 +138,16 @@ class Instance(Deferred):
     def _version(self) -> str:
         return f"workflow {self.workflow_name!r}, version {self.workflow_version},"
 
-    def _steps(self, status: StepStatus) -> frozenset[type[DeclaredStep]]:
+    def _steps(self, status: StepStatus) -> frozenset[type[DeclaredStep[Any]]]:
         _ = self.workflow  # raises if this process does not define it: an empty set would look like a real answer
         if self.status.final and status in (StepStatus.ACTIVE, StepStatus.WAITING):
             return frozenset()
         return frozenset(self._resolve(key for key, state in self.step_states.items() if state.status is status))
 
-    def _resolve(self, keys: Iterable[str]) -> Iterable[type[DeclaredStep]]:
+    def _resolve(self, keys: Iterable[str]) -> Iterable[type[DeclaredStep[Any]]]:
         return [self._step(key) for key in keys]
 
-    def _step(self, key: str) -> type[DeclaredStep]:
+    def _step(self, key: str) -> type[DeclaredStep[Any]]:
         step = self.workflow.find_step(key)
         if step is None:
             raise DefinitionError(

@@ -32,7 +32,7 @@ def held(run_id: str, step: str, *, fence: str, lease: int = DURATIONS.lease) ->
 
 def graph_of(edges: Mapping[tuple[str, str], Any]) -> Graph:
     """A graph from ``{(source, event): [target or (target, config), ...]}``; it begins with steps that nothing leads to."""
-    steps: dict[str, type[Step]] = {"done": Done}
+    steps: dict[str, type[Step[Any]]] = {"done": Done}
 
     def target(given: Any) -> Target:
         key, config = given if isinstance(given, tuple) else (given, None)

@@ -13,11 +13,9 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from hephaestus_celery import (
-    Async,
     Context,
     DataError,
     Done,
-    Error,
     Hephaestus,
     Ok,
     RetryPolicy,
@@ -88,7 +86,7 @@ def run(context=None, workflow=TypedOrder):
 def test_objects_go_in_and_come_out_at_every_step():
     instance = run(Order(items=2))
     assert instance.status == "completed", instance.failure
-    assert SEEN == [Order(items=2), Receipt(Decimal("3.00")), {"total": Decimal("3.00")}]
+    assert [Order(items=2), Receipt(Decimal("3.00")), {"total": Decimal("3.00")}] == SEEN
     assert instance.context.initial == {"items": 2, "price": Decimal("1.50")}, "plain, with its defaults"
     assert instance.context.steps == {"charge": {"total": Decimal("3.00")}, "pack": {"weight": 3}, "done": {}}
     assert instance.context.input == Order(items=2)
@@ -100,7 +98,11 @@ def test_a_mapping_is_validated_as_an_object_is():
 
 
 def test_a_start_that_does_not_fit_stores_nothing(runtime):
-    for wrong, told in (({"items": 0}, "greater than 0"), (None, "Field required"), (Receipt(Decimal(1)), "dictionary")):
+    for wrong, told in (
+        ({"items": 0}, "greater than 0"),
+        (None, "Field required"),
+        (Receipt(Decimal(1)), "dictionary"),
+    ):
         with pytest.raises(DataError, match=rf"^context.*{told}.*\(expected Order\)"):
             TypedOrder.start("a1", wrong)
     with pytest.raises(ExceptionGroup) as refused:
@@ -144,7 +146,7 @@ def test_a_result_that_does_not_fit_fails_the_attempt_for_good(answer):
     assert instance.status == "failed"
     assert instance.failure.type == "hephaestus_celery.exceptions.DataError"
     assert instance.failure.message.startswith("step charge (Charge): context")
-    assert instance.step(Charge).attempt == 1 if hasattr(instance, "step") else len(SEEN) == 1
+    assert len(SEEN) == 1, "it is not tried again"
 
 
 def test_an_answer_without_a_result_is_not_validated_where_there_are_several_events():
@@ -212,7 +214,6 @@ def test_an_object_is_made_once_and_its_changes_stay_with_the_step():
         def execute(self, instance, config, context):
             assert context.input is context.input
             context.input.items = 99
-            return None
 
     class ChangeFlow(Workflow[Order]):
         unique = Unique("typedchange")
@@ -281,6 +282,7 @@ class Look(Step):
 
 class ChangedFlow(Workflow[First]):
     unique = Unique("typedchanged")
+    name = "shop.ChangedFlow"
     version = 3
     initial_step = Look
     transitions = {(Look, "looked"): Done}
@@ -307,16 +309,13 @@ def test_a_changed_model_fails_the_step_that_reads_it_for_good_and_says_so(chang
     instance = handle.wait(10)
     assert instance.status == "failed"
     assert SEEN == ["look"], "it is not tried again"
-    name = ChangedFlow.name[:80]
-    assert instance.failure.message.startswith(
-        f"the initial context does not fit Second, as version 3 of {name}... declares it: context.email: Field required [missing]"
-    ) or instance.failure.message.startswith(
-        f"the initial context does not fit Second, as version 3 of {ChangedFlow.name} declares it: context.email: Field required"
+    told = (
+        "the initial context does not fit Second, as version 3 of shop.ChangedFlow declares it: context.email: Field required "
+        "[missing]. It was stored by other code; let Second read it too, and retry the run"
     )
-    assert instance.failure.message.endswith("let Second read it too, and retry the run")
-    assert handle.history()[-1].reason.startswith("DataError: the initial context does not fit Second") or (
-        "DataError" in handle.history()[-1].reason
-    )
+    assert instance.failure.type == "hephaestus_celery.exceptions.DataError"
+    assert instance.failure.message == told
+    assert handle.history()[-1].reason == f"hephaestus_celery.exceptions.DataError: {told}"
 
 
 def start_paused(runtime):
@@ -329,15 +328,14 @@ def start_paused(runtime):
 
 def test_a_retry_goes_on_after_the_mend(changed, runtime):
     handle = start_paused(runtime)
-    with pytest.MonkeyPatch.context():
-        changed()
-        handle.unpause()
-        assert handle.wait(10).status == "failed"
-        with pytest.raises(DataError, match=r"context\.email: Field required"):
-            handle.retry(context={"age": 3})
-        with pytest.raises(DataError, match=r"context\.age: Input should be a valid integer"):
-            handle.retry(context={"email": "a@example.org", "age": "old"})
-        again = handle.retry(context={"email": "a@example.org"}).wait(10)
+    changed()
+    handle.unpause()
+    assert handle.wait(10).status == "failed"
+    with pytest.raises(DataError, match=r"context\.email: Field required"):
+        handle.retry(context={"age": 3})
+    with pytest.raises(DataError, match=r"context\.age: Input should be a valid integer"):
+        handle.retry(context={"email": "a@example.org", "age": "old"})
+    again = handle.retry(context={"email": "a@example.org"}).wait(10)
     assert again.status == "completed"
     assert SEEN[-1] == Second(name="Ann", email="a@example.org")
     assert again.context.initial == {"name": "Ann", "email": "a@example.org", "age": 0}
@@ -398,24 +396,3 @@ def test_a_fork_validates_what_is_laid_over():
 def test_what_was_read_can_be_given_again():
     first = run({"items": 2})
     assert TypedOrder.start("a2", first.context.initial).wait(10).context.input == Order(items=2)
-
-
-def test_ten_thousand_typed_starts_take_no_longer_than_their_storing():
-    import time
-
-    class Plain(Workflow):
-        unique = Unique("typedplain")
-        initial_step = Done
-
-    class Typed(Workflow[Order]):
-        unique = Unique("typedmany")
-        initial_step = Done
-
-    def seconds(workflow):
-        began = time.perf_counter()
-        workflow.start_many((f"a{number}", {"items": 1 + number}) for number in range(500))
-        return time.perf_counter() - began
-
-    seconds(Plain), seconds(Typed)
-    ends = {Async: 0, Error: 0}
-    assert ends

@@ -1,0 +1,76 @@
+"""Types of data on real workers: what is validated, what comes out, and a type that changes under a waiting run."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+import typed_flows
+from stage import eventually
+
+from hephaestus_celery import DataError
+
+
+@pytest.fixture
+def stage(make_stage):
+    return make_stage(application="typed_app")
+
+
+def deploy(stage, model):
+    """Workers of another state of the code in the place of all others."""
+    for worker in stage.workers:
+        worker.stop()
+    stage.workers.clear()
+    stage.switches["HEPHAESTUS_TEST_MODEL"] = model
+    stage.start_workers(1)
+
+
+def waiting(handle):
+    eventually(lambda: handle.status == "waiting", what=f"{handle.id} waits")
+    return handle
+
+
+@pytest.mark.only_on("redis", why="types are checked in the process that executes")
+def test_objects_go_through_workers_as_json(stage):
+    stage.start_workers(1)
+    order = typed_flows.Order(items=2)
+    handle = waiting(stage.hephaestus.start_instance(typed_flows.TypedOrders, order, id="x1"))
+    handle.resume("paid", {"payer": "Ada", "amount": Decimal("3.00")})
+    instance = stage.outcome(handle)
+    assert instance.status == "completed", instance.failure
+    assert instance.context.input == order
+    assert instance.context.steps["charge"] == {"total": Decimal("3.00")}
+    assert instance.context.result(typed_flows.Paid) == typed_flows.Payment("Ada", Decimal("3.00"))
+    assert instance.context.result(typed_flows.Ship) == {"label": "2 for Ada, 3.00 none"}
+
+
+@pytest.mark.only_on("redis", why="types are checked in the process that executes")
+def test_a_result_that_does_not_fit_is_one_failed_attempt(stage):
+    stage.start_workers(1)
+    instance = stage.outcome(stage.hephaestus.start_instance(typed_flows.Misfits, {}, id="x1"))
+    assert instance.status == "failed"
+    assert instance.failure.type == "hephaestus_celery.exceptions.DataError"
+    assert "context.label: Input should be a valid string [string_type, not 7 (int)]" in instance.failure.message
+    assert [entry.outcome for entry in stage.hephaestus.history(instance.run_id)] == ["failed"]
+
+
+def test_a_type_that_changed_under_a_waiting_run_fails_the_step_that_reads_it_and_a_retry_goes_on_after_the_mend(stage):
+    deploy(stage, "first")
+    handle = waiting(stage.hephaestus.start_instance(typed_flows.TypedOrders, {"items": "2"}, id="x1"))
+    deploy(stage, "changed")
+    handle.resume("paid", {"payer": "Ada", "amount": 3})
+    instance = stage.outcome(handle)
+    assert instance.status == "failed"
+    assert instance.failed_step is typed_flows.Ship
+    assert instance.failure.type == "hephaestus_celery.exceptions.DataError"
+    assert instance.failure.message.startswith(
+        "the result of step charge does not fit Receipt, as version 1 of typedorders declares it: steps.charge.currency: "
+        "Field required [missing]"
+    )
+    assert [entry.step for entry in handle.history()].count("ship") == 1, "it is not tried again"
+    deploy(stage, "mended")
+    again = stage.outcome(handle.retry())
+    assert again.status == "completed", again.failure
+    assert again.context.result(typed_flows.Ship) == {"label": "2 for Ada, 3.00 EUR"}
+    with pytest.raises(DataError, match=r"context\.items: Input should be greater than 0"):
+        stage.hephaestus.fork(handle.run_id, typed_flows.Ship, value="x2", context={"items": 0})

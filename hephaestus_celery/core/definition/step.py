@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from hephaestus_celery.core.definition.declared_types import bound, declared_type
 from hephaestus_celery.core.definition.signatures import spelled, takes
@@ -125,7 +125,7 @@ class Step(DeclaredStep[R_co]):
         raise NotImplementedError(f"{type(self).__name__} has no execute")
 
     @classmethod
-    def named(cls, key: str) -> type[Self]:
+    def named(cls, key: str) -> type[Step[R_co]]:
         """A subclass with this key, so that one step can stand twice in a workflow."""
         suffix = f".named({key!r})"
         body = {

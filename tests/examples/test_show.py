@@ -18,7 +18,7 @@ SLOW = """
 
 import os, pathlib, time
 
-_execute = Reserve.execute
+_execute = reserve.execute
 app.conf.hephaestus_lease = 3
 app.conf.worker_prefetch_multiplier = 1
 app.conf.task_default_queue = app.conf.hephaestus_namespace = "NAMESPACE"
@@ -31,7 +31,7 @@ def _held(self, instance, config, context):
     return _execute(self, instance, config, context)
 
 
-Reserve.execute = _held
+reserve.execute = _held
 """
 VARYING = (
     (r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "RUN"),

@@ -7,6 +7,7 @@ In this process:    python examples/orders.py       (no broker, no Redis, no wor
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from celery import Celery
 
@@ -18,10 +19,10 @@ from hephaestus_celery import (
     InstanceHandle,
     Ok,
     RetryPolicy,
-    Step,
     Unique,
     WaitForEvent,
     Workflow,
+    step,
 )
 
 app = Celery("orders", broker=os.environ.get("HEPHAESTUS_BROKER", "redis://localhost:6379/0"))
@@ -29,37 +30,27 @@ app.conf.broker_connection_retry_on_startup = True
 hephaestus = Hephaestus(app)
 
 
-class Validate(Step):
-    events = ("valid", "invalid")
-
-    def execute(self, instance: Instance, config: object, context: Context) -> Ok:
-        items = context.initial["items"]
-        return Ok("valid", {"total": 14 * items}) if items > 0 else Ok("invalid")
+@step(events=("valid", "invalid"))
+def validate(context: Context) -> Ok | str:
+    items = context.initial["items"]
+    return Ok("valid", {"total": 14 * items}) if items > 0 else "invalid"
 
 
-class Charge(Step):
-    events = ("charged",)
-    retry = RetryPolicy(max_attempts=3, backoff="exponential", base=0.5, max_backoff=10)
-
-    def execute(self, instance: Instance, config: object, context: Context) -> Ok:
-        # The same for every attempt: a bank that is asked twice sends one invoice.
-        invoice = instance.idempotency_key(self)
-        return Ok("charged", {"invoice": invoice, "amount": context.steps["validate"]["total"]})
+@step(retry=RetryPolicy(max_attempts=3, backoff="exponential", base=0.5, max_backoff=10))
+def charge(instance: Instance, context: Context) -> dict[str, Any]:
+    # The key is the same for every attempt: a bank that is asked twice sends one invoice.
+    return {"invoice": instance.idempotency_key(charge), "amount": context.result(validate)["total"]}
 
 
-class Reserve(Step):
-    events = ("reserved",)
-
-    def execute(self, instance: Instance, config: object, context: Context) -> Ok:
-        return Ok("reserved", {"shelf": "B7"})
+@step
+def reserve() -> dict[str, str]:
+    return {"shelf": "B7"}
 
 
-class Ship(Step):
-    events = ("shipped",)
-
-    def execute(self, instance: Instance, config: object, context: Context) -> Ok:
-        payer, shelf = context.steps["payment"]["payer"], context.steps["reserve"]["shelf"]
-        return Ok("shipped", {"label": f"from shelf {shelf} to {payer}"})
+@step
+def ship(context: Context) -> dict[str, str]:
+    payer, shelf = context.result(Payment)["payer"], context.result(reserve)["shelf"]
+    return {"label": f"from shelf {shelf} to {payer}"}
 
 
 Payment = WaitForEvent.named("payment")
@@ -67,14 +58,14 @@ Payment = WaitForEvent.named("payment")
 
 class OrderFlow(Workflow):
     unique = Unique("orderid")
-    initial_step = Validate
+    initial_step = validate
     transitions = {
-        (Validate, "valid"): [Charge, Reserve],  # side by side
-        (Validate, "invalid"): Done,
-        (Charge, "charged"): (Payment, {"event_name": "paid"}),  # days may pass; nothing runs meanwhile
-        (Payment, "received"): Ship,  # Ship waits for both branches
-        (Reserve, "reserved"): Ship,
-        (Ship, "shipped"): Done,
+        (validate, "valid"): [charge, reserve],  # side by side
+        (validate, "invalid"): Done,
+        charge: (Payment, {"event_name": "paid"}),  # days may pass; nothing runs meanwhile
+        Payment: ship,  # it waits for both branches
+        reserve: ship,
+        ship: Done,
     }
 
 

@@ -15,11 +15,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 TRACE = """\
 orderid::a1001  completed
   attempt  validate  completed  valid
-  attempt  charge    completed  charged
-  attempt  reserve   completed  reserved
+  attempt  charge    completed  ok
+  attempt  reserve   completed  ok
   attempt  payment   waiting
   resume   payment   completed  received
-  attempt  ship      completed  shipped
+  attempt  ship      completed  ok
   attempt  done      completed  done
   shipped from shelf B7 to Ada
 orderid::a1002  completed

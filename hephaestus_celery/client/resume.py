@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,15 +17,16 @@ from hephaestus_celery.client.calls import (
 from hephaestus_celery.client.expected_events import can_still_wait, declares, not_waiting, too_many
 from hephaestus_celery.client.means import Means
 from hephaestus_celery.client.resolve import ambiguous, as_value, not_found, read_run, reference_to
+from hephaestus_celery.client.typed_events import checked_data
 from hephaestus_celery.core.definition.step import Step, check_step_key
 from hephaestus_celery.core.definition.workflow import InputT, WorkflowDefinition
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.execution.resolve import RunReference
+from hephaestus_celery.core.values.data_types import Data
 from hephaestus_celery.core.values.formatting import listed, shown
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.inputs import check_by, check_event_key
-from hephaestus_celery.core.values.json_values import check_mapping
 from hephaestus_celery.core.values.names import is_name, is_reserved
 from hephaestus_celery.coroutines import run_now
 from hephaestus_celery.exceptions import (
@@ -46,7 +47,7 @@ async def resume(
     means: Means,
     id: str,
     event: str,
-    data: Mapping[str, Any] | None,
+    data: object,
     *,
     step: type[Step[Any]] | str | None,
     workflow: type[WorkflowDefinition] | None,
@@ -62,10 +63,9 @@ async def resume(
     target = check_step_key(step)
     check_event_key(key)
     check_by(by)
-    text = codec.encode_limited(
-        check_mapping({} if data is None else data, "data"), "data", limit=means.settings.max_payload
-    )
     reference = reference_to(id, workflow=workflow)
+    checked = await checked_data(means, id, event, data, step=target, workflow=workflow, keep_early=keep_early)
+    text = codec.encode_limited(checked, "data", limit=means.settings.max_payload)
     delivery = Delivery(
         operation=means.token(),
         run=reference,
@@ -144,7 +144,7 @@ class Resumes(RuntimeCalls):
         self,
         id: str,
         event: str,
-        data: Mapping[str, Any] | None = None,
+        data: Data | None = None,
         *,
         step: type[Step[Any]] | str | None = None,
         workflow: type[WorkflowDefinition] | None = None,
@@ -161,7 +161,9 @@ class Resumes(RuntimeCalls):
 
         ``key`` names the event itself, such as the id that a webhook comes with. The run takes an event with this key
         once, whatever its name and data: a repetition is accepted and changes nothing, also when the run has ended. A
-        run keeps 100 early events and 10 000 keys; more are a ``TooManyEventsError``. ``by`` says who sends the event, for the
+        run keeps 100 early events and 10 000 keys; more are a ``TooManyEventsError``.
+        ``data`` is a mapping, or an object of the type that the waiting step declares (``WaitForEvent[Payment]``). It is
+        validated here, if this process knows the workflow: ``DataError`` if it does not fit, which records nothing. ``by`` says who sends the event, for the
         history entry of the resume.
         """
         run_now(
@@ -176,7 +178,7 @@ class AioResumes(AioCalls):
         self,
         id: str,
         event: str,
-        data: Mapping[str, Any] | None = None,
+        data: Data | None = None,
         *,
         step: type[Step[Any]] | str | None = None,
         workflow: type[WorkflowDefinition] | None = None,
@@ -198,7 +200,7 @@ class WorkflowResumes(WorkflowCalls):
         cls,
         value: str,
         event: str,
-        data: Mapping[str, Any] | None = None,
+        data: Data | None = None,
         *,
         step: type[Step[Any]] | str | None = None,
         keep_early: bool = False,
@@ -219,7 +221,7 @@ class AioWorkflowResumes(AioWorkflowCalls[InputT]):
         self,
         value: str,
         event: str,
-        data: Mapping[str, Any] | None = None,
+        data: Data | None = None,
         *,
         step: type[Step[Any]] | str | None = None,
         keep_early: bool = False,
@@ -239,7 +241,7 @@ class HandleResumes(HandleCalls):
     def resume(
         self,
         event: str,
-        data: Mapping[str, Any] | None = None,
+        data: Data | None = None,
         *,
         step: type[Step[Any]] | str | None = None,
         keep_early: bool = False,
@@ -256,7 +258,7 @@ class AioHandleResumes(AioHandleCalls):
     async def resume(
         self,
         event: str,
-        data: Mapping[str, Any] | None = None,
+        data: Data | None = None,
         *,
         step: type[Step[Any]] | str | None = None,
         keep_early: bool = False,

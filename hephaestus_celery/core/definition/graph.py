@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 from hephaestus_celery.core.definition.builtin import Done
@@ -86,6 +87,14 @@ class Graph:
             "_events": _gathered(by_key, self.table),
         }
         self.__dict__.update(computed)  # frozen for everybody else
+
+    @cached_property
+    def typed_events(self) -> frozenset[str]:
+        """The names of the events from outside that are for steps whose results have a type."""
+        typed = [step for step in self.topological_order if step.__data_type__ is not None]
+        return frozenset(
+            name for step in typed for config in self._configs[step] for name in step.resume_events(config)
+        )
 
     @property
     def initial(self) -> Target:

@@ -11,8 +11,21 @@ import time
 from datetime import timedelta
 
 import recorder
+from celery import Celery
 
-from hephaestus_celery import Async, Done, Ok, RetryPolicy, Step, Unique, Wait, WaitForEvent, Workflow
+from hephaestus_celery import (
+    Async,
+    Done,
+    Ok,
+    RetryPolicy,
+    Step,
+    Unique,
+    Wait,
+    WaitForEvent,
+    Workflow,
+    step,
+    task_step,
+)
 
 PATIENT = RetryPolicy(max_attempts=20, base=0.1, max_backoff=1.0)
 BODY_SECONDS = (0.003, 0.1)
@@ -162,7 +175,35 @@ class Approval(Workflow):
     transitions = {(A, "done"): [Ask, B], (Ask, "approved"): D, (B, "done"): D, (D, "done"): Done}
 
 
-FLOWS = (Linear, Diamond, Wide, Choice, Naps, Deadline, Approval)
+@step
+def weigh(instance):
+    return _worked(instance.run_id, "weigh")
+
+
+@Celery("chaos_tasks", set_as_current=False).task(bind=True, shared=False)
+def label(self, by):
+    """A task of an application, whose request has the id of the run in it."""
+    return _worked(self.request.id.partition(":")[0], "label") | {"after": by}
+
+
+def _worked(run_id, key):
+    recorder.note("executed", run_id=run_id, step=key)
+    time.sleep(random.uniform(*BODY_SECONDS))
+    return {"by": key}
+
+
+Label = task_step(label, arguments=lambda context: context.result(weigh), event="labelled")
+
+
+class Brief(Workflow):
+    name = "chaos_brief"
+    unique = Unique("chaosbrief")
+    default_retry = PATIENT
+    initial_step = weigh
+    transitions = {weigh: Label, Label: Done}
+
+
+FLOWS = (Linear, Diamond, Wide, Choice, Naps, Deadline, Approval, Brief)
 EVENTS = {Approval: "approved", Deadline: "paid"}
 """The event that a run of the workflow is sent right after its start, to be kept until its step waits."""
 

@@ -98,3 +98,14 @@ def test_a_rest_is_never_negative_nor_longer_than_allowed(policy, attempt, chanc
 def test_without_jitter_no_rest_is_shorter_than_the_one_before(base, backoff, attempt):
     policy = RetryPolicy(backoff=backoff, base=base, jitter=False)
     assert policy.delay(attempt, chance=0.0) <= policy.delay(attempt + 1, chance=0.0)
+
+
+@given(transition_tables())
+def test_a_step_with_one_event_means_the_same_alone(transitions):
+    flow = workflow_of(transitions)
+    alone = {
+        source if len(source.events) == 1 and event != FAILED else (source, event): targets
+        for (source, event), targets in flow.transitions.items()
+    }
+    graph = type("Alone", (flow,), {"transitions": alone}).graph
+    assert (list(graph.table.items()), graph.edges) == (list(flow.graph.table.items()), flow.graph.edges)

@@ -128,7 +128,8 @@ def use_functions(context: Context) -> None:
     assert_type(pack.key, str)
     assert_type(pack.named("pack_again"), type[Step])
     assert_type(sign.function(), None)
-    context.result(pack)
+    assert_type(context.result(pack), dict[str, Any])
+    assert_type(context.result(WeighParcel), dict[str, Any])
 
 
 class ParcelFlow(Workflow):

@@ -176,15 +176,21 @@ def test_what_a_workflow_has_of_its_own_is_no_misspelled_option():
 
 
 def test_a_misspelled_option_of_a_step_is_a_problem_of_the_workflows_that_use_it():
-    base = a_step("Base", "ok", retries=3, timelimit=5)
-    charge = type("Charge", (base,), {"queue_name": "slow", "prioritiy": 1, "Events": ("a",), "soft_time_limit": 3})
+    base = a_step("Base", "ok", retries=3, timelimit=5, event="a")
+    charge = type(
+        "Charge",
+        (base,),
+        {"queue_name": "slow", "prioritiy": 1, "Events": ("a",), "soft_time_limit": 3, "retry_backoff": True},
+    )
     assert problems_of(initial_step=charge, transitions={(charge, "ok"): Done}) == (
         "step Charge: queue_name is no option of a step; did you mean queue?",
         "step Charge: prioritiy is no option of a step; did you mean priority?",
         "step Charge: Events is no option of a step; did you mean events?",
         "step Charge: soft_time_limit is no option of a step; did you mean time_limit?",
+        "step Charge: retry_backoff is no option of a step; did you mean retry?",
         "step Base: retries is no option of a step; did you mean retry?",
         "step Base: timelimit is no option of a step; did you mean time_limit?",
+        "step Base: event is no option of a step; did you mean events?",
     )
 
 

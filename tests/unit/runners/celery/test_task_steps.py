@@ -7,6 +7,7 @@ import inspect
 from types import SimpleNamespace
 
 import celery._state
+import pydantic
 import pytest
 from celery import Celery, Task, current_task, shared_task
 from celery.exceptions import Ignore, Reject
@@ -361,8 +362,6 @@ def test_a_registered_class_is_a_task():
 
 
 def test_a_task_with_pydantic_validates_and_dumps():
-    pydantic = pytest.importorskip("pydantic")
-
     class Order(pydantic.BaseModel):
         total: int
 

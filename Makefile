@@ -57,15 +57,17 @@ pins: $(STAMP)  ## Write down anew which releases the images of Dockerfile insta
 	echo flower | $(PIN) - --constraint deploy/docker/requirements.txt --output-file deploy/docker/flower.txt
 
 # Chaos and containers need the machine for themselves. Tests with workers of their own wait most of the time: two at once.
-# All others are spread over three processes.
+# All others are spread over three processes. The order of the tests is another one in each run, but not in CI: there a
+# commit has the same one each time.
 ALONE := tests/chaos tests/docker
 WORKERS := tests/acceptance
+ORDER := --randomly-seed=1
 TOGETHER := $(filter-out $(ALONE) $(WORKERS) tests/support tests/conftest.py tests/__pycache__,$(wildcard tests/*))
 
 ci: lint imports  ## All that CI does
-	$(MAKE) test OPTIONS="-n 3 --dist loadfile --cov --cov-report= $(TOGETHER)"
-	$(MAKE) test OPTIONS="-n 2 --dist loadfile --cov --cov-append --cov-report= $(WORKERS)"
-	$(MAKE) test OPTIONS="--cov --cov-append --cov-report=term:skip-covered $(ALONE)"
+	$(MAKE) test OPTIONS="$(ORDER) -n 3 --dist loadfile --cov --cov-report= $(TOGETHER)"
+	$(MAKE) test OPTIONS="$(ORDER) -n 2 --dist loadfile --cov --cov-append --cov-report= $(WORKERS)"
+	$(MAKE) test OPTIONS="$(ORDER) --cov --cov-append --cov-report=term:skip-covered $(ALONE)"
 	$(MAKE) -j 3 types docs build
 
 clean:

@@ -9,12 +9,14 @@ from dataclasses import replace
 import flows
 import pytest
 from celery import Celery, signals
+from heart import frozen
 from kombu.transport.redis import Channel
 
 from hephaestus_celery import Hephaestus, StorageError
 from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import new_run_id
+from hephaestus_celery.embedded import EmbeddedServer
 from hephaestus_celery.runners.celery.dispatch import send_one
 from hephaestus_celery.runners.celery.prepared_messages import MessagePreparer
 from hephaestus_celery.runners.messages import Message
@@ -279,3 +281,15 @@ def test_what_depends_on_the_name_of_the_task_is_seen_at_the_second_one(applicat
     assert preparer.prepare(HINT, parent=None) is not None
     for step in "bcd":
         assert preparer.prepare(replace(HINT, activation=Activation(step)), parent=None) is None
+
+
+def test_the_first_start_of_a_workflow_waits_for_no_frozen_server_on_an_open_connection(application):
+    with EmbeddedServer() as server:
+        app = application()
+        app.conf.broker_url = server.url
+        with Hephaestus(app) as hephaestus:
+            hephaestus.start_instance(flows.Linear, {"value": 1}, id="1")
+            with app.producer_or_acquire() as producer:
+                assert producer.connection.connected
+            with frozen(server), pytest.raises(StorageError):
+                hephaestus.start_instance(flows.Errand, {"value": 1}, id="2")  # of another queue, which is to be declared

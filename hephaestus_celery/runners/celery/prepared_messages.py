@@ -51,8 +51,8 @@ _SPECIMENS = (
 class MessagePreparer:
     """Prepares messages for the state store of ``app``, where that is the broker too; None for those that can't be.
 
-    ``ask`` asks the store something, with a time limit. It is called before a connection to the broker is opened, since kombu
-    has no limit: it would wait for a frozen server for ever.
+    ``ask`` asks the store something, with a time limit. It is called before kombu asks the broker, since kombu has no
+    limit: it would wait for a frozen server for ever.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class MessagePreparer:
     def _prepare(self, message: Message) -> tuple[str, str] | None:
         recorder = _Recorder()
         with self._app.producer_or_acquire() as producer:
-            if self._ask is not None and not producer.connection.connected:
+            if self._ask is not None:  # kombu waits for a silent server without end, on an open connection too
                 self._ask()
             connect(producer.connection)
             with _recorded(producer, recorder) as possible:

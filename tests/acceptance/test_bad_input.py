@@ -14,7 +14,7 @@ FAILURES = {
     flows.Exits: ("exit", "SystemExit", "3"),
     flows.Interrupts: ("throw", "KeyboardInterrupt", ""),
     flows.Refuses: ("error", "hephaestus_celery.exceptions.NonRetryableError", "never"),
-    flows.Mumbles: ("error", "TypeError", "step mumbles (Mumbles) returned {'what': 'ever'}"),
+    flows.Mumbles: ("error", "TypeError", "step mumbles (Mumbles) returned ['what', 'ever']"),
     flows.Undeclared: ("error", "ValueError", "step undeclared (Undeclared) gave the event 'surprise'"),
     flows.Uncarried: (
         "error",

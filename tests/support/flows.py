@@ -319,7 +319,7 @@ class Refuses(Recorded):
 
 class Mumbles(Recorded):
     def answer(self, instance, config, context):
-        return {"what": "ever"}
+        return ["what", "ever"]
 
 
 class Undeclared(Recorded):

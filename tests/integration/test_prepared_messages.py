@@ -292,4 +292,5 @@ def test_the_first_start_of_a_workflow_waits_for_no_frozen_server_on_an_open_con
             with app.producer_or_acquire() as producer:
                 assert producer.connection.connected
             with frozen(server), pytest.raises(StorageError):
-                hephaestus.start_instance(flows.Errand, {"value": 1}, id="2")  # of another queue, which is to be declared
+                # Its message goes to another queue, which is to be declared.
+                hephaestus.start_instance(flows.Errand, {"value": 1}, id="2")

@@ -164,7 +164,7 @@ def ended(source: EventSource, commitment: Commitment, number: int = 0) -> Seque
     if commitment.status_after is Status.COMPLETED:
         return _done(source, commitment, number)
     if commitment.status_after is Status.FAILED:
-        return (_run_failed(source, stuck(source.step.key), commitment, number),)
+        return (_run_failed(source, stuck(source.step.key, commitment.shortfall), commitment, number),)
     return ()
 
 

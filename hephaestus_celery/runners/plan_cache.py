@@ -86,7 +86,7 @@ class Moves:
             },
             configs={key: config for key, config in configs.items() if config is not None},
             rank=workflow.graph.rank(step.key),
-            stuck="" if settlement.starts_one else codec.encode(stuck(step.key).failure),
+            stuck="" if settlement.starts_one and not workflow.graph.joins else codec.encode(stuck(step.key).failure),
             lanes=self.lanes(workflow, "", settlement.rows) if self._dispatcher.lanes_are_fixed else {},
         )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hephaestus_celery.core.definition import functions
+from hephaestus_celery.core.execution.joins import Shortfall
 from hephaestus_celery.exceptions import AttemptLostError, DataError, NonRetryableError, StepFailedError
 from hephaestus_celery.telemetry.labels import class_name
 
@@ -93,11 +94,15 @@ def lost(reason: str) -> Failed:
     return Failed(kind="exit", reason=error, error=error, retry=True, stacktrace=None, text=None)
 
 
-def stuck(step: str) -> Failed:
-    """The failure of a run that has nothing left to do after ``step``, and has not reached ``Done``."""
+def stuck(step: str, shortfall: Shortfall | None = None) -> Failed:
+    """The failure of a run that can't reach ``Done`` any more after ``step``; ``shortfall`` is a counted join that is why."""
     error = StepFailedError(
-        f"nothing is left to do after step {step}, and Done was not reached: was the workflow changed under this run? "
-        "A changed workflow needs a new version"
+        f"nothing is left to do after step {step}, and Done was not reached: "
+        + (
+            "was the workflow changed under this run? A changed workflow needs a new version"
+            if shortfall is None
+            else str(shortfall)
+        )
     )
     return Failed(kind="error", reason=error, error=error, retry=False, stacktrace=None, text=None)
 

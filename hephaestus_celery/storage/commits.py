@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.joins import Settlement
+from hephaestus_celery.core.execution.joins import Settlement, Shortfall
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
@@ -37,7 +37,7 @@ class Complete(Commit):
 
     ``configs`` holds the config of each taken target, by its key. Where several sources give a config, ``rank`` decides: the
     source that comes first in the graph wins, whichever commits first. ``stuck`` is the ``failure`` of a run that has
-    nothing left to do; it is empty if the settlement surely starts a step. ``done_entry`` is the history entry of ``Done``,
+    nothing left to do, or can't reach ``Done`` any more; it is empty if that surely does not happen here. ``done_entry`` is the history entry of ``Done``,
     used only if the settlement reaches it. ``kind`` is that of the failure which a ``FAILED`` transition takes. ``prepared`` holds messages for the steps that this commit may start, by key;
     only those of started steps are sent. ``lanes`` holds the lanes of these messages. For ``expected`` and ``computed``, see
     :func:`hephaestus_celery.core.execution.transitions.complete`.
@@ -95,7 +95,7 @@ class Commitment:
     ``dispatches`` are the messages still to be sent; the commit itself has sent the prepared ones. ``resumed``: an event that
     came early is to be applied now. If this commit ended the run, ``completed`` (keys in the order of their completion),
     ``finished_at`` and ``start`` are given; ``ending`` is the number of the first event of the end, if that does not follow
-    the others. With ``CONFLICT`` nothing happened, and ``run`` is the newer state to decide on.
+    the others; ``shortfall`` is the counted join that is why it failed. With ``CONFLICT`` nothing happened, and ``run`` is the newer state to decide on.
     """
 
     verdict: Verdict
@@ -111,4 +111,5 @@ class Commitment:
     finished_at: int | None = None
     start: str | None = None
     ending: int | None = None
+    shortfall: Shortfall | None = None
     run: StoredRun | None = None

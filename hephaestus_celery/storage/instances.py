@@ -22,6 +22,7 @@ from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.codec import decode, encode, moment
 from hephaestus_celery.storage.queries import Reader, StoredRun
 from hephaestus_celery.storage.schema import EDGES, RERUN, SCHEMA, schema_of, written_by_newer
+from hephaestus_celery.storage.shortfalls import explained
 from hephaestus_celery.storage.snapshot import Snapshot, in_order
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
         telemetry_start_time=read_start(run.start),
         started_at=moment(run.started_at),
         finished_at=None if run.finished_at is None else moment(run.finished_at),
-        failure=None if run.failure is None else Failure(**decode(run.failure)),
+        failure=_run_failure(run),
         cancel_reason=run.cancel_reason,
         forked_from=header.get("forked_from"),
         retried_as=run.retried_as,
@@ -197,7 +198,7 @@ def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Insta
     if summary.steps is None:
         far.append("step_states")
     else:
-        known["step_states"] = in_order(summary.steps)
+        known["step_states"] = in_order({key: step.as_of(summary.status) for key, step in summary.steps.items()})
     return Instance.deferred(
         {name: partial(_of, whole, name) for name in far},
         far=frozenset(far),
@@ -238,6 +239,12 @@ def read_start(text: str | None) -> int | None:
 
 def _of(whole: Callable[[], Instance], name: str) -> Any:
     return getattr(whole(), name)
+
+
+def _run_failure(run: StoredRun) -> Failure | None:
+    if run.failure is None:
+        return None
+    return Failure(**explained(decode(run.failure), None if run.failed_step is not None else run.shortfall))
 
 
 def _found(text: str | None, event: str | None) -> dict[str, Any] | Failure:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from hephaestus_celery.core.execution.joins import Shortfall
 from hephaestus_celery.core.execution.listing import Filters
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.pause import NOT_PAUSED, Pauses
@@ -20,7 +21,8 @@ class StoredRun:
     It shows one moment: ``sequence`` is the last event number given out by then, and a step with a larger ``order``
     completed later. A large run is not complete here. ``lacks_steps`` says that states of steps are left out, ``lacks_data``
     that results, metadata or configs are; ``initial`` is None if the initial context is. :class:`Reader` reads them.
-    ``pauses`` has the pause of its workflow only where the run was loaded to be shown.
+    ``pauses`` has the pause of its workflow only where the run was loaded to be shown. ``shortfall`` is the last counted join
+    that was skipped: if no step has failed the run, that is why it failed.
     """
 
     header: str
@@ -44,6 +46,7 @@ class StoredRun:
     active: int = 0
     applied: int = 0
     pauses: Pauses = NOT_PAUSED
+    shortfall: Shortfall | None = None
 
 
 class DataKind(StrEnum):

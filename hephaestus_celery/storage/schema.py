@@ -16,14 +16,14 @@ RERUN = 2
 PAUSED = 2
 """The schema number of a run while it is paused: older code would go on with it."""
 EDGES = 3
-"""The schema number of a run whose workflow has ``FAILED`` transitions: older code would fail the run in their place."""
+"""The schema number of a run whose workflow has ``FAILED`` transitions or ``joins``, of which older code knows nothing."""
 SCHEMA = 3
 """The newest schema number that this code reads. Each run carries the number that it needs; older code leaves newer runs alone."""
 
 
 def schema_of(workflow: type[WorkflowDefinition]) -> int:
     """The schema number that a new run of a workflow needs."""
-    return EDGES if workflow.graph.catching else PLAIN
+    return EDGES if workflow.graph.catching or workflow.graph.joins else PLAIN
 
 
 def written_by_newer(run: str, schema: int) -> StorageError:

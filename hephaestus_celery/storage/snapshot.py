@@ -123,7 +123,7 @@ class Snapshot:
 
     def _as_of(self, state: StepState) -> StepState:
         if state.order is None or state.order <= self._run.sequence:
-            return state
+            return state.as_of(self._run.status)
         return replace(state, status=StepStatus.ACTIVE, event=None, order=None, targets=None)
 
 

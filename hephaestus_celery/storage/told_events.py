@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hephaestus_celery.core.execution.joins import Shortfall
 from hephaestus_celery.core.execution.telling import What
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.names import DONE, FAILED
@@ -13,6 +14,7 @@ from hephaestus_celery.core.values.stream_event import StreamEvent
 from hephaestus_celery.storage.codec import decode, moment
 from hephaestus_celery.storage.event_stream import Told
 from hephaestus_celery.storage.history_entries import read_fields
+from hephaestus_celery.storage.shortfalls import explained
 from hephaestus_celery.telemetry.catalogue import names
 from hephaestus_celery.telemetry.handlers import EventName
 
@@ -80,6 +82,12 @@ class _Facts:
         return {"kind": self.facts.get("kind", "error"), "reason": self.entry.get("reason")}
 
     @property
+    def shortfall(self) -> Shortfall | None:
+        """The counted join that is why the run has failed."""
+        text = self.facts.get("shortfall")
+        return None if text is None else Shortfall.parse(text)
+
+    @property
     def lasted(self) -> int | None:
         """How long the run lasted, in nanoseconds; None where its start can't be read or lies after its end."""
         start = self.facts.get("start", "")
@@ -125,7 +133,7 @@ def _end(facts: _Facts) -> Described:
             yield names.WORKFLOW_TRANSITION, {"step_key": DONE, "event": DONE}
             yield names.WORKFLOW_STOP, {"duration": facts.lasted}
         case "failed" if "stuck" in facts.facts:
-            failure = decode(facts.facts["stuck"])
+            failure = explained(decode(facts.facts["stuck"]), facts.shortfall)
             reason = f"{failure['type']}: {failure['message']}"
             about = {"step_key": facts.entry.get("step") or _step(facts), "kind": failure["kind"], "reason": reason}
             yield names.WORKFLOW_EXCEPTION, {**about, "duration": facts.lasted}

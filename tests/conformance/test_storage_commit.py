@@ -2,6 +2,7 @@
 
 from hephaestus_celery.testing.conformance.storage.changed_definitions import *  # noqa: F403 - all tests of this part of the suite
 from hephaestus_celery.testing.conformance.storage.completion import *  # noqa: F403 - all tests of this part of the suite
+from hephaestus_celery.testing.conformance.storage.counted_joins import *  # noqa: F403 - all tests of this part of the suite
 from hephaestus_celery.testing.conformance.storage.endings import *  # noqa: F403 - all tests of this part of the suite
 from hephaestus_celery.testing.conformance.storage.repeating import *  # noqa: F403 - all tests of this part of the suite
 from hephaestus_celery.testing.conformance.storage.replays import *  # noqa: F403 - all tests of this part of the suite

@@ -86,6 +86,19 @@ def random_edges(chance):
     return edges
 
 
+def random_joins(chance, edges):
+    """Counted joins of some of the steps that several lead to."""
+    sources = {}
+    for (source, _), targets in edges.items():
+        for target in targets:
+            sources.setdefault(target if isinstance(target, str) else target[0], set()).add(source)
+    return {
+        key: chance.randint(1, len(found))
+        for key, found in sources.items()
+        if len(found) > 1 and key != "done" and chance.random() < 0.5
+    }
+
+
 class RandomCalls:
     """The same random calls of two storages, of which the first one is memory."""
 
@@ -667,7 +680,9 @@ class RandomCalls:
 
 def start_of(drive, chance, storage, *, lists=()):
     """A run that is to be started: of a random workflow, its first steps with messages and in lanes."""
-    run = drive(storage, durations=FOR_EVER).prepare(random_edges(chance), config=chance.choice([None, '{"n":0}']))
+    edges = random_edges(chance)
+    joins = random_joins(chance, edges) if chance.random() < 0.5 else None
+    run = drive(storage, durations=FOR_EVER).prepare(edges, joins=joins, config=chance.choice([None, '{"n":0}']))
     firsts = [
         dataclasses.replace(
             first,

@@ -34,6 +34,11 @@ class RandomWorkflow:
     transitions: Transitions
     answers: Mapping[str, str]
     waits: frozenset[str]
+    joins: Mapping[str, int | str] = field(default_factory=dict)
+
+    def needed(self, key: str) -> int:
+        """The number of a counted join, else 0."""
+        return self.flow.graph.needed(self.flow.graph.by_key[key])
 
     @property
     def keys(self) -> list[str]:
@@ -72,8 +77,18 @@ def initials_of(transitions: Transitions) -> list[str]:
     return [key for key in dict.fromkeys(source for source, _ in transitions) if key not in reached]
 
 
-def workflow_of(transitions: Transitions) -> type[Workflow]:
-    """A real workflow with these transitions."""
+def joining(transitions: Transitions) -> dict[str, int]:
+    """The steps that may have an entry in ``joins``, with how many predecessors they have."""
+    sources: dict[str, set[str]] = {}
+    for (source, _), targets in transitions.items():
+        for target in targets:
+            sources.setdefault(target, set()).add(source)
+    return {key: len(found) for key, found in sources.items() if len(found) > 1 and key != "done"}
+
+
+def workflow_of(transitions: Transitions, joins: Mapping[str, int | str] | None = None) -> type[Workflow]:
+    """A real workflow with these transitions; without ``joins`` each join has whatever can still come."""
+    joins = dict.fromkeys(joining(transitions), "any") if joins is None else joins
     steps = {"done": Done}
     for source in dict.fromkeys(source for source, _ in transitions):
         events = tuple(event for key, event in transitions if key == source and event != FAILED)
@@ -87,18 +102,34 @@ def workflow_of(transitions: Transitions) -> type[Workflow]:
     return type(
         "RandomFlow",
         (Workflow,),
-        {"unique": Unique("random"), "name": "random.Flow", "initial_step": first, "transitions": table},
+        {
+            "unique": Unique("random"),
+            "name": "random.Flow",
+            "initial_step": first,
+            "transitions": table,
+            "joins": {steps[key]: number for key, number in joins.items()},
+        },
     )
 
 
 @st.composite
-def random_workflows(draw, max_steps=7):
+def random_workflows(draw, max_steps=7, *, counted=False):
+    """Workflows of plain joins; if ``counted``, of counted ones too."""
     transitions = draw(transition_tables(max_steps))
     keys = list(dict.fromkeys(source for source, _ in transitions))
     answers = {key: draw(st.sampled_from([event for source, event in transitions if source == key])) for key in keys}
     waits = draw(st.sets(st.sampled_from(keys)))
+    numbers = [] if not counted else ["all", 1, 2, 3]
+    joins = {
+        key: draw(st.sampled_from(["any", *(number for number in numbers if number == "all" or number <= count)]))
+        for key, count in joining(transitions).items()
+    }
     return RandomWorkflow(
-        flow=workflow_of(transitions), transitions=transitions, answers=answers, waits=frozenset(waits)
+        flow=workflow_of(transitions, joins),
+        transitions=transitions,
+        answers=answers,
+        waits=frozenset(waits),
+        joins=joins,
     )
 
 
@@ -249,8 +280,9 @@ class SimulatedRun:
         assert decision.state.sequence == self.state.sequence + decision.reserved
         self.state = decision.state
         for key in decision.activated if activated is None else activated:
-            missing = self.workflow.predecessors(key) - self.settled()
-            assert not missing, f"{key} was started before {missing} were settled"
+            if not self.workflow.needed(key):
+                missing = self.workflow.predecessors(key) - self.settled()
+                assert not missing, f"{key} was started before {missing} were settled"
             self.started.append(key)
 
     def _rescue(self, key: str) -> str:

@@ -30,7 +30,8 @@ def graph(context: click.Context, /, *, workflow: str, version: int | None, merm
             {"source": edge.source.key, "event": edge.event, "target": edge.target.key, "dynamic": edge.dynamic}
             for edge in found.graph.edges
         ]
-        screen.show(as_json({"workflow": found.name, "version": found.version, "edges": edges}))
+        joins = {step.key: number for step, number in found.graph.joins.items()}
+        screen.show(as_json({"workflow": found.name, "version": found.version, "edges": edges, "joins": joins}))
     else:
         screen.show((found.to_mermaid() if mermaid else found.to_text()).rstrip("\n"))
 

@@ -28,6 +28,7 @@ class Draft:
     table: dict[Pair, tuple[Target, ...]] = field(default_factory=dict[Pair, tuple[Target, ...]])
     routes: dict[Pair, str] = field(default_factory=dict[Pair, str])
     targets: list[Target] = field(default_factory=list[Target])
+    joins: dict[StepClass, object] = field(default_factory=dict[StepClass, object])
 
     def report(self, problem: str) -> None:
         """Note what is wrong, a sentence."""
@@ -103,12 +104,12 @@ def read_route(name: str, noted: Route, draft: Draft) -> None:
 
 
 def _read_pair(pair: object, where: str, draft: Draft) -> Pair | None:
-    split = (pair, ALONE) if _is_step_class(pair) else _two(pair)
+    split = (pair, ALONE) if is_step_class(pair) else _two(pair)
     if split is None:
         draft.report(f"{where} has the key {shown(pair)}, which is neither (step, event) nor a step{hint(pair)}")
         return None
     source, event = split
-    if not _is_step_class(source):
+    if not is_step_class(source):
         draft.report(f"{where} has the source {label(source)}, which is no step{hint(source)}")
         return None
     if source is Done:
@@ -163,12 +164,12 @@ def _read_target(item: object, where: str, draft: Draft) -> Target | None:
 
 def as_target(item: object) -> Target | None:
     """A step or ``(step, config)`` as a target; None for anything else."""
-    if _is_step_class(item):
+    if is_step_class(item):
         return Target(item)
     split = _two(item)
     if split is not None:
         step, config = split
-        if _is_step_class(step):
+        if is_step_class(step):
             return Target(step, cast("StepConfig", config))
     return None
 
@@ -196,7 +197,8 @@ def _pair_label(pair: object) -> str:
     return label(pair) if split is None else f"({label(split[0])}, {shown(split[1])})"
 
 
-def _is_step_class(value: object) -> TypeGuard[StepClass]:
+def is_step_class(value: object) -> TypeGuard[StepClass]:
+    """Whether a value is a subclass of ``Step``."""
     return isinstance(value, type) and issubclass(value, Step)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hephaestus_celery.core.definition.graph import Graph
+from hephaestus_celery.core.definition.graph import Graph, StepClass
 from hephaestus_celery.core.values.names import FAILED
 
 MOST_EDGES, MOST_TEXT = 500, 50_000
@@ -13,12 +13,13 @@ _ARROWS = {"plain": ("--", "-->"), "failed": ("==", "==>"), "dynamic": ("-.", ".
 def to_mermaid(graph: Graph) -> str:
     """A Mermaid flowchart: nodes in topological order, dotted arrows where a ``@route`` chooses, failures thick and red.
 
+    A counted join has its number beside its key.
     One that is beyond what Mermaid draws by default says so in a comment on its first line.
     """
     names = {step.key: f"s{rank}" for rank, step in enumerate(graph.topological_order)}
     lines = ["flowchart TD"]
     for step in graph.topological_order:
-        label = _quoted(step.key)
+        label = _quoted(step.key if step not in graph.joins else f"{step.key} ({_number(graph, step)})")
         lines.append(f"    {names[step.key]}([{label}])" if step.key == "done" else f"    {names[step.key]}[{label}]")
     for edge in graph.edges:
         kind = "dynamic" if edge.dynamic else "failed" if edge.event == FAILED else "plain"
@@ -40,10 +41,12 @@ def to_mermaid(graph: Graph) -> str:
 def to_text(graph: Graph) -> str:
     """One line per step and event, in topological order; ``?`` where a ``@route`` chooses among the targets.
 
-    The arrow of a failure is a double one.
+    The arrow of a failure is a double one. Counted joins have lines of their own.
     """
     lines: list[str] = []
     for step in graph.topological_order:
+        if step in graph.joins:
+            lines.append(f"{step.key} joins {_number(graph, step)}")
         for event in graph.events(step):
             chosen = "?" if (step, event) in graph.dynamic else ""
             targets = ", ".join(target.step.key for target in graph.table[step, event])
@@ -52,6 +55,11 @@ def to_text(graph: Graph) -> str:
     if not lines:
         lines.append(graph.initial.step.key)
     return "\n".join(lines) + "\n"
+
+
+def _number(graph: Graph, step: StepClass) -> str:
+    needed, predecessors = graph.needed(step), len(graph.predecessors(step))
+    return f"all {needed}" if needed == predecessors else f"{needed} of {predecessors}"
 
 
 def _quoted(text: str) -> str:

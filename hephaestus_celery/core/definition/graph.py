@@ -39,12 +39,14 @@ class Graph:
     """An acyclic graph of steps with one end, ``Done``; all of ``initials`` start at once.
 
     ``table`` maps ``(source, event)`` to targets in the order of their declaration. ``dynamic`` maps each pair whose targets a
-    ``@route`` computes to the name of the method.
+    ``@route`` computes to the name of the method. ``joins`` has the number of each counted join: so many predecessors must
+    take an edge into it.
     """
 
     initials: tuple[Target, ...]
     table: Mapping[tuple[StepClass, str], tuple[Target, ...]]
     dynamic: Mapping[tuple[StepClass, str], str] = field(default_factory=dict[tuple[StepClass, str], str])
+    joins: Mapping[StepClass, int] = field(default_factory=dict[StepClass, int])
 
     edges: tuple[Edge, ...] = field(init=False, repr=False, compare=False)
     """Every edge, in the order of declaration."""
@@ -104,6 +106,10 @@ class Graph:
     def predecessors(self, step: StepClass) -> tuple[type[Step], ...]:
         """The steps that have an edge into ``step``; ``KeyError`` for a step that is not in the graph."""
         return self._predecessors[step]
+
+    def needed(self, step: StepClass) -> int:
+        """How many predecessors must take an edge into ``step``, if it is a counted join; else 0."""
+        return self.joins.get(step, 0)
 
     def successors(self, step: StepClass) -> tuple[type[Step], ...]:
         """The steps that ``step`` has an edge to."""

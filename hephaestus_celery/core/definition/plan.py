@@ -18,6 +18,7 @@ def shape_of(graph: Graph) -> Shape:
         initials=frozenset(initial.step.key for initial in graph.initials),
         successors={step.key: [successor.key for successor in graph.successors(step)] for step in steps},
         predecessors={step.key: len(graph.predecessors(step)) for step in steps},
+        needed={step.key: number for step, number in graph.joins.items()},
     )
 
 
@@ -26,38 +27,46 @@ def plan(graph: Graph, source: StepClass, targets: Iterable[Target]) -> Settleme
 
     It stops at steps that surely stay open: they wait for a taken target, or for a step after one. Otherwise the settlement
     of each choice would hold all following steps, even those that the branches share. This rests on the law on joins: a step
-    settles only after all of its predecessors.
+    settles only after all of its predecessors. A counted join may have started or ended before this, or be skipped by this.
     """
     taken = tuple(target.step.key for target in targets)
-    rows = {key: Row(predecessors=len(graph.predecessors(graph.by_key[key]))) for key in taken}
+    rows = {key: _row(graph, graph.by_key[key]) for key in taken}
     dead = tuple(step.key for step in graph.successors(source) if step.key not in rows)
-    still = _Open(graph, taken)
+    kept = {
+        key for key in taken if rows[key].needed <= 1
+    }  # such a step is never skipped, so its successors are not needed
+    seen: set[str] = set()
+    still = _Open(graph, [key for key in taken if not rows[key].needed])
     pending = [(graph.rank(key), key) for key in dead]
     heapify(pending)  # in topological order: the predecessors of a step are known when it is looked at
     while pending:
         _, key = heappop(pending)
-        if key in rows:  # seen already, or taken: such a step is never skipped, so its successors are not needed
+        if key in kept or key in seen:
             continue
+        seen.add(key)
         step = graph.by_key[key]
-        predecessors = graph.predecessors(step)
-        if any(still.holds(before) for before in predecessors):
+        if not graph.needed(step) and any(still.holds(before) for before in graph.predecessors(step)):
             still.add(step)
-            rows[key] = Row(predecessors=len(predecessors))
+            rows[key] = _row(graph, step)
             continue
         successors = tuple(successor.key for successor in graph.successors(step))
-        rows[key] = Row(predecessors=len(predecessors), successors=successors)
+        rows[key] = _row(graph, step, successors)
         for successor in successors:
             heappush(pending, (graph.rank(successor), successor))
     return Settlement(taken=taken, dead=dead, rows=rows)
 
 
+def _row(graph: Graph, step: StepClass, successors: tuple[str, ...] = ()) -> Row:
+    return Row(predecessors=len(graph.predecessors(step)), successors=successors, needed=graph.needed(step))
+
+
 class _Open:
-    """The steps that a settlement leaves open: its taken targets, and all that comes after them."""
+    """The steps that a settlement surely leaves open: ``taken`` targets, and what comes after them, but for counted joins."""
 
     def __init__(self, graph: Graph, taken: Iterable[str]) -> None:
         self._graph = graph
         self._known = {graph.by_key[key]: True for key in taken}
-        self._first = min((graph.rank(key) for key in taken), default=0)
+        self._first = min((graph.rank(key) for key in taken), default=len(graph.topological_order))
 
     def add(self, step: StepClass) -> None:
         """Add a step that was found to be open."""
@@ -70,6 +79,9 @@ class _Open:
             here = walk[-1]
             if here in self._known:
                 walk.pop()
+                continue
+            if self._graph.needed(here):
+                self._known[here] = False
                 continue
             before = [other for other in self._graph.predecessors(here) if self._graph.rank(other.key) >= self._first]
             unknown = [other for other in before if other not in self._known]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import cast
 
+from hephaestus_celery.core.definition.counted_joins import check_joins, numbers_of, read_joins
 from hephaestus_celery.core.definition.declarations import (
     Draft,
     read_initials,
@@ -35,6 +36,7 @@ OPTIONS = frozenset(
         "unique",
         "initial_step",
         "transitions",
+        "joins",
         "tags",
         "metadata",
         "version",
@@ -71,10 +73,12 @@ def check(workflow: type[WorkflowDefinition], routes: Mapping[str, Route]) -> Ch
         read_route(name, noted, draft)
         _check_route(workflow, name, draft)
     name_events(draft)
+    read_joins(workflow.joins, draft)
     check_graph(draft)
+    check_joins(draft)
     if draft.problems:
         return Checked(graph=None, problems=tuple(draft.problems))
-    graph = Graph(initials=draft.initials, table=draft.table, dynamic=draft.routes)
+    graph = Graph(initials=draft.initials, table=draft.table, dynamic=draft.routes, joins=numbers_of(draft))
     return Checked(graph=graph, problems=())
 
 

@@ -40,6 +40,8 @@ class WorkflowDefinition(DeclaredWorkflow):
     """A step, ``(step, config)``, or a list of them."""
     transitions: ClassVar[Mapping[Any, Any]] = {}
     """Maps ``(step, event)``, or a step that has one event, to a target, or to a list of targets."""
+    joins: ClassVar[Mapping[Any, Any]] = {}
+    """Maps a step to how many of its predecessors must come before it starts: a number, ``"all"`` or ``"any"``."""
     default_retry: ClassVar[RetryPolicy | None] = None
     """The policy of steps that have none; None: the setting ``hephaestus_default_retry``."""
     hephaestus: ClassVar[Any] = None

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from hephaestus_celery.core.execution.commands import send
-from hephaestus_celery.core.execution.joins import Arrivals
+from hephaestus_celery.core.execution.joins import Arrivals, Fate, fate_of
 from hephaestus_celery.core.execution.state import Decision, EarlyEvent, RunState, Verdict
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
@@ -42,12 +42,16 @@ def find_obstacle(source: RunState, *, retry: bool, same_id: bool) -> Obstacle |
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """The graph of a workflow, by the keys of its steps. ``order`` is topological, and has every step."""
+    """The graph of a workflow, by the keys of its steps. ``order`` is topological, and has every step.
+
+    ``needed`` has the numbers of counted joins.
+    """
 
     order: Sequence[str]
     initials: Collection[str]
     successors: Mapping[str, Sequence[str]]
     predecessors: Mapping[str, int]
+    needed: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def following(self, step: str) -> frozenset[str]:
         """The step itself, and all that may come after it."""
@@ -85,10 +89,10 @@ def standing(shape: Shape, *, kept: Mapping[str, Collection[str]], again: Collec
             continue
         else:
             reached = counts.get(key, Arrivals())
-            if reached.settled < shape.predecessors[key]:
-                continue
-            if reached.taken:
+            fate = fate_of(reached, predecessors=shape.predecessors[key], needed=shape.needed.get(key, 0))
+            if fate is Fate.STARTS:
                 active.append(key)
+            if fate is not Fate.SKIPPED:
                 continue
             skipped.append(key)
         for successor in shape.successors.get(key, ()):

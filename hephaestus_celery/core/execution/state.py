@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from hephaestus_celery.core.execution.commands import Command, DispatchStep
-from hephaestus_celery.core.execution.joins import Arrivals
+from hephaestus_celery.core.execution.joins import Arrivals, Shortfall
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus, derive
 from hephaestus_celery.core.values.pause import PauseMark
@@ -40,7 +40,8 @@ class RunState:
     ``early`` holds the kept events in the order in which they came; ``kept`` is the number of the last. ``timeouts`` names
     the steps whose timer came due before they waited. ``keys`` are the keys of the events that the run has taken;
     ``owners`` names the step that was given the event of a key. ``retried_as`` is the run that a retry has made of this one.
-    ``pause`` is the run's own pause; that of its workflow is no part of it.
+    ``pause`` is the run's own pause; that of its workflow is no part of it. ``shortfall`` is the last counted join that was
+    skipped.
     """
 
     status: Status
@@ -58,6 +59,7 @@ class RunState:
     failed_step: str | None = None
     retried_as: str | None = None
     pause: PauseMark | None = None
+    shortfall: Shortfall | None = None
 
     def count(self, status: StepStatus) -> int:
         """How many steps are in this status; in a final run nothing is active or waiting."""

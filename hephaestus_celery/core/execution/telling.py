@@ -88,6 +88,8 @@ def of_commit(
         told |= {"end": decision.state.status, "start": start}
         if what is What.COMPLETE and decision.state.status is Status.FAILED:
             told["stuck"] = stuck
+            if decision.state.shortfall is not None:
+                told["shortfall"] = decision.state.shortfall.text
     if activation.step == DONE:
         return _telling(What.END, decision, times, facts=_of_end(told))
     return _telling(what, decision, times, detail=detail, facts=told)
@@ -114,7 +116,7 @@ def of_pause(what: What, decision: Decision, times: Times, *, detail: str) -> Te
 
 
 def _of_end(facts: Mapping[str, str]) -> dict[str, str]:
-    return {name: facts[name] for name in ("end", "start", "stuck") if name in facts}
+    return {name: facts[name] for name in ("end", "start", "stuck", "shortfall") if name in facts}
 
 
 def _telling(

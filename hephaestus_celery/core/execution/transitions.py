@@ -135,8 +135,9 @@ def complete(
 ) -> Decision:
     """A step completes with an event: settle its edges, start the steps that can start, end the run if ``Done`` is reached.
 
-    A run fails if it has nothing left to do and has not reached ``Done``. A sound graph never leads to that, but a graph
-    that was changed under a run without a new version may.
+    A run fails if it has nothing left to do and has not reached ``Done``, or can't reach it any more. Without counted joins, a
+    sound graph never leads to that, but a graph that was changed under a run without a new version may. Steps that still run
+    when ``Done`` is reached are before counted joins that have started or were skipped; their results are discarded.
 
     ``attempts`` gives the ``max_attempts`` of the steps that may start, and ``lanes`` the lanes of their messages.
     ``expected`` is the number of results that a computed transition has seen; if there are more by now, nothing changes
@@ -152,7 +153,7 @@ def complete(
     settled = settle(state.arrivals, settlement, met=state.steps)
     done = launch or DONE in settled.activated
     others = state.count(StepStatus.ACTIVE) + state.count(StepStatus.WAITING) - 1
-    stuck = not done and not settled.activated and others == 0
+    stuck = not done and (DONE in settled.skipped or (not settled.activated and others == 0))
     reserved = (0 if launch else 3) + (4 if done else 0) + (1 if stuck else 0)
     started = {new: _started(attempts[new], lanes.get(new), times) for new in settled.activated if new != DONE}
     ended = {
@@ -199,6 +200,7 @@ def _settled(state: RunState, settled: Settled, changed: Mapping[str, StepState]
         arrivals=settled.arrivals,
         advances=state.advances + advances,
         applied=state.applied + 1,
+        shortfall=settled.shortfall or state.shortfall,
     ).derived()
 
 

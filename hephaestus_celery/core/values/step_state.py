@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 
 
 class Held(StrEnum):
@@ -88,6 +88,12 @@ class StepState:
     def waits(self) -> bool:
         """Whether the step waits for an event, and has not received one."""
         return self.status is StepStatus.WAITING and self.resume is None
+
+    def as_of(self, status: Status) -> StepState:
+        """The state in a run of this status: where it has completed without a step that waits, that is skipped."""
+        if status is not Status.COMPLETED or not self.waits:
+            return self
+        return StepState(status=StepStatus.SKIPPED, attempt=0)
 
     @property
     def can_wait(self) -> bool:

@@ -14,6 +14,7 @@ from hephaestus_celery.storage.starts import NewRun, PreparedMessage
 # json.dumps would make an encoder for each call. Values that are not JSON, and text that UTF-8 can't encode, raise anyway.
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False, ensure_ascii=False).encode
 _EXACT = 10**14
+_ABOVE = 65_536
 
 
 def as_parameters(**values: object) -> str:
@@ -50,12 +51,17 @@ def with_time(parameters: str, *, now: int, offset: int, slack: int, punctual: b
 def settlement_rows(settlement: Settlement) -> dict[str, list[int | str]]:
     """The rows of a settlement for ``complete.lua``; rows that say only that there is one predecessor are left out."""
     rows = settlement.rows.items()
-    return {key: [row.predecessors, *row.successors] for key, row in rows if row.predecessors != 1 or row.successors}
+    return {key: [_joined(row), *row.successors] for key, row in rows if row.predecessors != 1 or row.successors}
 
 
 def settling_row(row: Row, *, attempts: int, lane: str | None) -> str:
     """One row for ``settle.lua``, with the number of attempts and the lane of a step that starts."""
-    return _encode([row.predecessors, whole(attempts), lane or "", *row.successors])
+    return _encode([_joined(row), whole(attempts), lane or "", *row.successors])
+
+
+def _joined(row: Row) -> int:
+    # The number of a counted join stands above that of its predecessors, of which a step has fewer.
+    return row.predecessors + _ABOVE * row.needed
 
 
 def places(prepared: Mapping[str, PreparedMessage]) -> tuple[list[str], dict[str, list[int]]]:

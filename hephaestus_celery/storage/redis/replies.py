@@ -10,6 +10,7 @@ from typing import Any
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.core.execution.joins import Shortfall
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
@@ -57,6 +58,7 @@ def read_commitment(
         completed=_completed(states()) if ending.get("many") else list(ending.get("completed", ())),
         finished_at=_number(ending.get("t1")),
         start=start.decode() or None,
+        shortfall=Shortfall.parse(facts["short"]) if "short" in facts else None,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+from hephaestus_celery.core.execution.joins import Shortfall
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.core.values.pause import NOT_PAUSED, PauseMark, Pauses
 from hephaestus_celery.core.values.step_state import Held, PendingResume, StepState
@@ -59,6 +60,7 @@ def _read_run(values: Sequence[str], start: str, run_id: str) -> StoredRun:
         active=int(core["act"]),
         applied=int(core["app"]),
         pauses=_read_pauses(core),
+        shortfall=Shortfall.parse(core["sf"]) if "sf" in core else None,
     )
 
 

@@ -148,6 +148,7 @@ class Progress:
             completed=last.completed,
             finished_at=last.finished_at,
             start=last.start,
+            shortfall=last.shortfall,
         )
 
     def _miss(self, end: int | None) -> None:

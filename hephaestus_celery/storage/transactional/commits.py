@@ -82,6 +82,7 @@ def _reply(record: Record, before: RunState, commit: Commit, decision: Decision)
         completed=_completed(after) if after.status.final else (),
         finished_at=after.finished_at,
         start=record.start if after.status.final else None,
+        shortfall=after.shortfall if after.status is Status.FAILED and after.failed_step is None else None,
     )
 
 

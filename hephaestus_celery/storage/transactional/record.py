@@ -68,6 +68,7 @@ def stored(record: Record, *, workflow_pause: PauseMark | None = None) -> Stored
         active=state.count(StepStatus.ACTIVE),
         applied=state.applied,
         pauses=pauses_of(record, workflow_pause),
+        shortfall=state.shortfall,
     )
 
 

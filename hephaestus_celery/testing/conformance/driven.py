@@ -116,7 +116,7 @@ class DrivenStorage:
     def prepare(self, edges: Mapping[tuple[str, str], Any] | None = None, **fields: Any) -> DrivenRun:
         """A run that is not created yet."""
         edges = edges or {("a", "ok"): ["b"], ("b", "ok"): ["done"]}
-        graph = graph_of(edges)
+        graph = graph_of(edges, joins=fields.pop("joins", None))
         instance_id = fields.get("instance_id", "order::a")
         run_id = new_run_id(
             milliseconds=SYSTEM_CLOCK.time_ns() // 1_000_000, instance_id=instance_id, random_bits=secrets.randbits(58)

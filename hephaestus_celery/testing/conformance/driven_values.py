@@ -30,8 +30,11 @@ def held(run_id: str, step: str, *, fence: str, lease: int = DURATIONS.lease) ->
     )
 
 
-def graph_of(edges: Mapping[tuple[str, str], Any]) -> Graph:
-    """A graph from ``{(source, event): [target or (target, config), ...]}``; it begins with steps that nothing leads to."""
+def graph_of(edges: Mapping[tuple[str, str], Any], *, joins: Mapping[str, int] | None = None) -> Graph:
+    """A graph from ``{(source, event): [target or (target, config), ...]}``; it begins with steps that nothing leads to.
+
+    ``joins`` has the numbers of counted joins.
+    """
     steps: dict[str, type[Step[Any]]] = {"done": Done}
 
     def target(given: Any) -> Target:
@@ -41,7 +44,8 @@ def graph_of(edges: Mapping[tuple[str, str], Any]) -> Graph:
     table = {(target(source).step, event): tuple(map(target, targets)) for (source, event), targets in edges.items()}
     reached = {target.step for targets in table.values() for target in targets}
     initials = list(dict.fromkeys(source for source, _ in table if source not in reached)) or [Done]
-    return Graph(initials=tuple(map(Target, initials)), table=table)
+    counted = {steps[key]: number for key, number in (joins or {}).items()}
+    return Graph(initials=tuple(map(Target, initials)), table=table, joins=counted)
 
 
 def header(run_id: str, instance_id: str) -> str:

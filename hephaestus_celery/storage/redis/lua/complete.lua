@@ -8,7 +8,7 @@
 --   reply: {facts}; {facts, start, ending} of the commit that ended the run; {facts, start, fields} when a computed
 --   transition was decided on an older context, with the run's fields (see carried), packed. Redis keeps the facts until
 --   a minute after the end of the run, so defaults are omitted: `v` applied, `before` and `after` running, `activated` the
---   taken targets, `active` none. `posted` is true when all messages were sent. The ending is read from the run.
+--   taken targets, `active` none. `short`: the counted join that is why the run has failed. `posted` is true when all messages were sent. The ending is read from the run.
 --   p.targets: the taken targets that a route has computed; the step keeps them
 --   p.settling: the id under which stage.lua has staged the edges, where they are too many for this script; settle.lua
 --   settles them afterwards
@@ -24,7 +24,7 @@ inside('taken', is_list(p.taken, is_name))
 inside('dead', is_list(p.dead, is_name))
 inside('targets', p.targets == nil or is_list(p.targets, is_name))
 inside('rows', is_object(p.rows, function(row)
-  if type(row) ~= 'table' or not is_count(row[1]) or row[1] >= FULL then return false end
+  if type(row) ~= 'table' or not is_count(row[1]) or row[1] >= FULL * FULL then return false end
   for i = 2, #row do
     if not is_name(row[i]) then return false end
   end
@@ -75,17 +75,18 @@ for i = 1, asked do met[p.taken[i]] = core[fixed + i] ~= false end
 look_up(p.taken, asked + 1)
 
 local launch = p.step == 'done'
-local activated, done = {}, launch
+local activated, done, lost = {}, launch, false
 local edges, first = {}, 1
 for _, key in ipairs(p.taken) do edges[#edges + 1] = { key, TAKEN_EDGE } end
 for _, key in ipairs(p.dead) do edges[#edges + 1] = { key, DEAD_EDGE } end
 while edges[first] do
   local key = edges[first][1]
-  local row = p.rows[key] or { 1 } -- the number of predecessors, then the keys of successors
+  local row = p.rows[key] or { 1 } -- the number of predecessors (see arrive), then the keys of successors
   local what = arrive(key, edges[first][2], row[1])
   first = first + 1
   if what == 'dead' then
     for i = 2, #row do edges[#edges + 1] = { row[i], DEAD_EDGE } end
+    if key == 'done' then lost = true end
   elseif what == 'taken' then
     activated[#activated + 1] = key
     if key == 'done' then
@@ -97,9 +98,10 @@ while edges[first] do
 end
 queue(at)
 
--- A run that has nothing left to do and has not reached Done fails. That takes a graph that was changed during the run.
+-- A run that has nothing left to do and has not reached Done, or can't any more, fails. That takes a counted join that was
+-- skipped, or a graph that was changed during the run.
 -- A step counts as active while its edges are settled in slices (see settle.lua).
-local stuck = not done and not p.settling and #activated == 0 and active + waiting == 1
+local stuck = not done and not p.settling and (lost or (#activated == 0 and active + waiting == 1))
 local reserved = (launch and 0 or 3) + (done and 4 or 0) + (stuck and 1 or 0)
 local sequence, last = core[6] + 1, core[6] + reserved
 local advance = core[3] + (launch and 0 or 1)
@@ -117,6 +119,7 @@ set('s:' .. p.step, cjson.encode({
   s = 'completed', a = step.a, m = step.m, e = p.event, o = sequence, g = p.targets, v = step.v,
 }))
 if stuck then set('f', p.stuck) end
+if shortfall then set('sf', shortfall) end
 if not launch then
   remember(sequence, p.event == FAILED and 'failed' or 'completed', queued(step), step.c, text(at), ARGV[3])
 end
@@ -145,13 +148,14 @@ end
 if p.stream then
   local facts = launch and {} or applied_facts(step)
   if ended then ended_as(facts, after) end
-  if stuck then facts.stuck = p.stuck end
+  if stuck then facts.stuck, facts.shortfall = p.stuck, redis.call('HGET', run, 'sf') or nil end
   tell(launch and 'end' or 'complete', sequence, reserved, at, launch and '' or ARGV[3], facts)
 end
 local reply = { seq = sequence, adv = advance }
 if status ~= 'running' then reply.before = status end
 if after ~= 'running' then reply.after = after end
 if active > 0 then reply.active = active end
+if stuck then reply.short = redis.call('HGET', run, 'sf') or nil end
 -- A caller that repeats the commit of a computed transition may have computed other targets meanwhile.
 if p.expected or not same(activated, p.taken) then reply.activated = activated end
 reply.posted = send(activated, 6 + 2 * p.configs)

@@ -34,7 +34,7 @@ for i in ipairs(keys) do
   if not found[i] then error('nothing was done: what follows the step is incomplete', 0) end
   local row = cjson.decode(found[i])
   rows[i] = row
-  -- The number of predecessors, the most attempts, the lane or '', the keys of successors.
+  -- The number of predecessors (see arrive), the most attempts, the lane or '', the keys of successors.
   if type(row) ~= 'table' or not (is_count(row[1]) and is_often(row[2]) and type(row[3]) == 'string') then inside('rows') end
   for j = 4, #row do inside('rows', is_name(row[j])) end
   if found[#keys + i] then inside('configs', string.find(found[#keys + i], '^%d+|')) end
@@ -51,6 +51,7 @@ for i, key in ipairs(keys) do
   local what = arrive(key, string.sub(edges[i], 1, 1) == '1' and TAKEN_EDGE or DEAD_EDGE, row[1])
   if what == 'dead' then
     for j = 4, #row do further[#further + 1] = '0' .. row[j] end
+    if key == 'done' then about.lost = true end
   elseif what == 'taken' then
     activated[#activated + 1] = key
     if key == 'done' and p.source ~= '' then
@@ -70,7 +71,7 @@ for from = 1, #further, UNPACKED do redis.call('RPUSH', places[1], unpack(furthe
 local left = redis.call('LLEN', places[1])
 local entry = settle_due(p.source, about.id)
 active = active + #activated - (left == 0 and 1 or 0)
-local stuck = left == 0 and not about.reached and active + waiting == 0
+local stuck = left == 0 and not about.reached and (about.lost or active + waiting == 0)
 local done = left == 0 and about.reached
 local reserved = done and 4 or stuck and 1 or 0
 set('act', active)
@@ -78,6 +79,10 @@ if core[6] and bytes > 0 then set('sz', core[6] + bytes) end
 if reserved > 0 then set('seq', core[4] + reserved) end
 if done then reach_done(core[4] + reserved, at, about.done) end
 if stuck then set('f', about.stuck) end
+if shortfall and not about.short then
+  about.short = true
+  set('sf', shortfall)
+end
 if left > 0 then set('g:' .. p.source, cjson.encode(about)) end
 write(fields)
 if left > 0 then
@@ -99,7 +104,7 @@ if done or stuck then
   reply.ending = core[4] + 1
   if p.stream then
     local facts = ended_as({}, after)
-    if stuck then facts.stuck, facts.step = about.stuck, p.source end
+    if stuck then facts.stuck, facts.step, facts.shortfall = about.stuck, p.source, redis.call('HGET', run, 'sf') or nil end
     tell('end', core[4] + 1, reserved, at, '', facts)
   end
 elseif left == 0 and status ~= 'pending' then
@@ -109,6 +114,7 @@ end
 if status ~= 'running' then reply.before = status end
 if after ~= 'running' then reply.after = after end
 if active > 0 then reply.active = active end
+if stuck then reply.short = redis.call('HGET', run, 'sf') or nil end
 reply.posted = send(activated, 2)
 facts = answer(slot, p.op, reply, reply.ending ~= nil)
 return reply.ending and { facts, read_start(), ending(t1, states) } or { facts }

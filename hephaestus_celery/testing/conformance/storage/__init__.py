@@ -8,6 +8,7 @@ Some tests look past the port and need a fixture ``probe`` too; without one they
 from hephaestus_celery.testing.conformance.storage.changed_definitions import *
 from hephaestus_celery.testing.conformance.storage.claims import *
 from hephaestus_celery.testing.conformance.storage.completion import *
+from hephaestus_celery.testing.conformance.storage.counted_joins import *
 from hephaestus_celery.testing.conformance.storage.data import *
 from hephaestus_celery.testing.conformance.storage.deletion import *
 from hephaestus_celery.testing.conformance.storage.early_events import *

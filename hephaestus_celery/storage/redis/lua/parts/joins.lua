@@ -55,16 +55,27 @@ end
 local FULL = 65536 -- part of the stored format: the fields `p:` of runs
 local DEAD_EDGE, TAKEN_EDGE = 1, FULL + 1
 
--- Settle an edge. `arrival` is what it adds to that number, `predecessors` the number of edges that lead to the step.
--- Gives 'taken' if the step starts now, 'dead' if it is skipped, else nil.
-local function arrive(key, arrival, predecessors)
+-- The first counted join that this script skips: its number, how many predecessors it has, how many came, and its key.
+local shortfall
+
+-- Settle an edge. `arrival` is what it adds to that number, `joined` the number of edges that lead to the step, and FULL for
+-- each that a counted join needs. Gives 'taken' if the step starts now, 'dead' if it is skipped, else nil.
+local function arrive(key, arrival, joined)
   local count
+  local predecessors, needed = joined % FULL, math.floor(joined / FULL)
   if predecessors > 1 then count = redis.call('HINCRBY', run, 'p:' .. key, arrival)
   elseif arrival > 1 then count = arrival
   else count = arrival + (redis.call('HGET', run, 'p:' .. key) or 0) end -- the step had several predecessors once
-  if count % FULL < predecessors or is_met(key) then return nil end
+  local settled, taken = count % FULL, math.floor(count / FULL)
+  if needed == 0 then
+    if settled < predecessors then return nil end
+  elseif taken < needed and predecessors - settled + taken >= needed then
+    return nil
+  end
+  if is_met(key) then return nil end
   met[key] = true
-  if count >= FULL then return 'taken' end
+  if taken >= math.max(needed, 1) then return 'taken' end
+  if needed > 0 and not shortfall then shortfall = table.concat({ needed, predecessors, taken, key }, ' ') end
   set('s:' .. key, '{"s":"skipped","a":0}')
   return 'dead'
 end

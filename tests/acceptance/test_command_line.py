@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from flows import Approval, Diamond, Gated, Linear, failing
+from flows import Approval, Diamond, Gated, Linear, Refunds, failing
 from flows import Raises as RaisesStep
 from shell import Shell
 
@@ -127,6 +127,20 @@ def test_workflows_and_their_graphs_are_told(stage, shell):
     assert shell("graph", "diamond", "--mermaid").output == Diamond.to_mermaid()
     edges = shell("graph", "diamond", "--json").document["edges"]
     assert edges[0] == {"source": "a", "event": "done", "target": "b", "dynamic": False}
+    assert shell("graph", "race", "--json").document["joins"] == {"c": 1}
+    assert "c joins 1 of 3" in shell("graph", "race").output
+
+
+def test_a_failure_that_a_transition_took_is_told_as_one(stage, shell):
+    stage.start_workers(1)
+    handle = stage.hephaestus.start_instance(Refunds, {"way": "raise"}, id="1")
+    handle.wait(30)
+    [line] = [line for line in shell("show", "refunds::1").lines if "failed, went on" in line]
+    assert "charge" in line
+    assert "@failed" in line
+    assert any("@failed" in line and "ValueError: declined" in line for line in shell("history", "refunds::1").lines)
+    document = shell("show", "refunds::1", "--json").document
+    assert (document["failed_step"], document["steps"]["charge"]["event"]) == (None, "@failed")
 
 
 @pytest.mark.parametrize(

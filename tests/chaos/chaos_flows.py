@@ -14,6 +14,7 @@ import recorder
 from celery import Celery
 
 from hephaestus_celery import (
+    FAILED,
     Async,
     Done,
     Ok,
@@ -206,7 +207,55 @@ class Brief(Workflow):
     transitions = {weigh: Label, Label: Done}
 
 
-FLOWS = (Linear, Diamond, Wide, Choice, Naps, Deadline, Approval, Brief)
+class Declined(Work):
+    """Fails for good, whatever kills of its attempts."""
+
+    retry = RetryPolicy(max_attempts=3, backoff="constant", base=0.05, jitter=False)
+
+    def answer(self, instance, config, context):
+        raise ValueError("declined")
+
+
+class Refund(Work):
+    def answer(self, instance, config, context):
+        return Ok("done", {"kind": context.failure(Declined).kind})
+
+
+class Caught(Workflow):
+    """A failure that a transition takes, beside a branch that goes on."""
+
+    name = "chaos_caught"
+    unique = Unique("chaoscaught")
+    default_retry = PATIENT
+    initial_step = [Declined, B]
+    transitions = {
+        (Declined, "done"): D,
+        (Declined, FAILED): Refund,
+        (Refund, "done"): D,
+        (B, "done"): D,
+        (D, "done"): Done,
+    }
+
+
+class FirstOf(Workflow):
+    """A join that is content with the first of three; what is left behind is discarded, or never begun."""
+
+    name = "chaos_first_of"
+    unique = Unique("chaosfirstof")
+    default_retry = PATIENT
+    initial_step = A
+    transitions = {
+        (A, "done"): [B, C, Left],
+        (B, "done"): D,
+        (C, "done"): D,
+        (Left, "done"): D,
+        (D, "done"): Right,
+        (Right, "done"): Done,
+    }
+    joins = {D: 1}
+
+
+FLOWS = (Linear, Diamond, Wide, Choice, Naps, Deadline, Approval, Brief, Caught, FirstOf)
 EVENTS = {Approval: "approved", Deadline: "paid"}
 """The event that a run of the workflow is sent right after its start, to be kept until its step waits."""
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hephaestus_celery import HistoryEntry, Instance, InstanceNotFoundError
+from hephaestus_celery import FAILED, HistoryEntry, Instance, InstanceNotFoundError
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.redis.key_catalogue import CATALOGUE
 
@@ -135,23 +135,35 @@ def _commits(run: Run) -> Iterator[str]:
         (entry.kind, entry.step, entry.attempt) for entry in run.history if entry.kind != "rescue" and entry.outcome
     )
     yield from (f"{what} was committed {count} times" for what, count in commits.items() if count > 1)
-    completions = Counter(entry.step for entry in run.history if entry.outcome == "completed")
+    completions = Counter(entry.step for entry in run.history if _completes(entry))
     expected = {step.key for step in run.instance.completed_steps}
     if set(completions) != expected:
         yield f"its history completes {sorted(completions)}, its instance {sorted(expected)}"
     yield from (f"{step} completed {count} times" for step, count in completions.items() if count != 1)
     recorded = {step.key for step in run.instance.completed_steps if hasattr(step, "answer")}
     yield from (f"{step} completed without being executed" for step in recorded - set(run.executions))
-    yield from (f"{step} was executed and not completed" for step in set(run.executions) - recorded)
+    if not run.instance.workflow.graph.joins:
+        yield from (f"{step} was executed and not completed" for step in set(run.executions) - recorded)
+
+
+def _completes(entry: HistoryEntry) -> bool:
+    # A failure that a transition takes is the end of an attempt that failed, and its step has completed.
+    return entry.outcome == "completed" or (entry.outcome, entry.event) == ("failed", FAILED)
 
 
 def _joins(run: Run) -> Iterator[str]:
     graph = run.instance.workflow.graph
-    completed = {entry.step: entry for entry in run.history if entry.outcome == "completed"}
+    completed = {entry.step: entry for entry in run.history if _completes(entry)}
     for step in run.instance.completed_steps:
         first = next((entry for entry in run.history if entry.step == step.key), None)
         if first is None:
             continue  # _commits reports that
+        if graph.needed(step):
+            before = [completed[source.key] for source in graph.predecessors(step) if source.key in completed]
+            came = sum(one.sequence < first.sequence for one in before)
+            if came < graph.needed(step):
+                yield f"{step.key} was started with {came} of its predecessors"
+            continue
         for source in graph.predecessors(step):
             if source in run.instance.skipped_steps:
                 continue
@@ -161,7 +173,7 @@ def _joins(run: Run) -> Iterator[str]:
             elif before.sequence >= first.sequence or before.finished_at > (first.queued_at or first.finished_at):
                 yield f"{step.key} was started before {source.key} had completed"
     settled = run.instance.completed_steps | run.instance.skipped_steps
-    if settled != frozenset(graph.by_key.values()):
+    if settled != frozenset(graph.by_key.values()) and not graph.joins:
         yield "it ended with steps neither completed nor skipped"
 
 
@@ -182,7 +194,9 @@ def _numbers(run: Run) -> Iterator[str]:
 
 def _last_number(run: Run) -> int:
     # A completed run ends with four events of `Done`, of which the history has the number of the second.
-    return run.history[-1].sequence + 2
+    # What a counted join has left behind may end after that, and is discarded.
+    ends = [entry.sequence for entry in run.history if entry.step == "done"] or [run.history[-1].sequence]
+    return ends[-1] + 2
 
 
 def _missing(run: Run) -> int:

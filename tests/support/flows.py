@@ -433,6 +433,68 @@ class RefundsByRoute(Workflow):
         return Refund
 
 
+class Loser(Recorded):
+    """Goes on until nobody wants its result, and notes that."""
+
+    def answer(self, instance, config, context):
+        end = time.monotonic() + 60
+        while not context.cancelled() and time.monotonic() < end:
+            time.sleep(0.05)
+        recorder.note("unwanted", run_id=instance.run_id)
+        return Ok("done")
+
+
+class Approved(Recorded):
+    events = ("approved",)
+
+    def answer(self, instance, config, context):
+        return Async()
+
+
+class Race(Workflow):
+    """The first of three branches: one waits, one goes on for ever, and one is quick."""
+
+    name = "race"
+    unique = Unique("race")
+    initial_step = A
+    transitions = {
+        (A, "done"): [Loser, Approved, B],
+        (Loser, "done"): C,
+        (Approved, "approved"): C,
+        (B, "done"): C,
+        (C, "done"): D,
+        (D, "done"): Done,
+    }
+    joins = {C: 1}
+
+
+class Duel(Workflow):
+    """One that goes on for ever, and one that waits."""
+
+    name = "duel"
+    unique = Unique("duel")
+    initial_step = [Loser, Approved]
+    transitions = {(Loser, "done"): C, (Approved, "approved"): C, (C, "done"): Done}
+    joins = {C: 1}
+
+
+class Quorum(Workflow):
+    """Two of three that charge; whoever fails for good leads to a refund."""
+
+    name = "quorum"
+    unique = Unique("quorum")
+    initial_step = [Charge, B, C]
+    transitions = {
+        (Charge, "done"): D,
+        (Charge, FAILED): Refund,
+        (B, "done"): D,
+        (C, "done"): D,
+        (D, "done"): Done,
+        (Refund, "done"): Done,
+    }
+    joins = {D: 2}
+
+
 class Gate(Recorded):
     """Holds its worker until the test opens the gate (a file), or for a minute."""
 

@@ -228,6 +228,43 @@ def test_a_route_takes_the_failure_of_a_step(stage):
     assert (instance.status, instance.context.steps["refund"]) == ("completed", {"why": "error RuntimeError: it broke"})
 
 
+def test_the_first_of_two_branches_is_enough_for_a_join_of_one(stage):
+    handle = start(stage, workflows.FirstOf)
+    instance = handle.wait(30)
+    lines = trace(stage.seen(handle.run_id))
+    assert lines.count("step.start last") == 1
+    assert instance.status == "completed"
+    assert {step.key for step in instance.completed_steps} == {"a", "b", "last", "done"}
+    assert {step.key for step in instance.skipped_steps} <= {"ask"}
+    assert instance.waiting_steps == instance.active_steps == frozenset()
+
+
+def test_a_step_that_waits_when_its_run_completes_without_it_is_skipped(stage):
+    handle = start(stage, workflows.Overtaken)
+    eventually(lambda: {step.key for step in handle.get().waiting_steps} == {"ask", "gate"}, what="both wait")
+    handle.resume("opened")
+    instance = handle.wait(30)
+    assert (instance.status, {step.key for step in instance.skipped_steps}) == ("completed", {"ask"})
+    assert {step.key for step in handle.get().skipped_steps} == {"ask"}
+
+
+@pytest.mark.parametrize(("value", "skipped"), [(1, {"right", "merge"}), (2, {"last"})])
+def test_a_join_of_all_is_skipped_where_one_goes_elsewhere(stage, value, skipped):
+    handle = start(stage, workflows.AllOrNothing, value=value)
+    instance = handle.wait(30)
+    assert (instance.status, {step.key for step in instance.skipped_steps}) == ("completed", skipped)
+
+
+def test_a_run_that_only_a_missed_join_leads_on_fails_and_names_it(stage):
+    handle = start(stage, workflows.Missed)
+    instance = handle.wait(30)
+    events = stage.seen(handle.run_id, last="workflow.exception")
+    why = "step merge joins 4 of its 4 predecessors, and "
+    assert (instance.status, instance.failed_step) == ("failed", None)
+    assert why in instance.failure.message
+    assert instance.failure.message in str(events[-1].metadata["reason"])
+
+
 def test_a_cancelled_run_starts_no_further_step(stage):
     handle = start(stage, workflows.Approval)
     eventually(lambda: handle.get().status == "waiting", what="the run waits")

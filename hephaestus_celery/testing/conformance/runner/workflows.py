@@ -158,6 +158,67 @@ class RefundingByRoute(Workflow):
         return Refund if context.failure(Raises).type == "RuntimeError" else Done
 
 
+class Last(Plain): ...
+
+
+class FirstOf(Workflow):
+    name = "conformance_first_of"
+    unique = Unique("conformance-first-of")
+    initial_step = A
+    transitions = {
+        (A, "done"): [B, Ask],
+        (B, "done"): Last,
+        (Ask, "approved"): Last,
+        (Last, "done"): Done,
+    }
+    joins = {Last: 1}
+
+
+class Gate(Step):
+    events = ("opened",)
+
+    def execute(self, instance, config, context):
+        return Async()
+
+
+class Overtaken(Workflow):
+    name = "conformance_overtaken"
+    unique = Unique("conformance-overtaken")
+    initial_step = [Gate, Ask]
+    transitions = {(Gate, "opened"): Last, (Ask, "approved"): Last, (Last, "done"): Done}
+    joins = {Last: 1}
+
+
+class Missed(Workflow):
+    name = "conformance_missed"
+    unique = Unique("conformance-missed")
+    initial_step = [B, Choose]
+    transitions = {
+        (B, "done"): Merge,
+        (Choose, "left"): [Left, Right],
+        (Choose, "right"): Merge,
+        (Left, "done"): Merge,
+        (Right, "done"): Merge,
+        (Merge, "done"): Done,
+    }
+    joins = {Merge: "all"}
+
+
+class AllOrNothing(Workflow):
+    name = "conformance_all_or_nothing"
+    unique = Unique("conformance-all-or-nothing")
+    initial_step = [B, Choose]
+    transitions = {
+        (B, "done"): Last,
+        (Choose, "left"): Last,
+        (Choose, "right"): Right,
+        (Last, "done"): Done,
+        (Right, "done"): Merge,
+        (Merge, "done"): Done,
+    }
+    joins = {Last: "all"}
+
+
 class Failing(Workflow):
     name = "conformance_failing"
     unique = Unique("conformance-failing")

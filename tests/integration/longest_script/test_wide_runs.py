@@ -105,3 +105,20 @@ def test_a_run_of_thousands_is_deleted(longest):
         assert run.load() is None
 
     assert longest(deleted, fanned) == {}
+
+
+def test_the_first_of_thousands_ends_the_run(longest):
+    def ended(run, storage):
+        run.step("b7")
+        run.claim("b8")
+        run.step("join")
+        run.complete("b8")
+        while storage.tick(0, owner="me", worker="w", seize=True, durations=DURATIONS).more:
+            pass
+
+    def raced(stand):
+        run = fan(stand, joins={"join": 1})
+        run.step("a")
+        return run
+
+    assert longest(ended, raced) == {}

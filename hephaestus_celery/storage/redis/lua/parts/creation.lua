@@ -13,8 +13,9 @@ local function are_firsts(firsts, before)
 end
 
 -- Whether a run may have this id: readers of the runs rely on its form.
+local RUN_ID_LENGTH = 36 -- characters, as of any UUID
 local function is_run_id(value)
-  return type(value) == 'string' and #value == 36 and string.find(value, '^%x%x%x%x%x%x%x%x%-[%x%-]+$') and value == string.lower(value)
+  return type(value) == 'string' and #value == RUN_ID_LENGTH and string.find(value, '^%x%x%x%x%x%x%x%x%-[%x%-]+$') and value == string.lower(value)
 end
 
 -- Store the run p.run_id, and start it, unless an active run holds its id. From the argument `from` on are its header, its

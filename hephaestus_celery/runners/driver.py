@@ -38,7 +38,7 @@ from hephaestus_celery.runners.retry_or_fail import FailedAttempts
 from hephaestus_celery.runners.retrying_reader import RetryingReader
 from hephaestus_celery.runners.starting import RunDraft, Starter
 from hephaestus_celery.runners.step_exceptions import Failed, failed, lost, type_name
-from hephaestus_celery.runners.step_result import Completed, StepResult, Waiting
+from hephaestus_celery.runners.step_result import Completed, Discarded, StepResult, Waiting
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Refusal, Refused
 from hephaestus_celery.storage.commits import Suspend
 from hephaestus_celery.storage.durations import Durations
@@ -279,6 +279,8 @@ class Driver:
                 return outcome
             case Waiting():
                 return self._commit_waiting(attempt, result, duration)
+            case Discarded():
+                return self._commit_discarded(attempt, result, duration)
             case Failed():
                 return self._failed_attempts.commit(attempt, result, duration)
             case _:
@@ -296,6 +298,7 @@ class Driver:
                 durations=self.durations,
                 accepts=step.resume_events(attempt.config()),
                 timeout=result.timeout,
+                checks=step.__data_type__ is not None,
                 took=duration,
             )
         )
@@ -305,6 +308,28 @@ class Driver:
             commitment,
             label="waiting",
             describe=lambda: events.waiting(source, claim, commitment, duration=duration),
+        )
+
+    def _commit_discarded(self, attempt: HeldAttempt, result: Discarded, duration: int) -> Outcome:
+        commitment = self.storage.commit(
+            Suspend(
+                operation=f"{attempt.fence}c",
+                run_id=attempt.instance.run_id,
+                activation=attempt.activation,
+                fence=attempt.fence,
+                entry=attempt.entry(kind="resume", event=result.event, reason=result.reason),
+                durations=self.durations,
+                accepts=attempt.step.resume_events(attempt.config()),
+                timeout=None,
+                discards=True,
+                took=duration,
+            )
+        )
+        return outcome_of(
+            attempt,
+            commitment,
+            label="discarded",
+            describe=lambda: events.discarded(attempt.source, commitment, event=result.event, reason=result.reason),
         )
 
 

@@ -41,6 +41,7 @@ _EMITTERS: Mapping[EventName, Callable[..., None]] = {
     names.STEP_ASYNC: Emitter.step_async,
     names.STEP_RESUME: Emitter.step_resume,
     names.STEP_RESCUE: Emitter.step_rescue,
+    names.STEP_DISCARD: Emitter.step_discard,
 }
 
 
@@ -195,6 +196,14 @@ def rescued(source: EventSource, number: int, *, attempt: int, reason: str) -> S
     """A message or an attempt of a step was lost, and noticed."""
     extra = source.metadata(number, step_key=source.step.key, attempt=attempt, reason=reason)
     return (Event(name=names.STEP_RESCUE, instance=source.instance, fields={"step": source.step}, extra=extra),)
+
+
+def discarded(source: EventSource, commitment: Commitment, *, event: str, reason: str) -> Sequence[Event]:
+    """An event of a step was dropped, and the step waits on."""
+    if commitment.verdict is not Verdict.APPLIED:
+        return ()
+    extra = source.metadata(commitment.sequence, step_key=source.step.key, event=event, reason=reason)
+    return (Event(name=names.STEP_DISCARD, instance=source.instance, fields={"step": source.step}, extra=extra),)
 
 
 def failed(

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 from hephaestus_celery.clock import Clock
 from hephaestus_celery.core.definition.step import Step, StepConfig
 from hephaestus_celery.core.values.instance import Instance
-from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.core.values.step_state import PendingResume
+from hephaestus_celery.exceptions import DataError, StorageError
 from hephaestus_celery.runners import event_loop as loops
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt
 from hephaestus_celery.runners.cancellation_check import CancellationCheck
 from hephaestus_celery.runners.hooks import Hooks
 from hephaestus_celery.runners.known_steps import limit
 from hephaestus_celery.runners.message_dispatcher import Dispatcher
-from hephaestus_celery.runners.step_exceptions import Failed, failed, lost
-from hephaestus_celery.runners.step_result import Completed, StepResult, check
+from hephaestus_celery.runners.step_exceptions import Failed, failed, lost, shown
+from hephaestus_celery.runners.step_result import Completed, Discarded, StepResult, check, delivered
 from hephaestus_celery.storage.port import Storage
 
 if TYPE_CHECKING:
@@ -126,13 +127,24 @@ class Executor:
         if attempt.is_left_over:
             return lost(f"step {attempt.step.key}: its last attempt, {attempt.max_attempts}, was lost")
         if attempt.claim.resume is not None:
-            data = attempt.claim.data
-            result = None if data == "{}" else data
-            return Completed(event=attempt.claim.resume.event, result=result, metadata=None)
+            return self._delivered(attempt, attempt.claim.resume)
         if attempt.launches_done:
             return Completed(event="done", result=None, metadata=None)
         result = self._hooks.run(attempt, lambda: self._call(attempt))
         return self.in_time(attempt, result, since=attempt.began if self._dispatcher.ends_attempts else began)
+
+    def _delivered(self, attempt: HeldAttempt, resume: PendingResume) -> StepResult:
+        data = attempt.claim.data or "{}"
+        if attempt.state.checks and resume.source == "external":
+            try:
+                return delivered(attempt.step, resume.event, data, limit=self._max_payload)
+            except DataError as error:
+                if isinstance(
+                    error.__cause__, attempt.worker.stop_exceptions
+                ):  # it struck while the data was validated
+                    raise error.__cause__ from None
+                return Discarded(event=resume.event, reason=shown(error))
+        return Completed(event=resume.event, result=None if data == "{}" else data, metadata=None)
 
     def _call(self, attempt: HeldAttempt) -> StepResult:
         cancellation = CancellationCheck(self._storage, attempt.held, clock=self._clock)

@@ -39,7 +39,15 @@ class Waiting:
     timeout: int | None
 
 
-StepResult = Completed | Waiting | Failed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discarded:
+    """The event that was delivered to the step does not fit its type: it is dropped for this ``reason``, and the step waits on."""
+
+    event: str
+    reason: str
+
+
+StepResult = Completed | Waiting | Discarded | Failed
 """Whatever an execution comes to; every exception on the way to a commit is made a :class:`Failed`."""
 
 
@@ -148,3 +156,15 @@ def _encoded(value: object, path: str, *, limit: int) -> str | None:
         return None
     checked = check_mapping(value, path)
     return codec.encode_limited(checked, path, limit=limit) if checked else None
+
+
+def delivered(step: type[Step[Any]], event: str, data: str, *, limit: int) -> Completed:
+    """What a step comes to by an event from outside with this ``data``, which are of the type that the step declares.
+
+    An event without data is not checked where a step has several events. ``DataError`` if it does not fit.
+    """
+    type_ = step.__data_type__
+    if type_ is None or (data == "{}" and len(step.events) > 1):
+        return Completed(event=event, result=None if data == "{}" else data, metadata=None)
+    fits = accepted(type_, codec.decode(data), "data")
+    return Completed(event=event, result=codec.encode_limited(fits, "data", limit=limit), metadata=None)

@@ -66,10 +66,15 @@ class Complete(Commit):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspend(Commit):
-    """The step waits, for an event that it ``accepts`` or for ``timeout`` microseconds."""
+    """The step waits, for an event that it ``accepts`` or for ``timeout`` microseconds.
+
+    ``checks``: the worker that applies an event may drop it. ``discards``: this worker does, and the step waits on.
+    """
 
     accepts: Mapping[str, str]
     timeout: int | None
+    checks: bool = False
+    discards: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,6 +160,10 @@ def _rescue(facts: _Facts) -> Described:
     yield names.STEP_RESCUE, {**facts.about_step, "reason": facts.entry.get("reason")}
 
 
+def _discard(facts: _Facts) -> Described:
+    yield names.STEP_DISCARD, {**facts.about_step, "reason": facts.entry.get("reason")}
+
+
 def _cancel(facts: _Facts) -> Described:
     yield names.WORKFLOW_CANCEL, {"reason": facts.entry.get("reason"), "duration": facts.lasted}
 
@@ -187,6 +191,7 @@ _DESCRIBE: Mapping[What, Callable[[_Facts], Described]] = {
     What.RETRY: _retry,
     What.FAIL: _fail,
     What.RESCUE: _rescue,
+    What.DISCARD: _discard,
     What.CANCEL: _cancel,
     What.FORK: _fork,
     What.PAUSE: _pause,

@@ -84,6 +84,11 @@ class Emitter:
         if has_handlers(names.STEP_RESCUE):
             self._emit(names.STEP_RESCUE, instance, {"system_time": self._clock.time_ns()}, {"step": step}, extra)
 
+    def step_discard(self, instance: Instance, step: type[Step[Any]], extra: Mapping[str, Any] | None = None) -> None:
+        """Emit that an event of a step was dropped, since its data does not fit the type of the step, which waits on."""
+        if has_handlers(names.STEP_DISCARD):
+            self._emit(names.STEP_DISCARD, instance, {"system_time": self._clock.time_ns()}, {"step": step}, extra)
+
     def workflow_transition(
         self,
         instance: Instance,
@@ -228,6 +233,7 @@ workflow_fork = SYSTEM_EMITTER.workflow_fork
 workflow_pause = SYSTEM_EMITTER.workflow_pause
 workflow_unpause = SYSTEM_EMITTER.workflow_unpause
 step_rescue = SYSTEM_EMITTER.step_rescue
+step_discard = SYSTEM_EMITTER.step_discard
 workflow_transition = SYSTEM_EMITTER.workflow_transition
 step_start = SYSTEM_EMITTER.step_start
 step_stop = SYSTEM_EMITTER.step_stop

@@ -37,6 +37,7 @@ DEFAULT_LEVELS: Final[Mapping[EventName, int]] = MappingProxyType(
         names.WORKFLOW_CANCEL: logging.INFO,
         names.WORKFLOW_FORK: logging.INFO,
         names.STEP_RESCUE: logging.WARNING,
+        names.STEP_DISCARD: logging.WARNING,
         names.WORKFLOW_PAUSE: logging.INFO,
         names.WORKFLOW_UNPAUSE: logging.INFO,
     }
@@ -180,6 +181,11 @@ def _step_rescue(_measurements: dict[str, Any], metadata: dict[str, Any]) -> str
     return f"step {label(metadata.get('step'))} is rescued: {reason_label(metadata.get('reason'))}"
 
 
+def _step_discard(_measurements: dict[str, Any], metadata: dict[str, Any]) -> str:
+    event, reason = label(metadata.get("event")), reason_label(metadata.get("reason"))
+    return f"step {label(metadata.get('step'))} drops the event {event}, and waits on: {reason}"
+
+
 def _workflow_transition(_measurements: dict[str, Any], metadata: dict[str, Any]) -> str:
     targets = listed([label(target) for target in metadata.get("targets", ())]) or "nothing new"
     return f"step {label(metadata.get('from_step'))} gave {label(metadata.get('event'))}, which starts {targets}"
@@ -251,4 +257,5 @@ _WRITERS: Final[Mapping[EventName, _Writer]] = {
     names.WORKFLOW_PAUSE: _workflow_pause,
     names.WORKFLOW_UNPAUSE: _workflow_unpause,
     names.STEP_RESCUE: _step_rescue,
+    names.STEP_DISCARD: _step_discard,
 }

@@ -54,6 +54,41 @@ def test_a_result_that_does_not_fit_is_one_failed_attempt(stage):
     assert [entry.outcome for entry in stage.hephaestus.history(instance.run_id)] == ["failed"]
 
 
+SEND = """
+import json, sys, worker_app
+
+worker_app.hephaestus.resume(sys.argv[1], "paid", json.loads(sys.argv[2]), keep_early=True, key="evt_1")
+worker_app.hephaestus.close()
+"""
+
+
+def send_from_elsewhere(stage, handle, data):
+    """Send an event from a process that does not know the workflow."""
+    _, errors = stage.script(SEND, handle.run_id, data).communicate(timeout=60)
+    assert "Traceback" not in errors, errors
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["waiting", "early"])
+def test_a_worker_drops_a_bad_event_of_a_process_that_does_not_know_the_workflow(stage, early):
+    handle = stage.hephaestus.start_instance(typed_flows.TypedOrders, {"items": 2}, id="x1")
+    if early:
+        send_from_elsewhere(stage, handle, '{"payer": "Ada"}')
+    stage.start_workers(1)
+    waiting(handle)
+    if not early:
+        send_from_elsewhere(stage, handle, '{"payer": "Ada"}')
+    dropped = eventually(lambda: [entry for entry in handle.history() if entry.outcome == "discarded"])
+    assert [(entry.kind, entry.step, entry.reason) for entry in dropped] == [
+        ("resume", "paid", "data.amount: Field required [missing] (expected Payment)")
+    ]
+    assert waiting(handle).get().waiting_steps == {typed_flows.Paid}
+    with pytest.raises(DataError, match=r"data\.amount: Field required"):
+        handle.resume("paid", {"payer": "Ada"})
+    send_from_elsewhere(stage, handle, '{"payer": "Ada", "amount": "3.00"}')
+    instance = stage.outcome(handle)
+    assert instance.context.result(typed_flows.Paid) == typed_flows.Payment("Ada", Decimal("3.00"))
+
+
 def test_a_type_that_changed_under_a_waiting_run_fails_the_step_that_reads_it_and_a_retry_goes_on_after_the_mend(stage):
     deploy(stage, "first")
     handle = waiting(stage.hephaestus.start_instance(typed_flows.TypedOrders, {"items": "2"}, id="x1"))

@@ -332,12 +332,18 @@ class RandomCalls:
     def suspend(self):
         steps = self.steps()
         key = self.claimed(steps)
-        if key is None or steps[key].resume is not None:  # a delivered event is applied, it does not wait again
+        if key is None:
+            return
+        resume = steps[key].resume
+        if resume is not None:  # a delivered event is applied, or dropped if it does not fit
+            if resume.source == "external" and self.chance.random() < 0.5:
+                self.commit("suspend", Suspend, key, accepts=dict(steps[key].accepts), timeout=None, discards=True)
             return
         names = self.chance.sample(["go", "on", "up"], self.chance.choice([0, 2, 3, 3, 3, 3]))
         fields = {
             "accepts": {name: self.event(key) for name in names},
             "timeout": self.chance.choice([None, 7 * SECOND]),
+            "checks": self.chance.random() < 0.5,
         }
         self.commit("suspend", Suspend, key, **fields)
 

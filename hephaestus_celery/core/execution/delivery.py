@@ -60,7 +60,8 @@ def receive(
     outcome = _outcome(state, waiting, keep=keep, key=key)
     match outcome:
         case Delivered.ACCEPTED:
-            decision = deliver(state, Activation.parse(waiting[0]), name=name, source="external", times=times, by=by)
+            taker = Activation.parse(waiting[0])
+            decision = deliver(state, taker, name=name, source="external", times=times, by=by, key=key)
         case Delivered.KEPT:
             number = state.kept + 1
             early = EarlyEvent(number=number, name=name, step=step, key=key, by=by)

@@ -25,6 +25,7 @@ class What(StrEnum):
     SUSPEND = "suspend"
     RETRY = "retry"
     FAIL = "fail"
+    DISCARD = "discard"
     RESCUE = "rescue"
     CANCEL = "cancel"
     FORK = "fork"

@@ -212,26 +212,63 @@ def suspend(
     accepts: Mapping[str, str],
     timeout: int | None,
     times: Times,
+    checks: bool = False,
 ) -> Decision:
     """A step waits from now on for an event that it ``accepts``, or for ``timeout`` microseconds.
 
-    An event that was kept for the step is delivered at once; the caller applies it.
+    An event that was kept for the step is delivered at once; the caller applies it. ``checks``: who applies an event may drop it,
+    see :func:`discard`.
     """
     step = state.find(activation)
     refused = _refuse(state, activation, step, fence=fence)
     if refused is not None or step is None:
         return refused or stale(state)
-    waiting = _waiting(step, accepts, times)
+    over = times.moment + timeout if checks and timeout is not None else None
+    waiting = replace(_waiting(step, accepts, times), checks=checks, times_out_at=over)
+    timer = None if timeout is None else times.moment + timeout
+    return _wait(state, activation, waiting, accepts, timer=timer, times=times)
+
+
+def discard(
+    state: RunState, activation: Activation, *, fence: str, accepts: Mapping[str, str], times: Times
+) -> Decision:
+    """The event that a worker applies to a step is dropped, with its key: the step waits on, and its timeout is as it was.
+
+    Another event that was kept for the step is delivered at once.
+    """
+    step = state.find(activation)
+    refused = _refuse(state, activation, step, fence=fence)
+    if refused is not None or step is None or step.resume is None:
+        return refused or stale(state)
+    key = step.resume.key
+    if key is not None:
+        owners = {name: owner for name, owner in state.owners.items() if name != key}
+        state = replace(state, keys=state.keys - {key}, owners=owners)
+    waiting = replace(_waiting(step, step.accepts, times), waiting_since=step.waiting_since, resume=None)
+    return _wait(state, activation, waiting, accepts, timer=step.times_out_at, times=times)
+
+
+def _wait(
+    state: RunState,
+    activation: Activation,
+    waiting: StepState,
+    accepts: Mapping[str, str],
+    *,
+    timer: int | None,
+    times: Times,
+) -> Decision:
     early = _find_early(state, activation, accepts)
     event = accepts[early.name] if early is not None else "timeout" if str(activation) in state.timeouts else None
     commands: tuple[Command, ...] = (ClearTimer(activation),)
     if event is not None:
         source = "timeout" if early is None else "external"
-        resume = PendingResume(event=event, source=source, at=times.now, by=None if early is None else early.by)
+        key = early.key if early is not None and waiting.checks else None
+        by = None if early is None else early.by
+        resume = PendingResume(event=event, source=source, at=times.now, by=by, key=key)
         waiting = replace(waiting, resume=resume, sent_at=times.apart)
         commands = send(activation, waiting, times)
-    elif timeout is not None:
-        commands = (SetTimer(activation, TimerKind.TIMEOUT, times.moment + timeout),)
+    elif timer is not None:
+        commands = (SetTimer(activation, TimerKind.TIMEOUT, timer),)
     after = replace(
         state.with_step(activation, waiting),
         early=tuple(kept for kept in state.early if kept is not early),
@@ -280,11 +317,19 @@ def retry(state: RunState, activation: Activation, *, fence: str, delay: int, ti
 
 
 def deliver(
-    state: RunState, activation: Activation, *, name: str, source: str, times: Times, by: str | None = None
+    state: RunState,
+    activation: Activation,
+    *,
+    name: str,
+    source: str,
+    times: Times,
+    by: str | None = None,
+    key: str | None = None,
 ) -> Decision:
     """Deliver an event to a waiting step that accepts it; a worker then applies it."""
     step = state.steps[str(activation)]
-    resume = PendingResume(event=step.accepts[name], source=source, at=times.now, by=by)
+    known = key if step.checks else None
+    resume = PendingResume(event=step.accepts[name], source=source, at=times.now, by=by, key=known)
     resumed = replace(step, resume=resume, sent_at=times.apart)
     after = state.with_step(activation, resumed)
     return Decision(verdict=Verdict.APPLIED, state=after, commands=send(activation, resumed, times))

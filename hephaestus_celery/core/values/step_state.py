@@ -21,7 +21,7 @@ class PendingResume:
     """An event that was delivered to a step, and not applied yet.
 
     ``losses``: how often a worker that applied it was lost without using up an attempt. ``by``: who has sent it, if that is
-    known.
+    known. ``key``: the key that it came with, if its step ``checks`` events.
     """
 
     event: str
@@ -29,6 +29,7 @@ class PendingResume:
     at: int
     losses: int = 0
     by: str | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,8 @@ class StepState:
     steady clock, if that differs from ``queued_at``. ``resends`` counts the messages that replaced a lost one. ``targets``
     are the keys of the steps that a computed route led to; None if they follow from the step's event and the graph.
     ``origin`` is the run whose idempotency key this activation repeats; None if that is its own run. ``held``: a pause has
-    kept it from being sent, until the run goes on.
+    kept it from being sent, until the run goes on. ``checks``: the worker that applies an event may drop it, and the step waits on;
+    for that ``times_out_at`` is when its timeout comes due, on the steady clock.
     """
 
     status: StepStatus
@@ -66,6 +68,8 @@ class StepState:
     targets: tuple[str, ...] | None = None
     origin: str | None = None
     held: Held | None = None
+    checks: bool = False
+    times_out_at: int | None = None
 
     @property
     def awaits_claim(self) -> bool:

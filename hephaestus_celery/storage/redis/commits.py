@@ -124,6 +124,8 @@ class Commits:
                 accepts=dict(commit.accepts),
                 names=list(commit.accepts),
                 timeout=commit.timeout,
+                checks=commit.checks or None,
+                discards=commit.discards or None,
                 dispatch_timeout=commit.durations.dispatch_timeout,
             ),
             commit.entry,

@@ -147,13 +147,20 @@ def read_step(found: Mapping[str, Any]) -> StepState:
         targets=tuple(found["g"]) if "g" in found else None,
         origin=found.get("v"),
         held=_HELD.get(found.get("p")),
+        checks="ck" in found,
+        times_out_at=_number(found.get("to")),
     )
 
 
 def read_resume(found: Mapping[str, Any]) -> PendingResume:
     """A delivered event from its JSON object."""
     return PendingResume(
-        event=found["e"], source=found["s"], at=int(found["at"]), losses=found.get("n", 0), by=found.get("b")
+        event=found["e"],
+        source=found["s"],
+        at=int(found["at"]),
+        losses=found.get("n", 0),
+        by=found.get("b"),
+        key=found.get("k"),
     )
 
 

@@ -87,13 +87,16 @@ def _reply(record: Record, before: RunState, commit: Commit, decision: Decision)
 
 
 def _telling(record: Record, commit: Commit, before: RunState, decision: Decision, times: Times) -> Telling | None:
+    what = _WHAT[type(commit)]
+    if isinstance(commit, Suspend) and commit.discards and decision.verdict is Verdict.APPLIED:
+        what = What.DISCARD
     facts = {"took": str(commit.took)}
     if not isinstance(commit, Suspend) and commit.kind is not None:
         facts["kind"] = commit.kind
     if isinstance(commit, Retry) and decision.verdict is Verdict.APPLIED:
         facts["delay"] = str(commit.delay)
     return of_commit(
-        _WHAT[type(commit)],
+        what,
         before,
         decision,
         commit.activation,
@@ -111,6 +114,8 @@ def _remember(record: Record, commit: Complete | Suspend | Retry | Fail, decisio
     outcome = "discarded"
     if decision.verdict is Verdict.APPLIED:
         outcome = {Complete: "completed", Suspend: "waiting", Retry: "retrying", Fail: "failed"}[type(commit)]
+        if isinstance(commit, Suspend) and commit.discards:
+            outcome = "discarded"
         if isinstance(commit, Complete) and commit.event == FAILED:
             outcome = "failed"  # of the attempt: its step has completed with that
     queued = step.resume.at if step.resume is not None else step.queued_at
@@ -135,6 +140,8 @@ def _keep_data(record: Record, commit: Complete | Suspend | Retry | Fail, decisi
             if decision.state.status is Status.FAILED:
                 record.failure = commit.stuck
         case Suspend():
+            if commit.discards:
+                record.data.pop(str(commit.activation), None)
             for early in set(record.state.early) - set(decision.state.early):
                 record.data[str(commit.activation)] = record.early.pop(early.number)
         case Fail():
@@ -171,6 +178,14 @@ def _complete(state: RunState, commit: Complete, times: Times) -> Decision:
 
 
 def _suspend(state: RunState, commit: Suspend, times: Times) -> Decision:
+    if commit.discards:
+        return transitions.discard(state, commit.activation, fence=commit.fence, accepts=commit.accepts, times=times)
     return transitions.suspend(
-        state, commit.activation, fence=commit.fence, accepts=commit.accepts, timeout=commit.timeout, times=times
+        state,
+        commit.activation,
+        fence=commit.fence,
+        accepts=commit.accepts,
+        timeout=commit.timeout,
+        times=times,
+        checks=commit.checks,
     )

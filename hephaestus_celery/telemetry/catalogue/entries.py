@@ -324,4 +324,18 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
         measurements=(_SYSTEM_TIME,),
         metadata=(*_OF_AN_INSTANCE, _BY),
     ),
+    CatalogueEntry(
+        name=names.STEP_DISCARD,
+        accessor=None,
+        emitter="step_discard(instance, step, extra)",
+        description="An event that was delivered to a step does not fit the type of the step: it was dropped, and the step waits on.",
+        measurements=(_SYSTEM_TIME,),
+        metadata=(
+            *_OF_AN_INSTANCE,
+            _always("step", "step class", "The step."),
+            _given("step_key", "str", "Its key."),
+            _given("event", "str", "The step's own name of the event."),
+            _given("reason", "str", "What does not fit, path by path."),
+        ),
+    ),
 )

@@ -22,6 +22,7 @@ WORKFLOW_CANCEL: Final[EventName] = ("hephaestus", "workflow", "cancel")
 WORKFLOW_PAUSE: Final[EventName] = ("hephaestus", "workflow", "pause")
 WORKFLOW_UNPAUSE: Final[EventName] = ("hephaestus", "workflow", "unpause")
 STEP_RESCUE: Final[EventName] = ("hephaestus", "step", "rescue")
+STEP_DISCARD: Final[EventName] = ("hephaestus", "step", "discard")
 
 RESERVED_METADATA: Final[frozenset[str]] = frozenset(
     [
@@ -93,7 +94,7 @@ def events() -> list[EventName]:
 
 def extension_events() -> list[EventName]:
     """The events that are emitted beside the eleven; later versions may add to them."""
-    return [WORKFLOW_CANCEL, WORKFLOW_FORK, STEP_RESCUE, WORKFLOW_PAUSE, WORKFLOW_UNPAUSE]
+    return [WORKFLOW_CANCEL, WORKFLOW_FORK, STEP_RESCUE, WORKFLOW_PAUSE, WORKFLOW_UNPAUSE, STEP_DISCARD]
 
 
 def workflow_start_event() -> EventName:

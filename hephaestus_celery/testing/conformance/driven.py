@@ -212,9 +212,15 @@ class DrivenRun(Rerunnable):
     def complete(self, step: str, event: str = "ok", **fields: Any) -> Any:
         return self.storage.commit(self.completion(step, event, **fields))
 
-    def suspend(self, step: str, *, accepts: Mapping[str, str] | None = None, timeout: int | None = None) -> Any:
+    def suspend(
+        self, step: str, *, accepts: Mapping[str, str] | None = None, timeout: int | None = None, **fields: Any
+    ) -> Any:
         accepts = {"go": "ok"} if accepts is None else accepts
-        return self.storage.commit(Suspend(**self._common(step, "c"), accepts=accepts, timeout=timeout))
+        return self.storage.commit(Suspend(**self._common(step, "c"), accepts=accepts, timeout=timeout, **fields))
+
+    def discard(self, step: str, *, accepts: Mapping[str, str] | None = None) -> Any:
+        """Drop the event that was claimed."""
+        return self.suspend(step, accepts=accepts, discards=True)
 
     def fail(self, step: str, **fields: Any) -> Any:
         return self.storage.commit(Fail(**{**self._common(step, "f"), "failure": FAILURE, **fields}))

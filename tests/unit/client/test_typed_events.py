@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 from pydantic import BaseModel
+from stage import eventually
 
 from hephaestus_celery import (
     Async,
@@ -19,7 +20,9 @@ from hephaestus_celery import (
     Unique,
     WaitForEvent,
     Workflow,
+    telemetry,
 )
+from hephaestus_celery.client import typed_events
 
 
 @dataclass
@@ -148,3 +151,25 @@ def test_an_event_that_two_steps_of_different_types_may_take_is_left_to_the_work
         handle.resume("came", {"by": "Ann"}, step="one")
     handle.resume("came", {"payer": "Ada"})
     assert handle.wait(10).status == "completed"
+
+
+def test_an_event_from_a_process_that_does_not_know_the_type_is_dropped_by_the_worker(handle, monkeypatch, runtime):
+    def send_unchecked(data, **options):
+        with monkeypatch.context() as patched:
+            patched.setattr(typed_events, "find_definition", lambda _: None)  # as where the workflow is not defined
+            handle.resume("paid", data, **options)
+
+    discarded = []
+    telemetry.attach("test-discards", ("hephaestus", "step", "discard"), lambda *given: discarded.append(given[2]))
+    try:
+        send_unchecked({"amount": 1}, key="evt_1", by="ann")
+        entry = eventually(lambda: next((one for one in handle.history() if one.outcome == "discarded"), None))
+    finally:
+        telemetry.detach("test-discards")
+    assert (entry.kind, entry.step, entry.event, entry.by) == ("resume", "paid", "received", "ann")
+    assert entry.reason == "data.payer: Field required [missing] (expected Payment)"
+    assert [(found["step"], found["sequence"]) for found in discarded] == [(Paid, entry.sequence)]
+    waiting_for(handle, Paid)
+    send_unchecked({"payer": "Ada", "more": 1}, key="evt_1")
+    context = waiting_for(handle, Approve).get().context
+    assert context.steps["paid"] == {"payer": "Ada", "amount": Decimal(0)}

@@ -57,6 +57,7 @@ def emit(instance, validate, charge):
         "hephaestus.workflow.pause": lambda extra: telemetry.workflow_pause(instance, extra),
         "hephaestus.workflow.unpause": lambda extra: telemetry.workflow_unpause(instance, extra),
         "hephaestus.step.rescue": lambda extra: telemetry.step_rescue(instance, charge, extra),
+        "hephaestus.step.discard": lambda extra: telemetry.step_discard(instance, charge, extra),
     }
     return lambda name, extra: emitters[name](extra)
 

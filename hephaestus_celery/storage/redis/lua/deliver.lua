@@ -94,7 +94,7 @@ if facts.v == 'accepted' then
   taker = 's' .. key
   local step = get_step(key)
   local at = now()
-  step.r, step.t = { e = step.x[p.name], s = 'external', at = text(at), b = p.by }, sent_at(at)
+  step.r, step.t = { e = step.x[p.name], s = 'external', at = text(at), b = p.by, k = step.ck and p.key }, sent_at(at)
   set_step(key, step)
   leave_waits(key, step)
   redis.call('HSET', run, 'd:' .. key, ARGV[3])

@@ -1,12 +1,14 @@
 -- Commit that a step waits for an event or a timeout.
 -- An event that was kept for the step is delivered at once. Closes the race of an event with this commit: no event is
 -- lost between the two.
+-- With p.discards the step waits already: the event that this worker applies is dropped with its key, and the timeout is as
+-- it was. p.checks: events of this step may be dropped so; step.to is when its timeout comes due.
 --   ARGV[3] history entry
 --   reply: {facts}
 -- needs: commit answers sending waits
 demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', accepts = 'table', names = 'table', timeout = 'number?',
-  dispatch_timeout = 'number', took = 'string?',
+  dispatch_timeout = 'number', took = 'string?', checks = 'boolean?', discards = 'boolean?',
 }, 3)
 inside('accepts', is_object(p.accepts, is_text))
 inside('names', is_list(p.names, function(name) return type(name) == 'string' and p.accepts[name] end))
@@ -35,11 +37,25 @@ if refusal then
   return { answer(p.step, p.op, refusal) }
 end
 
+if p.discards and not step.r then return { cjson.encode({ v = 'stale' }) } end
+
 local sequence = redis.call('HINCRBY', run, 'seq', 1)
-remember(sequence, 'waiting', step.q, step.c, text(at), ARGV[3])
-tell('suspend', sequence, 1, at, ARGV[3], p.stream and commit_facts({}))
-step.s, step.f, step.l, step.w, step.x, step.d = 'waiting', nil, nil, text(at), p.accepts, step.d + 1
-step.n, step.t = nil, nil
+if p.discards then
+  remember(sequence, 'discarded', queued(step), step.c, text(at), ARGV[3])
+  tell('discard', sequence, 1, at, ARGV[3], p.stream and applied_facts(step))
+  redis.call('HDEL', run, 'd:' .. p.step)
+  if step.r.k then
+    if redis.call('SREM', taken_events(), step.r.k) == 1 then redis.call('HINCRBY', run, 'ek', -1) end
+    redis.call('HDEL', owners_of_keys(), 'k' .. step.r.k)
+  end
+  step.r = nil
+else
+  remember(sequence, 'waiting', step.q, step.c, text(at), ARGV[3])
+  tell('suspend', sequence, 1, at, ARGV[3], p.stream and commit_facts({}))
+  step.s, step.w, step.x, step.ck = 'waiting', text(at), p.accepts, p.checks and 1 or nil
+  step.to = p.checks and p.timeout and text(steady() + p.timeout) or nil
+end
+step.f, step.l, step.d, step.n, step.t = nil, nil, step.d + 1, nil, nil
 
 -- The number of the first kept event in each slot.
 local function first_of_each()
@@ -62,6 +78,7 @@ local function take(hash, field, name, number)
   if key then
     redis.call('HSET', owners_of_keys(), 'k' .. key, 's' .. p.step)
     redis.call('HDEL', owners_of_keys(), 'n' .. number)
+    if step.ck then step.r.k = key end
   end
 end
 
@@ -85,15 +102,16 @@ if step.r then step.t = sent_at(at) end
 set_step(p.step, step)
 if step.r then
   sent(p.step, step, at, true)
-elseif p.timeout then
+elseif p.timeout or (p.discards and step.to) then
   enter_waits(p.step, step, core[4])
-  set_soon(step_due(p.step), at + p.timeout, at)
+  set_soon(step_due(p.step), at + (p.timeout or tonumber(step.to) - steady()), at)
 else
   enter_waits(p.step, step, core[4])
   clear_timer(p.step)
 end
-redis.call('HINCRBY', run, 'wai', 1)
-local active = redis.call('HINCRBY', run, 'act', -1)
+local moved = p.discards and 0 or 1
+redis.call('HINCRBY', run, 'wai', moved)
+local active = redis.call('HINCRBY', run, 'act', -moved)
 local after = derived()
 set_status(status, after)
 return { answer(p.step, p.op, {

@@ -11,6 +11,7 @@ from hephaestus_celery.testing.conformance.storage.completion import *
 from hephaestus_celery.testing.conformance.storage.counted_joins import *
 from hephaestus_celery.testing.conformance.storage.data import *
 from hephaestus_celery.testing.conformance.storage.deletion import *
+from hephaestus_celery.testing.conformance.storage.discarded_events import *
 from hephaestus_celery.testing.conformance.storage.early_events import *
 from hephaestus_celery.testing.conformance.storage.endings import *
 from hephaestus_celery.testing.conformance.storage.event_keys import *

@@ -12,7 +12,7 @@ class HistoryEntry:
 
     ``sequence`` is the number of the first telemetry event of it. ``kind``: ``attempt``, ``resume``, ``timer``,
     ``rescue``, ``cancel``, ``fork``, ``pause``, ``unpause``. ``step`` is the step's key. ``outcome`` of an attempt: ``completed``, ``waiting``,
-    ``retrying``, ``failed``, ``discarded``; of a resume or a timer: ``completed``. Times are aware UTC datetimes on the
+    ``retrying``, ``failed``, ``discarded``; of a timer ``completed``, of a resume that or ``discarded``. Times are aware UTC datetimes on the
     clock of the store. ``by`` is who made the call, where the caller said so: ``resume(..., by="ada")``. ``run_id`` is the
     run that this one was made of (``fork``).
     """

@@ -37,6 +37,7 @@ def test_what_is_emitted_beside_the_eleven_is_an_extension():
         "hephaestus.step.rescue",
         "hephaestus.workflow.pause",
         "hephaestus.workflow.unpause",
+        "hephaestus.step.discard",
     ]
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from hephaestus_celery.exceptions import InstanceNotFoundError
-from hephaestus_celery.storage.instances import decode_context, decode_instance, decode_summary
+from hephaestus_celery.storage.instances import Given, decode_context, decode_instance, decode_summary
 from hephaestus_celery.storage.queries import DataKind, Query
 
 SHAPES = {  # branches, bytes of each one's result
@@ -100,7 +100,8 @@ def test_a_decision_that_came_too_late_is_made_again_on_all_that_is_known_by_the
     last = fan.branches[-1]
     claim = fan.claim(last)
     conflict = fan.complete(last, expected=claim.run.applied - 1)
-    context = decode_context(conflict.run, run_id=fan.id, reader=fan.storage, given=(last, '{"mine":1}'))
+    given = Given(step=last, event="ok", result='{"mine":1}')
+    context = decode_context(conflict.run, run_id=fan.id, reader=fan.storage, definition=None, given=given)
     assert context.steps == {**gave(fan, shape), last: {"mine": 1}}
     assert (context.result(last), context.result("a")) == ({"mine": 1}, {})
 

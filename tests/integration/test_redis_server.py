@@ -225,6 +225,7 @@ def test_the_scripts_use_only_what_redis_6_2_knows():
             "SCARD",
             "SET",
             "SISMEMBER",
+            "SREM",
             "SSCAN",
             "TIME",
             "UNLINK",

@@ -75,6 +75,7 @@ class OrderFlow(Workflow):
         Apologise: Done,
         (Ship, "shipped"): Done,
     }
+    joins = {Ship: "all"}
 
 
 @step(events=("told", "timeout"), time_limit=30)

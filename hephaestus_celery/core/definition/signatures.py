@@ -1,9 +1,11 @@
-"""Checks whether functions of an application take the arguments that they will be called with."""
+"""Functions of an application: whether they take the arguments of a call, how they are shown, where their source stands."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from types import FunctionType
+from typing import Any
 
 
 def takes(function: FunctionType, count: int) -> bool:
@@ -25,3 +27,12 @@ def spelled(function: FunctionType) -> str:
     signature = inspect.signature(function, follow_wrapped=False)
     bare = [one.replace(annotation=inspect.Parameter.empty) for one in signature.parameters.values()]
     return f"{function.__name__}{inspect.Signature(bare)}"
+
+
+def with_source_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Attributes of a class that stands for a function: tools that look for the source of the class find the function's.
+
+    ``inspect`` goes by ``__wrapped__`` up to Python 3.12, and by ``__firstlineno__`` since then.
+    """
+    innermost: Any = inspect.unwrap(function)
+    return {"__wrapped__": function, "__firstlineno__": innermost.__code__.co_firstlineno}

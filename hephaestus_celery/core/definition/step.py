@@ -135,6 +135,8 @@ class Step(DeclaredStep[R_co]):
             "__doc__": cls.__doc__,
             "_made_by": ("named", cls),
         }
+        if "__firstlineno__" in vars(cls):  # since Python 3.13, for tools that look for its source
+            body["__firstlineno__"] = vars(cls)["__firstlineno__"]
         return type(cls)(cls.__name__ + suffix, (cls,), body)
 
     @classmethod

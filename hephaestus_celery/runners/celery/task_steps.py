@@ -13,7 +13,7 @@ import celery._state
 from celery.app.task import Task
 from celery.exceptions import Ignore, Reject, Retry
 
-from hephaestus_celery.core.definition.signatures import spelled, takes
+from hephaestus_celery.core.definition.signatures import spelled, takes, with_source_of
 from hephaestus_celery.core.definition.step import Ok, Step, StepConfig, check_step
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.formatting import listed, named
@@ -133,7 +133,7 @@ def task_step(
         "__qualname__": f"task_step({found.title})",
         "__doc__": found.doc,
         "_made_by": ("task_step", task),
-        **({} if found.function is None else {"__wrapped__": found.function}),  # where the source of this class stands
+        **({} if found.function is None else with_source_of(found.function)),
     }
     step = type(found.title, (TaskStep,), body)
     problems += check_step(step)

@@ -136,6 +136,9 @@ def random_workflows(draw, max_steps=7, *, counted=False):
 class SimulatedRun:
     """One run of a workflow, in which so many workers and messages are lost."""
 
+    checks = False  # whether its steps may drop events
+    timeout: int | None = None  # of the steps that wait
+
     def __init__(self, workflow: RandomWorkflow, *, losses: int = 0) -> None:
         self.workflow = workflow
         self.losses = losses
@@ -246,8 +249,9 @@ class SimulatedRun:
             Activation.parse(key),
             fence=fence or self.fence(key),
             accepts=accepts,
-            timeout=None,
+            timeout=self.timeout,
             times=self._times(),
+            checks=self.checks,
         )
 
     def waits_for_its_event(self, key: str) -> bool:

@@ -104,14 +104,15 @@ def redirect(state: RunState, dispatch: DispatchStep, *, lane: str) -> Decision:
 def fire(state: RunState, activation: Activation, *, times: Times) -> tuple[Due, Decision]:
     """A timer beside the step's own has come due: a waiting step receives the event ``timeout``.
 
-    A step that does not wait yet receives it when it does. A step that has ended, or has received an event, ignores it.
+    A step that does not wait yet receives it when it does; so does one whose event may be dropped, when it waits on. A step
+    that has ended, or has received an event for good, ignores it.
     """
     step = state.find(activation)
     if state.status.final:
         return Due.NOTHING, stale(state)
     if step is not None and step.waits:
         return Due.TIMEOUT, _timed_out(state, activation, step, times)
-    if step is not None and step.status is not StepStatus.ACTIVE:
+    if step is not None and not step.may_wait_on:
         return Due.NOTHING, stale(state)
     early = replace(state, timeouts=state.timeouts | {str(activation)})
     return Due.NOTHING, Decision(verdict=Verdict.APPLIED, state=early)

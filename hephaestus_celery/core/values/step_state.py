@@ -104,6 +104,11 @@ class StepState:
         """Whether the step waits, or may still come to wait, for an event that was not delivered."""
         return self.status is StepStatus.ACTIVE or self.waits
 
+    @property
+    def may_wait_on(self) -> bool:
+        """Whether the step executes, or has received an event that may be dropped: it may still come to wait."""
+        return self.status is StepStatus.ACTIVE or (self.status is StepStatus.WAITING and self.checks)
+
     def outline(self) -> tuple[str, int, str | None]:
         """Status, attempt and event, for a log line."""
         return self.status, self.attempt, self.event

@@ -110,11 +110,11 @@ do -- a script has at most 200 local names at a time
   end
 
   -- A timer that was set for a step beside its own. Gives whether the step gets the event now. If the step does not wait
-  -- yet, the timer is kept until it does.
+  -- yet, or its event may be dropped (ck), the timer is kept until it does.
   local function fires(key, step, live, member, reference)
     redis.call('ZREM', due, member)
     redis.call('HDEL', run, 't:' .. reference)
-    if live and (not step or step.s == 'active') then
+    if live and (not step or step.s == 'active' or (step.s == 'waiting' and step.r and step.ck)) then
       redis.call('HSET', run, 'e:' .. key .. '||timeout', '')
     end
     return step and step.s == 'waiting' and not step.r

@@ -71,6 +71,27 @@ def test_an_early_event_follows_a_discarded_one(stand):
     assert run.deliver("go", key="evt_2", keep=True).outcome is Delivered.REPEATED
 
 
+def test_a_timer_that_comes_due_before_the_event_is_discarded_is_not_lost(stand, checking):
+    checking.deliver("go")
+    checking.claim("a")
+    checking.schedule("a")
+    stand.calm()
+    commitment = checking.discard("a")
+    assert (commitment.resumed, len(commitment.dispatches)) == (True, 1)
+    resume = checking.load().steps["a"].resume
+    assert (resume.event, resume.source) == ("timeout", "timeout")
+
+
+def test_a_timer_that_comes_due_before_a_fitting_event_is_applied_means_nothing(stand, checking):
+    checking.deliver("go")
+    checking.claim("a")
+    checking.schedule("a")
+    stand.calm()
+    assert checking.complete("a").verdict is Verdict.APPLIED
+    assert checking.load().steps["a"].event == "ok"
+    stand.calm()
+
+
 def test_discarding_again_gets_the_first_reply(checking):
     checking.deliver("go")
     checking.claim("a")

@@ -6,12 +6,15 @@ step's body takes 3 to 100 ms, so that faults strike inside it, and notes each o
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from datetime import timedelta
+from typing import Any
 
 import recorder
 from celery import Celery
+from typing_extensions import TypedDict
 
 from hephaestus_celery import (
     FAILED,
@@ -176,6 +179,27 @@ class Approval(Workflow):
     transitions = {(A, "done"): [Ask, B], (Ask, "approved"): D, (B, "done"): D, (D, "done"): Done}
 
 
+# The client of the load is older than the workers, and takes anything for a name.
+Name = str if os.environ.get("HEPHAESTUS_TEST_ROLE") == "worker" else Any
+
+
+class Payment(TypedDict):
+    by: Name
+
+
+class Paid(WaitForEvent[Payment]): ...
+
+
+class Checked(Workflow):
+    """A wait for an event with a type. The first that comes does not fit it, and is dropped; the second does."""
+
+    name = "chaos_checked"
+    unique = Unique("chaoschecked")
+    default_retry = PATIENT
+    initial_step = A
+    transitions = {(A, "done"): [(Paid, {"event_name": "checked"}), B], Paid: D, (B, "done"): D, (D, "done"): Done}
+
+
 @step
 def weigh(instance):
     return _worked(instance.run_id, "weigh")
@@ -255,9 +279,11 @@ class FirstOf(Workflow):
     joins = {D: 1}
 
 
-FLOWS = (Linear, Diamond, Wide, Choice, Naps, Deadline, Approval, Brief, Caught, FirstOf)
-EVENTS = {Approval: "approved", Deadline: "paid"}
+FLOWS = (Linear, Diamond, Wide, Choice, Naps, Deadline, Approval, Brief, Caught, FirstOf, Checked)
+EVENTS = {Approval: "approved", Deadline: "paid", Checked: "checked"}
 """The event that a run of the workflow is sent right after its start, to be kept until its step waits."""
+MISFITS = {Checked: {"by": 7}}
+"""The data of an event that comes before that one, and does not fit the type of its step."""
 
 
 class Once(Work):

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from chaos_flows import MISFITS
+
 from hephaestus_celery import FAILED, HistoryEntry, Instance, InstanceNotFoundError
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.redis.key_catalogue import CATALOGUE
@@ -30,6 +32,7 @@ TOLD_AS = {
     ("attempt", "retrying"): "step.exception",
     ("attempt", "failed"): "step.exception",
     ("resume", "completed"): "step.resume",
+    ("resume", "discarded"): "step.discard",
     ("timer", "completed"): "step.resume",
     ("rescue", None): "step.rescue",
     ("pause", None): "workflow.pause",
@@ -96,7 +99,7 @@ def check(arena: Arena, episode: Episode, *, silences: bool) -> Verdict:
             continue
         verdict.missing += _missing(run)
         laws = (*_commits(run), *_joins(run), *_numbers(run), *_durations(run), *_tellings(run, silences=silences))
-        laws = (*laws, *_pauses(run, episode.pauses))
+        laws = (*laws, *_drops(run), *_pauses(run, episode.pauses))
         verdict.problems.extend(f"{run}: {problem}; {_short(run.history)}" for problem in laws)
     if not silences and verdict.missing:
         verdict.problems.append(f"{verdict.missing} events were never emitted")
@@ -132,7 +135,9 @@ def _commits(run: Run) -> Iterator[str]:
     if any(later <= earlier for earlier, later in itertools.pairwise(numbers)):
         yield f"the numbers of its history do not increase: {numbers}"
     commits = Counter(
-        (entry.kind, entry.step, entry.attempt) for entry in run.history if entry.kind != "rescue" and entry.outcome
+        (entry.kind, entry.step, entry.attempt)
+        for entry in run.history
+        if entry.kind != "rescue" and entry.outcome and not _is_dropped(entry)
     )
     yield from (f"{what} was committed {count} times" for what, count in commits.items() if count > 1)
     completions = Counter(entry.step for entry in run.history if _completes(entry))
@@ -149,6 +154,22 @@ def _commits(run: Run) -> Iterator[str]:
 def _completes(entry: HistoryEntry) -> bool:
     # A failure that a transition takes is the end of an attempt that failed, and its step has completed.
     return entry.outcome == "completed" or (entry.outcome, entry.event) == ("failed", FAILED)
+
+
+def _is_dropped(entry: HistoryEntry) -> bool:
+    # An event that did not fit its step, which waits on: further ones may be dropped in the same attempt.
+    return (entry.kind, entry.outcome) == ("resume", "discarded")
+
+
+def _drops(run: Run) -> Iterator[str]:
+    misfit = MISFITS.get(run.instance.workflow)
+    dropped = [entry for entry in run.history if _is_dropped(entry)]
+    if misfit is None and dropped:
+        yield f"it has dropped {len(dropped)} events that fit"
+    if misfit is not None and not dropped:
+        yield "it has dropped no event"
+    if misfit is not None and misfit in run.instance.context.steps.values():
+        yield f"a step has taken {misfit}"
 
 
 def _joins(run: Run) -> Iterator[str]:

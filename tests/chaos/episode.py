@@ -218,16 +218,18 @@ class Client:
         at = time.time_ns()
         event = flows.EVENTS.get(flow)
         if event is not None and (flow is not flows.Deadline or self._chance.random() < 0.5):
-            self._resume(run_id, event)
+            if flow in flows.MISFITS:
+                self._resume(run_id, event, flows.MISFITS[flow])
+            self._resume(run_id, event, {"by": "load"})
         return Started(run_id=run_id, at=at, doubtful=doubtful)
 
-    def _resume(self, run_id: str, event: str) -> None:
+    def _resume(self, run_id: str, event: str, data: dict[str, Any]) -> None:
         hephaestus = self._arena.hephaestus
 
         def resume() -> bool:
             # Nothing waits: the timeout came first, or an attempt that failed for us was recorded all the same.
             with contextlib.suppress(NotWaitingError):
-                hephaestus.resume(run_id, event, {"by": "load"}, keep_early=True)
+                hephaestus.resume(run_id, event, data, keep_early=True)
             return True
 
         _insist(resume, resume)

@@ -13,7 +13,7 @@ from episode import Started
 
 from hephaestus_celery import Hephaestus, telemetry
 
-LAWS = (checker._commits, checker._joins, checker._numbers, checker._durations)
+LAWS = (checker._commits, checker._drops, checker._joins, checker._numbers, checker._durations)
 
 
 @pytest.fixture
@@ -120,3 +120,16 @@ def test_a_wrong_duration_is_seen(run):
 def test_a_step_that_completed_unexecuted_is_seen(run):
     doctored = replace(run, executions=Counter("abd"))
     assert any("c completed without being executed" in problem for problem in broken(doctored))
+
+
+def test_an_event_dropped_although_it_fits_is_seen(run):
+    position = of(run, "d")
+    dropped = replace(run.history[position], kind="resume", outcome="discarded", sequence=98)
+    assert any("dropped 1 events that fit" in problem for problem in broken(entries(run, lambda h: [*h, dropped])))
+
+
+def test_an_event_that_was_taken_although_it_does_not_fit_is_seen(run, monkeypatch):
+    monkeypatch.setitem(flows.MISFITS, flows.Diamond, {"by": "b"})
+    found = broken(run)
+    assert "it has dropped no event" in found
+    assert "a step has taken {'by': 'b'}" in found

@@ -12,6 +12,8 @@ from stage import Stage
 BROKERS = ("redis", "rabbitmq")
 OLDER = "785e7ce"
 """The last state of the code that knew of no pauses, retries and forks."""
+PLAIN_EDGES = "3a30959"
+"""The last state of the code that knew of no ``FAILED`` transitions and no counted joins."""
 
 
 def pytest_configure(config):
@@ -63,10 +65,19 @@ def stage(make_stage):
 @pytest.fixture
 def older_code(tmp_path):
     """The package and what its workers need, as they were before there were pauses, retries and forks."""
-    folder = tmp_path / "older"
+    return unpacked(OLDER, tmp_path / "older")
+
+
+@pytest.fixture
+def code_of_plain_edges(tmp_path):
+    """The same, as it was before there were ``FAILED`` transitions and counted joins."""
+    return unpacked(PLAIN_EDGES, tmp_path / "plain")
+
+
+def unpacked(commit, folder):
     folder.mkdir()
     root = Path(__file__).parents[2]
-    wanted = ["git", "-C", str(root), "archive", OLDER, "hephaestus_celery", "tests/support"]
+    wanted = ["git", "-C", str(root), "archive", commit, "hephaestus_celery", "tests/support"]
     archive = subprocess.run(wanted, capture_output=True, check=False)
     if archive.returncode and not os.environ.get("CI"):
         pytest.skip("the history of the repository is not here")

@@ -55,6 +55,40 @@ def test_a_pool_does_what_a_workflow_needs(stage, pool):
     assert hephaestus.start_instance(flows.Linear, {"value": 1}, id="after").wait(30).status == "completed"
 
 
+@pytest.mark.parametrize("pool", ["solo", "gevent", "eventlet"])
+def test_a_failure_leads_on_and_a_counted_join_starts_once_in_a_pool(stage, pool):
+    stage.start_workers(1, pool=pool, concurrency=4 if pool in SIDE_BY_SIDE else 1)
+    handle = stage.hephaestus.start_instance(flows.Quorum, {"way": "raise"}, id="x1")
+    instance = handle.wait(30)
+    assert instance.status == "completed"
+    assert {step.key for step in instance.completed_steps} == {"charge", "b", "c", "d", "refund", "done"}
+    assert len(executions(stage, "d")) == len(executions(stage, "refund")) == 1
+    eventually(lambda: stage.events("workflow.stop", run_id=handle.run_id), what="the end is told")
+    events = stage.emitted(handle.run_id)
+    assert [event["metadata"]["sequence"] for event in events] == list(range(1, len(events) + 1))
+    names = [(event["event"], event["metadata"].get("step")) for event in events]
+    failed = [name for name in names if name[0] == "step.exception"]
+    assert failed == [("step.exception", "charge")] * 2
+    assert names.count(("step.stop", "d")) == names.count(("workflow.stop", None)) == 1
+    targets = [
+        (event["metadata"]["from_step"], event["metadata"]["event"], event["metadata"]["targets"])
+        for event in events
+        if event["event"] == "workflow.transition"
+    ]
+    assert ("charge", "@failed", ["refund"]) in targets
+    assert [found for _, _, found in targets].count(["d"]) == 1
+
+
+@pytest.mark.parametrize("pool", ["gevent", "eventlet"])
+def test_a_greenlet_that_a_counted_join_leaves_behind_learns_it(stage, pool):
+    stage.start_workers(1, pool=pool, concurrency=4)
+    handle = stage.hephaestus.start_instance(flows.Race, {}, id="x1")
+    instance = handle.wait(30)
+    assert {step.key for step in instance.completed_steps} == {"a", "b", "c", "d", "done"}
+    eventually(lambda: stage.notes("unwanted"), what="the loser has learned it")
+    eventually(lambda: "discarded" in {entry.outcome for entry in handle.history()}, what="the loser has ended")
+
+
 @pytest.mark.parametrize("pool", ["gevent", "eventlet"])
 def test_what_a_killed_worker_of_greenlets_had_is_done_by_another(stage, pool):
     stage.start_workers(2, pool=pool, concurrency=2)

@@ -117,6 +117,7 @@ class Rerunner:
             kept=kept,
             skipped=where.skipped,
             arrivals={key: counts for key, counts in where.arrivals.items() if shape.predecessors[key] > 1},
+            shortfall=where.shortfall,
             given=given,
             configs=configs,
         )

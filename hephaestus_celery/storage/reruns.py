@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.joins import Arrivals
+from hephaestus_celery.core.execution.joins import Arrivals, Shortfall
 from hephaestus_celery.core.execution.reruns import Obstacle
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import AlreadyRunningError, RunStateError
@@ -19,7 +19,7 @@ class Rerun:
 
     ``run`` is the new run: its ``firsts`` are the steps that are active. Its ``initial`` is empty where it is that of the
     source. ``kept`` are the completed steps, in the order of their completion: their results, metadata and configs are
-    copied. ``skipped`` and ``arrivals`` say where joins stand. ``given`` are steps whose config is copied although they have
+    copied. ``skipped`` and ``arrivals`` say where joins stand, ``shortfall`` names a counted join among the skipped. ``given`` are steps whose config is copied although they have
     not completed; ``configs`` are configs that are not copied, each with the rank of its source. ``entry`` is the history entry.
     """
 
@@ -30,6 +30,7 @@ class Rerun:
     kept: Mapping[str, StepState]
     skipped: Sequence[str] = ()
     arrivals: Mapping[str, Arrivals] = field(default_factory=dict[str, Arrivals])
+    shortfall: Shortfall | None = None
     given: Collection[str] = ()
     configs: Mapping[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
 

@@ -131,6 +131,16 @@ def test_a_retry_of_a_run_that_was_cut_off_ends_like_one_without_the_cut(workflo
 
 
 @given(FLOWS, st.data())
+def test_a_retry_that_can_not_reach_done_names_a_join(workflow, data):
+    run = cut(SimulatedRun(workflow), data)
+    assume(run.state.steps.get("done") is None)
+    again, _ = rerun(run)
+    assume(again.state.steps.get("done") is None)
+    again.finish(any_of(data))
+    assert again.state.status is Status.COMPLETED or again.state.shortfall.came < again.state.shortfall.needed
+
+
+@given(FLOWS, st.data())
 def test_a_fork_ends_like_its_run(workflow, data):
     run = SimulatedRun(workflow).finish(any_of(data))
     assume(run.state.status is Status.COMPLETED)

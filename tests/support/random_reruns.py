@@ -52,6 +52,7 @@ def rerun(run, *, step=None):
         arrivals=where.arrivals,
         active={key: Beginning(max_attempts=1, origin="first") for key in where.active},
         times=again._times(),
+        shortfall=where.shortfall,
     )
     again.state = RunState(status=Status.PENDING, steps={})
     again._note(decision, activated=())

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from hephaestus_celery.core.execution.commands import send
-from hephaestus_celery.core.execution.joins import Arrivals, Fate, fate_of
+from hephaestus_celery.core.execution.joins import Arrivals, Fate, Shortfall, fate_of
 from hephaestus_celery.core.execution.state import Decision, EarlyEvent, RunState, Verdict
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
@@ -64,11 +64,15 @@ class Shape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where a rerun begins: the steps that are ``active``, those that are ``skipped``, and the counts of joins."""
+    """Where a rerun begins: the steps that are ``active``, those that are ``skipped``, and the counts of joins.
+
+    ``shortfall`` is the first counted join of the skipped ones.
+    """
 
     active: tuple[str, ...]
     skipped: tuple[str, ...]
     arrivals: Mapping[str, Arrivals] = field(repr=False)
+    shortfall: Shortfall | None = None
 
 
 def standing(shape: Shape, *, kept: Mapping[str, Collection[str]], again: Collection[str]) -> Standing:
@@ -80,6 +84,7 @@ def standing(shape: Shape, *, kept: Mapping[str, Collection[str]], again: Collec
     counts: dict[str, Arrivals] = {}
     active: list[str] = []
     skipped: list[str] = []
+    shortfall: Shortfall | None = None
     for key in shape.order:
         taken: Collection[str] = ()
         if key in kept:
@@ -88,17 +93,23 @@ def standing(shape: Shape, *, kept: Mapping[str, Collection[str]], again: Collec
             active.append(key)
             continue
         else:
-            reached = counts.get(key, Arrivals())
-            fate = fate_of(reached, predecessors=shape.predecessors[key], needed=shape.needed.get(key, 0))
+            reached, needed, predecessors = (
+                counts.get(key, Arrivals()),
+                shape.needed.get(key, 0),
+                shape.predecessors[key],
+            )
+            fate = fate_of(reached, predecessors=predecessors, needed=needed)
             if fate is Fate.STARTS:
                 active.append(key)
             if fate is not Fate.SKIPPED:
                 continue
             skipped.append(key)
+            if needed and shortfall is None:
+                shortfall = Shortfall(step=key, needed=needed, predecessors=predecessors, came=reached.taken)
         for successor in shape.successors.get(key, ()):
             before = counts.get(successor, Arrivals())
             counts[successor] = Arrivals(before.settled + 1, before.taken + (successor in taken))
-    return Standing(active=tuple(active), skipped=tuple(skipped), arrivals=counts)
+    return Standing(active=tuple(active), skipped=tuple(skipped), arrivals=counts, shortfall=shortfall)
 
 
 def kept_states(states: Mapping[str, StepState], keys: Collection[str], *, source: str) -> dict[str, StepState]:
@@ -149,8 +160,12 @@ def create(
     arrivals: Mapping[str, Arrivals],
     active: Mapping[str, Beginning],
     times: Times,
+    shortfall: Shortfall | None = None,
 ) -> Decision:
-    """Create a rerun: dispatch the steps that are active. The entry of the history takes the first event number."""
+    """Create a rerun: dispatch the steps that are active. The entry of the history takes the first event number.
+
+    ``shortfall`` is a counted join among the skipped steps.
+    """
     started = {
         key: StepState(
             status=StepStatus.ACTIVE,
@@ -163,7 +178,8 @@ def create(
         for key, beginning in active.items()
     }
     dead = {key: StepState(status=StepStatus.SKIPPED, attempt=0) for key in skipped}
-    state = RunState(status=Status.PENDING, steps={**kept, **dead, **started}, arrivals=arrivals, sequence=1)
+    steps = {**kept, **dead, **started}
+    state = RunState(status=Status.PENDING, steps=steps, arrivals=arrivals, sequence=1, shortfall=shortfall)
     commands = [command for key, step in started.items() for command in send(Activation.parse(key), step, times)]
     return Decision(verdict=Verdict.APPLIED, state=state, commands=tuple(commands), sequence=1, reserved=1)
 

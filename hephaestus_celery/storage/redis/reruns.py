@@ -281,6 +281,8 @@ def _rows(rerun: Rerun) -> Iterator[str]:
         yield f'=s:{key}|{{"s":"skipped","a":0}}'
     for key, counts in rerun.arrivals.items():
         yield f"=p:{key}|{counts.settled + FULL * counts.taken}"
+    if rerun.shortfall is not None:
+        yield f"=sf|{rerun.shortfall.text}"
     for key in rerun.given:
         yield f"c{key}"
     for key, (rank, config) in rerun.configs.items():

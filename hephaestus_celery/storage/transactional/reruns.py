@@ -42,6 +42,7 @@ def rerun_in(transaction: Transaction, rerun: Rerun, times: Times) -> Sequence[D
             for first in run.firsts
         },
         times=times,
+        shortfall=rerun.shortfall,
     )
     state = rules.with_events(decision.state, source.state, retry=rerun.retry)
     record = Record(replace(run, initial=run.initial or source.new.initial), state, times.now, str(times.now * 1000))

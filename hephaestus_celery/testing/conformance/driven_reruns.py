@@ -71,6 +71,7 @@ class Rerunnable:
             kept=kept,
             skipped=where.skipped,
             arrivals={key: counts for key, counts in where.arrivals.items() if shape.predecessors[key] > 1},
+            shortfall=where.shortfall,
             given=where.active if given is None else given,
             configs=configs or {},
         )

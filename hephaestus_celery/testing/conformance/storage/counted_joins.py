@@ -240,6 +240,27 @@ def test_a_retry_keeps_what_has_come_to_a_counted_join(stand):
     assert list(again.step("z").activated) == ["j"]
 
 
+@pytest.mark.parametrize("kind", ["retry", "fork"])
+def test_a_rerun_that_begins_without_a_counted_join_names_it_when_it_can_not_reach_done(stand, kind):
+    edges = {
+        ("a", "ok"): ["j"],
+        ("a", "no"): ["f"],
+        ("f", "ok"): ["done"],
+        ("f", "no"): ["j"],
+        ("j", "ok"): ["done"],
+    }
+    run = stand.start(edges, joins={"j": 2}, schema=EDGES)
+    run.step("a", "no")
+    run.claim("f")
+    run.fail("f")
+    again = run.retried() if kind == "retry" else run.forked("f", instance_id="order::other")
+    shortfall = Shortfall(step="j", needed=2, predecessors=2, came=0)
+    assert again.load().shortfall == shortfall
+    commitment = again.step("f", "no")
+    assert (commitment.status_after, commitment.shortfall) == (Status.FAILED, shortfall)
+    assert again.load().shortfall == shortfall
+
+
 def test_a_retry_goes_on_with_a_join_that_had_started(stand):
     run = race(stand, 1)
     run.step("x")

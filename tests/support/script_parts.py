@@ -10,4 +10,5 @@ from hephaestus_celery.storage.redis.scripts import compose
 def parts_of(script: str) -> str:
     """The constants and the parts that a script needs, as the server is given them."""
     own = resources.files("hephaestus_celery.storage.redis") / "lua" / f"{script}.lua"
-    return compose(script).removesuffix(own.read_text(encoding="utf-8"))
+    first, _, _ = own.read_text(encoding="utf-8").partition("\n")
+    return compose(script).partition(first)[0]

@@ -1,4 +1,6 @@
-"""The constants of the Lua scripts, put in front of each that uses them as ``local NAME = value``.
+"""The constants of the Lua scripts: numbers are put in their places, texts in front of a script as ``local NAME = value``.
+
+A script has at most 200 local names at a time, and most constants are numbers.
 
 Constants of the rules come from :mod:`hephaestus_celery.core.execution.limits`. The others belong to this store alone, and
 are defined only here.
@@ -72,10 +74,22 @@ CONSTANTS: Mapping[str, Constant] = dict(sorted({**_RULES, **_LIFETIMES, **_TIME
 """All of them, by name."""
 
 
-def header_for(source: str) -> str:
-    """The lines that define the constants which this source uses."""
-    used = set(re.findall(r"\b[A-Z][A-Z_]+\b", re.sub(r"--.*", "", source)))
-    return "".join(f"local {name} = {_literal(value)}\n" for name, value in CONSTANTS.items() if name in used)
+_NAME = re.compile(r"""(--[^\n]*|'[^'\n]*'|"[^"\n]*")|\b[A-Z][A-Z_]+\b""")
+
+
+def with_constants(source: str) -> str:
+    """The source with the constants that it uses; comments and strings stay as they are."""
+    used: set[str] = set()
+
+    def written(found: re.Match[str]) -> str:
+        value = None if found[1] else CONSTANTS.get(found[0])
+        if isinstance(value, (int, float)):
+            return _literal(value)
+        used.update([found[0]] if value is not None else [])
+        return found[0]
+
+    body = _NAME.sub(written, source)
+    return "".join(f"local {name} = {_literal(value)}\n" for name, value in CONSTANTS.items() if name in used) + body
 
 
 def _literal(value: Constant) -> str:

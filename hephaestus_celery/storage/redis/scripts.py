@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeGuard
 from redis.exceptions import NoScriptError
 
 from hephaestus_celery.storage.redis.connections import Connections
-from hephaestus_celery.storage.redis.constants import header_for
+from hephaestus_celery.storage.redis.constants import with_constants
 from hephaestus_celery.storage.redis.framing import is_of
 
 NAMES = (
@@ -94,8 +94,7 @@ def compose(name: str) -> str:
     """The source of a script: its constants, the parts that its ``-- needs:`` line names, and its own text."""
     parts: dict[str, str] = {}
     own = _with_parts(f"{name}.lua", parts)
-    source = "".join([*parts.values(), own])
-    return header_for(source) + source
+    return with_constants("".join([*parts.values(), own]))
 
 
 def _with_parts(path: str, parts: dict[str, str]) -> str:

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 import typed_flows
+from shell import Shell
 from stage import eventually
 
 from hephaestus_celery import DataError
@@ -109,3 +110,41 @@ def test_a_type_that_changed_under_a_waiting_run_fails_the_step_that_reads_it_an
     assert again.context.result(typed_flows.Ship) == {"label": "2 for Ada, 3.00 EUR"}
     with pytest.raises(DataError, match=r"context\.items: Input should be greater than 0"):
         stage.hephaestus.fork(handle.run_id, typed_flows.Ship, value="x2", context={"items": 0})
+
+
+@pytest.mark.only_on("redis", why="no command cares which broker there is")
+def test_the_command_line_refuses_data_that_does_not_fit_and_says_where(stage):
+    shell = Shell(stage.app)
+    refused = shell("start", "TypedOrders", "x0", '{"items": 0}')
+    assert (refused.code, refused.output) == (2, "")
+    assert "context.items: Input should be greater than 0" in refused.errors
+    assert stage.hephaestus.count() == 0
+
+    stage.start_workers(1)
+    handle = waiting(stage.hephaestus.start_instance(typed_flows.TypedOrders, {"items": 2}, id="x1"))
+    known = handle.history()
+    for early in ((), ("--keep-early",)):
+        refused = shell("resume", handle.id, "paid", '{"payer": "Ada", "amount": "much"}', *early)
+        assert (refused.code, refused.output) == (2, "")
+        assert refused.errors.count("\n") == 1
+        assert "data.amount: " in refused.errors
+        assert "expected Payment" in refused.errors
+        assert "Traceback" not in refused.errors
+    assert handle.history() == known
+    assert shell("resume", handle.id, "paid", '{"payer": "Ada", "amount": "3.50"}').code == 0
+    assert stage.outcome(handle).context.result(typed_flows.Paid) == typed_flows.Payment("Ada", Decimal("3.50"))
+
+
+@pytest.mark.only_on("redis", why="no command cares which broker there is")
+def test_the_commands_show_an_event_that_was_dropped(stage):
+    shell = Shell(stage.app)
+    stage.start_workers(1)
+    handle = waiting(stage.hephaestus.start_instance(typed_flows.TypedOrders, {"items": 2}, id="x1"))
+    send_from_elsewhere(stage, handle, '{"payer": "Ada"}')
+    eventually(lambda: [entry for entry in handle.history() if entry.outcome == "discarded"], what="it is dropped")
+    waiting(handle)
+    [line] = [line for line in shell("history", handle.id).lines if "discarded" in line]
+    assert "data.amount: Field required" in line
+    shown = "\n".join(shell("show", handle.id).lines)
+    assert "what moves it: resume RUN paid" in shown
+    assert "data.amount: Field required" in shown

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 from stage import eventually
 
@@ -24,6 +26,18 @@ class Ask(Step):
 class Asking(Workflow):
     name = "round_trips.Asking"
     unique = Unique("asked")
+    initial_step = Ask
+    transitions = {(Ask, "go"): Done}
+
+
+@dataclass
+class Numbered:
+    number: int
+
+
+class TypedAsking(Workflow[Numbered]):
+    name = "round_trips.TypedAsking"
+    unique = Unique("typedasked")
     initial_step = Ask
     transitions = {(Ask, "go"): Done}
 
@@ -127,14 +141,20 @@ def test_an_attempt_that_a_tick_finds_lost_costs_one_round_trip_more(claimed, tr
     assert [event.name[-1] for event in outcome.events] == ["rescue", "exception"]
 
 
-def test_a_thousand_starts_cost_ten_round_trips_of_four_scripts(redis_storage, trips):
+@pytest.mark.parametrize(
+    ("workflow", "context"),
+    [(Asking, dict), (TypedAsking, dict), (TypedAsking, Numbered)],
+    ids=["plain", "mapping", "object"],
+)
+def test_a_thousand_starts_cost_ten_round_trips_of_four_scripts(redis_storage, trips, workflow, context):
     with Hephaestus(storage=redis_storage, runner=Idle()) as hephaestus:
         hephaestus.list(limit=1)  # the clock of the partition is known from here on
-        hephaestus.start_many(Asking, [("first", {})])
+        hephaestus.start_many(workflow, [("first", context(number=0))])
         trips.clear()
-        handles = hephaestus.start_many(Asking, ((f"a{number}", {"number": number}) for number in range(1000)))
+        handles = hephaestus.start_many(workflow, ((f"a{number}", context(number=number)) for number in range(1000)))
         assert trips == [["EVALSHA"] * 4] * 10
         assert hephaestus.count() == len({handle.run_id for handle in handles}) + 1 == 1001
+        assert handles[-1].get().context.initial == {"number": 999}
 
 
 def test_why_a_run_of_hundreds_of_steps_does_not_move_costs_a_few_round_trips(redis_storage, trips):

@@ -23,7 +23,7 @@ class ClaimRequest:
     For a run with much data or many steps, the claim brings the results of these ``predecessors`` only, if they are small.
     ``limit`` is the step's time limit in microseconds. ``holder`` names the task that asks, ``worker`` the worker that
     executes it. ``lane`` is where the message came from, and ``token`` the number of the message within the attempt; both are
-    None where they are not known. ``schema`` is the newest that the worker can read; it is turned away from a newer run too.
+    None where they are not known. ``round`` is that of the message, of an ``Again``. ``schema`` is the newest that the worker can read; it is turned away from a newer run too.
     """
 
     run_id: str
@@ -39,6 +39,7 @@ class ClaimRequest:
     worker: str | None = None
     lane: str | None = None
     token: int | None = None
+    round: int = 1
     schema: int = SCHEMA
 
     def granted(self, *, max_attempts: int) -> Attempt:

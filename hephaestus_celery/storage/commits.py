@@ -78,6 +78,17 @@ class Suspend(Commit):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NextRound(Commit):
+    """The step is executed again, in another round, after ``delay`` microseconds; with 0 its message is to be sent at once.
+
+    ``state`` is the JSON text that the round is given; None if it is given nothing.
+    """
+
+    delay: int
+    state: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retry(Commit):
     """The attempt failed, and another is due after ``delay`` microseconds."""
 
@@ -93,12 +104,16 @@ class Fail(Commit):
     kind: str = "error"
 
 
+AnyCommit = Complete | Suspend | NextRound | Retry | Fail
+"""What a claimed step may come to."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commitment:
     """What a commit did. ``sequence`` is the first of the event numbers reserved for its events.
 
     ``dispatches`` are the messages still to be sent; the commit itself has sent the prepared ones. ``resumed``: an event that
-    came early is to be applied now. If this commit ended the run, ``completed`` (keys in the order of their completion),
+    came early is to be applied now, or the next round begins at once. If this commit ended the run, ``completed`` (keys in the order of their completion),
     ``finished_at`` and ``start`` are given; ``ending`` is the number of the first event of the end, if that does not follow
     the others; ``shortfall`` is the counted join that is why it failed. With ``CONFLICT`` nothing happened, and ``run`` is the newer state to decide on.
     """

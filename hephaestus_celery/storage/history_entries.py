@@ -29,6 +29,7 @@ def encode_entry(
     task_id: str | None = None,
     by: str | None = None,
     other_run: str | None = None,
+    round: int | None = None,
     run_id: str = "",
 ) -> str:
     """The JSON text that a commit adds to the history; the store adds order, outcome and times.
@@ -47,7 +48,7 @@ def encode_entry(
         "worker": worker,
         "task_id": task_id,
     }
-    return encode_with_newer(_present(fields), _present({"by": by, "run_id": other_run}))
+    return encode_with_newer(_present(fields), _present({"round": round, "by": by, "run_id": other_run}))
 
 
 def read_fields(detail: str, *, run_id: str) -> dict[str, Any]:

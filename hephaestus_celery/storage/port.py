@@ -19,7 +19,7 @@ from hephaestus_celery.core.values.pause import PauseMark
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.storage.async_port import AsyncStorage
 from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal
-from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
+from hephaestus_celery.storage.commits import AnyCommit, Commitment
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
@@ -92,7 +92,7 @@ class Storage(Reader, Protocol):
         """Take an attempt, or an event delivered to a waiting step."""
         ...
 
-    def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
+    def commit(self, commit: AnyCommit) -> Commitment:
         """Apply the result of a claimed step."""
         ...
 

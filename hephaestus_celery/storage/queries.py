@@ -21,6 +21,7 @@ class StoredRun:
     It shows one moment: ``sequence`` is the last event number given out by then, and a step with a larger ``order``
     completed later. A large run is not complete here. ``lacks_steps`` says that states of steps are left out, ``lacks_data``
     that results, metadata or configs are; ``initial`` is None if the initial context is. :class:`Reader` reads them.
+    ``round_states`` are what rounds of an ``Again`` were given; of a large run, at least that of the step which is claimed.
     ``pauses`` has the pause of its workflow only where the run was loaded to be shown. ``shortfall`` is the last counted join
     that was skipped: if no step has failed the run, that is why it failed.
     """
@@ -38,6 +39,7 @@ class StoredRun:
     results: Mapping[str, str] = field(default_factory=dict[str, str])
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     configs: Mapping[str, str] = field(default_factory=dict[str, str])
+    round_states: Mapping[str, str] = field(default_factory=dict[str, str])
     failed_step: str | None = None
     failure: str | None = None
     cancel_reason: str | None = None
@@ -55,6 +57,7 @@ class DataKind(StrEnum):
     RESULT = "r"
     METADATA = "m"
     CONFIG = "c"
+    ROUND_STATE = "a"
 
 
 class Reader(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.execution.commands import DispatchStep, last_message
 from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.values.activation import Activation
@@ -77,11 +77,7 @@ class Cancellation:
     def sent(self) -> Sequence[DispatchStep]:
         """The last message of each step that no worker had claimed."""
         unclaimed = [(key, step) for key, step in self.run.steps.items() if self._wants(step, held=False)]
-        return [
-            DispatchStep(Activation.parse(key), step.attempt, step.dispatch)
-            for key, step in unclaimed
-            if not step.backing_off
-        ]
+        return [last_message(Activation.parse(key), step) for key, step in unclaimed if not step.backing_off]
 
     @staticmethod
     def _wants(step: StepState, *, held: bool) -> bool:

@@ -17,6 +17,8 @@ PAUSED = 2
 """The schema number of a run while it is paused: older code would go on with it."""
 EDGES = 3
 """The schema number of a run whose workflow has ``FAILED`` transitions or ``joins``, of which older code knows nothing."""
+ROUNDS = 3
+"""The schema number of a run from the first ``Again`` of its steps on: older code would take the next round for a timeout."""
 SCHEMA = 3
 """The newest schema number that this code reads. Each run carries the number that it needs; older code leaves newer runs alone."""
 

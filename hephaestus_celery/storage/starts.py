@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hephaestus_celery.core.execution.commands import DispatchStep
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import Scope
 from hephaestus_celery.exceptions import AlreadyRunningError
 from hephaestus_celery.storage.durations import Durations
@@ -24,7 +26,8 @@ class FirstStep:
     """A step that a run begins with; ``config`` is a JSON text, ``prepared_message`` its message.
 
     ``lane`` is the lane of that message, see :mod:`hephaestus_celery.core.execution.lanes`; None if it can't be known.
-    ``origin`` is the run whose idempotency key the step repeats; None if that is its own.
+    ``origin`` is the run whose idempotency key the step repeats; None if that is its own. ``round`` is where a retry goes on with
+    an ``Again``.
     """
 
     step: str
@@ -33,6 +36,12 @@ class FirstStep:
     prepared_message: PreparedMessage | None = None
     lane: str | None = None
     origin: str | None = None
+    round: int = 1
+
+    @property
+    def dispatch(self) -> DispatchStep:
+        """Its first message."""
+        return DispatchStep(Activation(self.step), 1, 1, self.round)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,6 +188,7 @@ _DESCRIBE: Mapping[What, Callable[[_Facts], Described]] = {
     What.CLAIM: _claim,
     What.COMPLETE: _complete,
     What.SUSPEND: _suspend,
+    What.AGAIN: _suspend,
     What.RETRY: _retry,
     What.FAIL: _fail,
     What.RESCUE: _rescue,

@@ -13,7 +13,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.names import FAILED
 from hephaestus_celery.storage.claims import ClaimRequest
-from hephaestus_celery.storage.commits import Fail, Retry, Suspend
+from hephaestus_celery.storage.commits import Fail, NextRound, Retry, Suspend
 from hephaestus_celery.storage.due import Outstanding, Sent
 from hephaestus_celery.storage.pauses import PauseRequest
 from hephaestus_celery.storage.resume_and_cancel import Delivery
@@ -37,6 +37,7 @@ OFTEN = {
     "cancel_many": 0.2,
     "delete": 0.4,
     "retry": 5,
+    "next_round": 8,
     "late": 3,
     "refused": 6,
     "astray": 2,
@@ -58,7 +59,7 @@ OFTEN = {
     "again": 8,
 }
 """How often each call is made."""
-COMMITS = ("complete", "suspend", "retry", "fail")
+COMMITS = ("complete", "suspend", "next_round", "retry", "fail")
 
 
 def random_edges(chance):
@@ -261,7 +262,8 @@ class RandomCalls:
         unclaimed = [key for key, step in steps.items() if step.fence is None and step.order is None]
         key = chance.choice(unclaimed) if unclaimed and chance.random() < 0.9 else self.anywhere()
         attempt = steps[key].attempt if key in steps and chance.random() < 0.95 else chance.choice([1, 2])
-        self.ask(key, attempt)
+        number = steps[key].round if key in steps else 1
+        self.ask(key, attempt, round=number if chance.random() < 0.95 else chance.choice([1, 2]))
 
     def refused(self):
         """A claim of a worker that can't execute the step, or doesn't know the run."""
@@ -350,6 +352,14 @@ class RandomCalls:
     def retry(self):
         fields = {"delay": self.chance.choice([0, SECOND, 40 * SECOND]), "kind": ["error", "exit"][self.number % 2]}
         self.commit("retry", Retry, self.claimed(self.steps()), **fields)
+
+    def next_round(self):
+        long = self.chance.choice([1, 30, 60])
+        fields = {
+            "delay": self.chance.choice([0, 0, SECOND, 40 * SECOND]),
+            "state": self.chance.choice([None, f'{{"n":"{str(self.number) * long}"}}']),
+        }
+        self.commit("next_round", NextRound, self.claimed(self.steps()), **fields)
 
     def fail(self):
         self.commit("fail", Fail, self.claimed(self.steps()), failure=f'{{"n":{self.number}}}')
@@ -463,7 +473,7 @@ class RandomCalls:
         for key in self.chance.sample(active, min(len(active), 1 if awaited else 2)):
             self.number += 1  # as each call of its own
             if steps[key].fence is None:
-                self.ask(key, steps[key].attempt)
+                self.ask(key, steps[key].attempt, round=steps[key].round)
             if self.steps()[key].fence is not None:
                 self.commit("suspend", Suspend, key, accepts={name: self.event(key)}, timeout=None)
         self.make_delivery(self.delivery(RunReference(id=self.run.id), name=name))
@@ -534,7 +544,7 @@ class RandomCalls:
         key = self.chance.choice(sorted(self.run.lanes()) or [self.anywhere()])
         step = steps.get(key)
         token = step.dispatch if step and self.chance.random() < 0.9 else 7
-        return DispatchStep(Activation.parse(key), step.attempt if step else 1, token)
+        return DispatchStep(Activation.parse(key), step.attempt if step else 1, token, step.round if step else 1)
 
     def renew(self):
         key = self.claimed(self.steps()) or self.anywhere()
@@ -654,6 +664,7 @@ class RandomCalls:
             Activation.parse(message["dispatch"]["activation"]["step"]),
             message["dispatch"]["attempt"],
             message["dispatch"]["token"],
+            message["dispatch"]["round"],
         )
         lost = Outstanding(
             run_id=message["run_id"], name=message["name"], version=1, dispatch=dispatch, passed=message["passed"]

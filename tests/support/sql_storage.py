@@ -60,6 +60,7 @@ KINDS = {
     "results": None,
     "metadata": None,
     "history": StoredEntry,
+    "rounds": StoredEntry,
 }
 """What a run has of each step or number, and what it is; None: a text already."""
 
@@ -118,7 +119,7 @@ class SqlTransaction:
             "steps": record.state.steps,
             "arrivals": record.state.arrivals,
             "history": dict(enumerate(record.history)),
-            **{part: getattr(record, part) for part in ("configs", "results", "metadata")},
+            **{part: getattr(record, part) for part in ("configs", "results", "metadata", "rounds")},
         }
         for part, values in parts.items():
             kind, held = KINDS[part], kept[part]
@@ -130,7 +131,7 @@ class SqlTransaction:
                     *(run_id, part, name, value if kind is None else encode(kind, value)),
                 )
         state = replace(record.state, steps={}, arrivals={})
-        rest = replace(record, state=state, history=[], configs={}, results={}, metadata={})
+        rest = replace(record, state=state, history=[], configs={}, results={}, metadata={}, rounds={})
         self._all(
             "update runs set record = ?, active = ? where run_id = ?",
             *(encode(Record, rest), not record.state.status.final, run_id),

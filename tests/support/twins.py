@@ -36,6 +36,12 @@ from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, Stor
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.storage.told_events import events_of
 
+KINDS = {
+    "results": DataKind.RESULT,
+    "metadata": DataKind.METADATA,
+    "configs": DataKind.CONFIG,
+    "round_states": DataKind.ROUND_STATE,
+}
 UNORDERED = {"DeliveryReport": {"steps", "executing"}}
 
 
@@ -215,7 +221,7 @@ class Twin:
             return run
         steps = {**storage.read_states(run_id), **run.steps} if run.lacks_steps else run.steps
         data = {}
-        for name, kind in (("results", DataKind.RESULT), ("metadata", DataKind.METADATA), ("configs", DataKind.CONFIG)):
+        for name, kind in KINDS.items():
             held = getattr(run, name)
             data[name] = (
                 {**storage.read_data(run_id, kind, list(self.run.graph.by_key)), **held} if run.lacks_data else held

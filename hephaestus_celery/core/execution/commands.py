@@ -22,15 +22,17 @@ class TimerKind(StrEnum):
     BACKOFF = "backoff"  # its backoff is over: send the next attempt
     LEASE = "lease"  # its lease expired: the attempt has failed
     TIMEOUT = "timeout"  # it has waited long enough
+    ROUND = "round"  # its next round begins: send that
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchStep:
-    """Send a message for this attempt of an activation; ``token`` counts its messages."""
+    """Send a message for this attempt of an activation, in this ``round``; ``token`` counts its messages."""
 
     activation: Activation
     attempt: int
     token: int
+    round: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ Command = DispatchStep | SetTimer | ClearTimer | EnterLane | LeaveLane | Park | 
 
 def last_message(activation: Activation, step: StepState) -> DispatchStep:
     """The last message of a step in this state."""
-    return DispatchStep(activation, step.attempt, step.dispatch)
+    return DispatchStep(activation, step.attempt, step.dispatch, step.round)
 
 
 def send(activation: Activation, step: StepState, times: Times) -> tuple[Command, ...]:

@@ -1,7 +1,7 @@
 """The rule when a due entry fires: retry, timeout or rescue, and when a worker counts as lost.
 
 A step has one entry in the due set; the state of the step says what the entry means. A rescue repairs a loss: it takes an
-event number and a line in the history. A planned retry or timeout takes neither.
+event number and a line in the history. A planned retry, round or timeout takes neither.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from hephaestus_celery.core.execution.commands import ClearTimer, DispatchStep, EnterLane, last_message, send
 from hephaestus_celery.core.execution.limits import LOSSES
+from hephaestus_celery.core.execution.rounds import begun
 from hephaestus_celery.core.execution.state import Decision, RunState, Verdict, applied, stale
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.execution.transitions import take_over
@@ -24,7 +25,7 @@ class Due(StrEnum):
     """What a step's timer meant when it came due."""
 
     NOTHING = "nothing"  # its activation has ended
-    RETRY = "retry"  # the next attempt is sent, or what a pause has held
+    RETRY = "retry"  # the next attempt or round is sent, or what a pause has held
     TIMEOUT = "timeout"  # the waiting step is given the event ``timeout``
     REDISPATCH = "redispatch"  # nobody claimed the message: it is sent again
     REAPPLY = "reapply"  # the worker that applied an event is lost: its message is sent again, the first times
@@ -67,11 +68,13 @@ def due(state: RunState, activation: Activation, *, fence: str, times: Times) ->
         resume = replace(step.resume, losses=step.resume.losses + 1)
         released = replace(_again(step, times), fence=None, deadline=None, resume=resume)
         return Due.REAPPLY, _sent(state, activation, released, times, rescue=True)
-    if step.waits:
+    if step.waits and not step.between_rounds:
         return Due.TIMEOUT, _timed_out(state, activation, step, times)
     if step.backing_off or step.held is not None:
-        retried = replace(step, backing_off=False, held=None, resends=0, sent_at=_sent_at(step, times))
-        return Due.RETRY, _sent(state, activation, retried, times, rescue=False)
+        sent_at = _sent_at(step, times)
+        following = begun(step) if step.between_rounds else step
+        following = replace(following, backing_off=False, held=None, resends=0, sent_at=sent_at)
+        return Due.RETRY, _sent(state, activation, following, times, rescue=False)
     return Due.REDISPATCH, _sent(state, activation, _again(step, times), times, rescue=True)
 
 
@@ -110,9 +113,9 @@ def fire(state: RunState, activation: Activation, *, times: Times) -> tuple[Due,
     step = state.find(activation)
     if state.status.final:
         return Due.NOTHING, stale(state)
-    if step is not None and step.waits:
+    if step is not None and step.waits and not step.between_rounds:
         return Due.TIMEOUT, _timed_out(state, activation, step, times)
-    if step is not None and not step.may_wait_on:
+    if step is not None and not step.may_wait_on and not step.between_rounds:
         return Due.NOTHING, stale(state)
     early = replace(state, timeouts=state.timeouts | {str(activation)})
     return Due.NOTHING, Decision(verdict=Verdict.APPLIED, state=early)
@@ -134,6 +137,7 @@ def _sent_at(step: StepState, times: Times) -> int | None:
 
 
 def _sent(state: RunState, activation: Activation, step: StepState, times: Times, *, rescue: bool) -> Decision:
-    return applied(
-        state, state.with_step(activation, step), reserved=1 if rescue else 0, commands=send(activation, step, times)
-    )
+    after = state.with_step(activation, step)
+    if step.status is not state.steps[str(activation)].status:
+        after = after.derived()
+    return applied(state, after, reserved=1 if rescue else 0, commands=send(activation, step, times))

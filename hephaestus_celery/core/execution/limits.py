@@ -35,6 +35,10 @@ PIECE_PAUSE = 1_000_000
 """Microseconds between two pieces of a lane at most."""
 MOST_ROUNDS = 2
 """How often the time between two looks through a lane doubles at most."""
+FIRST_KEPT = 100
+"""How many rounds of a step the history keeps from the first on."""
+LAST_KEPT = 100
+"""How many of its last rounds the history keeps besides; one entry stands for those between."""
 RESERVED = "\1"
 """Begins a text that stands in the place of a step's key, and is none: no key holds a control character."""
 SWEEP = f"{RESERVED}sweep"

@@ -135,6 +135,7 @@ def kept_state(state: StepState, *, order: int, source: str) -> StepState:
         order=order,
         targets=state.targets,
         origin=state.origin or source,
+        round=state.round,
     )
 
 
@@ -146,11 +147,12 @@ def unfinished(states: Mapping[str, StepState]) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beginning:
-    """A step that is active when a rerun begins. ``origin``: see :class:`StepState`."""
+    """A step that is active when a rerun begins. ``origin`` and ``round``: see :class:`StepState`."""
 
     max_attempts: int
     lane: str | None = None
     origin: str | None = None
+    round: int = 1
 
 
 def create(
@@ -174,6 +176,7 @@ def create(
             lane=beginning.lane,
             sent_at=times.apart,
             origin=beginning.origin,
+            round=beginning.round,
         )
         for key, beginning in active.items()
     }

@@ -26,6 +26,7 @@ class What(StrEnum):
     RETRY = "retry"
     FAIL = "fail"
     DISCARD = "discard"
+    AGAIN = "again"
     RESCUE = "rescue"
     CANCEL = "cancel"
     FORK = "fork"

@@ -1,7 +1,7 @@
 """The transitions of a run: pure functions from its state and an input to a :class:`Decision`.
 
 Each function is one transition, applied whole or not at all by the storage; `storage/redis/lua` holds the same transitions
-as scripts. Timers and leases are in :mod:`hephaestus_celery.core.execution.due`, events from outside in
+as scripts. Further rounds of an ``Again`` are in :mod:`hephaestus_celery.core.execution.rounds`, timers and leases in :mod:`hephaestus_celery.core.execution.due`, events from outside in
 :mod:`hephaestus_celery.core.execution.delivery`.
 
 Laws held here (tested in ``tests/properties``): a result for a step that is not active in this attempt changes nothing;
@@ -49,15 +49,18 @@ def claim(
     worker: str | None = None,
     lane: str | None = None,
     token: int | None = None,
+    round: int = 1,
 ) -> Decision:
     """A worker takes an attempt of a step, or an event that was delivered to a waiting step.
 
     The first claim of a run makes it ``running``. ``limit`` is the time limit of the attempt; applying an event may take
     :data:`APPLY_MARGIN` longer. ``launch``: the step is ``Done``, which has no ``step.start`` of its own at this point.
-    ``lane`` and ``token`` are those of the message that led to the claim, if they are known.
+    ``lane``, ``token`` and ``round`` are those of the message that led to the claim, if they are known.
     """
     step = state.find(activation)
-    if step is None or state.status.final or step.attempt != attempt or not _claimable(step):
+    if step is None or state.status.final or (step.round, step.attempt) != (round, attempt):
+        return stale(state)
+    if not _claimable(step):
         return stale(state)
     if step.fence is not None:
         return Decision(verdict=Verdict.TAKEN, state=state)
@@ -144,7 +147,7 @@ def complete(
     and the caller decides again. ``computed``: a route has computed the targets. They are kept, since nothing else says them.
     """
     step = state.find(activation)
-    refused = _refuse(state, activation, step, fence=fence)
+    refused = refusal_of(state, activation, step, fence=fence)
     if refused is not None or step is None:
         return refused or stale(state)
     if expected is not None and expected != state.applied:
@@ -189,6 +192,7 @@ def _completed(step: StepState, event: str, *, order: int, targets: tuple[str, .
         order=order,
         targets=targets,
         origin=step.origin,
+        round=step.round,
     )
 
 
@@ -220,7 +224,7 @@ def suspend(
     see :func:`discard`.
     """
     step = state.find(activation)
-    refused = _refuse(state, activation, step, fence=fence)
+    refused = refusal_of(state, activation, step, fence=fence)
     if refused is not None or step is None:
         return refused or stale(state)
     over = times.moment + timeout if checks and timeout is not None else None
@@ -237,7 +241,7 @@ def discard(
     Another event that was kept for the step is delivered at once.
     """
     step = state.find(activation)
-    refused = _refuse(state, activation, step, fence=fence)
+    refused = refusal_of(state, activation, step, fence=fence)
     if refused is not None or step is None or step.resume is None:
         return refused or stale(state)
     key = step.resume.key
@@ -296,7 +300,7 @@ def _waiting(step: StepState, accepts: Mapping[str, str], times: Times) -> StepS
 def fail(state: RunState, activation: Activation, *, fence: str, times: Times) -> Decision:
     """The last attempt of a step failed: the run fails. Steps not yet started never start."""
     step = state.find(activation)
-    refused = _refuse(state, activation, step, fence=fence)
+    refused = refusal_of(state, activation, step, fence=fence)
     if refused is not None or step is None:
         return refused or stale(state)
     after = state.with_step(activation, replace(step, status=StepStatus.FAILED, fence=None))
@@ -307,7 +311,7 @@ def fail(state: RunState, activation: Activation, *, fence: str, times: Times) -
 def retry(state: RunState, activation: Activation, *, fence: str, delay: int, times: Times) -> Decision:
     """An attempt of a step failed, and another is due after ``delay`` microseconds."""
     step = state.find(activation)
-    refused = _refuse(state, activation, step, fence=fence)
+    refused = refusal_of(state, activation, step, fence=fence)
     if refused is not None or step is None:
         return refused or stale(state)
     again = replace(step, attempt=step.attempt + 1, dispatch=step.dispatch + 1, fence=None, backing_off=True)
@@ -343,7 +347,8 @@ def cancel(state: RunState, *, times: Times) -> Decision:
     return applied(state, after, reserved=1, commands=(Finish(Status.CANCELLED),))
 
 
-def _refuse(state: RunState, activation: Activation, step: StepState | None, *, fence: str) -> Decision | None:
+def refusal_of(state: RunState, activation: Activation, step: StepState | None, *, fence: str) -> Decision | None:
+    """What becomes of a commit that is late or foreign, or whose run has ended; None for one that is applied."""
     if step is None or step.fence != fence:
         return stale(state)
     if not state.status.final:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _BRIEF = 80  # bytes of a step's key in the id of a task
 _INDEX, _GENERATION = " #", " ~"  # no key of a step contains white space
@@ -14,7 +14,7 @@ class Activation:
     """One execution of a step within a run, whatever the number of its attempts.
 
     ``step`` is the step's key. ``index`` is the index of a map's item; None for a step that is not in a map. ``generation``
-    counts from 1 and grows when a step is executed again. ``str`` gives the text that names the activation in stores and
+    counts the rounds of an ``Again`` from 1. ``str`` gives the text that names the activation in stores and
     messages; for a plain step it is the key.
     """
 
@@ -36,6 +36,10 @@ class Activation:
         if not (again or indexed):
             return cls(text)
         return cls(step, _number(index, least=0) if indexed else None, _number(generation, least=2) if again else 1)
+
+    def in_round(self, number: int) -> Activation:
+        """The same activation in another round of an ``Again``. Its first round names its state, its timer and its result."""
+        return self if number == self.generation else replace(self, generation=number)
 
     def task_id(self, run_id: str, *, attempt: int, token: int) -> str:
         """A unique name for one message of this attempt; at most 255 bytes, the limit of AMQP."""

@@ -12,9 +12,11 @@ class HistoryEntry:
 
     ``sequence`` is the number of the first telemetry event of it. ``kind``: ``attempt``, ``resume``, ``timer``,
     ``rescue``, ``cancel``, ``fork``, ``pause``, ``unpause``. ``step`` is the step's key. ``outcome`` of an attempt: ``completed``, ``waiting``,
-    ``retrying``, ``failed``, ``discarded``; of a timer ``completed``, of a resume that or ``discarded``. Times are aware UTC datetimes on the
+    ``again``, ``retrying``, ``failed``, ``discarded``; of a timer ``completed``, of a resume that or ``discarded``. Times are aware UTC datetimes on the
     clock of the store. ``by`` is who made the call, where the caller said so: ``resume(..., by="ada")``. ``run_id`` is the
-    run that this one was made of (``fork``).
+    run that this one was made of (``fork``). ``round`` is that of an ``Again``; None in the first round, unless its outcome is
+    ``again``. Of a step's ``again`` entries the first 100 and the last 100 are kept. One between them stands for the rest: its
+    ``reason`` says for how many, and it has neither attempt nor round.
     """
 
     sequence: int
@@ -29,5 +31,6 @@ class HistoryEntry:
     finished_at: datetime | None = None
     worker: str | None = None
     task_id: str | None = None
+    round: int | None = None
     by: str | None = None
     run_id: str | None = None

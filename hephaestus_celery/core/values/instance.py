@@ -128,11 +128,12 @@ class Instance(Deferred):
         return None
 
     def idempotency_key(self, step: type[DeclaredStep[Any]] | DeclaredStep[Any]) -> str:
-        """A key for outside systems: the same for every attempt of one activation of ``step``, and for nothing else."""
+        """A key for outside systems: the same for every attempt of one activation (and round) of ``step``, and for nothing else."""
         read = self.read_state
         state = self.step_states.get(step.key) if read is None or self.is_made("step_states") else read(step.key)
         origin = None if state is None else state.origin
-        return Activation(step.key).idempotency_key(origin or self.run_id)
+        round_number = 1 if state is None else state.round
+        return Activation(step.key, generation=round_number).idempotency_key(origin or self.run_id)
 
     @property
     def _version(self) -> str:

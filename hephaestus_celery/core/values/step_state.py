@@ -37,7 +37,9 @@ class StepState:
     """The state of one step. ``fence`` is set while a worker holds the step; only the bearer of the fence may commit.
 
     ``holder`` names the task that holds the step, ``worker`` the last worker that held it. ``deadline`` is the end of its time
-    limit, on the steady clock that timers go by. ``backing_off``: the last attempt failed, and the next is not due yet.
+    limit, on the steady clock that timers go by. ``backing_off``: the last attempt failed, and the next is not due yet; or, of a
+    step that waits, its next round is not. ``round`` counts the rounds of an ``Again`` from 1, and ``attempt`` the attempts of
+    this one. ``noted`` is how many rounds the history of this run has noted.
     ``lane`` is the lane of its last message; None if that is not known. ``sent_at`` is when the last message was sent, on the
     steady clock, if that differs from ``queued_at``. ``resends`` counts the messages that replaced a lost one. ``targets``
     are the keys of the steps that a computed route led to; None if they follow from the step's event and the graph.
@@ -70,6 +72,8 @@ class StepState:
     held: Held | None = None
     checks: bool = False
     times_out_at: int | None = None
+    round: int = 1
+    noted: int = 0
 
     @property
     def awaits_claim(self) -> bool:
@@ -90,8 +94,13 @@ class StepState:
 
     @property
     def waits(self) -> bool:
-        """Whether the step waits for an event, and has not received one."""
+        """Whether the step waits for an event, and has not received one; or for its next round."""
         return self.status is StepStatus.WAITING and self.resume is None
+
+    @property
+    def between_rounds(self) -> bool:
+        """Whether the step has answered ``Again``, and its next round is not due yet: it waits, and no event reaches it."""
+        return self.waits and self.backing_off
 
     def as_of(self, status: Status) -> StepState:
         """The state in a run of this status: where it has completed without a step that waits, that is skipped."""

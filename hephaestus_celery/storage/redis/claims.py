@@ -43,6 +43,7 @@ class Claims:
                 worker=request.worker,
                 lane=request.lane,
                 token=request.token,
+                round=request.round if request.round > 1 else None,
                 lease=request.durations.lease,
                 dispatch_timeout=request.durations.dispatch_timeout,
                 stream=stream_of(request.durations),

@@ -14,7 +14,7 @@ from hephaestus_celery.core.execution.joins import Settlement
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.coroutines import run_now
-from hephaestus_celery.storage.commits import Commit, Commitment, Complete, Fail, Retry, Suspend
+from hephaestus_celery.storage.commits import AnyCommit, Commit, Commitment, Complete, Fail, NextRound, Retry, Suspend
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
@@ -33,13 +33,15 @@ class Commits:
     def __init__(self, calls: Calls, reads: Reads, settling: Settling, *, chance: Chance) -> None:
         self._calls, self._reads, self._settling, self._chance = calls, reads, settling, chance
 
-    def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
+    def commit(self, commit: AnyCommit) -> Commitment:
         """Apply the step result of a claimed step."""
         match commit:
             case Complete():
                 return self._complete(commit)
             case Suspend():
                 reply = self._suspend(commit)
+            case NextRound():
+                reply = self._again(commit)
             case Retry():
                 reply = self._retry(commit)
             case Fail():
@@ -102,9 +104,7 @@ class Commits:
         )
         return self._read(reply, commit, taken=commit.settlement.taken)
 
-    def _read(
-        self, reply: Sequence[bytes], commit: Complete | Suspend | Retry | Fail, *, taken: Sequence[str] = ()
-    ) -> Commitment:
+    def _read(self, reply: Sequence[bytes], commit: AnyCommit, *, taken: Sequence[str] = ()) -> Commitment:
         run_id = commit.run_id
         with reading(run_id):
             return replies.read_commitment(
@@ -129,6 +129,20 @@ class Commits:
                 dispatch_timeout=commit.durations.dispatch_timeout,
             ),
             commit.entry,
+        )
+
+    def _again(self, commit: NextRound) -> list[bytes]:
+        return self._calls.of_run(
+            "again",
+            commit.run_id,
+            as_parameters(
+                **_held(commit),
+                delay=commit.delay,
+                key=commit.activation.step,
+                dispatch_timeout=commit.durations.dispatch_timeout,
+            ),
+            commit.entry,
+            commit.state or "",
         )
 
     def _retry(self, commit: Retry) -> list[bytes]:

@@ -16,6 +16,7 @@ from hephaestus_celery.core.execution.due import RESCUE_REASONS, Due
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.names import FAILED
 from hephaestus_celery.storage.event_stream import UNUSED
+from hephaestus_celery.storage.schema import ROUNDS
 
 Constant = int | float | str | tuple[str, ...]
 
@@ -26,6 +27,7 @@ _RULES: Mapping[str, Constant] = {
     "REASON_LEASE_EXPIRED": RESCUE_REASONS[Due.LEASE_EXPIRED],
     "REASON_NOT_CLAIMED": RESCUE_REASONS[Due.REDISPATCH],
     "REASON_TIMED_OUT": RESCUE_REASONS[Due.TIMED_OUT],
+    "ROUNDS": ROUNDS,
     "STATUSES": tuple(str(status) for status in Status),
 }
 _LIFETIMES: Mapping[str, int] = {  # in milliseconds, as PEXPIRE takes them

@@ -38,6 +38,13 @@ CATALOGUE: tuple[KeyKind, ...] = (
         meaning="one entry per attempt, resume and cancellation",
     ),
     KeyKind(
+        pattern="rounds:<run_id>",
+        type="hash",
+        lifetime="as the run",
+        meaning="of each step that has answered `Again` more than 100 times: the history entries of its last 100 rounds, by place and "
+        "step, and one without a place for those before that are left out; absent where there is no such step",
+    ),
+    KeyKind(
         pattern="answers:<run_id>",
         type="hash",
         lifetime="one minute after the end of the run",

@@ -119,6 +119,11 @@ class RunKeys:
         return f"{self.prefix}history:{self.run_id}"
 
     @property
+    def rounds(self) -> str:
+        """The hash of the history's entries of later rounds."""
+        return f"{self.prefix}rounds:{self.run_id}"
+
+    @property
     def finished(self) -> str:
         """The channel on which the end of the run is published."""
         return f"{self.prefix}finished:{self.run_id}"

@@ -105,18 +105,39 @@ class Reads:
 
     async def history(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[StoredEntry]:
         """The entries after a number, in the order of the run's commits."""
-        start = await self._calls.of_run("history", run_id, as_parameters(run_id=run_id, after=after)) if after else 0
-        found: list[StoredEntry] = []
+        size = _PAGE if limit is None else min(_PAGE, max(1, limit + 1))
+        parameters = as_parameters(run_id=run_id, after=after, limit=size)
+        reply: list[bytes] = await self._calls.of_run("history", run_id, parameters)
+        with reading(run_id):
+            start, last = int(reply[0]), reply[1].decode()
+            found = [read_entry(line) for line in reply[2:]]
+        # Whatever is committed from now on is for the next call, since some of it may be in the hash and some in the list.
+        rounds = await self._later_rounds(run_id, after=after, until=int(last)) if last else ()
         key = self._calls.keys.of_run(run_id).history
-        while not is_whole_page(found, limit):  # entries are only ever added at the end
+        more = len(found) == size
+        while more and not is_whole_page(found, limit):  # entries are only ever added at the end
             first = start + len(found)
             size = _PAGE if limit is None else min(_PAGE, max(1, limit + 1 - len(found)))
             lines = await self._calls.command("LRANGE", key, first, first + size - 1, fits=is_texts)
             with reading(run_id):
                 found.extend(read_entry(line) for line in lines)
-            if len(lines) < size:
-                break
+            more = len(lines) == size
+        if last:
+            found = [entry for entry in found if entry.sequence <= int(last)]
+            found = sorted([*found, *rounds], key=lambda entry: entry.sequence)
         return page_of(found, limit)
+
+    async def _later_rounds(self, run_id: str, *, after: int, until: int) -> Sequence[StoredEntry]:
+        # Entries of rounds that are kept in places; one that stands for others may have moved on meanwhile.
+        found: dict[bytes, StoredEntry] = {}
+        key, cursor = self._calls.keys.of_run(run_id).rounds, "0"
+        while True:
+            following, page = await self._calls.command("HSCAN", key, cursor, "COUNT", _PAGE, fits=_is_scan)
+            with reading(run_id):
+                found.update((name, read_entry(line)) for name, line in zip(page[::2], page[1::2], strict=True))
+            cursor = following.decode()
+            if cursor == "0":
+                return [entry for entry in found.values() if after < entry.sequence <= until]
 
     async def _sequence(self, run_id: str) -> int | None:
         [sequence] = await self._fields(run_id, ["seq"])

@@ -65,7 +65,7 @@ def read_commitment(
 def _dispatches(facts: Mapping[str, Any], *, step: str, activated: Sequence[str]) -> list[DispatchStep]:
     # The messages still to be sent: of a step that an early event has resumed, or of the steps that start.
     if facts.get("resumed"):
-        return [DispatchStep(Activation.parse(step), facts["attempt"], facts["token"])]
+        return [_message(step, facts)]
     posted = facts.get("posted", ())
     sent = {"done", *(activated if posted is True else posted)}
     return [DispatchStep(Activation.parse(key), 1, 1) for key in activated if key not in sent]
@@ -119,9 +119,7 @@ def read_delivery(facts: Mapping[str, Any]) -> DeliveryReport:
         status=Status(facts["status"]),
         steps=steps,
         executing=facts.get("executing") or (),
-        dispatches=[DispatchStep(Activation.parse(steps[0]), facts["attempt"], facts["token"])]
-        if outcome is Delivered.ACCEPTED and "attempt" in facts
-        else (),
+        dispatches=[_message(steps[0], facts)] if outcome is Delivered.ACCEPTED and "attempt" in facts else (),
     )
 
 
@@ -164,7 +162,7 @@ def _read_due(found: Mapping[str, Any], *, lease: int, holder: str | None) -> Du
         run_id=found["run"],
         name=found["name"],
         version=int(found["version"]),
-        dispatch=DispatchStep(activation, found["attempt"], found["token"]),
+        dispatch=_message(found["step"], found),
         attempt=_read_seized(found, activation, step, lease=lease, holder=holder)
         if step is not None and kind in SEIZED
         else None,
@@ -209,12 +207,17 @@ def _read_lane(found: Mapping[str, Any]) -> LaneReport:
                 run_id=message["run"],
                 name=message["name"],
                 version=int(message["version"]),
-                dispatch=DispatchStep(Activation.parse(message["step"]), message["attempt"], message["token"]),
+                dispatch=_message(message["step"], message),
                 passed=message["passed"],
             )
             for message in found["outstanding"]
         ],
     )
+
+
+def _message(step: str, facts: Mapping[str, Any]) -> DispatchStep:
+    # The round is left out of what scripts say of the first.
+    return DispatchStep(Activation.parse(step), facts["attempt"], facts["token"], facts.get("round", 1))
 
 
 def _number(text: str | None) -> int | None:

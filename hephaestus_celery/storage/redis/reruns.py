@@ -63,7 +63,7 @@ class Reruns:
                 error.stored = False
             raise
         run = rerun.run
-        dispatches = [DispatchStep(Activation(first.step), 1, 1) for first in run.firsts]
+        dispatches = [first.dispatch for first in run.firsts]
         if made == "posted":
             return ()
         if made == "ok":
@@ -287,11 +287,15 @@ def _rows(rerun: Rerun) -> Iterator[str]:
         yield f"c{key}"
     for key, (rank, config) in rerun.configs.items():
         yield f"=c:{key}|{rank}|{config}"
+    for first in rerun.run.firsts:
+        if first.round > 1:
+            yield f"a{first.step}"
     yield "t0"
     if rerun.retry:
         yield "e0"
     for first in rerun.run.firsts:
-        yield "!" + _JSON([first.step, whole(first.max_attempts), first.lane or "", first.origin or ""])
+        later = [first.round] if first.round > 1 else []
+        yield "!" + _JSON([first.step, whole(first.max_attempts), first.lane or "", first.origin or "", *later])
 
 
 def _kept(state: StepState) -> dict[str, object]:
@@ -303,6 +307,7 @@ def _kept(state: StepState) -> dict[str, object]:
         "o": state.order,
         "g": None if state.targets is None else list(state.targets),
         "v": state.origin,
+        "ro": state.round if state.round > 1 else None,
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -312,7 +317,7 @@ def _asked(row: str) -> Sequence[str]:
     if row[0] == "k":
         key = row[1:].partition("|")[0]
         return (f"r:{key}", f"m:{key}", f"c:{key}")
-    return (f"c:{row[1:]}",) if row[0] == "c" else ()
+    return (f"{row[0]}:{row[1:]}",) if row[0] in "ca" else ()
 
 
 def _messages(firsts: Sequence[FirstStep]) -> tuple[list[str], dict[str, list[int]], list[str]]:

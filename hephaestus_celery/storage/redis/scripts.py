@@ -15,7 +15,7 @@ from hephaestus_celery.storage.redis.constants import with_constants
 from hephaestus_celery.storage.redis.framing import is_of
 
 NAMES = (
-    *("create", "create_many", "claim", "complete", "suspend", "retry", "fail", "renew", "seize"),
+    *("create", "create_many", "claim", "complete", "suspend", "again", "retry", "fail", "renew", "seize"),
     *("deliver", "cancel", "delete", "schedule", "unschedule", "tick", "resend", "redirect", "resign"),
     *("load", "data", "candidates", "list", "select", "history", "report", "reports", "stage", "beginning", "tally"),
     *("standing", "settle"),
@@ -75,7 +75,7 @@ def _is_list(reply: Any) -> TypeGuard[list[Any]]:
 
 
 FORMS: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("schedule", "unschedule", "resign", "report", "redirect", "stage", "history", "leave"), is_number),
+    **dict.fromkeys(("schedule", "unschedule", "resign", "report", "redirect", "stage", "leave"), is_number),
     **dict.fromkeys(("create", "claim"), _is_word_or_texts),
     **dict.fromkeys(("tick", "seize", "cancel", "delete", "pause"), _is_named),
     **dict.fromkeys(("candidates", "beginning", "standing", "select", "tally"), _is_named),

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from hephaestus_celery.clock import Chance
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.exceptions import HephaestusError, StorageError
 from hephaestus_celery.storage.redis.alike_starts import answers_of, call_of, grouped
 from hephaestus_celery.storage.redis.async_calls import AsyncCalls
@@ -116,7 +115,7 @@ def _read_reply(run: NewRun, reply: Any) -> Sequence[DispatchStep] | Exception:
         case b"posted":
             return ()
         case b"ok":
-            return [DispatchStep(Activation(first.step), 1, 1) for first in run.firsts]
+            return [first.dispatch for first in run.firsts]
         case _:
             holder, family, scope = (part.decode() for part in cast("list[bytes]", reply))
             return already_running(run, holder, family=family, scope=scope)

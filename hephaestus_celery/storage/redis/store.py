@@ -20,7 +20,7 @@ from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.coroutines import run_now
 from hephaestus_celery.storage.async_port import AsyncStorage
 from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal
-from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
+from hephaestus_celery.storage.commits import AnyCommit, Commitment
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations, microseconds
 from hephaestus_celery.storage.event_stream import Reading
@@ -127,7 +127,7 @@ class RedisStorage:
     def claim(self, request: ClaimRequest) -> Claim | Refusal:
         return self._claims.claim(request)
 
-    def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
+    def commit(self, commit: AnyCommit) -> Commitment:
         return self._commits.commit(commit)
 
     def settle(self, run_id: str, activation: Activation, *, durations: Durations) -> Commitment:

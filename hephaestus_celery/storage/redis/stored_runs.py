@@ -29,7 +29,7 @@ def read_run(fields: bytes, *, start: bytes, run_id: str) -> StoredRun:
 
 
 def _read_run(values: Sequence[str], start: str, run_id: str) -> StoredRun:
-    kinds: dict[str, dict[str, str]] = {"s": {}, "r": {}, "m": {}, "c": {}}
+    kinds: dict[str, dict[str, str]] = {"s": {}, "r": {}, "m": {}, "c": {}, "a": {}}
     core: dict[str, str] = {}
     for name, value in zip(values[::2], values[1::2], strict=True):
         if name[1:2] != ":":
@@ -52,6 +52,7 @@ def _read_run(values: Sequence[str], start: str, run_id: str) -> StoredRun:
         results=kinds["r"],
         metadata=kinds["m"],
         configs={key: read_config(text) for key, text in kinds["c"].items()},
+        round_states=kinds["a"],
         failed_step=core.get("fs"),
         failure=core.get("f"),
         cancel_reason=None if reason is None else json.loads(reason),
@@ -149,6 +150,8 @@ def read_step(found: Mapping[str, Any]) -> StepState:
         held=_HELD.get(found.get("p")),
         checks="ck" in found,
         times_out_at=_number(found.get("to")),
+        round=found.get("ro", 1),
+        noted=found.get("no", 0),
     )
 
 

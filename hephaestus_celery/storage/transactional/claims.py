@@ -13,7 +13,6 @@ from hephaestus_celery.core.execution.telling import of_claim
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.execution.turning_away import sent_again_at
 from hephaestus_celery.core.execution.uniqueness import find_holder
-from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal, Refused
 from hephaestus_celery.storage.starts import NewRun, already_running
 from hephaestus_celery.storage.transactional.effects import carry_out
@@ -26,7 +25,7 @@ from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Tran
 def create_in(transaction: Transaction, run: NewRun, times: Times) -> Sequence[DispatchStep]:
     """Store a run and its start; ``AlreadyRunningError`` when an active run holds the id within the scope."""
     if transaction.find_run(run.run_id) is not None:  # a repeated call: each start has a new run id
-        return tuple(DispatchStep(Activation(first.step), 1, 1) for first in run.firsts)
+        return tuple(first.dispatch for first in run.firsts)
     holder = find_holder(claimant(run), transaction.runs_of(run.instance_id, active=True))
     if holder is not None:
         raise already_running(run, holder.run_id, family=holder.family, scope=holder.scope)
@@ -45,6 +44,8 @@ def claim_in(transaction: Transaction, request: ClaimRequest, times: Times) -> C
     """Take an attempt, or an event delivered to a waiting step."""
     record = transaction.find_run(request.run_id)
     refusal = _refused(record, request)
+    if record is not None and not _is_of_round(record, request):
+        return refusal or Refusal(reason=Refused.STALE)
     if record is not None and (refusal is None or refusal.reason is Refused.UNKNOWN_VERSION):
         dropped = _drop(transaction, record, request, times)
         if dropped is not None:
@@ -70,6 +71,7 @@ def claim_in(transaction: Transaction, request: ClaimRequest, times: Times) -> C
         worker=request.worker,
         lane=request.lane,
         token=request.token,
+        round=request.round,
     )
     if decision.verdict is not Verdict.APPLIED:
         return Refusal(reason=Refused(decision.verdict.value))
@@ -138,6 +140,12 @@ def _refused(record: Record | None, request: ClaimRequest) -> Refusal | None:
     if new.version not in request.versions:
         return Refusal(reason=Refused.UNKNOWN_VERSION, detail=f"{new.name} version {new.version}")
     return None
+
+
+def _is_of_round(record: Record, request: ClaimRequest) -> bool:
+    # Whether the message is of the round that the step is in: one of an earlier round says nothing about this one.
+    step = record.state.find(request.activation)
+    return step is None or request.round == step.round
 
 
 def _drop(transaction: Transaction, record: Record, request: ClaimRequest, times: Times) -> Refusal | None:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from hephaestus_celery.core.execution import pausing, transitions
+from hephaestus_celery.core.execution import pausing, rounds, transitions
 from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
 from hephaestus_celery.core.execution.telling import Telling, What, of_commit
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.core.values.names import FAILED
-from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
+from hephaestus_celery.storage.commits import AnyCommit, Commitment, Complete, Fail, NextRound, Retry, Suspend
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.event_stream import tell
 from hephaestus_celery.storage.transactional.pauses import hold_in
 from hephaestus_celery.storage.transactional.record import Record, entry_of, stored
+from hephaestus_celery.storage.transactional.rounds import keep_state, note
 from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Transaction
 
-Commit = Complete | Suspend | Retry | Fail
-_WHAT = {Complete: What.COMPLETE, Suspend: What.SUSPEND, Retry: What.RETRY, Fail: What.FAIL}
+_WHAT = {Complete: What.COMPLETE, Suspend: What.SUSPEND, NextRound: What.AGAIN, Retry: What.RETRY, Fail: What.FAIL}
+_OUTCOMES = {
+    Complete: "completed",
+    Suspend: "waiting",
+    NextRound: "again",
+    Retry: "retrying",
+    Fail: "failed",
+}
 
 
-def commit_in(transaction: Transaction, commit: Commit, times: Times) -> Commitment:
+def commit_in(transaction: Transaction, commit: AnyCommit, times: Times) -> Commitment:
     """Apply the step result of a claimed step."""
     record = transaction.find_run(commit.run_id)
     if record is None:
@@ -47,20 +54,22 @@ def commit_in(transaction: Transaction, commit: Commit, times: Times) -> Commitm
     return reply
 
 
-def decide(state: RunState, commit: Complete | Suspend | Retry | Fail, times: Times) -> Decision:
+def decide(state: RunState, commit: AnyCommit, times: Times) -> Decision:
     """What a commit means for a run in this state."""
     match commit:
         case Complete():
             return _complete(state, commit, times)
         case Suspend():
             return _suspend(state, commit, times)
+        case NextRound():
+            return rounds.again(state, commit.activation, fence=commit.fence, delay=commit.delay, times=times)
         case Retry():
             return transitions.retry(state, commit.activation, fence=commit.fence, delay=commit.delay, times=times)
         case Fail():
             return transitions.fail(state, commit.activation, fence=commit.fence, times=times)
 
 
-def _reply(record: Record, before: RunState, commit: Commit, decision: Decision) -> Commitment:
+def _reply(record: Record, before: RunState, commit: AnyCommit, decision: Decision) -> Commitment:
     after = decision.state
     if decision.verdict is Verdict.DISCARDED:
         return Commitment(
@@ -78,7 +87,7 @@ def _reply(record: Record, before: RunState, commit: Commit, decision: Decision)
         active=after.count(StepStatus.ACTIVE),
         activated=decision.activated,
         dispatches=decision.dispatches,
-        resumed=isinstance(commit, Suspend) and bool(decision.dispatches),
+        resumed=isinstance(commit, (Suspend, NextRound)) and bool(decision.dispatches),
         completed=_completed(after) if after.status.final else (),
         finished_at=after.finished_at,
         start=record.start if after.status.final else None,
@@ -86,14 +95,14 @@ def _reply(record: Record, before: RunState, commit: Commit, decision: Decision)
     )
 
 
-def _telling(record: Record, commit: Commit, before: RunState, decision: Decision, times: Times) -> Telling | None:
+def _telling(record: Record, commit: AnyCommit, before: RunState, decision: Decision, times: Times) -> Telling | None:
     what = _WHAT[type(commit)]
     if isinstance(commit, Suspend) and commit.discards and decision.verdict is Verdict.APPLIED:
         what = What.DISCARD
     facts = {"took": str(commit.took)}
-    if not isinstance(commit, Suspend) and commit.kind is not None:
+    if isinstance(commit, (Complete, Retry, Fail)) and commit.kind is not None:
         facts["kind"] = commit.kind
-    if isinstance(commit, Retry) and decision.verdict is Verdict.APPLIED:
+    if isinstance(commit, (Retry, NextRound)) and decision.verdict is Verdict.APPLIED:
         facts["delay"] = str(commit.delay)
     return of_commit(
         what,
@@ -108,19 +117,22 @@ def _telling(record: Record, commit: Commit, before: RunState, decision: Decisio
     )
 
 
-def _remember(record: Record, commit: Complete | Suspend | Retry | Fail, decision: Decision, now: int) -> None:
+def _remember(record: Record, commit: AnyCommit, decision: Decision, now: int) -> None:
     """Add what a commit did to the history."""
     step = record.state.steps[str(commit.activation)]
     outcome = "discarded"
     if decision.verdict is Verdict.APPLIED:
-        outcome = {Complete: "completed", Suspend: "waiting", Retry: "retrying", Fail: "failed"}[type(commit)]
+        outcome = _OUTCOMES[type(commit)]
         if isinstance(commit, Suspend) and commit.discards:
             outcome = "discarded"
         if isinstance(commit, Complete) and commit.event == FAILED:
             outcome = "failed"  # of the attempt: its step has completed with that
     queued = step.resume.at if step.resume is not None else step.queued_at
-    if commit.activation.step != transitions.DONE:
-        record.history.append(entry_of(decision.sequence, outcome, queued, step.claimed_at, now, detail=commit.entry))
+    entry = entry_of(decision.sequence, outcome, queued, step.claimed_at, now, detail=commit.entry)
+    if isinstance(commit, NextRound) and decision.verdict is Verdict.APPLIED:
+        note(record, commit.activation.step, entry, number=step.noted + 1)
+    elif commit.activation.step != transitions.DONE:
+        record.history.append(entry)
     if isinstance(commit, Complete) and decision.done:
         last = decision.sequence + decision.reserved - 1
         record.history.append(entry_of(last - 2, "completed", now, now, now, detail=commit.done_entry))
@@ -132,7 +144,7 @@ def _completed(state: RunState) -> tuple[str, ...]:
     return tuple(key for _, key in sorted(done))
 
 
-def _keep_data(record: Record, commit: Complete | Suspend | Retry | Fail, decision: Decision) -> None:
+def _keep_data(record: Record, commit: AnyCommit, decision: Decision) -> None:
     """Keep the data that an applied commit brought."""
     match commit:
         case Complete():
@@ -146,6 +158,8 @@ def _keep_data(record: Record, commit: Complete | Suspend | Retry | Fail, decisi
                 record.data[str(commit.activation)] = record.early.pop(early.number)
         case Fail():
             record.failure = commit.failure
+        case NextRound():
+            keep_state(record, commit)
         case Retry():
             pass
 
@@ -156,6 +170,7 @@ def _keep_result(record: Record, commit: Complete) -> None:
     if commit.metadata is not None:
         record.metadata[str(commit.activation)] = commit.metadata
     record.data.pop(str(commit.activation), None)
+    record.round_states.pop(str(commit.activation), None)
     for key, config in commit.configs.items():
         held = record.configs.get(key)
         if held is None or held[0] > commit.rank:

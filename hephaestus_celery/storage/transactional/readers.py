@@ -22,6 +22,7 @@ from hephaestus_celery.storage.transactional.reads import (
     runs_beginning_in,
 )
 from hephaestus_celery.storage.transactional.record import stored
+from hephaestus_celery.storage.transactional.rounds import history_of
 from hephaestus_celery.storage.transactional.standing import facts_in
 
 
@@ -52,7 +53,7 @@ class Readers(Clocked):
     def history(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[StoredEntry]:
         with self.transaction() as transaction:
             record = transaction.find_run(run_id)
-            entries = [] if record is None else record.history
+            entries = [] if record is None else history_of(record)
             return page_of([entry for entry in entries if entry.sequence > after], limit)
 
     def list_runs(self, query: Query) -> tuple[Sequence[tuple[str, RunSummary]], str | None]:

@@ -26,6 +26,7 @@ def data_of(record: Record, kind: DataKind, steps: Sequence[str]) -> Mapping[str
     held = {
         DataKind.RESULT: record.results,
         DataKind.METADATA: record.metadata,
+        DataKind.ROUND_STATE: record.round_states,
         DataKind.CONFIG: {step: text for step, (_, text) in record.configs.items()},
     }[kind]
     return {step: held[step] for step in steps if step in held}

@@ -20,7 +20,8 @@ class Record:
     """A run: its state, and the JSON texts that came with it.
 
     ``rescues`` holds the fence or operation of each step's last rescue, and the number of its event: the call may be
-    repeated.
+    repeated. ``rounds`` holds the entries of later rounds of an ``Again``, by place and step, that of the ones left out without a
+    place; ``round_states`` is what they were given. ``raised`` is the schema number that the run needs since it began.
     """
 
     new: NewRun
@@ -36,12 +37,15 @@ class Record:
     failure: str | None = None
     cancel_reason: str | None = None
     rescues: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
+    rounds: dict[str, StoredEntry] = field(default_factory=dict[str, StoredEntry])
+    round_states: dict[str, str] = field(default_factory=dict[str, str])
+    raised: int = 0
 
     @property
     def schema(self) -> int:
         """The schema number that the run needs now."""
         paused = self.state.pause is not None and not self.state.status.final
-        return max(self.new.schema, PAUSED) if paused else self.new.schema
+        return max(self.new.schema, self.raised, PAUSED if paused else 0)
 
 
 def stored(record: Record, *, workflow_pause: PauseMark | None = None) -> StoredRun:
@@ -60,6 +64,7 @@ def stored(record: Record, *, workflow_pause: PauseMark | None = None) -> Stored
         results=dict(record.results),
         metadata=dict(record.metadata),
         configs={key: text for key, (_, text) in record.configs.items()},
+        round_states=dict(record.round_states),
         failed_step=state.failed_step,
         failure=record.failure,
         cancel_reason=record.cancel_reason,

@@ -11,7 +11,6 @@ from hephaestus_celery.core.execution.reruns import Beginning, Obstacle
 from hephaestus_celery.core.execution.telling import of_fork
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.execution.uniqueness import find_holder
-from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.storage.reruns import Rerun, refused
 from hephaestus_celery.storage.starts import already_running
 from hephaestus_celery.storage.transactional.effects import carry_out
@@ -26,7 +25,7 @@ def rerun_in(transaction: Transaction, rerun: Rerun, times: Times) -> Sequence[D
     """Make the new run; gives the messages of the steps that are active. The call may be repeated."""
     run = rerun.run
     if transaction.find_run(run.run_id) is not None:  # a repeated call: each has a new run id
-        return tuple(DispatchStep(Activation(first.step), 1, 1) for first in run.firsts)
+        return tuple(first.dispatch for first in run.firsts)
     source = known_run(transaction, rerun.source)
     stored(source)  # raises for a run of a newer schema
     _check(transaction, source, rerun)
@@ -38,7 +37,9 @@ def rerun_in(transaction: Transaction, rerun: Rerun, times: Times) -> Sequence[D
         skipped=rerun.skipped,
         arrivals=rerun.arrivals,
         active={
-            first.step: Beginning(max_attempts=first.max_attempts, lane=first.lane, origin=first.origin)
+            first.step: Beginning(
+                max_attempts=first.max_attempts, lane=first.lane, origin=first.origin, round=first.round
+            )
             for first in run.firsts
         },
         times=times,
@@ -83,4 +84,7 @@ def _copy(source: Record, record: Record, rerun: Rerun) -> None:
         if key in source.configs:
             record.configs[key] = source.configs[key]
     record.configs.update(rerun.configs)
+    for first in rerun.run.firsts:
+        if first.round > 1 and first.step in source.round_states:
+            record.round_states[first.step] = source.round_states[first.step]
     record.early.update({event.number: source.early[event.number] for event in record.state.early})

@@ -12,7 +12,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.exceptions import HephaestusError
 from hephaestus_celery.storage.async_port import AsyncStorage
 from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal
-from hephaestus_celery.storage.commits import Commitment, Complete, Fail, Retry, Suspend
+from hephaestus_celery.storage.commits import AnyCommit, Commitment
 from hephaestus_celery.storage.due import DueEntry, Outstanding, Sent, Tick
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.event_stream import Reading
@@ -98,7 +98,7 @@ class TransactionalStorage(Readers):
         with self.transaction() as transaction:
             return claim_in(transaction, request, self._times_by(request.durations))
 
-    def commit(self, commit: Complete | Suspend | Retry | Fail) -> Commitment:
+    def commit(self, commit: AnyCommit) -> Commitment:
         with self.transaction() as transaction:
             return commit_in(transaction, commit, self._times_by(commit.durations))
 

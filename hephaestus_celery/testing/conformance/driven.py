@@ -6,7 +6,7 @@ import itertools
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
@@ -26,45 +26,10 @@ from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.reruns import Rerun
 from hephaestus_celery.storage.resume_and_cancel import Delivery, RunAddress
 from hephaestus_celery.storage.starts import FirstStep, NewRun
+from hephaestus_celery.testing.conformance.driven_probe import Probe
 from hephaestus_celery.testing.conformance.driven_reruns import Rerunnable
+from hephaestus_celery.testing.conformance.driven_rounds import InRounds
 from hephaestus_celery.testing.conformance.driven_values import DURATIONS, graph_of, header, held
-
-
-class Probe(Protocol):
-    """What some tests read or change in a storage beside the port. Times are microseconds on its clock."""
-
-    def due(self, storage: Any, run_id: str) -> dict[str, int]:
-        """When each entry of a run is due, by the key of its step: all that is neither ``Due.NOTHING`` nor in a lane."""
-        ...
-
-    def set_due(self, storage: Any, run_id: str, member: str, at: int) -> None:
-        """Let an entry of ``due`` be due at another time."""
-        ...
-
-    def lose_due(self, storage: Any, run_id: str, member: str) -> None:
-        """Let an entry of ``due`` be lost."""
-        ...
-
-    def set_origin(self, storage: Any, run_id: str, step: str, origin: str) -> None:
-        """Let a step repeat the idempotency key that it had in another run."""
-        ...
-
-    def lanes(self, storage: Any, run_id: str) -> dict[str, str]:
-        """The lane of each step of a run that waits in one, by the key of the step."""
-        ...
-
-    def set_started_at(self, storage: Any, run_id: str, at: int) -> None:
-        """Let a run have begun at another time, in listings too."""
-        ...
-
-    def schema(self, storage: Any, run_id: str) -> int:
-        """The schema number that a run has in the store."""
-        ...
-
-    def add_event_keys(self, storage: Any, run_id: str, keys: Sequence[str]) -> None:
-        """Let a run have taken events with these keys already."""
-        ...
-
 
 _NUMBERS = itertools.count(1)
 
@@ -144,7 +109,7 @@ class DrivenStorage:
 FAILURE = '{"kind":"error","type":"ValueError","message":"no"}'
 
 
-class DrivenRun(Rerunnable):
+class DrivenRun(Rerunnable, InRounds):
     """One run; fences and operations are made up where a test gives none."""
 
     def __init__(self, storage: Storage, graph: Graph, new: NewRun, *, probe: Probe | None = None) -> None:
@@ -168,6 +133,7 @@ class DrivenRun(Rerunnable):
         lane: str | None = None,
         token: int | None = None,
         workflow: str | None = None,
+        round: int = 1,
     ) -> Any:
         fence = fence or f"fence{next(_NUMBERS)}"
         claim = self.storage.claim(
@@ -184,6 +150,7 @@ class DrivenRun(Rerunnable):
                 holder=holder,
                 lane=lane,
                 token=token,
+                round=round,
             )
         )
         if not hasattr(claim, "reason"):

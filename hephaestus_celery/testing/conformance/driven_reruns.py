@@ -15,7 +15,7 @@ from hephaestus_celery.core.execution.reruns import kept_states, standing, unfin
 from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.reruns import Rerun
-from hephaestus_celery.storage.schema import RERUN
+from hephaestus_celery.storage.schema import RERUN, ROUNDS
 from hephaestus_celery.storage.starts import FirstStep, NewRun
 from hephaestus_celery.testing.conformance.driven_values import graph_of, header
 
@@ -54,13 +54,16 @@ class Rerunnable:
         first = {"config": None, "max_attempts": 5, "prepared_message": None, "lane": self.lane}
         first = {name: fields.pop(name, value) for name, value in first.items()}
         origins = {key: states[key].origin or self.id for key in started if key in states and retry}
+        rounds = {key: states[key].round for key in origins}
         new = dataclasses.replace(
             self.new,
             operation=run_id,
             run_id=run_id,
             header=header(run_id, instance_id),
-            schema=RERUN,
-            firsts=[FirstStep(step=key, origin=origins.get(key), **first) for key in where.active],
+            schema=max(RERUN, *(ROUNDS if number > 1 else 0 for number in [1, *rounds.values()])),
+            firsts=[
+                FirstStep(step=key, origin=origins.get(key), round=rounds.get(key, 1), **first) for key in where.active
+            ],
             **{"instance_id": instance_id, "initial": "", **fields},
         )
         return Rerun(

@@ -9,13 +9,18 @@
 demand({
   run_id = 'name', step = 'name', attempt = 'number', fence = 'string', versions = 'table', workflow = 'string',
   schema = 'number', limit = 'number?', holder = 'string?', worker = 'string?', lease = 'number', lane = 'string?',
-  token = 'number?', dispatch_timeout = 'number',
+  token = 'number?', round = 'number?', dispatch_timeout = 'number',
 })
 inside('versions', is_list(p.versions, is_text))
 
+-- Whether the message is of the round that the step is in: one of an earlier round says nothing about this one.
+local function is_of_round(step)
+  return (p.round or 1) == (step.ro or 1)
+end
+
 -- Whether the step still awaits this message, or another of the attempt.
 local function awaited(step, status)
-  return step and not is_final(status) and step.a == p.attempt and awaits_claim(step)
+  return step and not is_final(status) and step.a == p.attempt and is_of_round(step) and awaits_claim(step)
 end
 
 -- A worker that can't execute the step got its message. Another is sent soon, and the delay doubles each time. It is
@@ -63,6 +68,7 @@ local again = step and step.f == p.fence
 local resumed = step and step.s == 'waiting' and step.r
 if not again then
   if not step or is_final(status) or step.a ~= p.attempt then return { 'stale', '' } end
+  if not is_of_round(step) then return { 'stale', '' } end
   if step.b or (step.s ~= 'active' and not resumed) then return { 'stale', '' } end
   if step.f then return { 'taken', '' } end
 

@@ -112,11 +112,15 @@ set('act', active)
 set('wai', waiting)
 set('app', core[2] + 1)
 set('adv', advance)
-if core[8] and bytes > 0 then set('sz', core[8] + bytes) end
+if step.ro then -- what its last round was given is needed no more
+  bytes = bytes - redis.call('HSTRLEN', run, 'a:' .. p.step)
+  redis.call('HDEL', run, 'a:' .. p.step)
+end
+if core[8] and bytes ~= 0 then set('sz', core[8] + bytes) end
 if ARGV[5] ~= '' then set('r:' .. p.step, ARGV[5]) end
 if ARGV[6] ~= '' then set('m:' .. p.step, ARGV[6]) end
 set('s:' .. p.step, cjson.encode({
-  s = 'completed', a = step.a, m = step.m, e = p.event, o = sequence, g = p.targets, v = step.v,
+  s = 'completed', a = step.a, m = step.m, e = p.event, o = sequence, g = p.targets, v = step.v, ro = step.ro,
 }))
 if stuck then set('f', p.stuck) end
 if shortfall then set('sf', shortfall) end

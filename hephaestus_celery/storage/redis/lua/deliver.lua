@@ -100,7 +100,7 @@ if facts.v == 'accepted' then
   redis.call('HSET', run, 'd:' .. key, ARGV[3])
   count_data(#ARGV[3])
   sent(key, step, at, true)
-  if not step.p then facts.attempt, facts.token = step.a, step.d end
+  if not step.p then facts.attempt, facts.token, facts.round = step.a, step.d, step.ro end
 else
   local number = redis.call('HINCRBY', run, 'en', 1)
   taker = '#' .. number

@@ -116,5 +116,5 @@ local after = derived()
 set_status(status, after)
 return { answer(p.step, p.op, {
   v = 'applied', seq = sequence, before = status, after = after, adv = tonumber(core[2]), active = active,
-  resumed = step.r ~= nil and not step.p, attempt = step.a, token = step.d,
+  resumed = step.r ~= nil and not step.p, attempt = step.a, token = step.d, round = step.ro,
 }) }

@@ -105,7 +105,7 @@ do -- a script has at most 200 local names at a time
   local function hand_over(kind, core, key, step, sequence)
     hand({
       kind = kind, run = p.run_id, name = core[2], version = core[3], step = key,
-      attempt = step.a, token = step.d, fence = step.f, seq = sequence or 0, headers = core[5] or nil,
+      attempt = step.a, token = step.d, round = step.ro, fence = step.f, seq = sequence or 0, headers = core[5] or nil,
     })
   end
 
@@ -114,16 +114,26 @@ do -- a script has at most 200 local names at a time
   local function fires(key, step, live, member, reference)
     redis.call('ZREM', due, member)
     redis.call('HDEL', run, 't:' .. reference)
-    if live and (not step or step.s == 'active' or (step.s == 'waiting' and step.r and step.ck)) then
+    local kept = not step or step.s == 'active' or (step.b and not step.r) or (step.s == 'waiting' and step.r and step.ck)
+    if live and kept then
       redis.call('HSET', run, 'e:' .. key .. '||timeout', '')
     end
-    return step and step.s == 'waiting' and not step.r
+    return step and step.s == 'waiting' and not step.r and not step.b
   end
 
 
   -- Whether the attempt has exceeded its time limit.
   local function is_over(step)
     return step.l and tonumber(step.l) <= steady()
+  end
+
+  -- The next round of a step begins: it is active from now on.
+  local function begin_round(key, step, status)
+    leave_waits(key, step)
+    step.s, step.w, step.x = 'active', nil, nil
+    redis.call('HINCRBY', run, 'act', 1)
+    redis.call('HINCRBY', run, 'wai', -1)
+    set_status(status, 'running')
   end
 
   local function come_due(key, at, member, reference)
@@ -140,7 +150,7 @@ do -- a script has at most 200 local names at a time
     if not (core[2] and tonumber(core[3]) and step.a and step.d) then error('its run is incomplete', 0) end
     know_pause(core[6], core[7])
     if is_held() and awaits_claim(step) then return drop(key, step) end
-    if waits and not step.r then
+    if waits and not step.r and not step.b then
       step.r, step.t = { e = 'timeout', s = 'timeout', at = text(at) }, sent_at(at)
       set_step(key, step)
       leave_waits(key, step)
@@ -156,6 +166,7 @@ do -- a script has at most 200 local names at a time
       }))
       hand(rescue(kind, key, step, sequence))
     elseif step.b or step.p then
+      if waits and step.b and not step.r then begin_round(key, step, core[1]) end
       step.b, step.p, step.n, step.t = nil, nil, nil, step.k and text(steady()) or nil
       set_step(key, step)
       sent(key, step, at, true)
@@ -253,7 +264,7 @@ do -- a script has at most 200 local names at a time
     if not step or not core[1] or is_final(core[1]) or not awaits_claim(step) then return nil end
     know_pause(core[6], core[7])
     if is_held() then return park(key, step, step.p or QUEUED) end -- nothing looks for it until the run goes on
-    return { run = run_id, name = core[2], version = core[3], step = key, attempt = step.a, token = step.d, passed = passed },
+    return { run = run_id, name = core[2], version = core[3], step = key, attempt = step.a, token = step.d, round = step.ro, passed = passed },
       late_at(step, tonumber(step.t or queued(step)))
   end
 

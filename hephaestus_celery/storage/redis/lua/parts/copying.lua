@@ -2,10 +2,11 @@
 -- Shared by rerun.lua and copy.lua. The first character of a row is its kind:
 --   k<step>|<state>    a step that stays completed: its result, metadata and config are copied
 --   c<step>            the config of a step that has not completed
+--   a<step>            what the round of a step was given that has not completed
 --   =<field>|<value>   a field of the new run
 --   e<number>          the early events with higher numbers; in the end the row is gone
 --   t<cursor>          the keys of events, from this cursor on; in the end the row is gone. It comes after all `k`
---   ![step, attempts, lane or '', origin or '']   a step that is active. These rows are the last ones, so nothing is sent
+--   ![step, attempts, lane or '', origin or '', round]   (the round from 2 on)   a step that is active. These rows are the last ones, so nothing is sent
 --   before all data is there.
 -- needs: joins copies
 
@@ -121,8 +122,8 @@ local function copy_rows(rows, live, at)
       copy_value('r:' .. name, found[1])
       copy_value('m:' .. name, found[2])
       copy_value('c:' .. name, found[3])
-    elseif kind == 'c' then
-      copy_value('c:' .. rest, values_of('c:' .. rest)[1])
+    elseif kind == 'c' or kind == 'a' then
+      copy_value(kind .. ':' .. rest, values_of(kind .. ':' .. rest)[1])
     elseif kind == '=' then
       set(name, value)
     elseif kind == 'e' then
@@ -132,7 +133,7 @@ local function copy_rows(rows, live, at)
       again = copy_keys(rest)
     elseif kind == '!' then
       local step = cjson.decode(rest)
-      begin(step[1], step[2], step[3] ~= '' and step[3] or nil, at, step[4] ~= '' and step[4] or nil)
+      begin(step[1], step[2], step[3] ~= '' and step[3] or nil, at, step[4] ~= '' and step[4] or nil, step[5])
       if live then started[#started + 1] = step[1] end
     else
       error('bad row of a copy', 0)

@@ -49,7 +49,7 @@ end
 local function finish(before, status, at)
   set_status(before, status)
   redis.call('HSET', run, 't1', text(at), 'act', 0, 'wai', 0)
-  local about = redis.call('HMGET', run, 'id', 'family', 'tags', 'en', 'ek', 'pk', 'pa')
+  local about = redis.call('HMGET', run, 'id', 'family', 'tags', 'en', 'ek', 'pk', 'pa', 'rg')
   local active = prefix .. 'active:' .. about[1]
   redis.call('HDEL', active, p.run_id)
   local states
@@ -72,6 +72,7 @@ local function finish(before, status, at)
     lasting[#lasting + 1] = taken_events()
     lasting[#lasting + 1] = owners_of_keys()
   end
+  if about[8] then lasting[#lasting + 1] = later_rounds() end
   if about[6] then leave_parked(about[2]) end
   if about[7] then clear_pause(about[7]) end
   redis.call('PEXPIRE', answers, ANSWERS_LIFETIME)

@@ -28,6 +28,7 @@ end
 -- Delete the keys of a run. A thread of the server frees them: for a long run, a script would take too long.
 local function unlink_run()
   redis.call(
-    'UNLINK', run, start, history, answers, early_events(), taken_events(), owners_of_keys(), own_waits(), parked()
+    'UNLINK', run, start, history, answers, early_events(), taken_events(), owners_of_keys(), own_waits(), parked(),
+    later_rounds()
   )
 end

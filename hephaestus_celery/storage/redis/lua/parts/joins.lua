@@ -34,16 +34,16 @@ end
 -- A fan-out starts many steps that are mostly alike. So one state is encoded for each lane and number of attempts, and
 -- the steps of a lane are queued together.
 local alike, queues = {}, {}
-local function begin(key, attempts, lane, at, origin)
+local function begin(key, attempts, lane, at, origin, round)
   local of_lane = alike[lane or '']
   if not of_lane then
     of_lane = {}
     alike[lane or ''], queues[lane or ''] = of_lane, {}
   end
-  local kind = origin and attempts .. ' ' .. origin or attempts
+  local kind = origin and attempts .. ' ' .. origin .. ' ' .. (round or '') or attempts
   if not of_lane[kind] then
     of_lane[kind] = cjson.encode({
-      s = 'active', a = 1, m = attempts, d = 1, q = text(at), k = lane, t = sent_at(at), v = origin,
+      s = 'active', a = 1, m = attempts, d = 1, q = text(at), k = lane, t = sent_at(at), v = origin, ro = round,
       p = is_held() and UNSENT or nil,
     })
   end

@@ -40,7 +40,7 @@ local function rescue(kind, key, step, sequence)
   local core = redis.call('HMGET', run, 'name', 'version', 'st', 't0', 'mh')
   local brief = redis.call('HSTRLEN', run, 'h') <= HANDED_HEADER
   return {
-    kind = kind, run = p.run_id, name = core[1], version = core[2], step = key, attempt = step.a, token = step.d,
+    kind = kind, run = p.run_id, name = core[1], version = core[2], step = key, attempt = step.a, token = step.d, round = step.ro,
     seq = sequence, header = brief and redis.call('HGET', run, 'h') or nil, status = core[3], started = core[4],
     start = read_start(), state = cjson.encode(step), headers = core[5] or nil, fence = step.f, at = text(now()),
     held = step.p and true or nil,

@@ -85,6 +85,12 @@ local function owners_of_keys()
   return prefix .. 'owners:' .. p.run_id
 end
 
+-- The history's entries of later rounds (hash): `<place>|<step>`, and `|<step>` for those that are left out. The run has the field
+-- `rg` if this hash exists.
+local function later_rounds()
+  return prefix .. 'rounds:' .. p.run_id
+end
+
 local function set_status(before, after)
   if before == after then return end
   local score = redis.call('HGET', run, 't0')
@@ -100,9 +106,13 @@ local function derived()
   return 'waiting'
 end
 
-local function remember(sequence, outcome, queued, started, finished, detail)
-  redis.call('RPUSH', history, table.concat(
-    { text(sequence), outcome, queued or '', started or '', finished or '', detail }, '|'))
+-- A line of the history.
+local function line_of(sequence, outcome, queued, started, finished, detail)
+  return table.concat({ text(sequence), outcome, queued or '', started or '', finished or '', detail }, '|')
+end
+
+local function remember(...)
+  redis.call('RPUSH', history, line_of(...))
 end
 
 -- Since when the attempt or the delivered event could be claimed.

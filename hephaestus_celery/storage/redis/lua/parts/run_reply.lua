@@ -48,7 +48,10 @@ local function carried(size, large, steps, initial)
         total = total + length
         names[#names + 1] = 'r:' .. key
       end
-      if i == 1 then names[#names + 1] = 'c:' .. key end
+      if i == 1 then
+        names[#names + 1] = 'c:' .. key
+        names[#names + 1] = 'a:' .. key
+      end
     end
   end
   local fields = { 'lk', few and (small and '' or 'd') or 'sd' }

@@ -82,7 +82,7 @@ class Sending(Workflow):
         title="What a step returns",
         about="`execute` returns one of these; raising an exception fails the attempt. "
         "More: [steps](../guides/workflows.md#steps), [when things fail](../guides/failures.md).",
-        names=("Ok", "Async", "Error"),
+        names=("Ok", "Async", "Again", "Error"),
     ),
     Group(
         title="Run workflows",

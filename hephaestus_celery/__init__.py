@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hephaestus_celery.core.definition.builtin import Debug, Done, Wait, WaitForEvent
     from hephaestus_celery.core.definition.functions import step
     from hephaestus_celery.core.definition.route import route
-    from hephaestus_celery.core.definition.step import Async, Error, Ok, Step, StepConfig
+    from hephaestus_celery.core.definition.step import Again, Async, Error, Ok, Step, StepConfig
     from hephaestus_celery.core.values.bulk_result import BulkResult
     from hephaestus_celery.core.values.cancel_report import CancelReport
     from hephaestus_celery.core.values.context import Context
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAILED",
+    "Again",
     "AlreadyRunningError",
     "AmbiguousInstanceError",
     "AmbiguousResumeError",
@@ -117,6 +118,7 @@ __all__ = [
 # Who only defines workflows waits for no store and no runner; and Celery's own commands, among which ours stand, for nothing.
 _LATER = {
     "FAILED": "hephaestus_celery.core.values.names",
+    "Again": "hephaestus_celery.core.definition.step",
     "Async": "hephaestus_celery.core.definition.step",
     "BulkResult": "hephaestus_celery.core.values.bulk_result",
     "CancelReport": "hephaestus_celery.core.values.cancel_report",

@@ -162,6 +162,7 @@ def entry_line(entry: HistoryEntry, screen: Screen) -> str:
     at = entry.finished_at or entry.started_at or entry.queued_at
     time = "" if at is None else f"{at:%H:%M:%S}" if screen.people else iso(at)
     attempt = f", attempt {entry.attempt}" if entry.attempt else ""
+    attempt = f", round {entry.round}{attempt}" if entry.round else attempt
     by = f" by {entry.by}" if entry.by else ""
     of_run = f" of run {entry.run_id}" if entry.run_id else ""
     reason = f": {entry.reason}" if entry.reason else ""
@@ -180,6 +181,8 @@ def _how_it_ended(entry: HistoryEntry) -> str:
     took = ""
     if entry.started_at and entry.finished_at:
         took = f" after {length(entry.finished_at - entry.started_at)}"
+    if entry.outcome == "again":
+        return f" ended{took}, and another round follows" if entry.round else " went on in rounds"
     if entry.outcome == "retrying":
         return f" failed{event}{took} and is tried again"
     return f" {entry.outcome}{event}{took}" if entry.outcome else f"{event}{took}"

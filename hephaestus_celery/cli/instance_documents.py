@@ -98,11 +98,12 @@ def _standing(state: StepState, due: int | None) -> dict[str, Any]:
         "status": state.status,
         "attempt": state.attempt or None,
         "max_attempts": state.max_attempts,
+        "round": state.round,
         "event": state.event,
         "queued_at": at(state.queued_at),
         "started_at": at(state.claimed_at),
         "waiting_since": at(state.waiting_since),
         "due_at": at(due),
-        "accepts": tuple(state.accepts) if state.waits else None,
+        "accepts": tuple(state.accepts) if state.waits and not state.between_rounds else None,
         "worker": state.worker,
     }

@@ -84,11 +84,14 @@ def _row(
 
 
 def _standing(word: str, state: StepState | None) -> str:
-    if state is None or state.attempt <= 1:
+    if state is None:
         return word
+    text = f"{word}, round {state.round}" if state.round > 1 else word
+    if state.attempt <= 1:
+        return text
     if word == "completed":
-        return f"completed, attempt {state.attempt}"
-    return f"{word}, attempt {state.attempt} of {state.max_attempts}"
+        return f"{text}, attempt {state.attempt}"
+    return f"{text}, attempt {state.attempt} of {state.max_attempts}"
 
 
 def _edges(graph: Graph, key: str, state: StepState | None, arrow: str) -> str:

@@ -61,6 +61,6 @@ def standing_of(state: StepState | None, status: Status) -> str:
         return "stopped"
     if state.fence is not None:
         return "executing"
-    if state.backing_off:
+    if state.backing_off and not state.between_rounds:
         return "backing off"
     return "waiting" if state.waits else "held" if state.held is not None else "queued"

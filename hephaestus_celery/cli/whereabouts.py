@@ -70,6 +70,8 @@ def _whereabouts(key: str, state: StepState, due: int | None, instance: Instance
         case "waiting":
             events = sorted(name for name in state.accepts if name != "timeout")
             what = f" for {' or '.join(events)}" if events else ""
+            if state.between_rounds:
+                what = f" for round {state.round}"
             return f"{key}: waiting{what}{',' if what else ''}{_since(state.waiting_since, now)}" + (
                 f", {left} left" if left else ""
             )

@@ -171,6 +171,8 @@ def whereabouts(instance: Instance) -> str:
 
 
 def _called(key: str, state: StepState) -> str:
+    if state.between_rounds:
+        return f"{key} (until round {state.round} begins)"
     if not state.backing_off:
         return key
     return f"{key} (backing off before attempt {state.attempt} of {state.max_attempts})"

@@ -97,7 +97,7 @@ class _Outside:
         message = Message(
             run_id=self._instance.run_id,
             workflow=self._instance.workflow_name,
-            activation=activation,
+            activation=activation.in_round(state.round),
             attempt=state.attempt,
             token=state.dispatch,
         )

@@ -132,8 +132,8 @@ class HeldAttempt:
         """Whether the workflow begins with ``Done``: then there is nothing to execute."""
         return self.source.step is Done
 
-    def entry(self, *, kind: str, event: str | None = None, reason: str | None = None) -> str:
-        """The history entry of the attempt's result, as JSON text."""
+    def entry(self, *, kind: str, event: str | None = None, reason: str | None = None, is_round: bool = False) -> str:
+        """The history entry of the attempt's result, as JSON text; ``is_round``: it ends a round of an ``Again``."""
         return encode_entry(
             kind=kind,
             step=self.source.step.key,
@@ -144,6 +144,7 @@ class HeldAttempt:
             worker=self.state.worker or self.worker.hostname,
             task_id=self.held.holder,
             by=None if self.claim.resume is None else self.claim.resume.by,
+            round=self.state.round if is_round or self.state.round > 1 else None,
             run_id=self.source.instance.run_id,
         )
 

@@ -38,9 +38,9 @@ from hephaestus_celery.runners.retry_or_fail import FailedAttempts
 from hephaestus_celery.runners.retrying_reader import RetryingReader
 from hephaestus_celery.runners.starting import RunDraft, Starter
 from hephaestus_celery.runners.step_exceptions import Failed, failed, lost, type_name
-from hephaestus_celery.runners.step_result import Completed, Discarded, StepResult, Waiting
+from hephaestus_celery.runners.step_result import AnotherRound, Completed, Discarded, StepResult, Waiting
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Refusal, Refused
-from hephaestus_celery.storage.commits import Suspend
+from hephaestus_celery.storage.commits import NextRound, Suspend
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.instances import decode_instance
 from hephaestus_celery.storage.port import Storage
@@ -152,7 +152,7 @@ class Driver:
         """Claim the attempt that a message hints at; the message came from ``lane``.
 
         To repeat the call after a ``StorageError``, pass the same ``fence``: the store may have granted the claim although
-        its reply was lost, and gives that reply again. The lease is renewed from now on, until :meth:`release`.
+        its reply was lost, and gives that reply again. ``activation`` is of the round that the message is for. The lease is renewed from now on, until :meth:`release`.
         """
         began = self.clock.monotonic_ns()
         step = activation.step
@@ -161,8 +161,9 @@ class Driver:
         request = ClaimRequest(
             run_id=run_id,
             workflow=workflow,
-            activation=activation,
+            activation=activation.in_round(1),
             attempt=attempt,
+            round=activation.generation,
             fence=fence or self.chance.token(),
             versions=versions,
             durations=self.durations,
@@ -207,8 +208,9 @@ class Driver:
         request = ClaimRequest(
             run_id=run_id,
             workflow=workflow,
-            activation=activation,
+            activation=activation.in_round(1),
             attempt=attempt,
+            round=activation.generation,
             fence=fence,
             versions=(),
             durations=self.durations,
@@ -279,6 +281,8 @@ class Driver:
                 return outcome
             case Waiting():
                 return self._commit_waiting(attempt, result, duration)
+            case AnotherRound():
+                return self._commit_round(attempt, result, duration)
             case Discarded():
                 return self._commit_discarded(attempt, result, duration)
             case Failed():
@@ -307,7 +311,32 @@ class Driver:
             attempt,
             commitment,
             label="waiting",
-            describe=lambda: events.waiting(source, claim, commitment, duration=duration),
+            describe=lambda: events.waiting(
+                source, claim, commitment, duration=duration, outcome="waiting", resumes_in=result.timeout
+            ),
+        )
+
+    def _commit_round(self, attempt: HeldAttempt, result: AnotherRound, duration: int) -> Outcome:
+        commitment = self.storage.commit(
+            NextRound(
+                operation=f"{attempt.fence}c",
+                run_id=attempt.instance.run_id,
+                activation=attempt.activation,
+                fence=attempt.fence,
+                entry=attempt.entry(kind="attempt", is_round=True),
+                durations=self.durations,
+                delay=result.after,
+                state=result.state,
+                took=duration,
+            )
+        )
+        return outcome_of(
+            attempt,
+            commitment,
+            label="again",
+            describe=lambda: events.waiting(
+                attempt.source, attempt.claim, commitment, duration=duration, outcome="again", resumes_in=result.after
+            ),
         )
 
     def _commit_discarded(self, attempt: HeldAttempt, result: Discarded, duration: int) -> Outcome:

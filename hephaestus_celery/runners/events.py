@@ -16,6 +16,7 @@ from hephaestus_celery.core.definition.registry import definition_of
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import AttemptLostError
 from hephaestus_celery.runners.step_exceptions import Failed, stuck
 from hephaestus_celery.runners.step_result import Completed
@@ -126,6 +127,7 @@ def _attempt_began(source: EventSource, claim: Claim) -> Event:
         active_steps_count=claim.run.active,
         attempt=state.attempt,
         max_attempts=state.max_attempts,
+        **_round(state),
     )
     return Event(name=names.STEP_START, instance=source.instance, fields={"step": source.step}, extra=extra)
 
@@ -178,8 +180,10 @@ def never_whole(instance: Instance, number: int, runner: type, worker: Mapping[s
     return (Event(name=names.WORKFLOW_EXCEPTION, instance=instance, fields=cause, extra=extra),)
 
 
-def waiting(source: EventSource, claim: Claim, commitment: Commitment, *, duration: int) -> Sequence[Event]:
-    """A step waits from now on."""
+def waiting(
+    source: EventSource, claim: Claim, commitment: Commitment, *, duration: int, outcome: str, resumes_in: int | None
+) -> Sequence[Event]:
+    """A step waits from now on, or until its next round; ``resumes_in`` is in microseconds, ``outcome`` as in the history."""
     if commitment.verdict is Verdict.STALE:
         return ()
     extra = source.metadata(
@@ -187,6 +191,9 @@ def waiting(source: EventSource, claim: Claim, commitment: Commitment, *, durati
         step_key=source.step.key,
         instance_status=commitment.status_after,
         attempt=_attempt(source, claim),
+        outcome=outcome,
+        round=claim.run.steps[source.step.key].round,
+        resumes_in=None if resumes_in is None else resumes_in * 1000,
     )
     fields = {"step": source.step, "duration": duration}
     return (Event(name=names.STEP_ASYNC, instance=source.instance, fields=fields, extra=extra),)
@@ -252,6 +259,7 @@ def _step_exception(
         max_attempts=state.max_attempts,
         will_retry=will_retry,
         retry_in=None if retry_in is None else int(retry_in * 1e9),
+        **_round(state),
     )
     fields = {"step": source.step, "duration": duration, **_cause(result)}
     return Event(name=names.STEP_EXCEPTION, instance=source.instance, fields=fields, extra=extra)
@@ -284,6 +292,7 @@ def _step_stop(
         has_metadata_updates=result.metadata is not None,
         transitions_to=list(targets),
         attempt=_attempt(source, claim),
+        **_round(claim.run.steps[source.step.key]),
     )
     fields = {"step": source.step, "duration": duration}
     return Event(name=names.STEP_STOP, instance=source.instance, fields=fields, extra=extra)
@@ -358,6 +367,11 @@ def _at_its_end(source: EventSource, commitment: Commitment) -> Instance:
 
 def _attempt(source: EventSource, claim: Claim) -> int:
     return claim.run.steps[source.step.key].attempt
+
+
+def _round(state: StepState) -> dict[str, int]:
+    # Only where it applies: of a first round nobody knows whether another follows.
+    return {"round": state.round} if state.round > 1 else {}
 
 
 def _waited(claim: Claim) -> int | None:

@@ -22,6 +22,7 @@ from hephaestus_celery.runners.known_steps import limit
 from hephaestus_celery.runners.message_dispatcher import Dispatcher
 from hephaestus_celery.runners.step_exceptions import Failed, failed, lost, shown
 from hephaestus_celery.runners.step_result import Completed, Discarded, StepResult, check, delivered
+from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.port import Storage
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Executor:
         return call(
             attempt.source.step,
             # A copy: changes that the step makes to it must not reach events and decisions.
-            instance.apart(context=instance.context.apart(is_over=cancellation.is_cancelled)),
+            instance.apart(context=instance.context.apart(is_over=cancellation.is_cancelled, **_round(attempt))),
             attempt.config,
             limit=self._max_payload,
             seconds_left=limit(attempt.source.step),
@@ -200,6 +201,11 @@ def call(
         return replace(failed(error), retry=False)
     except BaseException as error:  # noqa: BLE001 - mappings of the user's own may raise anything too
         return failed(error, stop_exceptions=stop_exceptions, reserved_exceptions=reserved_exceptions)
+
+
+def _round(attempt: HeldAttempt) -> dict[str, Any]:
+    given = attempt.claim.run.round_states.get(str(attempt.activation))
+    return {"round": attempt.state.round, "state": {} if given is None else codec.decode(given)}
 
 
 def failed_in(attempt: HeldAttempt, error: BaseException) -> Failed:

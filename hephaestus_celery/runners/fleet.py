@@ -108,7 +108,7 @@ def _hint(message: Outstanding) -> Message:
     return Message(
         run_id=message.run_id,
         workflow=message.name,
-        activation=dispatch.activation,
+        activation=dispatch.activation.in_round(dispatch.round),
         attempt=dispatch.attempt,
         token=dispatch.token,
     )

@@ -23,7 +23,7 @@ NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
 class Message:
     """A hint that a step wants a worker. A lost, late or repeated message costs only time.
 
-    ``workflow`` is a name; ``token`` counts the messages that were sent for the step. ``queue``, ``priority`` and
+    ``workflow`` is a name; ``activation`` names the round too; ``token`` counts the messages that were sent for the step. ``queue``, ``priority`` and
     ``time_limit`` (seconds) are those of the step, if the sender knows it. ``headers`` are those of the run, whoever sends
     the message. ``prepared`` is the result of :meth:`Runner.prepare`, for that runner alone.
     """
@@ -50,6 +50,12 @@ class Message:
         return self.activation.task_id(self.run_id, attempt=self.attempt, token=self.token)
 
     @property
+    def dispatch(self) -> DispatchStep:
+        """What it was made for."""
+        own = self.activation
+        return DispatchStep(own.in_round(1), self.attempt, self.token, own.generation)
+
+    @property
     def step(self) -> str:
         """The key of its step."""
         return self.activation.step
@@ -71,7 +77,7 @@ def messages(
         Message(
             run_id=run_id,
             workflow=name,
-            activation=dispatch.activation,
+            activation=dispatch.activation.in_round(dispatch.round),
             attempt=dispatch.attempt,
             token=dispatch.token,
             queue=step and step.queue,

@@ -70,7 +70,7 @@ class Recovery:
         )
         taken = self._storage.seize(
             run_id,
-            activation,
+            activation.in_round(1),
             attempt=attempt,
             holder=worker.task_id or "",
             fence=fence,

@@ -30,7 +30,7 @@ from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.instances import decode_context, header_tags, read_headers, rerun_header
 from hephaestus_celery.storage.queries import StoredRun
 from hephaestus_celery.storage.reruns import Rerun
-from hephaestus_celery.storage.schema import RERUN, schema_of
+from hephaestus_celery.storage.schema import RERUN, ROUNDS, schema_of
 from hephaestus_celery.storage.starts import FirstStep, NewRun
 
 if TYPE_CHECKING:
@@ -144,9 +144,8 @@ class Rerunner:
         headers = read_headers(earlier.run.message_headers)
 
         def message(key: str) -> Message:
-            [made] = messages(
-                workflow.name, workflow.version, run_id, [DispatchStep(Activation(key), 1, 1)], headers=headers
-            )
+            dispatch = DispatchStep(Activation(key), 1, 1, _round(earlier, key))
+            [made] = messages(workflow.name, workflow.version, run_id, [dispatch], headers=headers)
             return made
 
         return await make_each(active, message, pause=pause)
@@ -173,21 +172,21 @@ class Rerunner:
             initial=earlier.initial,
             firsts=firsts,
             durations=self._durations,
-            schema=max(RERUN, schema_of(workflow)),
+            schema=max(RERUN, schema_of(workflow), *(ROUNDS for first in firsts if first.round > 1)),
             message_headers=earlier.run.message_headers,
         )
 
     def _first(self, earlier: Earlier, hint: Message) -> FirstStep:
         workflow, key = earlier.workflow, hint.step
-        state = earlier.run.steps.get(key)
-        repeats = earlier.step is None and state is not None and state.status is not StepStatus.SKIPPED
+        state = _repeated(earlier, key)
         return FirstStep(
             step=key,
             config=None,
             max_attempts=workflow.retry_policy(workflow.graph.by_key[key], self._settings.default_retry).max_attempts,
             prepared_message=self._dispatcher.prepare(hint, parent=None),
             lane=self._dispatcher.lane(hint),
-            origin=(state.origin or earlier.run_id) if repeats and state is not None else None,
+            origin=None if state is None else state.origin or earlier.run_id,
+            round=_round(earlier, key),
         )
 
     def _configs(
@@ -226,6 +225,17 @@ class Rerunner:
         ]
         encoded = [(rank, encoded_config(target, limit=limit)) for rank, target in sources]
         return min(((rank, text) for rank, text in encoded if text is not None), default=None)
+
+
+def _repeated(earlier: Earlier, key: str) -> StepState | None:
+    # The state of a step that a retry takes up where it stopped: its idempotency key, and the round that it was in.
+    state = earlier.run.steps.get(key) if earlier.step is None else None
+    return None if state is None or state.status is StepStatus.SKIPPED else state
+
+
+def _round(earlier: Earlier, key: str) -> int:
+    state = _repeated(earlier, key)
+    return 1 if state is None else state.round
 
 
 def check_kept(earlier: Earlier, keys: Collection[str]) -> None:

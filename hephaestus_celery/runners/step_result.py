@@ -1,12 +1,13 @@
-"""The result of executing a step (completed, waiting, failed), and the check of what ``execute`` returned."""
+"""The result of executing a step (completed, waiting, another round, failed), and the check of what ``execute`` returned."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from hephaestus_celery.core.definition.step import Async, Error, Ok, Step
+from hephaestus_celery.core.definition.step import Again, Async, Error, Ok, Step
 from hephaestus_celery.core.values.data_types import Data, accepted
 from hephaestus_celery.core.values.formatting import listed, named
 from hephaestus_celery.core.values.json_values import check_mapping
@@ -40,6 +41,14 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnotherRound:
+    """The step is executed again ``after`` so many microseconds; ``state`` is the JSON text that this round is given, if any."""
+
+    after: int
+    state: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Discarded:
     """The event that was delivered to the step does not fit its type: it is dropped for this ``reason``, and the step waits on."""
 
@@ -47,7 +56,7 @@ class Discarded:
     reason: str
 
 
-StepResult = Completed | Waiting | Discarded | Failed
+StepResult = Completed | Waiting | AnotherRound | Discarded | Failed
 """Whatever an execution comes to; every exception on the way to a commit is made a :class:`Failed`."""
 
 
@@ -70,17 +79,25 @@ def check(step: type[Step[Any]], returned: object, *, limit: int) -> StepResult:
         case None | Mapping():
             answer = cast("Mapping[str, Any] | None", returned)
             return _check_ok(step, Ok(_only_event(step, answer), answer), limit=limit)
-        case Async():
-            return _check_async(step, returned)
-        case Error():
-            return _check_error(step, returned)
+        case Async() | Again() | Error():
+            return _check_unfinished(step, returned, limit=limit)
         case _ if step.__data_type__ is not None and step.__data_type__.holds(returned):
             return _check_ok(step, Ok(_only_event(step, returned), cast("Data", returned)), limit=limit)
         case _:
             raise TypeError(
-                f"{called(step)} returned {named(returned, limit=_SHOWN)}; it must return Ok, Async or Error, or in short a "
-                "mapping, None or the name of an event"
+                f"{called(step)} returned {named(returned, limit=_SHOWN)}; it must return Ok, Async, Again or Error, or in short "
+                "a mapping, None or the name of an event"
             )
+
+
+def _check_unfinished(step: type[Step[Any]], returned: Async | Again | Error, *, limit: int) -> StepResult:
+    match returned:
+        case Async():
+            return _check_async(step, returned)
+        case Again():
+            return _check_again(step, returned, limit=limit)
+        case Error():
+            return _check_error(step, returned)
 
 
 def _only_event(step: type[Step[Any]], returned: object) -> str:
@@ -120,6 +137,18 @@ def _check_async(step: type[Step[Any]], returned: Async) -> Waiting:
     if "timeout" not in step.events:
         raise ValueError(f"{called(step)} returned Async(timeout=...), but does not declare the event 'timeout'")
     return Waiting(timeout=round(length * 1_000_000))
+
+
+def _check_again(step: type[Step[Any]], returned: Again, *, limit: int) -> AnotherRound:
+    try:
+        length = seconds(returned.after, name="after")
+    except ValueError as error:
+        raise TypeError(f"{called(step)} returned Again: {error}") from None
+    if length < 0:
+        raise ValueError(f"{called(step)} returned Again(after={named(returned.after)}), which is negative")
+    state = _encoded(returned.state, f"{called(step)}: state", limit=limit)
+    # What is not nothing takes some time: it is waited for.
+    return AnotherRound(after=math.ceil(length * 1_000_000), state=state)
 
 
 def _check_error(step: type[Step[Any]], returned: Error) -> Failed:

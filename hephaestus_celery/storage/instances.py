@@ -174,7 +174,13 @@ def decode_context(
     far = [*(["initial"] if run.initial is None else []), *lacks]
     makers = {"initial": lambda: decode(snapshot.initial()), "steps": steps, "failures": failures}
     return Context.deferred(
-        makers, far=frozenset(far), read_result=result, read_bare_event=bare_event, definition=definition
+        makers,
+        far=frozenset(far),
+        state={},
+        round=1,
+        read_result=result,
+        read_bare_event=bare_event,
+        definition=definition,
     )
 
 

@@ -42,9 +42,11 @@ DEFAULT_LEVELS: Final[Mapping[EventName, int]] = MappingProxyType(
         names.WORKFLOW_UNPAUSE: logging.INFO,
     }
 )
-"""The level of each event unless ``attach`` is given another; a failed attempt that will be retried is a warning."""
+"""The level of each event unless ``attach`` is given another; a failed attempt that will be retried is a warning, and
+`Again` is a debug message."""
 
 _RETRIED: Final[EventName] = (*names.STEP_EXCEPTION, "retried")
+_AGAIN: Final[EventName] = (*names.STEP_ASYNC, "again")
 
 _Writer: TypeAlias = Callable[[dict[str, Any], dict[str, Any]], str]
 
@@ -67,7 +69,8 @@ def attach(level: Mapping[EventName, int | str] | None = None, events: Iterable[
     chosen = [*names.events(), *overrides] if events is None else [_known(event) for event in events]
     levels = {event: overrides.get(event, DEFAULT_LEVELS[event]) for event in chosen}
     retried = overrides.get(names.STEP_EXCEPTION, logging.WARNING)
-    event_dispatcher.attach_many(HANDLER_ID, levels, handle_event, {**levels, _RETRIED: retried})
+    again = overrides.get(names.STEP_ASYNC, logging.DEBUG)
+    event_dispatcher.attach_many(HANDLER_ID, levels, handle_event, {**levels, _RETRIED: retried, _AGAIN: again})
 
 
 def detach() -> None:
@@ -82,6 +85,8 @@ def handle_event(
     level = config[event]
     if event == names.STEP_EXCEPTION and metadata.get("will_retry"):
         level = config.get(_RETRIED, level)
+    if event == names.STEP_ASYNC and metadata.get("outcome") == "again":
+        level = config.get(_AGAIN, level)
     if not _logger.isEnabledFor(level):
         return
     text = _WRITERS[event](measurements, metadata)
@@ -210,7 +215,12 @@ def _step_exception(measurements: dict[str, Any], metadata: dict[str, Any]) -> s
 
 
 def _step_async(measurements: dict[str, Any], metadata: dict[str, Any]) -> str:
-    return f"step {step_label(metadata)} waits after {_time(measurements.get('duration'))}"
+    took = _time(measurements.get("duration"))
+    if metadata.get("outcome") != "again":
+        return f"step {step_label(metadata)} waits after {took}"
+    number = metadata.get("round")
+    which = "a round" if number is None else f"round {number}"
+    return f"step {step_label(metadata)} ended {which} after {took}; the next begins in {_time(metadata.get('resumes_in'))}"
 
 
 def _step_resume(measurements: dict[str, Any], metadata: dict[str, Any]) -> str:
@@ -237,7 +247,8 @@ def _attempt(metadata: Mapping[str, Any]) -> str:
     attempt, most = metadata.get("attempt"), metadata.get("max_attempts")
     if attempt is None:
         return ""
-    return f" (attempt {attempt})" if most is None else f" (attempt {attempt} of {most})"
+    within = f"round {metadata['round']}, " if "round" in metadata else ""
+    return f" ({within}attempt {attempt})" if most is None else f" ({within}attempt {attempt} of {most})"
 
 
 _WRITERS: Final[Mapping[EventName, _Writer]] = {

@@ -6,6 +6,7 @@ import hephaestus_celery
 
 PUBLIC = [
     "FAILED",
+    "Again",
     "AlreadyRunningError",
     "AmbiguousInstanceError",
     "AmbiguousResumeError",

@@ -23,6 +23,7 @@ _COLUMNS = (
     Column(heading="time"),
     Column(heading="kind"),
     Column(heading="step", flexible=True),
+    Column(heading="round", right=True),
     Column(heading="try", right=True),
     Column(heading="outcome"),
     Column(heading="event", flexible=True),
@@ -36,6 +37,7 @@ _COLUMNS = (
 OUTCOME_STYLES = {
     "completed": "green",
     "waiting": "magenta",
+    "again": "magenta",
     "retrying": "magenta bold",
     "failed": "red bold",
     "discarded": "dim",
@@ -53,7 +55,7 @@ def history(context: click.Context, /, *, run: str, as_document: bool, wide: boo
 
     An entry is one attempt, resume, timer, rescue, cancellation, pause or its end; a run that was made of another one
     begins with a fork, and OF RUN names that one. SEQ is the number of its first telemetry event: an entry may have several,
-    so there are gaps. TRY is the number of the attempt, WAITED how long it waited for a worker.
+    so there are gaps. ROUND is that of a step which answers Again, TRY is the number of the attempt, WAITED how long it waited for a worker.
     """
     runtime = find_runtime(context)
     entries = runtime.history(find_run_id(runtime, run))
@@ -86,6 +88,7 @@ def _row(screen: Screen, entry: HistoryEntry) -> Sequence[Cell | str]:
         Cell(moment, "dim"),
         entry.kind,
         entry.step or "",
+        "" if entry.round is None else str(entry.round),
         "" if entry.attempt is None else str(entry.attempt),
         Cell(entry.outcome or "", OUTCOME_STYLES.get(entry.outcome or "", "")),
         entry.event or "",

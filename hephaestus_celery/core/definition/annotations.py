@@ -37,7 +37,7 @@ def answer_problems(function: Callable[..., Any], events: Collection[str]) -> li
     if not any(_may_answer(part) for part in parts):
         problems.append(
             f"its return annotation is {_listed(parts)}, which is no answer of a step: a mapping, None, the name of an event, Ok, "
-            "Async or Error"
+            "Async, Again or Error"
         )
     elif len(events) > 1 and all(_names_no_event(part) for part in parts):
         problems.append(

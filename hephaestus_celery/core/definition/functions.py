@@ -81,8 +81,8 @@ def step(
     """Make a step of a function: ``@step``, or ``@step(events=("valid", "invalid"), retry=...)``.
 
     The function has any of the parameters ``instance``, ``config`` and ``context``, in any order, and may be ``async def``. It
-    returns what ``execute`` of a :class:`Step` returns: in short a mapping, None or the name of an event, else an ``Ok``, ``Async``
-    or ``Error``. The options are the attributes of a step; ``key`` is the name of the function by default.
+    returns what ``execute`` of a :class:`Step` returns: in short a mapping, None or the name of an event, else an ``Ok``, ``Async``,
+    ``Again`` or ``Error``. The options are the attributes of a step; ``key`` is the name of the function by default.
 
     Its name is that of a ``Step`` class from now on, which workflows use. ``reserve.function(...)`` still calls the function.
     Raises ``DefinitionError``, with every problem found, if the function has any other parameter, or an option is wrong.

@@ -1,4 +1,4 @@
-"""The class ``Step``, and the results that its ``execute`` may return: ``Ok``, ``Error``, ``Async``."""
+"""The class ``Step``, and the results that its ``execute`` may return: ``Ok``, ``Error``, ``Async``, ``Again``."""
 
 from __future__ import annotations
 
@@ -66,6 +66,19 @@ class Async:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """The step is not done yet: ``execute`` runs again ``after`` so many seconds (or a timedelta, or 0), in another round.
+
+    ``context.state`` is ``state`` then (a mapping with string keys), or empty without one, and ``context.round`` is one more. No
+    attempt is used up, since each round has attempts of its own, and a repeated attempt gets the state of its round. The step
+    waits in between: it holds no worker, and no event reaches it.
+    """
+
+    after: float | timedelta
+    state: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Error:
     """The attempt failed for ``reason``; with ``retry=False`` the remaining attempts are skipped."""
 
@@ -73,7 +86,7 @@ class Error:
     retry: bool = True
 
 
-Result = Ok | Async | Error
+Result = Ok | Async | Again | Error
 Answer = Result | Mapping[str, Any] | str | None
 """What ``execute`` may return: a result, or the short form of an ``Ok``."""
 
@@ -114,7 +127,7 @@ class Step(DeclaredStep[R_co]):
     def execute(
         self, instance: Instance, config: StepConfig, context: Context[Any]
     ) -> Answer | R_co | Awaitable[Answer | R_co]:
-        """Do the work and return :class:`Ok`, :class:`Async` or :class:`Error`; raising is failing.
+        """Do the work and return :class:`Ok`, :class:`Async`, :class:`Again` or :class:`Error`; raising is failing.
 
         Short forms of ``Ok``: a string is ``Ok`` of that event. A mapping, or None, is ``Ok`` of the step's event with that
         result, and so is an object of the type that the step declares; if the step declares several events, it is a failed

@@ -97,6 +97,7 @@ class Cause(StrEnum):
     EXECUTING = "executing"  # a worker executes it, under a lease
     APPLYING = "applying"  # a worker applies its event, under a lease
     BACKOFF = "backoff"  # between two attempts
+    ROUND = "round"  # between two rounds of an `Again`
     EVENT = "event"  # it waits for one from outside
     TIMER = "timer"  # it waits for a time alone
     PAUSED = "paused"  # its run or its workflow is
@@ -134,6 +135,8 @@ def reason(step: str, facts: StepFacts, run: RunFacts, *, workflow: str, message
     state = facts.state
     if state.fence is not None:
         found = _held_by_worker(step, facts)
+    elif state.between_rounds:
+        found = _between_rounds(step, facts)
     elif state.backing_off:
         found = _backing_off(step, facts)
     elif state.waits:
@@ -179,6 +182,17 @@ def _backing_off(step: str, facts: StepFacts) -> Reason:
         since=facts.failed_at,
         until=facts.due_at,
         moved_by="the end of the backoff",
+    )
+
+
+def _between_rounds(step: str, facts: StepFacts) -> Reason:
+    return Reason(
+        step=step,
+        cause=Cause.ROUND,
+        waits_for=f"the time when its round {facts.state.round} begins",
+        since=facts.state.waiting_since,
+        until=facts.due_at,
+        moved_by="its timer",
     )
 
 
@@ -346,7 +360,8 @@ def _without_scheduler(found: Reason, run: RunFacts) -> Reason:
 
 
 def _attempt(state: StepState) -> str:
-    return f"{state.attempt} of {state.max_attempts}"
+    number = f"{state.attempt} of {state.max_attempts}"
+    return number if state.round == 1 else f"{number} in round {state.round}"
 
 
 def _names(workers: Sequence[str]) -> str:

@@ -38,6 +38,10 @@ class Context(Deferred, Generic[I_co]):
 
     initial: dict[str, Any] = field(default_factory=dict[str, Any])
     steps: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    state: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What the round before has given to this one, by ``Again(after, state)``; empty in the first round."""
+    round: int = 1
+    """How often the step has begun a round, from 1: one more for each ``Again``; attempts do not count."""
     failures: dict[str, Failure] = field(default_factory=dict[str, Failure], repr=False)
     """The failures of the steps that have failed, and whose failure a transition took, by step key; see :meth:`failure`."""
     read_result: Callable[[str], dict[str, Any] | Failure] | None = field(

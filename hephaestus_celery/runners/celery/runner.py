@@ -11,7 +11,6 @@ from celery import Celery
 
 from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.definition.registry import WORKFLOWS
-from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.runners.attempt import Worker
 from hephaestus_celery.runners.celery import signals as receivers
@@ -122,7 +121,7 @@ class CeleryRunner:
         def note(message: Message, place: Mapping[str, Any]) -> None:
             lane = self._lane_finder().note_sent(message, place)
             if lane is not None:
-                dispatch = DispatchStep(message.activation, message.attempt, message.token)
+                dispatch = message.dispatch
                 elsewhere.append(Sent(run_id=message.run_id, dispatch=dispatch, lane=lane))
 
         send(self.app, messages, default_queue=default_queue, on_sent=note)

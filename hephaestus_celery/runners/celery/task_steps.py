@@ -14,7 +14,7 @@ from celery.app.task import Task
 from celery.exceptions import Ignore, Reject, Retry
 
 from hephaestus_celery.core.definition.signatures import spelled, takes, with_source_of
-from hephaestus_celery.core.definition.step import Ok, Step, StepConfig, check_step
+from hephaestus_celery.core.definition.step import Again, Ok, Step, StepConfig, check_step
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.formatting import listed, named
 from hephaestus_celery.core.values.instance import Instance
@@ -52,7 +52,7 @@ class TaskStep(Step):
 
     call: ClassVar[_Call]
 
-    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Ok | Awaitable[Ok]:
+    def execute(self, instance: Instance, config: StepConfig, context: Context) -> Ok | Again | Awaitable[Ok | Again]:
         """Call the body of the task, and return what it returns as the result."""
         del config
         task = declared_tasks.made(self.call.task)
@@ -71,13 +71,15 @@ class TaskStep(Step):
             raise _meaning(task, error) from error
         return self._awaited(task, value) if inspect.isawaitable(value) else self._answer(value)
 
-    async def _awaited(self, task: Any, value: Awaitable[object]) -> Ok:
+    async def _awaited(self, task: Any, value: Awaitable[object]) -> Ok | Again:
         try:
             return self._answer(await value)
         except (Retry, Ignore, Reject) as error:
             raise _meaning(task, error) from error
 
-    def _answer(self, value: object) -> Ok:
+    def _answer(self, value: object) -> Ok | Again:
+        if isinstance(value, Again):
+            return value
         result = cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {"value": value}
         return Ok(self.events[0], result)
 
@@ -99,7 +101,7 @@ def task_step(
     ``Charge = task_step(charge)``: keep it in a variable, since each call makes another step. No message is sent for the task.
     ``arguments(context)`` gives its keyword arguments, by default all of ``context.initial``. They are checked as ``delay`` does, and
     wrong ones fail the step at once. What the task returns is the result of the step: a mapping as it is, any other value as
-    ``{"value": ...}``. The step completes with ``event``. Its key is by default the name of the task's function. A ``@shared_task`` is
+    ``{"value": ...}``; an ``Again`` is another round of the step. The step completes with ``event``. Its key is by default the name of the task's function. A ``@shared_task`` is
     looked up when the step is executed, in the current application.
 
     An exception is a failed attempt, and ``self.retry()`` and ``autoretry_for`` are no more than that: how often and when the step

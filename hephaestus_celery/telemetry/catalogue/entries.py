@@ -80,6 +80,7 @@ _STEP = _always("step", "step class", "The step.")
 _STEP_KEY = _given("step_key", "str", "Key of the step, such as `validate_order`.")
 _ATTEMPT = _given("attempt", "int", "Number of the attempt, from 1.")
 _MAX_ATTEMPTS = _given("max_attempts", "int", "Attempts that the retry policy allows in all.")
+_ROUND = _given("round", "int", "Which round of an `Again` it is, from 2 on; absent in the first.")
 _RUNNER = _given("runner", "runner class", "The runner that executes the run.")
 _FAILURE = (
     _always("kind", "str", "`error`, `exit` (ended from outside, or by `SystemExit`) or `throw`."),
@@ -173,6 +174,7 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
             _given("active_steps_count", "int", "Active steps of the run, this one included."),
             _ATTEMPT,
             _MAX_ATTEMPTS,
+            _ROUND,
         ),
     ),
     CatalogueEntry(
@@ -190,6 +192,7 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
             _given("has_metadata_updates", "bool", "Whether it added to the runtime metadata."),
             _given("transitions_to", "list of step classes", "The steps that it activated."),
             _ATTEMPT,
+            _ROUND,
         ),
     ),
     CatalogueEntry(
@@ -205,6 +208,7 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
             _STEP_KEY,
             _ATTEMPT,
             _MAX_ATTEMPTS,
+            _ROUND,
             _given("will_retry", "bool", "Whether another attempt follows."),
             _given("retry_in", "int or None", "Until that attempt, in nanoseconds."),
         ),
@@ -213,7 +217,7 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
         name=names.STEP_ASYNC,
         accessor="step_async_event",
         emitter="step_async(instance, step, duration, extra)",
-        description="A step has returned `Async`: it waits for an event or a timeout.",
+        description="A step has returned `Async` or `Again`: it waits for an event or a timeout, or for its next round.",
         measurements=(_STEP_DURATION,),
         metadata=(
             *_OF_AN_INSTANCE,
@@ -221,6 +225,13 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
             _STEP_KEY,
             _given("instance_status", "str", "Status of the instance after it; `waiting` where nothing else runs."),
             _ATTEMPT,
+            _given("outcome", "str", "`again` of `Again`, else `waiting`; as in the history."),
+            _given("round", "int", "Which round of the step this was, from 1."),
+            _given(
+                "resumes_in",
+                "int or None",
+                "Until its next round, or its timeout, in nanoseconds; None where it has none.",
+            ),
         ),
     ),
     CatalogueEntry(

@@ -48,10 +48,13 @@ RESERVED_METADATA: Final[frozenset[str]] = frozenset(
         "kind",
         "max_attempts",
         "name",
+        "outcome",
         "pid",
         "reason",
         "resume_event",
+        "resumes_in",
         "retry_in",
+        "round",
         "run_id",
         "runner",
         "sequence",
@@ -133,7 +136,7 @@ def step_exception_event() -> EventName:
 
 
 def step_async_event() -> EventName:
-    """``("hephaestus", "step", "async")``: a step began to wait."""
+    """``("hephaestus", "step", "async")``: a step began to wait, for an event or for its next round."""
     return STEP_ASYNC
 
 

@@ -36,7 +36,7 @@ local function carried(size, large, steps, initial)
   if few then
     for _, field in ipairs(redis.call('HKEYS', run)) do
       local kind = string.sub(field, 1, 2)
-      if kind == 's:' or (small and (kind == 'r:' or kind == 'm:' or kind == 'c:')) then names[#names + 1] = field end
+      if kind == 's:' or (small and (kind == 'r:' or kind == 'm:' or kind == 'c:' or kind == 'a:')) then names[#names + 1] = field end
     end
   end
   local total = 0

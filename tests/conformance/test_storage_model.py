@@ -92,7 +92,7 @@ class OfMemory(RandomCalls):
 
 def test_the_calls_reach_every_outcome(drive, clock):
     seen = set()
-    for seed in range(160):
+    for seed in range(100):
         chance = random.Random(f"{seed} whole")
         run = start_of(drive, chance, MemoryStorage(clock=clock, chance=GivenChance(1)))
         twin = Twin(run.twin(MemoryStorage(clock=clock, chance=GivenChance(2))))

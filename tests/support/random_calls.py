@@ -283,7 +283,7 @@ class RandomCalls:
             "fence": f"fence{self.number}",
             "versions": (1,),
             "predecessors": tuple(chance.sample(list(self.run.graph.by_key), chance.randint(0, 2))),
-            "limit": chance.choice([None, None, 45 * SECOND]),
+            "limit": chance.choice([None, None, 20 * SECOND, 45 * SECOND]),
             "holder": chance.choice([None, "task1", "task2"]),
             "worker": chance.choice([None, "w1"]),
             "lane": chance.choice([None, *LANES]),

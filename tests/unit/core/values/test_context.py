@@ -20,7 +20,7 @@ def deferred(read):
         return lambda: read.append(name) or value
 
     makers = {"initial": source("initial", {"n": 3}), "steps": source("steps", {"a": {}}), "failures": dict}
-    return Context.deferred(makers, far=frozenset({"steps"}))
+    return Context.deferred(makers, far=frozenset({"steps"}), state={}, round=1)
 
 
 def test_what_is_read_from_a_store_is_read_when_it_is_asked_for_and_once():

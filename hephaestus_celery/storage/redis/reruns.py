@@ -287,9 +287,7 @@ def _rows(rerun: Rerun) -> Iterator[str]:
         yield f"c{key}"
     for key, (rank, config) in rerun.configs.items():
         yield f"=c:{key}|{rank}|{config}"
-    for first in rerun.run.firsts:
-        if first.round > 1:
-            yield f"a{first.step}"
+    yield from (f"a{first.step}" for first in rerun.run.firsts if first.round > 1)
     yield "t0"
     if rerun.retry:
         yield "e0"

@@ -38,9 +38,9 @@ class Context(Deferred, Generic[I_co]):
 
     initial: dict[str, Any] = field(default_factory=dict[str, Any])
     steps: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    state: dict[str, Any] = field(default_factory=dict[str, Any])
+    state: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """What the round before has given to this one, by ``Again(after, state)``; empty in the first round."""
-    round: int = 1
+    round: int = field(default=1, repr=False)
     """How often the step has begun a round, from 1: one more for each ``Again``; attempts do not count."""
     failures: dict[str, Failure] = field(default_factory=dict[str, Failure], repr=False)
     """The failures of the steps that have failed, and whose failure a transition took, by step key; see :meth:`failure`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hephaestus_celery.core.definition import validation, versioning
 from hephaestus_celery.core.definition.module_path import place_of
 from hephaestus_celery.core.definition.registry import WORKFLOWS
@@ -19,11 +21,16 @@ def define(workflow: type[WorkflowDefinition]) -> None:
     if "versions" in workflow.__dict__:
         problems = versioning.check_umbrella(workflow)
         if problems:
-            raise DefinitionError(workflow.__qualname__, problems)
+            raise _failed(workflow, problems)
         versioning.adopt(workflow)
         return
     checked = validation.check(workflow, routes_of(workflow))
     if checked.graph is None:
-        raise DefinitionError(workflow.__qualname__, checked.problems)
+        raise _failed(workflow, checked.problems)
     workflow.graph = checked.graph
     WORKFLOWS.add(workflow)
+
+
+def _failed(workflow: type[WorkflowDefinition], problems: Sequence[str]) -> DefinitionError:
+    del workflow.family  # the class stays while somebody holds it, as the traceback does, and is no workflow
+    return DefinitionError(workflow.__qualname__, problems)

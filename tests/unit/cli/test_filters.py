@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hephaestus_celery import Done, Ok, Step, Unique, Workflow
-from hephaestus_celery.cli.application import application_as_given
+from hephaestus_celery import DefinitionError, Done, Ok, Step, Unique, Workflow
+from hephaestus_celery.cli.application import application_as_given, known_workflows
 from hephaestus_celery.cli.commands.list_runs import list_runs
 from hephaestus_celery.cli.exit_codes import CommandFailedError
 from hephaestus_celery.cli.filters import read_filters
@@ -65,6 +65,15 @@ def test_a_workflow_is_named_as_it_is_stored_or_by_a_class_that_is_the_only_one(
         CommandFailedError, match=r"RatedTwice may be first\.rated, second\.rated: name it as it is stored"
     ):
         read_filters({"workflow": "RatedTwice"})
+
+
+@pytest.mark.parametrize("versions", [5, {1: First}])
+def test_a_class_that_a_failed_definition_has_left_behind_is_no_workflow(versions):
+    with pytest.raises(DefinitionError) as left:  # which holds the class
+        type("LeftBehind", (Workflow,), {"unique": Unique("left"), "versions": versions, "current": 7})
+    assert read_filters({"workflow": "first.rated"}) == {"workflow": First}
+    assert First in known_workflows()
+    del left
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from celery import current_app
 
 from hephaestus_celery import (
     FAILED,
+    Again,
     Async,
     Done,
     Error,
@@ -508,6 +509,30 @@ class Gated(Workflow):
     unique = Unique("gated")
     initial_step = Gate
     transitions = {(Gate, "done"): B, (B, "done"): Done}
+
+
+class Poll(Recorded):
+    """Answers ``Again`` for so many rounds, and holds its worker in one of them until the gate is open, in its first attempt."""
+
+    events = ("ready",)
+    retry = RetryPolicy(max_attempts=3, base=0.05)
+
+    def answer(self, instance, config, context):
+        attempt = instance.step_states[self.key].attempt
+        key = instance.idempotency_key(self)
+        recorder.note("round", round=context.round, attempt=attempt, state=dict(context.state), key=key)
+        if context.round == context.initial.get("gated") and attempt == 1:
+            recorder.wait_for_gate(context.initial["gate"])
+        if context.round > context.initial["rounds"]:
+            return Ok("ready", {"rounds": context.round, **context.state})
+        return Again(context.initial.get("after", 0), {"seen": [*context.state.get("seen", []), context.round]})
+
+
+class Polling(Workflow):
+    name = "polling"
+    unique = Unique("polling")
+    initial_step = A
+    transitions = {(A, "done"): Poll, (Poll, "ready"): B, (B, "done"): Done}
 
 
 HELD = Gate.named("held")

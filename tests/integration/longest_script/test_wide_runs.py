@@ -122,3 +122,27 @@ def test_the_first_of_thousands_ends_the_run(longest):
         return run
 
     assert longest(ended, raced) == {}
+
+
+def test_a_round_of_thousands_with_a_large_state(longest):
+    def again(run, storage):
+        for number in range(1, 4):
+            run.claim("b7", round=number)
+            assert run.again("b7", state='{"rows":"%s"}' % ("x" * 500_000)).verdict == "applied"
+        assert run.history(limit=100)
+
+    assert longest(again, fanned) == {}
+
+
+def test_the_history_of_a_run_with_many_rounds(longest):
+    def read(run, storage):
+        after = 0
+        while page := run.history(after=after, limit=50):
+            after = page[-1].sequence
+
+    def went_on(stand):
+        run = stand.start()
+        run.rounds("a", 250)
+        return run
+
+    assert longest(read, went_on) == {}

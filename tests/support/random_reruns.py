@@ -35,6 +35,10 @@ def taken(workflow, state, key):
     return {target.step.key for target in graph.table[graph.by_key[key], state.event]} if key != "done" else set()
 
 
+def _round(state, step):
+    return state.round if step is None and state is not None else 1
+
+
 def rerun(run, *, step=None):
     """The run that a retry of this one makes; with ``step`` a fork."""
     workflow, states = run.workflow, run.state.steps
@@ -50,7 +54,9 @@ def rerun(run, *, step=None):
         kept=kept,
         skipped=where.skipped,
         arrivals=where.arrivals,
-        active={key: Beginning(max_attempts=1, origin="first") for key in where.active},
+        active={
+            key: Beginning(max_attempts=1, origin="first", round=_round(states.get(key), step)) for key in where.active
+        },
         times=again._times(),
         shortfall=where.shortfall,
     )

@@ -208,10 +208,11 @@ class SimulatedRun:
         times = self._times()
         step = self.state.steps.get(key)
         attempt, held = (step.attempt, step.fence) if step else (1, None)
+        number = step.round if step else 1
         fence, rescue = self.fence(key), self._rescue(key)
         decisions = {
             "claim": lambda: run.claim(
-                self.state, Activation.parse(key), attempt=attempt, fence=fence, launch=False, times=times
+                self.state, Activation.parse(key), attempt=attempt, fence=fence, launch=False, times=times, round=number
             ),
             "answer": lambda: self.suspend(key) if self.suspends(key) else self.complete(key),
             "fail": lambda: run.fail(self.state, Activation.parse(key), fence=held or fence, times=times),

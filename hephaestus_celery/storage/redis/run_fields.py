@@ -45,7 +45,7 @@ FIELDS: Mapping[str, str] = {
     "p:<step>": "of a join: how many of its edges are settled, and 65536 for each that is taken",
     "t:<reference>": "a timer beside the step's own: the step that it is for",
     "b:<number>": "who has sent the early event with this number; missing where that is not known",
-    "e:<step>||timeout": "a timer that came due before its step waited",
+    "e:<step>||timeout": "a timer that came due before its step waited, or while it had an event that may be dropped",
     "e:<step>|<event>": "an early event, as older versions kept it; the step is empty where the event is for any",
     "g:<step>": "edges of a step that are still to be settled in slices (JSON): the name of what was staged, and how far it is",
 }

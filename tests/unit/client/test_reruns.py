@@ -406,3 +406,41 @@ def test_data_of_the_earlier_run_is_left_alone(runtime):
         before.context.steps,
         before.finished_at,
     )
+
+
+class Doubt(Noted):
+    events = ("ok", "no")
+
+    def execute(self, instance, config, context):
+        super().execute(instance, config, context)
+        return Error("broken") if self.key in BROKEN else "no"
+
+
+Early, Late = Doubt.named("early"), Doubt.named("late")
+
+
+class Doubted(Workflow):
+    """Whether ``Late`` gives up or not, the join can't have both."""
+
+    unique = Unique("doubted")
+    initial_step = Early
+    transitions = {
+        (Early, "ok"): JOIN,
+        (Early, "no"): Late,
+        (Late, "ok"): Done,
+        (Late, "no"): JOIN,
+        (JOIN, "ok"): Done,
+    }
+    joins = {JOIN: "all"}
+
+
+@pytest.mark.parametrize("kind", ["retry", "fork"])
+def test_a_rerun_that_begins_without_a_counted_join_names_it_in_its_failure(runtime, kind):
+    BROKEN.add("late")
+    first = Doubted.start("d1")
+    assert first.wait(10).failed_step is Late
+    BROKEN.clear()
+    again = first.retry() if kind == "retry" else Doubted.fork("d1", Late, value="d2")
+    instance = again.wait(10)
+    assert (instance.status, instance.failed_step, instance.skipped_steps) == ("failed", None, {JOIN, Done})
+    assert instance.failure.message.endswith("step join joins 2 of its 2 predecessors, and 0 came")

@@ -141,5 +141,9 @@ class AttemptLostError(HephaestusError):
     """The worker that executed an attempt is gone, or was stopped; what telemetry gives as the reason."""
 
 
+class DeadlineExceeded(HephaestusError):  # noqa: N818 - failures are stored with this type
+    """A run has not ended within the ``deadline`` of its workflow; what telemetry gives as the reason of its failure."""
+
+
 class NonRetryableError(HephaestusError):
     """Raise it (or a subclass) in ``execute``: the step fails at once, its remaining attempts are skipped."""

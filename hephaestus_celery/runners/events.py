@@ -17,7 +17,7 @@ from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
-from hephaestus_celery.exceptions import AttemptLostError
+from hephaestus_celery.exceptions import AttemptLostError, DeadlineExceeded
 from hephaestus_celery.runners.step_exceptions import Failed, stuck
 from hephaestus_celery.runners.step_result import Completed
 from hephaestus_celery.storage import codec
@@ -176,6 +176,24 @@ def never_whole(instance: Instance, number: int, runner: type, worker: Mapping[s
     failure = instance.failure
     reason = None if failure is None else AttemptLostError(failure.message)
     extra = {**worker, "sequence": number, "failed_step": None, "step_count": 0, "advance_count": 0, "runner": runner}
+    cause = {"kind": "exit", "reason": reason, "stacktrace": None}
+    return (Event(name=names.WORKFLOW_EXCEPTION, instance=instance, fields=cause, extra=extra),)
+
+
+def expired(
+    instance: Instance, number: int, *, advances: int, completed: int, runner: type, worker: Mapping[str, Any]
+) -> Sequence[Event]:
+    """A run has failed, since it has not ended in time."""
+    failure = instance.failure
+    reason = None if failure is None else DeadlineExceeded(failure.message)
+    extra = {
+        **worker,
+        "sequence": number,
+        "failed_step": None,
+        "step_count": completed,
+        "advance_count": advances,
+        "runner": runner,
+    }
     cause = {"kind": "exit", "reason": reason, "stacktrace": None}
     return (Event(name=names.WORKFLOW_EXCEPTION, instance=instance, fields=cause, extra=extra),)
 

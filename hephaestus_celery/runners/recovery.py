@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.core.definition.registry import find_definition
+from hephaestus_celery.core.execution.deadlines import failure_of
 from hephaestus_celery.core.execution.due import Due, rescue_reason
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.runners import events
 from hephaestus_celery.runners.after_commit import Outcome
@@ -20,7 +22,7 @@ from hephaestus_celery.runners.messages import messages
 from hephaestus_celery.runners.retry_or_fail import FailedAttempts
 from hephaestus_celery.runners.step_exceptions import lost
 from hephaestus_celery.storage.claims import Attempt, Claim
-from hephaestus_celery.storage.due import DueEntry, RescuedRun
+from hephaestus_celery.storage.due import DueEntry, ExpiredRun, RescuedRun
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.instances import decode_instance, read_headers
@@ -54,6 +56,8 @@ class Recovery:
             return self._settle(entry, worker)
         if entry.kind is Due.COPY:
             return self._copy(entry, worker)
+        if entry.expired is not None:
+            return self._expired(entry, entry.expired, worker)
         return self._rescued(entry, worker=worker)
 
     def fail_lost(
@@ -104,6 +108,30 @@ class Recovery:
             return Outcome(label="copied", messages=sent)
         instance = decode_instance(run, reader=self._storage)
         return Outcome(label="copied", events=events.never_whole(instance, copied.failed, self._runner, worker.fields))
+
+    def _expired(self, entry: DueEntry, expired: ExpiredRun, worker: Worker) -> Outcome:
+        # A run has not ended in time. The store has failed it, and only this process tells of it.
+        header = expired.header
+        if header is None:
+            found = self._storage.load(entry.run_id, steps=())
+            if found is None:
+                return Outcome(label="gone")
+            header = found.header
+        instance = decode_instance(_run_of_expired(entry, expired, header), reader=self._storage)
+        if find_definition(instance) is None:
+            return Outcome(label="unknown")  # of another deployment: there is no class for an event
+        completed = expired.completed
+        if completed is None:
+            completed = sum(state.order is not None for state in instance.step_states.values())
+        told = events.expired(
+            instance,
+            entry.sequence,
+            advances=expired.advances,
+            completed=completed,
+            runner=self._runner,
+            worker=worker.fields,
+        )
+        return Outcome(label="expired", events=told)
 
     def _rescued(self, entry: DueEntry, *, reason: str | None = None, worker: Worker) -> Outcome:
         # A lost attempt takes one round trip, the commit: the entry of the store has everything else.
@@ -161,6 +189,22 @@ def _run_of(entry: DueEntry, rescued: RescuedRun) -> StoredRun:
         sequence=entry.sequence,
         steps={str(entry.dispatch.activation): rescued.step},
         message_headers=entry.message_headers,
+        lacks_data=True,
+        lacks_steps=True,
+    )
+
+
+def _run_of_expired(entry: DueEntry, expired: ExpiredRun, header: str) -> StoredRun:
+    return StoredRun(
+        header=header,
+        initial=None,
+        status=Status.FAILED,
+        started_at=expired.started_at,
+        finished_at=expired.finished_at,
+        start=expired.start,
+        sequence=entry.sequence,
+        failure=failure_of(expired.deadline),
+        deadline=expired.deadline,
         lacks_data=True,
         lacks_steps=True,
     )

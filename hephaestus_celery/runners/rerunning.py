@@ -25,7 +25,7 @@ from hephaestus_celery.exceptions import DefinitionError, RunStateError
 from hephaestus_celery.runners.message_dispatcher import Dispatcher
 from hephaestus_celery.runners.messages import Message, messages
 from hephaestus_celery.runners.plan_cache import encoded_config
-from hephaestus_celery.storage.durations import Durations
+from hephaestus_celery.storage.durations import Durations, deadline_of
 from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.instances import decode_context, header_tags, read_headers, rerun_header
 from hephaestus_celery.storage.queries import StoredRun
@@ -174,6 +174,7 @@ class Rerunner:
             durations=self._durations,
             schema=max(RERUN, schema_of(workflow), *(ROUNDS for first in firsts if first.round > 1)),
             message_headers=earlier.run.message_headers,
+            deadline=deadline_of(workflow),
         )
 
     def _first(self, earlier: Earlier, hint: Message) -> FirstStep:

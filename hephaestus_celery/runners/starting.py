@@ -15,7 +15,7 @@ from hephaestus_celery.runners.message_dispatcher import Dispatcher, FirstMessag
 from hephaestus_celery.runners.messages import Message, messages
 from hephaestus_celery.runners.plan_cache import encoded_config
 from hephaestus_celery.storage import codec
-from hephaestus_celery.storage.durations import Durations
+from hephaestus_celery.storage.durations import Durations, deadline_of
 from hephaestus_celery.storage.instances import encode_header
 from hephaestus_celery.storage.schema import schema_of
 from hephaestus_celery.storage.starts import FirstStep, NewRun
@@ -116,6 +116,7 @@ class Starter:
             durations=self._durations,
             schema=schema_of(workflow),
             message_headers=codec.encode(headers) if headers else None,
+            deadline=deadline_of(workflow),
         )
 
     def _firsts(self, workflow: type[WorkflowDefinition], first: FirstMessages) -> list[FirstStep]:

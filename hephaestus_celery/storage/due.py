@@ -32,12 +32,30 @@ class RescuedRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExpiredRun:
+    """What the event of a run needs that has not ended in time. Contexts and results are not read.
+
+    ``header`` is None if it is long, and must be read.
+    ``started_at``, ``finished_at`` and ``deadline`` are in microseconds, the latter from the start. ``completed`` is how many
+    steps have completed; None if there are many, which must be counted.
+    """
+
+    header: str | None
+    started_at: int
+    finished_at: int
+    start: str | None
+    deadline: int
+    advances: int
+    completed: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DueEntry:
     """An entry that came due and needs more than the store can do.
 
     ``dispatch`` is to be sent. For ``LEASE_EXPIRED`` and ``TIMED_OUT`` the caller fails the ``attempt`` that was seized,
-    whether a worker executed it or applied its event. For ``SETTLE`` the caller settles the edges of the step. ``sequence`` is the
-    number reserved for the event of a rescue; 0 if there is no such event. ``run`` is what a rescue needs of its run; None if
+    whether a worker executed it or applied its event. For ``SETTLE`` the caller settles the edges of the step. For ``DEADLINE`` the run has
+    failed, and the caller emits that; ``expired`` is what it needs for that. ``sequence`` is the number reserved for the event of a rescue; 0 if there is no such event. ``run`` is what a rescue needs of its run; None if
     that is large and must be loaded. ``message_headers`` are the run's. ``held``: the run is paused, so nothing is sent.
     """
 
@@ -51,6 +69,7 @@ class DueEntry:
     run: RescuedRun | None = None
     message_headers: str | None = None
     held: bool = False
+    expired: ExpiredRun | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from hephaestus_celery.core.values.retry import FOREVER
+
+if TYPE_CHECKING:
+    from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,14 @@ class Durations:
             retention=None if retention is None else microseconds(retention),
             stream=stream,
         )
+
+
+def deadline_of(workflow: type[WorkflowDefinition]) -> int | None:
+    """The deadline of a workflow in microseconds from the start of a run; None if it has none."""
+    given = workflow.deadline
+    if given is None:
+        return None
+    return microseconds(given if isinstance(given, timedelta) else timedelta(seconds=min(given, FOREVER)))
 
 
 def microseconds(duration: timedelta) -> int:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from hephaestus_celery.core.definition.registry import WORKFLOWS
+from hephaestus_celery.core.execution.deadlines import EXCEEDED
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.failure import Failure
 from hephaestus_celery.core.values.instance import Instance
@@ -121,6 +123,7 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
         started_at=moment(run.started_at),
         finished_at=None if run.finished_at is None else moment(run.finished_at),
         failure=_run_failure(run),
+        deadline=_deadline(run),
         cancel_reason=run.cancel_reason,
         forked_from=header.get("forked_from"),
         retried_as=run.retried_as,
@@ -220,6 +223,7 @@ def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Insta
         tags=tuple(summary.tags),
         pauses=_pauses(summary.pauses),
         failed_key=summary.failed_step,
+        deadline=_deadline(summary),
         retried_as=summary.retried_as,
         definition=WORKFLOWS.find(summary.name, summary.version),
         **known,
@@ -247,10 +251,19 @@ def _of(whole: Callable[[], Instance], name: str) -> Any:
     return getattr(whole(), name)
 
 
+def _deadline(run: StoredRun | RunSummary) -> datetime | None:
+    return None if run.deadline is None else moment(run.started_at + run.deadline)
+
+
 def _run_failure(run: StoredRun) -> Failure | None:
     if run.failure is None:
         return None
-    return Failure(**explained(decode(run.failure), None if run.failed_step is not None else run.shortfall))
+    failure = decode(run.failure)
+    if run.failed_step is None and failure["type"] == EXCEEDED:
+        return Failure(
+            **{**failure, "message": f"{failure['message']}, {moment(run.started_at):%Y-%m-%d %H:%M:%S} UTC"}
+        )
+    return Failure(**explained(failure, None if run.failed_step is not None else run.shortfall))
 
 
 def _found(text: str | None, event: str | None) -> dict[str, Any] | Failure:

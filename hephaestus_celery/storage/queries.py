@@ -23,7 +23,7 @@ class StoredRun:
     that results, metadata or configs are; ``initial`` is None if the initial context is. :class:`Reader` reads them.
     ``round_states`` are what rounds of an ``Again`` were given; of a large run, at least that of the step which is claimed.
     ``pauses`` has the pause of its workflow only where the run was loaded to be shown. ``shortfall`` is the last counted join
-    that was skipped: if no step has failed the run, that is why it failed.
+    that was skipped: if no step has failed the run, that is why it failed. ``deadline`` is in microseconds from the start.
     """
 
     header: str
@@ -49,6 +49,7 @@ class StoredRun:
     applied: int = 0
     pauses: Pauses = NOT_PAUSED
     shortfall: Shortfall | None = None
+    deadline: int | None = None
 
 
 class DataKind(StrEnum):

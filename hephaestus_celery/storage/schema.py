@@ -19,13 +19,19 @@ EDGES = 3
 """The schema number of a run whose workflow has ``FAILED`` transitions or ``joins``, of which older code knows nothing."""
 ROUNDS = 3
 """The schema number of a run from the first ``Again`` of its steps on: older code would take the next round for a timeout."""
+DEADLINE = 3
+"""The schema number of a run with a deadline: older code would not end it in time, and would take its entry for none of ours."""
 SCHEMA = 3
 """The newest schema number that this code reads. Each run carries the number that it needs; older code leaves newer runs alone."""
 
 
 def schema_of(workflow: type[WorkflowDefinition]) -> int:
     """The schema number that a new run of a workflow needs."""
-    return EDGES if workflow.graph.catching or workflow.graph.joins else PLAIN
+    needed = [
+        EDGES if workflow.graph.catching or workflow.graph.joins else PLAIN,
+        PLAIN if workflow.deadline is None else DEADLINE,
+    ]
+    return max(needed)
 
 
 def written_by_newer(run: str, schema: int) -> StorageError:

@@ -48,7 +48,7 @@ class FirstStep:
 class NewRun:
     """A run to be created; ``header`` and ``initial`` are JSON texts. All of ``firsts`` start at once.
 
-    ``message_headers`` is the JSON text of the headers that every message of the run repeats; None if there are none.
+    ``deadline`` is in microseconds from the start; None if it has none. ``message_headers`` is the JSON text of the headers that every message of the run repeats; None if there are none.
     """
 
     operation: str
@@ -65,6 +65,7 @@ class NewRun:
     durations: Durations
     schema: int = PLAIN
     message_headers: str | None = None
+    deadline: int | None = None
 
 
 def already_running(run: NewRun, holder: str, *, family: str, scope: str) -> AlreadyRunningError:

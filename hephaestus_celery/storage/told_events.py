@@ -168,6 +168,11 @@ def _cancel(facts: _Facts) -> Described:
     yield names.WORKFLOW_CANCEL, {"reason": facts.entry.get("reason"), "duration": facts.lasted}
 
 
+def _deadline(facts: _Facts) -> Described:
+    about = {"kind": "exit", "reason": facts.entry.get("reason")}
+    yield names.WORKFLOW_EXCEPTION, {**about, "duration": facts.lasted}
+
+
 def _fork(_: _Facts) -> Described:
     yield names.WORKFLOW_FORK, {}
 
@@ -194,6 +199,7 @@ _DESCRIBE: Mapping[What, Callable[[_Facts], Described]] = {
     What.RESCUE: _rescue,
     What.DISCARD: _discard,
     What.CANCEL: _cancel,
+    What.DEADLINE: _deadline,
     What.FORK: _fork,
     What.PAUSE: _pause,
     What.UNPAUSE: _unpause,

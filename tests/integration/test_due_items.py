@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from hephaestus_celery.core.execution.due_items import (
+    Deadline,
     DueItem,
     Prune,
     SettleDue,
@@ -30,7 +31,7 @@ return { run_id or '', item and cjson.encode(item) or '' }
 """
 WRITE = """
 local item = p.item
-local written = { step = step_due, timer = timer_due, prune = prune_due, sweep = sweep_due, settle = settle_due }
+local written = { step = step_due, timer = timer_due, prune = prune_due, sweep = sweep_due, settle = settle_due, deadline = deadline_due }
 return written[p.kind](unpack(item))
 """
 
@@ -57,8 +58,8 @@ def as_lua_has_it(item: DueItem):
         case Prune(run):
             tags = {"tags": list(run.tags)} if run.tags else {}
             return {"kind": "prune", "id": run.instance_id, "family": run.family, **tags}
-        case Sweep():
-            return {"kind": "sweep"}
+        case Sweep() | Deadline():
+            return {"kind": type(item).__name__.lower()}
         case SettleDue(source, staged):
             return {"kind": "settle", "source": source, "id": staged}
 
@@ -66,7 +67,7 @@ def as_lua_has_it(item: DueItem):
 def arguments(item: DueItem):
     """What the function that writes such an item is given."""
     found = as_lua_has_it(item)
-    names = {"step": ["step"], "timer": ["step", "reference"], "sweep": [], "settle": ["source", "id"]}
+    names = {"step": ["step"], "timer": ["step", "reference"], "sweep": [], "deadline": [], "settle": ["source", "id"]}
     given = [found[name] for name in names.get(found["kind"], ["id", "family"])]
     return found["kind"], [*given, found.get("tags", {})] if found["kind"] == "prune" else given
 

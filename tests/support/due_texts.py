@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from hephaestus_celery.core.execution.due_items import Prune, PrunedRun, SettleDue, StepDue, Sweep, TimerDue, encode
+from hephaestus_celery.core.execution.due_items import (
+    Deadline,
+    Prune,
+    PrunedRun,
+    SettleDue,
+    StepDue,
+    Sweep,
+    TimerDue,
+    encode,
+)
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.names import is_key
 
@@ -27,10 +36,30 @@ due_items = st.one_of(
     st.builds(TimerDue, activations, references),
     st.builds(Prune, st.none() | pruned_runs),
     st.just(Sweep()),
+    st.just(Deadline()),
     st.builds(SettleDue, st.just("") | activations.map(str), references),
 )
 _PIECES = (
-    *("|", "||", "\1", "\1sweep", "\1settle", "\1later", " #", " ~", "0", "1", "2", "01", "a", "é", "done", "\n", " "),
+    *(
+        "|",
+        "||",
+        "\1",
+        "\1sweep",
+        "\1settle",
+        "\1deadline",
+        "\1later",
+        " #",
+        " ~",
+        "0",
+        "1",
+        "2",
+        "01",
+        "a",
+        "é",
+        "done",
+        "\n",
+        " ",
+    ),
     *("[", "]", '"', '["a","b"]', '["a"]', '["a",1]', '["a","b",]', "{}", "null", ",", "\\", "\\/", "\\u00e9", "\x7f"),
 )
 _pieces = st.sampled_from(_PIECES)

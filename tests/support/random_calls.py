@@ -25,6 +25,7 @@ SECOND = 1_000_000
 FOR_EVER = dataclasses.replace(DURATIONS, retention=None, stream=1000)
 """As memory keeps its runs, so does Redis here."""
 HOUR = 3600 * SECOND
+DEADLINES = (None, None, None, None, 1, 40 * SECOND + 7, 90 * SECOND, HOUR)
 UNKNOWN = "01a22824-2020-78c8-9368-058b82f89eeb"
 OFTEN = {
     "claim": 40,
@@ -235,6 +236,7 @@ class RandomCalls:
             "lane": chance.choice([None, *LANES]),
             "initial": chance.choice(["", '{"items":4}']),
             "max_attempts": chance.choice([1, 5]),
+            "deadline": chance.choice(DEADLINES),
         }
         rerun = run.rerun(again=chance.choice([None, None, [step]]), retry=False, **fields)
         rerun = dataclasses.replace(rerun, retry=chance.random() < 0.7)
@@ -711,7 +713,7 @@ def start_of(drive, chance, storage, *, lists=()):
         for first in run.new.firsts
     ]
     headers = chance.choice([None, '{"trace":"1"}'])
-    new = dataclasses.replace(run.new, firsts=firsts, message_headers=headers)
+    new = dataclasses.replace(run.new, firsts=firsts, message_headers=headers, deadline=chance.choice(DEADLINES))
     run.new = new
     return run
 

@@ -7,6 +7,7 @@ Everything is compared as it is, times to the microsecond, but for what differs 
 - A tick makes up the fence of an attempt that it takes: it is named after the step and the attempt.
 - The history entry of a rescue is JSON that each store writes by itself: it is read.
 - Redis has an entry in the due set for each run, which says when to look whether it is gone: it doesn't count.
+- Of a large run that is over time, Redis leaves it to the caller how many steps have completed: both are asked for that.
 - Of a large run, Redis gives a part, and says so: the rest is read as its reader would, once the part is what was promised.
 - Memory has no broker, so it sends no prepared message: see :meth:`Twin.posted`.
 - Redis clears away in slices what a large run has left: it is let do so before anything is compared.
@@ -30,7 +31,7 @@ from hephaestus_celery.core.values.stream_event import StreamEvent
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.exceptions import HephaestusError
 from hephaestus_celery.storage.claims import Claim, ClaimRequest, Refusal
-from hephaestus_celery.storage.due import DueEntry, Tick
+from hephaestus_celery.storage.due import DueEntry, ExpiredRun, Tick
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.store import RedisStorage
@@ -66,8 +67,8 @@ class Twin:
                 value = self._whole(value)
             case RunSummary() if value.steps is None:
                 value = dataclasses.replace(value, steps=self.storage.read_states(self.run.id))
-            case RunFacts():
-                value = dataclasses.replace(value, scheduler=None)
+            case RunFacts() | ExpiredRun():
+                value = self._known(value)
             case Tick():
                 value = self._without_watches(value)
             case StoredEntry():
@@ -84,6 +85,13 @@ class Twin:
             items = [self.plain(item) for item in value]
             return sorted(items) if name in UNORDERED.get(owner, ()) else items
         return self._fences.get(value, value) if name == "fence" else value
+
+    def _known(self, value: RunFacts | ExpiredRun) -> RunFacts | ExpiredRun:
+        """What both stores tell, with what one of them leaves to who asks."""
+        if isinstance(value, RunFacts):
+            return dataclasses.replace(value, scheduler=None)
+        states = self.storage.read_states(self.run.id).values()
+        return dataclasses.replace(value, completed=sum(state.order is not None for state in states))
 
     def _fields(self, value: Any) -> dict[str, Any]:
         owner = type(value).__name__

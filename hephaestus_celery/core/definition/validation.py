@@ -27,7 +27,7 @@ from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.identity import Unique
 from hephaestus_celery.core.values.json_values import check_mapping
-from hephaestus_celery.core.values.retry import RetryPolicy
+from hephaestus_celery.core.values.retry import RetryPolicy, seconds
 from hephaestus_celery.core.values.spelling import misspelt, nearest
 from hephaestus_celery.exceptions import DataError
 
@@ -41,6 +41,7 @@ OPTIONS = frozenset(
         "metadata",
         "version",
         "default_retry",
+        "deadline",
         "name",
         "hephaestus",
         "versions",
@@ -51,6 +52,8 @@ OPTIONS = frozenset(
 _KNOWN = OPTIONS | {"graph", "family"}  # the latter two are set here, on a workflow that is subclassed
 LONGEST_NAME = 500
 """Characters of the name of a workflow, and of a tag."""
+SHORTEST_DEADLINE = 1e-6
+"""Seconds: the store counts in microseconds."""
 _METHODS = frozenset(["version_for"])
 
 
@@ -101,11 +104,22 @@ def _check_options(workflow: type[WorkflowDefinition], draft: Draft) -> None:
     retry: object = workflow.default_retry
     if retry is not None and not isinstance(retry, RetryPolicy):
         draft.report(f"default_retry must be a RetryPolicy or None, not {shown(retry)}")
+    _check_deadline(workflow, draft)
     name: object = workflow.name
     if not isinstance(name, str) or not name or not name.isprintable() or " " in name or "|" in name:
         draft.report(f"name must be a non-empty printable string without white space or |, not {shown(name)}")
     elif len(name) > LONGEST_NAME:
         draft.report(f"name has at most {LONGEST_NAME} characters, and not {len(name)}: {shown(name)}")
+
+
+def _check_deadline(workflow: type[WorkflowDefinition], draft: Draft) -> None:
+    if workflow.deadline is None:
+        return
+    try:
+        if seconds(workflow.deadline, name="deadline") < SHORTEST_DEADLINE:
+            draft.report(f"deadline must be more than nothing, not {shown(workflow.deadline)}")
+    except ValueError as error:
+        draft.report(str(error))
 
 
 def _check_unique(workflow: type[WorkflowDefinition], draft: Draft) -> None:

@@ -29,6 +29,8 @@ def check_umbrella(umbrella: WorkflowClass) -> list[str]:
         for name in ("initial_step", "transitions")
         if name in own
     )
+    if "deadline" in own:
+        problems.append("deadline together with versions: each version has its own")
     unique: object = getattr(umbrella, "unique", None)
     if not isinstance(unique, Unique):
         problems.append("unique is missing: declare unique = Unique('key')")

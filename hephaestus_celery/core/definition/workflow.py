@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
@@ -42,6 +43,8 @@ class WorkflowDefinition(DeclaredWorkflow):
     """Maps ``(step, event)``, or a step that has one event, to a target, or to a list of targets."""
     joins: ClassVar[Mapping[Any, Any]] = {}
     """Maps a step to how many of its predecessors must come before it starts: a number, ``"all"`` or ``"any"``."""
+    deadline: ClassVar[float | timedelta | None] = None
+    """How long after its start a run that has not ended fails (seconds or a timedelta); None: it may take any time."""
     default_retry: ClassVar[RetryPolicy | None] = None
     """The policy of steps that have none; None: the setting ``hephaestus_default_retry``."""
     hephaestus: ClassVar[Any] = None

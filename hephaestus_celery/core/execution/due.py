@@ -32,6 +32,7 @@ class Due(StrEnum):
     LEASE_EXPIRED = "lease_expired"  # the worker is lost, or again while applying an event: the attempt fails
     TIMED_OUT = "timed_out"  # an attempt took longer than its time limit: it fails
     COPY = "copy"  # a rerun is still to be copied from its earlier run: the process that copied it is lost
+    DEADLINE = "deadline"  # the run has not ended in time, and has failed
     SETTLE = "settle"  # edges of a wide step are still to be settled: the process that settled them is lost
 
 

@@ -11,9 +11,10 @@ refused, so it is never taken for another item.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hephaestus_celery.core.execution.limits import COPY, RESERVED, SETTLE, SWEEP
+from hephaestus_celery.core.execution.limits import COPY, DEADLINE, RESERVED, SETTLE, SWEEP
 from hephaestus_celery.core.values.activation import Activation
 
 
@@ -69,7 +70,14 @@ class CopyRun:
     staged: str
 
 
-DueItem = StepDue | TimerDue | Prune | Sweep | SettleDue | CopyRun
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The run fails if it has not ended by now, see :mod:`.deadlines`."""
+
+
+_WHOLE: Mapping[type, str] = {Sweep: SWEEP, Deadline: DEADLINE}
+
+DueItem = StepDue | TimerDue | Prune | Sweep | SettleDue | CopyRun | Deadline
 
 
 def encode(item: DueItem) -> str:
@@ -81,8 +89,8 @@ def encode(item: DueItem) -> str:
             return f"{activation}|{reference}"
         case Prune(run):
             return "" if run is None else f"|{_json([run.instance_id, run.family, *run.tags])}"
-        case Sweep():
-            return SWEEP
+        case Sweep() | Deadline():
+            return _WHOLE[type(item)]
         case SettleDue(source, staged):
             return f"{SETTLE}|{source}|{staged}"
         case CopyRun(source, staged):
@@ -96,6 +104,8 @@ def parse(text: str) -> DueItem:
         return Prune(_pruned_run(reference) if reference else None)
     if text == SWEEP:
         return Sweep()
+    if text == DEADLINE:
+        return Deadline()
     if key == SETTLE:
         return _settle_due(reference)
     if key == COPY:

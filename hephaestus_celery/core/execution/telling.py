@@ -29,6 +29,7 @@ class What(StrEnum):
     AGAIN = "again"
     RESCUE = "rescue"
     CANCEL = "cancel"
+    DEADLINE = "deadline"
     FORK = "fork"
     PAUSE = "pause"
     UNPAUSE = "unpause"
@@ -105,6 +106,11 @@ def of_rescue(decision: Decision, times: Times, *, detail: str) -> Telling | Non
 def of_cancel(decision: Decision, times: Times, *, detail: str, start: str) -> Telling:
     """The cancellation of a run."""
     return _telling(What.CANCEL, decision, times, detail=detail, facts={"start": start})
+
+
+def of_deadline(decision: Decision, times: Times, *, detail: str, start: str) -> Telling:
+    """The failure of a run that has not ended in time."""
+    return _telling(What.DEADLINE, decision, times, detail=detail, facts={"start": start})
 
 
 def of_fork(decision: Decision, times: Times, *, detail: str) -> Telling:

@@ -54,6 +54,8 @@ class Instance(Deferred):
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     step_states: dict[str, StepState] = field(default_factory=dict[str, StepState], repr=False)
     """The state of each step that the run has reached, by key."""
+    deadline: datetime | None = None
+    """When the run fails if it has not ended by then; None where its workflow had no ``deadline`` when it was started."""
     configs: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]], repr=False)
     """The configs that started steps were given, by key, as they are stored."""
     message_headers: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)

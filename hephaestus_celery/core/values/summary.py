@@ -14,7 +14,7 @@ from hephaestus_celery.core.values.step_state import StepState
 class RunSummary:
     """A run without contexts, results and metadata. ``steps`` is None where there are many; ``start`` is as it is stored.
 
-    ``started_at`` and ``finished_at`` are microseconds since the epoch, on the clock of the store.
+    ``started_at`` and ``finished_at`` are microseconds since the epoch, on the clock of the store. ``deadline`` is in microseconds from the start.
     """
 
     id: str
@@ -30,3 +30,4 @@ class RunSummary:
     retried_as: str | None = None
     steps: Mapping[str, StepState] | None = None
     pauses: Pauses = NOT_PAUSED
+    deadline: int | None = None

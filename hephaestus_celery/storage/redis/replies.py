@@ -17,7 +17,7 @@ from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.claims import Attempt
 from hephaestus_celery.storage.commits import Commitment
-from hephaestus_celery.storage.due import SEIZED, DueEntry, LaneReport, Outstanding, RescuedRun, Tick
+from hephaestus_celery.storage.due import SEIZED, DueEntry, ExpiredRun, LaneReport, Outstanding, RescuedRun, Tick
 from hephaestus_celery.storage.queries import StoredRun
 from hephaestus_celery.storage.redis.stored_runs import read_run, read_step
 from hephaestus_celery.storage.resume_and_cancel import Cancellation, DeliveryReport, RunAddress
@@ -170,6 +170,7 @@ def _read_due(found: Mapping[str, Any], *, lease: int, holder: str | None) -> Du
         run=_read_rescued(found, step) if step is not None and "header" in found else None,
         message_headers=found.get("headers"),
         held=found.get("held", False),
+        expired=_read_expired(found) if kind is Due.DEADLINE and "deadline" in found else None,
     )
 
 
@@ -195,6 +196,18 @@ def _read_rescued(found: Mapping[str, Any], step: StepState) -> RescuedRun:
         start=found["start"] or None,
         step=step,
         at=int(found.get("at", 0)),  # an older scheduler left it out
+    )
+
+
+def _read_expired(found: Mapping[str, Any]) -> ExpiredRun:
+    return ExpiredRun(
+        header=found.get("header"),
+        started_at=int(found["started"]),
+        finished_at=int(found["at"]),
+        start=found["start"] or None,
+        deadline=int(found["deadline"]),
+        advances=found["adv"],
+        completed=found.get("completed"),
     )
 
 

@@ -114,6 +114,7 @@ class Reruns:
                 schema=run.schema,
                 reads=SCHEMA,
                 headers=run.message_headers,
+                deadline=run.deadline,
                 active=len(run.firsts),
                 rows=len(rows),
                 staged=staged,

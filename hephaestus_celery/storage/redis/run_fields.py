@@ -28,6 +28,7 @@ FIELDS: Mapping[str, str] = {
     "f": "the failure of the run (JSON)",
     "cr": "the reason of its cancellation, a JSON text",
     "sf": "the last counted join that was skipped: its number, how many predecessors it has, how many came, and its key; missing where there is none",
+    "dl": "the deadline, in microseconds from the start; missing where there is none",
     "ra": "the run that a retry has made of this one; missing where there is none",
     "cp": "what is still to be copied of the earlier run (JSON): where it is staged, and of which run; missing where the run is whole",
     "en": "the number of the last early event that was kept; missing where there never was one",

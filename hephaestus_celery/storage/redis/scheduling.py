@@ -11,7 +11,7 @@ from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.redis import replies
 from hephaestus_celery.storage.redis.calls import Calls
 from hephaestus_celery.storage.redis.framing import named
-from hephaestus_celery.storage.redis.parameters import as_parameters, stream_of
+from hephaestus_celery.storage.redis.parameters import as_parameters, retention_of, stream_of
 from hephaestus_celery.storage.redis.scheduler_lock import SchedulerLock
 from hephaestus_celery.storage.redis.scripts import is_number
 from hephaestus_celery.storage.schema import SCHEMA
@@ -139,6 +139,7 @@ class Scheduling:
                 limit=_TICK,
                 lease=durations.lease,
                 dispatch_timeout=durations.dispatch_timeout,
+                retention=retention_of(durations),
                 stream=stream_of(durations),
             )
             reply = named(self._calls.of_partition("tick", prefix, parameters, slack=slack))

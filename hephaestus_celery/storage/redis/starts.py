@@ -100,6 +100,7 @@ def _call(run: NewRun, *, settling: str | None = None) -> RunCall:
         dispatch_timeout=run.durations.dispatch_timeout,
         headers=run.message_headers,
         settling=settling,
+        deadline=run.deadline,
     )
     return RunCall(run_id=run.run_id, parameters=parameters, data=data_of_start(run), lists=lists)
 

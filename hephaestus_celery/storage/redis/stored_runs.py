@@ -62,6 +62,7 @@ def _read_run(values: Sequence[str], start: str, run_id: str) -> StoredRun:
         applied=int(core["app"]),
         pauses=_read_pauses(core),
         shortfall=Shortfall.parse(core["sf"]) if "sf" in core else None,
+        deadline=_number(core.get("dl")),
     )
 
 
@@ -93,6 +94,7 @@ def read_summary(fields: bytes, *, start: bytes, run_id: str) -> RunSummary:
         if "all" in found
         else None,
         pauses=_read_pauses(found),
+        deadline=_number(found.get("dl")),
     )
 
 

@@ -15,6 +15,7 @@ from hephaestus_celery.core.execution.turning_away import sent_again_at
 from hephaestus_celery.core.execution.uniqueness import find_holder
 from hephaestus_celery.storage.claims import Attempt, Claim, ClaimRequest, Refusal, Refused
 from hephaestus_celery.storage.starts import NewRun, already_running
+from hephaestus_celery.storage.transactional.deadlines import set_deadline
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.event_stream import tell
 from hephaestus_celery.storage.transactional.pauses import hold_in, is_held
@@ -37,6 +38,7 @@ def create_in(transaction: Transaction, run: NewRun, times: Times) -> Sequence[D
     record = Record(run, decision.state, times.now, str(times.now * 1000))
     record.configs.update({first.step: (0, first.config) for first in run.firsts if first.config is not None})
     transaction.add_run(record)
+    set_deadline(transaction, run, times)
     return carry_out(transaction, record, hold_in(transaction, record, decision), times)
 
 

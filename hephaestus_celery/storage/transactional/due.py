@@ -8,7 +8,16 @@ from hephaestus_celery.core.execution import due as rules
 from hephaestus_celery.core.execution import pausing, transitions
 from hephaestus_celery.core.execution.commands import last_message
 from hephaestus_celery.core.execution.due import Due, rescue_reason
-from hephaestus_celery.core.execution.due_items import CopyRun, DueItem, Prune, SettleDue, StepDue, Sweep, TimerDue
+from hephaestus_celery.core.execution.due_items import (
+    CopyRun,
+    Deadline,
+    DueItem,
+    Prune,
+    SettleDue,
+    StepDue,
+    Sweep,
+    TimerDue,
+)
 from hephaestus_celery.core.execution.limits import LEFT
 from hephaestus_celery.core.execution.state import Decision, Verdict
 from hephaestus_celery.core.execution.telling import of_rescue
@@ -19,6 +28,7 @@ from hephaestus_celery.storage.claims import Attempt
 from hephaestus_celery.storage.due import SEIZED, DueEntry, Outstanding, RescuedRun, Sent
 from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.schema import SCHEMA
+from hephaestus_celery.storage.transactional.deadlines import expire_in
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.event_stream import tell
 from hephaestus_celery.storage.transactional.pauses import hold_in, is_held
@@ -48,18 +58,10 @@ def come_due_in(
         transaction.set_due(run_id, item, times.moment + LEFT)
     else:
         match item:
-            case StepDue(activation) if _dropped(transaction, record, activation, times):
-                pass
             case StepDue(activation):
-                kind, decision = rules.due(record.state, activation, fence=fence, times=times)
-                if kind is Due.NOTHING:
-                    transaction.clear_due(run_id, item)
-                elif not seize and record.state.steps[str(activation)].fence is not None:
-                    transaction.set_due(run_id, item, times.moment + times.lease)
-                else:
-                    return _rescue(
-                        transaction, record, kind, str(activation), decision, times=times, worker=worker, stream=stream
-                    )
+                return _step_due(
+                    transaction, record, activation, times, fence=fence, worker=worker, seize=seize, stream=stream
+                )
             case TimerDue(activation):
                 transaction.clear_due(run_id, item)
                 kind, decision = rules.fire(record.state, activation, times=times)
@@ -68,11 +70,37 @@ def come_due_in(
                         transaction, record, kind, str(activation), decision, times=times, worker=worker, stream=stream
                     )
                 carry_out(transaction, record, decision, times)
+            case Deadline():
+                return expire_in(transaction, record, times, stream=stream)
             case Prune() | Sweep() | SettleDue() | CopyRun():  # unused here: calls do all at once, runs are kept
                 transaction.clear_due(run_id, item)
             case _:
                 assert_never(item)
     return None
+
+
+def _step_due(
+    transaction: Transaction,
+    record: Record,
+    activation: Activation,
+    times: Times,
+    *,
+    fence: str,
+    worker: str,
+    seize: bool,
+    stream: int,
+) -> DueEntry | None:
+    if _dropped(transaction, record, activation, times):
+        return None
+    run_id, item, key = record.new.run_id, StepDue(activation), str(activation)
+    kind, decision = rules.due(record.state, activation, fence=fence, times=times)
+    if kind is Due.NOTHING:
+        transaction.clear_due(run_id, item)
+        return None
+    if not seize and record.state.steps[key].fence is not None:
+        transaction.set_due(run_id, item, times.moment + times.lease)
+        return None
+    return _rescue(transaction, record, kind, key, decision, times=times, worker=worker, stream=stream)
 
 
 def _dropped(transaction: Transaction, record: Record, activation: Activation, times: Times) -> bool:

@@ -74,6 +74,7 @@ def stored(record: Record, *, workflow_pause: PauseMark | None = None) -> Stored
         applied=state.applied,
         pauses=pauses_of(record, workflow_pause),
         shortfall=state.shortfall,
+        deadline=record.new.deadline,
     )
 
 
@@ -100,6 +101,7 @@ def brief(record: Record, *, workflow_pause: PauseMark | None = None) -> RunSumm
         retried_as=state.retried_as,
         steps=state.steps,
         pauses=pauses_of(record, workflow_pause),
+        deadline=new.deadline,
     )
 
 

@@ -13,6 +13,7 @@ from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.execution.uniqueness import find_holder
 from hephaestus_celery.storage.reruns import Rerun, refused
 from hephaestus_celery.storage.starts import already_running
+from hephaestus_celery.storage.transactional.deadlines import set_deadline
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.event_stream import tell
 from hephaestus_celery.storage.transactional.pauses import hold_in
@@ -51,6 +52,7 @@ def rerun_in(transaction: Transaction, rerun: Rerun, times: Times) -> Sequence[D
     record.history.append(entry_of(1, "", finished_at=times.now, detail=rerun.entry))
     transaction.add_run(record)
     tell(transaction, record, of_fork(decision, times, detail=rerun.entry), stream=run.durations.stream)
+    set_deadline(transaction, run, times)
     dispatches = carry_out(transaction, record, hold_in(transaction, record, replace(decision, state=state)), times)
     if rerun.retry:
         source.state = replace(source.state, retried_as=run.run_id)

@@ -24,7 +24,7 @@ if not facts then
 end
 local fields
 if p.brief then
-  local names = { 'h', 'schema', 'st', 't0', 't1', 'act', 'app', 'seq', 'fs', 'f', 'cr', 'mh' }
+  local names = { 'h', 'schema', 'st', 't0', 't1', 'act', 'app', 'seq', 'fs', 'f', 'cr', 'mh', 'dl' }
   local values = redis.call('HMGET', run, unpack(names))
   fields = { 'lk', 'sd' }
   for i, name in ipairs(names) do

@@ -5,14 +5,16 @@
 --   p.firsts: {key, most attempts, number of its list among KEYS[6...], number of its message}...; the last two only
 --   where the broker is this server
 --   p.settling: replaces p.firsts where there are very many first steps; see parts/joins.lua
+--   p.deadline: in microseconds from the start, where it has one
 --   reply: 'ok', 'posted' when all messages were sent too (or none may be, since the workflow is paused), or
 --   {run id, family, scope} of the holder
 -- needs: creation
 demand({
   run_id = 'name', id = 'name', name = 'string', family = 'string', version = 'string', scope = 'string', tags = 'table',
-  firsts = 'table', schema = 'number', lanes = 'table?', dispatch_timeout = 'number', settling = 'name?',
+  firsts = 'table', schema = 'number', lanes = 'table?', dispatch_timeout = 'number', settling = 'name?', deadline = 'number?',
 }, 4)
 inside('tags', is_list(p.tags, is_text))
+inside('deadline', p.deadline == nil or p.deadline > 0)
 inside('lanes', p.lanes == nil or is_object(p.lanes, is_text))
 inside('firsts', (#p.firsts > 0 or p.settling) and are_firsts(p.firsts, 4 + #p.firsts))
 demand({}, 4 + #p.firsts)

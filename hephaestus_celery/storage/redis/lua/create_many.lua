@@ -6,10 +6,11 @@
 -- needs: creation
 demand({
   runs = 'table', size = 'number', name = 'string', family = 'string', version = 'string', scope = 'string', tags = 'table',
-  firsts = 'table', schema = 'number', lanes = 'table?', dispatch_timeout = 'number',
+  firsts = 'table', schema = 'number', lanes = 'table?', dispatch_timeout = 'number', deadline = 'number?',
 }, 2)
 inside('runs', is_list(p.runs, function(row) return is_row(row, is_run_id, is_name, is_text) end))
 inside('tags', is_list(p.tags, is_text))
+inside('deadline', p.deadline == nil or p.deadline > 0)
 inside('lanes', p.lanes == nil or is_object(p.lanes, is_text))
 inside('size', p.size >= 2 + #p.firsts)
 demand({}, 2 + p.size * #p.runs)

@@ -16,10 +16,11 @@
 demand({
   run_id = 'name', source = 'name', id = 'name', name = 'string', family = 'string', version = 'string', scope = 'string',
   tags = 'table', schema = 'number', reads = 'number', active = 'number', rows = 'number', dispatch_timeout = 'number',
-  retry = 'boolean?', apart = 'boolean?', staged = 'name', prepared = 'table?', headers = 'string?',
+  retry = 'boolean?', apart = 'boolean?', staged = 'name', prepared = 'table?', headers = 'string?', deadline = 'number?',
 }, 5)
 demand({}, 5 + p.rows)
 inside('tags', is_list(p.tags, is_text))
+inside('deadline', p.deadline == nil or p.deadline > 0)
 demand_prepared(5 + p.rows)
 if redis.call('EXISTS', run) == 1 then
   return { redis.call('HEXISTS', run, 'cp') == 1 and 'copying' or 'ok' }

@@ -12,11 +12,11 @@
 -- The lock is a hash: `owner`; `schema`, the newest that the owner can read (a caller that reads newer ones takes the
 -- lock); `beat`, the owner's last time on the steady clock; `offset` of that clock; `handed`, the operation that handed
 -- entries over, with its `entries` and `reports`; `releases`, where something is to go on after a pause.
--- needs: rescue erase due_items_reading copies release
+-- needs: rescue erase deadlines due_items_reading copies release
 demand({
   owner = 'string', worker = 'string', op = 'string', acknowledged = 'string?', evict = 'string?', stepped = 'boolean?',
   seize = 'boolean?', fence = 'string', limit = 'number', lease = 'number', dispatch_timeout = 'number', now = 'number',
-  slack = 'number', schema = 'number',
+  slack = 'number', schema = 'number', retention = 'number',
 })
 local lock = prefix .. 'seat' -- the stored name is older than the word lock
 local held = redis.call('HMGET', lock, 'owner', 'beat', 'offset', 'handed', 'schema', 'releases')
@@ -54,7 +54,10 @@ local function hand_over_again()
     at_run(entry.run)
     local status = redis.call('HGET', run, 'st')
     local step = status and not is_final(status) and get_step(entry.step)
-    if step and step.a == entry.attempt and step.d == entry.token and step.f == entry.fence then
+    if entry.kind == 'deadline' then
+      -- Whether its end was told, only the caller knows that had it: another one may tell it twice.
+      if owner == p.owner then hand(entry) end
+    elseif step and step.a == entry.attempt and step.d == entry.token and step.f == entry.fence then
       spent = spent + 1
       entry.state = entry.state or cjson.encode(step) -- an older scheduler left it out of those that it had seized
       hand(entry)
@@ -217,6 +220,16 @@ do -- a script has at most 200 local names at a time
     hand_over('copy', core, '', { a = 1, d = 0 })
   end
 
+  -- The deadline of a run has come.
+  local function run_out(member, at)
+    local core = redis.call('HMGET', run, 'st', 'schema', 'dl')
+    if is_newer(core[2]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
+    redis.call('ZREM', due, member)
+    if not core[1] or is_final(core[1]) or not core[3] then return end
+    spent = spent + EXPIRY_COST + math.min(redis.call('HLEN', run), FEW) / EXPIRED_FIELDS
+    hand(expire(core[1], core[3], at))
+  end
+
   -- An entry that a newer version may know is left to that version. Any other unknown entry is deleted.
   local function refuse(member, run_id)
     local known, newer = pcall(function() return run_id and is_newer(redis.call('HGET', run, 'schema')) end)
@@ -230,6 +243,7 @@ do -- a script has at most 200 local names at a time
     if item.kind == 'sweep' then return sweep(member) end
     if item.kind == 'settle' then return settle_on(member, item.source, item.id) end
     if item.kind == 'copy' then return copy_on(member, item.source, item.id) end
+    if item.kind == 'deadline' then return run_out(member, at) end
     return come_due(item.step, at, member, item.reference)
   end
 

@@ -10,6 +10,7 @@ from hephaestus_celery.testing.conformance.storage.claims import *
 from hephaestus_celery.testing.conformance.storage.completion import *
 from hephaestus_celery.testing.conformance.storage.counted_joins import *
 from hephaestus_celery.testing.conformance.storage.data import *
+from hephaestus_celery.testing.conformance.storage.deadlines import *
 from hephaestus_celery.testing.conformance.storage.deletion import *
 from hephaestus_celery.testing.conformance.storage.discarded_events import *
 from hephaestus_celery.testing.conformance.storage.early_events import *

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 
 from hephaestus_celery.core.execution.due_items import (
+    Deadline,
     Prune,
     PrunedRun,
     SettleDue,
@@ -28,6 +29,7 @@ WRITTEN = {
     '|["order::a/1","shop.Order","fast","blue"]': Prune(PrunedRun("order::a/1", "shop.Order", ("fast", "blue"))),
     "": Prune(None),
     "\1sweep": Sweep(),
+    "\1deadline": Deadline(),
     "\1settle|fan|2a": SettleDue("fan", "2a"),
     "\1settle||2a": SettleDue("", "2a"),
 }
@@ -52,7 +54,9 @@ def test_what_is_read_from_any_text_is_written_as_that_text_or_means_the_same(te
     except ValueError:
         return
     assert (
-        encode(item) == text if isinstance(item, (StepDue, TimerDue, SettleDue, Sweep)) else parse(encode(item)) == item
+        encode(item) == text
+        if isinstance(item, (StepDue, TimerDue, SettleDue, Sweep, Deadline))
+        else parse(encode(item)) == item
     )
 
 
@@ -60,7 +64,18 @@ def test_what_is_read_from_any_text_is_written_as_that_text_or_means_the_same(te
     "text",
     [
         *("charge|", "charge #x", "charge ~1", "\1sweep|", "\1sweep|x", "\1settle", "\1settle|fan", "\1settle|fan|"),
-        *("\1later", "\1later|x", "|x", "|[]", '|["order::a"]', '|["order::a",1]', '|{"a":"b"}', "|null"),
+        *(
+            "\1later",
+            "\1later|x",
+            "\1deadline|",
+            "\1deadline|x",
+            "|x",
+            "|[]",
+            '|["order::a"]',
+            '|["order::a",1]',
+            '|{"a":"b"}',
+            "|null",
+        ),
     ],
 )
 def test_a_text_that_nobody_has_written_is_none(text):

@@ -25,6 +25,11 @@ local function sweep_due()
   return p.run_id .. '|' .. SWEEP
 end
 
+-- The deadline of a run.
+local function deadline_due()
+  return p.run_id .. '|' .. DEADLINE
+end
+
 -- Data of the run `source` that is still to be copied, and where it is staged which.
 local function copy_due(source, id)
   return p.run_id .. '|' .. COPY .. '|' .. source .. '|' .. id

@@ -49,7 +49,7 @@ end
 local function finish(before, status, at)
   set_status(before, status)
   redis.call('HSET', run, 't1', text(at), 'act', 0, 'wai', 0)
-  local about = redis.call('HMGET', run, 'id', 'family', 'tags', 'en', 'ek', 'pk', 'pa', 'rg')
+  local about = redis.call('HMGET', run, 'id', 'family', 'tags', 'en', 'ek', 'pk', 'pa', 'rg', 'dl')
   local active = prefix .. 'active:' .. about[1]
   redis.call('HDEL', active, p.run_id)
   local states
@@ -75,6 +75,7 @@ local function finish(before, status, at)
   if about[8] then lasting[#lasting + 1] = later_rounds() end
   if about[6] then leave_parked(about[2]) end
   if about[7] then clear_pause(about[7]) end
+  if about[9] then redis.call('ZREM', due, deadline_due()) end
   redis.call('PEXPIRE', answers, ANSWERS_LIFETIME)
   watch(about[1], about[2], about[3] and cjson.decode(about[3]) or {}, p.retention > 0 and p.retention or WATCH)
   if p.retention > 0 then

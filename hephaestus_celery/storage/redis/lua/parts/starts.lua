@@ -1,5 +1,6 @@
 -- A start: who holds the id of a run that is to be created, and the entries by which the new run is found.
--- Shared by create.lua and rerun.lua, which take p.id, p.family, p.version, p.scope and p.tags.
+-- Shared by create.lua and rerun.lua, which take p.id, p.family, p.version, p.scope, p.tags and
+-- p.deadline, in microseconds from the start.
 -- needs: due
 
 -- The active run that forbids the start, as {run id, family, scope}; nil if there is none. Mirrors find_holder in
@@ -28,6 +29,10 @@ local function first_fields(header, moment, sequence, active)
     found[#found + 1] = 'mh'
     found[#found + 1] = p.headers
   end
+  if p.deadline then
+    found[#found + 1] = 'dl'
+    found[#found + 1] = text(p.deadline)
+  end
   if #p.tags > 0 then
     found[#found + 1] = 'tags'
     found[#found + 1] = cjson.encode(p.tags)
@@ -44,6 +49,7 @@ local function make_known(moment)
   redis.call('ZADD', prefix .. 'index:id:' .. p.id, moment, p.run_id)
   redis.call('PERSIST', prefix .. 'index:id:' .. p.id) -- until the last active run of the id has ended
   watch(p.id, p.family, p.tags, WATCH)
+  if p.deadline then set_soon(deadline_due(), tonumber(moment) + p.deadline, tonumber(moment)) end
   for _, tag in ipairs(p.tags) do
     redis.call('ZADD', prefix .. 'index:tag:' .. tag, moment, p.run_id)
   end

@@ -33,6 +33,7 @@ def brief_document(instance: Instance, due: Mapping[str, int | None]) -> dict[st
         "status": instance.status,
         "started_at": instance.started_at,
         "finished_at": instance.finished_at,
+        "deadline": instance.deadline,
         "tags": instance.tags,
         "paused": instance.paused,
         "pauses": instance.pauses,

@@ -29,7 +29,16 @@ def reason_lines(instance: Instance, why: Sequence[Reason], *, now: datetime) ->
     if left:
         counts = [f"{count:,} {word}" for word, count in left.items()]
         lines.append((f"{sum(left.values()):,} more steps", ", ".join(counts if len(left) > 1 else left)))
+    if instance.deadline is not None and not instance.status.final:
+        lines.append(("the run", _of_deadline(instance.deadline, now=now)))
     return lines
+
+
+def _of_deadline(deadline: datetime, *, now: datetime) -> str:
+    at = clock_time(deadline, now=now)
+    if deadline <= now:
+        return f"fails as soon as a scheduler looks, since its deadline was at {at} ({age(deadline, now=now)} ago)"
+    return f"fails at {at} (in {length(deadline - now)}) unless it has ended by then: that is its deadline"
 
 
 def _alike(reason: Reason) -> object:

@@ -46,11 +46,18 @@ def whereabouts(instance: Instance, due: DueTimes, *, now: datetime) -> str:
     if instance.status.final:
         return f"at {instance.failed_key}" if instance.failed_key else ""
     if instance.is_far("step_states"):
-        return _paused("many steps; show tells", instance)
+        return _paused("many steps; show tells" + _deadline(instance, now), instance)
     moving = moving_steps(instance)
     parts = [_whereabouts(key, instance.step_states[key], due.get(key), instance, now=now) for key in moving[:_SHOWN]]
     more = [f"{len(moving) - _SHOWN} more"] if len(moving) > _SHOWN else []
-    return _paused("; ".join([*parts, *more]), instance)
+    return _paused("; ".join([*parts, *more]) + _deadline(instance, now), instance)
+
+
+def _deadline(instance: Instance, now: datetime) -> str:
+    if instance.deadline is None:
+        return ""
+    over = instance.deadline <= now
+    return "; its deadline is over" if over else f"; {length(instance.deadline - now)} to its deadline"
 
 
 def _paused(text: str, instance: Instance) -> str:

@@ -70,8 +70,9 @@ async def store(means: Means, start: Start) -> str:
         new, messages = means.parts.driver.new_run(
             start.workflow, id=start.id, context=start.context, telemetry=start.telemetry
         )
-    if await means.storage.create(new):
-        await means.runner.dispatch(messages)
+    unsent = messages if await means.storage.create(new) else ()
+    if unsent or new.deadline is not None:  # a local runner begins to look at what is due with its first dispatch
+        await means.runner.dispatch(unsent)
     return new.run_id
 
 

@@ -171,7 +171,7 @@ async def _store(means: Means, batch: Sequence[_Prepared | Exception]) -> list[_
         elif isinstance(prepared, _Prepared):
             unsent.extend(prepared.messages if outcome else ())
             results.append(prepared)
-    if unsent:
+    if unsent or any(prepared.new.deadline is not None for prepared in ready):  # see store() in start.py
         await means.runner.dispatch(unsent)
     return results
 

@@ -19,6 +19,7 @@ class InterruptedRun(RuleBasedStateMachine):
         self.run = None
         self.taken = False
         self.ended = None
+        self.over_time = False
         self.answered = set()
         self.terminals = 0
 
@@ -78,6 +79,17 @@ class InterruptedRun(RuleBasedStateMachine):
         else:
             self._ends("cancelled")
 
+    @rule()
+    def exceed_the_deadline(self):
+        before = self.run.state
+        decision = self.run.perform(("expire", ""))
+        if self.ended:
+            assert (decision.verdict, decision.state) == (Verdict.STALE, before)
+        else:
+            assert decision.state.sequence == before.sequence + 1
+            self.over_time = True
+            self._ends("failed")
+
     @precondition(lambda self: self.ended and self.run.executing())
     @rule(data=st.data())
     def answer_too_late(self, data):
@@ -131,7 +143,9 @@ class InterruptedRun(RuleBasedStateMachine):
     def the_step_that_failed_the_run_is_named(self):
         if self.run is not None:
             failed = [key for key, step in self.run.state.steps.items() if step.status is StepStatus.FAILED]
-            assert failed == ([self.run.state.failed_step] if self.ended == "failed" else [])
+            alone = self.ended == "failed" and not self.over_time
+            assert failed == ([self.run.state.failed_step] if alone else [])
+            assert self.over_time is False or self.run.state.failed_step is None
 
     def _ends(self, status):
         self.ended = status

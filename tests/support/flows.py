@@ -1018,3 +1018,28 @@ class FailsBesideEnquiry(Workflow):
     unique = Unique("beside")
     initial_step = Fork
     transitions = {(Fork, "done"): [EnquireAsync, Fatal], (EnquireAsync, "done"): Done, (Fatal, "done"): Done}
+
+
+class TimelyWait(Workflow):
+    """Waits for a payment, but not for ever."""
+
+    name = "timely_wait"
+    unique = Unique("timely")
+    initial_step = A
+    transitions = {
+        (A, "done"): (WaitForEvent, {"event_name": "paid"}),
+        (WaitForEvent, "received"): B,
+        (WaitForEvent, FAILED): B,
+        (B, "done"): Done,
+    }
+    deadline = timedelta(seconds=3)
+
+
+class TimelyWork(Workflow):
+    """Has a step that never ends by itself."""
+
+    name = "timely_work"
+    unique = Unique("timely")
+    initial_step = A
+    transitions = {(A, "done"): Loser, (Loser, "done"): B, (B, "done"): Done}
+    deadline = timedelta(seconds=3)

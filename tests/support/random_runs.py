@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hephaestus_celery import FAILED, Done, Ok, Step, Unique, Workflow
 from hephaestus_celery.core.definition.plan import plan
+from hephaestus_celery.core.execution import deadlines
 from hephaestus_celery.core.execution import transitions as run
 from hephaestus_celery.core.execution.delivery import receive, waiting_for
 from hephaestus_celery.core.execution.due import due
@@ -224,6 +225,7 @@ class SimulatedRun:
             ),
             "keep": lambda: receive(self.state, name=_event(key), step=None, keep=True, key=key, times=times).decision,
             "cancel": lambda: run.cancel(self.state, times=times),
+            "expire": lambda: deadlines.expire(self.state, times=times),
         }
         return decisions[name]()
 

@@ -52,7 +52,7 @@ _AMOUNTS: Mapping[str, int] = {  # how much one call does or carries, so that no
     "BEGINNING_CHUNK": 300,  # runs of each index that one look for the beginning of a run id goes through
     "COPIED_BYTES": 524_288,  # of data that one script copies for a rerun, and one value
     "COPIED_ROWS": 150,  # of a copy that one script does
-    "EXPIRED_FIELDS": 8,  # of a run whose deadline has come, that count as one more entry
+    "EXPIRED_FIELDS": 2,  # of a run whose deadline has come, that count as one more entry
     "EXPIRY_COST": 2,  # a run whose deadline has come counts as so many entries more: it takes as long
     "FEW": 400,  # fields of a run that is handled as a whole
     "HANDED_BYTES": 1_024,  # of what a tick hands over, that count as one more entry

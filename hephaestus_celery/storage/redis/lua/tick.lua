@@ -224,9 +224,8 @@ do -- a script has at most 200 local names at a time
   local function run_out(member, at)
     local core = redis.call('HMGET', run, 'st', 'schema', 'dl')
     if is_newer(core[2]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
-    local cost = EXPIRY_COST + math.min(redis.call('HLEN', run), FEW) / EXPIRED_FIELDS
     local first = spent <= 1
-    spent = spent + cost
+    spent = spent + EXPIRY_COST + math.min(redis.call('HLEN', run), FEW) / EXPIRED_FIELDS
     if spent > p.limit and not first then return end -- the next tick does it
     redis.call('ZREM', due, member)
     if not core[1] or is_final(core[1]) or not core[3] then return end

@@ -35,7 +35,7 @@ def overdue(stand, run):
 
 
 @pytest.fixture
-def hurried(stand):
+def limited_run(stand):
     """A run that may take an hour, with two steps that wait for workers, b and c."""
     run = stand.start(FORK, deadline=HOUR)
     run.step("a")
@@ -89,26 +89,26 @@ def test_a_deadline_comes_once(stand):
     stand.calm()
 
 
-def test_before_its_deadline_a_run_goes_on(stand, hurried):
+def test_before_its_deadline_a_run_goes_on(stand, limited_run):
     assert list(stand.tick().entries) == []
-    assert hurried.load().status is Status.RUNNING
+    assert limited_run.load().status is Status.RUNNING
 
 
-def test_a_deadline_counts_from_the_start_of_the_run(hurried):
-    assert hurried.due()[ENTRY] == hurried.load().started_at + HOUR
+def test_a_deadline_counts_from_the_start_of_the_run(limited_run):
+    assert limited_run.due()[ENTRY] == limited_run.load().started_at + HOUR
 
 
-def test_a_repeated_start_moves_no_deadline(stand, hurried):
-    due = hurried.due()[ENTRY]
-    stand.storage.create(dataclasses.replace(hurried.new, deadline=2 * HOUR))
-    assert hurried.due()[ENTRY] == due
+def test_a_repeated_start_moves_no_deadline(stand, limited_run):
+    due = limited_run.due()[ENTRY]
+    stand.storage.create(dataclasses.replace(limited_run.new, deadline=2 * HOUR))
+    assert limited_run.due()[ENTRY] == due
 
 
-def test_the_history_has_a_timer_for_it(stand, hurried):
-    before = hurried.load()
-    overdue(stand, hurried)
-    stored = hurried.load()
-    entry = hurried.history()[-1]
+def test_the_history_has_a_timer_for_it(stand, limited_run):
+    before = limited_run.load()
+    overdue(stand, limited_run)
+    stored = limited_run.load()
+    entry = limited_run.history()[-1]
     assert (entry.sequence, entry.outcome, entry.queued_at) == (stored.sequence, "completed", None)
     assert (entry.started_at, entry.finished_at) == (before.started_at, stored.finished_at)
     assert json.loads(entry.detail) == {
@@ -147,10 +147,10 @@ def test_a_run_whose_messages_wait_in_a_lane_fails_in_time(stand):
     assert (run.load().status, run.due(), run.lanes()) == (Status.FAILED, {}, {})
 
 
-def test_a_paused_run_fails_in_time(stand, hurried, pausing):
-    pausing(hurried)
-    overdue(stand, hurried)
-    assert hurried.load().status is Status.FAILED
+def test_a_paused_run_fails_in_time(stand, limited_run, pausing):
+    pausing(limited_run)
+    overdue(stand, limited_run)
+    assert limited_run.load().status is Status.FAILED
 
 
 def test_a_run_of_a_paused_workflow_fails_although_it_never_began(stand):
@@ -160,29 +160,29 @@ def test_a_run_of_a_paused_workflow_fails_although_it_never_began(stand):
     assert run.load().status is Status.FAILED
 
 
-def test_what_is_executed_meanwhile_is_discarded(stand, hurried):
-    hurried.claim("b")
-    overdue(stand, hurried)
-    assert hurried.complete("b", result='{"b":1}').verdict is Verdict.DISCARDED
-    stored = hurried.load()
+def test_what_is_executed_meanwhile_is_discarded(stand, limited_run):
+    limited_run.claim("b")
+    overdue(stand, limited_run)
+    assert limited_run.complete("b", result='{"b":1}').verdict is Verdict.DISCARDED
+    stored = limited_run.load()
     assert (stored.status, stored.steps["b"].status, dict(stored.results)) == (Status.FAILED, StepStatus.ACTIVE, {})
-    assert hurried.history()[-1].outcome == "discarded"
+    assert limited_run.history()[-1].outcome == "discarded"
 
 
-def test_who_executes_a_step_learns_that_it_is_wanted_no_longer(stand, hurried):
-    hurried.claim("b")
-    assert hurried.renew("b") is True
-    overdue(stand, hurried)
-    assert hurried.renew("b") is False
+def test_who_executes_a_step_learns_that_it_is_wanted_no_longer(stand, limited_run):
+    limited_run.claim("b")
+    assert limited_run.renew("b") is True
+    overdue(stand, limited_run)
+    assert limited_run.renew("b") is False
 
 
-def test_no_step_starts_after_the_deadline(stand, hurried):
-    overdue(stand, hurried)
-    assert isinstance(hurried.claim("c"), Refusal)
+def test_no_step_starts_after_the_deadline(stand, limited_run):
+    overdue(stand, limited_run)
+    assert isinstance(limited_run.claim("c"), Refusal)
 
 
-def test_its_id_is_free_after_the_deadline(stand, hurried):
-    overdue(stand, hurried)
+def test_its_id_is_free_after_the_deadline(stand, limited_run):
+    overdue(stand, limited_run)
     assert stand.start().load().status is Status.PENDING
 
 
@@ -195,12 +195,12 @@ def test_a_run_that_ended_in_time_leaves_no_deadline_behind(stand, end):
     assert (run.load().status, run.due()) == (end, {})
 
 
-def test_a_deadline_that_comes_after_the_end_changes_nothing(stand, hurried):
-    hurried.cancel()
-    hurried.probe.set_due(stand.storage, hurried.id, ENTRY, stand.storage.now())
-    before = hurried.load()
+def test_a_deadline_that_comes_after_the_end_changes_nothing(stand, limited_run):
+    limited_run.cancel()
+    limited_run.probe.set_due(stand.storage, limited_run.id, ENTRY, stand.storage.now())
+    before = limited_run.load()
     stand.calm()
-    assert hurried.load() == before
+    assert limited_run.load() == before
 
 
 def test_a_deadline_of_a_run_without_one_changes_nothing(stand, forked_run):
@@ -226,19 +226,19 @@ def test_a_run_of_many_steps_fails_in_time(stand):
     assert ENTRY not in run.due()
 
 
-def test_a_run_says_when_its_deadline_is(stand, hurried):
-    assert (hurried.load().deadline, stand.start(instance_id="order::b").load().deadline) == (HOUR, None)
+def test_a_run_says_when_its_deadline_is(stand, limited_run):
+    assert (limited_run.load().deadline, stand.start(instance_id="order::b").load().deadline) == (HOUR, None)
 
 
-def test_a_listing_says_when_the_deadline_of_each_run_is(stand, hurried):
+def test_a_listing_says_when_the_deadline_of_each_run_is(stand, limited_run):
     other = stand.start(instance_id="order::b")
     rows = dict(stand.storage.list_runs(Query())[0])
-    assert {run_id: row.deadline for run_id, row in rows.items()} == {hurried.id: HOUR, other.id: None}
+    assert {run_id: row.deadline for run_id, row in rows.items()} == {limited_run.id: HOUR, other.id: None}
 
 
-def test_a_claim_and_a_cancellation_bring_the_deadline(hurried):
-    claim = hurried.claim("b")
-    assert (claim.run.deadline, hurried.cancel().run.deadline) == (HOUR, HOUR)
+def test_a_claim_and_a_cancellation_bring_the_deadline(limited_run):
+    claim = limited_run.claim("b")
+    assert (claim.run.deadline, limited_run.cancel().run.deadline) == (HOUR, HOUR)
 
 
 def test_of_runs_that_start_together_each_has_its_deadline(stand):
@@ -251,22 +251,22 @@ def test_of_runs_that_start_together_each_has_its_deadline(stand):
     assert found == [HOUR, 2 * HOUR, None]
 
 
-def test_a_retry_has_the_deadline_that_it_is_given_from_its_own_start(stand, hurried):
-    overdue(stand, hurried)
-    retried = hurried.retried(deadline=2 * HOUR)
+def test_a_retry_has_the_deadline_that_it_is_given_from_its_own_start(stand, limited_run):
+    overdue(stand, limited_run)
+    retried = limited_run.retried(deadline=2 * HOUR)
     stored = retried.load()
     assert (stored.deadline, retried.due()[ENTRY]) == (2 * HOUR, stored.started_at + 2 * HOUR)
-    assert hurried.due() == {}
+    assert limited_run.due() == {}
 
 
-def test_a_fork_without_a_deadline_has_none(hurried):
-    forked = hurried.forked("b", instance_id="order::b", deadline=None)
+def test_a_fork_without_a_deadline_has_none(limited_run):
+    forked = limited_run.forked("b", instance_id="order::b", deadline=None)
     assert (forked.load().deadline, ENTRY in forked.due()) == (None, False)
 
 
-def test_a_retry_of_a_run_that_was_over_time_goes_on_where_it_stopped(stand, hurried):
-    overdue(stand, hurried)
-    retried = hurried.retried(deadline=None)
+def test_a_retry_of_a_run_that_was_over_time_goes_on_where_it_stopped(stand, limited_run):
+    overdue(stand, limited_run)
+    retried = limited_run.retried(deadline=None)
     assert {key: step.status for key, step in retried.load().steps.items()} == {
         "a": StepStatus.COMPLETED,
         "b": StepStatus.ACTIVE,
@@ -286,6 +286,6 @@ def test_the_event_stream_is_told_of_the_failure(storage: Storage, drive):
     assert event.duration == 1000 * (run.load().finished_at - run.load().started_at)
 
 
-def test_who_waits_for_the_end_learns_of_it(stand, hurried):
-    overdue(stand, hurried)
-    assert stand.storage.wait_finished(hurried.id, timeout=10) is True
+def test_who_waits_for_the_end_learns_of_it(stand, limited_run):
+    overdue(stand, limited_run)
+    assert stand.storage.wait_finished(limited_run.id, timeout=10) is True

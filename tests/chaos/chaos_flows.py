@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 
 from hephaestus_celery import (
     FAILED,
+    Again,
     Async,
     Done,
     Ok,
@@ -279,7 +280,32 @@ class FirstOf(Workflow):
     joins = {D: 1}
 
 
-FLOWS = (Linear, Diamond, Wide, Choice, Naps, Deadline, Approval, Brief, Caught, FirstOf, Checked)
+class Poll(Work):
+    """Is ready in its fifth round; some of them begin at once."""
+
+    events = ("ready",)
+
+    def answer(self, instance, config, context):
+        seen = context.state.get("seen", [])
+        if context.round == POLLS:
+            return Ok("ready", {"seen": seen})
+        return Again(0 if context.round % 2 else 0.1, {"seen": [*seen, context.round]})
+
+
+POLLS = 5
+
+
+class Polling(Workflow):
+    """A step that polls, beside a branch that goes on."""
+
+    name = "chaos_polling"
+    unique = Unique("chaospolling")
+    default_retry = PATIENT
+    initial_step = A
+    transitions = {(A, "done"): [Poll, B], (Poll, "ready"): D, (B, "done"): D, (D, "done"): Done}
+
+
+FLOWS = (Linear, Diamond, Wide, Choice, Naps, Deadline, Approval, Brief, Caught, FirstOf, Checked, Polling)
 EVENTS = {Approval: "approved", Deadline: "paid", Checked: "checked"}
 """The event that a run of the workflow is sent right after its start, to be kept until its step waits."""
 MISFITS = {Checked: {"by": 7}}

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chaos_flows import MISFITS
+from chaos_flows import MISFITS, POLLS, Poll
 
 from hephaestus_celery import FAILED, HistoryEntry, Instance, InstanceNotFoundError
 from hephaestus_celery.core.values.lifecycle import Status
@@ -29,6 +29,7 @@ TOLD_AS = {
     ("attempt", "completed"): "step.stop",
     ("attempt", "discarded"): "step.stop",
     ("attempt", "waiting"): "step.async",
+    ("attempt", "again"): "step.async",
     ("attempt", "retrying"): "step.exception",
     ("attempt", "failed"): "step.exception",
     ("resume", "completed"): "step.resume",
@@ -75,6 +76,11 @@ class Run:
     events: Sequence[dict[str, Any]]
     executions: Counter[str]
 
+    @property
+    def rounds(self) -> Counter[str | None]:
+        """How often each step has answered `Again`."""
+        return Counter(entry.step for entry in self.history if entry.outcome == "again")
+
     def __str__(self) -> str:
         return f"{self.instance.id} ({self.instance.run_id})"
 
@@ -90,7 +96,7 @@ def check(arena: Arena, episode: Episode, *, silences: bool) -> Verdict:
         verdict.completed += completed
         verdict.doubtful += run.started.doubtful
         verdict.steps += len(run.executions)
-        verdict.executed_again += sum(1 for count in run.executions.values() if count > 1)
+        verdict.executed_again += sum(1 for step, count in run.executions.items() if count > 1 + run.rounds[step])
         verdict.rescues += sum(1 for entry in run.history if entry.kind == "rescue")
         committed = Counter(entry.step for entry in run.history if entry.outcome == "completed")
         verdict.committed_twice += sum(1 for count in committed.values() if count > 1)
@@ -99,7 +105,7 @@ def check(arena: Arena, episode: Episode, *, silences: bool) -> Verdict:
             continue
         verdict.missing += _missing(run)
         laws = (*_commits(run), *_joins(run), *_numbers(run), *_durations(run), *_tellings(run, silences=silences))
-        laws = (*laws, *_drops(run), *_pauses(run, episode.pauses))
+        laws = (*laws, *_rounds(run), *_drops(run), *_pauses(run, episode.pauses))
         verdict.problems.extend(f"{run}: {problem}; {_short(run.history)}" for problem in laws)
     if not silences and verdict.missing:
         verdict.problems.append(f"{verdict.missing} events were never emitted")
@@ -135,7 +141,7 @@ def _commits(run: Run) -> Iterator[str]:
     if any(later <= earlier for earlier, later in itertools.pairwise(numbers)):
         yield f"the numbers of its history do not increase: {numbers}"
     commits = Counter(
-        (entry.kind, entry.step, entry.attempt)
+        (entry.kind, entry.step, entry.round, entry.attempt)
         for entry in run.history
         if entry.kind != "rescue" and entry.outcome and not _is_dropped(entry)
     )
@@ -170,6 +176,16 @@ def _drops(run: Run) -> Iterator[str]:
         yield "it has dropped no event"
     if misfit is not None and misfit in run.instance.context.steps.values():
         yield f"a step has taken {misfit}"
+
+
+def _rounds(run: Run) -> Iterator[str]:
+    polls = Poll in run.instance.workflow.graph.by_key.values()
+    began = [entry.round for entry in run.history if entry.outcome == "again"]
+    expected = list(range(1, POLLS)) if polls else []
+    if began != expected:
+        yield f"it has gone through the rounds {began}, not {expected}"
+    if polls and run.instance.context.steps[Poll.key] != {"seen": expected}:
+        yield f"its last round was given {run.instance.context.steps[Poll.key]}"
 
 
 def _joins(run: Run) -> Iterator[str]:
@@ -299,7 +315,7 @@ def _recovery(struck: int, runs: Sequence[Run]) -> float:
     for run in runs:
         if run.started.at >= struck:
             continue
-        steps = [entry.finished_at for entry in run.history if entry.outcome in ("completed", "waiting")]
+        steps = [entry.finished_at for entry in run.history if entry.outcome in ("completed", "waiting", "again")]
         after = [at for at in (moment.timestamp() - struck / 1e9 for moment in steps) if at > 0]
         longest = max(longest, min(after, default=0.0))
     return longest

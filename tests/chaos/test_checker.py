@@ -13,7 +13,7 @@ from episode import Started
 
 from hephaestus_celery import Hephaestus, telemetry
 
-LAWS = (checker._commits, checker._drops, checker._joins, checker._numbers, checker._durations)
+LAWS = (checker._commits, checker._rounds, checker._drops, checker._joins, checker._numbers, checker._durations)
 
 
 @pytest.fixture
@@ -133,3 +133,33 @@ def test_an_event_that_was_taken_although_it_does_not_fit_is_seen(run, monkeypat
     found = broken(run)
     assert "it has dropped no event" in found
     assert "a step has taken {'by': 'b'}" in found
+
+
+@pytest.fixture
+def polled(monkeypatch):
+    """A run that has polled in this process."""
+    monkeypatch.setattr(flows, "BODY_SECONDS", (0.0, 0.0))
+    with Hephaestus() as hephaestus:
+        handle = hephaestus.start_instance(flows.Polling, {"value": 1}, id="x1")
+        instance = handle.wait(30)
+        return checker.Run(
+            started=Started(run_id=instance.run_id, at=0),
+            instance=instance,
+            history=handle.history(),
+            events=[],
+            executions=Counter({"a": 1, "b": 1, "d": 1, "poll": flows.POLLS}),
+        )
+
+
+def test_a_run_that_has_polled_breaks_no_law(polled):
+    assert [problem for law in LAWS for problem in law(polled)] == []
+    assert polled.rounds["poll"] == flows.POLLS - 1
+
+
+def test_a_round_that_is_missing_or_committed_twice_is_seen(polled):
+    again = next(entry for entry in polled.history if entry.outcome == "again")
+    twice = [problem for law in LAWS for problem in law(entries(polled, lambda h: [*h, replace(again, sequence=99)]))]
+    assert any("committed 2 times" in problem for problem in twice)
+    missing = list(checker._rounds(entries(polled, lambda h: [entry for entry in h if entry is not again])))
+    assert len(missing) == 1
+    assert "the rounds [2, 3, 4], not [1, 2, 3, 4]" in missing[0]

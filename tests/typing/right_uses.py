@@ -11,6 +11,7 @@ from celery import Celery, shared_task
 
 from hephaestus_celery import (
     FAILED,
+    Again,
     Async,
     BulkResult,
     CancelReport,
@@ -99,7 +100,9 @@ def pack(context: Context) -> dict[str, int]:
 
 
 @step(events=("stamped", "returned"), retry=RetryPolicy(max_attempts=2), time_limit=timedelta(seconds=5), priority=3)
-async def stamp(instance: Instance, config: StepConfig) -> Ok | Async | Error | str:
+async def stamp(instance: Instance, config: StepConfig, context: Context) -> Ok | Async | Again | Error | str:
+    if context.round < 3:
+        return Again(timedelta(seconds=context.round), {**context.state, "round": context.round})
     return "stamped" if config else Async()
 
 

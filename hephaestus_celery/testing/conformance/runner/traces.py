@@ -312,3 +312,40 @@ def test_short_answers_are_those_that_they_stand_for(stage):
         ("unsure", "failed", None),
     ]
     assert "it declares several ('heavy', 'light')" in instance.failure.message
+
+
+def test_a_step_that_polls_gives_exactly_this_trace(stage):
+    handle = start(stage, workflows.Polling)
+    instance = handle.wait(30)
+    assert instance.context.steps["poll"] == {"seen": [1, 2]}
+    events = stage.seen(handle.run_id)
+    assert trace(events) == [
+        "workflow.start",
+        "advance 1 pending->running",
+        "step.start poll",
+        "step.async poll",
+        "step.start poll",
+        "step.exception poll",
+        "step.start poll",
+        "step.async poll",
+        "step.start poll",
+        "step.stop poll",
+        "transition poll-ready->[done]",
+        "advance 2 running->completed",
+        "step.start done",
+        "step.stop done",
+        "transition done-done->[]",
+        "workflow.stop",
+    ]
+    assert numbers(events) == list(range(1, 17))
+    told = [event.metadata for event in events if event.name == "step.async"]
+    assert [(each["round"], each["attempt"], each["resumes_in"], each["outcome"]) for each in told] == [
+        (1, 1, 50_000_000, "again"),
+        (2, 2, 0, "again"),
+    ]
+    assert [(entry.round, entry.attempt, entry.outcome) for entry in handle.history() if entry.step == "poll"] == [
+        (1, 1, "again"),
+        (2, 1, "retrying"),
+        (2, 2, "again"),
+        (3, 1, "completed"),
+    ]

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from hephaestus_celery import (
     FAILED,
+    Again,
     Async,
     Done,
     Ok,
@@ -241,6 +242,25 @@ class Retried(Workflow):
     unique = Unique("conformance-retried")
     initial_step = Flaky
     transitions = {(Flaky, "done"): Done}
+
+
+class Poll(Step):
+    events = ("ready",)
+    retry = RetryPolicy(max_attempts=2, base=0.01)
+
+    def execute(self, instance, config, context):
+        if context.round == 2 and instance.step_states[self.key].attempt == 1:
+            raise ValueError("not yet")
+        if context.round == 3:
+            return Ok("ready", {"seen": context.state["seen"]})
+        return Again(0.05 if context.round == 1 else 0, {"seen": [*context.state.get("seen", []), context.round]})
+
+
+class Polling(Workflow):
+    name = "conformance_polling"
+    unique = Unique("conformance-polling")
+    initial_step = Poll
+    transitions = {(Poll, "ready"): Done}
 
 
 class Straight(Workflow):

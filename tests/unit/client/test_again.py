@@ -469,3 +469,25 @@ def test_of_a_thousand_rounds_the_history_has_the_first_and_the_last_and_one_ent
         paged.extend(page)
         after = page[-1].sequence
     assert paged == list(entries)
+
+
+class PollsUntilItsDeadline(Workflow):
+    unique = Unique("pollsuntilitsdeadline")
+    initial_step = PollAgain
+    transitions = {(PollAgain, "ready"): Done, (PollAgain, "late"): Done}
+    deadline = 0.3
+
+
+@pytest.mark.parametrize("answer", [Again(3600), Again(0.05), Again(0)], ids=repr)
+def test_a_run_that_polls_beyond_its_deadline_fails(runtime, answer):
+    class Endless(dict):
+        def get(self, number, default=None):
+            return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{__name__}.ANSWERS", Endless())
+        handle = PollsUntilItsDeadline.start("a1", {})
+        instance = handle.wait(10)
+    assert (instance.status, instance.failure.type) == ("failed", "DeadlineExceeded")
+    ended = handle.history()[-1]
+    assert (ended.kind, ended.step) in [("timer", None), ("attempt", "poll_again")]

@@ -166,6 +166,7 @@ def entry_line(entry: HistoryEntry, screen: Screen) -> str:
     by = f" by {entry.by}" if entry.by else ""
     of_run = f" of run {entry.run_id}" if entry.run_id else ""
     reason = f": {entry.reason}" if entry.reason else ""
+    undoes = f" (undoes {entry.compensates})" if entry.compensates else ""
     if entry.kind == "attempt":
         what = f" {entry.step or 'a step'}{attempt}{_how_it_ended(entry)}"
     else:
@@ -173,7 +174,7 @@ def entry_line(entry: HistoryEntry, screen: Screen) -> str:
         outcome = f"{',' if attempt else ''} {entry.outcome}" if entry.outcome else ""
         event = f" {entry.event}" if entry.event else ""
         what = f" {entry.kind}{step}{attempt}{outcome}{event}"
-    return printable(f"{time}{what}{of_run}{by}{reason}")
+    return printable(f"{time}{what}{undoes}{of_run}{by}{reason}")
 
 
 def _how_it_ended(entry: HistoryEntry) -> str:

@@ -59,8 +59,21 @@ def whole_document(instance: Instance, due: Mapping[str, int | None]) -> dict[st
             "failure": instance.failure,
             "cancel_reason": instance.cancel_reason,
             "forked_from": instance.forked_from,
+            "compensating": instance.compensating,
+            "compensated": _undone(instance, done=True),
+            "uncompensated": _undone(instance, done=False),
         }
     )
+
+
+def _undone(instance: Instance, *, done: bool) -> list[str]:
+    # By key, since this process may not know the workflow.
+    states = instance.step_states
+    found = {
+        key: (state := states.get(other)) is not None and state.status is StepStatus.COMPLETED
+        for key, other in (instance.undone if instance.undoes else ())
+    }
+    return [key for key, is_done in found.items() if is_done is done]
 
 
 def reason_document(reason: Reason) -> dict[str, Any]:

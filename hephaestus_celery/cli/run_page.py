@@ -17,6 +17,7 @@ from hephaestus_celery.cli.statuses import RUN_STYLES, STEP_STYLES
 from hephaestus_celery.core.execution.standing import Reason
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.pause import PausedBy
 
 _SHORT = 160
@@ -83,8 +84,21 @@ def _show_head(screen: Screen, instance: Instance, *, now: datetime, origin: str
         screen.show(screen.styled(line, "dim"))
     for line in _pauses(instance, now=now):
         _show_wrapped(screen, "", line)
+    if instance.undoes:
+        _show_wrapped(screen, "", undoing_line(instance))
     if instance.status.final and instance.cancel_reason:
         _show_wrapped(screen, "cancelled", instance.cancel_reason)
+
+
+def undoing_line(instance: Instance) -> str:
+    """How far a run is that undoes, or has undone, what had completed."""
+    total = len(dict(instance.undone))
+    states = instance.step_states
+    over = [other for _, other in instance.undone if other in states and not states[other].is_compensating]
+    done = sum(states[other].status is StepStatus.COMPLETED for other in over)
+    if instance.compensating:
+        return f"undoes what had completed: {done} of {total} undone; then it ends"
+    return f"{done} of {total} steps that had completed are undone"
 
 
 def _pauses(instance: Instance, *, now: datetime) -> list[str]:

@@ -40,13 +40,19 @@ def show_picture(
     """Print a line for each step, in topological order; of more than ``most``, those around the ones that move."""
     definition = find_definition(instance)
     graph = None if definition is None else definition.graph
-    keys = list(instance.step_states) if graph is None else [step.key for step in graph.topological_order]
+    keys = list(instance.step_states) if graph is None else _keys(graph, instance)
     shown = keys if full else _around_moving(keys, instance, most)
     took = _durations(entries)
     rows = [_row(screen, instance, key, graph, took.get(key), now=now) for key in shown]
     show_rows(screen, _COLUMNS, rows, indent=2)
     if len(shown) < len(keys):
         screen.show(f"  and {len(keys) - len(shown):,} more steps: --full")
+
+
+def _keys(graph: Graph, instance: Instance) -> list[str]:
+    # In topological order; then the compensations, in the order of undoing, where the run undoes something.
+    undoing = dict.fromkeys(other for _, other in instance.undone) if instance.undoes else {}
+    return [*(step.key for step in graph.topological_order), *(key for key in undoing if key in graph.by_key)]
 
 
 def _around_moving(keys: Sequence[str], instance: Instance, most: int) -> Sequence[str]:
@@ -96,6 +102,8 @@ def _standing(word: str, state: StepState | None) -> str:
 
 def _edges(graph: Graph, key: str, state: StepState | None, arrow: str) -> str:
     step = graph.by_key[key]
+    if step in graph.compensating:
+        return f"undoes {next(undone.key for undone, other in graph.compensations.items() if other is step)}"
     events = graph.events(step)
     if state is not None and state.event in events:
         events = (state.event,)

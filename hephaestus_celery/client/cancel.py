@@ -39,6 +39,7 @@ async def cancel(
     id: str,
     reason: str | None,
     *,
+    compensate: bool,
     terminate: bool,
     by: str | None,
     workflow: type[WorkflowDefinition] | None,
@@ -53,12 +54,25 @@ async def cancel(
         reason=reason,
         entry=encode_entry(kind="cancel", reason=reason, by=by),
         durations=means.durations,
+        compensate=compensate,
     )
     if cancelled is None:
         ended = await read_run(means, run_id)
+        if ended.compensating:
+            raise NotCancellableError(
+                f"{ended.id} undoes what had completed already, and ends then; a cancel without compensate ends it at once"
+            )
         raise NotCancellableError(f"{ended.id} has ended already ({ended.status}); only an active run can be cancelled")
     instance = decode_instance(cancelled.run, reader=means.reader)
-    means.emitter.workflow_cancel(instance, {"sequence": cancelled.sequence, "reason": reason})
+    if instance.status.final:
+        means.emitter.workflow_cancel(instance, {"sequence": cancelled.sequence, "reason": reason})
+    else:
+        means.emitter.workflow_compensate(instance, {"sequence": cancelled.sequence})
+        headers = instance.message_headers
+        sent = messages(
+            instance.workflow_name, instance.workflow_version, instance.run_id, cancelled.dispatches, headers=headers
+        )
+        await means.runner.dispatch(sent)
     return await _end_tasks(means.runner, instance, cancelled, terminate=terminate)
 
 
@@ -101,6 +115,7 @@ class Cancels(RuntimeCalls):
         id: str,
         reason: str | None = None,
         *,
+        compensate: bool = False,
         terminate: bool = False,
         by: str | None = None,
         workflow: type[WorkflowDefinition] | None = None,
@@ -111,9 +126,15 @@ class Cancels(RuntimeCalls):
         it may ask ``context.cancelled()``. With ``terminate`` it is interrupted where its pool can do so:
         in prefork pools, by Celery's ``SoftTimeLimitExceeded``. The report names the steps that were being executed, and
         those that were interrupted; of the others a warning is logged. ``by`` says who ends it, for the
-        history. ``NotCancellableError`` when the run has ended already.
+        history.
+
+        With ``compensate`` the run undoes first what has completed, the last step first, if its workflow has ``compensations``. It
+        is ``running``, and its id taken, until then. A run that undoes already is ended at once by a call without it.
+        ``NotCancellableError`` when the run has ended already, or with ``compensate`` undoes already.
         """
-        return run_now(cancel(self._means(), id, reason, terminate=terminate, by=by, workflow=workflow))
+        return run_now(
+            cancel(self._means(), id, reason, compensate=compensate, terminate=terminate, by=by, workflow=workflow)
+        )
 
 
 class AioCancels(AioCalls):
@@ -124,12 +145,15 @@ class AioCancels(AioCalls):
         id: str,
         reason: str | None = None,
         *,
+        compensate: bool = False,
         terminate: bool = False,
         by: str | None = None,
         workflow: type[WorkflowDefinition] | None = None,
     ) -> CancelReport:
         """End a run; as :meth:`Hephaestus.cancel`."""
-        return await cancel(self._means(), id, reason, terminate=terminate, by=by, workflow=workflow)
+        return await cancel(
+            self._means(), id, reason, compensate=compensate, terminate=terminate, by=by, workflow=workflow
+        )
 
 
 class WorkflowCancels(WorkflowCalls):
@@ -137,37 +161,70 @@ class WorkflowCancels(WorkflowCalls):
 
     @classmethod
     def cancel(
-        cls, value: str, reason: str | None = None, *, terminate: bool = False, by: str | None = None
+        cls,
+        value: str,
+        reason: str | None = None,
+        *,
+        compensate: bool = False,
+        terminate: bool = False,
+        by: str | None = None,
     ) -> CancelReport:
         """End a run; see :meth:`Hephaestus.cancel`."""
-        return cls._runtime(Cancels).cancel(cls._id(value, "cancel"), reason, terminate=terminate, by=by, workflow=cls)
+        return cls._runtime(Cancels).cancel(
+            cls._id(value, "cancel"), reason, compensate=compensate, terminate=terminate, by=by, workflow=cls
+        )
 
 
 class AioWorkflowCancels(AioWorkflowCalls[InputT]):
     """Cancellations, of a workflow class's ``aio``."""
 
     async def cancel(
-        self, value: str, reason: str | None = None, *, terminate: bool = False, by: str | None = None
+        self,
+        value: str,
+        reason: str | None = None,
+        *,
+        compensate: bool = False,
+        terminate: bool = False,
+        by: str | None = None,
     ) -> CancelReport:
         """End a run; as :meth:`Hephaestus.cancel`."""
         return await self._runtime(AioCancels).cancel(
-            self._id(value, "cancel"), reason, terminate=terminate, by=by, workflow=self._workflow
+            self._id(value, "cancel"),
+            reason,
+            compensate=compensate,
+            terminate=terminate,
+            by=by,
+            workflow=self._workflow,
         )
 
 
 class HandleCancels(HandleCalls):
     """Cancellations, of a handle."""
 
-    def cancel(self, reason: str | None = None, *, terminate: bool = False, by: str | None = None) -> CancelReport:
+    def cancel(
+        self,
+        reason: str | None = None,
+        *,
+        compensate: bool = False,
+        terminate: bool = False,
+        by: str | None = None,
+    ) -> CancelReport:
         """End the run; see :meth:`Hephaestus.cancel`."""
-        return self._runtime(Cancels).cancel(self.run_id, reason, terminate=terminate, by=by)
+        return self._runtime(Cancels).cancel(self.run_id, reason, compensate=compensate, terminate=terminate, by=by)
 
 
 class AioHandleCancels(AioHandleCalls):
     """Cancellations, of a handle's ``aio``."""
 
     async def cancel(
-        self, reason: str | None = None, *, terminate: bool = False, by: str | None = None
+        self,
+        reason: str | None = None,
+        *,
+        compensate: bool = False,
+        terminate: bool = False,
+        by: str | None = None,
     ) -> CancelReport:
         """End the run; as :meth:`Hephaestus.cancel`."""
-        return await self._runtime(AioCancels).cancel(self.run_id, reason, terminate=terminate, by=by)
+        return await self._runtime(AioCancels).cancel(
+            self.run_id, reason, compensate=compensate, terminate=terminate, by=by
+        )

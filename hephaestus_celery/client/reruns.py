@@ -20,6 +20,7 @@ from hephaestus_celery.core.values.formatting import listed, shown
 from hephaestus_celery.core.values.inputs import check_by
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
+from hephaestus_celery.core.values.undo import Undo
 from hephaestus_celery.coroutines import run_now
 from hephaestus_celery.exceptions import DataError, InstanceNotFoundError
 from hephaestus_celery.runners.rerunning import Earlier, asks_routes, kept_keys
@@ -27,7 +28,7 @@ from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.instances import decode_instance
 from hephaestus_celery.storage.queries import DataKind, StoredRun
 from hephaestus_celery.storage.reruns import refused
-from hephaestus_celery.storage.snapshot import Snapshot
+from hephaestus_celery.storage.snapshot import Snapshot, undo_numbers
 
 
 async def retry(
@@ -51,6 +52,7 @@ async def retry(
         id=instance.id,
         initial=await _overlaid(means, run, run_id, definition_of(instance), context),
         by=by,
+        undo=await _undo(means, run, run_id),
     )
     return await _make(means, earlier, instance)
 
@@ -76,7 +78,13 @@ async def fork(
     own = definition_of(instance)
     wanted = own if version is None else _in_version(own, version)
     state = run.steps.get(key)
-    if state is None or state.status is StepStatus.SKIPPED:
+    if run.undoing is not None and not run.status.final:
+        raise refused(Obstacle.COMPENSATING, instance_id=instance.id, source=run_id)
+    if state is not None and state.compensates is not None:
+        raise ValueError(
+            f"step {key} undoes step {state.compensates} of run {run_id}; a fork begins at a step of the workflow"
+        )
+    if state is None or (state.status is StepStatus.SKIPPED and not state.is_dropped):
         raise ValueError(
             f"run {run_id} of {instance.id} has never started step {shown(key)}; it has started "
             f"{listed([name for name, found in run.steps.items() if found.status is not StepStatus.SKIPPED])}"
@@ -90,6 +98,7 @@ async def fork(
         id=instance.id if value is None else instance_id_of(wanted, value, chance=means.parts.chance),
         initial=await _overlaid(means, run, run_id, wanted, context),
         by=by,
+        undo=await _undo(means, run, run_id),
     )
     return await _make(means, earlier, instance)
 
@@ -126,6 +135,14 @@ async def _read(means: Means, run_id: str) -> tuple[StoredRun, Instance]:
         raise InstanceNotFoundError(f"no run {run_id}; it was never started, its retention is over, or it was deleted")
     states = Snapshot(run, run_id=run_id, reader=None).states
     return replace(run, steps=states), decode_instance(run, reader=means.reader)
+
+
+async def _undo(means: Means, run: StoredRun, run_id: str) -> list[Undo]:
+    # How the completed steps of the run are undone, as of the same moment.
+    numbers = undo_numbers(run)
+    missing = [number for number in numbers if number not in run.undo]
+    texts = {**run.undo, **(await means.storage.read_data(run_id, DataKind.UNDO, missing) if missing else {})}
+    return [Undo.parse(texts[number]) for number in numbers]
 
 
 async def _overlaid(

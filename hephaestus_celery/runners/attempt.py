@@ -145,6 +145,7 @@ class HeldAttempt:
             task_id=self.held.holder,
             by=None if self.claim.resume is None else self.claim.resume.by,
             round=self.state.round if is_round or self.state.round > 1 else None,
+            compensates=self.state.compensates,
             run_id=self.source.instance.run_id,
         )
 

@@ -36,11 +36,11 @@ class CancellationCheck:
     def is_wanted(self) -> bool:
         """Ask now whether the attempt is wanted; ``StorageError`` when the store is away."""
         if not native.patched() or _thread() == self._thread:
-            return self._storage.renew([self._attempt])[0]
+            return self._storage.renew([self._attempt], wanted=True)[0]
         # An async step asks from the thread of its loop, and a connection of greenlets belongs to the thread that made it.
         storage = self._storage.separate()
         try:
-            return storage.renew([self._attempt])[0]
+            return storage.renew([self._attempt], wanted=True)[0]
         finally:
             if storage is not self._storage:
                 storage.close()

@@ -153,7 +153,8 @@ class Completion:
         # The targets of the event, and whether they are final: true for a declared transition, and for a route that has
         # accessed only data that can't change any more.
         instance, step = attempt.source.instance, attempt.source.step
-        if attempt.launches_done:
+        undoes = step in definition_of(instance).graph.compensating and result.event in step.events
+        if attempt.launches_done or undoes:
             return (), True
         if (step, result.event) not in definition_of(instance).graph.dynamic:
             return definition_of(instance).targets(step, result.event, instance.context), True
@@ -214,6 +215,7 @@ class Completion:
             computed=(step, result.event) in workflow.graph.dynamic,
             took=duration,
             kind=None if result.failed is None else result.failed.kind,
+            undo=None if result.failed is not None else self._moves.undo(workflow, step, instance.run_id),
         )
 
     def _prepared(self, attempt: HeldAttempt, targets: tuple[Target, ...]) -> dict[str, PreparedMessage]:

@@ -14,16 +14,18 @@ from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import StepClass
 from hephaestus_celery.core.definition.registry import definition_of
 from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.values.failure import Failure
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
-from hephaestus_celery.exceptions import AttemptLostError, DeadlineExceeded
+from hephaestus_celery.exceptions import AttemptLostError, DeadlineExceeded, StepFailedError
 from hephaestus_celery.runners.step_exceptions import Failed, stuck
 from hephaestus_celery.runners.step_result import Completed
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.claims import Claim
-from hephaestus_celery.storage.commits import Commitment
+from hephaestus_celery.storage.commits import Cause, Commitment
 from hephaestus_celery.storage.instances import read_start
+from hephaestus_celery.storage.shortfalls import explained
 from hephaestus_celery.telemetry.catalogue import names
 from hephaestus_celery.telemetry.emitter import Emitter
 from hephaestus_celery.telemetry.handlers import EventName
@@ -43,6 +45,8 @@ _EMITTERS: Mapping[EventName, Callable[..., None]] = {
     names.STEP_RESUME: Emitter.step_resume,
     names.STEP_RESCUE: Emitter.step_rescue,
     names.STEP_DISCARD: Emitter.step_discard,
+    names.WORKFLOW_CANCEL: Emitter.workflow_cancel,
+    names.WORKFLOW_COMPENSATE: Emitter.workflow_compensate,
 }
 
 
@@ -143,6 +147,8 @@ def completed(
         if claim.resume is not None:
             return ()  # no number was reserved for it
         return (_gave(source, claim, result, [], duration=duration, number=number),)
+    if commitment.verdict is Verdict.LATE:  # its run undoes what has completed: nothing follows it
+        return (_gave(source, claim, result, [], duration=duration, number=number), *ended(source, commitment))
     if source.step is Done:
         return _done(source, commitment, number)
     targets = [definition_of(source.instance).graph.by_key[key] for key in commitment.activated]
@@ -162,13 +168,51 @@ def _gave(
 
 
 def ended(source: EventSource, commitment: Commitment, number: int = 0) -> Sequence[Event]:
-    """The end of a run, if a commit has ended it; its numbers begin here, or where the commitment says."""
+    """The end of a run, if a commit has ended it, or that it undoes from now on what has completed.
+
+    The numbers begin here, or where the commitment says.
+    """
     number = commitment.ending or number
+    if commitment.undoes:
+        return begun_to_undo(source.instance, number, source.worker)
+    if commitment.cause is not None:
+        return undone(
+            source.instance, commitment, commitment.cause, number=number, runner=source.runner, worker=source.worker
+        )
     if commitment.status_after is Status.COMPLETED:
         return _done(source, commitment, number)
     if commitment.status_after is Status.FAILED:
         return (_run_failed(source, stuck(source.step.key, commitment.shortfall), commitment, number),)
     return ()
+
+
+def begun_to_undo(instance: Instance, number: int, worker: Mapping[str, Any]) -> Sequence[Event]:
+    """A run undoes from now on what has completed."""
+    extra = {**worker, "sequence": number}
+    return (Event(name=names.WORKFLOW_COMPENSATE, instance=instance, fields={}, extra=extra),)
+
+
+def undone(
+    instance: Instance, commitment: Commitment, cause: Cause, *, number: int, runner: type, worker: Mapping[str, Any]
+) -> Sequence[Event]:
+    """The end of a run that has undone what had completed; whoever commits last knows its failure from the store alone."""
+    instance = _at_its_end(instance, commitment)
+    extra: dict[str, Any] = {**worker, "sequence": number}
+    if commitment.status_after is Status.CANCELLED or cause.failure is None:
+        extra["reason"] = cause.reason
+        return (Event(name=names.WORKFLOW_CANCEL, instance=instance, fields={}, extra=extra),)
+    shortfall = commitment.shortfall if cause.failed_step is None else None
+    failure = Failure(**explained(codec.decode(cause.failure), shortfall))
+    definition = definition_of(instance)
+    extra |= {
+        "failed_step": None if cause.failed_step is None else definition.graph.by_key.get(cause.failed_step),
+        "step_count": len(commitment.completed),
+        "advance_count": commitment.advance,
+        "runner": runner,
+    }
+    reason = StepFailedError(f"{failure.type}: {failure.message}", failure=failure)
+    fields = {"kind": failure.kind, "reason": reason, "stacktrace": None}
+    return (Event(name=names.WORKFLOW_EXCEPTION, instance=instance, fields=fields, extra=extra),)
 
 
 def never_whole(instance: Instance, number: int, runner: type, worker: Mapping[str, Any]) -> Sequence[Event]:
@@ -214,7 +258,12 @@ def waiting(
         resumes_in=None if resumes_in is None else resumes_in * 1000,
     )
     fields = {"step": source.step, "duration": duration}
-    return (Event(name=names.STEP_ASYNC, instance=source.instance, fields=fields, extra=extra),)
+    first = Event(name=names.STEP_ASYNC, instance=source.instance, fields=fields, extra=extra)
+    return (first, *_ended_late(source, commitment))
+
+
+def _ended_late(source: EventSource, commitment: Commitment) -> Sequence[Event]:
+    return ended(source, commitment) if commitment.verdict is Verdict.LATE else ()
 
 
 def rescued(source: EventSource, number: int, *, attempt: int, reason: str) -> Sequence[Event]:
@@ -225,10 +274,11 @@ def rescued(source: EventSource, number: int, *, attempt: int, reason: str) -> S
 
 def discarded(source: EventSource, commitment: Commitment, *, event: str, reason: str) -> Sequence[Event]:
     """An event of a step was dropped, and the step waits on."""
-    if commitment.verdict is not Verdict.APPLIED:
+    if commitment.verdict not in (Verdict.APPLIED, Verdict.LATE):
         return ()
     extra = source.metadata(commitment.sequence, step_key=source.step.key, event=event, reason=reason)
-    return (Event(name=names.STEP_DISCARD, instance=source.instance, fields={"step": source.step}, extra=extra),)
+    first = Event(name=names.STEP_DISCARD, instance=source.instance, fields={"step": source.step}, extra=extra)
+    return (first, *_ended_late(source, commitment))
 
 
 def failed(
@@ -240,7 +290,7 @@ def failed(
     duration: int,
     retry_in: float | None = None,
 ) -> Sequence[Event]:
-    """An attempt failed. Without ``retry_in`` (seconds) it was the last, and the run fails with it."""
+    """An attempt failed. Without ``retry_in`` (seconds) it was the last, and the run fails with it, or undoes what has completed."""
     if commitment.verdict is Verdict.STALE:
         return ()
     if commitment.verdict is Verdict.DISCARDED and claim.resume is not None:
@@ -254,8 +304,12 @@ def failed(
         will_retry=retry_in is not None and commitment.verdict is Verdict.APPLIED,
         retry_in=retry_in,
     )
+    if commitment.verdict is Verdict.LATE:
+        return (first, *ended(source, commitment))
     if commitment.verdict is Verdict.DISCARDED or retry_in is not None:
         return (first,)
+    if commitment.undoes or commitment.cause is not None or not commitment.status_after.final:
+        return (first, *ended(source, commitment, commitment.sequence + 1))
     return (first, _run_failed(source, result, commitment, commitment.sequence + 1))
 
 
@@ -291,7 +345,7 @@ def _run_failed(source: EventSource, result: Failed, commitment: Commitment, num
         advance_count=commitment.advance,
         runner=source.runner,
     )
-    instance = _at_its_end(source, commitment)
+    instance = _at_its_end(source.instance, commitment)
     return Event(name=names.WORKFLOW_EXCEPTION, instance=instance, fields=_cause(result), extra=extra)
 
 
@@ -344,7 +398,7 @@ def _advanced(
 
 
 def _done(source: EventSource, commitment: Commitment, number: int) -> Sequence[Event]:
-    instance = _at_its_end(source, commitment)
+    instance = _at_its_end(source.instance, commitment)
     by_key = definition_of(instance).graph.by_key
     start = source.metadata(
         number, queue_time=0, step_key=Done.key, concurrent=False, active_steps_count=1, attempt=1, max_attempts=1
@@ -374,9 +428,9 @@ def _done(source: EventSource, commitment: Commitment, number: int) -> Sequence[
     )
 
 
-def _at_its_end(source: EventSource, commitment: Commitment) -> Instance:
+def _at_its_end(instance: Instance, commitment: Commitment) -> Instance:
     finished = commitment.finished_at
-    return source.instance.apart(
+    return instance.apart(
         status=commitment.status_after,
         telemetry_start_time=read_start(commitment.start),
         finished_at=None if finished is None else codec.moment(finished),

@@ -15,6 +15,7 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.joins import Settlement
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.json_values import check_mapping
+from hephaestus_celery.core.values.undo import Undo
 from hephaestus_celery.runners.message_dispatcher import Dispatcher
 from hephaestus_celery.runners.messages import messages
 from hephaestus_celery.runners.step_exceptions import stuck
@@ -73,6 +74,15 @@ class Moves:
         hints = messages(workflow.name, workflow.version, run_id, starts)
         lanes = {hint.step: self._dispatcher.lane(hint) for hint in hints}
         return {key: lane for key, lane in lanes.items() if lane is not None}
+
+    def undo(self, workflow: type[WorkflowDefinition], step: type[Step[Any]], run_id: str) -> Undo | None:
+        """How a completed step is undone; None if it has no compensation."""
+        compensation = workflow.graph.compensations.get(step)
+        if compensation is None:
+            return None
+        policy = workflow.retry_policy(compensation, self._settings.default_retry)
+        lane = self.lanes(workflow, run_id, [compensation.key]).get(compensation.key)
+        return Undo(step=step.key, compensation=compensation.key, max_attempts=policy.max_attempts, lane=lane)
 
     def _plan(self, workflow: type[WorkflowDefinition], step: type[Step[Any]], targets: tuple[Target, ...]) -> Move:
         settlement = plan(workflow.graph, step, targets)

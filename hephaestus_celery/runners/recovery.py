@@ -9,6 +9,7 @@ from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.core.definition.registry import find_definition
 from hephaestus_celery.core.execution.deadlines import failure_of
 from hephaestus_celery.core.execution.due import Due, rescue_reason
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.instance import Instance
@@ -22,12 +23,15 @@ from hephaestus_celery.runners.messages import messages
 from hephaestus_celery.runners.retry_or_fail import FailedAttempts
 from hephaestus_celery.runners.step_exceptions import lost
 from hephaestus_celery.storage.claims import Attempt, Claim
+from hephaestus_celery.storage.commits import Commitment
 from hephaestus_celery.storage.due import DueEntry, ExpiredRun, RescuedRun
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.instances import decode_instance, read_headers
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import StoredRun
+
+_SLICES = 50  # of a large run that undoes, for one entry that has come due
 
 
 class Recovery:
@@ -58,6 +62,8 @@ class Recovery:
             return self._copy(entry, worker)
         if entry.expired is not None:
             return self._expired(entry, entry.expired, worker)
+        if entry.kind is Due.UNDO:
+            return self._undo(entry, worker)
         return self._rescued(entry, worker=worker)
 
     def fail_lost(
@@ -98,6 +104,27 @@ class Recovery:
                 followed = () if source is None else events.ended(source, commitment)
         return Outcome(label="settled", events=followed, messages=sent)
 
+    def _undo(self, entry: DueEntry, worker: Worker) -> Outcome:
+        # Go through some slices of a large run that undoes what has completed.
+        commitment = Commitment(verdict=Verdict.STALE)
+        for _ in range(_SLICES):
+            commitment = self._storage.undo(entry.run_id, durations=self._durations)
+            if commitment.verdict is not Verdict.APPLIED or commitment.dispatches or commitment.cause is not None:
+                break
+        headers = read_headers(entry.message_headers)
+        sent = messages(entry.name, entry.version, entry.run_id, commitment.dispatches, headers=headers)
+        run = None if commitment.cause is None else self._storage.load(entry.run_id, steps=())
+        if run is None or commitment.cause is None:
+            return Outcome(label="undoing", messages=sent)
+        instance = decode_instance(run, reader=self._storage)
+        if find_definition(instance) is None:
+            return Outcome(label="unknown")
+        number = commitment.ending or 0
+        ended = events.undone(
+            instance, commitment, commitment.cause, number=number, runner=self._runner, worker=worker.fields
+        )
+        return Outcome(label="undone", events=ended)
+
     def _copy(self, entry: DueEntry, worker: Worker) -> Outcome:
         # Continue to copy a rerun, whose process is gone.
         copied = self._storage.copy(entry.run_id, durations=self._durations)
@@ -120,6 +147,11 @@ class Recovery:
         instance = decode_instance(_run_of_expired(entry, expired, header), reader=self._storage)
         if find_definition(instance) is None:
             return Outcome(label="unknown")  # of another deployment: there is no class for an event
+        if expired.undoes:
+            begun = events.begun_to_undo(instance, entry.sequence, worker.fields)
+            headers = read_headers(entry.message_headers)
+            sent = messages(entry.name, entry.version, entry.run_id, expired.dispatches, headers=headers)
+            return Outcome(label="expired", events=begun, messages=sent)
         completed = expired.completed
         if completed is None:
             completed = sum(state.order is not None for state in instance.step_states.values())

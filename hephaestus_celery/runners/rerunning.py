@@ -5,7 +5,7 @@ Everything that is read of the earlier run is given, as of one moment. So nothin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,22 @@ from hephaestus_celery.clock import Chance, Clock
 from hephaestus_celery.core.definition.graph import StepClass, Target
 from hephaestus_celery.core.definition.plan import shape_of
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.reruns import Shape, Standing, kept_order, kept_state, standing, unfinished
+from hephaestus_celery.core.execution.reruns import (
+    Shape,
+    Standing,
+    kept_order,
+    kept_state,
+    kept_undo,
+    standing,
+    unfinished,
+)
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.formatting import listed
 from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.core.values.undo import Undo
 from hephaestus_celery.coroutines import Pause, make_each
 from hephaestus_celery.exceptions import DefinitionError, RunStateError
 from hephaestus_celery.runners.message_dispatcher import Dispatcher
@@ -46,7 +55,8 @@ class Earlier:
 
     ``run`` has the states of all steps, ``workflow`` is the workflow of the new run, and ``moves``: it is another than that of
     the earlier run. ``step`` is the step that a fork runs again; None for a retry. ``initial`` is the JSON text of the new initial
-    context; empty where it stays as it was. ``results`` are those of the kept steps; needed for routes that are asked.
+    context; empty where it stays as it was. ``results`` are those of the kept steps; needed for routes that are asked. ``undo`` says
+    how completed steps of the earlier run are undone.
     """
 
     run: StoredRun
@@ -58,13 +68,24 @@ class Earlier:
     initial: str = ""
     by: str | None = None
     results: Mapping[str, str] = field(default_factory=dict[str, str])
+    undo: Sequence[Undo] = ()
+
+    @property
+    def left(self) -> int | None:
+        """How many compensations of the earlier run had not begun; None if it did not undo what had completed."""
+        return None if self.run.undoing is None else self.run.undoing.left
+
+    @property
+    def undone(self) -> frozenset[str]:
+        """The steps whose compensation was begun."""
+        return frozenset() if self.left is None else frozenset(entry.step for entry in self.undo[self.left :])
 
 
 def kept_keys(earlier: Earlier) -> frozenset[str]:
     """The completed steps of the earlier run that the new one keeps."""
-    follows = frozenset[str]() if earlier.step is None else _follows(earlier, shape_of(earlier.workflow.graph))
-    states = earlier.run.steps.items()
-    return frozenset(key for key, state in states if state.status is StepStatus.COMPLETED and key not in follows)
+    starts = earlier.step is not None or earlier.undone
+    follows = _follows(earlier, shape_of(earlier.workflow.graph)) if starts else frozenset[str]()
+    return frozenset(key for key, state in earlier.run.steps.items() if _is_completed(state) and key not in follows)
 
 
 def asks_routes(earlier: Earlier) -> bool:
@@ -103,9 +124,10 @@ class Rerunner:
         where = standing(shape, kept=taken, again=_again(earlier, shape))
         _check_standing(earlier, where)
         await pause(0)
+        follows = _follows(earlier, shape)
         run_id = self._new_run_id(earlier.id)
-        hints = await self._messages(earlier, run_id, where.active, pause)
-        firsts = await make_each(hints, lambda hint: self._first(earlier, hint), pause=pause)
+        hints = await self._messages(earlier, run_id, where.active, follows, pause)
+        firsts = await make_each(hints, lambda hint: self._first(earlier, hint, follows), pause=pause)
         kept = await self._kept(earlier, keys, chosen, pause)
         given, configs = self._configs(earlier, where, chosen)
         await pause(0)
@@ -120,6 +142,8 @@ class Rerunner:
             shortfall=where.shortfall,
             given=given,
             configs=configs,
+            undo=kept_undo(earlier.undo, keys, retry=earlier.step is None),
+            left=earlier.left,
         )
         return rerun, hints
 
@@ -139,12 +163,15 @@ class Rerunner:
         milliseconds = self._clock.time_ns() // 1_000_000
         return new_run_id(milliseconds=milliseconds, instance_id=id, random_bits=self._chance.bits(_RUN_ID_BITS))
 
-    async def _messages(self, earlier: Earlier, run_id: str, active: Sequence[str], pause: Pause) -> Sequence[Message]:
+    async def _messages(
+        self, earlier: Earlier, run_id: str, active: Sequence[str], follows: Container[str], pause: Pause
+    ) -> Sequence[Message]:
         workflow = earlier.workflow
         headers = read_headers(earlier.run.message_headers)
 
         def message(key: str) -> Message:
-            dispatch = DispatchStep(Activation(key), 1, 1, _round(earlier, key))
+            state = _repeated(earlier, key, follows)
+            dispatch = DispatchStep(Activation(key), 1, 1, 1 if state is None else state.round)
             [made] = messages(workflow.name, workflow.version, run_id, [dispatch], headers=headers)
             return made
 
@@ -173,13 +200,14 @@ class Rerunner:
             firsts=firsts,
             durations=self._durations,
             schema=max(RERUN, schema_of(workflow), *(ROUNDS for first in firsts if first.round > 1)),
+            compensates=bool(workflow.graph.compensations),
             message_headers=earlier.run.message_headers,
             deadline=deadline_of(workflow),
         )
 
-    def _first(self, earlier: Earlier, hint: Message) -> FirstStep:
+    def _first(self, earlier: Earlier, hint: Message, follows: Container[str]) -> FirstStep:
         workflow, key = earlier.workflow, hint.step
-        state = _repeated(earlier, key)
+        state = _repeated(earlier, key, follows)
         return FirstStep(
             step=key,
             config=None,
@@ -187,7 +215,7 @@ class Rerunner:
             prepared_message=self._dispatcher.prepare(hint, parent=None),
             lane=self._dispatcher.lane(hint),
             origin=None if state is None else state.origin or earlier.run_id,
-            round=_round(earlier, key),
+            round=1 if state is None else state.round,
         )
 
     def _configs(
@@ -202,7 +230,8 @@ class Rerunner:
         for key in dict.fromkeys(reached):
             if key in chosen or key == "done":
                 continue
-            if not earlier.moves and not any(
+            late = earlier.run.undoing is not None  # what completed after that has given no configs
+            if not (earlier.moves or late) and not any(
                 before.key not in chosen and _has_completed(states, before.key)
                 for before in graph.predecessors(graph.by_key[key])
             ):
@@ -228,19 +257,26 @@ class Rerunner:
         return min(((rank, text) for rank, text in encoded if text is not None), default=None)
 
 
-def _repeated(earlier: Earlier, key: str) -> StepState | None:
-    # The state of a step that a retry takes up where it stopped: its idempotency key, and the round that it was in.
-    state = earlier.run.steps.get(key) if earlier.step is None else None
-    return None if state is None or state.status is StepStatus.SKIPPED else state
-
-
-def _round(earlier: Earlier, key: str) -> int:
-    state = _repeated(earlier, key)
-    return 1 if state is None else state.round
+def _repeated(earlier: Earlier, key: str, follows: Container[str]) -> StepState | None:
+    # The state of a step that a retry takes up where it stopped: its idempotency key, and the round that it was in. What was
+    # undone, and all that follows, runs again from the beginning.
+    state = earlier.run.steps.get(key) if earlier.step is None and key not in follows else None
+    return None if state is None or (state.status is StepStatus.SKIPPED and not state.is_dropped) else state
 
 
 def check_kept(earlier: Earlier, keys: Collection[str]) -> None:
-    """``ValueError`` names what another version lacks of the steps that are kept, and of the step that is to run."""
+    """``ValueError`` names what another version lacks of the steps that are kept, and of the step that is to run.
+
+    It also names steps that a fork would keep, and that the earlier run has undone.
+    """
+    undone = sorted(earlier.undone & {key for key, state in earlier.run.steps.items() if _is_completed(state)})
+    follows = _follows(earlier) if undone else frozenset[str]()
+    kept = [key for key in undone if key not in follows]
+    if earlier.step is not None and kept:
+        raise ValueError(
+            f"a fork from step {earlier.step} would keep {listed(kept)} of run {earlier.run_id}, whose compensation was begun; "
+            "retry the run, or fork it from a step before"
+        )
     if not earlier.moves:
         return
     graph, states = earlier.workflow.graph, earlier.run.steps
@@ -271,8 +307,17 @@ def _check_standing(earlier: Earlier, where: Standing) -> None:
         )
 
 
-def _follows(earlier: Earlier, shape: Shape) -> frozenset[str]:
-    return frozenset() if earlier.step is None else shape.following(earlier.step)
+def _is_completed(state: StepState) -> bool:
+    return state.status is StepStatus.COMPLETED and state.compensates is None
+
+
+def _follows(earlier: Earlier, shape: Shape | None = None) -> frozenset[str]:
+    # The steps that run again whatever had become of them: that of a fork, or those that were undone, and all that follow.
+    again = earlier.undone if earlier.step is None else {earlier.step}
+    if not again:
+        return frozenset()
+    shape = shape or shape_of(earlier.workflow.graph)
+    return frozenset[str]().union(*(shape.following(key) for key in again))
 
 
 def _again(earlier: Earlier, shape: Shape) -> frozenset[str]:

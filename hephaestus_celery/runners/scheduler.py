@@ -34,8 +34,8 @@ less: it must notice when the store is silent, since no worker can renew its lea
 LOOK_SECONDS = 1.0
 """How often the other schedulers check whether the lock is free."""
 SLICE_SECONDS = 0.25
-_NO_MESSAGE = {Due.LEASE_EXPIRED, Due.TIMED_OUT, Due.DEADLINE, Due.SETTLE, Due.COPY}
-_UNNUMBERED = {Due.SETTLE, Due.COPY}
+_NO_MESSAGE = {Due.LEASE_EXPIRED, Due.TIMED_OUT, Due.DEADLINE, Due.SETTLE, Due.COPY, Due.UNDO}
+_UNNUMBERED = {Due.SETTLE, Due.COPY, Due.UNDO}
 """The kinds of entries that need recovery although no event tells of them."""
 
 

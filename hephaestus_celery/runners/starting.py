@@ -117,6 +117,7 @@ class Starter:
             schema=schema_of(workflow),
             message_headers=codec.encode(headers) if headers else None,
             deadline=deadline_of(workflow),
+            compensates=bool(workflow.graph.compensations),
         )
 
     def _firsts(self, workflow: type[WorkflowDefinition], first: FirstMessages) -> list[FirstStep]:

@@ -52,7 +52,14 @@ class AsyncStorage(AsyncReader, Protocol):
     async def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool: ...
 
     async def cancel(
-        self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
+        self,
+        run_id: str,
+        *,
+        operation: str,
+        reason: str | None,
+        entry: str,
+        durations: Durations,
+        compensate: bool = False,
     ) -> Cancellation | None: ...
 
     async def pause(self, request: PauseRequest) -> PauseReport: ...

@@ -10,6 +10,7 @@ from hephaestus_celery.core.execution.joins import Settlement, Shortfall
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.core.values.undo import Undo
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.queries import StoredRun
 from hephaestus_celery.storage.starts import PreparedMessage
@@ -39,7 +40,7 @@ class Complete(Commit):
     source that comes first in the graph wins, whichever commits first. ``stuck`` is the ``failure`` of a run that has
     nothing left to do, or can't reach ``Done`` any more; it is empty if that surely does not happen here. ``done_entry`` is the history entry of ``Done``,
     used only if the settlement reaches it. ``kind`` is that of the failure which a ``FAILED`` transition takes. ``prepared`` holds messages for the steps that this commit may start, by key;
-    only those of started steps are sent. ``lanes`` holds the lanes of these messages. For ``expected`` and ``computed``, see
+    only those of started steps are sent. ``lanes`` holds the lanes of these messages. For ``expected``, ``computed`` and ``undo``, see
     :func:`hephaestus_celery.core.execution.transitions.complete`.
     """
 
@@ -57,6 +58,7 @@ class Complete(Commit):
     expected: int | None = None
     computed: bool = False
     kind: str | None = None
+    undo: Undo | None = None
 
     @property
     def targets(self) -> tuple[str, ...] | None:
@@ -109,13 +111,26 @@ AnyCommit = Complete | Suspend | NextRound | Retry | Fail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why a run has ended that has undone what had completed.
+
+    Its ``failure`` (JSON text) and the step that failed it, or the ``reason`` of its cancellation.
+    """
+
+    failure: str | None = None
+    failed_step: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Commitment:
     """What a commit did. ``sequence`` is the first of the event numbers reserved for its events.
 
     ``dispatches`` are the messages still to be sent; the commit itself has sent the prepared ones. ``resumed``: an event that
     came early is to be applied now, or the next round begins at once. If this commit ended the run, ``completed`` (keys in the order of their completion),
     ``finished_at`` and ``start`` are given; ``ending`` is the number of the first event of the end, if that does not follow
-    the others; ``shortfall`` is the counted join that is why it failed. With ``CONFLICT`` nothing happened, and ``run`` is the newer state to decide on.
+    the others; ``shortfall`` is the counted join that is why it failed. ``undoes``: instead of ending, the run undoes from now on what has
+    completed; ``cause`` is given when such a run has ended. With ``CONFLICT`` nothing happened, and ``run`` is the newer state to decide on.
     """
 
     verdict: Verdict
@@ -132,4 +147,6 @@ class Commitment:
     start: str | None = None
     ending: int | None = None
     shortfall: Shortfall | None = None
+    undoes: bool = False
+    cause: Cause | None = None
     run: StoredRun | None = None

@@ -38,6 +38,7 @@ class ExpiredRun:
     ``header`` is None if it is long, and must be read.
     ``started_at``, ``finished_at`` and ``deadline`` are in microseconds, the latter from the start. ``completed`` is how many
     steps have completed; None if there are many, which must be counted.
+    ``undoes``: the run has not ended yet, and undoes what has completed; ``dispatches`` are the messages to be sent for that.
     """
 
     header: str | None
@@ -47,6 +48,8 @@ class ExpiredRun:
     deadline: int
     advances: int
     completed: int | None
+    undoes: bool = False
+    dispatches: Sequence[DispatchStep] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

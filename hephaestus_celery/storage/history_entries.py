@@ -30,6 +30,7 @@ def encode_entry(
     by: str | None = None,
     other_run: str | None = None,
     round: int | None = None,
+    compensates: str | None = None,
     run_id: str = "",
 ) -> str:
     """The JSON text that a commit adds to the history; the store adds order, outcome and times.
@@ -48,7 +49,8 @@ def encode_entry(
         "worker": worker,
         "task_id": task_id,
     }
-    return encode_with_newer(_present(fields), _present({"round": round, "by": by, "run_id": other_run}))
+    newer = {"round": round, "by": by, "run_id": other_run, "compensates": compensates}
+    return encode_with_newer(_present(fields), _present(newer))
 
 
 def read_fields(detail: str, *, run_id: str) -> dict[str, Any]:

@@ -57,10 +57,23 @@ class Immediate:
         return await self._call(self._storage.unschedule, run_id, activation, reference=reference, operation=operation)
 
     async def cancel(
-        self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
+        self,
+        run_id: str,
+        *,
+        operation: str,
+        reason: str | None,
+        entry: str,
+        durations: Durations,
+        compensate: bool = False,
     ) -> Cancellation | None:
         return await self._call(
-            self._storage.cancel, run_id, operation=operation, reason=reason, entry=entry, durations=durations
+            self._storage.cancel,
+            run_id,
+            operation=operation,
+            reason=reason,
+            entry=entry,
+            durations=durations,
+            compensate=compensate,
         )
 
     async def pause(self, request: PauseRequest) -> PauseReport:

@@ -105,12 +105,14 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
         "message_headers": lambda: read_headers(run.message_headers),
         "step_states": lambda: dict(snapshot.states),
         "configs": lambda: {key: decode(text) for key, text in snapshot.configs().items()},
+        "undone": lambda: () if run.undoing is None else snapshot.undone(),
     }
+    undo = () if run.undoing is None else ("undone",)
     steps = frozenset({"step_states"} if run.lacks_steps else ())
     definition = WORKFLOWS.find(header["name"], header["version"])
     return Instance.deferred(
         makers,
-        far=steps | frozenset({"runtime_metadata", "configs"} if run.lacks_data else ()),
+        far=steps | frozenset({"runtime_metadata", "configs", *undo} if run.lacks_data else ()),
         read_state=snapshot.state,
         id=header["id"],
         run_id=header["run_id"],
@@ -130,6 +132,7 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
         tags=tuple(header["tags"]),
         pauses=_pauses(run.pauses),
         failed_key=run.failed_step,
+        undoes=run.undoing is not None,
         definition=definition,
     )
 
@@ -202,7 +205,7 @@ def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Insta
         return read[0]
 
     far = ["context", "runtime_metadata", "telemetry_metadata", "metadata", "configs", "failure", "cancel_reason"]
-    far.extend(["message_headers", "forked_from"])
+    far.extend(["message_headers", "forked_from", "undone"])
     known: dict[str, Any] = {}
     if summary.steps is None:
         far.append("step_states")
@@ -225,6 +228,7 @@ def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Insta
         failed_key=summary.failed_step,
         deadline=_deadline(summary),
         retried_as=summary.retried_as,
+        undoes=summary.undoes,
         definition=WORKFLOWS.find(summary.name, summary.version),
         **known,
     )

@@ -104,8 +104,16 @@ class Storage(Reader, Protocol):
         """
         ...
 
-    def renew(self, attempts: Sequence[Attempt]) -> Sequence[bool]:
-        """Renew the leases of attempts, each for its own time; False if the attempt is no longer held with its fence."""
+    def undo(self, run_id: str, *, durations: Durations) -> Commitment:
+        """Go through a slice of a large run that undoes, see ``Due.UNDO``, as :meth:`settle` does with edges."""
+        ...
+
+    def renew(self, attempts: Sequence[Attempt], *, wanted: bool = False) -> Sequence[bool]:
+        """Renew the leases of attempts, each for its own time; False if the attempt is no longer held with its fence.
+
+        ``wanted``: also False, although it is renewed, if the run of the attempt undoes what has completed, and the attempt is none
+        of a compensation.
+        """
         ...
 
     def seize(
@@ -191,9 +199,19 @@ class Storage(Reader, Protocol):
         ...
 
     def cancel(
-        self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
+        self,
+        run_id: str,
+        *,
+        operation: str,
+        reason: str | None,
+        entry: str,
+        durations: Durations,
+        compensate: bool = False,
     ) -> Cancellation | None:
-        """End a run; None if it has ended already. ``InstanceNotFoundError`` for an unknown run."""
+        """End a run; None if it has ended already. ``InstanceNotFoundError`` for an unknown run.
+
+        With ``compensate`` it undoes first what has completed; None if it does so already.
+        """
         ...
 
     def read_events(

@@ -12,6 +12,7 @@ from hephaestus_celery.core.execution.listing import Filters
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.pause import NOT_PAUSED, Pauses
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.core.values.undo import Undoing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,9 @@ class StoredRun:
     that results, metadata or configs are; ``initial`` is None if the initial context is. :class:`Reader` reads them.
     ``round_states`` are what rounds of an ``Again`` were given; of a large run, at least that of the step which is claimed.
     ``pauses`` has the pause of its workflow only where the run was loaded to be shown. ``shortfall`` is the last counted join
-    that was skipped: if no step has failed the run, that is why it failed. ``deadline`` is in microseconds from the start.
+    that was skipped: if no step has failed the run, that is why it failed. ``deadline`` is in microseconds from the start. ``undo``
+    has how completed steps are undone, as :class:`~hephaestus_celery.core.values.undo.Undo` writes it, by their numbers from 1 on;
+    ``undo_count`` is the last number, None if the workflow has no compensations.
     """
 
     header: str
@@ -50,15 +53,19 @@ class StoredRun:
     pauses: Pauses = NOT_PAUSED
     shortfall: Shortfall | None = None
     deadline: int | None = None
+    undo: Mapping[str, str] = field(default_factory=dict[str, str])
+    undo_count: int | None = None
+    undoing: Undoing | None = None
 
 
 class DataKind(StrEnum):
-    """The data of steps, by the prefix of its fields."""
+    """The data of steps, by the prefix of its fields; that of ``UNDO`` is by number."""
 
     RESULT = "r"
     METADATA = "m"
     CONFIG = "c"
     ROUND_STATE = "a"
+    UNDO = "u"
 
 
 class Reader(Protocol):

@@ -9,6 +9,7 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.joins import Arrivals, Shortfall
 from hephaestus_celery.core.execution.reruns import Obstacle
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.core.values.undo import Undo
 from hephaestus_celery.exceptions import AlreadyRunningError, RunStateError
 from hephaestus_celery.storage.starts import NewRun
 
@@ -21,6 +22,8 @@ class Rerun:
     source. ``kept`` are the completed steps, in the order of their completion: their results, metadata and configs are
     copied. ``skipped`` and ``arrivals`` say where joins stand, ``shortfall`` names a counted join among the skipped. ``given`` are steps whose config is copied although they have
     not completed; ``configs`` are configs that are not copied, each with the rank of its source. ``entry`` is the history entry.
+    ``undo`` says how kept steps are undone. ``left`` is how many compensations of the source had not begun when it was read; None if
+    it did not undo what had completed.
     """
 
     run: NewRun
@@ -33,6 +36,8 @@ class Rerun:
     shortfall: Shortfall | None = None
     given: Collection[str] = ()
     configs: Mapping[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+    undo: Sequence[Undo] = ()
+    left: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,10 @@ def refused(
         case Obstacle.ACTIVE:
             return AlreadyRunningError(
                 f"{instance_id} is running already (run {source}); wait for its end, cancel it, or fork it to another value"
+            )
+        case Obstacle.COMPENSATING:
+            return RunStateError(
+                f"run {source} of {instance_id} undoes what had completed, or has begun to meanwhile; wait for its end, and try again"
             )
         case Obstacle.COMPLETED:
             return RunStateError(

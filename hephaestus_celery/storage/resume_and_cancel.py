@@ -63,10 +63,14 @@ class DeliveryReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancellation:
-    """A cancelled run. ``run`` has its steps as they stood."""
+    """A cancelled run. ``run`` has its steps as they stood.
+
+    It has not ended yet if it undoes first what has completed. ``dispatches`` are the messages that are still to be sent for that.
+    """
 
     sequence: int
     run: StoredRun
+    dispatches: Sequence[DispatchStep] = ()
 
     @property
     def held(self) -> Mapping[str, tuple[str | None, str | None]]:
@@ -76,7 +80,10 @@ class Cancellation:
     @property
     def sent(self) -> Sequence[DispatchStep]:
         """The last message of each step that no worker had claimed."""
-        unclaimed = [(key, step) for key, step in self.run.steps.items() if self._wants(step, held=False)]
+        steps = self.run.steps.items()
+        if not self.run.status.final:  # a compensation is not to be revoked
+            return [last_message(Activation.parse(key), step) for key, step in steps if step.is_dropped]
+        unclaimed = [(key, step) for key, step in steps if self._wants(step, held=False)]
         return [last_message(Activation.parse(key), step) for key, step in unclaimed if not step.backing_off]
 
     @staticmethod

@@ -12,6 +12,7 @@ from dataclasses import replace
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.names import FAILED
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.core.values.undo import Undo
 from hephaestus_celery.storage.async_port import AsyncReader
 from hephaestus_celery.storage.queries import DataKind, Reader, StoredRun
 
@@ -110,6 +111,16 @@ class Snapshot:
         held = self._run.configs
         return self._data(DataKind.CONFIG, held, list(self.states)) if self._run.lacks_data else held
 
+    def undo(self) -> list[Undo]:
+        """How completed steps are undone, in the order of their completion."""
+        numbers = undo_numbers(self._run)
+        texts = self._data(DataKind.UNDO, self._run.undo, numbers)
+        return [Undo.parse(texts[number]) for number in numbers]
+
+    def undone(self) -> tuple[tuple[str, str], ...]:
+        """The steps that are to be undone, and their compensations, in the order of undoing."""
+        return tuple((entry.step, entry.compensation) for entry in reversed(self.undo()))
+
     @property
     def _asked(self) -> Reader:
         if self._reader is None:
@@ -127,6 +138,11 @@ class Snapshot:
         return replace(state, status=StepStatus.ACTIVE, event=None, order=None, targets=None)
 
 
+def undo_numbers(run: StoredRun) -> list[str]:
+    """The numbers of what a run knows of how its completed steps are undone."""
+    return [str(number) for number in range(1, (run.undo_count or 0) + 1)]
+
+
 async def whole(run: StoredRun, *, run_id: str, reader: AsyncReader) -> StoredRun:
     """The same run with all that it lacks, read in bounded calls: there is nothing left to read at a first access."""
     if not (run.lacks_steps or run.lacks_data or run.initial is None):
@@ -135,6 +151,10 @@ async def whole(run: StoredRun, *, run_id: str, reader: AsyncReader) -> StoredRu
     if run.lacks_steps:
         steps = {**await reader.read_states(run_id), **steps}
     initial = await reader.read_initial(run_id) if run.initial is None else run.initial
+    undo = run.undo
+    if run.lacks_data and run.undo_count:
+        missing = [number for number in undo_numbers(run) if number not in undo]
+        undo = {**undo, **(await reader.read_data(run_id, DataKind.UNDO, missing) if missing else {})}
     data = {DataKind.RESULT: run.results, DataKind.METADATA: run.metadata, DataKind.CONFIG: run.configs}
     if run.lacks_data:
         completed = [key for key, state in steps.items() if state.order is not None and state.order <= run.sequence]
@@ -149,6 +169,7 @@ async def whole(run: StoredRun, *, run_id: str, reader: AsyncReader) -> StoredRu
         results=data[DataKind.RESULT],
         metadata=data[DataKind.METADATA],
         configs=data[DataKind.CONFIG],
+        undo=undo,
         lacks_steps=False,
         lacks_data=False,
     )

@@ -48,7 +48,8 @@ class FirstStep:
 class NewRun:
     """A run to be created; ``header`` and ``initial`` are JSON texts. All of ``firsts`` start at once.
 
-    ``deadline`` is in microseconds from the start; None if it has none. ``message_headers`` is the JSON text of the headers that every message of the run repeats; None if there are none.
+    ``deadline`` is in microseconds from the start; None if it has none. ``message_headers`` is the JSON text of the headers that every
+    message of the run repeats; None if there are none. ``compensates``: its workflow has compensations.
     """
 
     operation: str
@@ -66,6 +67,7 @@ class NewRun:
     schema: int = PLAIN
     message_headers: str | None = None
     deadline: int | None = None
+    compensates: bool = False
 
 
 def already_running(run: NewRun, holder: str, *, family: str, scope: str) -> AlreadyRunningError:

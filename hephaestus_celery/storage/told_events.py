@@ -119,10 +119,10 @@ def _complete(facts: _Facts) -> Described:
     else:
         waited = facts.nanoseconds("waited")
         yield names.STEP_RESUME, {**facts.about_step, "event": event, "wait_duration": waited}
-    if "discarded" not in facts.facts:
+    if not {"discarded", "late"} & facts.facts.keys():
         yield names.WORKFLOW_TRANSITION, {"step_key": facts.entry.get("step"), "event": event}
         yield names.ENGINE_ADVANCE, {}
-        yield from _end(facts)
+    yield from _end(facts)
 
 
 def _end(facts: _Facts) -> Described:
@@ -137,22 +137,38 @@ def _end(facts: _Facts) -> Described:
             reason = f"{failure['type']}: {failure['message']}"
             about = {"step_key": facts.entry.get("step") or _step(facts), "kind": failure["kind"], "reason": reason}
             yield names.WORKFLOW_EXCEPTION, {**about, "duration": facts.lasted}
+        case "failed" if "failure" in facts.facts:  # what had completed is undone
+            yield names.WORKFLOW_EXCEPTION, {**_first_failure(facts), "duration": facts.lasted}
+        case "cancelled":
+            yield names.WORKFLOW_CANCEL, {"reason": facts.facts.get("reason"), "duration": facts.lasted}
+        case _ if "begins" in facts.facts:
+            yield names.WORKFLOW_COMPENSATE, {}
         case _:
             pass
 
 
+def _first_failure(facts: _Facts) -> dict[str, Any]:
+    failed = facts.facts.get("failed")
+    failure = explained(decode(facts.facts["failure"]), None if failed is not None else facts.shortfall)
+    return {"step_key": failed, "kind": failure["kind"], "reason": f"{failure['type']}: {failure['message']}"}
+
+
 def _suspend(facts: _Facts) -> Described:
     yield names.STEP_ASYNC, {**facts.about_step, "duration": facts.took}
+    yield from _end(facts)
 
 
 def _retry(facts: _Facts) -> Described:
     failed = {**facts.about_step, **facts.failure, "duration": facts.took}
     yield names.STEP_EXCEPTION, {**failed, "retry_in": facts.nanoseconds("delay")}
+    yield from _end(facts)
 
 
 def _fail(facts: _Facts) -> Described:
     yield names.STEP_EXCEPTION, {**facts.about_step, **facts.failure, "duration": facts.took}
-    if "discarded" not in facts.facts:
+    if {"begins", "undoes"} & facts.facts.keys():
+        yield from _end(facts)
+    elif "discarded" not in facts.facts:
         yield names.WORKFLOW_EXCEPTION, {**facts.about_step, **facts.failure, "duration": facts.lasted}
 
 
@@ -162,15 +178,22 @@ def _rescue(facts: _Facts) -> Described:
 
 def _discard(facts: _Facts) -> Described:
     yield names.STEP_DISCARD, {**facts.about_step, "reason": facts.entry.get("reason")}
+    yield from _end(facts)
 
 
 def _cancel(facts: _Facts) -> Described:
-    yield names.WORKFLOW_CANCEL, {"reason": facts.entry.get("reason"), "duration": facts.lasted}
+    if "begins" in facts.facts:
+        yield names.WORKFLOW_COMPENSATE, {}
+    else:
+        yield names.WORKFLOW_CANCEL, {"reason": facts.entry.get("reason"), "duration": facts.lasted}
 
 
 def _deadline(facts: _Facts) -> Described:
     about = {"kind": "exit", "reason": facts.entry.get("reason")}
-    yield names.WORKFLOW_EXCEPTION, {**about, "duration": facts.lasted}
+    if "begins" in facts.facts:
+        yield names.WORKFLOW_COMPENSATE, {}
+    else:
+        yield names.WORKFLOW_EXCEPTION, {**about, "duration": facts.lasted}
 
 
 def _fork(_: _Facts) -> Described:

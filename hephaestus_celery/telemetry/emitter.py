@@ -71,6 +71,11 @@ class Emitter:
         if has_handlers(names.WORKFLOW_FORK):
             self._emit(names.WORKFLOW_FORK, instance, {"system_time": self._clock.time_ns()}, {}, extra)
 
+    def workflow_compensate(self, instance: Instance, extra: Mapping[str, Any] | None = None) -> None:
+        """Emit that a run which does not complete undoes what has completed, and ends then."""
+        if has_handlers(names.WORKFLOW_COMPENSATE):
+            self._emit(names.WORKFLOW_COMPENSATE, instance, {"system_time": self._clock.time_ns()}, {}, extra)
+
     def workflow_pause(self, instance: Instance | None, extra: Mapping[str, Any] | None = None) -> None:
         """Emit that a run is paused; with None all runs of the ``workflow`` that ``extra`` names."""
         self._of_pause(names.WORKFLOW_PAUSE, instance, extra)
@@ -229,6 +234,7 @@ workflow_start = SYSTEM_EMITTER.workflow_start
 workflow_stop = SYSTEM_EMITTER.workflow_stop
 workflow_exception = SYSTEM_EMITTER.workflow_exception
 workflow_cancel = SYSTEM_EMITTER.workflow_cancel
+workflow_compensate = SYSTEM_EMITTER.workflow_compensate
 workflow_fork = SYSTEM_EMITTER.workflow_fork
 workflow_pause = SYSTEM_EMITTER.workflow_pause
 workflow_unpause = SYSTEM_EMITTER.workflow_unpause

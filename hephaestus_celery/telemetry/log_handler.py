@@ -36,6 +36,7 @@ DEFAULT_LEVELS: Final[Mapping[EventName, int]] = MappingProxyType(
         names.RUNNER_INIT: logging.INFO,
         names.WORKFLOW_CANCEL: logging.INFO,
         names.WORKFLOW_FORK: logging.INFO,
+        names.WORKFLOW_COMPENSATE: logging.WARNING,
         names.STEP_RESCUE: logging.WARNING,
         names.STEP_DISCARD: logging.WARNING,
         names.WORKFLOW_PAUSE: logging.INFO,
@@ -169,6 +170,10 @@ def _workflow_fork(_measurements: dict[str, Any], metadata: dict[str, Any]) -> s
     return f"workflow {label(metadata.get('workflow'))} goes on from run {metadata.get('forked_from')}"
 
 
+def _workflow_compensate(_measurements: dict[str, Any], metadata: dict[str, Any]) -> str:
+    return f"workflow {label(metadata.get('workflow'))} undoes what has completed"
+
+
 def _workflow_pause(_measurements: dict[str, Any], metadata: dict[str, Any]) -> str:
     return f"workflow {label(metadata.get('workflow'))} paused{_by(metadata)}"
 
@@ -265,6 +270,7 @@ _WRITERS: Final[Mapping[EventName, _Writer]] = {
     names.RUNNER_INIT: _runner_init,
     names.WORKFLOW_CANCEL: _workflow_cancel,
     names.WORKFLOW_FORK: _workflow_fork,
+    names.WORKFLOW_COMPENSATE: _workflow_compensate,
     names.WORKFLOW_PAUSE: _workflow_pause,
     names.WORKFLOW_UNPAUSE: _workflow_unpause,
     names.STEP_RESCUE: _step_rescue,

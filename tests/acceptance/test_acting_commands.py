@@ -252,6 +252,7 @@ def test_misuse_of_commands_that_act(stage, shell, command, arguments, error):
     ("arguments", "error"),
     [
         (["cancel", "--status", "pending", "--terminate", "--yes"], "--terminate is for one RUN"),
+        (["cancel", "--status", "pending", "--compensate", "--yes"], "--compensate is for one RUN"),
         (["retry", "--status", "failed", "--context", "{}", "--yes"], "--context is for one RUN"),
         (["retry", "linear::n0", "--context", "[]"], "it must be a JSON object"),
         (["pause", "--whole", "linear", "--status", "pending", "--yes"], "neither a RUN nor filters"),

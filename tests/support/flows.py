@@ -379,6 +379,50 @@ class Charge(Recorded):
         return Ok("done")
 
 
+class BookHotel(Recorded):
+    pass
+
+
+class BookFlight(Recorded):
+    pass
+
+
+class PayTrip(Recorded):
+    """Fails as it is told: at once, or when a file is there."""
+
+    retry = RetryPolicy(max_attempts=1)
+
+    def answer(self, instance, config, context):
+        if "gate" in context.initial:
+            recorder.wait_for_gate(context.initial["gate"])
+        raise ValueError("no money")
+
+
+class CancelFlight(Recorded):
+    """Ends its process the first time, where it is given the name of a file by which it knows that."""
+
+    retry = RetryPolicy(max_attempts=3, backoff="constant", base=0.05, jitter=False)
+
+    def answer(self, instance, config, context):
+        marker = Path(context.initial.get("marker", os.devnull))
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Ok("done", {"refunded": sorted(context.steps)})
+
+
+class CancelHotel(Recorded):
+    pass
+
+
+class Trips(Workflow):
+    name = "trips"
+    unique = Unique("trips")
+    initial_step = BookHotel
+    transitions = {(BookHotel, "done"): BookFlight, (BookFlight, "done"): PayTrip, (PayTrip, "done"): Done}
+    compensations = {BookHotel: CancelHotel, BookFlight: CancelFlight}
+
+
 class ChargeOnce(Charge):
     retry = RetryPolicy(max_attempts=1)
 

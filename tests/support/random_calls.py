@@ -12,6 +12,7 @@ from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.names import FAILED
+from hephaestus_celery.core.values.undo import Undo
 from hephaestus_celery.storage.claims import ClaimRequest
 from hephaestus_celery.storage.commits import Fail, NextRound, Retry, Suspend
 from hephaestus_celery.storage.due import Outstanding, Sent
@@ -33,8 +34,8 @@ OFTEN = {
     "suspend": 20,
     "deliver": 20,
     "wait_together": 5,
-    "fail": 0.3,
-    "cancel": 0.3,
+    "fail": 0.5,
+    "cancel": 0.4,
     "cancel_many": 0.2,
     "delete": 0.4,
     "retry": 5,
@@ -47,7 +48,7 @@ OFTEN = {
     "resend": 4,
     "redirect": 4,
     "renew": 2,
-    "seize": 4,
+    "seize": 6,
     "schedule": 7,
     "unschedule": 2,
     "report": 1,
@@ -238,8 +239,11 @@ class RandomCalls:
             "max_attempts": chance.choice([1, 5]),
             "deadline": chance.choice(DEADLINES),
         }
-        rerun = run.rerun(again=chance.choice([None, None, [step]]), retry=False, **fields)
-        rerun = dataclasses.replace(rerun, retry=chance.random() < 0.7)
+        step = step if step not in undoing_keys(run) else None
+        if step is None:
+            return
+        retry = chance.random() < 0.7
+        rerun = run.rerun(again=chance.choice([None, None, [step]]), retry=retry, **fields)
         if not rerun.run.firsts:
             return
         before = [twin.plain(twin.run.load()) for twin in self.twins]
@@ -261,7 +265,12 @@ class RandomCalls:
 
     def claim(self):
         steps, chance = self.steps(), self.chance
-        unclaimed = [key for key, step in steps.items() if step.fence is None and step.order is None]
+        over = (StepStatus.SKIPPED, StepStatus.FAILED)
+        unclaimed = [
+            key
+            for key, step in steps.items()
+            if step.fence is None and step.order is None and (step.status not in over or chance.random() < 0.1)
+        ]
         key = chance.choice(unclaimed) if unclaimed and chance.random() < 0.9 else self.anywhere()
         attempt = steps[key].attempt if key in steps and chance.random() < 0.95 else chance.choice([1, 2])
         number = steps[key].round if key in steps else 1
@@ -303,7 +312,8 @@ class RandomCalls:
             return
         resume = steps[key].resume
         chance, graph = self.chance, self.run.graph
-        prepared = self.prepared(graph.by_key)
+        prepared = self.prepared([key for key in graph.by_key if key not in undoing_keys(self.run)])
+        compensation = graph.compensations.get(graph.by_key[key])
         event = resume.event if resume else self.event(key)
         expected = chance.choice([None, None, None, self.twins[0].run.load().applied, 0])
         fields = {
@@ -316,6 +326,13 @@ class RandomCalls:
             "expected": expected,
             "computed": expected is not None,
             "prepared": prepared,
+            "undo": compensation
+            and Undo(
+                step=key,
+                compensation=compensation.key,
+                max_attempts=chance.choice([1, 5]),
+                lane=chance.choice([None, *LANES]),
+            ),
         }
         self.make(
             "complete",
@@ -364,7 +381,9 @@ class RandomCalls:
         self.commit("next_round", NextRound, self.claimed(self.steps()), **fields)
 
     def fail(self):
-        self.commit("fail", Fail, self.claimed(self.steps()), failure=f'{{"n":{self.number}}}')
+        self.commit(
+            "fail", Fail, self.claimed(self.steps()), failure=f'{{"kind":"error","type":"E","message":"{self.number}"}}'
+        )
 
     def commit(self, name, made, key, **fields):
         took = self.number * 10**13 + 1
@@ -485,6 +504,7 @@ class RandomCalls:
             "reason": self.chance.choice([None, "", "enough"]),
             "entry": '{"kind":"cancel"}',
             "durations": FOR_EVER,
+            "compensate": self.chance.random() < 0.7,
         }
         operation = f"cancel{self.number}"
         self.make(
@@ -551,10 +571,11 @@ class RandomCalls:
     def renew(self):
         key = self.claimed(self.steps()) or self.anywhere()
         foreign = self.chance.random() < 0.3
+        wanted = self.chance.random() < 0.5
 
         def ask(twin):
             fence = "foreign" if foreign else twin.run.fences.get(key, "none")
-            return functools.partial(twin.storage.renew, [held(self.run.id, key, fence=fence)])
+            return functools.partial(twin.storage.renew, [held(self.run.id, key, fence=fence)], wanted=wanted)
 
         self.make("renew", ask)
 
@@ -566,7 +587,7 @@ class RandomCalls:
             "holder": self.chance.choice(["task1", "task2", ""]),
             "fence": f"seizer{self.number}",
             "entry": '{"kind":"rescue"}',
-            "timed_out": self.chance.random() < 0.3,
+            "timed_out": self.chance.random() < 0.5,
             "durations": FOR_EVER,
         }
         self.make("seize", lambda twin: functools.partial(twin.seize, key, fields))
@@ -694,14 +715,32 @@ class RandomCalls:
 
     def event(self, key):
         graph = self.run.graph
-        return self.chance.choice([event for source, event in graph.table if source.key == key] or ["done"])
+        return self.chance.choice(
+            [event for source, event in graph.table if source.key == key] or ["done"]
+        )  # also of a compensation
+
+
+def undoing_keys(run):
+    """The keys of the compensations of a run's workflow."""
+    return {step.key for step in run.graph.compensating}
+
+
+def random_compensations(chance, edges):
+    """Compensations of some steps of a workflow."""
+    keys = sorted({source for source, _ in edges})
+    return {key: f"undo_{key}" for key in keys if chance.random() < 0.6}
 
 
 def start_of(drive, chance, storage, *, lists=()):
     """A run that is to be started: of a random workflow, its first steps with messages and in lanes."""
     edges = random_edges(chance)
     joins = random_joins(chance, edges) if chance.random() < 0.5 else None
-    run = drive(storage, durations=FOR_EVER).prepare(edges, joins=joins, config=chance.choice([None, '{"n":0}']))
+    run = drive(storage, durations=FOR_EVER).prepare(
+        edges,
+        joins=joins,
+        config=chance.choice([None, '{"n":0}']),
+        compensations=random_compensations(chance, edges) if chance.random() < 0.5 else None,
+    )
     firsts = [
         dataclasses.replace(
             first,

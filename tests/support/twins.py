@@ -35,6 +35,7 @@ from hephaestus_celery.storage.due import DueEntry, ExpiredRun, Tick
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.store import RedisStorage
+from hephaestus_celery.storage.snapshot import undo_numbers
 from hephaestus_celery.storage.told_events import events_of
 
 KINDS = {
@@ -234,6 +235,8 @@ class Twin:
             data[name] = (
                 {**storage.read_data(run_id, kind, list(self.run.graph.by_key)), **held} if run.lacks_data else held
             )
+        numbers = undo_numbers(run)
+        data["undo"] = storage.read_data(run_id, DataKind.UNDO, numbers) if run.lacks_data and numbers else run.undo
         initial = storage.read_initial(run_id) if run.initial is None else run.initial
         return dataclasses.replace(run, lacks_steps=False, lacks_data=False, initial=initial, steps=steps, **data)
 

@@ -201,7 +201,7 @@ def use(handle: InstanceHandle) -> None:
     assert_type(handle.get(), Instance)
     assert_type(handle.wait(timedelta(seconds=5)), Instance)
     assert_type(handle.history(), list[HistoryEntry])
-    assert_type(handle.cancel("enough", terminate=True), CancelReport)
+    assert_type(handle.cancel("enough", compensate=True, terminate=True), CancelReport)
     handle.resume("signed", {"by": "Ann"}, step=WaitForEvent, key="evt_1")
 
 
@@ -211,7 +211,7 @@ def use_the_workflow() -> None:
     assert_type(OrderFlow.get("A-1"), Instance)
     assert_type(OrderFlow.wait("A-1", 5), Instance)
     assert_type(OrderFlow.history("A-1"), list[HistoryEntry])
-    assert_type(OrderFlow.cancel("A-1"), CancelReport)
+    assert_type(OrderFlow.cancel("A-1", compensate=True), CancelReport)
     assert_type(OrderFlow.to_mermaid(), str)
     assert_type(OrderFlow.graph.predecessors(Ship), tuple[type[Step], ...])
     OrderFlow.resume("A-1", "signed", {"by": "Ann"}, step="wait_for_event", keep_early=True)

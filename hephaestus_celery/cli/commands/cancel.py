@@ -20,6 +20,7 @@ from hephaestus_celery.client.hephaestus import Hephaestus
 @click.command("cancel", short_help="End a run, or many.")
 @run_or_filters
 @click.option("--reason", metavar="TEXT", help="Why, for the history.")
+@click.option("--compensate", is_flag=True, help="Undo first what has completed, by the compensations of the workflow.")
 @click.option("--terminate", is_flag=True, help="Interrupt the steps that are being executed, where their pool can.")
 @options.by
 @yes
@@ -32,6 +33,7 @@ def cancel(
     *,
     run: str | None,
     reason: str | None,
+    compensate: bool,
     terminate: bool,
     by: str | None,
     yes: bool,
@@ -44,27 +46,32 @@ def cancel(
     What is being executed goes on, and its result is discarded. Without RUN, all runs that match the filters are ended.
     """
     check_target(run, given)
-    if run is None and terminate:
-        raise click.UsageError("--terminate is for one RUN")
+    for name, given_flag in (("--terminate", terminate), ("--compensate", compensate)):
+        if run is None and given_flag:
+            raise click.UsageError(f"{name} is for one RUN")
     runtime = find_runtime(context)
     manner = Manner(yes=yes, as_document=as_document, quiet=quiet)
     if run is None:
         act = functools.partial(runtime.cancel_many, reason=reason, by=by)
         act_on_many(context, runtime, Bulk(verb="cancel", past="cancelled", act=act), given, manner)
     else:
-        act_on_one = functools.partial(runtime.cancel, reason=reason, terminate=terminate, by=by)
-        _cancel_one(context, runtime, act_on_one, run, manner)
+        act_on_one = functools.partial(runtime.cancel, reason=reason, compensate=compensate, terminate=terminate, by=by)
+        _cancel_one(context, runtime, act_on_one, run, manner, compensate=compensate)
 
 
-def _cancel_one(context: click.Context, runtime: Hephaestus, act: Any, run: str, manner: Manner) -> None:
+def _cancel_one(
+    context: click.Context, runtime: Hephaestus, act: Any, run: str, manner: Manner, *, compensate: bool
+) -> None:
     run_id = find_run_id(runtime, run)
     report = act(run_id)
+    undoes = compensate and runtime.get(run_id).compensating
     screen = find_screen(context.obj)
     if manner.as_document:
         about = {"executing": report.executing, "interrupted": report.interrupted}
-        screen.show(as_json({"run_id": run_id, "status": "cancelled", **about}))
+        screen.show(as_json({"run_id": run_id, "status": "running" if undoes else "cancelled", **about}))
     elif manner.quiet:
         screen.show(run_id)
     else:
         left = sorted(set(report.executing) - set(report.interrupted))
-        screen.show(f"cancelled {run_id}" + (f"; still being executed: {', '.join(left)}" if left else ""))
+        done = f"{run_id} undoes what has completed, and is cancelled then" if undoes else f"cancelled {run_id}"
+        screen.show(done + (f"; still being executed: {', '.join(left)}" if left else ""))

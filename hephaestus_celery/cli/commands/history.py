@@ -87,7 +87,7 @@ def _row(screen: Screen, entry: HistoryEntry) -> Sequence[Cell | str]:
         str(entry.sequence),
         Cell(moment, "dim"),
         entry.kind,
-        entry.step or "",
+        (entry.step or "") + (f" (undoes {entry.compensates})" if entry.compensates else ""),
         "" if entry.round is None else str(entry.round),
         "" if entry.attempt is None else str(entry.attempt),
         Cell(entry.outcome or "", OUTCOME_STYLES.get(entry.outcome or "", "")),

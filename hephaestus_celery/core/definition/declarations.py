@@ -29,6 +29,7 @@ class Draft:
     routes: dict[Pair, str] = field(default_factory=dict[Pair, str])
     targets: list[Target] = field(default_factory=list[Target])
     joins: dict[StepClass, object] = field(default_factory=dict[StepClass, object])
+    compensations: dict[StepClass, StepClass] = field(default_factory=dict[StepClass, StepClass])
 
     def report(self, problem: str) -> None:
         """Note what is wrong, a sentence."""

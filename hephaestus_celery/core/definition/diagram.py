@@ -13,7 +13,7 @@ _ARROWS = {"plain": ("--", "-->"), "failed": ("==", "==>"), "dynamic": ("-.", ".
 def to_mermaid(graph: Graph) -> str:
     """A Mermaid flowchart: nodes in topological order, dotted arrows where a ``@route`` chooses, failures thick and red.
 
-    A counted join has its number beside its key.
+    A counted join has its number beside its key. A compensation hangs on the step that it undoes, by an edge ``undo`` with a circle.
     One that is beyond what Mermaid draws by default says so in a comment on its first line.
     """
     names = {step.key: f"s{rank}" for rank, step in enumerate(graph.topological_order)}
@@ -25,6 +25,9 @@ def to_mermaid(graph: Graph) -> str:
         kind = "dynamic" if edge.dynamic else "failed" if edge.event == FAILED else "plain"
         arrow, end = _ARROWS[kind]
         lines.append(f"    {names[edge.source.key]} {arrow} {_quoted(edge.event)} {end} {names[edge.target.key]}")
+    for number, (step, other) in enumerate(graph.compensations.items()):
+        lines.append(f"    c{number}[{_quoted(other.key)}]")
+        lines.append(f'    {names[step.key]} -- "undo" --o c{number}')
     failures = [str(number) for number, edge in enumerate(graph.edges) if edge.event == FAILED]
     if failures:
         lines.append(f"    linkStyle {','.join(failures)} stroke:#c00")
@@ -41,7 +44,7 @@ def to_mermaid(graph: Graph) -> str:
 def to_text(graph: Graph) -> str:
     """One line per step and event, in topological order; ``?`` where a ``@route`` chooses among the targets.
 
-    The arrow of a failure is a double one. Counted joins have lines of their own.
+    The arrow of a failure is a double one. Counted joins, and compensations, have lines of their own.
     """
     lines: list[str] = []
     for step in graph.topological_order:
@@ -52,6 +55,8 @@ def to_text(graph: Graph) -> str:
             targets = ", ".join(target.step.key for target in graph.table[step, event])
             line = "==" if event == FAILED else "--"
             lines.append(f"{step.key} {line}{event}{line}> {chosen}{targets}")
+        if step in graph.compensations:
+            lines.append(f"{step.key} is undone by {graph.compensations[step].key}")
     if not lines:
         lines.append(graph.initial.step.key)
     return "\n".join(lines) + "\n"

@@ -40,22 +40,25 @@ class Graph:
 
     ``table`` maps ``(source, event)`` to targets in the order of their declaration. ``dynamic`` maps each pair whose targets a
     ``@route`` computes to the name of the method. ``joins`` has the number of each counted join: so many predecessors must
-    take an edge into it.
+    take an edge into it. ``compensations`` maps a step to the one that undoes it, which stands in ``by_key`` alone.
     """
 
     initials: tuple[Target, ...]
     table: Mapping[tuple[StepClass, str], tuple[Target, ...]]
     dynamic: Mapping[tuple[StepClass, str], str] = field(default_factory=dict[tuple[StepClass, str], str])
     joins: Mapping[StepClass, int] = field(default_factory=dict[StepClass, int])
+    compensations: Mapping[StepClass, StepClass] = field(default_factory=dict[StepClass, StepClass])
 
     edges: tuple[Edge, ...] = field(init=False, repr=False, compare=False)
     """Every edge, in the order of declaration."""
     by_key: dict[str, StepClass] = field(init=False, repr=False, compare=False)
-    """The steps by key, in the order in which a reader of the definition meets them; ``Done`` last."""
+    """The steps by key: compensations, then the others in the order in which a reader of the definition meets them; ``Done`` last."""
     topological_order: tuple[StepClass, ...] = field(init=False, repr=False, compare=False)
     """Every step, each after all of its predecessors; ``Done`` is the last."""
     catching: frozenset[StepClass] = field(init=False, repr=False, compare=False)
     """The steps whose failure a ``FAILED`` transition takes."""
+    compensating: frozenset[StepClass] = field(init=False, repr=False, compare=False)
+    """The steps that undo others: no event leads to them, and none of theirs leads anywhere."""
 
     _predecessors: Mapping[StepClass, tuple[StepClass, ...]] = field(init=False, repr=False, compare=False)
     _successors: Mapping[StepClass, tuple[StepClass, ...]] = field(init=False, repr=False, compare=False)
@@ -70,6 +73,7 @@ class Graph:
             for target in targets
         )
         by_key = _by_key(self.initials, edges)
+        undoing = {step.key: step for step in self.compensations.values()}
         predecessors = _gathered(by_key, ((edge.target, edge.source) for edge in edges))
         successors = _gathered(by_key, ((edge.source, edge.target) for edge in edges))
         order = _ordered(predecessors, successors)
@@ -79,7 +83,8 @@ class Graph:
             configs[target.step].append(target.config)
         computed = {
             "edges": edges,
-            "by_key": by_key,
+            "by_key": {**undoing, **by_key},
+            "compensating": frozenset(undoing.values()),
             "topological_order": order,
             "catching": frozenset(source for source, event in self.table if event == FAILED),
             "_predecessors": predecessors,
@@ -105,7 +110,7 @@ class Graph:
 
     def predecessors(self, step: StepClass) -> tuple[type[Step], ...]:
         """The steps that have an edge into ``step``; ``KeyError`` for a step that is not in the graph."""
-        return self._predecessors[step]
+        return () if step in self.compensating else self._predecessors[step]
 
     def needed(self, step: StepClass) -> int:
         """How many predecessors must take an edge into ``step``, if it is a counted join; else 0."""
@@ -113,19 +118,19 @@ class Graph:
 
     def successors(self, step: StepClass) -> tuple[type[Step], ...]:
         """The steps that ``step`` has an edge to."""
-        return self._successors[step]
+        return () if step in self.compensating else self._successors[step]
 
     def events(self, step: StepClass) -> tuple[str, ...]:
         """The events of ``step`` that have a transition, in the order of declaration."""
-        return self._events[step]
+        return () if step in self.compensating else self._events[step]
 
     def configs(self, step: StepClass) -> tuple[StepConfig, ...]:
         """The configs that the definition gives ``step`` wherever it is a target; None among them for a bare one."""
-        return self._configs[step]
+        return () if step in self.compensating else self._configs[step]
 
     def rank(self, key: str) -> int:
-        """The place of a step in ``topological_order``."""
-        return self._rank[key]
+        """The place of a step in ``topological_order``; that of a compensation is behind all others."""
+        return self._rank.get(key, len(self._rank))
 
 
 def _by_key(initials: Iterable[Target], edges: Iterable[Edge]) -> dict[str, StepClass]:

@@ -108,7 +108,7 @@ class WorkflowRegistry:
 
 
 def _keys(workflow: WorkflowClass) -> set[str]:
-    return {source.key for source, _ in workflow.graph.table}
+    return {source.key for source, _ in workflow.graph.table} | {step.key for step in workflow.graph.compensating}
 
 
 def definition_of(instance: Instance) -> type[WorkflowDefinition]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import cast
 
+from hephaestus_celery.core.definition.compensations import check_compensations, read_compensations
 from hephaestus_celery.core.definition.counted_joins import check_joins, numbers_of, read_joins
 from hephaestus_celery.core.definition.declarations import (
     Draft,
@@ -37,6 +38,7 @@ OPTIONS = frozenset(
         "initial_step",
         "transitions",
         "joins",
+        "compensations",
         "tags",
         "metadata",
         "version",
@@ -77,11 +79,19 @@ def check(workflow: type[WorkflowDefinition], routes: Mapping[str, Route]) -> Ch
         _check_route(workflow, name, draft)
     name_events(draft)
     read_joins(workflow.joins, draft)
+    read_compensations(workflow.compensations, draft)
     check_graph(draft)
     check_joins(draft)
+    check_compensations(draft)
     if draft.problems:
         return Checked(graph=None, problems=tuple(draft.problems))
-    graph = Graph(initials=draft.initials, table=draft.table, dynamic=draft.routes, joins=numbers_of(draft))
+    graph = Graph(
+        initials=draft.initials,
+        table=draft.table,
+        dynamic=draft.routes,
+        joins=numbers_of(draft),
+        compensations=draft.compensations,
+    )
     return Checked(graph=graph, problems=())
 
 

@@ -26,7 +26,7 @@ def check_umbrella(umbrella: WorkflowClass) -> list[str]:
         problems.append("version together with versions: an umbrella has versions and current only")
     problems.extend(
         f"{name} together with versions: the versions have the steps"
-        for name in ("initial_step", "transitions")
+        for name in ("initial_step", "transitions", "compensations")
         if name in own
     )
     if "deadline" in own:

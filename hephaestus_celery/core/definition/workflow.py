@@ -45,6 +45,8 @@ class WorkflowDefinition(DeclaredWorkflow):
     """Maps a step to how many of its predecessors must come before it starts: a number, ``"all"`` or ``"any"``."""
     deadline: ClassVar[float | timedelta | None] = None
     """How long after its start a run that has not ended fails (seconds or a timedelta); None: it may take any time."""
+    compensations: ClassVar[Mapping[Any, Any]] = {}
+    """Maps a step to the step that undoes it when the run does not complete."""
     default_retry: ClassVar[RetryPolicy | None] = None
     """The policy of steps that have none; None: the setting ``hephaestus_default_retry``."""
     hephaestus: ClassVar[Any] = None

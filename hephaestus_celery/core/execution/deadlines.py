@@ -8,12 +8,10 @@ Laws held here: a run that has ended does not change; what steps still execute i
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from hephaestus_celery.core.execution.commands import Finish
 from hephaestus_celery.core.execution.limits import DEADLINE_ACCOUNT, DEADLINE_FAILURE, DEADLINE_MESSAGE
 from hephaestus_celery.core.execution.state import Decision, RunState, applied, stale
 from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.core.execution.undoing import stop
 from hephaestus_celery.core.values.lifecycle import Status
 
 EXCEEDED = "DeadlineExceeded"
@@ -22,11 +20,11 @@ _SECOND = 1_000_000
 
 
 def expire(state: RunState, *, times: Times) -> Decision:
-    """The deadline of the run has come; ``STALE`` if the run has ended."""
-    if state.status.final:
+    """The deadline of the run has come; ``STALE`` if the run has ended, or undoes already what has completed."""
+    if state.status.final or state.undoing is not None:
         return stale(state)
-    after = replace(state, status=Status.FAILED, finished_at=times.now)
-    return applied(state, after, reserved=1, commands=(Finish(Status.FAILED),))
+    after, commands = stop(state, Status.FAILED, times)
+    return applied(state, after, reserved=1, commands=commands)
 
 
 def message_of(deadline: int) -> str:

@@ -33,6 +33,7 @@ class Due(StrEnum):
     TIMED_OUT = "timed_out"  # an attempt took longer than its time limit: it fails
     COPY = "copy"  # a rerun is still to be copied from its earlier run: the process that copied it is lost
     DEADLINE = "deadline"  # the run has not ended in time, and has failed
+    UNDO = "undo"  # a large run that undoes is still to be gone through for what is to be dropped
     SETTLE = "settle"  # edges of a wide step are still to be settled: the process that settled them is lost
 
 
@@ -61,7 +62,8 @@ def due(state: RunState, activation: Activation, *, fence: str, times: Times) ->
     if step is None or state.status.final or step.status not in (StepStatus.ACTIVE, StepStatus.WAITING):
         return Due.NOTHING, stale(state)
     timed_out = step.deadline is not None and step.deadline <= times.moment
-    if step.fence is not None and (step.resume is None or timed_out or step.resume.losses >= LOSSES):
+    late = state.undoing is not None and step.compensates is None  # nothing of it is applied again
+    if step.fence is not None and (step.resume is None or timed_out or late or step.resume.losses >= LOSSES):
         return (Due.TIMED_OUT if timed_out else Due.LEASE_EXPIRED), take_over(
             state, activation, step, fence=fence, times=times
         )

@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hephaestus_celery.core.execution.limits import COPY, DEADLINE, RESERVED, SETTLE, SWEEP
+from hephaestus_celery.core.execution.limits import COPY, DEADLINE, RESERVED, SETTLE, SWEEP, UNDO
 from hephaestus_celery.core.values.activation import Activation
 
 
@@ -55,6 +55,11 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True)
+class UndoDue:
+    """Drops what nobody has begun in a large run that undoes what has completed, slice by slice."""
+
+
+@dataclass(frozen=True, slots=True)
 class SettleDue:
     """Edges of ``source`` are still to be settled, stored as ``staged``. An empty ``source`` is the start of the run."""
 
@@ -75,9 +80,10 @@ class Deadline:
     """The run fails if it has not ended by now, see :mod:`.deadlines`."""
 
 
-_WHOLE: Mapping[type, str] = {Sweep: SWEEP, Deadline: DEADLINE}
+_WHOLE: Mapping[type[Sweep | Deadline | UndoDue], str] = {Sweep: SWEEP, Deadline: DEADLINE, UndoDue: UNDO}
+_BY_TEXT = {text: kind for kind, text in _WHOLE.items()}
 
-DueItem = StepDue | TimerDue | Prune | Sweep | SettleDue | CopyRun | Deadline
+DueItem = StepDue | TimerDue | Prune | Sweep | UndoDue | SettleDue | CopyRun | Deadline
 
 
 def encode(item: DueItem) -> str:
@@ -89,7 +95,7 @@ def encode(item: DueItem) -> str:
             return f"{activation}|{reference}"
         case Prune(run):
             return "" if run is None else f"|{_json([run.instance_id, run.family, *run.tags])}"
-        case Sweep() | Deadline():
+        case Sweep() | Deadline() | UndoDue():
             return _WHOLE[type(item)]
         case SettleDue(source, staged):
             return f"{SETTLE}|{source}|{staged}"
@@ -102,10 +108,8 @@ def parse(text: str) -> DueItem:
     key, separator, reference = text.partition("|")
     if not key:
         return Prune(_pruned_run(reference) if reference else None)
-    if text == SWEEP:
-        return Sweep()
-    if text == DEADLINE:
-        return Deadline()
+    if text in _BY_TEXT:
+        return _BY_TEXT[text]()
     if key == SETTLE:
         return _settle_due(reference)
     if key == COPY:

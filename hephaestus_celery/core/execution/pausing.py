@@ -57,7 +57,9 @@ def hold(decision: Decision) -> Decision:
         return decision
     state = decision.state
     for activation in sent:
-        state = state.with_step(activation, replace(state.steps[str(activation)], held=Held.UNSENT))
+        step = state.steps[str(activation)]
+        if step.awaits_claim:  # the run has not dropped it in the same moment
+            state = state.with_step(activation, replace(step, held=Held.UNSENT))
     kept = [command for command in decision.commands if not _sends(command, sent)]
     parked = [Park(dispatch.activation, _lane(state, dispatch.activation)) for dispatch in decision.dispatches]
     return replace(decision, state=state, commands=(*kept, *parked))

@@ -10,7 +10,7 @@ any point ends in the state of a run without the cut.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -21,6 +21,7 @@ from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.core.values.undo import Undo
 
 
 class Obstacle(StrEnum):
@@ -29,15 +30,24 @@ class Obstacle(StrEnum):
     RETRIED = "retried"  # it was retried before: the run that came of it is the one to retry
     ACTIVE = "active"  # it has not ended, and holds the id
     COMPLETED = "completed"  # nothing of it is to be retried
+    COMPENSATING = "compensating"  # it undoes what has completed, or has begun to since it was read
 
 
-def find_obstacle(source: RunState, *, retry: bool, same_id: bool) -> Obstacle | None:
-    """Why the run can't be retried, or forked under its own id (``same_id``); None if it can."""
+def find_obstacle(source: RunState, *, retry: bool, same_id: bool, left: int | None = None) -> Obstacle | None:
+    """Why the run can't be retried, or forked under its own id (``same_id``); None if it can.
+
+    ``left`` is how many compensations had not begun when the run was read; None if it did not undo.
+    """
     if retry and source.retried_as is not None:
         return Obstacle.RETRIED
+    if not retry and source.compensating:
+        return Obstacle.COMPENSATING
     if same_id and not source.status.final:
         return Obstacle.ACTIVE
-    return Obstacle.COMPLETED if retry and source.status is Status.COMPLETED else None
+    if retry and source.status is Status.COMPLETED:
+        return Obstacle.COMPLETED
+    now = None if source.undoing is None else source.undoing.left
+    return None if left == now else Obstacle.COMPENSATING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +149,19 @@ def kept_state(state: StepState, *, order: int, source: str) -> StepState:
     )
 
 
+def kept_undo(undo: Sequence[Undo], kept: Container[str], *, retry: bool) -> tuple[Undo, ...]:
+    """How a rerun undoes the steps that it keeps: a fork does not, since the earlier run has completed them."""
+    return tuple(entry for entry in undo if entry.step in kept) if retry else ()
+
+
 def unfinished(states: Mapping[str, StepState]) -> frozenset[str]:
     """The steps that a run had started, and that have neither completed nor been skipped."""
     over = (StepStatus.COMPLETED, StepStatus.SKIPPED)
-    return frozenset(key for key, state in states.items() if state.status not in over)
+    return frozenset(
+        key
+        for key, state in states.items()
+        if state.compensates is None and (state.status not in over or state.is_dropped)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,10 +182,12 @@ def create(
     active: Mapping[str, Beginning],
     times: Times,
     shortfall: Shortfall | None = None,
+    undo: tuple[Undo, ...] | None = None,
 ) -> Decision:
     """Create a rerun: dispatch the steps that are active. The entry of the history takes the first event number.
 
-    ``shortfall`` is a counted join among the skipped steps.
+    ``shortfall`` is a counted join among the skipped steps. ``undo`` says how steps that are kept are undone; None if the workflow
+    has no compensations.
     """
     started = {
         key: StepState(
@@ -182,7 +203,7 @@ def create(
     }
     dead = {key: StepState(status=StepStatus.SKIPPED, attempt=0) for key in skipped}
     steps = {**kept, **dead, **started}
-    state = RunState(status=Status.PENDING, steps=steps, arrivals=arrivals, sequence=1, shortfall=shortfall)
+    state = RunState(status=Status.PENDING, steps=steps, arrivals=arrivals, sequence=1, shortfall=shortfall, undo=undo)
     commands = [command for key, step in started.items() for command in send(Activation.parse(key), step, times)]
     return Decision(verdict=Verdict.APPLIED, state=state, commands=tuple(commands), sequence=1, reserved=1)
 

@@ -16,6 +16,7 @@ from hephaestus_celery.core.execution.limits import FIRST_KEPT, LAST_KEPT
 from hephaestus_celery.core.execution.state import Decision, RunState, applied, stale
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.execution.transitions import refusal_of
+from hephaestus_celery.core.execution.undoing import dropped, end_late
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.step_state import StepState
@@ -27,6 +28,8 @@ def again(state: RunState, activation: Activation, *, fence: str, delay: int, ti
     refused = refusal_of(state, activation, step, fence=fence)
     if refused is not None or step is None or step.resume is not None:
         return refused or stale(state)
+    if state.undoing is not None and step.compensates is None:
+        return end_late(state, activation, dropped(step), times, undo=None)
     following = StepState(
         status=StepStatus.ACTIVE,
         max_attempts=step.max_attempts,
@@ -38,6 +41,7 @@ def again(state: RunState, activation: Activation, *, fence: str, delay: int, ti
         origin=step.origin,
         round=step.round + 1,
         noted=step.noted + 1,
+        compensates=step.compensates,
     )
     if delay == 0:
         following = replace(following, sent_at=times.apart)

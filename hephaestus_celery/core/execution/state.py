@@ -15,6 +15,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus, derive
 from hephaestus_celery.core.values.pause import PauseMark
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.core.values.undo import Undo, Undoing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,8 @@ class RunState:
     the steps whose timer came due before they waited. ``keys`` are the keys of the events that the run has taken;
     ``owners`` names the step that was given the event of a key. ``retried_as`` is the run that a retry has made of this one.
     ``pause`` is the run's own pause; that of its workflow is no part of it. ``shortfall`` is the last counted join that was
-    skipped.
+    skipped. ``undo`` has the completed steps that have a compensation, in the order of their completion; None if the workflow has no
+    compensations. ``undoing``: the run does not complete, and undoes these steps, the last one first.
     """
 
     status: Status
@@ -60,6 +62,13 @@ class RunState:
     retried_as: str | None = None
     pause: PauseMark | None = None
     shortfall: Shortfall | None = None
+    undo: tuple[Undo, ...] | None = None
+    undoing: Undoing | None = None
+
+    @property
+    def compensating(self) -> bool:
+        """Whether the run undoes what has completed, and has not ended."""
+        return self.undoing is not None and not self.status.final
 
     def count(self, status: StepStatus) -> int:
         """How many steps are in this status; in a final run nothing is active or waiting."""
@@ -77,6 +86,8 @@ class RunState:
 
     def derived(self) -> RunState:
         """The state of the run with the status that follows from the states of its steps."""
+        if self.undoing is not None:  # running until the last compensation has ended, also while one waits
+            return replace(self, status=Status.PENDING if self.status is Status.PENDING else Status.RUNNING)
         status = derive(active=self.count(StepStatus.ACTIVE), waiting=self.count(StepStatus.WAITING))
         return replace(self, status=status)
 
@@ -88,6 +99,7 @@ class Verdict(StrEnum):
     DISCARDED = "discarded"  # the run has ended: only the history keeps it
     STALE = "stale"  # not this step, attempt or fence: nothing happened
     TAKEN = "taken"  # a claim: another worker holds the step
+    LATE = "late"  # the run undoes what has completed: the step has ended, and nothing follows it
     CONFLICT = "conflict"  # a computed transition was decided on an older context
 
 

@@ -77,8 +77,12 @@ def of_commit(
     facts: Mapping[str, str],
     start: str,
     stuck: str = "",
+    cause: Mapping[str, str | None] | None = None,
 ) -> Telling | None:
-    """A commit; ``facts`` are those that it brings. ``start`` of the run is in nanoseconds, ``stuck`` its failure if it ends so."""
+    """A commit; ``facts`` are those that it brings. ``start`` of the run is in nanoseconds, ``stuck`` its failure if it ends so.
+
+    ``cause`` has the failure and the reason of a run that ends when it has undone what had completed.
+    """
     if decision.reserved == 0:
         return None
     step = before.steps[str(activation)]
@@ -87,12 +91,9 @@ def of_commit(
         return _telling(what, decision, times, detail=detail, facts={**told, "discarded": "1"})
     if step.resume is not None and step.waiting_since is not None and step.resume.at >= step.waiting_since:
         told["waited"] = str(step.resume.at - step.waiting_since)
+    told |= _of_undoing(before, decision)
     if decision.state.status.final:
-        told |= {"end": decision.state.status, "start": start}
-        if what is What.COMPLETE and decision.state.status is Status.FAILED:
-            told["stuck"] = stuck
-            if decision.state.shortfall is not None:
-                told["shortfall"] = decision.state.shortfall.text
+        told |= {"end": decision.state.status, "start": start, **_why(what, before, decision, stuck, cause or {})}
     if activation.step == DONE:
         return _telling(What.END, decision, times, facts=_of_end(told))
     return _telling(what, decision, times, detail=detail, facts=told)
@@ -104,13 +105,15 @@ def of_rescue(decision: Decision, times: Times, *, detail: str) -> Telling | Non
 
 
 def of_cancel(decision: Decision, times: Times, *, detail: str, start: str) -> Telling:
-    """The cancellation of a run."""
-    return _telling(What.CANCEL, decision, times, detail=detail, facts={"start": start})
+    """The cancellation of a run, or that it undoes from now on what has completed, to end then."""
+    facts = {"start": start, **({} if decision.state.status.final else {"begins": "1"})}
+    return _telling(What.CANCEL, decision, times, detail=detail, facts=facts)
 
 
 def of_deadline(decision: Decision, times: Times, *, detail: str, start: str) -> Telling:
-    """The failure of a run that has not ended in time."""
-    return _telling(What.DEADLINE, decision, times, detail=detail, facts={"start": start})
+    """The failure of a run that has not ended in time; it may undo first what has completed."""
+    facts = {"start": start, **({} if decision.state.status.final else {"begins": "1"})}
+    return _telling(What.DEADLINE, decision, times, detail=detail, facts=facts)
 
 
 def of_fork(decision: Decision, times: Times, *, detail: str) -> Telling:
@@ -121,6 +124,33 @@ def of_fork(decision: Decision, times: Times, *, detail: str) -> Telling:
 def of_pause(what: What, decision: Decision, times: Times, *, detail: str) -> Telling:
     """The pause of a run, or its end."""
     return _telling(what, decision, times, detail=detail)
+
+
+def _of_undoing(before: RunState, decision: Decision) -> dict[str, str]:
+    found = {
+        "late": decision.verdict is Verdict.LATE,
+        "undoes": before.undoing is not None,
+        "begins": before.undoing is None and decision.state.compensating,
+    }
+    return {name: "1" for name, holds in found.items() if holds}
+
+
+def _why(
+    what: What, before: RunState, decision: Decision, stuck: str, cause: Mapping[str, str | None]
+) -> dict[str, str]:
+    # Why a run has ended that has not completed.
+    state = decision.state
+    if before.undoing is not None:
+        return _of_undone(state, cause)
+    if what is not What.COMPLETE or state.status is not Status.FAILED:
+        return {}
+    shortfall = {} if state.shortfall is None else {"shortfall": state.shortfall.text}
+    return {"stuck": stuck, **shortfall}
+
+
+def _of_undone(state: RunState, cause: Mapping[str, str | None]) -> dict[str, str]:
+    facts = {**cause, "failed": state.failed_step, "shortfall": state.shortfall and state.shortfall.text}
+    return {name: fact for name, fact in facts.items() if fact is not None}
 
 
 def _of_end(facts: Mapping[str, str]) -> dict[str, str]:

@@ -20,18 +20,29 @@ from hephaestus_celery.core.execution.joins import Settled, Settlement, settle
 from hephaestus_celery.core.execution.limits import APPLY_MARGIN
 from hephaestus_celery.core.execution.state import Decision, EarlyEvent, RunState, Verdict, applied, stale
 from hephaestus_celery.core.execution.times import Times
+from hephaestus_celery.core.execution.undoing import advanced, dropped, end_late, failed, stop
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
-from hephaestus_celery.core.values.names import DONE
+from hephaestus_celery.core.values.names import DONE, FAILED
 from hephaestus_celery.core.values.step_state import PendingResume, StepState
+from hephaestus_celery.core.values.undo import Undo
 
 EMPTY_LANES: Mapping[str, str] = MappingProxyType({})
 
 
-def create(*, initials: Mapping[str, int], times: Times, lanes: Mapping[str, str] = EMPTY_LANES) -> Decision:
-    """Create a run: dispatch its first steps to these ``lanes``; ``initials`` holds the ``max_attempts`` of each."""
+def create(
+    *,
+    initials: Mapping[str, int],
+    times: Times,
+    lanes: Mapping[str, str] = EMPTY_LANES,
+    compensates: bool = False,
+) -> Decision:
+    """Create a run: dispatch its first steps to these ``lanes``; ``initials`` holds the ``max_attempts`` of each.
+
+    ``compensates``: its workflow has compensations.
+    """
     steps = {key: _started(attempts, lanes.get(key), times) for key, attempts in initials.items()}
-    state = RunState(status=Status.PENDING, steps=steps)
+    state = RunState(status=Status.PENDING, steps=steps, undo=() if compensates else None)
     commands = [command for key, step in steps.items() for command in send(Activation.parse(key), step, times)]
     return Decision(verdict=Verdict.APPLIED, state=state, commands=tuple(commands))
 
@@ -135,6 +146,7 @@ def complete(
     lanes: Mapping[str, str] = EMPTY_LANES,
     expected: int | None = None,
     computed: bool = False,
+    undo: Undo | None = None,
 ) -> Decision:
     """A step completes with an event: settle its edges, start the steps that can start, end the run if ``Done`` is reached.
 
@@ -145,11 +157,15 @@ def complete(
     ``attempts`` gives the ``max_attempts`` of the steps that may start, and ``lanes`` the lanes of their messages.
     ``expected`` is the number of results that a computed transition has seen; if there are more by now, nothing changes
     and the caller decides again. ``computed``: a route has computed the targets. They are kept, since nothing else says them.
+    ``undo`` says how the step is undone, if it has a compensation.
     """
     step = state.find(activation)
     refused = refusal_of(state, activation, step, fence=fence)
     if refused is not None or step is None:
         return refused or stale(state)
+    undo = None if event == FAILED or state.undo is None else undo
+    if state.undoing is not None:
+        return _complete_in_undoing(state, activation, step, event, undo=undo, times=times)
     if expected is not None and expected != state.applied:
         return Decision(verdict=Verdict.CONFLICT, state=state)
     launch = activation.step == DONE
@@ -170,11 +186,29 @@ def complete(
     commands: list[Command] = [ClearTimer(activation)]
     for target, new in started.items():
         commands.extend(send(Activation.parse(target), new, times))
-    if done or stuck:
-        final = Status.COMPLETED if done else Status.FAILED
-        after = replace(after, status=final, finished_at=times.now)
-        commands.append(Finish(final))
+    if undo is not None:
+        after = replace(after, undo=(*(after.undo or ()), undo))
+    if done:
+        after = replace(after, status=Status.COMPLETED, finished_at=times.now)
+        commands.append(Finish(Status.COMPLETED))
+    elif stuck:
+        after, more = stop(after, Status.FAILED, times)
+        commands = [*(commands[:1] if after.compensating else commands), *more]  # what has just started is dropped
     return applied(state, after, reserved=reserved, commands=tuple(commands), activated=settled.activated, done=done)
+
+
+def _complete_in_undoing(
+    state: RunState, activation: Activation, step: StepState, event: str, *, undo: Undo | None, times: Times
+) -> Decision:
+    # A compensation has completed, or a step that was executed when the run began to undo has ended.
+    if step.compensates is None and event == FAILED:
+        return end_late(state, activation, failed(step), times, undo=None)
+    ended = _completed(step, event, order=state.sequence + 1, targets=None)
+    counted = replace(state, applied=state.applied + 1)
+    if step.compensates is None:
+        return end_late(counted, activation, ended, times, undo=undo)
+    after = replace(counted.with_step(activation, ended), advances=state.advances + 1)
+    return advanced(state, after, times, reserved=3, commands=(ClearTimer(activation),))
 
 
 def _started(max_attempts: int, lane: str | None, times: Times) -> StepState:
@@ -193,6 +227,7 @@ def _completed(step: StepState, event: str, *, order: int, targets: tuple[str, .
         targets=targets,
         origin=step.origin,
         round=step.round,
+        compensates=step.compensates,
     )
 
 
@@ -227,6 +262,8 @@ def suspend(
     refused = refusal_of(state, activation, step, fence=fence)
     if refused is not None or step is None:
         return refused or stale(state)
+    if state.undoing is not None and step.compensates is None:
+        return end_late(state, activation, dropped(step), times, undo=None)
     over = times.moment + timeout if checks and timeout is not None else None
     waiting = replace(_waiting(step, accepts, times), checks=checks, times_out_at=over)
     timer = None if timeout is None else times.moment + timeout
@@ -244,6 +281,8 @@ def discard(
     refused = refusal_of(state, activation, step, fence=fence)
     if refused is not None or step is None or step.resume is None:
         return refused or stale(state)
+    if state.undoing is not None and step.compensates is None:
+        return end_late(state, activation, dropped(step), times, undo=None)
     key = step.resume.key
     if key is not None:
         owners = {name: owner for name, owner in state.owners.items() if name != key}
@@ -298,14 +337,21 @@ def _waiting(step: StepState, accepts: Mapping[str, str], times: Times) -> StepS
 
 
 def fail(state: RunState, activation: Activation, *, fence: str, times: Times) -> Decision:
-    """The last attempt of a step failed: the run fails. Steps not yet started never start."""
+    """The last attempt of a step failed: the run fails, or undoes what has completed. Steps not yet started never start.
+
+    A compensation that has failed is noted, and the others go on.
+    """
     step = state.find(activation)
     refused = refusal_of(state, activation, step, fence=fence)
     if refused is not None or step is None:
         return refused or stale(state)
-    after = state.with_step(activation, replace(step, status=StepStatus.FAILED, fence=None))
-    after = replace(after, status=Status.FAILED, failed_step=activation.step, finished_at=times.now)
-    return applied(state, after, reserved=2, commands=(ClearTimer(activation), Finish(Status.FAILED)))
+    if state.undoing is not None and step.compensates is None:
+        return end_late(state, activation, failed(step), times, undo=None)
+    after, cleared = state.with_step(activation, failed(step)), (ClearTimer(activation),)
+    if state.undoing is not None:
+        return advanced(state, after, times, reserved=1, commands=cleared)
+    after, commands = stop(replace(after, failed_step=activation.step), Status.FAILED, times)
+    return applied(state, after, reserved=2, commands=(*cleared, *commands))
 
 
 def retry(state: RunState, activation: Activation, *, fence: str, delay: int, times: Times) -> Decision:
@@ -314,6 +360,8 @@ def retry(state: RunState, activation: Activation, *, fence: str, delay: int, ti
     refused = refusal_of(state, activation, step, fence=fence)
     if refused is not None or step is None:
         return refused or stale(state)
+    if state.undoing is not None and step.compensates is None:
+        return end_late(state, activation, failed(step), times, undo=None)
     again = replace(step, attempt=step.attempt + 1, dispatch=step.dispatch + 1, fence=None, backing_off=True)
     again = replace(again, queued_at=times.now + delay, deadline=None, holder=None, sent_at=None, resends=0)
     backoff = SetTimer(activation, TimerKind.BACKOFF, times.moment + delay)
@@ -339,10 +387,16 @@ def deliver(
     return Decision(verdict=Verdict.APPLIED, state=after, commands=send(activation, resumed, times))
 
 
-def cancel(state: RunState, *, times: Times) -> Decision:
-    """End the run at once; ``STALE`` if it has ended already."""
-    if state.status.final:
+def cancel(state: RunState, *, times: Times, compensate: bool = False) -> Decision:
+    """End the run at once, or with ``compensate`` when what has completed is undone.
+
+    ``STALE`` if it has ended already; with ``compensate`` also if it undoes already.
+    """
+    if state.status.final or (compensate and state.undoing is not None):
         return stale(state)
+    if compensate:
+        after, commands = stop(state, Status.CANCELLED, times)
+        return applied(state, after, reserved=1, commands=commands)
     after = replace(state, status=Status.CANCELLED, finished_at=times.now)
     return applied(state, after, reserved=1, commands=(Finish(Status.CANCELLED),))
 

@@ -16,7 +16,7 @@ class HistoryEntry:
     clock of the store. ``by`` is who made the call, where the caller said so: ``resume(..., by="ada")``. ``run_id`` is the
     run that this one was made of (``fork``). ``round`` is that of an ``Again``; None in the first round, unless its outcome is
     ``again``. Of a step's ``again`` entries the first 100 and the last 100 are kept. One between them stands for the rest: its
-    ``reason`` says for how many, and it has neither attempt nor round.
+    ``reason`` says for how many, and it has neither attempt nor round. ``compensates`` is the key of the step that ``step`` undoes.
     """
 
     sequence: int
@@ -34,3 +34,4 @@ class HistoryEntry:
     round: int | None = None
     by: str | None = None
     run_id: str | None = None
+    compensates: str | None = None

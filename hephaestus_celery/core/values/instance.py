@@ -63,6 +63,10 @@ class Instance(Deferred):
     pauses: tuple[Pause, ...] = ()
     """Why the run is paused: its own pause, that of its workflow, or both; empty where it is not."""
     failed_key: str | None = None
+    undone: tuple[tuple[str, str], ...] = field(default_factory=tuple[tuple[str, str], ...], repr=False)
+    """What the run undoes, each a step and its compensation, by key, in the order of undoing; empty where it undoes nothing."""
+    undoes: bool = field(default_factory=lambda: False, repr=False)  # not a plain default: see Deferred
+    """Whether the run undoes what had completed, or did so before it ended."""
     definition: type[DeclaredWorkflow] | None = field(default=None, repr=False)
     """The workflow class, or None where this process does not define it."""
     read_state: Callable[[str], StepState | None] | None = field(default=None, init=False, repr=False, compare=False)
@@ -122,6 +126,21 @@ class Instance(Deferred):
         return None if self.failed_key is None else self._step(self.failed_key)
 
     @property
+    def compensating(self) -> bool:
+        """Whether the run has failed, or was cancelled with ``compensate``, and undoes what had completed before it ends."""
+        return self.undoes and not self.status.final
+
+    @property
+    def compensated(self) -> tuple[type[DeclaredStep[Any]], ...]:
+        """The steps that are undone, in the order of undoing: the last completed one first."""
+        return self._undone(done=True)
+
+    @property
+    def uncompensated(self) -> tuple[type[DeclaredStep[Any]], ...]:
+        """The steps that were to be undone and are not, in the order of undoing: their compensation has failed, or has not ended."""
+        return self._undone(done=False)
+
+    @property
     def current_step(self) -> type[DeclaredStep[Any]] | None:
         """The only waiting step, else the only active one, else None."""
         for steps in (self.waiting_steps, self.active_steps):
@@ -145,7 +164,24 @@ class Instance(Deferred):
         _ = self.workflow  # raises if this process does not define it: an empty set would look like a real answer
         if self.status.final and status in (StepStatus.ACTIVE, StepStatus.WAITING):
             return frozenset()
-        return frozenset(self._resolve(key for key, state in self.step_states.items() if state.status is status))
+        over = status is StepStatus.COMPLETED  # a compensation that has completed is not one of the workflow's steps
+        return frozenset(
+            self._resolve(
+                key
+                for key, state in self.step_states.items()
+                if state.status is status and not (over and state.compensates is not None)
+            )
+        )
+
+    def _undone(self, *, done: bool) -> tuple[type[DeclaredStep[Any]], ...]:
+        if not self.undoes:
+            return ()
+        states = self.step_states
+        found = {
+            key: (state := states.get(other)) is not None and state.status is StepStatus.COMPLETED
+            for key, other in self.undone
+        }
+        return tuple(self._resolve(key for key, is_done in found.items() if is_done is done))
 
     def _resolve(self, keys: Iterable[str]) -> Iterable[type[DeclaredStep[Any]]]:
         return [self._step(key) for key in keys]

@@ -45,7 +45,8 @@ class StepState:
     are the keys of the steps that a computed route led to; None if they follow from the step's event and the graph.
     ``origin`` is the run whose idempotency key this activation repeats; None if that is its own run. ``held``: a pause has
     kept it from being sent, until the run goes on. ``checks``: the worker that applies an event may drop it, and the step waits on;
-    for that ``times_out_at`` is when its timeout comes due, on the steady clock.
+    for that ``times_out_at`` is when its timeout comes due, on the steady clock. ``compensates`` is the step that this one undoes;
+    None if it undoes none.
     """
 
     status: StepStatus
@@ -74,6 +75,17 @@ class StepState:
     times_out_at: int | None = None
     round: int = 1
     noted: int = 0
+    compensates: str | None = None
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether the step was started, and dropped before it had ended, since its run undoes what has completed."""
+        return self.status is StepStatus.SKIPPED and self.attempt > 0
+
+    @property
+    def is_compensating(self) -> bool:
+        """Whether the step undoes another one, and has not ended."""
+        return self.compensates is not None and self.status in (StepStatus.ACTIVE, StepStatus.WAITING)
 
     @property
     def awaits_claim(self) -> bool:

@@ -14,7 +14,8 @@ from hephaestus_celery.core.values.step_state import StepState
 class RunSummary:
     """A run without contexts, results and metadata. ``steps`` is None where there are many; ``start`` is as it is stored.
 
-    ``started_at`` and ``finished_at`` are microseconds since the epoch, on the clock of the store. ``deadline`` is in microseconds from the start.
+    ``started_at`` and ``finished_at`` are microseconds since the epoch, on the clock of the store. ``deadline`` is in microseconds from
+    the start. ``undoes``: it undoes what had completed, or did so before it ended.
     """
 
     id: str
@@ -31,3 +32,4 @@ class RunSummary:
     steps: Mapping[str, StepState] | None = None
     pauses: Pauses = NOT_PAUSED
     deadline: int | None = None
+    undoes: bool = False

@@ -132,7 +132,7 @@ class Inspection:
         """The queue of each step, by the routing of the application: ``<workflow>.<step>`` by queue."""
         found: dict[str, list[str]] = {}
         for workflow in workflows:
-            steps = [step for step in workflow.graph.topological_order if step is not Done]
+            steps = [step for step in workflow.graph.by_key.values() if step is not Done]
             asked = [DispatchStep(Activation(step.key), 1, 1) for step in steps]
             for message in messages(workflow.name, workflow.version, _ANY_RUN, asked, headers={}):
                 lane = runner.lane(message)

@@ -44,7 +44,7 @@ def register(app: Celery, runner: TaskRunner, workflow: type[WorkflowDefinition]
     of one name share their tasks. A task of ours is replaced silently; if it is any other, Celery warns.
     """
     make = _TaskMaker(app, runner, workflow)
-    for step in workflow.graph.topological_order:
+    for step in workflow.graph.by_key.values():
         task = make.task(step)
         if isinstance(app.tasks.get(task.name), StepTask):
             del app.tasks[task.name]

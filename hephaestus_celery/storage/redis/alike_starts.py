@@ -77,6 +77,7 @@ def call_of(runs: Sequence[NewRun]) -> RunCall:
         lanes={step.step: step.lane for step in first.firsts if step.lane is not None} or None,
         dispatch_timeout=first.durations.dispatch_timeout,
         deadline=first.deadline,
+        undo=first.compensates or None,
     )
     return RunCall(
         run_id=first.run_id, parameters=parameters, data=[text for texts in data for text in texts], lists=lists
@@ -111,4 +112,4 @@ def _kind(run: NewRun) -> tuple[object, ...]:
         (first.step, first.max_attempts, first.lane, first.prepared_message and first.prepared_message.list)
         for first in run.firsts
     ]
-    return run.name, run.version, run.scope, run.schema, run.deadline, tuple(run.tags), tuple(firsts)
+    return run.name, run.version, run.scope, run.schema, run.compensates, run.deadline, tuple(run.tags), tuple(firsts)

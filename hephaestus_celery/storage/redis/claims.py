@@ -56,7 +56,7 @@ class Claims:
                 return Refusal(reason=Refused(reason.decode()), detail=detail.decode())
             return read_claim(reply, request)
 
-    def renew(self, attempts: Sequence[Attempt]) -> Sequence[bool]:
+    def renew(self, attempts: Sequence[Attempt], *, wanted: bool = False) -> Sequence[bool]:
         """Renew leases, a hundred in each call; False for an attempt that is no longer held with its fence."""
         alike: dict[tuple[str, int], list[int]] = {}
         for position, attempt in enumerate(attempts):
@@ -70,7 +70,7 @@ class Claims:
         )
         for (prefix, lease), positions in slices:
             rows = [[attempts[i].run_id, str(attempts[i].activation), attempts[i].fence] for i in positions]
-            parameters = as_parameters(leases=rows, lease=lease)
+            parameters = as_parameters(leases=rows, lease=lease, wanted=wanted or None)
             reply = self._calls.of_partition("renew", prefix, parameters)
             for position, renewed in zip(positions, reply, strict=True):
                 held[position] = renewed == 1

@@ -63,10 +63,17 @@ class ClientCalls:
         return await self._resume_and_cancel.unschedule(run_id, activation, reference=reference, operation=operation)
 
     async def cancel(
-        self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
+        self,
+        run_id: str,
+        *,
+        operation: str,
+        reason: str | None,
+        entry: str,
+        durations: Durations,
+        compensate: bool = False,
     ) -> Cancellation | None:
         return await self._resume_and_cancel.cancel(
-            run_id, operation=operation, reason=reason, entry=entry, durations=durations
+            run_id, operation=operation, reason=reason, entry=entry, durations=durations, compensate=compensate
         )
 
     async def pause(self, request: PauseRequest) -> PauseReport:

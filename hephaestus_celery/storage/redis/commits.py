@@ -57,6 +57,21 @@ class Commits:
         )
         return commitment
 
+    def undo(self, run_id: str, *, durations: Durations) -> Commitment:
+        """Go through a slice of a large run that undoes, for a scheduler."""
+        parameters = as_parameters(
+            run_id=run_id,
+            op=self._chance.token(),
+            dispatch_timeout=durations.dispatch_timeout,
+            retention=retention_of(durations),
+            stream=durations.stream or None,
+        )
+        reply: list[bytes] = self._calls.of_run("undo", run_id, parameters)
+        with reading(run_id):
+            return replies.read_commitment(
+                reply, run_id=run_id, step="", states=lambda: run_now(self._reads.scan_states(run_id))
+            )
+
     def _complete(self, commit: Complete) -> Commitment:
         edges = Edges.of_commit(commit)
         if edges is None:
@@ -93,6 +108,7 @@ class Commits:
                 dispatch_timeout=commit.durations.dispatch_timeout,
                 retention=retention_of(commit.durations),
                 settling=settling,
+                undo=None if commit.undo is None else commit.undo.text,
             ),
             commit.entry,
             commit.done_entry,
@@ -127,6 +143,7 @@ class Commits:
                 checks=commit.checks or None,
                 discards=commit.discards or None,
                 dispatch_timeout=commit.durations.dispatch_timeout,
+                retention=retention_of(commit.durations),
             ),
             commit.entry,
         )
@@ -140,6 +157,7 @@ class Commits:
                 delay=commit.delay,
                 key=commit.activation.step,
                 dispatch_timeout=commit.durations.dispatch_timeout,
+                retention=retention_of(commit.durations),
             ),
             commit.entry,
             commit.state or "",
@@ -152,6 +170,8 @@ class Commits:
             as_parameters(
                 **_held(commit),
                 delay=commit.delay,
+                dispatch_timeout=commit.durations.dispatch_timeout,
+                retention=retention_of(commit.durations),
             ),
             commit.entry,
         )
@@ -162,6 +182,7 @@ class Commits:
             commit.run_id,
             as_parameters(
                 **_held(commit),
+                dispatch_timeout=commit.durations.dispatch_timeout,
                 retention=retention_of(commit.durations),
             ),
             commit.entry,

@@ -54,6 +54,7 @@ _AMOUNTS: Mapping[str, int] = {  # how much one call does or carries, so that no
     "COPIED_ROWS": 150,  # of a copy that one script does
     "EXPIRED_FIELDS": 2,  # of a run whose deadline has come, that count as one more entry
     "EXPIRY_COST": 2,  # a run whose deadline has come counts as so many entries more: it takes as long
+    "DROPPED_AT_ONCE": 400,  # fields of a run that is gone through at once when it begins to undo
     "FEW": 400,  # fields of a run that is handled as a whole
     "HANDED_BYTES": 1_024,  # of what a tick hands over, that count as one more entry
     "HANDED_HEADER": 4_096,  # bytes of a header that a rescue carries; a longer one is read from the run

@@ -16,7 +16,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.storage.claims import Attempt
-from hephaestus_celery.storage.commits import Commitment
+from hephaestus_celery.storage.commits import Cause, Commitment
 from hephaestus_celery.storage.due import SEIZED, DueEntry, ExpiredRun, LaneReport, Outstanding, RescuedRun, Tick
 from hephaestus_celery.storage.queries import StoredRun
 from hephaestus_celery.storage.redis.stored_runs import read_run, read_step
@@ -37,7 +37,7 @@ def read_commitment(
     """
     encoded, *more = reply
     facts = json.loads(encoded)
-    start, rest = more or (b"", b"")
+    start, rest, *cause = more or (b"", b"")
     verdict = Verdict(facts.get("v", Verdict.APPLIED))
     if verdict is Verdict.CONFLICT:
         return Commitment(verdict=verdict, run=read_run(rest, start=start, run_id=run_id))
@@ -53,6 +53,9 @@ def read_commitment(
         advance=facts.get("adv", 0),
         active=facts.get("active", 0),
         activated=activated,
+        ending=facts.get("ending"),
+        undoes=facts.get("undoes", False),
+        cause=_read_cause(*cause) if cause else None,
         dispatches=_dispatches(facts, step=step, activated=activated),
         resumed=facts.get("resumed", False),
         completed=_completed(states()) if ending.get("many") else list(ending.get("completed", ())),
@@ -62,13 +65,27 @@ def read_commitment(
     )
 
 
+def _read_cause(failure: bytes, failed_step: bytes, reason: bytes) -> Cause:
+    return Cause(
+        failure=failure.decode() or None,
+        failed_step=failed_step.decode() or None,
+        reason=json.loads(reason) if reason else None,
+    )
+
+
 def _dispatches(facts: Mapping[str, Any], *, step: str, activated: Sequence[str]) -> list[DispatchStep]:
     # The messages still to be sent: of a step that an early event has resumed, or of the steps that start.
     if facts.get("resumed"):
         return [_message(step, facts)]
+    if facts.get("undoes") or "undo" in facts:
+        return _next_compensation(facts)
     posted = facts.get("posted", ())
     sent = {"done", *(activated if posted is True else posted)}
     return [DispatchStep(Activation.parse(key), 1, 1) for key in activated if key not in sent]
+
+
+def _next_compensation(facts: Mapping[str, Any]) -> list[DispatchStep]:
+    return [DispatchStep(Activation(facts["undo"]), 1, 1)] if "undo" in facts else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +115,9 @@ def has_many_steps(reply: Sequence[bytes]) -> bool:
 
 
 def _completed(states: Mapping[str, StepState]) -> list[str]:
-    orders = {key: state.order for key, state in states.items() if state.order is not None}
+    orders = {
+        key: state.order for key, state in states.items() if state.order is not None and state.compensates is None
+    }
     return sorted(orders, key=orders.__getitem__)
 
 
@@ -125,10 +144,8 @@ def read_delivery(facts: Mapping[str, Any]) -> DeliveryReport:
 
 def read_cancellation(reply: Mapping[str, bytes], *, run: StoredRun) -> Cancellation:
     """A run that was cancelled."""
-    return Cancellation(
-        sequence=json.loads(reply["facts"])["seq"],
-        run=run,
-    )
+    facts = json.loads(reply["facts"])
+    return Cancellation(sequence=facts["seq"], run=run, dispatches=_next_compensation(facts))
 
 
 def read_tick(reply: Mapping[str, bytes], *, lease: int) -> Tick:
@@ -208,6 +225,8 @@ def _read_expired(found: Mapping[str, Any]) -> ExpiredRun:
         deadline=int(found["deadline"]),
         advances=found["adv"],
         completed=found.get("completed"),
+        undoes=found.get("undoes", False),
+        dispatches=_next_compensation(found),
     )
 
 

@@ -115,6 +115,7 @@ class Reruns:
                 reads=SCHEMA,
                 headers=run.message_headers,
                 deadline=run.deadline,
+                left=rerun.left,
                 active=len(run.firsts),
                 rows=len(rows),
                 staged=staged,
@@ -242,7 +243,9 @@ class Reruns:
 
     async def _hold(self, rerun: Rerun) -> None:
         reply = await self._calls.of_run(
-            "hold", rerun.source, as_parameters(run_id=rerun.source, copy=rerun.run.run_id, reads=SCHEMA)
+            "hold",
+            rerun.source,
+            as_parameters(run_id=rerun.source, copy=rerun.run.run_id, reads=SCHEMA, left=rerun.left),
         )
         verdict, *about = (part.decode() for part in reply)
         if verdict != "held":
@@ -289,12 +292,20 @@ def _rows(rerun: Rerun) -> Iterator[str]:
     for key, (rank, config) in rerun.configs.items():
         yield f"=c:{key}|{rank}|{config}"
     yield from (f"a{first.step}" for first in rerun.run.firsts if first.round > 1)
+    yield from _undo_rows(rerun)
     yield "t0"
     if rerun.retry:
         yield "e0"
     for first in rerun.run.firsts:
         later = [first.round] if first.round > 1 else []
         yield "!" + _JSON([first.step, whole(first.max_attempts), first.lane or "", first.origin or "", *later])
+
+
+def _undo_rows(rerun: Rerun) -> Iterator[str]:
+    for number, entry in enumerate(rerun.undo, 1):
+        yield f"=u:{number}|{entry.text}"
+    if rerun.run.compensates:
+        yield f"=un|{len(rerun.undo)}"
 
 
 def _kept(state: StepState) -> dict[str, object]:

@@ -61,7 +61,14 @@ class ResumeAndCancel:
         return bool(await self._calls.of_run("unschedule", run_id, parameters))
 
     async def cancel(
-        self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
+        self,
+        run_id: str,
+        *,
+        operation: str,
+        reason: str | None,
+        entry: str,
+        durations: Durations,
+        compensate: bool = False,
     ) -> Cancellation | None:
         """End a run; returns it with the states that its steps had."""
         answer = await self._calls.of_run(
@@ -73,6 +80,8 @@ class ResumeAndCancel:
                 schema=SCHEMA,
                 retention=retention_of(durations),
                 stream=stream_of(durations),
+                compensate=compensate or None,
+                dispatch_timeout=durations.dispatch_timeout if compensate else None,
             ),
             entry,
             "" if reason is None else json.dumps(reason),

@@ -18,7 +18,7 @@ NAMES = (
     *("create", "create_many", "claim", "complete", "suspend", "again", "retry", "fail", "renew", "seize"),
     *("deliver", "cancel", "delete", "schedule", "unschedule", "tick", "resend", "redirect", "resign"),
     *("load", "data", "candidates", "list", "select", "history", "report", "reports", "stage", "beginning", "tally"),
-    *("standing", "settle"),
+    *("standing", "settle", "undo"),
     *("events", "leave"),
     *("rerun", "copy", "hold"),
     *("pause", "pause_workflow"),

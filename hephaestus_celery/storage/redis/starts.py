@@ -101,6 +101,7 @@ def _call(run: NewRun, *, settling: str | None = None) -> RunCall:
         headers=run.message_headers,
         settling=settling,
         deadline=run.deadline,
+        undo=run.compensates or None,
     )
     return RunCall(run_id=run.run_id, parameters=parameters, data=data_of_start(run), lists=lists)
 

@@ -133,8 +133,11 @@ class RedisStorage:
     def settle(self, run_id: str, activation: Activation, *, durations: Durations) -> Commitment:
         return self._commits.settle(run_id, activation, durations=durations)
 
-    def renew(self, attempts: Sequence[Attempt]) -> Sequence[bool]:
-        return self._claims.renew(attempts)
+    def undo(self, run_id: str, *, durations: Durations) -> Commitment:
+        return self._commits.undo(run_id, durations=durations)
+
+    def renew(self, attempts: Sequence[Attempt], *, wanted: bool = False) -> Sequence[bool]:
+        return self._claims.renew(attempts, wanted=wanted)
 
     def seize(
         self,
@@ -216,10 +219,24 @@ class RedisStorage:
         return run_now(self._clients.deliver(delivery))
 
     def cancel(
-        self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
+        self,
+        run_id: str,
+        *,
+        operation: str,
+        reason: str | None,
+        entry: str,
+        durations: Durations,
+        compensate: bool = False,
     ) -> Cancellation | None:
         return run_now(
-            self._clients.cancel(run_id, operation=operation, reason=reason, entry=entry, durations=durations)
+            self._clients.cancel(
+                run_id,
+                operation=operation,
+                reason=reason,
+                entry=entry,
+                durations=durations,
+                compensate=compensate,
+            )
         )
 
     def cancel_many(

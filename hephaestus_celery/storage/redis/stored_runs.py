@@ -12,6 +12,7 @@ from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.core.values.pause import NOT_PAUSED, PauseMark, Pauses
 from hephaestus_celery.core.values.step_state import Held, PendingResume, StepState
 from hephaestus_celery.core.values.summary import RunSummary
+from hephaestus_celery.core.values.undo import Undoing
 from hephaestus_celery.storage.claims import Claim, ClaimRequest
 from hephaestus_celery.storage.queries import StoredEntry, StoredRun
 from hephaestus_celery.storage.redis.framing import unpacked
@@ -29,7 +30,7 @@ def read_run(fields: bytes, *, start: bytes, run_id: str) -> StoredRun:
 
 
 def _read_run(values: Sequence[str], start: str, run_id: str) -> StoredRun:
-    kinds: dict[str, dict[str, str]] = {"s": {}, "r": {}, "m": {}, "c": {}, "a": {}}
+    kinds: dict[str, dict[str, str]] = {"s": {}, "r": {}, "m": {}, "c": {}, "a": {}, "u": {}}
     core: dict[str, str] = {}
     for name, value in zip(values[::2], values[1::2], strict=True):
         if name[1:2] != ":":
@@ -63,6 +64,9 @@ def _read_run(values: Sequence[str], start: str, run_id: str) -> StoredRun:
         pauses=_read_pauses(core),
         shortfall=Shortfall.parse(core["sf"]) if "sf" in core else None,
         deadline=_number(core.get("dl")),
+        undo=kinds["u"],
+        undo_count=_number(core.get("un")),
+        undoing=Undoing(ending=Status(core["ue"]), left=int(core["ul"])) if "ue" in core else None,
     )
 
 
@@ -95,6 +99,7 @@ def read_summary(fields: bytes, *, start: bytes, run_id: str) -> RunSummary:
         else None,
         pauses=_read_pauses(found),
         deadline=_number(found.get("dl")),
+        undoes="ue" in found,
     )
 
 
@@ -154,6 +159,7 @@ def read_step(found: Mapping[str, Any]) -> StepState:
         times_out_at=_number(found.get("to")),
         round=found.get("ro", 1),
         noted=found.get("no", 0),
+        compensates=found.get("cp"),
     )
 
 

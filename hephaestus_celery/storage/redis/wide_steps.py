@@ -149,6 +149,8 @@ class Progress:
             finished_at=last.finished_at,
             start=last.start,
             shortfall=last.shortfall,
+            undoes=last.undoes,
+            dispatches=last.dispatches if last.undoes else self.dispatches,  # what has just started is dropped
         )
 
     def _miss(self, end: int | None) -> None:

@@ -34,6 +34,7 @@ def create_in(transaction: Transaction, run: NewRun, times: Times) -> Sequence[D
         initials={first.step: first.max_attempts for first in run.firsts},
         times=times,
         lanes={first.step: first.lane for first in run.firsts if first.lane is not None},
+        compensates=run.compensates,
     )
     record = Record(run, decision.state, times.now, str(times.now * 1000))
     record.configs.update({first.step: (0, first.config) for first in run.firsts if first.config is not None})
@@ -121,14 +122,17 @@ def _claimed(record: Record, request: ClaimRequest, given: _Given) -> Claim:
     )
 
 
-def renew_in(transaction: Transaction, attempt: Attempt, times: Times) -> bool:
-    """Renew the lease of an attempt; False if the attempt is no longer held with its fence."""
+def renew_in(transaction: Transaction, attempt: Attempt, times: Times, *, wanted: bool) -> bool:
+    """Renew the lease of an attempt; False if the attempt is no longer held with its fence, or ``wanted`` and it is not."""
     record = transaction.find_run(attempt.run_id)
     if record is None:
         return False
     decision = transitions.renew(record.state, attempt.activation, fence=attempt.fence, times=times)
     carry_out(transaction, record, decision, times)
-    return decision.verdict is Verdict.APPLIED
+    if decision.verdict is not Verdict.APPLIED:
+        return False
+    late = record.state.undoing is not None and record.state.steps[str(attempt.activation)].compensates is None
+    return not (wanted and late)
 
 
 def _refused(record: Record | None, request: ClaimRequest) -> Refusal | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hephaestus_celery.core.execution import pausing, rounds, transitions
 from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
 from hephaestus_celery.core.execution.telling import Telling, What, of_commit
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.core.values.names import FAILED
-from hephaestus_celery.storage.commits import AnyCommit, Commitment, Complete, Fail, NextRound, Retry, Suspend
+from hephaestus_celery.storage.commits import AnyCommit, Cause, Commitment, Complete, Fail, NextRound, Retry, Suspend
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.event_stream import tell
 from hephaestus_celery.storage.transactional.pauses import hold_in
@@ -47,6 +49,8 @@ def commit_in(transaction: Transaction, commit: AnyCommit, times: Times) -> Comm
     _remember(record, commit, decision, times.now)
     if decision.verdict is Verdict.APPLIED:
         _keep_data(record, commit, decision)
+    elif decision.verdict is Verdict.LATE:
+        _keep_late(record, commit)
     reply = _reply(record, before, commit, decision)
     carry_out(transaction, record, decision, times)
     tell(transaction, record, _telling(record, commit, before, decision, times), stream=commit.durations.stream)
@@ -78,8 +82,9 @@ def _reply(record: Record, before: RunState, commit: AnyCommit, decision: Decisi
             status_before=before.status,
             status_after=after.status,
         )
+    ended_by_undoing = before.undoing is not None and after.status.final
     return Commitment(
-        verdict=Verdict.APPLIED,
+        verdict=decision.verdict,
         sequence=decision.sequence,
         status_before=before.status,
         status_after=after.status,
@@ -87,17 +92,24 @@ def _reply(record: Record, before: RunState, commit: AnyCommit, decision: Decisi
         active=after.count(StepStatus.ACTIVE),
         activated=decision.activated,
         dispatches=decision.dispatches,
-        resumed=isinstance(commit, (Suspend, NextRound)) and bool(decision.dispatches),
+        resumed=decision.verdict is Verdict.APPLIED
+        and isinstance(commit, (Suspend, NextRound))
+        and bool(decision.dispatches),
         completed=_completed(after) if after.status.final else (),
         finished_at=after.finished_at,
         start=record.start if after.status.final else None,
         shortfall=after.shortfall if after.status is Status.FAILED and after.failed_step is None else None,
+        ending=decision.sequence + decision.reserved - 1 if ended_by_undoing else None,
+        undoes=before.undoing is None and after.compensating,
+        cause=Cause(failure=record.failure, failed_step=after.failed_step, reason=record.cancel_reason)
+        if ended_by_undoing
+        else None,
     )
 
 
 def _telling(record: Record, commit: AnyCommit, before: RunState, decision: Decision, times: Times) -> Telling | None:
     what = _WHAT[type(commit)]
-    if isinstance(commit, Suspend) and commit.discards and decision.verdict is Verdict.APPLIED:
+    if isinstance(commit, Suspend) and commit.discards and decision.verdict is not Verdict.DISCARDED:
         what = What.DISCARD
     facts = {"took": str(commit.took)}
     if isinstance(commit, (Complete, Retry, Fail)) and commit.kind is not None:
@@ -114,6 +126,7 @@ def _telling(record: Record, commit: AnyCommit, before: RunState, decision: Deci
         facts=facts,
         start=record.start,
         stuck=commit.stuck if isinstance(commit, Complete) else "",
+        cause={"failure": record.failure, "reason": record.cancel_reason},
     )
 
 
@@ -127,6 +140,8 @@ def _remember(record: Record, commit: AnyCommit, decision: Decision, now: int) -
             outcome = "discarded"
         if isinstance(commit, Complete) and commit.event == FAILED:
             outcome = "failed"  # of the attempt: its step has completed with that
+    elif decision.verdict is Verdict.LATE and (isinstance(commit, (Retry, Fail)) or _takes_failure(commit)):
+        outcome = "failed"
     queued = step.resume.at if step.resume is not None else step.queued_at
     entry = entry_of(decision.sequence, outcome, queued, step.claimed_at, now, detail=commit.entry)
     if isinstance(commit, NextRound) and decision.verdict is Verdict.APPLIED:
@@ -140,7 +155,12 @@ def _remember(record: Record, commit: AnyCommit, decision: Decision, now: int) -
 
 def _completed(state: RunState) -> tuple[str, ...]:
     """The keys of the completed steps, in the order of their completion."""
-    done = [(step.order or 0, key) for key, step in state.steps.items() if step.status is StepStatus.COMPLETED]
+    steps = state.steps.items()
+    done = [
+        (step.order or 0, key)
+        for key, step in steps
+        if step.status is StepStatus.COMPLETED and step.compensates is None
+    ]
     return tuple(key for _, key in sorted(done))
 
 
@@ -149,7 +169,8 @@ def _keep_data(record: Record, commit: AnyCommit, decision: Decision) -> None:
     match commit:
         case Complete():
             _keep_result(record, commit)
-            if decision.state.status is Status.FAILED:
+            stops = decision.state.compensating or decision.state.status is Status.FAILED
+            if record.state.undoing is None and stops:
                 record.failure = commit.stuck
         case Suspend():
             if commit.discards:
@@ -157,11 +178,23 @@ def _keep_data(record: Record, commit: AnyCommit, decision: Decision) -> None:
             for early in set(record.state.early) - set(decision.state.early):
                 record.data[str(commit.activation)] = record.early.pop(early.number)
         case Fail():
-            record.failure = commit.failure
+            if record.state.undoing is None:  # the failure of the run is the first one
+                record.failure = commit.failure
         case NextRound():
             keep_state(record, commit)
         case Retry():
             pass
+
+
+def _keep_late(record: Record, commit: AnyCommit) -> None:
+    """Keep the result of a step that has ended while its run undoes: nothing follows it, so no configs."""
+    record.data.pop(str(commit.activation), None)
+    if isinstance(commit, Complete) and not _takes_failure(commit):
+        _keep_result(record, replace(commit, configs={}))
+
+
+def _takes_failure(commit: AnyCommit) -> bool:
+    return isinstance(commit, Complete) and commit.event == FAILED
 
 
 def _keep_result(record: Record, commit: Complete) -> None:
@@ -189,6 +222,7 @@ def _complete(state: RunState, commit: Complete, times: Times) -> Decision:
         lanes=commit.lanes,
         expected=commit.expected,
         computed=commit.computed,
+        undo=commit.undo,
     )
 
 

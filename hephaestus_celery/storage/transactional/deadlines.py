@@ -16,6 +16,7 @@ from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.starts import NewRun
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.event_stream import tell
+from hephaestus_celery.storage.transactional.pauses import hold_in
 from hephaestus_celery.storage.transactional.record import Record, entry_of
 from hephaestus_celery.storage.transactional.transaction import Transaction
 
@@ -33,6 +34,8 @@ def expire_in(transaction: Transaction, record: Record, times: Times, *, stream:
     decision = expire(record.state, times=times)
     if decision.verdict is not Verdict.APPLIED or new.deadline is None:
         return None
+    decision = hold_in(transaction, record, decision)
+    undoes = decision.state.compensating
     record.failure = failure_of(new.deadline)
     entry = encode_entry(kind="timer", reason=account_of(new.deadline))
     record.history.append(entry_of(decision.sequence, "completed", None, record.started_at, times.now, detail=entry))
@@ -52,6 +55,8 @@ def expire_in(transaction: Transaction, record: Record, times: Times, *, stream:
             start=record.start,
             deadline=new.deadline,
             advances=decision.state.advances,
-            completed=decision.state.count(StepStatus.COMPLETED),
+            completed=None if undoes else decision.state.count(StepStatus.COMPLETED),
+            undoes=undoes,
+            dispatches=list(decision.dispatches),
         ),
     )

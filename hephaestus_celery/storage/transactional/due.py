@@ -17,6 +17,7 @@ from hephaestus_celery.core.execution.due_items import (
     StepDue,
     Sweep,
     TimerDue,
+    UndoDue,
 )
 from hephaestus_celery.core.execution.limits import LEFT
 from hephaestus_celery.core.execution.state import Decision, Verdict
@@ -72,7 +73,7 @@ def come_due_in(
                 carry_out(transaction, record, decision, times)
             case Deadline():
                 return expire_in(transaction, record, times, stream=stream)
-            case Prune() | Sweep() | SettleDue() | CopyRun():  # unused here: calls do all at once, runs are kept
+            case Prune() | Sweep() | UndoDue() | SettleDue() | CopyRun():  # unused here: calls do all at once
                 transaction.clear_due(run_id, item)
             case _:
                 assert_never(item)

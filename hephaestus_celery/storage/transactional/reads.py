@@ -9,7 +9,7 @@ from hephaestus_celery.core.execution.listing import matches
 from hephaestus_celery.core.values.summary import RunSummary
 from hephaestus_celery.exceptions import InstanceNotFoundError
 from hephaestus_celery.storage.queries import DataKind, Query
-from hephaestus_celery.storage.transactional.record import Record, brief, summary
+from hephaestus_celery.storage.transactional.record import Record, brief, summary, undo_texts
 from hephaestus_celery.storage.transactional.transaction import Transaction
 
 
@@ -28,6 +28,7 @@ def data_of(record: Record, kind: DataKind, steps: Sequence[str]) -> Mapping[str
         DataKind.METADATA: record.metadata,
         DataKind.ROUND_STATE: record.round_states,
         DataKind.CONFIG: {step: text for step, (_, text) in record.configs.items()},
+        DataKind.UNDO: undo_texts(record),
     }[kind]
     return {step: held[step] for step in steps if step in held}
 

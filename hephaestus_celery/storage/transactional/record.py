@@ -75,7 +75,15 @@ def stored(record: Record, *, workflow_pause: PauseMark | None = None) -> Stored
         pauses=pauses_of(record, workflow_pause),
         shortfall=state.shortfall,
         deadline=record.new.deadline,
+        undo=undo_texts(record),
+        undo_count=None if state.undo is None else len(state.undo),
+        undoing=state.undoing,
     )
+
+
+def undo_texts(record: Record) -> dict[str, str]:
+    """How the completed steps of a run are undone, by number."""
+    return {str(number): entry.text for number, entry in enumerate(record.state.undo or (), 1)}
 
 
 def summary(record: Record, *, workflow_pause: PauseMark | None = None) -> RunSummary:
@@ -102,6 +110,7 @@ def brief(record: Record, *, workflow_pause: PauseMark | None = None) -> RunSumm
         steps=state.steps,
         pauses=pauses_of(record, workflow_pause),
         deadline=new.deadline,
+        undoes=state.undoing is not None,
     )
 
 

@@ -45,6 +45,7 @@ def rerun_in(transaction: Transaction, rerun: Rerun, times: Times) -> Sequence[D
         },
         times=times,
         shortfall=rerun.shortfall,
+        undo=tuple(rerun.undo) if run.compensates else None,
     )
     state = rules.with_events(decision.state, source.state, retry=rerun.retry)
     record = Record(replace(run, initial=run.initial or source.new.initial), state, times.now, str(times.now * 1000))
@@ -62,7 +63,7 @@ def rerun_in(transaction: Transaction, rerun: Rerun, times: Times) -> Sequence[D
 
 def _check(transaction: Transaction, source: Record, rerun: Rerun) -> None:
     same_id = source.new.instance_id == rerun.run.instance_id
-    obstacle = rules.find_obstacle(source.state, retry=rerun.retry, same_id=same_id)
+    obstacle = rules.find_obstacle(source.state, retry=rerun.retry, same_id=same_id, left=rerun.left)
     if obstacle is None:
         return
     retried_as = source.state.retried_as

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hephaestus_celery.core.execution import transitions
+from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.delivery import Delivered, receive
 from hephaestus_celery.core.execution.due_items import TimerDue
 from hephaestus_celery.core.execution.resolve import Candidates, Resolution, RunReference, resolve
@@ -26,9 +27,10 @@ from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Tran
 
 @dataclass(frozen=True, slots=True)
 class _Replied:
-    """Says that an operation was carried out, with the number of its event if it has one."""
+    """Says that an operation was carried out, with the number of its event if it has one, and the messages to be sent."""
 
     sequence: int = 0
+    dispatches: tuple[DispatchStep, ...] = ()
 
 
 def candidates_in(transaction: Transaction, reference: RunReference) -> Candidates:
@@ -90,23 +92,33 @@ def deliver_in(transaction: Transaction, delivery: Delivery, times: Times) -> De
 
 
 def cancel_in(
-    transaction: Transaction, run_id: str, times: Times, *, operation: str, reason: str | None, entry: str, stream: int
+    transaction: Transaction,
+    run_id: str,
+    times: Times,
+    *,
+    operation: str,
+    reason: str | None,
+    entry: str,
+    stream: int,
+    compensate: bool = False,
 ) -> Cancellation | None:
-    """End a run; None if it has ended already."""
+    """End a run, with ``compensate`` when what has completed is undone; None if it has ended or undoes already."""
     record = known_run(transaction, run_id)
     run = stored(record)  # raises for a run of a newer schema, which must not be changed
     replied = transaction.find_reply(_Replied, run_id, operation)
     if replied is not None:
-        return Cancellation(sequence=replied.sequence, run=run)
-    decision = transitions.cancel(record.state, times=times)
+        return Cancellation(sequence=replied.sequence, run=run, dispatches=replied.dispatches)
+    decision = transitions.cancel(record.state, times=times, compensate=compensate)
     if decision.verdict is Verdict.STALE:
         return None
+    decision = hold_in(transaction, record, decision)
     record.cancel_reason = reason
     record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
     tell(transaction, record, of_cancel(decision, times, detail=entry, start=record.start), stream=stream)
-    carry_out(transaction, record, decision, times)
-    transaction.save_reply(run_id, operation, _Replied(decision.sequence), ends_at=times.moment + REPLY_KEPT)
-    return Cancellation(sequence=decision.sequence, run=stored(record))
+    dispatches = carry_out(transaction, record, decision, times)
+    reply = _Replied(decision.sequence, dispatches)
+    transaction.save_reply(run_id, operation, reply, ends_at=times.moment + REPLY_KEPT)
+    return Cancellation(sequence=decision.sequence, run=stored(record), dispatches=dispatches)
 
 
 def schedule_in(

@@ -107,9 +107,16 @@ class TransactionalStorage(Readers):
         del run_id, activation, durations
         return Commitment(verdict=Verdict.STALE)
 
-    def renew(self, attempts: Sequence[Attempt]) -> Sequence[bool]:
+    def undo(self, run_id: str, *, durations: Durations) -> Commitment:
+        """Nothing is left to drop: a run that undoes is gone through at once."""
+        del run_id, durations
+        return Commitment(verdict=Verdict.STALE)
+
+    def renew(self, attempts: Sequence[Attempt], *, wanted: bool = False) -> Sequence[bool]:
         with self.transaction() as transaction:
-            return [renew_in(transaction, attempt, self._times(lease=attempt.lease)) for attempt in attempts]
+            return [
+                renew_in(transaction, attempt, self._times(lease=attempt.lease), wanted=wanted) for attempt in attempts
+            ]
 
     def seize(
         self,
@@ -227,12 +234,25 @@ class TransactionalStorage(Readers):
             return deliver_in(transaction, delivery, self._times_by(delivery.durations))
 
     def cancel(
-        self, run_id: str, *, operation: str, reason: str | None, entry: str, durations: Durations
+        self,
+        run_id: str,
+        *,
+        operation: str,
+        reason: str | None,
+        entry: str,
+        durations: Durations,
+        compensate: bool = False,
     ) -> Cancellation | None:
         with self.transaction() as transaction:
-            times = self._times_by(durations)
             return cancel_in(
-                transaction, run_id, times, operation=operation, reason=reason, entry=entry, stream=durations.stream
+                transaction,
+                run_id,
+                self._times_by(durations),
+                operation=operation,
+                reason=reason,
+                entry=entry,
+                stream=durations.stream,
+                compensate=compensate,
             )
 
     def read_events(

@@ -349,4 +349,13 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
             _given("reason", "str", "What does not fit, path by path."),
         ),
     ),
+    CatalogueEntry(
+        name=names.WORKFLOW_COMPENSATE,
+        accessor=None,
+        emitter="workflow_compensate(instance, extra)",
+        description="A run that has failed, or was cancelled with `compensate`, undoes what has completed, from now on: once for a "
+        "run, by the process that has noticed it. Its end comes after the last compensation.",
+        measurements=(_SYSTEM_TIME,),
+        metadata=_OF_AN_INSTANCE,
+    ),
 )

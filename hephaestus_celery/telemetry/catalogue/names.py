@@ -19,6 +19,7 @@ ENGINE_ADVANCE: Final[EventName] = ("hephaestus", "engine", "advance")
 RUNNER_INIT: Final[EventName] = ("hephaestus", "runner", "init")
 WORKFLOW_FORK: Final[EventName] = ("hephaestus", "workflow", "fork")
 WORKFLOW_CANCEL: Final[EventName] = ("hephaestus", "workflow", "cancel")
+WORKFLOW_COMPENSATE: Final[EventName] = ("hephaestus", "workflow", "compensate")
 WORKFLOW_PAUSE: Final[EventName] = ("hephaestus", "workflow", "pause")
 WORKFLOW_UNPAUSE: Final[EventName] = ("hephaestus", "workflow", "unpause")
 STEP_RESCUE: Final[EventName] = ("hephaestus", "step", "rescue")
@@ -97,7 +98,15 @@ def events() -> list[EventName]:
 
 def extension_events() -> list[EventName]:
     """The events that are emitted beside the eleven; later versions may add to them."""
-    return [WORKFLOW_CANCEL, WORKFLOW_FORK, STEP_RESCUE, WORKFLOW_PAUSE, WORKFLOW_UNPAUSE, STEP_DISCARD]
+    return [
+        WORKFLOW_CANCEL,
+        WORKFLOW_FORK,
+        STEP_RESCUE,
+        WORKFLOW_PAUSE,
+        WORKFLOW_UNPAUSE,
+        STEP_DISCARD,
+        WORKFLOW_COMPENSATE,
+    ]
 
 
 def workflow_start_event() -> EventName:

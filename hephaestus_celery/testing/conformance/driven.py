@@ -17,6 +17,7 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import new_run_id
+from hephaestus_celery.core.values.undo import Undo
 from hephaestus_celery.storage.claims import Attempt, ClaimRequest
 from hephaestus_celery.storage.commits import Complete, Fail, Retry, Suspend
 from hephaestus_celery.storage.due import Outstanding, Sent
@@ -81,7 +82,8 @@ class DrivenStorage:
     def prepare(self, edges: Mapping[tuple[str, str], Any] | None = None, **fields: Any) -> DrivenRun:
         """A run that is not created yet."""
         edges = edges or {("a", "ok"): ["b"], ("b", "ok"): ["done"]}
-        graph = graph_of(edges, joins=fields.pop("joins", None))
+        compensations = fields.pop("compensations", None)
+        graph = graph_of(edges, joins=fields.pop("joins", None), compensations=compensations)
         instance_id = fields.get("instance_id", "order::a")
         run_id = new_run_id(
             milliseconds=SYSTEM_CLOCK.time_ns() // 1_000_000, instance_id=instance_id, random_bits=secrets.randbits(58)
@@ -98,6 +100,7 @@ class DrivenStorage:
             "header": header(run_id, instance_id),
             "initial": '{"items":3}',
             "durations": self.durations,
+            **({} if compensations is None else {"compensates": True}),
         }
         first = {"config": None, "max_attempts": 5, "prepared_message": None, "lane": None}
         first = {name: fields.pop(name, value) for name, value in first.items()}
@@ -173,8 +176,15 @@ class DrivenRun(Rerunnable, InRounds):
             "done_entry": '{"kind":"attempt","step":"done"}',
             "lanes": dict.fromkeys(settlement.rows, self.lane) if self.lane else {},
             "stuck": '{"kind":"error","type":"Error","message":"stuck"}',
+            **self._undo(step),
         }
         return Complete(**{**values, **fields})
+
+    def _undo(self, step: str) -> dict[str, Undo]:
+        compensation = self.graph.compensations.get(self.graph.by_key[step])
+        if compensation is None:
+            return {}
+        return {"undo": Undo(step=step, compensation=compensation.key, max_attempts=5, lane=self.lane)}
 
     def complete(self, step: str, event: str = "ok", **fields: Any) -> Any:
         return self.storage.commit(self.completion(step, event, **fields))
@@ -270,10 +280,14 @@ class DrivenRun(Rerunnable, InRounds):
             )
         )
 
-    def cancel(self, reason: str | None = None) -> Any:
-        operation = f"cancel{next(_NUMBERS)}"
+    def cancel(self, reason: str | None = None, *, compensate: bool = False, operation: str | None = None) -> Any:
         return self.storage.cancel(
-            self.id, operation=operation, reason=reason, entry='{"kind":"cancel"}', durations=self.durations
+            self.id,
+            operation=operation or f"cancel{next(_NUMBERS)}",
+            reason=reason,
+            entry='{"kind":"cancel"}',
+            durations=self.durations,
+            **({"compensate": True} if compensate else {}),
         )
 
     def made(self, rerun: Rerun) -> DrivenRun:

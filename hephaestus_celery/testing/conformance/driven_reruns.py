@@ -11,9 +11,11 @@ from typing import Any
 from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.definition.graph import Graph
 from hephaestus_celery.core.definition.plan import shape_of
-from hephaestus_celery.core.execution.reruns import kept_states, standing, unfinished
+from hephaestus_celery.core.execution.reruns import kept_states, kept_undo, standing, unfinished
 from hephaestus_celery.core.values.identity import new_run_id
+from hephaestus_celery.core.values.undo import Undo
 from hephaestus_celery.storage.port import Storage
+from hephaestus_celery.storage.queries import DataKind
 from hephaestus_celery.storage.reruns import Rerun
 from hephaestus_celery.storage.schema import RERUN, ROUNDS
 from hephaestus_celery.storage.starts import FirstStep, NewRun
@@ -43,7 +45,15 @@ class Rerunnable:
         states = self.storage.read_states(self.id)
         shape = shape_of(self.graph if graph is None else graph_of(graph))
         follows = frozenset[str]().union(*(shape.following(step) for step in again or ()))
-        completed = {key for key, state in states.items() if state.status == "completed" and key not in follows}
+        undo, left = self._undo_of_this()
+        begun = [entry.step for entry in undo[len(undo) if left is None else left :]]
+        if retry:
+            follows = follows.union(*(shape.following(step) for step in begun))
+        completed = {
+            key
+            for key, state in states.items()
+            if state.status == "completed" and state.compensates is None and key not in follows
+        }
         kept = kept_states(states, completed, source=self.id)
         started = frozenset(again or ()) | (unfinished(states) - follows)
         where = standing(shape, kept={key: self._taken(key, state) for key, state in kept.items()}, again=started)
@@ -53,7 +63,9 @@ class Rerunnable:
         )
         first = {"config": None, "max_attempts": 5, "prepared_message": None, "lane": self.lane}
         first = {name: fields.pop(name, value) for name, value in first.items()}
-        origins = {key: states[key].origin or self.id for key in started if key in states and retry}
+        origins = {
+            key: states[key].origin or self.id for key in started if key in states and retry and key not in follows
+        }
         rounds = {key: states[key].round for key in origins}
         new = dataclasses.replace(
             self.new,
@@ -77,7 +89,17 @@ class Rerunnable:
             shortfall=where.shortfall,
             given=where.active if given is None else given,
             configs=configs or {},
+            undo=kept_undo(undo, kept, retry=retry),
+            left=left,
         )
+
+    def _undo_of_this(self) -> tuple[list[Undo], int | None]:
+        run = self.storage.load(self.id, steps=())
+        count = 0 if run is None or run.undo_count is None else run.undo_count
+        numbers = [str(number) for number in range(1, count + 1)]
+        texts = self.storage.read_data(self.id, DataKind.UNDO, numbers) if numbers else {}
+        left = None if run is None or run.undoing is None else run.undoing.left
+        return [Undo.parse(texts[number]) for number in numbers], left
 
     def _taken(self, key: str, state: Any) -> Sequence[str]:
         if state.targets is not None:

@@ -30,10 +30,15 @@ def held(run_id: str, step: str, *, fence: str, lease: int = DURATIONS.lease) ->
     )
 
 
-def graph_of(edges: Mapping[tuple[str, str], Any], *, joins: Mapping[str, int] | None = None) -> Graph:
+def graph_of(
+    edges: Mapping[tuple[str, str], Any],
+    *,
+    joins: Mapping[str, int] | None = None,
+    compensations: Mapping[str, str] | None = None,
+) -> Graph:
     """A graph from ``{(source, event): [target or (target, config), ...]}``; it begins with steps that nothing leads to.
 
-    ``joins`` has the numbers of counted joins.
+    ``joins`` has the numbers of counted joins, ``compensations`` the step that undoes another, by its key.
     """
     steps: dict[str, type[Step[Any]]] = {"done": Done}
 
@@ -45,7 +50,8 @@ def graph_of(edges: Mapping[tuple[str, str], Any], *, joins: Mapping[str, int] |
     reached = {target.step for targets in table.values() for target in targets}
     initials = list(dict.fromkeys(source for source, _ in table if source not in reached)) or [Done]
     counted = {steps[key]: number for key, number in (joins or {}).items()}
-    return Graph(initials=tuple(map(Target, initials)), table=table, joins=counted)
+    undone = {steps[key]: Step.named(other) for key, other in (compensations or {}).items()}
+    return Graph(initials=tuple(map(Target, initials)), table=table, joins=counted, compensations=undone)
 
 
 def header(run_id: str, instance_id: str) -> str:

@@ -38,6 +38,7 @@ def test_what_is_emitted_beside_the_eleven_is_an_extension():
         "hephaestus.workflow.pause",
         "hephaestus.workflow.unpause",
         "hephaestus.step.discard",
+        "hephaestus.workflow.compensate",
     ]
 
 

@@ -53,6 +53,7 @@ def emit(instance, validate, charge):
         "hephaestus.engine.advance": lambda extra: telemetry.engine_advance(instance, 5, extra),
         "hephaestus.runner.init": telemetry.runner_init,
         "hephaestus.workflow.cancel": lambda extra: telemetry.workflow_cancel(instance, extra),
+        "hephaestus.workflow.compensate": lambda extra: telemetry.workflow_compensate(instance, extra),
         "hephaestus.workflow.fork": lambda extra: telemetry.workflow_fork(instance, extra),
         "hephaestus.workflow.pause": lambda extra: telemetry.workflow_pause(instance, extra),
         "hephaestus.workflow.unpause": lambda extra: telemetry.workflow_unpause(instance, extra),

@@ -60,6 +60,7 @@ def emit(instance, validate, charge):
             instance, 2 * MS, {"status_before": "pending", "status_after": "running", "active_steps_count": 1}
         ),
         "runner.init": lambda: telemetry.runner_init({"name": "shop", "runner": dict, "storage": list}),
+        "workflow.compensate": lambda: telemetry.workflow_compensate(instance),
         "workflow.fork": lambda: telemetry.workflow_fork(instance),
         "workflow.cancel": lambda: telemetry.workflow_cancel(instance, {"reason": "by hand"}),
     }

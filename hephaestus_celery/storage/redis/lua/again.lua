@@ -3,16 +3,16 @@
 -- round on, also when a pause is over.
 -- Mirrors core/execution/rounds.py.
 --   ARGV[3] history entry   ARGV[4] what the round is given, or ''
---   reply: {facts}
--- needs: commit answers sending waits
+--   reply: {facts}, or {facts, start, ending}; see complete.lua. A step is dropped instead if its run undoes what has completed.
+-- needs: late
 demand({
   run_id = 'name', op = 'string', step = 'name', key = 'name', fence = 'string', delay = 'number', dispatch_timeout = 'number',
-  took = 'string?',
+  retention = 'number', took = 'string?',
 }, 4)
 local facts = answered(p.step, p.op)
-if facts then return { facts } end
+if facts then return again(facts) end
 
-local core = redis.call('HMGET', run, 'st', 'adv', 't0', 'schema', 'pa', 'sz', 'rg')
+local core = redis.call('HMGET', run, 'st', 'adv', 't0', 'schema', 'pa', 'sz', 'rg', 'ue')
 local status = core[1]
 local at = now()
 local step = get_step(p.step)
@@ -22,6 +22,9 @@ if refusal then
   return { answer(p.step, p.op, refusal) }
 end
 if step.r then return { cjson.encode({ v = 'stale' }) } end
+if core[8] and not step.cp then
+  return end_in_undoing(step, as_dropped(get_step(p.step)), status, at, { what = 'again', outcome = 'discarded', reserved = 1 })
+end
 
 if tonumber(core[4] or '1') < ROUNDS then
   redis.call('HSET', run, 'schema', ROUNDS)
@@ -73,7 +76,7 @@ else
   sent(p.step, step, at, true)
 end
 local active = redis.call('HINCRBY', run, 'act', waits and -1 or 0)
-local after = derived()
+local after = step.cp and 'running' or derived()
 set_status(status, after)
 return { answer(p.step, p.op, {
   v = 'applied', seq = sequence, before = status, after = after, adv = tonumber(core[2]), active = active,

@@ -34,7 +34,7 @@ local function turn_away(step, status)
   if not expected or soon - at + steady() < tonumber(expected) then set_soon(step_due(p.step), soon, at) end
 end
 
-local core = redis.call('HMGET', run, 'st', 'version', 'name', 'seq', 's:' .. p.step, 'sz', 'il', 'schema', 'pa', 'family')
+local core = redis.call('HMGET', run, 'st', 'version', 'name', 'seq', 's:' .. p.step, 'sz', 'il', 'schema', 'pa', 'family', 'ue')
 local status = core[1]
 if not status then return { 'unknown_run', '' } end
 
@@ -50,7 +50,7 @@ if is_newer(core[8]) then
 end
 local step = core[5] and cjson.decode(core[5])
 -- Both at once: a pause costs claims no command of its own. A key of another type gives nil here.
-local own, family = unpack(core, 9)
+local own, family, undoing = unpack(core, 9)
 local read = redis.call('MGET', start, paused_family(family or ''))
 know_pause(own, family, read[2] ~= false)
 if is_held() and awaited(step, status) then
@@ -70,6 +70,7 @@ if not again then
   if not step or is_final(status) or step.a ~= p.attempt then return { 'stale', '' } end
   if not is_of_round(step) then return { 'stale', '' } end
   if step.b or (step.s ~= 'active' and not resumed) then return { 'stale', '' } end
+  if undoing and not step.cp and not step.f then return { 'stale', '' } end -- a large run has still to drop it
   if step.f then return { 'taken', '' } end
 
   local at = now()

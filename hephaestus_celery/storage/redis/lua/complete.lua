@@ -10,14 +10,17 @@
 --   a minute after the end of the run, so defaults are omitted: `v` applied, `before` and `after` running, `activated` the
 --   taken targets, `active` none. `short`: the counted join that is why the run has failed. `posted` is true when all messages were sent. The ending is read from the run.
 --   p.targets: the taken targets that a route has computed; the step keeps them
+--   p.undo: how the step is undone, if it has a compensation. In a run that undoes what has completed nothing follows the step:
+--   see parts/late.lua. `undoes`: the run does so from now on, and `undo` is the compensation whose message is to be sent.
 --   p.settling: the id under which stage.lua has staged the edges, where they are too many for this script; settle.lua
 --   settles them afterwards
--- needs: joins commit
+-- needs: joins late
 demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', event = 'string', taken = 'table', dead = 'table',
   rows = 'table', attempts = 'table', rank = 'number', stuck = 'string?', expected = 'number?', configs = 'number',
   prepared = 'table?', lane = 'string?', lanes = 'table?', dispatch_timeout = 'number', retention = 'number',
   settling = 'name?', targets = 'table?', took = 'string?', kind = 'string?',
+  undo = 'string?',
 }, 6)
 demand({}, 6 + 2 * p.configs)
 inside('taken', is_list(p.taken, is_name))
@@ -42,24 +45,35 @@ local function same(one, other)
   return true
 end
 
-local names = { 'st', 'app', 'adv', 'act', 'wai', 'seq', 's:' .. p.step, 'sz', 'il', 'pa' }
+local names = { 'st', 'app', 'adv', 'act', 'wai', 'seq', 's:' .. p.step, 'sz', 'il', 'ue', 'un', 'pa' }
 local fixed, asked = #names, math.min(#p.taken, UNPACKED) -- unpack() has a limited stack
 for i = 1, asked do names[fixed + i] = 's:' .. p.taken[i] end
 local core = redis.call('HMGET', run, unpack(names))
 local status, active, waiting = core[1], tonumber(core[4]), tonumber(core[5])
 local step = core[7] and cjson.decode(core[7])
+local undoing, compensated = unpack(core, fixed - 2)
 -- A caller that still holds the claim has had no answer before.
 local facts = not (step and step.f == p.fence) and answered(p.step, p.op)
-if facts then
-  local before = cjson.decode(facts)
-  return not before.v and is_final(before.after) and { facts, read_start(), ending() } or { facts }
-end
+if facts then return again(facts) end
 
 local at = now()
 local refusal = refused(status, step, at, 'complete')
 if refusal then
   if refusal.v == 'stale' then return { cjson.encode(refusal) } end
   return { answer(p.step, p.op, refusal) }
+end
+if undoing then
+  if not step.cp and p.event == FAILED then return fail_late(step, status, at, 'complete') end
+  local ended = { s = 'completed', a = step.a, m = step.m, e = p.event, o = 0, v = step.v, ro = step.ro, cp = step.cp }
+  if step.ro then redis.call('HDEL', run, 'a:' .. p.step) end
+  redis.call('HINCRBY', run, 'app', 1)
+  if ARGV[5] ~= '' then redis.call('HSET', run, 'r:' .. p.step, ARGV[5]) end
+  if ARGV[6] ~= '' then redis.call('HSET', run, 'm:' .. p.step, ARGV[6]) end
+  count_data(#ARGV[5] + #ARGV[6])
+  return end_in_undoing(step, ended, status, at, {
+    what = 'complete', outcome = step.cp and 'completed' or 'discarded', reserved = step.cp and 3 or 1,
+    advance = step.cp, undo = not step.cp and p.undo or nil,
+  })
 end
 if p.expected and p.expected ~= tonumber(core[2]) then
   return { cjson.encode({ v = 'conflict' }), read_start(), packed(carried(core[8], core[9], {})) }
@@ -122,6 +136,12 @@ if ARGV[6] ~= '' then set('m:' .. p.step, ARGV[6]) end
 set('s:' .. p.step, cjson.encode({
   s = 'completed', a = step.a, m = step.m, e = p.event, o = sequence, g = p.targets, v = step.v, ro = step.ro,
 }))
+if p.undo and compensated and p.event ~= FAILED then
+  local number = compensated + 1
+  compensated = text(number)
+  set('un', compensated)
+  set('u:' .. compensated, p.undo)
+end
 if stuck then set('f', p.stuck) end
 if shortfall then set('sf', shortfall) end
 if not launch then
@@ -133,35 +153,36 @@ write(fields)
 if step.r then redis.call('HDEL', run, 'd:' .. p.step) end
 clear_timer(p.step)
 
-local after
+local after, t1, states, key
 if done then
   after = 'completed'
+  t1, states = finish(status, after, at)
 elseif stuck then
-  after = 'failed'
+  after, t1, states, key = stop(status, 'failed', compensated, at)
 else
   after = (active > 0 or waiting == 0) and 'running' or 'waiting'
-end
-local ended = is_final(after)
-local t1, states
-if ended then
-  t1, states = finish(status, after, at)
-  active = 0
-else
   set_status(status, after)
 end
+local ended = is_final(after)
+if ended then active = 0 end
 if p.stream then
   local facts = launch and {} or applied_facts(step)
   if ended then ended_as(facts, after) end
-  if stuck then facts.stuck, facts.shortfall = p.stuck, redis.call('HGET', run, 'sf') or nil end
+  if stuck and not ended then facts.begins = '1' end
+  if stuck and ended then facts.stuck, facts.shortfall = p.stuck, redis.call('HGET', run, 'sf') or nil end
   tell(launch and 'end' or 'complete', sequence, reserved, at, launch and '' or ARGV[3], facts)
 end
 local reply = { seq = sequence, adv = advance }
 if status ~= 'running' then reply.before = status end
 if after ~= 'running' then reply.after = after end
+if stuck and not ended then
+  reply.undoes = true
+  active = tonumber(redis.call('HGET', run, 'act'))
+end
 if active > 0 then reply.active = active end
-if stuck then reply.short = redis.call('HGET', run, 'sf') or nil end
+if stuck and ended then reply.short = redis.call('HGET', run, 'sf') or nil end
 -- A caller that repeats the commit of a computed transition may have computed other targets meanwhile.
 if p.expected or not same(activated, p.taken) then reply.activated = activated end
-reply.posted = send(activated, 6 + 2 * p.configs)
-facts = answer(p.step, p.op, reply, ended)
+if not reply.undoes then reply.posted = send(activated, 6 + 2 * p.configs) end
+facts = answer(p.step, p.op, with_next(reply, key), ended)
 return ended and { facts, read_start(), ending(t1, states) } or { facts }

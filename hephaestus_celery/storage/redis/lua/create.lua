@@ -12,6 +12,7 @@
 demand({
   run_id = 'name', id = 'name', name = 'string', family = 'string', version = 'string', scope = 'string', tags = 'table',
   firsts = 'table', schema = 'number', lanes = 'table?', dispatch_timeout = 'number', settling = 'name?', deadline = 'number?',
+  undo = 'boolean?',
 }, 4)
 inside('tags', is_list(p.tags, is_text))
 inside('deadline', p.deadline == nil or p.deadline > 0)

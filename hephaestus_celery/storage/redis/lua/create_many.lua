@@ -6,7 +6,7 @@
 -- needs: creation
 demand({
   runs = 'table', size = 'number', name = 'string', family = 'string', version = 'string', scope = 'string', tags = 'table',
-  firsts = 'table', schema = 'number', lanes = 'table?', dispatch_timeout = 'number', deadline = 'number?',
+  firsts = 'table', schema = 'number', lanes = 'table?', dispatch_timeout = 'number', deadline = 'number?', undo = 'boolean?',
 }, 2)
 inside('runs', is_list(p.runs, function(row) return is_row(row, is_run_id, is_name, is_text) end))
 inside('tags', is_list(p.tags, is_text))

@@ -4,7 +4,7 @@
 --   where more runs are known to match, else '0'. A row is {run id, start, fields}: the run's fields without data,
 --   packed, with the states of its steps where these are few and short. Rows have no names, since a page has many
 -- needs: matching run_reply
-local FIELDS = { 'st', 'name', 'family', 'version', 'id', 't0', 't1', 'fs', 'tags', 'schema', 'ra', 'pa', 'dl' }
+local FIELDS = { 'st', 'name', 'family', 'version', 'id', 't0', 't1', 'fs', 'tags', 'schema', 'ra', 'pa', 'dl', 'ue' }
 local function add_states(fields)
   if redis.call('HLEN', run) > LISTED_FIELDS then return end
   local names, length = {}, 0

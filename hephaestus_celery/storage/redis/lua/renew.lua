@@ -1,9 +1,9 @@
 -- Renew the leases of attempts of one partition (the part of the keys that one script can reach).
 -- Closes the race of a late renewal with a rescue: a worker that lost the fence renews nothing.
---   p.leases: {run id, step, fence}...
+--   p.leases: {run id, step, fence}...   p.wanted: a step that ends late (see parts/late.lua) is renewed, and gets 0
 --   reply: for each lease, in their order, 1 if it is still held, else 0
 -- needs: due
-demand({ leases = 'table', lease = 'number' })
+demand({ leases = 'table', lease = 'number', wanted = 'boolean?' })
 inside('leases', is_list(p.leases, function(lease) return is_row(lease, is_name, is_name, is_text) and #lease == 3 end))
 
 -- A step that can't be read counts as no longer held; the other leases are renewed all the same.
@@ -23,7 +23,7 @@ for i, lease in ipairs(p.leases) do
   reply[i] = 0
   if step and step.f == lease[3] and not is_final(redis.call('HGET', run, 'st')) then
     set_timer(lease[2], lease_end(at, p.lease, step))
-    reply[i] = 1
+    if not p.wanted or step.cp or redis.call('HEXISTS', run, 'ue') == 0 then reply[i] = 1 end
   end
 end
 return reply

@@ -6,17 +6,18 @@
 -- Mirrors core/execution/reruns.py.
 --   KEYS: those of the new run   p.source: the earlier run   p.retry: a retry, so of the same id
 --   p.apart: the earlier run is in another partition, and hold.lua has checked and marked it
+--   p.left: how many compensations of the earlier run had not begun when it was read, if it undid what had completed
 --   p.active: how many steps are active   p.rows: how many rows follow; or p.staged: where they are staged
 --   ARGV[3] header   ARGV[4] initial context, or '' for that of the earlier run   ARGV[5] history entry   ARGV[6...] rows
 --   (see parts/copying.lua); then the messages of p.prepared
 --   reply: {'posted'}, {'ok'} where messages are to be sent, {'copying'} where more is to be copied. Or a refusal:
---   {'gone'}, {'newer', schema}, {'partial'}, {'retried', run, status or ''}, {'active'}, {'completed'}, {'held', run id,
+--   {'gone'}, {'newer', schema}, {'partial'}, {'retried', run, status or ''}, {'active'}, {'completed'}, {'compensating'}, {'held', run id,
 --   family, scope}
 -- needs: copying starts stream
 demand({
   run_id = 'name', source = 'name', id = 'name', name = 'string', family = 'string', version = 'string', scope = 'string',
   tags = 'table', schema = 'number', reads = 'number', active = 'number', rows = 'number', dispatch_timeout = 'number',
-  retry = 'boolean?', apart = 'boolean?', staged = 'name', prepared = 'table?', headers = 'string?', deadline = 'number?',
+  retry = 'boolean?', left = 'number?', apart = 'boolean?', staged = 'name', prepared = 'table?', headers = 'string?', deadline = 'number?',
 }, 5)
 demand({}, 5 + p.rows)
 inside('tags', is_list(p.tags, is_text))
@@ -30,14 +31,16 @@ local at = now()
 local earlier = prefix .. 'run:' .. p.source
 local core = {}
 if not p.apart then
-  core = redis.call('HMGET', earlier, 'st', 'id', 'schema', 'cp', 'ra', 'i', 'en', 'ek')
+  core = redis.call('HMGET', earlier, 'st', 'id', 'schema', 'cp', 'ra', 'i', 'en', 'ek', 'ul')
   if not core[1] then return { 'gone' } end
   if core[3] and tonumber(core[3]) > p.reads then return { 'newer', core[3] } end
   if p.retry and core[5] then
     return { 'retried', core[5], redis.call('HGET', prefix .. 'run:' .. core[5], 'st') or '' }
   end
+  if not p.retry and core[9] and not is_final(core[1]) then return { 'compensating' } end
   if core[2] == p.id and not is_final(core[1]) then return { 'active' } end
   if p.retry and core[1] == 'completed' then return { 'completed' } end
+  if (core[9] and tonumber(core[9]) or nil) ~= p.left then return { 'compensating' } end
   if core[4] then return { 'partial' } end
 end
 local list = staged(p.staged)[1]

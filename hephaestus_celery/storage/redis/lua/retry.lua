@@ -1,13 +1,14 @@
--- Commit a failed attempt that will be retried: the next one is due after its backoff.
+-- Commit a failed attempt that will be retried: the next one is due after its backoff. It is not retried if its run undoes what
+-- has completed meanwhile.
 -- Closes the race with a rescue: a worker that lost the fence changes nothing.
 --   ARGV[3] history entry
---   reply: {facts}
--- needs: commit answers due
-demand({ run_id = 'name', op = 'string', step = 'name', fence = 'string', delay = 'number', took = 'string?', kind = 'string?' }, 3)
+--   reply: {facts}, or {facts, start, ending}; see complete.lua
+-- needs: late
+demand({ run_id = 'name', op = 'string', step = 'name', fence = 'string', delay = 'number', retention = 'number', dispatch_timeout = 'number', took = 'string?', kind = 'string?' }, 3)
 local facts = answered(p.step, p.op)
-if facts then return { facts } end
+if facts then return again(facts) end
 
-local core = redis.call('HMGET', run, 'st', 'act', 'adv')
+local core = redis.call('HMGET', run, 'st', 'act', 'adv', 'ue')
 local status = core[1]
 local at = now()
 local step = get_step(p.step)
@@ -16,6 +17,8 @@ if refusal then
   if refusal.v == 'stale' then return { cjson.encode(refusal) } end
   return { answer(p.step, p.op, refusal) }
 end
+
+if core[4] and not step.cp then return fail_late(step, status, at, 'retry') end
 
 local sequence = redis.call('HINCRBY', run, 'seq', 1)
 remember(sequence, 'retrying', queued(step), step.c, text(at), ARGV[3])

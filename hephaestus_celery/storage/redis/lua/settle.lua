@@ -5,7 +5,7 @@
 --   reply: {facts}, or {facts, start, ending} where this slice has ended the run. `v` stale: nothing is left to settle.
 --   `settled` is the number of edges of this slice, from `position`; `left` of those that remain; `ending` the number of
 --   the first event of the end. For the other facts see complete.lua
--- needs: joins stream
+-- needs: joins undoing stream
 demand({
   run_id = 'name', op = 'string', source = 'string', limit = 'number', at_once = 'boolean?', prepared = 'table?',
   dispatch_timeout = 'number', retention = 'number',
@@ -13,7 +13,7 @@ demand({
 demand_prepared(2)
 local slot = '|settle|' .. p.source
 local facts = answered(slot, p.op)
-if facts then return cjson.decode(facts).ending and { facts, read_start(), ending() } or { facts } end
+if facts then return is_final(cjson.decode(facts).after) and { facts, read_start(), ending() } or { facts } end
 
 local core = redis.call('HMGET', run, 'st', 'act', 'wai', 'seq', 'adv', 'sz', 'g:' .. p.source, 'pa')
 local status, active, waiting = core[1], tonumber(core[2]), tonumber(core[3])
@@ -97,14 +97,20 @@ local reply = { seq = core[4] + 1, adv = tonumber(core[5]), position = position,
 if #activated > 0 then reply.activated = activated end
 local after = status
 local t1, states
+local key
 if done or stuck then
-  after = done and 'completed' or 'failed'
-  t1, states = finish(status, after, at)
-  active = 0
+  if done then
+    after = 'completed'
+    t1, states = finish(status, after, at)
+  else
+    after, t1, states, key = stop(status, 'failed', redis.call('HGET', run, 'un'), at)
+  end
+  active = is_final(after) and 0 or tonumber(redis.call('HGET', run, 'act'))
   reply.ending = core[4] + 1
+  if not is_final(after) then reply.undoes = true end
   if p.stream then
-    local facts = ended_as({}, after)
-    if stuck then facts.stuck, facts.step, facts.shortfall = about.stuck, p.source, redis.call('HGET', run, 'sf') or nil end
+    local facts = reply.undoes and { begins = '1' } or ended_as({}, after)
+    if stuck and not reply.undoes then facts.stuck, facts.step, facts.shortfall = about.stuck, p.source, redis.call('HGET', run, 'sf') or nil end
     tell('end', core[4] + 1, reserved, at, '', facts)
   end
 elseif left == 0 and status ~= 'pending' then
@@ -115,6 +121,6 @@ if status ~= 'running' then reply.before = status end
 if after ~= 'running' then reply.after = after end
 if active > 0 then reply.active = active end
 if stuck then reply.short = redis.call('HGET', run, 'sf') or nil end
-reply.posted = send(activated, 2)
-facts = answer(slot, p.op, reply, reply.ending ~= nil)
-return reply.ending and { facts, read_start(), ending(t1, states) } or { facts }
+if not reply.undoes then reply.posted = send(activated, 2) end
+facts = answer(slot, p.op, with_next(reply, key), is_final(after))
+return is_final(after) and { facts, read_start(), ending(t1, states) } or { facts }

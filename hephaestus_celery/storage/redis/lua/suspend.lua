@@ -4,16 +4,16 @@
 -- With p.discards the step waits already: the event that this worker applies is dropped with its key, and the timeout is as
 -- it was. p.checks: events of this step may be dropped so; step.to is when its timeout comes due.
 --   ARGV[3] history entry
---   reply: {facts}
--- needs: commit answers sending waits
+--   reply: {facts}, or {facts, start, ending}; see complete.lua. A step is dropped instead if its run undoes what has completed.
+-- needs: late
 demand({
   run_id = 'name', op = 'string', step = 'name', fence = 'string', accepts = 'table', names = 'table', timeout = 'number?',
-  dispatch_timeout = 'number', took = 'string?', checks = 'boolean?', discards = 'boolean?',
+  dispatch_timeout = 'number', retention = 'number', took = 'string?', checks = 'boolean?', discards = 'boolean?',
 }, 3)
 inside('accepts', is_object(p.accepts, is_text))
 inside('names', is_list(p.names, function(name) return type(name) == 'string' and p.accepts[name] end))
 local facts = answered(p.step, p.op)
-if facts then return { facts } end
+if facts then return again(facts) end
 
 -- Older versions kept one early event of each name in the run itself. It comes before those of the queues.
 local slots = {}
@@ -21,7 +21,7 @@ for _, name in ipairs(p.names) do -- in the order of declaration; events for thi
   slots[#slots + 1] = p.step .. '|' .. name
   slots[#slots + 1] = '|' .. name
 end
-local wanted, core = { 'st', 'adv', 'en', 't0', 'ek' }, {}
+local wanted, core = { 'st', 'adv', 'en', 't0', 'ek', 'ue' }, {}
 for _, slot in ipairs(slots) do wanted[#wanted + 1] = 'e:' .. slot end
 for from = 1, #wanted, UNPACKED do -- in slices: unpack() has a limited stack
   for _, value in ipairs(redis.call('HMGET', run, unpack(wanted, from, math.min(from + UNPACKED - 1, #wanted)))) do
@@ -38,6 +38,11 @@ if refusal then
 end
 
 if p.discards and not step.r then return { cjson.encode({ v = 'stale' }) } end
+if core[6] and not step.cp then
+  local dropped = as_dropped(get_step(p.step))
+  local what = p.discards and 'discard' or 'suspend'
+  return end_in_undoing(step, dropped, status, at, { what = what, outcome = 'discarded', reserved = 1 })
+end
 
 local sequence = redis.call('HINCRBY', run, 'seq', 1)
 if p.discards then
@@ -51,7 +56,7 @@ if p.discards then
   step.r = nil
 else
   remember(sequence, 'waiting', step.q, step.c, text(at), ARGV[3])
-  tell('suspend', sequence, 1, at, ARGV[3], p.stream and commit_facts({}))
+  tell('suspend', sequence, 1, at, ARGV[3], p.stream and commit_facts({ undoes = step.cp and '1' or nil }))
   step.s, step.w, step.x, step.ck = 'waiting', text(at), p.accepts, p.checks and 1 or nil
   step.to = p.checks and p.timeout and text(steady() + p.timeout) or nil
 end
@@ -85,7 +90,7 @@ end
 local first = first_of_each()
 for i, slot in ipairs(slots) do
   local name = p.names[math.ceil(i / 2)]
-  if not step.r and core[5 + i] then
+  if not step.r and core[6 + i] then
     take(run, 'e:' .. slot, name)
   elseif not step.r and first[slot] then
     local number = text(first[slot])
@@ -112,7 +117,7 @@ end
 local moved = p.discards and 0 or 1
 redis.call('HINCRBY', run, 'wai', moved)
 local active = redis.call('HINCRBY', run, 'act', -moved)
-local after = derived()
+local after = step.cp and 'running' or derived()
 set_status(status, after)
 return { answer(p.step, p.op, {
   v = 'applied', seq = sequence, before = status, after = after, adv = tonumber(core[2]), active = active,

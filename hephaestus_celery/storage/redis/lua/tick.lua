@@ -140,13 +140,14 @@ do -- a script has at most 200 local names at a time
   end
 
   local function come_due(key, at, member, reference)
-    local core = redis.call('HMGET', run, 'st', 'name', 'version', 'schema', 'mh', 'pa', 'family')
+    local core = redis.call('HMGET', run, 'st', 'name', 'version', 'schema', 'mh', 'pa', 'family', 'ue')
     if is_newer(core[4]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
     local live = core[1] and not is_final(core[1])
     local step = live and get_step(key)
     if reference and not fires(key, step, live, member, reference) then return end
     local waits = step and step.s == 'waiting'
-    if not waits and not (step and step.s == 'active') then
+    local late = core[8] and step and not step.cp -- nothing of it is sent or applied again
+    if (not waits and not (step and step.s == 'active')) or (late and not step.f) then
       redis.call('ZREM', due, member)
       return
     end
@@ -161,7 +162,7 @@ do -- a script has at most 200 local names at a time
       if not step.p then hand_over('timeout', core, key, step) end
     elseif step.f and not p.seize then
       set_timer(key, at + p.lease) -- the store was away, so workers get time to renew their leases
-    elseif step.f and (not waits or is_over(step) or (step.r.n or 0) >= LOSSES) then
+    elseif step.f and (not waits or late or is_over(step) or (step.r.n or 0) >= LOSSES) then
       local kind = is_over(step) and TIMED_OUT or LEASE_EXPIRED
       local reason = is_over(step) and REASON_TIMED_OUT or waits and REASON_APPLIER_LOST or REASON_LEASE_EXPIRED
       local sequence = seize(key, step, p.fence .. #entries, at, p.lease, cjson.encode({
@@ -222,14 +223,23 @@ do -- a script has at most 200 local names at a time
 
   -- The deadline of a run has come.
   local function run_out(member, at)
-    local core = redis.call('HMGET', run, 'st', 'schema', 'dl')
+    local core = redis.call('HMGET', run, 'st', 'schema', 'dl', 'ue')
     if is_newer(core[2]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
     local first = spent <= 1
     spent = spent + EXPIRY_COST + math.min(redis.call('HLEN', run), FEW) / EXPIRED_FIELDS
     if spent > p.limit and not first then return end -- the next tick does it
     redis.call('ZREM', due, member)
-    if not core[1] or is_final(core[1]) or not core[3] then return end
+    if not core[1] or is_final(core[1]) or not core[3] or core[4] then return end
     hand(expire(core[1], core[3], at))
+  end
+
+  -- A large run that undoes has more to drop. The caller goes on with that; the entry stays until it is done.
+  local function undo_on(member)
+    local core = redis.call('HMGET', run, 'st', 'name', 'version', 'schema', 'mh', 'us')
+    if is_newer(core[4]) then return redis.call('ZADD', due, text(steady() + LEFT), member) end
+    if not core[1] or is_final(core[1]) or not core[6] then return redis.call('ZREM', due, member) end
+    redis.call('ZADD', due, text(steady() + LEFT), member)
+    hand_over('undo', core, '', { a = 1, d = 0 })
   end
 
   -- An entry that a newer version may know is left to that version. Any other unknown entry is deleted.
@@ -243,6 +253,7 @@ do -- a script has at most 200 local names at a time
   local function handle(member, item, at)
     if item.kind == 'prune' then return prune(member, item) end
     if item.kind == 'sweep' then return sweep(member) end
+    if item.kind == 'undo' then return undo_on(member) end
     if item.kind == 'settle' then return settle_on(member, item.source, item.id) end
     if item.kind == 'copy' then return copy_on(member, item.source, item.id) end
     if item.kind == 'deadline' then return run_out(member, at) end

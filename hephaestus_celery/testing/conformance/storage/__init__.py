@@ -45,4 +45,5 @@ from hephaestus_celery.testing.conformance.storage.starts import *
 from hephaestus_celery.testing.conformance.storage.taken_failures import *
 from hephaestus_celery.testing.conformance.storage.timers import *
 from hephaestus_celery.testing.conformance.storage.timers_beside_steps import *
+from hephaestus_celery.testing.conformance.storage.undoing import *
 from hephaestus_celery.testing.conformance.storage.wide_steps import *

@@ -10,6 +10,7 @@ end
 -- The same of a commit of this step, which is applied.
 local function applied_facts(step)
   local facts = commit_facts({})
+  if step.cp then facts.undoes = '1' end
   local waited = step.r and step.w and tonumber(step.r.at) - tonumber(step.w)
   if waited and waited >= 0 then facts.waited = text(waited) end
   return facts

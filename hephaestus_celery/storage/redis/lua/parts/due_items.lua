@@ -35,6 +35,11 @@ local function copy_due(source, id)
   return p.run_id .. '|' .. COPY .. '|' .. source .. '|' .. id
 end
 
+-- What a large run that undoes is still to be gone through for.
+local function undo_due()
+  return p.run_id .. '|' .. UNDO
+end
+
 -- Edges of `source` that are still to be settled, and where they are staged.
 local function settle_due(source, id)
   return p.run_id .. '|' .. SETTLE .. '|' .. source .. '|' .. id

@@ -20,7 +20,7 @@ local function read_pruned(about)
   return { kind = 'prune', id = values[1], family = values[2], tags = { unpack(values, 3) } }
 end
 
--- The id of the run that an entry is of, and what it is: `kind` ('step', 'timer', 'prune', 'sweep', 'settle', 'copy' or 'deadline'), and what
+-- The id of the run that an entry is of, and what it is: `kind` ('step', 'timer', 'prune', 'sweep', 'undo', 'settle', 'copy' or 'deadline'), and what
 -- each was written with. The item is nil where its text is none that is known here, both are where it names no run.
 local function read_due(member)
   local run_id, key, separator, reference = string.match(member, '^([^|]+)|([^|]*)(|?)(.*)$')
@@ -32,6 +32,8 @@ local function read_due(member)
     return run_id, { kind = 'sweep' }
   elseif member == run_id .. '|' .. DEADLINE then
     return run_id, { kind = 'deadline' }
+  elseif member == run_id .. '|' .. UNDO then
+    return run_id, { kind = 'undo' }
   elseif key == SETTLE then
     local source, id = string.match(reference, '^([^|]*)|(.+)$')
     return run_id, id and { kind = 'settle', source = source, id = id }

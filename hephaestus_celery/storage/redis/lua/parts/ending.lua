@@ -32,7 +32,7 @@ local function ending(at, states)
   end
   local completed = {}
   for key, step in pairs(states) do
-    if step.s == 'completed' then completed[#completed + 1] = key end
+    if step.s == 'completed' and not step.cp then completed[#completed + 1] = key end
   end
   table.sort(completed, function(a, b) return states[a].o < states[b].o end)
   return cjson.encode({ t1 = t1, completed = completed })

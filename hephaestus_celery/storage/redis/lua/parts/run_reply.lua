@@ -31,7 +31,7 @@ local function carried(size, large, steps, initial)
   local few = redis.call('HLEN', run) <= FEW
   local small = size and tonumber(size) <= SMALL
   if few and small and (initial or not large) then return redis.call('HGETALL', run) end
-  local names = { 'h', 'schema', 'st', 't0', 't1', 'act', 'app', 'seq', 'fs', 'f', 'cr', 'mh', 'ra', 'pa', 'sf', 'dl' }
+  local names = { 'h', 'schema', 'st', 't0', 't1', 'act', 'app', 'seq', 'fs', 'f', 'cr', 'mh', 'ra', 'pa', 'sf', 'dl', 'un', 'ul', 'ue' }
   if initial or not large then names[#names + 1] = 'i' end
   if few then
     for _, field in ipairs(redis.call('HKEYS', run)) do

@@ -25,6 +25,10 @@ local function first_fields(header, moment, sequence, active)
   local found = { 'id', p.id, 'name', p.name, 'family', p.family, 'version', p.version,
     'h', header, 'schema', p.schema,
     'st', 'pending', 't0', moment, 'seq', sequence, 'adv', 0, 'app', 0, 'act', active, 'wai', 0 }
+  if p.undo then
+    found[#found + 1] = 'un'
+    found[#found + 1] = 0
+  end
   if p.headers then
     found[#found + 1] = 'mh'
     found[#found + 1] = p.headers

@@ -1,0 +1,3 @@
+"""The suite for storages, on ours: how runs undo what has completed."""
+
+from hephaestus_celery.testing.conformance.storage.undoing import *  # noqa: F403 - all tests of this part of the suite

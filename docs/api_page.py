@@ -106,7 +106,17 @@ completed
     Group(
         title="What you get back",
         about="All of these are snapshots: they do not change when the run goes on.",
-        names=("Instance", "Context", "Status", "Failure", "HistoryEntry", "Page", "CancelReport", "BulkResult"),
+        names=(
+            "Instance",
+            "StepStanding",
+            "Context",
+            "Status",
+            "Failure",
+            "HistoryEntry",
+            "Page",
+            "CancelReport",
+            "BulkResult",
+        ),
         example="""
 ```python
 print(instance.id, instance.context.steps["weigh"])

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from hephaestus_celery.core.values.lifecycle import Status
     from hephaestus_celery.core.values.names import FAILED
     from hephaestus_celery.core.values.retry import RetryPolicy
+    from hephaestus_celery.core.values.step_standing import StepStanding
     from hephaestus_celery.core.values.stream_event import StreamEvent, StreamGap
     from hephaestus_celery.runners.celery import CeleryRunner
     from hephaestus_celery.runners.celery.task_steps import task_step
@@ -99,6 +100,7 @@ __all__ = [
     "Step",
     "StepConfig",
     "StepFailedError",
+    "StepStanding",
     "Storage",
     "StorageError",
     "StreamEvent",
@@ -145,6 +147,7 @@ _LATER = {
     "Settings": "hephaestus_celery.config",
     "Status": "hephaestus_celery.core.values.lifecycle",
     "Step": "hephaestus_celery.core.definition.step",
+    "StepStanding": "hephaestus_celery.core.values.step_standing",
     "StepConfig": "hephaestus_celery.core.definition.step",
     "Storage": "hephaestus_celery.storage.port",
     "StreamEvent": "hephaestus_celery.core.values.stream_event",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from hephaestus_celery.client.parts import Parts
 from hephaestus_celery.config import Settings
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.coroutines import Pause, make_each
 from hephaestus_celery.exceptions import HephaestusError
@@ -19,8 +20,9 @@ from hephaestus_celery.runners.messages import Message
 from hephaestus_celery.runners.publishing import not_blocking
 from hephaestus_celery.storage.async_port import AsyncStorage
 from hephaestus_celery.storage.immediate import Immediate
-from hephaestus_celery.storage.queries import DataKind, Reader, StoredRun
+from hephaestus_celery.storage.queries import DataKind, Reader, StoredEntry, StoredRun
 from hephaestus_celery.storage.snapshot import whole
+from hephaestus_celery.storage.step_standings import with_standings
 
 if TYPE_CHECKING:
     from hephaestus_celery.runners.port import AsyncRunner, Runner
@@ -111,7 +113,8 @@ def on_loop(parts: Parts, *, admit: Callable[[type[WorkflowDefinition]], None], 
     reading = asyncio.Semaphore(_READING)
 
     async def complete(run: StoredRun, run_id: str) -> StoredRun:
-        return await whole(run, run_id=run_id, reader=storage)
+        found = await whole(run, run_id=run_id, reader=storage)
+        return await with_standings(found, run_id=run_id, storage=storage)
 
     return Means(
         parts=parts,
@@ -140,6 +143,12 @@ class _NoReader:
         raise _not_read(run_id)
 
     def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
+        raise _not_read(run_id)
+
+    def due_times(self, steps: Sequence[tuple[str, Activation]]) -> Sequence[int | None]:
+        raise _not_read(steps[0][0])
+
+    def history(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[StoredEntry]:
         raise _not_read(run_id)
 
 

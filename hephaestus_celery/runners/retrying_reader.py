@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import TypeVar
 
 from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.storage.queries import DataKind, Reader, StoredRun
+from hephaestus_celery.storage.queries import DataKind, Reader, StoredEntry, StoredRun
 
 T = TypeVar("T")
 
@@ -35,6 +36,12 @@ class RetryingReader:
 
     def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
         return self._until_there(lambda: self._reader.read_data(run_id, kind, steps))
+
+    def due_times(self, steps: Sequence[tuple[str, Activation]]) -> Sequence[int | None]:
+        return self._until_there(lambda: self._reader.due_times(steps))
+
+    def history(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[StoredEntry]:
+        return self._until_there(lambda: self._reader.history(run_id, after=after, limit=limit))
 
     def _until_there(self, ask: Callable[[], T]) -> T:
         deadline = self._clock.monotonic_ns() + self._longest

@@ -26,6 +26,7 @@ from hephaestus_celery.storage.queries import Reader, StoredRun
 from hephaestus_celery.storage.schema import EDGES, RERUN, SCHEMA, schema_of, written_by_newer
 from hephaestus_celery.storage.shortfalls import explained
 from hephaestus_celery.storage.snapshot import Snapshot, in_order
+from hephaestus_celery.storage.step_standings import StandingReader
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.definition.workflow import WorkflowDefinition
@@ -114,6 +115,9 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
         makers,
         far=steps | frozenset({"runtime_metadata", "configs", *undo} if run.lacks_data else ()),
         read_state=snapshot.state,
+        read_standing=StandingReader(
+            run_id=header["run_id"], status=run.status, reader=reader, due=run.due, entries=run.entries
+        ).far,
         id=header["id"],
         run_id=header["run_id"],
         workflow_name=header["name"],
@@ -229,6 +233,7 @@ def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Insta
         deadline=_deadline(summary),
         retried_as=summary.retried_as,
         undoes=summary.undoes,
+        read_standing=StandingReader(run_id=run_id, status=summary.status, reader=reader).far,
         definition=WORKFLOWS.find(summary.name, summary.version),
         **known,
     )

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from hephaestus_celery.core.execution.joins import Shortfall
 from hephaestus_celery.core.execution.listing import Filters
+from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.pause import NOT_PAUSED, Pauses
 from hephaestus_celery.core.values.step_state import StepState
@@ -27,6 +28,7 @@ class StoredRun:
     that was skipped: if no step has failed the run, that is why it failed. ``deadline`` is in microseconds from the start. ``undo``
     has how completed steps are undone, as :class:`~hephaestus_celery.core.values.undo.Undo` writes it, by their numbers from 1 on;
     ``undo_count`` is the last number, None if the workflow has no compensations.
+    ``due`` and ``entries`` have what standings of steps need, where it was read too: when steps come due, and the history by number.
     """
 
     header: str
@@ -56,6 +58,8 @@ class StoredRun:
     undo: Mapping[str, str] = field(default_factory=dict[str, str])
     undo_count: int | None = None
     undoing: Undoing | None = None
+    due: Mapping[str, int | None] | None = None
+    entries: Mapping[int, StoredEntry] | None = None
 
 
 class DataKind(StrEnum):
@@ -88,6 +92,14 @@ class Reader(Protocol):
 
     def read_data(self, run_id: str, kind: DataKind, steps: Sequence[str]) -> Mapping[str, str]:
         """The data of one kind that these steps have, by step."""
+        ...
+
+    def due_times(self, steps: Sequence[tuple[str, Activation]]) -> Sequence[int | None]:
+        """When the due entry of each step of these runs comes due; None where it has none."""
+        ...
+
+    def history(self, run_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[StoredEntry]:
+        """Entries of a run's history with a number above ``after``."""
         ...
 
 

@@ -48,6 +48,7 @@ PUBLIC = [
     "Step",
     "StepConfig",
     "StepFailedError",
+    "StepStanding",
     "Storage",
     "StorageError",
     "StreamEvent",

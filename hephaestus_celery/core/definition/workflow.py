@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
@@ -67,6 +67,10 @@ class WorkflowDefinition(DeclaredWorkflow):
     @classmethod
     def find_step(cls, key: str) -> StepClass | None:
         return cls.graph.by_key.get(key)
+
+    @classmethod
+    def step_names(cls) -> Sequence[str]:
+        return [step.__name__ for step in cls.graph.by_key.values()]
 
     @classmethod
     def targets(cls, source: StepClass, event: str, context: Context[Any]) -> tuple[Target, ...]:

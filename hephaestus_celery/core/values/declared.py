@@ -54,3 +54,8 @@ class DeclaredWorkflow:
     def find_step(cls, key: str) -> type[DeclaredStep[Any]] | None:
         """The step with this key, or None."""
         raise NotImplementedError
+
+    @classmethod
+    def step_names(cls) -> Sequence[str]:
+        """The names of the classes of its steps."""
+        raise NotImplementedError

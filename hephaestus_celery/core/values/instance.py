@@ -11,9 +11,11 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.declared import DeclaredStep, DeclaredWorkflow
 from hephaestus_celery.core.values.failure import Failure
-from hephaestus_celery.core.values.lazy import Deferred
+from hephaestus_celery.core.values.formatting import listed, shown
+from hephaestus_celery.core.values.lazy import Deferred, Makers
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
 from hephaestus_celery.core.values.pause import Pause
+from hephaestus_celery.core.values.step_standing import StepStanding, standing_of
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import DefinitionError
 
@@ -71,6 +73,11 @@ class Instance(Deferred):
     """The workflow class, or None where this process does not define it."""
     read_state: Callable[[str], StepState | None] | None = field(default=None, init=False, repr=False, compare=False)
     """Reads the state of one step without those of the others; None for a step that the run has not reached."""
+
+    read_standing: Callable[[str, StepState], Makers] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+    """What the standing of a step reads later; None in a copy, which reads nothing."""
 
     def apart(self, **changes: Any) -> Self:
         """The same instance with ``changes``; dicts that are read from a store are not shared with this instance."""
@@ -155,6 +162,20 @@ class Instance(Deferred):
         origin = None if state is None else state.origin
         round_number = 1 if state is None else state.round
         return Activation(step.key, generation=round_number).idempotency_key(origin or self.run_id)
+
+    def step(self, step: type[DeclaredStep[Any]]) -> StepStanding:
+        """How one step stands: its status, attempt, times, and what it waits for; see :class:`StepStanding`.
+
+        ``ValueError`` if it is no step of the workflow, naming the steps that it has.
+        """
+        key = getattr(step, "key", None)
+        if not isinstance(key, str) or self.workflow.find_step(key) is not step:
+            has = listed(self.workflow.step_names())
+            raise ValueError(f"{shown(step)} is no step of {self.workflow.__qualname__}, which has {has}")
+        read = self.read_state
+        state = self.step_states.get(key) if read is None or self.is_made("step_states") else read(key)
+        far = None if state is None or self.read_standing is None else self.read_standing(key, state)
+        return standing_of(state, status=self.status, finished_at=self.finished_at, far=far)
 
     @property
     def _version(self) -> str:

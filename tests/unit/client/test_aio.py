@@ -57,7 +57,7 @@ PAIRS = {
     "Workflow": (
         Workflow,
         AioWorkflow,
-        {"aio", "to_mermaid", "to_text", "version_for", "retry_policy", "find_step", "targets"},
+        {"aio", "to_mermaid", "to_text", "version_for", "retry_policy", "find_step", "step_names", "targets"},
     ),
     "InstanceHandle": (InstanceHandle, AioHandle, {"aio", "hephaestus"}),
 }

@@ -7,6 +7,8 @@ from datetime import timedelta
 import pytest
 
 from hephaestus_celery.core.values.activation import Activation
+from hephaestus_celery.storage.codec import moment
+from hephaestus_celery.storage.instances import decode_instance
 
 WORK = "0:work"
 BRANCHES = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
@@ -21,6 +23,66 @@ def facts_of(run, *steps):
 def unhurried(stand_with):
     """A storage whose leases and messages are good for a minute."""
     return stand_with(lease=timedelta(minutes=1), dispatch_timeout=timedelta(minutes=1))
+
+
+def read_later(run, step):
+    """What the standing of a step reads from the store when it is first accessed."""
+    stored = run.load()
+    makers = decode_instance(stored, reader=run.storage).read_standing(step, stored.steps[step])
+    return {name: make() for name, make in makers.items()}
+
+
+def test_a_standing_reads_when_a_waiting_step_comes_due(stand):
+    run = stand.start()
+    run.wait_at("a", timeout=60 * SECOND)
+    assert read_later(run, "a") == {"due_at": moment(run.due()["a"])}
+
+
+def test_a_standing_reads_when_a_lease_runs_out(stand):
+    run = stand.start()
+    run.claim("a")
+    assert read_later(run, "a") == {"due_at": moment(run.due()["a"])}
+
+
+def test_a_standing_reads_when_an_attempt_is_due(stand):
+    run = stand.start()
+    run.claim("a")
+    run.retry("a", delay=60 * SECOND)
+    assert read_later(run, "a") == {"due_at": moment(run.due()["a"])}
+
+
+def test_a_step_that_waits_for_ever_comes_due_never(receiver):
+    assert read_later(receiver, "a") == {"due_at": None}
+
+
+def test_a_standing_reads_the_times_of_a_completed_step_from_the_history(stand):
+    run = stand.start()
+    run.step("a")
+    run.step("b")
+    first, second, _ = run.history()
+    for step, entry in (("a", first), ("b", second)):
+        found = read_later(run, step)
+        times = [moment(at) for at in (entry.queued_at, entry.started_at, entry.finished_at)]
+        assert [found["queued_at"], found["started_at"], found["finished_at"], found["worker"]] == [*times, None]
+
+
+def test_a_standing_reads_the_time_of_the_end(stand):
+    run = stand.start()
+    run.step("a")
+    run.step("b")
+    assert read_later(run, "done")["finished_at"] == moment(run.load().finished_at)
+
+
+def test_a_step_that_a_retry_has_kept_has_no_times_of_its_own(stand):
+    run = stand.start()
+    run.step("a")
+    run.cancel()
+    assert set(read_later(run.retried(), "a").values()) == {None}
+
+
+def test_a_run_that_has_ended_has_nothing_due(receiver):
+    receiver.cancel()
+    assert read_later(receiver, "a") == {}
 
 
 def test_an_unknown_run_has_no_facts(stand):

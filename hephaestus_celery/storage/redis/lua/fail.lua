@@ -1,5 +1,5 @@
--- Commit the final failure of a step: its run has failed, or undoes from now on what has completed (`undoes`). While it
--- undoes, the failure of a compensation is noted, and the next one starts.
+-- Commit the final failure of a step: its run has failed, or undoes from now on what has completed.
+-- Then the reply has `undoes`. While a run undoes, the failure of a compensation is noted, and the next one starts.
 -- Closes the race with a rescue or another end of the run: a worker that lost the fence changes nothing, and a run ends
 -- once.
 --   ARGV[3] history entry   ARGV[4] the failure

@@ -1,5 +1,5 @@
--- Commit a failed attempt that will be retried: the next one is due after its backoff. It is not retried if its run undoes what
--- has completed meanwhile.
+-- Commit a failed attempt that will be retried: the next one is due after its backoff.
+-- It is not retried if its run undoes meanwhile what has completed.
 -- Closes the race with a rescue: a worker that lost the fence changes nothing.
 --   ARGV[3] history entry
 --   reply: {facts}, or {facts, start, ending}; see complete.lua

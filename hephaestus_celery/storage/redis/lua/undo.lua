@@ -1,5 +1,5 @@
--- Go through a slice of a large run that undoes what has completed: drop the steps that nobody has begun. After the last slice
--- the first compensation starts, unless steps are still being executed.
+-- Go through a slice of a large run that undoes what has completed, and drop the steps that nobody has begun.
+-- After the last slice the first compensation starts, unless steps are still being executed.
 -- Closes the races of two schedulers, and of a crash between two slices. Mirrors `stop` in core/execution/undoing.py.
 --   reply: {facts}, or {facts, start, ending, failure, failed step, reason} where the run has ended. `v` stale: nothing is left to go through. `left`: 1 if
 --   more slices follow. For the other facts see complete.lua

@@ -1,5 +1,6 @@
--- Commits in a run that undoes what has completed: of a compensation, or of a step that was executed when that began (it is
--- late: it ends, and nothing follows it). Mirrors end_late and advanced in core/execution/undoing.py.
+-- Commits in a run that undoes what has completed: of a compensation, or of a late step.
+-- A late step was executed when the undoing began: it ends, and nothing follows it. Mirrors end_late and advanced in
+-- core/execution/undoing.py.
 -- needs: commit undoing
 
 -- The reply of a repeated commit; a run that has ended by it comes with its end.

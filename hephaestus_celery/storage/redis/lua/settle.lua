@@ -120,7 +120,7 @@ end
 if status ~= 'running' then reply.before = status end
 if after ~= 'running' then reply.after = after end
 if active > 0 then reply.active = active end
-if stuck then reply.short = redis.call('HGET', run, 'sf') or nil end
+if stuck and not reply.undoes then reply.short = redis.call('HGET', run, 'sf') or nil end
 if not reply.undoes then reply.posted = send(activated, 2) end
 facts = answer(slot, p.op, with_next(reply, key), is_final(after))
 return is_final(after) and { facts, read_start(), ending(t1, states) } or { facts }

@@ -29,7 +29,7 @@ def reason_lines(instance: Instance, why: Sequence[Reason], *, now: datetime) ->
     if left:
         counts = [f"{count:,} {word}" for word, count in left.items()]
         lines.append((f"{sum(left.values()):,} more steps", ", ".join(counts if len(left) > 1 else left)))
-    if instance.deadline is not None and not instance.status.final:
+    if instance.deadline is not None and not instance.status.final and not instance.compensating:
         lines.append(("the run", _of_deadline(instance.deadline, now=now)))
     return lines
 

@@ -54,7 +54,7 @@ def whereabouts(instance: Instance, due: DueTimes, *, now: datetime) -> str:
 
 
 def _deadline(instance: Instance, now: datetime) -> str:
-    if instance.deadline is None:
+    if instance.deadline is None or instance.compensating:
         return ""
     over = instance.deadline <= now
     return "; its deadline is over" if over else f"; {length(instance.deadline - now)} to its deadline"

@@ -125,6 +125,19 @@ class WaitTimeoutError(HephaestusError, TimeoutError):
     """The run had not ended when the time given to ``wait`` was over; the run goes on."""
 
 
+class RunFailedError(HephaestusError):
+    """The result of a run was asked for, and the run has not completed: it has failed, or was cancelled.
+
+    ``instance`` is the run after its end, and ``failure`` its failure, with ``kind``, ``type`` and ``message``; None where it was
+    cancelled.
+    """
+
+    def __init__(self, *args: object, instance: Any = None, failure: FailureAccount | None = None) -> None:
+        super().__init__(*args)
+        self.instance = instance
+        self.failure = failure
+
+
 class StepFailedError(HephaestusError):
     """A step has failed: it returned ``Error(reason)``, or its result was asked for, and there is none.
 

@@ -56,6 +56,7 @@ def whole_document(instance: Instance, due: Mapping[str, int | None]) -> dict[st
             "telemetry_metadata": instance.telemetry_metadata,
             "telemetry_start_time": instance.telemetry_start_time,
             "step_configs": instance.configs,
+            "result": instance.result,
             "failure": instance.failure,
             "cancel_reason": instance.cancel_reason,
             "forked_from": instance.forked_from,

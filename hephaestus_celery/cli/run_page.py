@@ -144,6 +144,8 @@ def _show_data(screen: Screen, instance: Instance, *, full: bool) -> None:
     results = {key: result for key, result in instance.context.steps.items() if result}
     shown = list(results) if full else list(results)[-_MOST_VALUES:]
     values = {"initial": instance.context.initial, **{key: results[key] for key in shown}}
+    if instance.result:
+        values["result of the run"] = instance.result
     _section(screen, "Data")
     names = max(columns(printable(name)) for name in values)
     for name, value in values.items():

@@ -149,13 +149,14 @@ class HeldAttempt:
             run_id=self.source.instance.run_id,
         )
 
-    def done_entry(self) -> str:
-        """The entry of ``Done``, where the run ends by this attempt."""
+    def done_entry(self, *, reason: str | None = None) -> str:
+        """The entry of ``Done``, where the run ends by this attempt; ``reason``: why its result could not be computed."""
         return encode_entry(
             kind="attempt",
             step=Done.key,
             attempt=1,
-            event="done",
+            event="done" if reason is None else None,
+            reason=reason,
             worker=self.worker.hostname,
             task_id=self.held.holder,
             run_id=self.source.instance.run_id,

@@ -1,11 +1,12 @@
 """Completing a step: makes the commit of its result, of the steps that follow, and of their messages.
 
 A computed route depends on the steps that have completed so far. If more complete meanwhile, its commit is refused, and the
-route is computed again.
+route is computed again. The result of a run is computed when the store says that the commit would complete it.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery.clock import Chance, Clock
@@ -13,7 +14,7 @@ from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import Target
 from hephaestus_celery.core.definition.registry import definition_of
 from hephaestus_celery.core.execution.commands import DispatchStep
-from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.execution.state import AtDone, Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.failure import Failure
 from hephaestus_celery.runners import events
@@ -25,8 +26,10 @@ from hephaestus_celery.runners.message_dispatcher import Dispatcher
 from hephaestus_celery.runners.messages import messages_of
 from hephaestus_celery.runners.plan_cache import Moves
 from hephaestus_celery.runners.retrying_reader import RetryingReader
+from hephaestus_celery.runners.run_results import RunResults
 from hephaestus_celery.runners.step_exceptions import Failed
-from hephaestus_celery.runners.step_result import Completed
+from hephaestus_celery.runners.step_result import Completed, RunResult
+from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.commits import Commitment, Complete
 from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.instances import Given, decode_context
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
 _KINDS = {None: "attempt", "external": "resume", "timeout": "timer"}
 """The kinds of entries in the history, by the source of the event that is applied."""
+_MOST_KEPT = 1000  # computed results of runs that wait for a store which is away
 
 
 class Completion:
@@ -64,39 +68,118 @@ class Completion:
         self._contention = Contention(clock=clock, chance=chance)
         self._clock = clock
         self._moves = Moves(settings, dispatcher)
+        self._results = RunResults(reader=reader, executor=executor, limit=settings.max_payload)
+        self._computed: dict[str, tuple[Completed, Complete, RunResult]] = {}
 
-    def commit(self, attempt: HeldAttempt, result: Completed, duration: int) -> Outcome | Failed:
-        """Decide what follows from a result, and commit it. Returns the failure of its route if that fails."""
+    def commit(
+        self, attempt: HeldAttempt, result: Completed, duration: int, *, in_task: bool = True
+    ) -> Outcome | Failed:
+        """Decide what follows from a result, and commit it. Returns the failure of its route if that fails.
+
+        Unless this is ``in_task``, where steps are executed, the result of the run is left to a task of its own.
+        """
         workflow, run_id = definition_of(attempt.instance), attempt.instance.run_id
         route = (attempt.source.step, result.event)
         if route not in workflow.graph.dynamic or not self._contention.is_likely(workflow, route):
-            return self._commit(attempt, result, duration, attempt.claim.run)
+            return self._commit(attempt, result, duration, attempt.claim.run, in_task=in_task)
         with self._contention.turn(run_id):  # the run has changed since the claim
             run = self._reader.load(run_id, steps=[attempt.step.key])
-            return self._commit(attempt, result, duration, run or attempt.claim.run)
+            return self._commit(attempt, result, duration, run or attempt.claim.run, in_task=in_task)
 
-    def _commit(self, attempt: HeldAttempt, result: Completed, duration: int, run: StoredRun) -> Outcome | Failed:
+    def _commit(
+        self, attempt: HeldAttempt, result: Completed, duration: int, run: StoredRun, *, in_task: bool
+    ) -> Outcome | Failed:
         ticked = self._clock.monotonic_ns()
         decision = self._decided(attempt, result, run, {}, duration=duration)
         if isinstance(decision, Failed):
             return decision
-        if decision.expected is None:
-            commitment = self._storage.commit(decision)
-        else:
-            with self._contention.turn(attempt.instance.run_id):
-                decided = self._commit_decided(attempt, result, decision)
-            if isinstance(decided, Failed):
-                return decided
-            commitment = decided
+        committed = self._commit_decision(attempt, result, decision, in_task=in_task)
+        if isinstance(committed, Failed):
+            return committed
+        commitment, given = committed
         tick = max(0, self._clock.monotonic_ns() - ticked)
         source, claim = attempt.source, attempt.claim
         return outcome_of(
             attempt,
             commitment,
             label=result.event if result.failed is None else "failed",
-            describe=lambda: events.completed(source, claim, result, commitment, duration=duration, tick=tick),
-            error=None if result.failed is None else result.failed.error,
+            describe=lambda: events.completed(
+                source, claim, result, commitment, duration=duration, tick=tick, given=given
+            ),
+            error=_error_of(attempt, result, given),
         )
+
+    def _commit_decision(
+        self, attempt: HeldAttempt, result: Completed, decision: Complete, *, in_task: bool
+    ) -> tuple[Commitment, RunResult | None] | Failed:
+        if definition_of(attempt.instance).gives_result and decision.done_entry:
+            return self._commit_giving(attempt, result, decision, in_task=in_task)
+        if decision.expected is None:
+            return self._storage.commit(decision), None
+        with self._contention.turn(attempt.instance.run_id):
+            decided = self._commit_decided(attempt, result, decision)
+        return decided if isinstance(decided, Failed) else (decided, None)
+
+    def _commit_giving(
+        self, attempt: HeldAttempt, result: Completed, decision: Complete, *, in_task: bool
+    ) -> tuple[Commitment, RunResult | None] | Failed:
+        # A commit that may complete a run of a workflow with a result, and what that came to.
+        read: dict[str, str] = {}
+        while True:
+            asked = self._computed_before(attempt, result)
+            asked = asked or self._ask(attempt, result, decision, read, in_task=in_task)
+            if isinstance(asked, Failed):
+                return asked
+            commitment, given = (asked, None) if isinstance(asked, Commitment) else self._give(attempt, result, *asked)
+            if commitment.verdict is not Verdict.CONFLICT or commitment.run is None:
+                return commitment, given
+            again = self._decided(attempt, result, commitment.run, read, duration=decision.took)
+            if isinstance(again, Failed):
+                return again
+            decision = again
+
+    def _ask(
+        self, attempt: HeldAttempt, result: Completed, decision: Complete, read: dict[str, str], *, in_task: bool
+    ) -> Commitment | tuple[Complete, RunResult] | Failed:
+        # Commit, unless that would complete the run: then compute its result, for another commit, against the same number of
+        # applied results.
+        commitment = self._storage.commit(replace(decision, at_done=AtDone.ASKS if in_task else AtDone.STARTS))
+        if commitment.verdict is not Verdict.WANTED or commitment.run is None:
+            return commitment
+        given = self._results.compute(attempt, result, commitment.run, read)
+        if isinstance(given, Failed):
+            return given
+        return self._giving(attempt, decision, given, expected=commitment.run.applied), given
+
+    def _giving(self, attempt: HeldAttempt, decision: Complete, given: RunResult, *, expected: int) -> Complete:
+        failed = given.failed
+        if failed is None:
+            return replace(decision, outcome=given.text, expected=expected)
+        told = {name: text for name, text in failed.failure.items() if name != "stacktrace"}
+        return replace(
+            decision,
+            at_done=AtDone.FAILS,
+            outcome=codec.encode(failed.failure),
+            refused=codec.encode(told),
+            done_entry=attempt.done_entry(reason=failed.account),
+            expected=expected,
+        )
+
+    def _computed_before(self, attempt: HeldAttempt, result: Completed) -> tuple[Complete, RunResult] | None:
+        # What this attempt has computed for this result, and could not commit, since the store was away.
+        before = self._computed.pop(attempt.fence, None)
+        return None if before is None or before[0] != result else before[1:]
+
+    def _give(
+        self, attempt: HeldAttempt, result: Completed, decision: Complete, given: RunResult
+    ) -> tuple[Commitment, RunResult | None]:
+        # A caller that commits again, since the store was away, commits the same: it may be stored already.
+        if len(self._computed) >= _MOST_KEPT:
+            self._computed.clear()  # of attempts that were given up; what another needs is computed again
+        self._computed[attempt.fence] = result, decision, given
+        commitment = self._storage.commit(decision)
+        self._computed.pop(attempt.fence, None)
+        return commitment, given
 
     def _commit_decided(self, attempt: HeldAttempt, result: Completed, decision: Complete) -> Commitment | Failed:
         # A conflict means that another step has completed meanwhile, so there are no more conflicts than steps.
@@ -223,3 +306,9 @@ class Completion:
         hints = messages_of(attempt.source.instance, starts)
         prepared = {hint.step: self._dispatcher.prepare(hint, parent=attempt.worker.task_id) for hint in hints}
         return {key: message for key, message in prepared.items() if message is not None}
+
+
+def _error_of(attempt: HeldAttempt, result: Completed, given: RunResult | None) -> Exception | None:
+    # What monitors of tasks see as the failure of the task: that of its own step.
+    failed = given and given.failed if attempt.launches_done else result.failed
+    return None if failed is None else failed.error

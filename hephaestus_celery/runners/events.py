@@ -20,7 +20,7 @@ from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.exceptions import AttemptLostError, DeadlineExceeded, StepFailedError
 from hephaestus_celery.runners.step_exceptions import Failed, stuck
-from hephaestus_celery.runners.step_result import Completed
+from hephaestus_celery.runners.step_result import Completed, RunResult
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.claims import Claim
 from hephaestus_celery.storage.commits import Cause, Commitment
@@ -137,9 +137,19 @@ def _attempt_began(source: EventSource, claim: Claim) -> Event:
 
 
 def completed(
-    source: EventSource, claim: Claim, result: Completed, commitment: Commitment, *, duration: int, tick: int
+    source: EventSource,
+    claim: Claim,
+    result: Completed,
+    commitment: Commitment,
+    *,
+    duration: int,
+    tick: int,
+    given: RunResult | None = None,
 ) -> Sequence[Event]:
-    """A step gave an event. ``duration`` of the step and ``tick`` of the engine are nanoseconds."""
+    """A step gave an event. ``duration`` of the step and ``tick`` of the engine are nanoseconds.
+
+    ``given`` is the result of the run, if the commit has ended it and its workflow gives one.
+    """
     number = commitment.sequence
     if commitment.verdict is Verdict.STALE:
         return ()
@@ -150,10 +160,11 @@ def completed(
     if commitment.verdict is Verdict.LATE:  # its run undoes what has completed: nothing follows it
         return (_gave(source, claim, result, [], duration=duration, number=number), *ended(source, commitment))
     if source.step is Done:
-        return _done(source, commitment, number)
+        return ended(source, commitment, number, given)
     targets = [definition_of(source.instance).graph.by_key[key] for key in commitment.activated]
     first = _gave(source, claim, result, targets, duration=duration, number=number)
-    return (first, *_advanced(source, result, targets, commitment, tick), *ended(source, commitment, number + 3))
+    end = ended(source, commitment, number + 3, given)
+    return (first, *_advanced(source, result, targets, commitment, tick), *end)
 
 
 def _gave(
@@ -167,12 +178,18 @@ def _gave(
     return _step_stop(source, claim, result, targets, duration=duration, number=number)
 
 
-def ended(source: EventSource, commitment: Commitment, number: int = 0) -> Sequence[Event]:
+def ended(
+    source: EventSource, commitment: Commitment, number: int = 0, given: RunResult | None = None
+) -> Sequence[Event]:
     """The end of a run, if a commit has ended it, or that it undoes from now on what has completed.
 
     The numbers begin here, or where the commitment says.
     """
     number = commitment.ending or number
+    refused = None if given is None else given.failed
+    if commitment.undoes and refused is not None:
+        tried = _refused(source, refused, source.instance, number)
+        return (*tried, *begun_to_undo(source.instance, number + 2, source.worker))
     if commitment.undoes:
         return begun_to_undo(source.instance, number, source.worker)
     if commitment.cause is not None:
@@ -180,7 +197,10 @@ def ended(source: EventSource, commitment: Commitment, number: int = 0) -> Seque
             source.instance, commitment, commitment.cause, number=number, runner=source.runner, worker=source.worker
         )
     if commitment.status_after is Status.COMPLETED:
-        return _done(source, commitment, number)
+        return _done(source, commitment, number, given)
+    if commitment.status_after is Status.FAILED and refused is not None:
+        tried = _refused(source, refused, _at_its_end(source.instance, commitment), number)
+        return (*tried, _run_failed(source, refused, commitment, number + 2, at=Done))
     if commitment.status_after is Status.FAILED:
         return (_run_failed(source, stuck(source.step.key, commitment.shortfall), commitment, number),)
     return ()
@@ -337,10 +357,19 @@ def _step_exception(
     return Event(name=names.STEP_EXCEPTION, instance=source.instance, fields=fields, extra=extra)
 
 
-def _run_failed(source: EventSource, result: Failed, commitment: Commitment, number: int) -> Event:
+def _refused(source: EventSource, result: Failed, instance: Instance, number: int) -> Sequence[Event]:
+    stop = source.metadata(number + 1, step_key=Done.key, attempt=1, max_attempts=1, will_retry=False, retry_in=None)
+    fields = {"step": Done, "duration": 0, **_cause(result)}
+    failed = Event(name=names.STEP_EXCEPTION, instance=instance, fields=fields, extra=stop)
+    return _done_began(source, instance, number), failed
+
+
+def _run_failed(
+    source: EventSource, result: Failed, commitment: Commitment, number: int, *, at: StepClass | None = None
+) -> Event:
     extra = source.metadata(
         number,
-        failed_step=source.step,
+        failed_step=at or source.step,
         step_count=len(commitment.completed),
         advance_count=commitment.advance,
         runner=source.runner,
@@ -397,12 +426,10 @@ def _advanced(
     )
 
 
-def _done(source: EventSource, commitment: Commitment, number: int) -> Sequence[Event]:
-    instance = _at_its_end(source.instance, commitment)
+def _done(source: EventSource, commitment: Commitment, number: int, given: RunResult | None) -> Sequence[Event]:
+    result = codec.decode("{}" if given is None else given.text or "{}")
+    instance = _at_its_end(source.instance, commitment, result=result)
     by_key = definition_of(instance).graph.by_key
-    start = source.metadata(
-        number, queue_time=0, step_key=Done.key, concurrent=False, active_steps_count=1, attempt=1, max_attempts=1
-    )
     stop = source.metadata(
         number + 1,
         step_key=Done.key,
@@ -421,19 +448,27 @@ def _done(source: EventSource, commitment: Commitment, number: int) -> Sequence[
         runner=source.runner,
     )
     return (
-        Event(name=names.STEP_START, instance=instance, fields={"step": Done}, extra=start),
+        _done_began(source, instance, number),
         Event(name=names.STEP_STOP, instance=instance, fields={"step": Done, "duration": 0}, extra=stop),
         Event(name=names.WORKFLOW_TRANSITION, instance=instance, fields=transition, extra=source.metadata(number + 2)),
         Event(name=names.WORKFLOW_STOP, instance=instance, fields={}, extra=end),
     )
 
 
-def _at_its_end(instance: Instance, commitment: Commitment) -> Instance:
+def _done_began(source: EventSource, instance: Instance, number: int) -> Event:
+    start = source.metadata(
+        number, queue_time=0, step_key=Done.key, concurrent=False, active_steps_count=1, attempt=1, max_attempts=1
+    )
+    return Event(name=names.STEP_START, instance=instance, fields={"step": Done}, extra=start)
+
+
+def _at_its_end(instance: Instance, commitment: Commitment, **fields: Any) -> Instance:
     finished = commitment.finished_at
     return instance.apart(
         status=commitment.status_after,
         telemetry_start_time=read_start(commitment.start),
         finished_at=None if finished is None else codec.moment(finished),
+        **fields,
     )
 
 

@@ -1,15 +1,18 @@
-"""What this process knows about a step from its key: versions, predecessors, time limit. A claim needs these."""
+"""What this process knows about a step: versions, predecessors and time limit, by its key, and how many attempts it has."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.registry import WORKFLOWS
-from hephaestus_celery.core.values.retry import seconds
+from hephaestus_celery.core.execution.limits import LOSSES
+from hephaestus_celery.core.values.retry import RetryPolicy, seconds
 
 if TYPE_CHECKING:
     from hephaestus_celery.core.definition.graph import StepClass
+    from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 
 LIMIT_MARGIN = 2.0
 """Seconds beyond a step's time limit that a process gets to end the attempt itself, where its pool interrupts it."""
@@ -42,6 +45,16 @@ def limit_of(workflow: str, versions: Sequence[int], step: str, *, margin: float
     if not limits or None in limits:
         return None
     return int((max(value for value in limits if value is not None) + margin) * 1e6)
+
+
+def most_attempts(workflow: type[WorkflowDefinition], step: StepClass, default: RetryPolicy) -> int:
+    """How many attempts a step has at most; ``default`` is the policy of the application.
+
+    ``Done`` has enough of them for its worker to be lost as often as one that applies an event: what is tried again there is
+    to compute the result of the run.
+    """
+    most = workflow.retry_policy(step, default).max_attempts
+    return max(most, LOSSES + 1) if step is Done and workflow.gives_result else most
 
 
 def limit(step: StepClass) -> float | None:

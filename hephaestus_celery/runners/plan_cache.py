@@ -16,6 +16,7 @@ from hephaestus_celery.core.execution.joins import Settlement
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.json_values import check_mapping
 from hephaestus_celery.core.values.undo import Undo
+from hephaestus_celery.runners.known_steps import most_attempts
 from hephaestus_celery.runners.message_dispatcher import Dispatcher
 from hephaestus_celery.runners.messages import messages
 from hephaestus_celery.runners.step_exceptions import stuck
@@ -70,7 +71,7 @@ class Moves:
 
     def lanes(self, workflow: type[WorkflowDefinition], run_id: str, keys: Iterable[str]) -> dict[str, str]:
         """Where the messages of these steps go, for those that may be started."""
-        starts = [DispatchStep(Activation.parse(key), 1, 1) for key in keys if key != Done.key]
+        starts = [DispatchStep(Activation.parse(key), 1, 1) for key in keys if key != Done.key or workflow.gives_result]
         hints = messages(workflow.name, workflow.version, run_id, starts)
         lanes = {hint.step: self._dispatcher.lane(hint) for hint in hints}
         return {key: lane for key, lane in lanes.items() if lane is not None}
@@ -91,9 +92,7 @@ class Moves:
         configs = {target.step.key: encoded_config(target, limit=limit) for target in targets}
         return Move(
             settlement=settlement,
-            attempts={
-                key: workflow.retry_policy(workflow.graph.by_key[key], default).max_attempts for key in settlement.rows
-            },
+            attempts={key: most_attempts(workflow, workflow.graph.by_key[key], default) for key in settlement.rows},
             configs={key: config for key, config in configs.items() if config is not None},
             rank=workflow.graph.rank(step.key),
             stuck="" if settlement.starts_one and not workflow.graph.joins else codec.encode(stuck(step.key).failure),

@@ -31,6 +31,7 @@ from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.undo import Undo
 from hephaestus_celery.coroutines import Pause, make_each
 from hephaestus_celery.exceptions import DefinitionError, RunStateError
+from hephaestus_celery.runners.known_steps import most_attempts
 from hephaestus_celery.runners.message_dispatcher import Dispatcher
 from hephaestus_celery.runners.messages import Message, messages
 from hephaestus_celery.runners.plan_cache import encoded_config
@@ -211,7 +212,7 @@ class Rerunner:
         return FirstStep(
             step=key,
             config=None,
-            max_attempts=workflow.retry_policy(workflow.graph.by_key[key], self._settings.default_retry).max_attempts,
+            max_attempts=most_attempts(workflow, workflow.graph.by_key[key], self._settings.default_retry),
             prepared_message=self._dispatcher.prepare(hint, parent=None),
             lane=self._dispatcher.lane(hint),
             origin=None if state is None else state.origin or earlier.run_id,

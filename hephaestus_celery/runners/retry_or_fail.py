@@ -61,7 +61,7 @@ class FailedAttempts:
         is_computed = (attempt.step, FAILED) in definition_of(attempt.instance).graph.dynamic
         if is_computed and not in_task:
             return self._commit(attempt, result, duration, retry_in=0 if _may_be_left(attempt.held) else None)
-        taken = self._completion.commit(attempt, as_event(result), duration)
+        taken = self._completion.commit(attempt, as_event(result), duration, in_task=in_task)
         if not isinstance(taken, Failed):
             return taken
         # Nothing takes the failure of the route that was to take the failure.

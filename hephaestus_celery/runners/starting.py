@@ -11,6 +11,7 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import new_run_id
 from hephaestus_celery.runners.hooks import Hooks
+from hephaestus_celery.runners.known_steps import most_attempts
 from hephaestus_celery.runners.message_dispatcher import Dispatcher, FirstMessages
 from hephaestus_celery.runners.messages import Message, messages
 from hephaestus_celery.runners.plan_cache import encoded_config
@@ -127,7 +128,7 @@ class Starter:
             FirstStep(
                 step=initial.step.key,
                 config=encoded_config(initial, limit=self._settings.max_payload),
-                max_attempts=workflow.retry_policy(initial.step, default).max_attempts,
+                max_attempts=most_attempts(workflow, initial.step, default),
                 prepared_message=message,
                 lane=self._dispatcher.lane(hint),
             )

@@ -56,6 +56,14 @@ class Discarded:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """The result of a run, which its workflow has computed: ``text`` is JSON, None where it is empty; or that has ``failed``."""
+
+    text: str | None = None
+    failed: Failed | None = None
+
+
 StepResult = Completed | Waiting | AnotherRound | Discarded | Failed
 """Whatever an execution comes to; every exception on the way to a commit is made a :class:`Failed`."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.joins import Settlement, Shortfall
-from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.execution.state import AtDone, Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.undo import Undo
@@ -40,8 +40,12 @@ class Complete(Commit):
     source that comes first in the graph wins, whichever commits first. ``stuck`` is the ``failure`` of a run that has
     nothing left to do, or can't reach ``Done`` any more; it is empty if that surely does not happen here. ``done_entry`` is the history entry of ``Done``,
     used only if the settlement reaches it. ``kind`` is that of the failure which a ``FAILED`` transition takes. ``prepared`` holds messages for the steps that this commit may start, by key;
-    only those of started steps are sent. ``lanes`` holds the lanes of these messages. For ``expected``, ``computed`` and ``undo``, see
-    :func:`hephaestus_celery.core.execution.transitions.complete`.
+    only those of started steps are sent. ``lanes`` holds the lanes of these messages. For ``expected``, ``computed``,
+    ``undo`` and ``at_done``, see :func:`hephaestus_celery.core.execution.transitions.complete`.
+
+    The others are used only if the commit reaches ``Done``: ``outcome`` is the result of the run as JSON text, or where that
+    could not be computed its ``failure``; None where the workflow gives none. ``refused`` is that failure without its
+    traceback, for the event stream.
     """
 
     event: str
@@ -59,6 +63,9 @@ class Complete(Commit):
     computed: bool = False
     kind: str | None = None
     undo: Undo | None = None
+    at_done: AtDone = AtDone.COMPLETES
+    outcome: str | None = None
+    refused: str | None = None
 
     @property
     def targets(self) -> tuple[str, ...] | None:
@@ -130,7 +137,8 @@ class Commitment:
     came early is to be applied now, or the next round begins at once. If this commit ended the run, ``completed`` (keys in the order of their completion),
     ``finished_at`` and ``start`` are given; ``ending`` is the number of the first event of the end, if that does not follow
     the others; ``shortfall`` is the counted join that is why it failed. ``undoes``: instead of ending, the run undoes from now on what has
-    completed; ``cause`` is given when such a run has ended. With ``CONFLICT`` nothing happened, and ``run`` is the newer state to decide on.
+    completed; ``cause`` is given when such a run has ended. With ``CONFLICT`` and ``WANTED``
+    nothing happened, and ``run`` is the present state to decide on.
     """
 
     verdict: Verdict

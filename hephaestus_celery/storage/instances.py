@@ -17,6 +17,7 @@ from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.failure import Failure
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.json_values import check_mapping
+from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.names import FAILED
 from hephaestus_celery.core.values.pause import Pause, PausedBy, Pauses
 from hephaestus_celery.core.values.summary import RunSummary
@@ -107,13 +108,15 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
         "step_states": lambda: dict(snapshot.states),
         "configs": lambda: {key: decode(text) for key, text in snapshot.configs().items()},
         "undone": lambda: () if run.undoing is None else snapshot.undone(),
+        "result": lambda: _mapping(snapshot.outcome()) if run.status is Status.COMPLETED else None,
     }
     undo = () if run.undoing is None else ("undone",)
     steps = frozenset({"step_states"} if run.lacks_steps else ())
+    data = {"runtime_metadata", "configs"} | ({"result"} if run.status is Status.COMPLETED else set[str]())
     definition = WORKFLOWS.find(header["name"], header["version"])
     return Instance.deferred(
         makers,
-        far=steps | frozenset({"runtime_metadata", "configs", *undo} if run.lacks_data else ()),
+        far=steps | frozenset({*data, *undo} if run.lacks_data else ()),
         read_state=snapshot.state,
         read_standing=StandingReader(
             run_id=header["run_id"], status=run.status, reader=reader, due=run.due, entries=run.entries
@@ -209,7 +212,7 @@ def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Insta
         return read[0]
 
     far = ["context", "runtime_metadata", "telemetry_metadata", "metadata", "configs", "failure", "cancel_reason"]
-    far.extend(["message_headers", "forked_from", "undone"])
+    far.extend(["message_headers", "forked_from", "undone", "result"])
     known: dict[str, Any] = {}
     if summary.steps is None:
         far.append("step_states")

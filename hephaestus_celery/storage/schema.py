@@ -16,7 +16,7 @@ RERUN = 2
 PAUSED = 2
 """The schema number of a run while it is paused: older code would go on with it."""
 EDGES = 3
-"""The schema number of a run whose workflow has ``FAILED`` transitions, ``joins`` or ``compensations``, of which older code knows
+"""The schema number of a run whose workflow has ``FAILED`` transitions, ``joins``, ``compensations`` or a ``result``, of which older code knows
 nothing."""
 ROUNDS = 3
 """The schema number of a run from the first ``Again`` of its steps on: older code would take the next round for a timeout."""
@@ -30,7 +30,7 @@ def schema_of(workflow: type[WorkflowDefinition]) -> int:
     """The schema number that a new run of a workflow needs."""
     graph = workflow.graph
     needed = [
-        EDGES if graph.catching or graph.joins or graph.compensations else PLAIN,
+        EDGES if graph.catching or graph.joins or graph.compensations or workflow.gives_result else PLAIN,
         PLAIN if workflow.deadline is None else DEADLINE,
     ]
     return max(needed)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hephaestus_celery.core.values.lifecycle import StepStatus
-from hephaestus_celery.core.values.names import FAILED
+from hephaestus_celery.core.values.names import DONE, FAILED
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.core.values.undo import Undo
 from hephaestus_celery.storage.async_port import AsyncReader
@@ -73,18 +73,25 @@ class Snapshot:
     def results(self) -> dict[str, str | None]:
         """The result of each completed step, in the order of completion; None for a step without a result."""
         completed = [key for key, state in self.states.items() if state.order is not None]
-        texts = self._data(DataKind.RESULT, {**self._run.results, **self._read}, completed)
+        steps = [key for key in completed if key != DONE]  # what is stored of that is the result of the run
+        texts = self._data(DataKind.RESULT, {**self._run.results, **self._read}, steps)
         self._read.update(texts)
-        return {key: texts.get(key) for key in completed}
+        return {key: None if key == DONE else texts.get(key) for key in completed}
 
     def result(self, step: str) -> str | None:
         """The result of one step, or None; ``KeyError`` if it had not completed."""
         state = self.state(step)
         if state is None or state.order is None:
             raise KeyError(step)
+        if step == DONE:
+            return None
         if step not in self._read:
             self._read.update(self._data(DataKind.RESULT, self._run.results, [step]))
         return self._read.get(step)
+
+    def outcome(self) -> str | None:
+        """The result of the run itself; None where it is empty. Only a run that has completed has one."""
+        return self._data(DataKind.RESULT, self._run.results, [DONE]).get(DONE)
 
     def event(self, step: str) -> str | None:
         """The event of one step that has completed."""

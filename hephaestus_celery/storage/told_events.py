@@ -132,6 +132,9 @@ def _end(facts: _Facts) -> Described:
             yield names.STEP_STOP, {"step_key": DONE, "attempt": 1, "event": DONE, "duration": 0}
             yield names.WORKFLOW_TRANSITION, {"step_key": DONE, "event": DONE}
             yield names.WORKFLOW_STOP, {"duration": facts.lasted}
+        case "failed" if "refused" in facts.facts:
+            yield from _refused(facts)
+            yield names.WORKFLOW_EXCEPTION, {**_refusal(facts), "duration": facts.lasted}
         case "failed" if "stuck" in facts.facts:
             failure = explained(decode(facts.facts["stuck"]), facts.shortfall)
             reason = f"{failure['type']}: {failure['message']}"
@@ -142,9 +145,22 @@ def _end(facts: _Facts) -> Described:
         case "cancelled":
             yield names.WORKFLOW_CANCEL, {"reason": facts.facts.get("reason"), "duration": facts.lasted}
         case _ if "begins" in facts.facts:
+            yield from _refused(facts)
             yield names.WORKFLOW_COMPENSATE, {}
         case _:
             pass
+
+
+def _refused(facts: _Facts) -> Described:
+    # The result of the run could not be computed.
+    if "refused" in facts.facts:
+        yield names.STEP_START, {"step_key": DONE, "attempt": 1, "queue_time": 0}
+        yield names.STEP_EXCEPTION, {**_refusal(facts), "attempt": 1, "duration": 0}
+
+
+def _refusal(facts: _Facts) -> dict[str, Any]:
+    failure = decode(facts.facts["refused"])
+    return {"step_key": DONE, "kind": failure["kind"], "reason": f"{failure['type']}: {failure['message']}"}
 
 
 def _first_failure(facts: _Facts) -> dict[str, Any]:

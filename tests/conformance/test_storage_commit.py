@@ -7,5 +7,6 @@ from hephaestus_celery.testing.conformance.storage.endings import *  # noqa: F40
 from hephaestus_celery.testing.conformance.storage.repeating import *  # noqa: F403 - all tests of this part of the suite
 from hephaestus_celery.testing.conformance.storage.replays import *  # noqa: F403 - all tests of this part of the suite
 from hephaestus_celery.testing.conformance.storage.rounds import *  # noqa: F403 - all tests of this part of the suite
+from hephaestus_celery.testing.conformance.storage.run_results import *  # noqa: F403 - all tests of this part of the suite
 from hephaestus_celery.testing.conformance.storage.taken_failures import *  # noqa: F403 - all tests of this part of the suite
 from hephaestus_celery.testing.conformance.storage.wide_steps import *  # noqa: F403 - all tests of this part of the suite

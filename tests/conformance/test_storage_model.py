@@ -100,7 +100,7 @@ def test_the_calls_reach_every_outcome(drive, clock):
         follow(calls)
         seen |= set().union(*map(outcomes, calls.replies)) | {run.load().status.value}
         seen |= {"made of another"} if calls.run.id != run.id else set()
-    assert seen >= {"completed", "failed", "cancelled", "applied", "conflict", "discarded", "stale", "taken"}
+    assert seen >= {"completed", "failed", "cancelled", "applied", "conflict", "wanted", "discarded", "stale", "taken"}
     assert seen >= {"accepted", "kept", "repeated", "ambiguous", "not_waiting", "unknown_run", "several", "resumed"}
     assert seen >= {"foreign", "unknown_version", "newer_schema", "AlreadyRunningError", "InstanceNotFoundError"}
     assert seen >= {"paused", "changed", "unchanged", "ended", "late"}

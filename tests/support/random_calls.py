@@ -9,6 +9,7 @@ from twins import LANES, differences
 
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.resolve import RunReference
+from hephaestus_celery.core.execution.state import AtDone
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.names import FAILED
@@ -19,6 +20,7 @@ from hephaestus_celery.storage.due import Outstanding, Sent
 from hephaestus_celery.storage.pauses import PauseRequest
 from hephaestus_celery.storage.resume_and_cancel import Delivery
 from hephaestus_celery.storage.starts import PreparedMessage
+from hephaestus_celery.testing.conformance.driven import FAILURE
 from hephaestus_celery.testing.conformance.driven_values import DURATIONS, held
 
 CALLS = 80  # of one run
@@ -333,12 +335,28 @@ class RandomCalls:
                 max_attempts=chance.choice([1, 5]),
                 lane=chance.choice([None, *LANES]),
             ),
+            **self.at_done(),
         }
         self.make(
             "complete",
             lambda twin: functools.partial(twin.storage.commit, twin.run.completion(key, **fields)),
             prepared=prepared,
         )
+
+    def at_done(self):
+        """What becomes of the run if Done is reached: most often it completes, without a result."""
+        found = self.chance.choice(
+            [
+                *[{}] * 6,
+                {"at_done": AtDone.STARTS},
+                {"at_done": AtDone.ASKS},
+                {"outcome": '{"sum":7}'},
+                {"outcome": f'{{"sum":"{"7" * 80}"}}'},
+                {"at_done": AtDone.FAILS, "outcome": FAILURE, "refused": FAILURE},
+            ]
+        )
+        # Where edges are settled in slices, nobody is there to compute a result at their end.
+        return {} if self.slices and found.get("at_done") is not AtDone.STARTS else found
 
     def prepared(self, keys):
         """Messages for some steps, on lists that take them, or on the last, which is none."""
@@ -347,7 +365,7 @@ class RandomCalls:
         return {
             key: PreparedMessage(list=self.chance.choice(self.lists), text=f"{self.number} {key}")
             for key in keys
-            if key != "done" and self.chance.random() < 0.6
+            if self.chance.random() < 0.6
         }
 
     def suspend(self):

@@ -201,6 +201,8 @@ def use(handle: InstanceHandle) -> None:
     assert_type(handle.get(), Instance)
     assert_type(handle.wait(timedelta(seconds=5)), Instance)
     assert_type(handle.history(), list[HistoryEntry])
+    assert_type(handle.result(timeout=5), dict[str, Any])
+    assert_type(handle.get().result, dict[str, Any] | None)
     assert_type(handle.cancel("enough", compensate=True, terminate=True), CancelReport)
     handle.resume("signed", {"by": "Ann"}, step=WaitForEvent, key="evt_1")
 
@@ -295,6 +297,7 @@ async def use_event_loops(hephaestus: Hephaestus, handle: InstanceHandle) -> Non
     assert_type(await OrderFlow.aio.pause(), bool)
     assert_type(await handle.aio.status, Status)
     assert_type(await handle.aio.wait(5), Instance)
+    assert_type(await handle.aio.result(5), dict[str, Any])
     assert_type(await handle.aio.retry(), InstanceHandle)
     await handle.aio.resume("signed", {"by": "Ann"}, step=WaitForEvent)
     async with hephaestus.aio.events("audit") as events:

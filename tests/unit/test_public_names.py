@@ -41,6 +41,7 @@ PUBLIC = [
     "Page",
     "RedisStorage",
     "RetryPolicy",
+    "RunFailedError",
     "RunStateError",
     "Runner",
     "Settings",

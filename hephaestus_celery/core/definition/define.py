@@ -8,6 +8,7 @@ from hephaestus_celery.core.definition import validation, versioning
 from hephaestus_celery.core.definition.module_path import place_of
 from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.definition.route import routes_of
+from hephaestus_celery.core.definition.run_result import gives_result
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.exceptions import DefinitionError
 
@@ -28,6 +29,7 @@ def define(workflow: type[WorkflowDefinition]) -> None:
     if checked.graph is None:
         raise _failed(workflow, checked.problems)
     workflow.graph = checked.graph
+    workflow.gives_result = gives_result(workflow)
     WORKFLOWS.add(workflow)
 
 

@@ -22,6 +22,7 @@ from hephaestus_celery.core.definition.declarations import (
 from hephaestus_celery.core.definition.graph import Graph
 from hephaestus_celery.core.definition.lone_steps import name_events
 from hephaestus_celery.core.definition.route import Route
+from hephaestus_celery.core.definition.run_result import problem_with_result
 from hephaestus_celery.core.definition.signatures import spelled, takes
 from hephaestus_celery.core.definition.soundness import check_graph
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
@@ -51,12 +52,17 @@ OPTIONS = frozenset(
     ]
 )
 
-_KNOWN = OPTIONS | {"graph", "family"}  # the latter two are set here, on a workflow that is subclassed
+_KNOWN = OPTIONS | {
+    "graph",
+    "family",
+    "gives_result",
+    "result",
+}  # the others are set here, on a workflow that is subclassed
 LONGEST_NAME = 500
 """Characters of the name of a workflow, and of a tag."""
 SHORTEST_DEADLINE = 1e-6
 """Seconds: the store counts in microseconds."""
-_METHODS = frozenset(["version_for"])
+_METHODS = frozenset(["version_for", "result"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +83,9 @@ def check(workflow: type[WorkflowDefinition], routes: Mapping[str, Route]) -> Ch
     for name, noted in routes.items():
         read_route(name, noted, draft)
         _check_route(workflow, name, draft)
+    misfit = problem_with_result(workflow)
+    if misfit is not None:
+        draft.report(misfit)
     name_events(draft)
     read_joins(workflow.joins, draft)
     read_compensations(workflow.compensations, draft)

@@ -8,6 +8,7 @@ from weakref import WeakSet
 
 from hephaestus_celery.core.definition import validation
 from hephaestus_celery.core.definition.registry import WORKFLOWS
+from hephaestus_celery.core.definition.run_result import gives_result
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.formatting import listed, shown
 from hephaestus_celery.core.values.identity import Unique
@@ -31,6 +32,8 @@ def check_umbrella(umbrella: WorkflowClass) -> list[str]:
     )
     if "deadline" in own:
         problems.append("deadline together with versions: each version has its own")
+    if gives_result(umbrella):
+        problems.append("result together with versions: each version has its own")
     unique: object = getattr(umbrella, "unique", None)
     if not isinstance(unique, Unique):
         problems.append("unique is missing: declare unique = Unique('key')")

@@ -55,6 +55,8 @@ class WorkflowDefinition(DeclaredWorkflow):
     current: ClassVar[int]
     """The version that an umbrella starts."""
 
+    gives_result: ClassVar[bool] = False
+    """Whether it has a static or class method ``result(context)``, which gives the result of a run."""
     graph: ClassVar[Graph]
     """The checked graph; an umbrella has that of its current version."""
 

@@ -101,6 +101,16 @@ class Verdict(StrEnum):
     TAKEN = "taken"  # a claim: another worker holds the step
     LATE = "late"  # the run undoes what has completed: the step has ended, and nothing follows it
     CONFLICT = "conflict"  # a computed transition was decided on an older context
+    WANTED = "wanted"  # the run would complete, and its result is not computed yet: nothing happened
+
+
+class AtDone(StrEnum):
+    """What becomes of a run whose step leads to ``Done``."""
+
+    COMPLETES = "completes"  # its workflow gives no result, or the result has been computed
+    ASKS = "asks"  # nothing: whoever commits computes the result first, and commits again
+    STARTS = "starts"  # Done is started as any other step: the worker that claims it computes the result
+    FAILS = "fails"  # the result could not be computed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,8 +93,9 @@ def of_commit(
         told["waited"] = str(step.resume.at - step.waiting_since)
     told |= _of_undoing(before, decision)
     if decision.state.status.final:
-        told |= {"end": decision.state.status, "start": start, **_why(what, before, decision, stuck, cause or {})}
-    if activation.step == DONE:
+        why = {} if "refused" in told else _why(what, before, decision, stuck, cause or {})
+        told |= {"end": decision.state.status, "start": start, **why}
+    if activation.step == DONE and what is What.COMPLETE:
         return _telling(What.END, decision, times, facts=_of_end(told))
     return _telling(what, decision, times, detail=detail, facts=told)
 
@@ -154,7 +155,7 @@ def _of_undone(state: RunState, cause: Mapping[str, str | None]) -> dict[str, st
 
 
 def _of_end(facts: Mapping[str, str]) -> dict[str, str]:
-    return {name: facts[name] for name in ("end", "start", "stuck", "shortfall") if name in facts}
+    return {name: facts[name] for name in ("end", "start", "stuck", "shortfall", "refused", "begins") if name in facts}
 
 
 def _telling(

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from hephaestus_celery.core.execution.commands import ClearTimer, Command, Finish, LeaveLane, SetTimer, TimerKind, send
 from hephaestus_celery.core.execution.joins import Settled, Settlement, settle
 from hephaestus_celery.core.execution.limits import APPLY_MARGIN
-from hephaestus_celery.core.execution.state import Decision, EarlyEvent, RunState, Verdict, applied, stale
+from hephaestus_celery.core.execution.state import AtDone, Decision, EarlyEvent, RunState, Verdict, applied, stale
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.execution.undoing import advanced, dropped, end_late, failed, stop
 from hephaestus_celery.core.values.activation import Activation
@@ -147,6 +147,7 @@ def complete(
     expected: int | None = None,
     computed: bool = False,
     undo: Undo | None = None,
+    at_done: AtDone = AtDone.COMPLETES,
 ) -> Decision:
     """A step completes with an event: settle its edges, start the steps that can start, end the run if ``Done`` is reached.
 
@@ -158,6 +159,7 @@ def complete(
     ``expected`` is the number of results that a computed transition has seen; if there are more by now, nothing changes
     and the caller decides again. ``computed``: a route has computed the targets. They are kept, since nothing else says them.
     ``undo`` says how the step is undone, if it has a compensation.
+    ``at_done`` is what becomes of the run if ``Done`` is reached.
     """
     step = state.find(activation)
     refused = refusal_of(state, activation, step, fence=fence)
@@ -170,17 +172,23 @@ def complete(
         return Decision(verdict=Verdict.CONFLICT, state=state)
     launch = activation.step == DONE
     settled = settle(state.arrivals, settlement, met=state.steps)
-    done = launch or DONE in settled.activated
+    done = launch or (DONE in settled.activated and at_done is not AtDone.STARTS)
+    if done and at_done is AtDone.ASKS:
+        return Decision(verdict=Verdict.WANTED, state=state)
     others = state.count(StepStatus.ACTIVE) + state.count(StepStatus.WAITING) - 1
     stuck = not done and (DONE in settled.skipped or (not settled.activated and others == 0))
-    reserved = (0 if launch else 3) + (4 if done else 0) + (1 if stuck else 0)
-    started = {new: _started(attempts[new], lanes.get(new), times) for new in settled.activated if new != DONE}
+    fails = done and at_done is AtDone.FAILS
+    reserved = (0 if launch else 3) + ((3 if fails else 4) if done else 0) + (1 if stuck else 0)
+    starting = [new for new in settled.activated if new != DONE or not done]
+    started = {new: _started(attempts[new], lanes.get(new), times) for new in starting}
     ended = {
         str(activation): _completed(
             step, event, order=state.sequence + 1, targets=settlement.taken if computed else None
         )
     }
-    if done:
+    if fails:
+        ended[DONE] = StepState(status=StepStatus.FAILED)
+    elif done:
         ended[DONE] = StepState(status=StepStatus.COMPLETED, event=DONE, order=state.sequence + reserved)
     after = _settled(state, settled, {**started, **ended}, advances=0 if launch else 1)
     commands: list[Command] = [ClearTimer(activation)]
@@ -188,10 +196,11 @@ def complete(
         commands.extend(send(Activation.parse(target), new, times))
     if undo is not None:
         after = replace(after, undo=(*(after.undo or ()), undo))
-    if done:
+    if done and not fails:
         after = replace(after, status=Status.COMPLETED, finished_at=times.now)
         commands.append(Finish(Status.COMPLETED))
-    elif stuck:
+    elif stuck or fails:
+        after = replace(after, failed_step=DONE if fails else after.failed_step)
         after, more = stop(after, Status.FAILED, times)
         commands = [*(commands[:1] if after.compensating else commands), *more]  # what has just started is dropped
     return applied(state, after, reserved=reserved, commands=tuple(commands), activated=settled.activated, done=done)

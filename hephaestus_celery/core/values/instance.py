@@ -48,6 +48,8 @@ class Instance(Deferred):
     finished_at: datetime | None = None
     failure: Failure | None = field(default_factory=lambda: None)  # not a plain default: see Deferred
     cancel_reason: str | None = field(default_factory=lambda: None)
+    result: dict[str, Any] | None = field(default_factory=lambda: None)
+    """What the run has given, by the ``result`` of its workflow; empty where that has none, None where the run has not completed."""
     forked_from: str | None = field(default_factory=lambda: None)
     """The run id of the earlier run that a retry or a fork has made this one of."""
     retried_as: str | None = None

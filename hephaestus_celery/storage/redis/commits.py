@@ -11,7 +11,7 @@ from dataclasses import replace
 from hephaestus_celery.clock import Chance
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.execution.joins import Settlement
-from hephaestus_celery.core.execution.state import Verdict
+from hephaestus_celery.core.execution.state import AtDone, Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.coroutines import run_now
 from hephaestus_celery.storage.commits import AnyCommit, Commit, Commitment, Complete, Fail, NextRound, Retry, Suspend
@@ -25,6 +25,9 @@ from hephaestus_celery.storage.redis.settling import Settling
 from hephaestus_celery.storage.redis.wide_steps import Edges, Progress
 
 _NOTHING = Settlement(taken=(), dead=(), rows={})
+_AT_DONE = {AtDone.COMPLETES: None, AtDone.ASKS: "asks", AtDone.STARTS: "starts"}
+_OUTCOMES = {AtDone.COMPLETES: "gives", AtDone.FAILS: "fails"}
+"""What ``complete.lua`` is told of ``at_done``, without and with an ``outcome``."""
 
 
 class Commits:
@@ -76,7 +79,11 @@ class Commits:
         edges = Edges.of_commit(commit)
         if edges is None:
             return self._completed(commit, targets=commit.targets)
-        bare = replace(commit, settlement=_NOTHING, attempts={}, configs={}, prepared={}, lanes={})
+        # The edges are settled after the commit, by whoever is there: so a result is computed by a worker that claims Done.
+        at_done = AtDone.COMPLETES if commit.at_done is AtDone.COMPLETES else AtDone.STARTS
+        bare = replace(
+            commit, settlement=_NOTHING, attempts={}, configs={}, prepared={}, lanes={}, at_done=at_done, outcome=None
+        )
         settling = run_now(self._settling.stage(edges, fence=commit.fence, name=self._chance.token()))
         commitment = self._completed(bare, targets=commit.targets, settling=settling)
         if commitment.verdict is not Verdict.APPLIED:
@@ -109,6 +116,8 @@ class Commits:
                 retention=retention_of(commit.durations),
                 settling=settling,
                 undo=None if commit.undo is None else commit.undo.text,
+                at_done=_AT_DONE[commit.at_done] if commit.outcome is None else _OUTCOMES[commit.at_done],
+                refused=commit.refused if commit.durations.stream else None,
             ),
             commit.entry,
             commit.done_entry,
@@ -116,6 +125,7 @@ class Commits:
             commit.metadata or "",
             *configs,
             *(message.text for message in commit.prepared.values()),
+            *(() if commit.outcome is None else [commit.outcome]),
             lists=lists,
         )
         return self._read(reply, commit, taken=commit.settlement.taken)
@@ -212,6 +222,7 @@ def _told(commit: Commit) -> dict[str, object]:
 def _lanes(commit: Complete) -> dict[str, object]:
     # Usually all targets share one lane; then it is sent only once.
     lanes = commit.lanes
-    common = next(iter(lanes.values()), None) if lanes.keys() >= commit.settlement.rows.keys() - {Done.key} else None
+    sent = commit.settlement.rows.keys() - (frozenset() if commit.at_done is AtDone.STARTS else {Done.key})
+    common = next(iter(lanes.values()), None) if lanes.keys() >= sent else None
     others = {key: lane for key, lane in lanes.items() if lane != common}
     return {"lane": common, "lanes": others or None}

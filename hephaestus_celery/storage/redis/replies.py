@@ -39,7 +39,7 @@ def read_commitment(
     facts = json.loads(encoded)
     start, rest, *cause = more or (b"", b"")
     verdict = Verdict(facts.get("v", Verdict.APPLIED))
-    if verdict is Verdict.CONFLICT:
+    if verdict in (Verdict.CONFLICT, Verdict.WANTED):
         return Commitment(verdict=verdict, run=read_run(rest, start=start, run_id=run_id))
     if verdict is Verdict.STALE:
         return Commitment(verdict=verdict)
@@ -80,7 +80,7 @@ def _dispatches(facts: Mapping[str, Any], *, step: str, activated: Sequence[str]
     if facts.get("undoes") or "undo" in facts:
         return _next_compensation(facts)
     posted = facts.get("posted", ())
-    sent = {"done", *(activated if posted is True else posted)}
+    sent = {None if facts.get("starts") else "done", *(activated if posted is True else posted)}
     return [DispatchStep(Activation.parse(key), 1, 1) for key in activated if key not in sent]
 
 

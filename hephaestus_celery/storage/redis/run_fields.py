@@ -42,7 +42,7 @@ FIELDS: Mapping[str, str] = {
     "pk": "1 where steps of the run are held by a pause",
     "sw": "how far the scheduler has come in clearing away what the end of a large run has left",
     "s:<step>": "the state of a step (JSON, see below)",
-    "r:<step>": "the result of a step (JSON)",
+    "r:<step>": "the result of a step (JSON); of `done` that of the run, missing where it is empty",
     "m:<step>": "the metadata of a step's result (JSON)",
     "c:<step>": "the config of a step: the rank of who gave it, `|`, and its JSON",
     "a:<step>": "what a round of an `Again` was given (JSON); missing where that is nothing, and of a step that has completed",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hephaestus_celery.core.execution import pausing, rounds, transitions
-from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
+from hephaestus_celery.core.execution.state import AtDone, Decision, RunState, Verdict
 from hephaestus_celery.core.execution.telling import Telling, What, of_commit
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
@@ -38,8 +38,8 @@ def commit_in(transaction: Transaction, commit: AnyCommit, times: Times) -> Comm
         return replied
     before = record.state
     decision = decide(before, commit, times)
-    if decision.verdict is Verdict.CONFLICT:
-        return Commitment(verdict=Verdict.CONFLICT, run=stored(record))
+    if decision.verdict in (Verdict.CONFLICT, Verdict.WANTED):
+        return Commitment(verdict=decision.verdict, run=stored(record))
     if decision.verdict is Verdict.STALE:
         return Commitment(verdict=Verdict.STALE)
     if isinstance(commit, Complete):
@@ -116,6 +116,8 @@ def _telling(record: Record, commit: AnyCommit, before: RunState, decision: Deci
         facts["kind"] = commit.kind
     if isinstance(commit, (Retry, NextRound)) and decision.verdict is Verdict.APPLIED:
         facts["delay"] = str(commit.delay)
+    if isinstance(commit, Complete) and decision.done and commit.at_done is AtDone.FAILS:
+        facts["refused"] = commit.refused or ""
     return of_commit(
         what,
         before,
@@ -144,13 +146,16 @@ def _remember(record: Record, commit: AnyCommit, decision: Decision, now: int) -
         outcome = "failed"
     queued = step.resume.at if step.resume is not None else step.queued_at
     entry = entry_of(decision.sequence, outcome, queued, step.claimed_at, now, detail=commit.entry)
+    launch = isinstance(commit, Complete) and commit.activation.step == transitions.DONE
     if isinstance(commit, NextRound) and decision.verdict is Verdict.APPLIED:
         note(record, commit.activation.step, entry, number=step.noted + 1)
-    elif commit.activation.step != transitions.DONE:
+    elif not launch or decision.verdict is not Verdict.APPLIED:
         record.history.append(entry)
     if isinstance(commit, Complete) and decision.done:
-        last = decision.sequence + decision.reserved - 1
-        record.history.append(entry_of(last - 2, "completed", now, now, now, detail=commit.done_entry))
+        failed = commit.at_done is AtDone.FAILS
+        number = decision.sequence + decision.reserved - (2 if failed else 3)
+        told = "failed" if failed else "completed"
+        record.history.append(entry_of(number, told, now, now, now, detail=commit.done_entry))
 
 
 def _completed(state: RunState) -> tuple[str, ...]:
@@ -169,8 +174,11 @@ def _keep_data(record: Record, commit: AnyCommit, decision: Decision) -> None:
     match commit:
         case Complete():
             _keep_result(record, commit)
-            stops = decision.state.compensating or decision.state.status is Status.FAILED
-            if record.state.undoing is None and stops:
+            if decision.done and commit.at_done is AtDone.FAILS:
+                record.failure = commit.outcome
+            elif decision.done and commit.outcome is not None:
+                record.results[transitions.DONE] = commit.outcome
+            elif decision.state.status is Status.FAILED:
                 record.failure = commit.stuck
         case Suspend():
             if commit.discards:
@@ -223,6 +231,7 @@ def _complete(state: RunState, commit: Complete, times: Times) -> Decision:
         expected=commit.expected,
         computed=commit.computed,
         undo=commit.undo,
+        at_done=commit.at_done,
     )
 
 

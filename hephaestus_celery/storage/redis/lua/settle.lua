@@ -54,7 +54,7 @@ for i, key in ipairs(keys) do
     if key == 'done' then about.lost = true end
   elseif what == 'taken' then
     activated[#activated + 1] = key
-    if key == 'done' and p.source ~= '' then
+    if key == 'done' and p.source ~= '' and not about.starts then
       about.reached = true -- the run ends when all edges are settled
       set('s:done', cjson.encode({ s = 'active', a = 1, m = 1, d = 1, q = text(at) }))
     else
@@ -121,6 +121,7 @@ if status ~= 'running' then reply.before = status end
 if after ~= 'running' then reply.after = after end
 if active > 0 then reply.active = active end
 if stuck and not reply.undoes then reply.short = redis.call('HGET', run, 'sf') or nil end
-if not reply.undoes then reply.posted = send(activated, 2) end
+reply.starts = about.starts
+if not reply.undoes then reply.posted = send(activated, 2, about.starts) end
 facts = answer(slot, p.op, with_next(reply, key), is_final(after))
 return is_final(after) and { facts, read_start(), ending(t1, states) } or { facts }

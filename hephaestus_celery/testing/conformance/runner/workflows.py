@@ -320,3 +320,43 @@ class Brief(Workflow):
         (Unsure, "heavy"): Done,
         (Unsure, "light"): Done,
     }
+
+
+class Summed(Workflow):
+    """Two steps side by side; the run gives what both have given, or fails where it is told to."""
+
+    name = "conformance_summed"
+    unique = Unique("conformance-summed")
+    initial_step = [A, B]
+    transitions = {(A, "done"): Done, (B, "done"): Done}
+
+    @staticmethod
+    def result(context):
+        if context.initial["value"] < 0:
+            raise ValueError("nothing to sum")
+        return {"by": sorted(context.result(step)["by"] for step in (A, B)), "price": Decimal("9.90")}
+
+
+class SummedAtOnce(Workflow):
+    """It has nothing but its end."""
+
+    name = "conformance_summed_at_once"
+    unique = Unique("conformance-summed-at-once")
+    initial_step = Done
+
+    @classmethod
+    def result(cls, context):
+        return {"twice": 2 * context.initial["value"], "of": cls.name}
+
+
+class SummedLater(Workflow):
+    """Its end is reached by a timer."""
+
+    name = "conformance_summed_later"
+    unique = Unique("conformance-summed-later")
+    initial_step = (Wait, {"duration": timedelta(milliseconds=50)})
+    transitions = {(Wait, "timeout"): Done}
+
+    @staticmethod
+    def result(context):
+        return {"steps": sorted(context.steps)}

@@ -38,6 +38,7 @@ from hephaestus_celery.testing.conformance.storage.reruns import *
 from hephaestus_celery.testing.conformance.storage.resolving import *
 from hephaestus_celery.testing.conformance.storage.retries import *
 from hephaestus_celery.testing.conformance.storage.rounds import *
+from hephaestus_celery.testing.conformance.storage.run_results import *
 from hephaestus_celery.testing.conformance.storage.schema import *
 from hephaestus_celery.testing.conformance.storage.seizing import *
 from hephaestus_celery.testing.conformance.storage.standing import *

@@ -58,26 +58,50 @@ local DEAD_EDGE, TAKEN_EDGE = 1, FULL + 1
 -- The first counted join that this script skips: its number, how many predecessors it has, how many came, and its key.
 local shortfall
 
--- Settle an edge. `arrival` is what it adds to that number, `joined` the number of edges that lead to the step, and FULL for
--- each that a counted join needs. Gives 'taken' if the step starts now, 'dead' if it is skipped, else nil.
-local function arrive(key, arrival, joined)
-  local count
+-- What becomes of a step by this number of its settled edges: 'taken' if it starts, 'dead' if it is skipped, else nil.
+-- `joined` is the number of edges that lead to the step, and FULL for each that a counted join needs.
+local function fate(count, joined)
   local predecessors, needed = joined % FULL, math.floor(joined / FULL)
-  if predecessors > 1 then count = redis.call('HINCRBY', run, 'p:' .. key, arrival)
-  elseif arrival > 1 then count = arrival
-  else count = arrival + (redis.call('HGET', run, 'p:' .. key) or 0) end -- the step had several predecessors once
   local settled, taken = count % FULL, math.floor(count / FULL)
   if needed == 0 then
     if settled < predecessors then return nil end
   elseif taken < needed and predecessors - settled + taken >= needed then
     return nil
   end
-  if is_met(key) then return nil end
+  return taken >= math.max(needed, 1) and 'taken' or 'dead'
+end
+
+-- Settle an edge; `arrival` is what it adds to that number. Gives the fate of the step if this decides it.
+local function arrive(key, arrival, joined)
+  local count
+  local predecessors, needed = joined % FULL, math.floor(joined / FULL)
+  if predecessors > 1 then count = redis.call('HINCRBY', run, 'p:' .. key, arrival)
+  elseif arrival > 1 then count = arrival
+  else count = arrival + (redis.call('HGET', run, 'p:' .. key) or 0) end -- the step had several predecessors once
+  local what = fate(count, joined)
+  if not what or is_met(key) then return nil end
   met[key] = true
-  if taken >= math.max(needed, 1) then return 'taken' end
-  if needed > 0 and not shortfall then shortfall = table.concat({ needed, predecessors, taken, key }, ' ') end
+  if what == 'taken' then return what end
+  if needed > 0 and not shortfall then
+    shortfall = table.concat({ needed, predecessors, math.floor(count / FULL), key }, ' ')
+  end
   set('s:' .. key, '{"s":"skipped","a":0}')
-  return 'dead'
+  return what
+end
+
+-- Whether Done starts if these edges are settled; nothing is written. `rows` as in complete.lua.
+local function would_reach_done(edges, rows)
+  local counts, over, first = {}, {}, 1
+  while edges[first] do
+    local key, row = edges[first][1], rows[edges[first][1]] or { 1 }
+    counts[key] = (counts[key] or redis.call('HGET', run, 'p:' .. key) or 0) + edges[first][2]
+    first = first + 1
+    local what = not over[key] and not is_met(key) and fate(counts[key], row[1])
+    if what then over[key] = true end
+    if what == 'taken' and key == 'done' then return true end
+    for i = 2, what == 'dead' and #row or 0 do edges[#edges + 1] = { row[i], DEAD_EDGE } end
+  end
+  return false
 end
 
 -- Write what has started: each step now waits for a claim.
@@ -85,21 +109,28 @@ local function queue(at)
   for lane, keys in pairs(queues) do all_sent(keys, lane ~= '' and lane or nil, at) end
 end
 
--- The run has reached Done; `last` is the number of its last event.
-local function reach_done(last, at, entry)
-  set('s:done', cjson.encode({ s = 'completed', a = 1, e = 'done', o = last }))
-  remember(last - 2, 'completed', text(at), text(at), text(at), entry)
+-- The run has reached Done; `last` is the number of its last event. `refused`: its result could not be computed, and this
+-- is the failure.
+local function reach_done(last, at, entry, refused)
+  set('s:done', cjson.encode(refused and { s = 'failed', a = 1 } or { s = 'completed', a = 1, e = 'done', o = last }))
+  if refused then
+    set('fs', 'done')
+    set('f', refused)
+  end
+  remember(last - (refused and 1 or 2), refused and 'failed' or 'completed', text(at), text(at), text(at), entry)
 end
 
 -- Send the messages of p.prepared for the steps that have started; `before` is the number of arguments before the first
--- message. Gives true if all were sent, or none may be, since the run is paused; a list if some were, nil if none were.
-local function send(activated, before)
+-- message, and `starts` whether Done has one. Gives true if all were sent, or none may be, since the run is paused; a list if
+-- some were, nil if none were.
+local function send(activated, before, starts)
   if next(queues) and is_held() then return true end
   if not p.prepared then return nil end
   local posted, meant = {}, 0
   for _, key in ipairs(activated) do
-    local prepared_message = p.prepared[key]
-    if key ~= 'done' then meant = meant + 1 end
+    local sends = key ~= 'done' or starts
+    local prepared_message = sends and p.prepared[key]
+    if sends then meant = meant + 1 end
     if prepared_message and post(KEYS[5 + prepared_message[1]], ARGV[before + prepared_message[2]]) then posted[#posted + 1] = key end
   end
   if #posted > 0 then return #posted == meant or posted end

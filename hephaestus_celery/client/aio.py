@@ -95,6 +95,7 @@ class AioHephaestus(
             for other in [other for other in list(self._of) if other.is_closed()]:
                 self._of.pop(other, None)
             means = self._of[loop] = self._make()
+        means.catch_up()
         return means
 
     def _check_open(self) -> None:

@@ -63,7 +63,8 @@ class Hephaestus(
     """Runs workflows: on the workers of a Celery application, or without one in this process.
 
     With ``app`` (or a proxy of one), steps run on its workers and their state is kept in Redis. Without
-    ``app``, or with one whose ``task_always_eager`` is set, steps run on threads here and the state is in memory.
+    ``app``, steps run on threads here and the state is in memory. With one whose ``task_always_eager`` is set, the state is in
+    memory too, and steps run on the thread that starts or resumes, before the call returns.
     ``storage`` and ``runner`` replace either part. Errors and telemetry use ``name`` for this runtime. ``clock`` and
     ``chance`` replace those of the operating system, for tests; a storage or runner that is passed has its own. ``hooks``
     adds code of the application around attempts and at starts.
@@ -234,6 +235,7 @@ class Hephaestus(
             self._blocking = blocking(
                 self._resolved(), admit=self._admit, turns=self._reading, unanswered=self._unanswered
             )
+        self._blocking.catch_up()
         return self._blocking
 
     def _means_on_loop(self) -> Means:

@@ -57,6 +57,24 @@ class Means:
     admit: Callable[[type[WorkflowDefinition]], None]
     unanswered: dict[str, str]
 
+    def catch_up(self) -> float | None:
+        """Execute what is due where the runner does that on the threads of callers, and give the seconds until the next look."""
+        return None if self.parts.callers is None else self.parts.callers.catch_up()
+
+    async def wait_finished(self, run_id: str, timeout: float | None) -> bool:
+        """Wait for the end of a run, at most ``timeout`` seconds; whether it has ended."""
+        if self.parts.callers is None:
+            return await self.storage.wait_finished(run_id, timeout=timeout)
+        clock = self.parts.clock
+        deadline = None if timeout is None else clock.monotonic_ns() + int(timeout * 1e9)
+        while True:
+            pause = self.catch_up() or 0.0
+            left = None if deadline is None else max(0.0, (deadline - clock.monotonic_ns()) / 1e9)
+            if await self.storage.wait_finished(run_id, timeout=pause if left is None else min(pause, left)):
+                return True
+            if left == 0.0:
+                return False
+
     @property
     def settings(self) -> Settings:
         """The settings of the runtime."""

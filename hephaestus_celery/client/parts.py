@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
     from hephaestus_celery.runners.driver import Driver
     from hephaestus_celery.runners.hooks import Hooks
+    from hephaestus_celery.runners.local import LocalRunner
     from hephaestus_celery.runners.port import Runner
     from hephaestus_celery.storage.port import Storage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The parts of one runtime that were put together."""
+    """The parts of one runtime that were put together; ``callers`` is the runner where it executes on the threads of callers."""
 
     storage: Storage
     runner: Runner
     driver: Driver
+    callers: LocalRunner | None = None
     clock: Clock
     chance: Chance
 
@@ -68,31 +70,55 @@ def put_together(
     from hephaestus_celery.runners.driver import Driver
 
     settings = settings or Settings()
+    threads = True
     if app is not None:
         from hephaestus_celery.runners.celery import is_eager, settings_of, state_backend
 
         settings = settings_of(app)
-        if not is_eager(app):
+        threads = not is_eager(app)
+        if threads:
             runner = runner or celery_runner
             if storage is None:
                 settings = state_backend(app, settings)
                 storage = _redis(settings, clock=clock, chance=chance)
     storage = storage or _memory(clock=clock, chance=chance)
-    runner = runner or _local()
-    driver = Driver(storage=storage, settings=settings, dispatcher=runner, hooks=hooks, clock=clock, chance=chance)
+    runner = runner or _local(threads=threads)
+    callers = _callers_of(runner)
+    driver = Driver(
+        storage=storage,
+        settings=settings,
+        dispatcher=runner,
+        hooks=hooks,
+        clock=clock,
+        chance=chance,
+        backs_off=callers is None,
+        renews=callers is None or not _is_memory(storage),
+    )
     if runner is not celery_runner:
         runner.bind(_giving(driver))
-    return Parts(storage=storage, runner=runner, driver=driver, clock=clock, chance=chance)
+    return Parts(storage=storage, runner=runner, driver=driver, callers=callers, clock=clock, chance=chance)
 
 
 def _giving(driver: Driver) -> Callable[[], Driver]:
     return lambda: driver
 
 
-def _local() -> Runner:
+def _local(*, threads: bool) -> Runner:
     from hephaestus_celery.runners.local import LocalRunner
 
-    return LocalRunner()
+    return LocalRunner(threads=threads)
+
+
+def _callers_of(runner: Runner) -> LocalRunner | None:
+    from hephaestus_celery.runners.local import LocalRunner
+
+    return runner if isinstance(runner, LocalRunner) and not runner.has_threads else None
+
+
+def _is_memory(storage: Storage) -> bool:
+    from hephaestus_celery.storage.memory import MemoryStorage
+
+    return isinstance(storage, MemoryStorage)
 
 
 def _memory(*, clock: Clock, chance: Chance) -> Storage:

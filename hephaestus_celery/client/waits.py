@@ -32,7 +32,7 @@ async def wait(means: Means, id: str, timeout: float | timedelta | None) -> Inst
     """Wait for the end of a run; see :meth:`Hephaestus.wait`."""
     length = None if timeout is None else seconds(timeout, name="timeout")
     run_id = await find_run(means, id, workflow=None)
-    finished = await means.storage.wait_finished(run_id, timeout=length)
+    finished = await means.wait_finished(run_id, length)
     if finished:
         await means.runner.flush(run_id)
     if not finished:

@@ -63,7 +63,8 @@ class Driver:
 
     ``dispatcher`` is the part of the runner that it uses. ``hooks`` are the application's. ``clock`` and ``chance`` are those
     of the runtime, the only sources of time and chance here. ``durations`` come from the settings, and all requests to the
-    storage carry them.
+    storage carry them. Without ``backs_off`` the next attempt is due at once; without ``renews`` no lease is renewed: both are
+    for a runner without threads.
     """
 
     def __init__(
@@ -75,6 +76,8 @@ class Driver:
         hooks: Hooks | None = None,
         clock: Clock = SYSTEM_CLOCK,
         chance: Chance = SYSTEM_CHANCE,
+        backs_off: bool = True,
+        renews: bool = True,
     ) -> None:
         self.storage = storage
         self.settings = settings
@@ -91,7 +94,7 @@ class Driver:
         self._runner = type(dispatcher)
         self._lease_ns = int(settings.lease.total_seconds() * 1e9)
         self._reader = RetryingReader(storage, lease=settings.lease, clock=clock)
-        self._keeper = LeaseKeeper(storage, lease=settings.lease)
+        self._keeper = LeaseKeeper(storage, lease=settings.lease, renews=renews)
         hooks = hooks or Hooks()
         self._starter = Starter(settings, dispatcher, durations=durations, hooks=hooks, clock=clock, chance=chance)
         self._executor = Executor(storage, settings, dispatcher, hooks=hooks, clock=clock)
@@ -106,7 +109,12 @@ class Driver:
             chance=chance,
         )
         self._failed_attempts = FailedAttempts(
-            storage, self._completion, durations=durations, default_retry=settings.default_retry, chance=chance
+            storage,
+            self._completion,
+            durations=durations,
+            default_retry=settings.default_retry,
+            chance=chance,
+            backs_off=backs_off,
         )
         self.rerunner = Rerunner(settings, dispatcher, durations=durations, clock=clock, chance=chance)
         self.recovery = Recovery(

@@ -22,11 +22,11 @@ class LeaseKeeper:
     The thread starts with the first lease of a process (a forked child starts its own) and has its own connections. No
     error ends it, since the steps in execution depend on it. On every pool it is a thread of the operating system, so a
     step that computes without a pause keeps its lease. A lost lease is not renewed any more: another process has taken
-    the attempt, with a new fence.
+    the attempt, with a new fence. Without ``renews`` there is no thread: nobody may take an attempt away then.
     """
 
-    def __init__(self, storage: Storage, *, lease: timedelta) -> None:
-        self._storage = storage
+    def __init__(self, storage: Storage, *, lease: timedelta, renews: bool = True) -> None:
+        self._storage, self._renews = storage, renews
         self._interval = lease.total_seconds() / 3
         self._reset()
 
@@ -42,7 +42,7 @@ class LeaseKeeper:
         if self._pid != os.getpid():
             self._reset()  # a child has none of its parent's threads
         self._held[attempt.fence] = attempt
-        if self._thread is None or not self._thread.is_alive():
+        if self._renews and (self._thread is None or not self._thread.is_alive()):
             self._begin()
 
     def let_go(self, attempt: Attempt) -> None:

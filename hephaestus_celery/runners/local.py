@@ -1,4 +1,4 @@
-"""The local runner: executes steps on threads of this process, for tests, notebooks and eager applications."""
+"""The local runner: executes steps in this process, for tests, notebooks and eager applications."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.exceptions import ConfigurationError
 from hephaestus_celery.runners.after_commit import Outcome
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Worker
+from hephaestus_celery.runners.callers import CallersThreads
 from hephaestus_celery.runners.driver import Driver
 from hephaestus_celery.runners.fleet import Fleet, Holdings, attempt_of
 from hephaestus_celery.runners.message_dispatcher import FirstMessages
@@ -35,29 +36,51 @@ _EMISSION_SECONDS = 0.002  # between two looks at whether handlers have got the 
 class LocalRunner:
     """Executes steps on threads of its own, at most :data:`THREADS` at once; further steps wait their turn.
 
+    Without ``threads`` it executes them on the thread that starts or resumes a run, before the call returns. Backoffs last no time
+    then. Other timers are taken by the thread that calls next, or waits.
+
     ``close`` waits for the steps that are being executed. Steps that were not begun stay in the storage as they are.
     """
 
     name = "local"
     ends_attempts = False  # a thread can't be interrupted
 
-    def __init__(self) -> None:
+    def __init__(self, *, threads: bool = True) -> None:
+        self.has_threads = threads
+        self._callers: CallersThreads | None = None
         self._driver: Callable[[], Driver] | None = None
         self._lock = threading.Lock()
         self._closed = False
         self._scheduler: Scheduler | None = None
         self._emitted = threading.Condition()
-        self._emitting: Counter[str] = Counter()
+        self._emitting: Counter[tuple[str, int]] = Counter()
         self._refusals = RefusalLog()
         self._waiting: Counter[str] = Counter()
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="hephaestus")
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="hephaestus") if threads else None
 
     def bind(self, driver: Callable[[], Driver]) -> None:
         self._driver = driver
+        if not self.has_threads:
+            self._callers = CallersThreads(
+                drive=self._drive,
+                note=self._note_waiting,
+                forget=self._begun,
+                scheduler=lambda dispatch, may_seize: Scheduler(
+                    driver, dispatch=dispatch, worker=Worker(), fleet=self.fleet, may_seize=may_seize
+                ),
+            )
+
+    def catch_up(self) -> float:
+        """Without threads: execute what is due on this thread, and give the seconds until the next look."""
+        return 0 if self._callers is None or self._closed else self._callers.catch_up()
 
     def dispatch(self, messages: Sequence[Message]) -> None:
+        if self._callers is not None:
+            if not self._closed:
+                self._callers.run(messages)
+            return
         with self._lock:
-            if self._closed:
+            if self._closed or self._pool is None:
                 return
             if self._scheduler is None and self._driver is not None:
                 self._scheduler = Scheduler(self._driver, dispatch=self.dispatch, worker=Worker(), fleet=self.fleet)
@@ -97,16 +120,25 @@ class LocalRunner:
         if threading.current_thread() in self._threads():
             return  # a handler in an emitting thread must not wait for itself
         with self._emitted:
-            self._emitted.wait_for(lambda: run_id not in self._emitting)
+            self._emitted.wait_for(lambda: not self._is_emitting(run_id))
+
+    def _is_emitting(self, run_id: str) -> bool:
+        # Whether another thread emits events of a run. This one can't wait for itself.
+        here = threading.get_ident()
+        return any(run == run_id and thread != here for run, thread in list(self._emitting))
 
     def aio(self) -> AsyncRunner:
-        return _ForLoops(self, is_emitting=lambda run_id: run_id in self._emitting)
+        return _ForLoops(self, is_emitting=self._is_emitting)
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
         if self._scheduler is not None:
             self._scheduler.stop()
+        if self._callers is not None:
+            self._callers.close()
+        if self._pool is None:
+            return
         # Outside the lock: a step that ends now calls dispatch, which takes the lock and sends nothing any more.
         self._pool.shutdown(wait=threading.current_thread() not in self._threads(), cancel_futures=True)
 
@@ -115,15 +147,18 @@ class LocalRunner:
 
     def _handle(self, message: Message) -> None:
         try:
-            self._drive(message)
+            self.dispatch(self._drive(message))
         except BaseException:
             # Nobody waits for this thread, so the error is logged here. The storage sends the step again.
             logger.exception("[%s] step %s could not be driven", message.run_id, message.step)
 
-    def _drive(self, message: Message) -> None:
+    def _drive(self, message: Message) -> Sequence[Message]:
         if self._driver is None:
             raise ConfigurationError("a LocalRunner works for a Hephaestus: Hephaestus(runner=LocalRunner())")
         driver = self._driver()
+        if self._closed:
+            self._begun(message)
+            return ()
         try:
             attempt = driver.claim(
                 message.workflow,
@@ -138,19 +173,23 @@ class LocalRunner:
             self._begun(message)
         if isinstance(attempt, Refusal):
             self._refusals.note_left(attempt, step=message.step)
-            return
+            return ()
         try:
             attempt.emit_start(driver.emitter)
             executed = driver.execute(attempt)
             outcome = self._commit(driver, attempt, executed)
         finally:
             driver.release(attempt)
-        self.dispatch(outcome.messages)
+        return outcome.messages
 
     def holdings(self) -> Holdings:
         """The messages that wait for a thread."""
         with self._lock:
             return Holdings(queues=frozenset([_QUEUE]), messages=frozenset(self._waiting))
+
+    def _note_waiting(self, messages: Sequence[Message]) -> None:
+        with self._lock:
+            self._waiting.update(attempt_of(message.task_id) for message in messages)
 
     def _begun(self, message: Message) -> None:
         with self._lock:
@@ -161,16 +200,16 @@ class LocalRunner:
 
     def _commit(self, driver: Driver, attempt: HeldAttempt, executed: Executed) -> Outcome:
         # A wait for the end of a run also waits until its events are emitted: see flush().
-        run_id = attempt.source.instance.run_id
+        emission = attempt.source.instance.run_id, threading.get_ident()
         with self._emitted:
-            self._emitting[run_id] += 1
+            self._emitting[emission] += 1
         try:
             outcome = driver.commit(attempt, executed)
             outcome.emit(driver.emitter)
             return outcome
         finally:
             with self._emitted:
-                self._emitting[run_id] -= 1
+                self._emitting[emission] -= 1
                 self._emitting += Counter()  # drops what is zero
                 self._emitted.notify_all()
 

@@ -41,12 +41,14 @@ class FailedAttempts:
         durations: Durations,
         default_retry: RetryPolicy,
         chance: Chance,
+        backs_off: bool = True,
     ) -> None:
         self._storage = storage
         self._completion = completion
         self._durations = durations
         self._default_retry = default_retry
         self._chance = chance
+        self._backs_off = backs_off
 
     def commit(self, attempt: HeldAttempt, result: Failed, duration: int, *, in_task: bool = True) -> Outcome:
         """Commit that an attempt has failed; ``duration`` is in nanoseconds.
@@ -144,6 +146,8 @@ class FailedAttempts:
         )
 
     def _delay(self, attempt: HeldAttempt) -> float:
+        if not self._backs_off:
+            return 0
         chance = self._chance.fraction()
         step = attempt.step
         try:

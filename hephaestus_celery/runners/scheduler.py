@@ -43,7 +43,8 @@ class Scheduler:
     """A thread that handles due entries; ``dispatch`` sends messages, ``worker`` emits the events.
 
     ``fleet`` knows the messages that workers hold; with None, every late message is sent again.
-    ``undisturbed`` keeps the process from being forked while the scheduler is at work.
+    ``undisturbed`` keeps the process from being forked while the scheduler is at work. While ``may_seize`` says no, no attempt
+    counts as lost.
 
     It has its own connections, so it shares no lock with code that forks the process.
     """
@@ -56,8 +57,11 @@ class Scheduler:
         worker: Worker,
         fleet: Fleet | None = None,
         undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext,
+        may_seize: Callable[[], bool] = lambda: True,
     ) -> None:
         self._undisturbed = undisturbed
+        self._may_seize = may_seize
+        self._own: Storage | None = None
         self._fleet = fleet or UnknownFleet()
         self._watches: dict[int, LostMessageWatch] = {}
         self._driver = driver
@@ -80,6 +84,19 @@ class Scheduler:
         self._stopping.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(5)
+
+    def look(self) -> float:
+        """Handle what is due now, on the thread of the caller, and give the seconds until the next look.
+
+        This is for a runner without threads, in the place of :meth:`start`; errors are raised. :meth:`leave` ends it.
+        """
+        self._own = self._own or self._driver().storage.separate()
+        return self._round(self._own)[0]
+
+    def leave(self) -> None:
+        """Give the lock up that looks have held."""
+        if self._own is not None:
+            self._leave(self._own)
 
     def run(self) -> None:
         """Handle due entries until :meth:`stop` is called."""
@@ -133,7 +150,7 @@ class Scheduler:
         return min(pause for pause in pauses if pause is not None), any(tick.held for tick in ticks)
 
     def _partition(self, storage: Storage, number: int) -> Tick:
-        seize = self._now() >= self._seize_from
+        seize = self._now() >= self._seize_from and self._may_seize()
         while True:
             tick = storage.tick(
                 number,

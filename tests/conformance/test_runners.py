@@ -7,6 +7,7 @@ import hooked
 import odd
 import pytest
 import stage as real
+from celery import Celery
 
 from hephaestus_celery import Hephaestus
 from hephaestus_celery.testing import EventCapture
@@ -16,7 +17,7 @@ from hephaestus_celery.testing.conformance.runner import workflows
 from hephaestus_celery.testing.conformance.runner.fixtures import InProcess, SeenEvent
 from hephaestus_celery.testing.conformance.runner.traces import numbers, start, trace
 
-RUNNERS = ["local", "celery-solo", "celery-prefork", "celery-threads", "celery-gevent", "celery-eventlet"]
+RUNNERS = ["local", "eager", "celery-solo", "celery-prefork", "celery-threads", "celery-gevent", "celery-eventlet"]
 
 
 class OnWorkers:
@@ -37,6 +38,12 @@ def stage(request, tmp_path_factory):
     kind, _, pool = request.param.partition("-")
     if kind == "local":
         with EventCapture() as capture, Hephaestus(name="local") as hephaestus:
+            hooked.add_to(hephaestus)
+            yield InProcess(hephaestus, capture)
+        return
+    if kind == "eager":
+        app = Celery("eager", task_always_eager=True, set_as_current=False)
+        with EventCapture() as capture, Hephaestus(app, name="eager") as hephaestus:
             hooked.add_to(hephaestus)
             yield InProcess(hephaestus, capture)
         return

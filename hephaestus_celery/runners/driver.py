@@ -63,7 +63,7 @@ class Driver:
 
     ``dispatcher`` is the part of the runner that it uses. ``hooks`` are the application's. ``clock`` and ``chance`` are those
     of the runtime, the only sources of time and chance here. ``durations`` come from the settings, and all requests to the
-    storage carry them. Without ``backs_off`` the next attempt is due at once; without ``renews`` no lease is renewed: both are
+    storage carry them. Without ``backs_off`` the next attempt or round is due at once; without ``renews`` no lease is renewed: both are
     for a runner without threads.
     """
 
@@ -94,6 +94,7 @@ class Driver:
         self._runner = type(dispatcher)
         self._lease_ns = int(settings.lease.total_seconds() * 1e9)
         self._reader = RetryingReader(storage, lease=settings.lease, clock=clock)
+        self._backs_off = backs_off
         self._keeper = LeaseKeeper(storage, lease=settings.lease, renews=renews)
         hooks = hooks or Hooks()
         self._starter = Starter(settings, dispatcher, durations=durations, hooks=hooks, clock=clock, chance=chance)
@@ -325,6 +326,7 @@ class Driver:
         )
 
     def _commit_round(self, attempt: HeldAttempt, result: AnotherRound, duration: int) -> Outcome:
+        delay = result.after if self._backs_off else 0
         commitment = self.storage.commit(
             NextRound(
                 operation=f"{attempt.fence}c",
@@ -333,7 +335,7 @@ class Driver:
                 fence=attempt.fence,
                 entry=attempt.entry(kind="attempt", is_round=True),
                 durations=self.durations,
-                delay=result.after,
+                delay=delay,
                 state=result.state,
                 took=duration,
             )
@@ -343,7 +345,7 @@ class Driver:
             commitment,
             label="again",
             describe=lambda: events.waiting(
-                attempt.source, attempt.claim, commitment, duration=duration, outcome="again", resumes_in=result.after
+                attempt.source, attempt.claim, commitment, duration=duration, outcome="again", resumes_in=delay
             ),
         )
 

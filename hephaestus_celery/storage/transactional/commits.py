@@ -174,12 +174,7 @@ def _keep_data(record: Record, commit: AnyCommit, decision: Decision) -> None:
     match commit:
         case Complete():
             _keep_result(record, commit)
-            if decision.done and commit.at_done is AtDone.FAILS:
-                record.failure = commit.outcome
-            elif decision.done and commit.outcome is not None:
-                record.results[transitions.DONE] = commit.outcome
-            elif decision.state.status is Status.FAILED:
-                record.failure = commit.stuck
+            _keep_outcome(record, commit, decision)
         case Suspend():
             if commit.discards:
                 record.data.pop(str(commit.activation), None)
@@ -203,6 +198,16 @@ def _keep_late(record: Record, commit: AnyCommit) -> None:
 
 def _takes_failure(commit: AnyCommit) -> bool:
     return isinstance(commit, Complete) and commit.event == FAILED
+
+
+def _keep_outcome(record: Record, commit: Complete, decision: Decision) -> None:
+    # What the run has come to, if this commit has ended it.
+    if decision.done and commit.at_done is AtDone.FAILS:
+        record.failure = commit.outcome
+    elif decision.done and commit.outcome is not None:
+        record.results[transitions.DONE] = commit.outcome
+    elif record.state.undoing is None and (decision.state.compensating or decision.state.status is Status.FAILED):
+        record.failure = commit.stuck
 
 
 def _keep_result(record: Record, commit: Complete) -> None:

@@ -14,6 +14,7 @@ from celery import Celery
 from defining import a_step, define
 
 from hephaestus_celery import (
+    Again,
     Async,
     Done,
     Hephaestus,
@@ -114,6 +115,14 @@ def test_backoffs_last_no_time(eager):
 
     handle = start(eager, flow_of(doing(flaky, retry=RetryPolicy(max_attempts=4, base=1000))))
     assert (handle.status, len(tried)) == ("completed", 4)
+
+
+def test_rounds_begin_at_once(eager):
+    class Polling(Step):
+        def execute(self, instance, config, context):
+            return Again(3600, {"seen": context.round}) if context.round < 5 else {"seen": context.state["seen"]}
+
+    assert start(eager, flow_of(Polling)).get().context.steps["polling"] == {"seen": 4}
 
 
 def test_a_step_that_starts_a_run_finds_it_at_its_end(eager):

@@ -18,7 +18,8 @@ from hephaestus_celery.core.execution import deadlines
 from hephaestus_celery.core.execution import transitions as run
 from hephaestus_celery.core.execution.delivery import receive, waiting_for
 from hephaestus_celery.core.execution.due import due
-from hephaestus_celery.core.execution.state import Decision, RunState, Verdict
+from hephaestus_celery.core.execution.joins import Settlement
+from hephaestus_celery.core.execution.state import AtDone, Decision, RunState, Verdict
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
@@ -213,7 +214,13 @@ class SimulatedRun:
         fence, rescue = self.fence(key), self._rescue(key)
         decisions = {
             "claim": lambda: run.claim(
-                self.state, Activation.parse(key), attempt=attempt, fence=fence, launch=False, times=times, round=number
+                self.state,
+                Activation.parse(key),
+                attempt=attempt,
+                fence=fence,
+                launch=key == "done",
+                times=times,
+                round=number,
             ),
             "answer": lambda: self.suspend(key) if self.suspends(key) else self.complete(key),
             "fail": lambda: run.fail(self.state, Activation.parse(key), fence=held or fence, times=times),
@@ -232,17 +239,25 @@ class SimulatedRun:
     def suspends(self, key: str) -> bool:
         return key in self.workflow.waits and key not in self.waited
 
-    def complete(self, key: str, *, fence: str | None = None) -> Decision:
-        flow, event = self.workflow.flow, self.workflow.answers[key]
-        step = flow.graph.by_key[key]
+    def complete(
+        self, key: str, *, fence: str | None = None, at_done: AtDone = AtDone.COMPLETES, expected: int | None = None
+    ) -> Decision:
+        if key == "done":
+            event, settlement = "done", Settlement(taken=(), dead=(), rows={})
+        else:
+            flow, event = self.workflow.flow, self.workflow.answers[key]
+            step = flow.graph.by_key[key]
+            settlement = plan(flow.graph, step, flow.graph.table[step, event])
         return run.complete(
             self.state,
             Activation.parse(key),
             fence=fence or self.fence(key),
             event=event,
-            settlement=plan(flow.graph, step, flow.graph.table[step, event]),
+            settlement=settlement,
             attempts=dict.fromkeys(self.workflow.keys, 1),
             times=self._times(),
+            expected=expected,
+            at_done=at_done,
         )
 
     def suspend(self, key: str, *, fence: str | None = None) -> Decision:

@@ -305,7 +305,22 @@ class Polling(Workflow):
     transitions = {(A, "done"): [Poll, B], (Poll, "ready"): D, (B, "done"): D, (D, "done"): Done}
 
 
-FLOWS = (Linear, Diamond, Wide, Choice, Naps, Deadline, Approval, Brief, Caught, FirstOf, Checked, Polling)
+class Summed(Workflow):
+    """Two branches, and a result of both that takes a moment."""
+
+    name = "chaos_summed"
+    unique = Unique("chaossummed")
+    default_retry = PATIENT
+    initial_step = [A, B]
+    transitions = {(A, "done"): Done, (B, "done"): Done}
+
+    @staticmethod
+    def result(context):
+        time.sleep(random.uniform(*BODY_SECONDS))
+        return {"by": sorted(result["by"] for result in context.steps.values())}
+
+
+FLOWS = (Linear, Diamond, Wide, Choice, Naps, Deadline, Approval, Brief, Caught, FirstOf, Checked, Polling, Summed)
 EVENTS = {Approval: "approved", Deadline: "paid", Checked: "checked"}
 """The event that a run of the workflow is sent right after its start, to be kept until its step waits."""
 MISFITS = {Checked: {"by": 7}}

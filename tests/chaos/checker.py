@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chaos_flows import MISFITS, POLLS, Poll
+from chaos_flows import MISFITS, POLLS, Poll, Summed
 
 from hephaestus_celery import FAILED, HistoryEntry, Instance, InstanceNotFoundError
 from hephaestus_celery.core.values.lifecycle import Status
@@ -105,7 +105,7 @@ def check(arena: Arena, episode: Episode, *, silences: bool) -> Verdict:
             continue
         verdict.missing += _missing(run)
         laws = (*_commits(run), *_joins(run), *_numbers(run), *_durations(run), *_tellings(run, silences=silences))
-        laws = (*laws, *_rounds(run), *_drops(run), *_pauses(run, episode.pauses))
+        laws = (*laws, *_rounds(run), *_drops(run), *_results(run), *_pauses(run, episode.pauses))
         verdict.problems.extend(f"{run}: {problem}; {_short(run.history)}" for problem in laws)
     if not silences and verdict.missing:
         verdict.problems.append(f"{verdict.missing} events were never emitted")
@@ -186,6 +186,12 @@ def _rounds(run: Run) -> Iterator[str]:
         yield f"it has gone through the rounds {began}, not {expected}"
     if polls and run.instance.context.steps[Poll.key] != {"seen": expected}:
         yield f"its last round was given {run.instance.context.steps[Poll.key]}"
+
+
+def _results(run: Run) -> Iterator[str]:
+    expected = {"by": ["a", "b"]} if run.instance.workflow is Summed else {}
+    if run.instance.result != expected:
+        yield f"its result is {run.instance.result}, and should be {expected}"
 
 
 def _joins(run: Run) -> Iterator[str]:

@@ -13,7 +13,15 @@ from episode import Started
 
 from hephaestus_celery import Hephaestus, telemetry
 
-LAWS = (checker._commits, checker._rounds, checker._drops, checker._joins, checker._numbers, checker._durations)
+LAWS = (
+    checker._commits,
+    checker._rounds,
+    checker._drops,
+    checker._results,
+    checker._joins,
+    checker._numbers,
+    checker._durations,
+)
 
 
 @pytest.fixture
@@ -87,6 +95,11 @@ def test_a_join_started_too_early_is_seen(run):
 
 def test_numbers_out_of_order_are_seen(run):
     assert any("do not increase" in problem for problem in broken(entries(run, lambda h: [*h[::-1]])))
+
+
+def test_a_result_that_is_none_of_its_workflow_is_seen(run):
+    doctored = replace(run, instance=run.instance.apart(result={"by": "nobody"}))
+    assert any("its result is {'by': 'nobody'}" in problem for problem in broken(doctored))
 
 
 def test_a_number_told_twice_is_seen(run):

@@ -365,7 +365,7 @@ class RandomCalls:
         return {
             key: PreparedMessage(list=self.chance.choice(self.lists), text=f"{self.number} {key}")
             for key in keys
-            if self.chance.random() < 0.6
+            if key != "done" and self.chance.random() < 0.6
         }
 
     def suspend(self):

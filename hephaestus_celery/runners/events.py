@@ -186,10 +186,8 @@ def ended(
     The numbers begin here, or where the commitment says.
     """
     number = commitment.ending or number
-    refused = None if given is None else given.failed
-    if commitment.undoes and refused is not None:
-        tried = _refused(source, refused, source.instance, number)
-        return (*tried, *begun_to_undo(source.instance, number + 2, source.worker))
+    if given is not None and given.failed is not None:
+        return _refused(source, given.failed, commitment, number)
     if commitment.undoes:
         return begun_to_undo(source.instance, number, source.worker)
     if commitment.cause is not None:
@@ -198,9 +196,6 @@ def ended(
         )
     if commitment.status_after is Status.COMPLETED:
         return _done(source, commitment, number, given)
-    if commitment.status_after is Status.FAILED and refused is not None:
-        tried = _refused(source, refused, _at_its_end(source.instance, commitment), number)
-        return (*tried, _run_failed(source, refused, commitment, number + 2, at=Done))
     if commitment.status_after is Status.FAILED:
         return (_run_failed(source, stuck(source.step.key, commitment.shortfall), commitment, number),)
     return ()
@@ -357,11 +352,16 @@ def _step_exception(
     return Event(name=names.STEP_EXCEPTION, instance=source.instance, fields=fields, extra=extra)
 
 
-def _refused(source: EventSource, result: Failed, instance: Instance, number: int) -> Sequence[Event]:
+def _refused(source: EventSource, result: Failed, commitment: Commitment, number: int) -> Sequence[Event]:
+    instance = source.instance if commitment.undoes else _at_its_end(source.instance, commitment)
     stop = source.metadata(number + 1, step_key=Done.key, attempt=1, max_attempts=1, will_retry=False, retry_in=None)
     fields = {"step": Done, "duration": 0, **_cause(result)}
     failed = Event(name=names.STEP_EXCEPTION, instance=instance, fields=fields, extra=stop)
-    return _done_began(source, instance, number), failed
+    if commitment.undoes:
+        end = begun_to_undo(instance, number + 2, source.worker)
+    else:
+        end = (_run_failed(source, result, commitment, number + 2, at=Done),)
+    return (_done_began(source, instance, number), failed, *end)
 
 
 def _run_failed(

@@ -178,7 +178,7 @@ def complete(
     others = state.count(StepStatus.ACTIVE) + state.count(StepStatus.WAITING) - 1
     stuck = not done and (DONE in settled.skipped or (not settled.activated and others == 0))
     fails = done and at_done is AtDone.FAILS
-    reserved = (0 if launch else 3) + ((3 if fails else 4) if done else 0) + (1 if stuck else 0)
+    reserved = _events_of(launch=launch, done=done, fails=fails, stuck=stuck)
     starting = [new for new in settled.activated if new != DONE or not done]
     started = {new: _started(attempts[new], lanes.get(new), times) for new in starting}
     ended = {
@@ -186,10 +186,8 @@ def complete(
             step, event, order=state.sequence + 1, targets=settlement.taken if computed else None
         )
     }
-    if fails:
-        ended[DONE] = StepState(status=StepStatus.FAILED)
-    elif done:
-        ended[DONE] = StepState(status=StepStatus.COMPLETED, event=DONE, order=state.sequence + reserved)
+    if done:
+        ended[DONE] = _done(state.sequence + reserved, fails=fails)
     after = _settled(state, settled, {**started, **ended}, advances=0 if launch else 1)
     commands: list[Command] = [ClearTimer(activation)]
     for target, new in started.items():
@@ -218,6 +216,19 @@ def _complete_in_undoing(
         return end_late(counted, activation, ended, times, undo=undo)
     after = replace(counted.with_step(activation, ended), advances=state.advances + 1)
     return advanced(state, after, times, reserved=3, commands=(ClearTimer(activation),))
+
+
+def _events_of(*, launch: bool, done: bool, fails: bool, stuck: bool) -> int:
+    # How many events tell of a completion: of the step, of Done, of the end.
+    return (0 if launch else 3) + ((3 if fails else 4) if done else 0) + (1 if stuck else 0)
+
+
+def _done(order: int, *, fails: bool) -> StepState:
+    return (
+        StepState(status=StepStatus.FAILED)
+        if fails
+        else StepState(status=StepStatus.COMPLETED, event=DONE, order=order)
+    )
 
 
 def _started(max_attempts: int, lane: str | None, times: Times) -> StepState:

@@ -451,3 +451,20 @@ def test_typed_data_is_there_in_the_result():
 
     with Hephaestus() as hephaestus:
         assert hephaestus.start_instance(TypedResult, Order(items=2), id="a1").result(20) == {"sum": 6}
+
+
+def test_a_result_that_can_not_be_had_undoes_what_has_completed():
+    refund = a_step("Refund", "ok")
+    flow = a_flow(Computing(ValueError("no")), compensations={A: refund})
+    with EventCapture() as capture, Hephaestus() as hephaestus:
+        handle = hephaestus.start_instance(flow, {}, id="a1")
+        instance = handle.wait(20)
+        told = [event for event in capture.events if "run_id" in event.metadata]
+        names = [".".join(event.event[1:]) for event in told]
+        numbers = [event.metadata["sequence"] for event in told]
+        assert numbers == list(range(1, len(numbers) + 1))
+    assert (instance.status, instance.failed_step, instance.failure.message) == ("failed", Done, "no")
+    assert [step.key for step in instance.compensated] == ["a"]
+    begin = names.index("workflow.compensate")
+    assert names[begin - 3 : begin] == ["engine.advance", "step.start", "step.exception"]
+    assert names[-1] == "workflow.exception"

@@ -63,6 +63,7 @@ def full_life(stand):
     claimed, waiting = (stand.start(instance_id=f"order::lane{number}", lane="0:work") for number in range(2))
     claimed.claim("a")
     stand.start(instance_id="order::patient").wait_at("a", accepts={"paid": "ok"})
+    stand.start(instance_id="order::polls", deadline=3_600_000_000).rounds("a", 102)
     wide = stand.start({("a", "ok"): [f"b{number}" for number in range(600)]}, instance_id="order::wide")
     wide.claim("a")
     completion = wide.completion("a")

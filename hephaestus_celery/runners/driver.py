@@ -345,7 +345,7 @@ class Driver:
             commitment,
             label="again",
             describe=lambda: events.waiting(
-                attempt.source, attempt.claim, commitment, duration=duration, outcome="again", resumes_in=delay
+                attempt.source, attempt.claim, commitment, duration=duration, outcome="again", resumes_in=result.after
             ),
         )
 

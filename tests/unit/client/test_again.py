@@ -339,7 +339,7 @@ async def page_async(context):
 celery = Celery("again", set_as_current=False)
 
 
-@celery.task
+@celery.task(shared=False)
 def look_again(number):
     return number if number == 3 else Again(0, {"number": number + 1})
 

@@ -123,6 +123,22 @@ def test_an_end_that_was_not_told_is_seen_where_none_may_be_missing(run):
     assert broken(doctored, silences=True) == []
 
 
+def test_an_attempt_told_as_what_it_was_not_is_seen(run):
+    doctored = replace(
+        run, events=[{**one, "event": "step.async"} if one["event"] == "step.stop" else one for one in run.events]
+    )
+    assert any("is step.stop in the history and was emitted as" in problem for problem in broken(doctored))
+
+
+@pytest.mark.parametrize("told", ["step.stop", "step.async", "step.exception"])
+def test_an_attempt_that_was_discarded_may_have_ended_in_any_way(run, told):
+    position = of(run, "b")
+    late = replace(run.history[position], step="late", outcome="discarded", event=None, sequence=97)
+    event = {**run.events[3], "event": told, "metadata": {**run.events[3]["metadata"], "step": "late", "sequence": 97}}
+    doctored = replace(run, history=[*run.history, late], events=[*run.events, event])
+    assert not any("was emitted as" in problem for problem in broken(doctored))
+
+
 def test_a_wrong_duration_is_seen(run):
     wrong = {**run.events[-1], "measurements": {"duration": 1}}
     assert any(

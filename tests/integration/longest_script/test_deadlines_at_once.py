@@ -36,7 +36,9 @@ def waiting(stand, number, branches):
 
 
 @pytest.mark.parametrize(
-    ("count", "begin", "branches"), [(200, forked, 5), (10, forked, 450), (10, waiting, 100)], ids=str
+    ("count", "begin", "branches"),
+    [(200, forked, 5), (10, forked, 450), (10, waiting, 100)],
+    ids=["200 small", "10 wide", "10 that wait"],
 )
 def test_deadlines_that_come_at_once(longest, server, count, begin, branches):
     def prepare(stand):

@@ -1,4 +1,4 @@
-"""Executes steps on the threads of callers, for a runner that has none: who starts or resumes a run takes it as far as it goes.
+"""Executes steps on the threads of callers, for a runner that has none: each call takes its run as far as it goes.
 
 Messages wait in a list of the call that has caused them, so a long run is no deep recursion. A step that starts a run, or
 resumes one, takes that one further before it goes on itself. What comes due later is taken by the next call, or by the one that

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_runs import SimulatedRun, random_workflows
 
-from hephaestus_celery.core.execution import transitions
+from hephaestus_celery.core.execution import waiting
 from hephaestus_celery.core.execution.due import Due, fire
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
@@ -39,7 +39,7 @@ class RunWithBadEvents(SimulatedRun):
 
     def drop(self, key, *, fence=None):
         step, times = self.state.steps[key], self._times()
-        return transitions.discard(
+        return waiting.discard(
             self.state, Activation(key), fence=fence or self.fence(key), accepts=step.accepts, times=times
         )
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hephaestus_celery import Status
 from hephaestus_celery.core.execution import transitions as rules
+from hephaestus_celery.core.execution import waiting
 from hephaestus_celery.core.execution.due import due
 from hephaestus_celery.core.execution.joins import Row, Settlement
 from hephaestus_celery.core.execution.rounds import again
@@ -94,7 +95,9 @@ class Run:
         elif how == "retry" or step.attempt > 1:
             decision = rules.retry(self.state, activation, fence=fence, delay=1, times=times)
         elif how == "suspend":
-            decision = rules.suspend(self.state, activation, fence=fence, accepts={"go": "ok"}, timeout=1, times=times)
+            decision = waiting.suspend(
+                self.state, activation, fence=fence, accepts={"go": "ok"}, timeout=1, times=times
+            )
         else:
             decision = again(self.state, activation, fence=fence, delay=1, times=times)
         self.decide(decision)

@@ -2,7 +2,7 @@
 
 A :class:`RandomWorkflow` is a workflow together with the event that each step will give and whether it waits first; so two
 runs of one workflow differ in nothing but the order of things. A :class:`SimulatedRun` is such a run, driven through the pure
-transitions of ``core.execution.transitions``; it keeps the law on sequence numbers and notes who was started when.
+transitions of ``core.execution``; it keeps the law on sequence numbers and notes who was started when.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from hephaestus_celery import FAILED, Done, Ok, Step, Unique, Workflow
 from hephaestus_celery.core.definition.plan import plan
 from hephaestus_celery.core.execution import deadlines
 from hephaestus_celery.core.execution import transitions as run
+from hephaestus_celery.core.execution import waiting as waits
 from hephaestus_celery.core.execution.delivery import receive, waiting_for
 from hephaestus_celery.core.execution.due import due
 from hephaestus_celery.core.execution.joins import Settlement
@@ -227,7 +228,7 @@ class SimulatedRun:
             "retry": lambda: run.retry(self.state, Activation.parse(key), fence=fence, delay=1, times=times),
             "rescue": lambda: run.retry(self.state, Activation.parse(key), fence=rescue, delay=1, times=times),
             "due": lambda: due(self.state, Activation.parse(key), fence=rescue, times=times)[1],
-            "deliver": lambda: run.deliver(
+            "deliver": lambda: waits.deliver(
                 self.state, Activation.parse(key), name=_event(key), source="external", times=times
             ),
             "keep": lambda: receive(self.state, name=_event(key), step=None, keep=True, key=key, times=times).decision,
@@ -262,7 +263,7 @@ class SimulatedRun:
 
     def suspend(self, key: str, *, fence: str | None = None) -> Decision:
         accepts = {_event(key): self.workflow.answers[key]}
-        return run.suspend(
+        return waits.suspend(
             self.state,
             Activation.parse(key),
             fence=fence or self.fence(key),

@@ -12,7 +12,7 @@ from enum import StrEnum
 from hephaestus_celery.core.execution.limits import MOST_KEPT, MOST_KEYS
 from hephaestus_celery.core.execution.state import Decision, EarlyEvent, RunState, Verdict, stale
 from hephaestus_celery.core.execution.times import Times
-from hephaestus_celery.core.execution.transitions import deliver
+from hephaestus_celery.core.execution.waiting import deliver
 from hephaestus_celery.core.values.activation import Activation
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hephaestus_celery.core.execution import pausing, rounds, transitions
+from hephaestus_celery.core.execution import pausing, rounds, transitions, waiting
 from hephaestus_celery.core.execution.state import AtDone, Decision, RunState, Verdict
 from hephaestus_celery.core.execution.telling import Telling, What, of_commit
 from hephaestus_celery.core.execution.times import Times
@@ -242,8 +242,8 @@ def _complete(state: RunState, commit: Complete, times: Times) -> Decision:
 
 def _suspend(state: RunState, commit: Suspend, times: Times) -> Decision:
     if commit.discards:
-        return transitions.discard(state, commit.activation, fence=commit.fence, accepts=commit.accepts, times=times)
-    return transitions.suspend(
+        return waiting.discard(state, commit.activation, fence=commit.fence, accepts=commit.accepts, times=times)
+    return waiting.suspend(
         state,
         commit.activation,
         fence=commit.fence,

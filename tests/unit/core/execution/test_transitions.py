@@ -11,6 +11,7 @@ from hephaestus_celery import Done, Status
 from hephaestus_celery.core.definition.plan import plan
 from hephaestus_celery.core.execution import due as due_rules
 from hephaestus_celery.core.execution import transitions as run
+from hephaestus_celery.core.execution import waiting as waits
 from hephaestus_celery.core.execution.commands import ClearTimer, DispatchStep, Finish, SetTimer, TimerKind
 from hephaestus_celery.core.execution.delivery import Delivered, receive, waiting_for
 from hephaestus_celery.core.execution.due import Due
@@ -63,7 +64,7 @@ def complete(state, key, *, fence=None, now=3, expected=None, computed=False):
 
 def suspend(state, key, *, fence=None, accepts=None, timeout=None, now=4):
     accepts = ACCEPTS if accepts is None else accepts
-    return run.suspend(
+    return waits.suspend(
         state, Activation.parse(key), fence=fence or key, accepts=accepts, timeout=timeout, times=at(now)
     )
 
@@ -89,7 +90,7 @@ def due(state, key, *, now=5):
 
 
 def deliver(state, key, *, now=6):
-    return run.deliver(state, Activation.parse(key), name="go", source="external", times=at(now))
+    return waits.deliver(state, Activation.parse(key), name="go", source="external", times=at(now))
 
 
 def send(state, *, name="go", step=None, kept=True, key=None, now=7):

@@ -13,7 +13,7 @@ from hephaestus_celery.core.definition.step import StepConfig
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.step_state import StepState
-from hephaestus_celery.runners import events
+from hephaestus_celery.runners import events, step_events
 from hephaestus_celery.runners.events import EventSource
 from hephaestus_celery.runners.step_result import StepResult
 from hephaestus_celery.storage import codec
@@ -167,7 +167,7 @@ class HeldAttempt:
         if not has_any_handlers():
             return
         try:
-            found = events.claimed(self.source, self.claim)
+            found = step_events.claimed(self.source, self.claim)
         except Exception:
             logger.exception("[%s] the start of step %s can't be emitted", self.instance.id, self.step.key)
         else:

@@ -17,7 +17,7 @@ from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.state import AtDone, Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.failure import Failure
-from hephaestus_celery.runners import events
+from hephaestus_celery.runners import step_events
 from hephaestus_celery.runners.after_commit import Outcome, outcome_of
 from hephaestus_celery.runners.attempt import HeldAttempt
 from hephaestus_celery.runners.contention import Contention
@@ -103,7 +103,7 @@ class Completion:
             attempt,
             commitment,
             label=result.event if result.failed is None else "failed",
-            describe=lambda: events.completed(
+            describe=lambda: step_events.completed(
                 source, claim, result, commitment, duration=duration, tick=tick, given=given
             ),
             error=_error_of(attempt, result, given),

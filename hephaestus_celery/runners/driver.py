@@ -21,7 +21,7 @@ from hephaestus_celery.clock import SYSTEM_CHANCE, SYSTEM_CLOCK, Chance, Clock
 from hephaestus_celery.core.definition.registry import definition_of
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.exceptions import DataError, StepFailedError, StorageError
-from hephaestus_celery.runners import events
+from hephaestus_celery.runners import step_events
 from hephaestus_celery.runners.after_commit import Outcome, outcome_of
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt, Worker
 from hephaestus_celery.runners.completion import Completion
@@ -320,7 +320,7 @@ class Driver:
             attempt,
             commitment,
             label="waiting",
-            describe=lambda: events.waiting(
+            describe=lambda: step_events.waiting(
                 source, claim, commitment, duration=duration, outcome="waiting", resumes_in=result.timeout
             ),
         )
@@ -344,7 +344,7 @@ class Driver:
             attempt,
             commitment,
             label="again",
-            describe=lambda: events.waiting(
+            describe=lambda: step_events.waiting(
                 attempt.source, attempt.claim, commitment, duration=duration, outcome="again", resumes_in=result.after
             ),
         )
@@ -368,7 +368,9 @@ class Driver:
             attempt,
             commitment,
             label="discarded",
-            describe=lambda: events.discarded(attempt.source, commitment, event=result.event, reason=result.reason),
+            describe=lambda: step_events.discarded(
+                attempt.source, commitment, event=result.event, reason=result.reason
+            ),
         )
 
 

@@ -15,7 +15,7 @@ from hephaestus_celery.core.values.formatting import shown
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.step_state import StepState
-from hephaestus_celery.runners import events
+from hephaestus_celery.runners import run_events, step_events
 from hephaestus_celery.runners.after_commit import Outcome
 from hephaestus_celery.runners.attempt import HeldAttempt, Worker
 from hephaestus_celery.runners.events import Event, EventSource
@@ -101,7 +101,7 @@ class Recovery:
             run = self._storage.load(entry.run_id, steps=[step])
             if run is not None:
                 source = self._source(decode_instance(run, reader=self._storage), step, worker)
-                followed = () if source is None else events.ended(source, commitment)
+                followed = () if source is None else run_events.ended(source, commitment)
         return Outcome(label="settled", events=followed, messages=sent)
 
     def _undo(self, entry: DueEntry, worker: Worker) -> Outcome:
@@ -120,7 +120,7 @@ class Recovery:
         if find_definition(instance) is None:
             return Outcome(label="unknown")
         number = commitment.ending or 0
-        ended = events.undone(
+        ended = run_events.undone(
             instance, commitment, commitment.cause, number=number, runner=self._runner, worker=worker.fields
         )
         return Outcome(label="undone", events=ended)
@@ -134,7 +134,9 @@ class Recovery:
         if run is None or copied.failed is None:
             return Outcome(label="copied", messages=sent)
         instance = decode_instance(run, reader=self._storage)
-        return Outcome(label="copied", events=events.never_whole(instance, copied.failed, self._runner, worker.fields))
+        return Outcome(
+            label="copied", events=run_events.never_whole(instance, copied.failed, self._runner, worker.fields)
+        )
 
     def _expired(self, entry: DueEntry, expired: ExpiredRun, worker: Worker) -> Outcome:
         # A run has not ended in time. The store has failed it, and only this process tells of it.
@@ -148,14 +150,14 @@ class Recovery:
         if find_definition(instance) is None:
             return Outcome(label="unknown")  # of another deployment: there is no class for an event
         if expired.undoes:
-            begun = events.begun_to_undo(instance, entry.sequence, worker.fields)
+            begun = run_events.begun_to_undo(instance, entry.sequence, worker.fields)
             headers = read_headers(entry.message_headers)
             sent = messages(entry.name, entry.version, entry.run_id, expired.dispatches, headers=headers)
             return Outcome(label="expired", events=begun, messages=sent)
         completed = expired.completed
         if completed is None:
             completed = sum(state.order is not None for state in instance.step_states.values())
-        told = events.expired(
+        told = run_events.expired(
             instance,
             entry.sequence,
             advances=expired.advances,
@@ -181,7 +183,7 @@ class Recovery:
             if taken is not None:
                 self._failed_attempts.commit_unreadable(run, taken, result, worker)
             return Outcome(label="unknown")
-        rescue = events.rescued(source, entry.sequence, attempt=state.attempt, reason=why)
+        rescue = step_events.rescued(source, entry.sequence, attempt=state.attempt, reason=why)
         if taken is None:
             return Outcome(label="rescued", events=rescue)
         attempt = self._held(source, run, taken, worker=worker)

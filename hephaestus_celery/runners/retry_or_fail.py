@@ -10,7 +10,7 @@ from hephaestus_celery.core.execution.limits import LOSSES
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.names import FAILED
 from hephaestus_celery.core.values.retry import DEFAULT_RETRY, RetryPolicy
-from hephaestus_celery.runners import events
+from hephaestus_celery.runners import step_events
 from hephaestus_celery.runners.after_commit import Outcome, outcome_of
 from hephaestus_celery.runners.attempt import HeldAttempt, Worker
 from hephaestus_celery.runners.completion import Completion
@@ -88,7 +88,9 @@ class FailedAttempts:
             attempt,
             commitment,
             label="failed" if retry_in is None else "retrying",
-            describe=lambda: events.failed(source, claim, result, commitment, duration=duration, retry_in=retry_in),
+            describe=lambda: step_events.failed(
+                source, claim, result, commitment, duration=duration, retry_in=retry_in
+            ),
             error=result.error,
             retry_in=retry_in if commitment.verdict is Verdict.APPLIED else None,
         )

@@ -7,4 +7,5 @@ calls it. For a runner that executes steps in other processes, replace ``stage``
 from hephaestus_celery.testing.conformance.runner.fixtures import Stage as Stage
 from hephaestus_celery.testing.conformance.runner.fixtures import make_runner as make_runner
 from hephaestus_celery.testing.conformance.runner.fixtures import stage as stage
+from hephaestus_celery.testing.conformance.runner.results import *
 from hephaestus_celery.testing.conformance.runner.traces import *

@@ -22,7 +22,9 @@ from hephaestus_celery.testing.conformance.storage.events_of_reruns import *
 from hephaestus_celery.testing.conformance.storage.filters import *
 from hephaestus_celery.testing.conformance.storage.fixtures import *
 from hephaestus_celery.testing.conformance.storage.histories import *
+from hephaestus_celery.testing.conformance.storage.histories_of_rounds import *
 from hephaestus_celery.testing.conformance.storage.lanes import *
+from hephaestus_celery.testing.conformance.storage.late_steps import *
 from hephaestus_celery.testing.conformance.storage.leases import *
 from hephaestus_celery.testing.conformance.storage.listing import *
 from hephaestus_celery.testing.conformance.storage.lost_attempts import *
@@ -47,4 +49,5 @@ from hephaestus_celery.testing.conformance.storage.taken_failures import *
 from hephaestus_celery.testing.conformance.storage.timers import *
 from hephaestus_celery.testing.conformance.storage.timers_beside_steps import *
 from hephaestus_celery.testing.conformance.storage.undoing import *
+from hephaestus_celery.testing.conformance.storage.undoing_of_reruns import *
 from hephaestus_celery.testing.conformance.storage.wide_steps import *

@@ -29,7 +29,7 @@ from celery import Celery
 from stage import eventually
 
 import hephaestus_celery
-from hephaestus_celery import Async, Error, Ok, RetryPolicy
+from hephaestus_celery import Again, Async, Error, Ok, RetryPolicy
 from hephaestus_celery.client.listing import FILTERS
 from hephaestus_celery.core.definition.builtin import UNITS
 from hephaestus_celery.core.definition.step import OPTIONS as STEP_OPTIONS
@@ -255,7 +255,9 @@ def test_every_page_stands_in_the_menu():
 def test_the_guides_name_every_option_of_a_definition_and_of_a_caller():
     guides = [ROOT / "README.md", *(page for page in EVERY_PAGE if {"docs", "reference"} & {*page.parts} == {"docs"})]
     text = "".join(page.read_text(encoding="utf-8") for page in guides)
-    results = [option for public in (Ok, Async, Error, RetryPolicy) for option in inspect.signature(public).parameters]
+    results = [
+        option for public in (Ok, Async, Again, Error, RetryPolicy) for option in inspect.signature(public).parameters
+    ]
     scopes = [f'"{scope}"' for scope in ("workflow", "version", "global", "none")]
     public = [
         name for name in hephaestus_celery.__all__ if not name.endswith("Error") or name == "Error"

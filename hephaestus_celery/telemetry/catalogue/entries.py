@@ -127,7 +127,7 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
         name=names.WORKFLOW_EXCEPTION,
         accessor="workflow_exception_event",
         emitter="workflow_exception(instance, kind, reason, stacktrace, extra)",
-        description="A run has failed for good: a step has, or nothing was left to do without `Done`.",
+        description="A run has failed for good: a step has, its deadline has come, or nothing was left to do without `Done`.",
         measurements=(_RUN_DURATION,),
         metadata=(
             *_OF_AN_INSTANCE,

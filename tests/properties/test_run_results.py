@@ -58,7 +58,9 @@ def test_a_result_that_fails_fails_the_run_once_with_all_its_steps_as_they_are(w
         if not answers(run, *operation):
             run.perform(operation)
             continue
-        before, decision = run.state, run.complete(operation[1], at_done=AtDone.FAILS)
+        before, now = run.state, run.now
+        decision = run.complete(operation[1], at_done=AtDone.FAILS)
+        run.now = now  # at the same moment: what starts in the commit that reaches Done has a time
         completes = run.complete(operation[1])
         run._note(decision)
         if decision.done:

@@ -1,8 +1,4 @@
-"""Workflows of all shapes for the chaos suite; imported by its workers and by the client.
-
-No step depends on luck: each may be attempted twenty times, so that attempts which a fault has killed never run out. A
-step's body takes 3 to 100 ms, so that faults strike inside it, and notes each of its executions.
-"""
+"""Workflows of all shapes for the chaos suite; imported by its workers and by the client."""
 
 from __future__ import annotations
 
@@ -14,6 +10,8 @@ from typing import Any
 
 import recorder
 from celery import Celery
+from chaos_steps import BODY_SECONDS, PATIENT, A, B, C, D, Work
+from failing_flows import Overdue, Recalled, Refused, Saga
 from typing_extensions import TypedDict
 
 from hephaestus_celery import (
@@ -23,7 +21,6 @@ from hephaestus_celery import (
     Done,
     Ok,
     RetryPolicy,
-    Step,
     Unique,
     Wait,
     WaitForEvent,
@@ -31,36 +28,6 @@ from hephaestus_celery import (
     step,
     task_step,
 )
-
-PATIENT = RetryPolicy(max_attempts=20, base=0.1, max_backoff=1.0)
-BODY_SECONDS = (0.003, 0.1)
-
-
-class Work(Step):
-    """Notes that it is executed, and takes a moment."""
-
-    events = ("done",)
-    seconds = BODY_SECONDS
-
-    def execute(self, instance, config, context):
-        recorder.note("executed", run_id=instance.run_id, step=self.key)
-        time.sleep(random.uniform(*self.seconds))
-        return self.answer(instance, config, context)
-
-    def answer(self, instance, config, context):
-        return Ok("done", {"by": self.key})
-
-
-class A(Work): ...
-
-
-class B(Work): ...
-
-
-class C(Work): ...
-
-
-class D(Work): ...
 
 
 class Linear(Workflow):
@@ -320,9 +287,14 @@ class Summed(Workflow):
         return {"by": sorted(result["by"] for result in context.steps.values())}
 
 
-FLOWS = (Linear, Diamond, Wide, Choice, Naps, Deadline, Approval, Brief, Caught, FirstOf, Checked, Polling, Summed)
+FLOWS = (
+    *(Linear, Diamond, Wide, Choice, Naps, Deadline, Approval, Brief, Caught, FirstOf, Checked, Polling, Summed),
+    *(Saga, Overdue, Recalled),
+)
 EVENTS = {Approval: "approved", Deadline: "paid", Checked: "checked"}
 """The event that a run of the workflow is sent right after its start, to be kept until its step waits."""
+ENDINGS = {Saga: ("failed", Refused), Overdue: ("failed", None), Recalled: ("failed", None)}
+"""How runs of the workflow end that do not complete: their status, and the step that has failed; none where the deadline has come."""
 MISFITS = {Checked: {"by": 7}}
 """The data of an event that comes before that one, and does not fit the type of its step."""
 

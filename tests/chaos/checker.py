@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import endings
 from chaos_flows import MISFITS, POLLS, Poll, Summed
 
-from hephaestus_celery import FAILED, HistoryEntry, Instance, InstanceNotFoundError
+from hephaestus_celery import HistoryEntry, Instance, InstanceNotFoundError
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.redis.key_catalogue import CATALOGUE
 
@@ -48,7 +49,10 @@ CLOCKS_APART = dt.timedelta(milliseconds=2)
 
 @dataclass(slots=True, kw_only=True)
 class Verdict:
-    """What was counted, and every law that was broken. ``recoveries``: seconds, one for each strike."""
+    """What was counted, and every law that was broken. ``recoveries``: seconds, one for each strike.
+
+    ``completed``: the runs that ended as those of their workflow are to end; of some that is a failure.
+    """
 
     runs: int = 0
     completed: int = 0
@@ -93,7 +97,7 @@ def check(arena: Arena, episode: Episode, *, silences: bool) -> Verdict:
     gone = {start.run_id for start in episode.started} - {run.started.run_id for run in runs}
     verdict.problems.extend(f"run {run_id} was accepted, and the store does not know it" for run_id in gone)
     for run in runs:
-        completed = run.instance.status == "completed"
+        completed = run.instance.status == endings.status_expected(run)
         verdict.completed += completed
         verdict.doubtful += run.started.doubtful
         verdict.steps += len(run.executions)
@@ -107,6 +111,7 @@ def check(arena: Arena, episode: Episode, *, silences: bool) -> Verdict:
         verdict.missing += _missing(run)
         laws = (*_commits(run), *_joins(run), *_numbers(run), *_durations(run), *_tellings(run, silences=silences))
         laws = (*laws, *_rounds(run), *_drops(run), *_results(run), *_pauses(run, episode.pauses))
+        laws = (*laws, *endings.laws(run))
         verdict.problems.extend(f"{run}: {problem}; {_short(run.history)}" for problem in laws)
     if not silences and verdict.missing:
         verdict.problems.append(f"{verdict.missing} events were never emitted")
@@ -147,20 +152,15 @@ def _commits(run: Run) -> Iterator[str]:
         if entry.kind != "rescue" and entry.outcome and not _is_dropped(entry)
     )
     yield from (f"{what} was committed {count} times" for what, count in commits.items() if count > 1)
-    completions = Counter(entry.step for entry in run.history if _completes(entry))
+    completions = Counter(entry.step for entry in endings.completions(run))
     expected = {step.key for step in run.instance.completed_steps}
     if set(completions) != expected:
         yield f"its history completes {sorted(completions)}, its instance {sorted(expected)}"
     yield from (f"{step} completed {count} times" for step, count in completions.items() if count != 1)
     recorded = {step.key for step in run.instance.completed_steps if hasattr(step, "answer")}
     yield from (f"{step} completed without being executed" for step in recorded - set(run.executions))
-    if not run.instance.workflow.graph.joins:
+    if not run.instance.workflow.graph.joins and endings.failing(run) is None:
         yield from (f"{step} was executed and not completed" for step in set(run.executions) - recorded)
-
-
-def _completes(entry: HistoryEntry) -> bool:
-    # A failure that a transition takes is the end of an attempt that failed, and its step has completed.
-    return entry.outcome == "completed" or (entry.outcome, entry.event) == ("failed", FAILED)
 
 
 def _is_dropped(entry: HistoryEntry) -> bool:
@@ -182,7 +182,7 @@ def _drops(run: Run) -> Iterator[str]:
 def _rounds(run: Run) -> Iterator[str]:
     polls = Poll in run.instance.workflow.graph.by_key.values()
     began = [entry.round for entry in run.history if entry.outcome == "again"]
-    expected = list(range(1, POLLS)) if polls else []
+    expected = list(range(1, POLLS)) if polls else endings.rounds_expected(run)
     if began != expected:
         yield f"it has gone through the rounds {began}, not {expected}"
     if polls and run.instance.context.steps[Poll.key] != {"seen": expected}:
@@ -191,13 +191,15 @@ def _rounds(run: Run) -> Iterator[str]:
 
 def _results(run: Run) -> Iterator[str]:
     expected = {"by": ["a", "b"]} if run.instance.workflow is Summed else {}
+    if endings.failing(run) is not None:
+        expected = None
     if run.instance.result != expected:
         yield f"its result is {run.instance.result}, and should be {expected}"
 
 
 def _joins(run: Run) -> Iterator[str]:
     graph = run.instance.workflow.graph
-    completed = {entry.step: entry for entry in run.history if _completes(entry)}
+    completed = {entry.step: entry for entry in endings.completions(run)}
     for step in run.instance.completed_steps:
         first = next((entry for entry in run.history if entry.step == step.key), None)
         if first is None:
@@ -217,7 +219,7 @@ def _joins(run: Run) -> Iterator[str]:
             elif before.sequence >= first.sequence or before.finished_at > (first.queued_at or first.finished_at):
                 yield f"{step.key} was started before {source.key} had completed"
     settled = run.instance.completed_steps | run.instance.skipped_steps
-    if settled != frozenset(graph.by_key.values()) and not graph.joins:
+    if settled != frozenset(graph.by_key.values()) and not graph.joins and endings.failing(run) is None:
         yield "it ended with steps neither completed nor skipped"
 
 
@@ -230,33 +232,34 @@ def _numbers(run: Run) -> Iterator[str]:
             yield f"number {number} was emitted twice: {emitted[number]} and {what}"
         emitted[number] = what
     for entry in run.history:
-        told = (entry.kind, entry.outcome)
-        expected = DISCARDED if told == ("attempt", "discarded") else {TOLD_AS[told]}
+        expected = _told_as(run, entry)
         found = emitted.get(entry.sequence)
         if found is not None and found not in {(event, entry.step) for event in expected}:
             yield f"number {entry.sequence} of {entry.step} is {' or '.join(sorted(expected))} in the history and was emitted as {found}"
 
 
-def _last_number(run: Run) -> int:
-    # A completed run ends with four events of `Done`, of which the history has the number of the second.
-    # What a counted join has left behind may end after that, and is discarded.
-    ends = [entry.sequence for entry in run.history if entry.step == "done"] or [run.history[-1].sequence]
-    return ends[-1] + 2
+def _told_as(run: Run, entry: HistoryEntry) -> set[str]:
+    if (entry.kind, entry.step) == ("timer", None):
+        return {endings.deadline_told_as(run)}
+    told = (entry.kind, entry.outcome)
+    return DISCARDED if told == ("attempt", "discarded") else {TOLD_AS[told]}
 
 
 def _missing(run: Run) -> int:
     emitted = {event["metadata"]["sequence"] for event in run.events}
     emitted |= {entry.sequence for entry in run.history if entry.kind in OF_CLIENTS}
-    return len(set(range(1, _last_number(run) + 1)) - emitted)
+    return len(set(range(1, endings.last_number(run) + 1)) - emitted)
 
 
 def _tellings(run: Run, *, silences: bool) -> Iterator[str]:
     ends = [event["event"] for event in run.events if event["event"] in TERMINAL]
-    if len(ends) > 1 or (not silences and len(ends) != 1) or any(end != "workflow.stop" for end in ends):
+    if len(ends) > 1 or (not silences and len(ends) != 1) or set(ends) - {endings.last_event_expected(run)}:
         yield f"its terminal events are {ends}"
-    numbers = [event["metadata"]["sequence"] for event in run.events]
-    if numbers and max(numbers) > _last_number(run) and run.history[-1].step == "done":
-        yield f"an event has the number {max(numbers)}, beyond the last {_last_number(run)}"
+    last, noted = endings.last_number(run), {entry.sequence for entry in run.history}
+    beyond = {event["metadata"]["sequence"] for event in run.events if event["metadata"]["sequence"] > last} - noted
+    if beyond:
+        yield f"events have the numbers {sorted(beyond)}, beyond the last {last}"
+    yield from endings.tellings(run, silences=silences)
 
 
 def _pauses(run: Run, pauses: Sequence[WholePause]) -> Iterator[str]:
@@ -269,7 +272,7 @@ def _pauses(run: Run, pauses: Sequence[WholePause]) -> Iterator[str]:
     changes = [entry.finished_at for entry in run.history if entry.kind in OF_CLIENTS]
     own = list(itertools.zip_longest(changes[::2], changes[1::2], fillvalue=run.instance.finished_at))
     for entry in run.history:
-        if entry.started_at is None or entry.step == "done":
+        if entry.started_at is None or entry.step in ("done", None):
             continue
         for since, until in (*whole, *own):
             if since < entry.started_at < until:
@@ -286,7 +289,7 @@ def _durations(run: Run) -> Iterator[str]:
     for event in run.events:
         duration = event["measurements"].get("duration")
         match event["event"]:
-            case "workflow.stop" if duration is not None and duration != whole:
+            case "workflow.stop" | "workflow.exception" if duration is not None and duration != whole:
                 yield f"it took {whole} ns, and was emitted to have taken {duration}"
             case "step.stop" | "step.exception" | "step.async" if not duration >= 0:
                 yield f"{event['metadata']['step']} took {duration} ns"

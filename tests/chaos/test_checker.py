@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import chaos_flows as flows
 import checker
+import endings
 import pytest
 from episode import Started
 
@@ -24,20 +25,22 @@ LAWS = (
 )
 
 
-@pytest.fixture
-def run(monkeypatch):
-    """A diamond that ran in this process, with all that it has emitted."""
-    monkeypatch.setattr(flows, "BODY_SECONDS", (0.0, 0.0))
+def key_of(step):
+    return getattr(step, "key", None)
+
+
+def played(flow):
+    """A run in this process, with all that it has emitted."""
     events = []
 
     def note(event, measurements, metadata, config):
-        plain = {**metadata, "step": getattr(metadata.get("step"), "key", None)}
+        plain = {**metadata, **{name: key_of(metadata.get(name)) for name in ("step", "from_step")}}
         events.append({"event": ".".join(event[1:]), "measurements": dict(measurements), "metadata": plain})
 
     telemetry.attach_many("doctored", [*telemetry.events(), *telemetry.extension_events()], note)
     try:
         with Hephaestus() as hephaestus:
-            handle = hephaestus.start_instance(flows.Diamond, {"value": 1}, id="x1")
+            handle = hephaestus.start_instance(flow, {"value": 1}, id="x1")
             instance = handle.wait(30)
             history = handle.history()
     finally:
@@ -49,12 +52,21 @@ def run(monkeypatch):
         events=sorted(
             (event for event in events if "run_id" in event["metadata"]), key=lambda e: e["metadata"]["sequence"]
         ),
-        executions=Counter("abcd"),
+        executions=Counter(
+            {entry.step for entry in history if hasattr(instance.workflow.graph.by_key.get(entry.step), "answer")}
+        ),
     )
 
 
+@pytest.fixture
+def run(monkeypatch):
+    """A diamond."""
+    monkeypatch.setattr(flows, "BODY_SECONDS", (0.0, 0.0))
+    return played(flows.Diamond)
+
+
 def broken(run, *, silences=False):
-    found = [problem for law in LAWS for problem in law(run)]
+    found = [problem for law in (*LAWS, endings.laws) for problem in law(run)]
     return [*found, *checker._tellings(run, silences=silences)]
 
 
@@ -192,3 +204,166 @@ def test_a_round_that_is_missing_or_committed_twice_is_seen(polled):
     missing = list(checker._rounds(entries(polled, lambda h: [entry for entry in h if entry is not again])))
     assert len(missing) == 1
     assert "the rounds [2, 3, 4], not [1, 2, 3, 4]" in missing[0]
+
+
+@pytest.fixture(scope="module", params=[flows.Saga, flows.Recalled], ids=["saga", "recalled"])
+def undone(request):
+    """A run that has failed and undone what had completed."""
+    return played(request.param)
+
+
+@pytest.fixture(scope="module")
+def overdue():
+    """A run that its deadline has ended."""
+    return played(flows.Overdue)
+
+
+def test_a_run_that_undoes_breaks_no_law(undone):
+    assert broken(undone) == []
+    assert checker._missing(undone) == 0
+    assert [step.key for step in undone.instance.compensated] == ["slow", "b", "a"]
+
+
+def test_a_run_that_its_deadline_has_ended_breaks_no_law(overdue):
+    assert broken(overdue) == []
+    assert checker._missing(overdue) == 0
+
+
+def with_entry(run, position, **changes):
+    changed = replace(run.history[position], **changes)
+    return entries(run, lambda h: [changed if entry is run.history[position] else entry for entry in h])
+
+
+def without(run, position):
+    return entries(run, lambda h: [entry for entry in h if entry is not run.history[position]])
+
+
+def with_events(run, change):
+    return replace(run, events=[{**event, **change(event)} for event in run.events])
+
+
+def told(run, name):
+    return next(position for position, event in enumerate(run.events) if event["event"] == name)
+
+
+def test_a_run_that_completes_although_it_should_fail_is_seen(run, undone):
+    assert (endings.status_expected(run), endings.status_expected(undone)) == ("completed", "failed")
+    doctored = with_events(undone, lambda e: {"event": e["event"].replace("workflow.exception", "workflow.stop")})
+    assert "its terminal events are ['workflow.stop']" in broken(doctored)
+
+
+def test_a_second_end_of_a_run_that_fails_is_seen(overdue):
+    end = {**overdue.events[-1], "metadata": {**overdue.events[-1]["metadata"], "sequence": 77}}
+    found = broken(replace(overdue, events=[*overdue.events, end]), silences=True)
+    assert "its terminal events are ['workflow.exception', 'workflow.exception']" in found
+    assert any("events have the numbers [77]" in problem for problem in found)
+
+
+def test_an_event_of_a_run_that_undoes_that_was_not_told_is_seen(undone):
+    for position in range(len(undone.events)):
+        doctored = replace(undone, events=undone.events[:position] + undone.events[position + 1 :])
+        assert checker._missing(doctored) == 1
+
+
+def test_a_deadline_that_has_come_twice_or_never_is_seen(overdue):
+    again = replace(overdue.history[-1], sequence=99)
+    assert any("deadline has come 2 times" in problem for problem in broken(entries(overdue, lambda h: [*h, again])))
+    assert any("does not say why" in problem for problem in endings.laws(without(overdue, -1)))
+
+
+def test_a_deadline_of_a_run_that_has_none_is_seen(run, overdue):
+    struck = replace(overdue.history[-1], sequence=99)
+    assert any("deadline has come 1 times" in problem for problem in endings.laws(entries(run, lambda h: [*h, struck])))
+
+
+def test_a_deadline_that_came_too_early_is_seen(overdue):
+    doctored = with_entry(overdue, -1, finished_at=overdue.instance.deadline - timedelta(milliseconds=1))
+    assert any("its deadline is" in problem for problem in broken(doctored))
+
+
+def test_a_deadline_told_as_what_it_was_not_is_seen(overdue):
+    doctored = with_events(
+        overdue, lambda e: {"event": e["event"].replace("workflow.exception", "workflow.compensate")}
+    )
+    assert any("is workflow.exception in the history and was emitted as" in problem for problem in broken(doctored))
+
+
+def test_a_failure_that_is_none_of_its_workflow_is_seen(undone, overdue):
+    other = replace(overdue.instance.failure, type="KeyError")
+    for run in (undone, overdue):
+        found = list(endings.laws(replace(run, instance=run.instance.apart(failure=other, failed_key="a"))))
+        assert any("its failed step is" in problem for problem in found)
+    found = endings.laws(replace(overdue, instance=overdue.instance.apart(failure=other)))
+    assert any("and it failed with ('exit', 'KeyError')" in problem for problem in found)
+
+
+def test_a_step_begun_when_its_run_had_failed_is_seen(undone):
+    late = endings.failing(undone).finished_at + timedelta(milliseconds=1)
+    doctored = with_entry(undone, of(undone, "slow"), started_at=late)
+    assert any("slow was begun at" in problem for problem in broken(doctored))
+
+
+def test_a_transition_when_its_run_had_failed_is_seen(undone):
+    ends = endings.undone(undone)
+
+    def lead_on(event):
+        metadata = event["metadata"]
+        return {"metadata": {**metadata, "targets": ["d"]}} if metadata["sequence"] == ends[0].sequence + 1 else {}
+
+    assert f"{ends[0].step} led to ['d'] when the run had failed" in broken(with_events(undone, lead_on))
+
+
+def test_a_step_undone_out_of_order_is_seen(undone):
+    first, second = (of(undone, key) for key in ("undo_slow", "undo_a"))
+    swapped = entries(undone, lambda h: [*h[:first], *h[second:], *h[first:second]])
+    found = broken(swapped)
+    assert any("should have undone ['slow', 'b', 'a']" in problem for problem in found)
+    assert any("was begun before" in problem for problem in found)
+
+
+def test_a_step_that_was_not_undone_or_twice_is_seen(undone):
+    position = of(undone, "undo_slow")
+    missing = without(undone, position)
+    assert any("should have undone ['slow', 'b', 'a']" in problem for problem in broken(missing))
+    again = replace(undone.history[position], attempt=2, sequence=99)
+    twice = entries(undone, lambda h: [*h, again])
+    assert any("should have undone ['slow', 'b', 'a']" in problem for problem in broken(twice))
+
+
+def test_a_step_undone_although_it_had_not_completed_is_seen(undone):
+    found = broken(without(undone, of(undone, "slow")))
+    assert any("and should have undone ['b', 'a']" in problem and "it says" in problem for problem in found)
+    assert any("to undo ['b', 'a']" in problem for problem in found)
+
+
+def test_a_compensation_that_was_not_executed_is_seen(undone):
+    doctored = replace(undone, executions=undone.executions - Counter(["undo_b"]))
+    assert any("it has executed ['undo_a', 'undo_slow']" in problem for problem in broken(doctored))
+
+
+def test_a_compensation_begun_before_the_one_before_had_ended_is_seen(undone):
+    early = undone.history[of(undone, "undo_slow")].started_at
+    doctored = with_entry(undone, of(undone, "undo_b"), started_at=early)
+    assert "undo_b was begun before undo_slow had ended" in broken(doctored)
+
+
+def test_a_round_of_a_compensation_that_is_missing_is_seen(undone):
+    position = next(number for number, entry in enumerate(undone.history) if entry.outcome == "again")
+    assert any("it has gone through the rounds [], not [1]" in problem for problem in broken(without(undone, position)))
+
+
+def test_undoing_told_twice_or_never_is_seen(undone):
+    position = told(undone, "workflow.compensate")
+    silent = replace(undone, events=undone.events[:position] + undone.events[position + 1 :])
+    assert any("that it undoes" in problem for problem in broken(silent))
+    assert broken(silent, silences=True) == []
+    event = undone.events[position]
+    again = {**event, "metadata": {**event["metadata"], "sequence": 98}}
+    twice = replace(undone, events=[*undone.events, again])
+    assert any("that it undoes" in problem for problem in broken(twice, silences=True))
+
+
+def test_undoing_told_of_a_run_that_undoes_nothing_is_seen(overdue, undone):
+    event = undone.events[told(undone, "workflow.compensate")]
+    doctored = replace(overdue, events=[*overdue.events, event])
+    assert any("that it undoes" in problem for problem in broken(doctored, silences=True))

@@ -11,7 +11,7 @@ from typing import Any
 import recorder
 from celery import Celery
 from chaos_steps import BODY_SECONDS, PATIENT, A, B, C, D, Work
-from failing_flows import Overdue, Recalled, Refused, Saga
+from failing_flows import Overdue, Recalled, Refused, Saga, Withdrawn
 from typing_extensions import TypedDict
 
 from hephaestus_celery import (
@@ -289,12 +289,18 @@ class Summed(Workflow):
 
 FLOWS = (
     *(Linear, Diamond, Wide, Choice, Naps, Deadline, Approval, Brief, Caught, FirstOf, Checked, Polling, Summed),
-    *(Saga, Overdue, Recalled),
+    *(Saga, Overdue, Recalled, Withdrawn),
 )
 EVENTS = {Approval: "approved", Deadline: "paid", Checked: "checked"}
 """The event that a run of the workflow is sent right after its start, to be kept until its step waits."""
-ENDINGS = {Saga: ("failed", Refused), Overdue: ("failed", None), Recalled: ("failed", None)}
-"""How runs of the workflow end that do not complete: their status, and the step that has failed; none where the deadline has come."""
+ENDINGS = {
+    Saga: ("failed", Refused),
+    Overdue: ("failed", None),
+    Recalled: ("failed", None),
+    Withdrawn: ("cancelled", None),
+}
+"""How runs of the workflow end that do not complete: their status, and the step that has failed; none where the deadline has
+come, or the load has cancelled them."""
 MISFITS = {Checked: {"by": 7}}
 """The data of an event that comes before that one, and does not fit the type of its step."""
 

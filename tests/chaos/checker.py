@@ -38,11 +38,12 @@ TOLD_AS = {
     ("rescue", None): "step.rescue",
     ("pause", None): "workflow.pause",
     ("unpause", None): "workflow.unpause",
+    ("cancel", None): "workflow.cancel",
 }
 """The event whose number a history entry has."""
 DISCARDED = {"step.stop", "step.async", "step.exception"}
 """The events of an attempt that is discarded: it ends as it would have ended, a lost one with its exception."""
-OF_CLIENTS = ("pause", "unpause")
+OF_CLIENTS = ("pause", "unpause", "cancel")
 """Entries whose events no worker emits."""
 CLOCKS_APART = dt.timedelta(milliseconds=2)
 
@@ -67,7 +68,7 @@ class Verdict:
 
     @property
     def lost(self) -> int:
-        """Runs that were accepted and did not complete."""
+        """Runs that were accepted and did not end so."""
         return self.runs - self.completed
 
 
@@ -239,8 +240,8 @@ def _numbers(run: Run) -> Iterator[str]:
 
 
 def _told_as(run: Run, entry: HistoryEntry) -> set[str]:
-    if (entry.kind, entry.step) == ("timer", None):
-        return {endings.deadline_told_as(run)}
+    if entry is endings.failing(run) and entry.step is None:
+        return {endings.told_as(run, entry)}
     told = (entry.kind, entry.outcome)
     return DISCARDED if told == ("attempt", "discarded") else {TOLD_AS[told]}
 
@@ -253,7 +254,11 @@ def _missing(run: Run) -> int:
 
 def _tellings(run: Run, *, silences: bool) -> Iterator[str]:
     ends = [event["event"] for event in run.events if event["event"] in TERMINAL]
-    if len(ends) > 1 or (not silences and len(ends) != 1) or set(ends) - {endings.last_event_expected(run)}:
+    if (
+        len(ends) > 1
+        or (not silences and not endings.told_by_client(run) and len(ends) != 1)
+        or set(ends) - {endings.last_event_expected(run)}
+    ):
         yield f"its terminal events are {ends}"
     last, noted = endings.last_number(run), {entry.sequence for entry in run.history}
     beyond = {event["metadata"]["sequence"] for event in run.events if event["metadata"]["sequence"] > last} - noted
@@ -269,7 +274,7 @@ def _pauses(run: Run, pauses: Sequence[WholePause]) -> Iterator[str]:
         for pause in pauses
         if pause.family == run.instance.workflow.family
     ]
-    changes = [entry.finished_at for entry in run.history if entry.kind in OF_CLIENTS]
+    changes = [entry.finished_at for entry in run.history if entry.kind in ("pause", "unpause")]
     own = list(itertools.zip_longest(changes[::2], changes[1::2], fillvalue=run.instance.finished_at))
     for entry in run.history:
         if entry.started_at is None or entry.step in ("done", None):

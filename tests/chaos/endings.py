@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from checker import Run
 
 COMPLETED = ("completed", None)
-STATUS_TOLD = {"completed": "workflow.stop", "failed": "workflow.exception"}
+CANCELLED = ("cancelled", None)
+STATUS_TOLD = {"completed": "workflow.stop", "failed": "workflow.exception", "cancelled": "workflow.cancel"}
 ADVANCES = 2
 """The events between that of a compensation's end and what follows: its transition and an advance."""
 
@@ -34,12 +35,14 @@ def last_event_expected(run: Run) -> str:
 
 
 def failing(run: Run) -> HistoryEntry | None:
-    """The entry with which a run that is to fail has failed: of its step, or of its deadline."""
+    """The entry with which a run that is not to complete has failed: of its step or its deadline, or that it was cancelled."""
     status, step = ENDINGS.get(run.instance.workflow, COMPLETED)
     if status == "completed":
         return None
-    key, outcome = (None, "completed") if step is None else (step.key, "failed")
-    return next((entry for entry in run.history if (entry.step, entry.outcome) == (key, outcome)), None)
+    outcomes = {"failed": "completed", "cancelled": None} if step is None else {"failed": "failed"}
+    kinds = {"failed": "timer" if step is None else "attempt", "cancelled": "cancel"}
+    sought = (kinds[status], step and step.key, outcomes[status])
+    return next((entry for entry in run.history if (entry.kind, entry.step, entry.outcome) == sought), None)
 
 
 def undoes(run: Run, failed: HistoryEntry) -> bool:
@@ -77,14 +80,20 @@ def last_number(run: Run) -> int:
 
 
 def followed_by(failed: HistoryEntry) -> int:
-    """The number of the event that follows a failure: undoing, or the end of the run. That of a deadline has none of its own."""
+    """The number of the event that follows a failure: undoing, or the end of the run. Deadlines and
+    cancellations have none of their own."""
     return failed.sequence + (failed.kind == "attempt")
 
 
-def deadline_told_as(run: Run) -> str:
-    """The event whose number the entry of its deadline has."""
+def told_as(run: Run, failed: HistoryEntry) -> str:
+    """The event whose number an entry without a step has with which a run has failed."""
+    return "workflow.compensate" if undoes(run, failed) else last_event_expected(run)
+
+
+def told_by_client(run: Run) -> bool:
+    """Whether the client that has cancelled the run tells its end: it had nothing to undo."""
     failed = failing(run)
-    return "workflow.compensate" if failed is not None and undoes(run, failed) else "workflow.exception"
+    return failed is not None and failed.kind == "cancel" and not undoes(run, failed)
 
 
 def laws(run: Run) -> Iterator[str]:
@@ -96,7 +105,7 @@ def laws(run: Run) -> Iterator[str]:
     if failed is None:
         yield "its history does not say why it has failed"
         return
-    yield from _failures(run, failed)
+    yield from (_failures if status_expected(run) == "failed" else _cancellations)(run, failed)
     yield from _halts(run, failed)
     yield from _undoing(run, failed)
 
@@ -121,6 +130,14 @@ def _failures(run: Run, failed: HistoryEntry) -> Iterator[str]:
         yield f"{step.key} has refused, and the run failed with {known}"
     if step is None and not instance.deadline <= failed.finished_at <= instance.finished_at:
         yield f"it has failed at {failed.finished_at} and ended at {instance.finished_at}, and its deadline is {instance.deadline}"
+
+
+def _cancellations(run: Run, failed: HistoryEntry) -> Iterator[str]:
+    count = sum(entry.kind == failed.kind for entry in run.history)
+    if count != 1:
+        yield f"it was cancelled {count} times"
+    if run.instance.failure is not None or run.instance.failed_step is not None:
+        yield f"it was cancelled, and has failed with {run.instance.failure}"
 
 
 def _halts(run: Run, failed: HistoryEntry) -> Iterator[str]:
@@ -173,6 +190,7 @@ def tellings(run: Run, *, silences: bool) -> Iterator[str]:
     told = [event["metadata"]["sequence"] for event in run.events if event["event"] == "workflow.compensate"]
     failed = failing(run)
     expected = [followed_by(failed)] if failed is not None and undoes(run, failed) else []
+    silences = silences or (failed is not None and failed.kind == "cancel")  # which the client has told
     if told != expected and not (silences and not told):
         yield f"it has told under {told} that it undoes, and should have under {expected}"
 

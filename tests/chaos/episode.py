@@ -18,12 +18,20 @@ import checker
 from arena import Arena
 from faults import Fault
 
-from hephaestus_celery import AlreadyRunningError, InstanceNotFoundError, NotWaitingError, RunStateError, StorageError
+from hephaestus_celery import (
+    AlreadyRunningError,
+    InstanceNotFoundError,
+    NotCancellableError,
+    NotWaitingError,
+    RunStateError,
+    StorageError,
+)
 from hephaestus_celery.embedded import EmbeddedServer
 
 RUNS_PER_SECOND = 10
 PAUSE_SECONDS = (0.2, 1.2)  # between two strikes
 PAUSED_SECONDS = (0.05, 0.6)
+CANCELLED_SECONDS = (0.0, 0.6)  # after the start
 SETTLE_SECONDS = 90
 
 
@@ -185,7 +193,7 @@ class Load(threading.Thread):
 
 
 class Client:
-    """Starts runs of all workflows in turn, and sends some of them an event."""
+    """Starts runs of all workflows in turn, and sends some of them an event, or cancels them."""
 
     def __init__(self, arena: Arena, chance: random.Random) -> None:
         self._arena, self._chance = arena, chance
@@ -221,6 +229,8 @@ class Client:
             if flow in flows.MISFITS:
                 self._resume(run_id, event, flows.MISFITS[flow])
             self._resume(run_id, event, {"by": "load"})
+        if flows.ENDINGS.get(flow) == ("cancelled", None):
+            self._cancel(run_id)
         return Started(run_id=run_id, at=at, doubtful=doubtful)
 
     def _resume(self, run_id: str, event: str, data: dict[str, Any]) -> None:
@@ -233,6 +243,15 @@ class Client:
             return True
 
         _insist(resume, resume)
+
+    def _cancel(self, run_id: str) -> None:
+        def cancel() -> None:
+            # It is cancelled already: an attempt that failed for us was recorded all the same.
+            with contextlib.suppress(NotCancellableError):
+                self._arena.hephaestus.cancel(run_id, compensate=True)
+
+        time.sleep(self._chance.uniform(*CANCELLED_SECONDS))
+        _insist(cancel)
 
 
 def _insist(first: Callable[[], Any], again: Callable[[], Any] | None = None) -> Any:

@@ -78,3 +78,14 @@ class Recalled(Workflow):
     transitions = {A: [NEVER, B], B: Slow, Slow: C, C: D, WaitForEvent: D, D: Done}
     compensations = COMPENSATIONS
     deadline = OVERDUE
+
+
+class Withdrawn(Workflow):
+    """Is cancelled by the load; what has completed by then is undone."""
+
+    name = "chaos_withdrawn"
+    unique = Unique("chaoswithdrawn")
+    default_retry = PATIENT
+    initial_step = A
+    transitions = {A: [NEVER, B], B: Slow, Slow: C, C: D, WaitForEvent: D, D: Done}
+    compensations = COMPENSATIONS

@@ -1,4 +1,4 @@
-"""Under any fault every run completes, nothing is applied twice, and nothing is left behind.
+"""Under any fault every run completes, or fails where it is to fail, nothing is applied twice, and nothing is left behind.
 
 Short by default; `pytest tests/chaos --chaos-seeds 5 --chaos-runs 200` is the long form, and `python tests/chaos/run.py`
 prints its scorecard.

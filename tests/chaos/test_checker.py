@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -11,6 +12,7 @@ import checker
 import endings
 import pytest
 from episode import Started
+from stage import eventually
 
 from hephaestus_celery import Hephaestus, telemetry
 
@@ -29,8 +31,8 @@ def key_of(step):
     return getattr(step, "key", None)
 
 
-def played(flow):
-    """A run in this process, with all that it has emitted."""
+def played(flow, cancel_after=None):
+    """A run in this process, with all that it has emitted; it may be cancelled when a step has completed."""
     events = []
 
     def note(event, measurements, metadata, config):
@@ -41,6 +43,9 @@ def played(flow):
     try:
         with Hephaestus() as hephaestus:
             handle = hephaestus.start_instance(flow, {"value": 1}, id="x1")
+            if cancel_after is not None:
+                eventually(lambda: handle.get().context.steps.get(cancel_after) is not None)
+                handle.cancel(compensate=True)
             instance = handle.wait(30)
             history = handle.history()
     finally:
@@ -206,16 +211,41 @@ def test_a_round_that_is_missing_or_committed_twice_is_seen(polled):
     assert "the rounds [2, 3, 4], not [1, 2, 3, 4]" in missing[0]
 
 
-@pytest.fixture(scope="module", params=[flows.Saga, flows.Recalled], ids=["saga", "recalled"])
-def undone(request):
-    """A run that has failed and undone what had completed."""
-    return played(request.param)
-
-
 @pytest.fixture(scope="module")
-def overdue():
+def once():
+    return functools.cache(played)
+
+
+def withdrawn_of(once):
+    """Like all that workers do not do, its cancellation is not among the events that they have noted."""
+    run = once(flows.Withdrawn, "slow")
+    return replace(run, events=[event for event in run.events if event["event"] != "workflow.compensate"])
+
+
+@pytest.fixture(params=["saga", "recalled", "withdrawn"])
+def undone(request, once):
+    """A run that has failed, or was cancelled, and undone what had completed."""
+    if request.param == "withdrawn":
+        return withdrawn_of(once)
+    return once({"saga": flows.Saga, "recalled": flows.Recalled}[request.param])
+
+
+@pytest.fixture(params=[flows.Saga, flows.Recalled], ids=["saga", "recalled"])
+def failed(request, once):
+    """One that has failed."""
+    return once(request.param)
+
+
+@pytest.fixture
+def withdrawn(once):
+    """One that was cancelled."""
+    return withdrawn_of(once)
+
+
+@pytest.fixture
+def overdue(once):
     """A run that its deadline has ended."""
-    return played(flows.Overdue)
+    return once(flows.Overdue)
 
 
 def test_a_run_that_undoes_breaks_no_law(undone):
@@ -246,9 +276,9 @@ def told(run, name):
     return next(position for position, event in enumerate(run.events) if event["event"] == name)
 
 
-def test_a_run_that_completes_although_it_should_fail_is_seen(run, undone):
-    assert (endings.status_expected(run), endings.status_expected(undone)) == ("completed", "failed")
-    doctored = with_events(undone, lambda e: {"event": e["event"].replace("workflow.exception", "workflow.stop")})
+def test_a_run_that_completes_although_it_should_fail_is_seen(run, failed):
+    assert (endings.status_expected(run), endings.status_expected(failed)) == ("completed", "failed")
+    doctored = with_events(failed, lambda e: {"event": e["event"].replace("workflow.exception", "workflow.stop")})
     assert "its terminal events are ['workflow.stop']" in broken(doctored)
 
 
@@ -288,9 +318,9 @@ def test_a_deadline_told_as_what_it_was_not_is_seen(overdue):
     assert any("is workflow.exception in the history and was emitted as" in problem for problem in broken(doctored))
 
 
-def test_a_failure_that_is_none_of_its_workflow_is_seen(undone, overdue):
+def test_a_failure_that_is_none_of_its_workflow_is_seen(failed, overdue):
     other = replace(overdue.instance.failure, type="KeyError")
-    for run in (undone, overdue):
+    for run in (failed, overdue):
         found = list(endings.laws(replace(run, instance=run.instance.apart(failure=other, failed_key="a"))))
         assert any("its failed step is" in problem for problem in found)
     found = endings.laws(replace(overdue, instance=overdue.instance.apart(failure=other)))
@@ -352,18 +382,47 @@ def test_a_round_of_a_compensation_that_is_missing_is_seen(undone):
     assert any("it has gone through the rounds [], not [1]" in problem for problem in broken(without(undone, position)))
 
 
-def test_undoing_told_twice_or_never_is_seen(undone):
-    position = told(undone, "workflow.compensate")
-    silent = replace(undone, events=undone.events[:position] + undone.events[position + 1 :])
+def test_undoing_told_twice_or_never_is_seen(failed):
+    position = told(failed, "workflow.compensate")
+    silent = replace(failed, events=failed.events[:position] + failed.events[position + 1 :])
     assert any("that it undoes" in problem for problem in broken(silent))
     assert broken(silent, silences=True) == []
-    event = undone.events[position]
+    event = failed.events[position]
     again = {**event, "metadata": {**event["metadata"], "sequence": 98}}
-    twice = replace(undone, events=[*undone.events, again])
+    twice = replace(failed, events=[*failed.events, again])
     assert any("that it undoes" in problem for problem in broken(twice, silences=True))
 
 
-def test_undoing_told_of_a_run_that_undoes_nothing_is_seen(overdue, undone):
-    event = undone.events[told(undone, "workflow.compensate")]
+def test_undoing_told_of_a_run_that_undoes_nothing_is_seen(overdue, failed):
+    event = failed.events[told(failed, "workflow.compensate")]
     doctored = replace(overdue, events=[*overdue.events, event])
     assert any("that it undoes" in problem for problem in broken(doctored, silences=True))
+
+
+def test_a_run_that_was_cancelled_twice_or_never_is_seen(withdrawn):
+    position = withdrawn.history.index(endings.failing(withdrawn))
+    again = replace(withdrawn.history[position], sequence=99)
+    assert "it was cancelled 2 times" in broken(entries(withdrawn, lambda h: [*h, again]))
+    assert any("does not say why" in problem for problem in endings.laws(without(withdrawn, position)))
+
+
+def test_a_run_that_was_cancelled_and_has_failed_is_seen(withdrawn, overdue):
+    doctored = replace(withdrawn, instance=withdrawn.instance.apart(failure=overdue.instance.failure))
+    assert any("it was cancelled, and has failed with" in problem for problem in broken(doctored))
+
+
+def test_a_run_that_was_cancelled_with_nothing_to_undo_may_have_its_end_told_by_the_client(withdrawn):
+    cancelled = replace(endings.failing(withdrawn), sequence=1)
+    doctored = replace(withdrawn, history=[cancelled], events=[])
+    assert list(checker._tellings(doctored, silences=False)) == []
+    assert checker._missing(doctored) == 0
+    end = next(event for event in withdrawn.events if event["event"] == "workflow.cancel")
+    assert any(
+        "its terminal events" in problem
+        for problem in checker._tellings(replace(doctored, events=[end] * 2), silences=True)
+    )
+
+
+def test_a_cancelled_run_that_undoes_and_whose_end_was_not_told_is_seen(withdrawn):
+    doctored = replace(withdrawn, events=[event for event in withdrawn.events if event["event"] != "workflow.cancel"])
+    assert "its terminal events are []" in broken(doctored)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from checker import Run
 
 COMPLETED = ("completed", None)
-CANCELLED = ("cancelled", None)
 STATUS_TOLD = {"completed": "workflow.stop", "failed": "workflow.exception", "cancelled": "workflow.cancel"}
 ADVANCES = 2
 """The events between that of a compensation's end and what follows: its transition and an advance."""
@@ -80,8 +79,10 @@ def last_number(run: Run) -> int:
 
 
 def followed_by(failed: HistoryEntry) -> int:
-    """The number of the event that follows a failure: undoing, or the end of the run. Deadlines and
-    cancellations have none of their own."""
+    """The number of the event that follows a failure: undoing, or the end of the run.
+
+    Deadlines and cancellations have none of their own.
+    """
     return failed.sequence + (failed.kind == "attempt")
 
 
@@ -99,6 +100,7 @@ def told_by_client(run: Run) -> bool:
 def laws(run: Run) -> Iterator[str]:
     """All of this module."""
     yield from _timers(run)
+    yield from _last(run)
     failed = failing(run)
     if status_expected(run) == "completed":
         return
@@ -116,6 +118,12 @@ def _timers(run: Run) -> Iterator[str]:
     expected = int(ENDINGS.get(run.instance.workflow, COMPLETED) == ("failed", None))
     if struck != expected:
         yield f"its deadline has come {struck} times, and should have {expected} times"
+
+
+def _last(run: Run) -> Iterator[str]:
+    numbers = [event["metadata"]["sequence"] for event in run.events if event["event"] == last_event_expected(run)]
+    if any(number != last_number(run) for number in numbers):
+        yield f"its end was emitted with the numbers {numbers}, and should be the last, {last_number(run)}"
 
 
 def _failures(run: Run, failed: HistoryEntry) -> Iterator[str]:

@@ -327,6 +327,16 @@ def test_a_failure_that_is_none_of_its_workflow_is_seen(failed, overdue):
     assert any("and it failed with ('exit', 'KeyError')" in problem for problem in found)
 
 
+def test_a_step_that_failed_otherwise_than_by_refusing_or_a_kill_is_seen(once):
+    saga = once(flows.Saga)
+    for kind, problems in (
+        ("error", ["refused has refused, and the run failed with ('error', 'KeyError')"]),
+        ("exit", []),
+    ):
+        other = replace(saga.instance.failure, kind=kind, type="KeyError")
+        assert list(endings.laws(replace(saga, instance=saga.instance.apart(failure=other)))) == problems
+
+
 def test_a_step_begun_when_its_run_had_failed_is_seen(undone):
     late = endings.failing(undone).finished_at + timedelta(milliseconds=1)
     doctored = with_entry(undone, of(undone, "slow"), started_at=late)
@@ -426,3 +436,15 @@ def test_a_run_that_was_cancelled_with_nothing_to_undo_may_have_its_end_told_by_
 def test_a_cancelled_run_that_undoes_and_whose_end_was_not_told_is_seen(withdrawn):
     doctored = replace(withdrawn, events=[event for event in withdrawn.events if event["event"] != "workflow.cancel"])
     assert "its terminal events are []" in broken(doctored)
+
+
+def test_an_end_that_is_not_the_last_event_is_seen(run, undone):
+    for one in (run, undone):
+        last = endings.last_number(one)
+        early = with_events(one, lambda e, last=last: _moved(e, last, 2))
+        assert any("its end was emitted with the numbers [2]" in problem for problem in broken(early, silences=True))
+
+
+def _moved(event, number, to):
+    about = event["metadata"]
+    return {"metadata": {**about, "sequence": to}} if about["sequence"] == number else {}

@@ -31,7 +31,7 @@ from hephaestus_celery.embedded import EmbeddedServer
 RUNS_PER_SECOND = 10
 PAUSE_SECONDS = (0.2, 1.2)  # between two strikes
 PAUSED_SECONDS = (0.05, 0.6)
-CANCELLED_SECONDS = (0.0, 0.6)  # after the start
+CANCELLED_SECONDS = (0.0, 1.0)  # after the start
 SETTLE_SECONDS = 90
 
 

@@ -54,7 +54,7 @@ class Saga(Workflow):
 
 
 NEVER = (WaitForEvent, {"event_name": "never"})
-OVERDUE = 1.0
+OVERDUE = 1.5
 
 
 class Overdue(Workflow):

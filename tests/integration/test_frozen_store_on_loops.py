@@ -56,7 +56,7 @@ ARGUMENTS = {
         "start_many": ([("m1", CONTEXT), ("m2", CONTEXT)],),
     },
     "handle": {
-        **dict.fromkeys(("cancel", "get", "history", "pause", "retry", "status", "unpause", "wait"), ()),
+        **dict.fromkeys(("cancel", "get", "history", "pause", "result", "retry", "status", "unpause", "wait"), ()),
         "resume": ("told",),
     },
 }

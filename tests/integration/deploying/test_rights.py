@@ -12,14 +12,16 @@ import flows
 import pytest
 from stage import Stage
 
+from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.exceptions import AlreadyRunningError, StorageError
 from hephaestus_celery.storage.queries import DataKind, Query
 from hephaestus_celery.storage.redis.scripts import Scripts
 from hephaestus_celery.storage.redis.store import RedisStorage
-from hephaestus_celery.storage.schema import SCHEMA
+from hephaestus_celery.storage.schema import EDGES, SCHEMA
 from hephaestus_celery.testing.conformance.driven_values import DURATIONS
+from hephaestus_celery.testing.conformance.trips import failing
 
 OUTSIDE_SCRIPTS = {
     *("zcard", "zmscore"),
@@ -146,6 +148,31 @@ def every_operation(stand, storage):
     return [run.load().status, wide.load().status, failed.delete(), cancelled.delete()]
 
 
+def every_undoing(stand, storage):
+    """A step is executed in rounds, and a run undoes what it has completed; a large run drops the rest of its steps in slices."""
+    polls = stand.start(instance_id="order::r")
+    polls.rounds("a", 101)
+    assert polls.history(after=1)
+    polls.cancel()
+    failed = failing(stand, instance_id="order::u")
+    failed.fail("c")
+    for compensation in ("undo_b", "undo_a"):
+        failed.step(compensation)
+    assert failed.load().status is Status.FAILED
+    wide = stand.start(
+        {("a", "ok"): [f"b{number}" for number in range(450)]},
+        instance_id="order::v",
+        compensations={"a": "undo_a"},
+        schema=EDGES,
+    )
+    wide.step("a")
+    wide.cancel(compensate=True)
+    while storage.undo(wide.id, durations=DURATIONS).verdict is Verdict.APPLIED:
+        pass
+    assert wide.claim("undo_a").attempt is not None
+    wide.cancel()
+
+
 def every_pause(stand, storage):
     """A run and its workflow are paused, and go on."""
     run = stand.start(instance_id="order::p", lane="0:work")
@@ -204,6 +231,7 @@ def test_the_user_of_the_guide_can_do_all_that_the_store_does(storage, drive, ad
     stand = drive(storage)
     assert every_operation(stand, storage) == [Status.COMPLETED, Status.CANCELLED, None, None]
     made_again(stand)
+    every_undoing(drive(storage), storage)
     every_pause(stand, storage)
     every_operation_of_the_stream(drive(storage), storage)
     every_look_of_the_command_line(drive(storage), storage)

@@ -39,10 +39,9 @@ def test_each_branch_runs_once_although_who_starts_them_is_killed(stage, broker)
     assert Counter(event["event"] for event in emitted)["step.start"] == len(EVERY) + 3
     # What was sent with the first slice has come; where the store does not send, its messages died with the process.
     rescued = {event["metadata"]["step_key"] for event in emitted if event["event"] == "step.rescue"}
-    # On a busy machine a few more are late by the dispatch timeout of a second.
     if broker == "redis":
-        assert len(rescued) < SLICE // 2
-    else:
+        assert rescued == set()
+    else:  # on a busy machine a few more are late by the dispatch timeout of a second
         assert SLICE <= len(rescued) < len(EVERY) // 2
 
 

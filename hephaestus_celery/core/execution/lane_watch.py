@@ -62,7 +62,7 @@ def begin_look(watch: LaneWatch, *, first: int, now: int, timeout: int) -> Look:
         watch = replace(watch, passed=watch.coming, coming=watch.mark, since=now)
     if first + timeout > now:
         return Look(watch=replace(watch, rounds=0, offset=0, due=first + timeout), moves=moves, through=False)
-    if moves and not (watch.passed is not None and first <= watch.passed):
+    if moves and not (watch.passed is not None and first < watch.passed):
         return Look(watch=replace(watch, rounds=0, offset=0, due=now + timeout // 2), moves=moves, through=False)
     return Look(watch=watch, moves=moves, through=True)
 

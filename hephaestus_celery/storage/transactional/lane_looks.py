@@ -49,7 +49,7 @@ def _look_through(
     for member, at in piece:
         if at + times.dispatch_timeout > times.moment:
             return found, kept, False
-        passed = watch.passed is not None and at <= watch.passed
+        passed = watch.passed is not None and at < watch.passed
         waits, message = _awaited(transaction, member, times, passed=passed)
         if not waits:
             transaction.leave_lane(lane, member)

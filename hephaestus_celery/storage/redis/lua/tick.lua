@@ -301,7 +301,7 @@ do -- a script has at most 200 local names at a time
     for i = 1, #piece, 2 do
       local member, score = piece[i], tonumber(piece[i + 1])
       if score + p.dispatch_timeout > at then return found, false end
-      local well, entry, late = pcall(outstanding, member, seen.o ~= nil and score <= tonumber(seen.o))
+      local well, entry, late = pcall(outstanding, member, seen.o ~= nil and score < tonumber(seen.o))
       if not well then report_problem(member, entry) end
       if well and entry then
         kept = kept + 1
@@ -334,7 +334,7 @@ do -- a script has at most 200 local names at a time
     local found, more = {}, false
     if tonumber(first) + p.dispatch_timeout > at then
       seen.r, seen.c, next_look = 0, 0, tonumber(first) + p.dispatch_timeout
-    elseif moves and not (seen.o and tonumber(first) <= tonumber(seen.o)) then
+    elseif moves and not (seen.o and tonumber(first) < tonumber(seen.o)) then
       seen.r, seen.c, next_look = 0, 0, at + half
     else
       found, more = look_through(lane, seen, at)

@@ -143,6 +143,18 @@ def test_what_was_sent_before_a_message_that_was_claimed_is_passed(hurried):
     assert {message.run_id: message.passed for message in report.outstanding} == {first.id: True, third.id: False}
 
 
+def test_what_was_sent_by_one_commit_is_not_passed_by_a_part_of_it(hurried):
+    run = start(
+        hurried,
+        edges={("a", "ok"): ["b", "c", "e"], ("b", "ok"): ["done"], ("c", "ok"): ["done"], ("e", "ok"): ["done"]},
+    )
+    run.claim("a", lane=LANE, token=1)
+    run.complete("a", lanes=dict.fromkeys("bce", LANE))
+    run.claim("c", lane=LANE, token=1)
+    pass_by(hurried, 4 * TIMEOUT)
+    assert set(late(hurried, {(run.id, "b"), (run.id, "e")}).values()) == {False}
+
+
 def test_a_lane_that_moves_on_is_not_looked_through(hurried):
     runs = [start(hurried, number) for number in range(100)]
     for run in runs:  # in the order of sending, for as long as many dispatch timeouts

@@ -33,8 +33,10 @@ def test_a_lane_whose_oldest_message_is_fresh_is_looked_at_when_that_is_late():
 def test_a_lane_that_moves_is_left_alone_until_it_has_come_past_its_oldest_message():
     found = look(LaneWatch(mark=NOW - TIMEOUT - 1, last=None))
     assert (found.moves, found.through, found.watch.due) == (True, False, NOW + HALF)
-    passed = look(LaneWatch(mark=NOW, last=1, coming=NOW - TIMEOUT, since=NOW - HALF))
-    assert (passed.moves, passed.through, passed.watch.passed) == (True, True, NOW - TIMEOUT)
+    together = look(LaneWatch(mark=NOW, last=1, coming=NOW - TIMEOUT, since=NOW - HALF))
+    assert (together.moves, together.through) == (True, False)  # what was sent at the same time passes nothing
+    passed = look(LaneWatch(mark=NOW, last=1, coming=NOW - TIMEOUT + 1, since=NOW - HALF))
+    assert (passed.moves, passed.through, passed.watch.passed) == (True, True, NOW - TIMEOUT + 1)
 
 
 def test_a_lane_from_which_nobody_claims_is_gone_through():

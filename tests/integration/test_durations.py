@@ -112,7 +112,7 @@ def test_a_step_that_outlasts_the_lease_is_executed_once(redis_url, namespace, r
 
         def execute(self, instance, config, context):
             executed.append(redis_storage.now())
-            while redis_storage.now() < executed[0] + 4_000_000:  # two leases, on the store's clock
+            while redis_storage.now() < executed[0] + 6_000_000:  # three leases, on the store's clock
                 threading.Event().wait(0.05)
             return Ok("done")
 

@@ -12,7 +12,7 @@ number of events that the transition reserves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -190,19 +190,26 @@ def complete(
     if done:
         ended[DONE] = _done(state.sequence + reserved, fails=fails)
     after = _settled(state, settled, {**started, **ended}, advances=0 if launch else 1)
-    commands: list[Command] = [ClearTimer(activation)]
-    for target, new in started.items():
-        commands.extend(send(Activation.parse(target), new, times))
     if undo is not None:
         after = replace(after, undo=(*(after.undo or ()), undo))
+    sends = [command for target, new in started.items() for command in send(Activation.parse(target), new, times)]
+    after, commands = _ended(after, sends, done=done, fails=fails, stuck=stuck, times=times)
+    commands = (ClearTimer(activation), *commands)
+    return applied(state, after, reserved=reserved, commands=commands, activated=settled.activated, done=done)
+
+
+def _ended(
+    state: RunState, sends: Sequence[Command], *, done: bool, fails: bool, stuck: bool, times: Times
+) -> tuple[RunState, tuple[Command, ...]]:
+    # What becomes of the run, and what is to be done. Where it undoes from now on, what has just started is dropped.
     if done and not fails:
-        after = replace(after, status=Status.COMPLETED, finished_at=times.now)
-        commands.append(Finish(Status.COMPLETED))
-    elif stuck or fails:
-        after = replace(after, failed_step=DONE if fails else after.failed_step)
-        after, more = stop(after, Status.FAILED, times)
-        commands = [*(commands[:1] if after.compensating else commands), *more]  # what has just started is dropped
-    return applied(state, after, reserved=reserved, commands=tuple(commands), activated=settled.activated, done=done)
+        completed = replace(state, status=Status.COMPLETED, finished_at=times.now)
+        return completed, (*sends, Finish(Status.COMPLETED))
+    if stuck or fails:
+        failing = replace(state, failed_step=DONE if fails else state.failed_step)
+        stopped, commands = stop(failing, Status.FAILED, times)
+        return stopped, commands if stopped.compensating else (*sends, *commands)
+    return state, tuple(sends)
 
 
 def _complete_in_undoing(

@@ -98,10 +98,8 @@ class Graph:
     @cached_property
     def typed_events(self) -> frozenset[str]:
         """The names of the events from outside that are for steps whose results have a type."""
-        typed = [step for step in self.topological_order if step.__data_type__ is not None]
-        return frozenset(
-            name for step in typed for config in self._configs[step] for name in step.resume_events(config)
-        )
+        typed = [step for step in self.by_key.values() if step.__data_type__ is not None]
+        return frozenset(name for step in typed for config in self.configs(step) for name in step.resume_events(config))
 
     @property
     def initial(self) -> Target:
@@ -125,8 +123,11 @@ class Graph:
         return () if step in self.compensating else self._events[step]
 
     def configs(self, step: StepClass) -> tuple[StepConfig, ...]:
-        """The configs that the definition gives ``step`` wherever it is a target; None among them for a bare one."""
-        return () if step in self.compensating else self._configs[step]
+        """The configs that the definition gives ``step`` wherever it is a target; None among them for a bare one.
+
+        A compensation is no target, and is given none.
+        """
+        return (None,) if step in self.compensating else self._configs[step]
 
     def rank(self, key: str) -> int:
         """The place of a step in ``topological_order``; that of a compensation is behind all others."""

@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import secrets
 import threading
+from typing import TypedDict
 
 import pytest
 
@@ -13,9 +14,11 @@ from hephaestus_celery import (
     FAILED,
     AlreadyRunningError,
     Async,
+    DataError,
     Done,
     Hephaestus,
     NotCancellableError,
+    NotWaitingError,
     Ok,
     RetryPolicy,
     RunStateError,
@@ -43,7 +46,11 @@ class Flow:
         self.seen = {}
         names = ("a", "b", "c", "undo_a", "undo_b")
         self.a, self.b, self.c, self.undo_a, self.undo_b = (self.step(name) for name in names)
-        self.workflow = type(
+        self.workflow = self.define()
+
+    def define(self):
+        """The workflow of these steps, as they are now."""
+        return type(
             "Trip",
             (Workflow,),
             {
@@ -177,6 +184,54 @@ def test_a_compensation_that_waits_is_resumed_and_the_run_is_running(hephaestus)
     run = handle.wait(SECONDS)
     assert (run.status, run.compensated) == ("failed", (flow.b, flow.a))
     assert run.context.steps["undo_b"] == {"by": "ada"}
+
+
+def test_an_event_may_come_before_the_compensation_that_waits_for_it(hephaestus):
+    flow = Flow(b=lambda context: Async(), c=ValueError("no"), undo_b=lambda context: Async())
+    flow.undo_b.events = ("refunded",)
+    handle = flow.define().start("1", {})
+    while handle.status != "waiting":
+        threading.Event().wait(0.001)
+    handle.resume("refunded", {"by": "ada"}, keep_early=True)
+    handle.resume("ok", step=flow.b)
+    run = handle.wait(SECONDS)
+    assert (run.status, run.compensated) == ("failed", (flow.b, flow.a))
+    assert run.context.steps["undo_b"] == {"by": "ada"}
+
+
+def test_a_run_that_undoes_keeps_no_event_for_a_step_that_can_not_begin(hephaestus):
+    flow = Flow(c=lambda context: Async(), undo_a=lambda context: Async())
+    flow.c.events, flow.undo_a.events = ("paid",), ("refunded",)
+    handle = flow.define().start("1", {})
+    while handle.status != "waiting":
+        threading.Event().wait(0.001)
+    handle.cancel(compensate=True)
+    with pytest.raises(NotWaitingError, match="have ended"):
+        handle.resume("paid", keep_early=True)
+    handle.resume("refunded", keep_early=True)
+    assert handle.wait(SECONDS).compensated == (flow.b, flow.a)
+
+
+def test_what_comes_early_for_a_compensation_has_its_type(hephaestus):
+    class Receipt(TypedDict):
+        number: int
+
+    class Refunded(Step[Receipt]):
+        events = ("refunded",)
+
+        def execute(self, instance, config, context):
+            return Async()
+
+    flow = Flow(a=lambda context: Async(), b=ValueError("no"))
+    flow.undo_a = Refunded
+    handle = flow.define().start("1", {})
+    while handle.status != "waiting":
+        threading.Event().wait(0.001)
+    with pytest.raises(DataError, match="number"):
+        handle.resume("refunded", {"number": "seven"}, keep_early=True)
+    handle.resume("refunded", {"number": 7}, keep_early=True)
+    handle.resume("ok", step=flow.a)
+    assert handle.wait(SECONDS).context.result(Refunded) == {"number": 7}
 
 
 def test_a_run_that_undoes_is_ended_at_once(hephaestus):

@@ -26,10 +26,10 @@ from hephaestus_celery.runners.messages import messages
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.instances import decode_instance
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, CancelRequest
 
 if TYPE_CHECKING:
     from hephaestus_celery.runners.port import AsyncRunner
-    from hephaestus_celery.storage.resume_and_cancel import Cancellation
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -48,14 +48,15 @@ async def cancel(
     check_reason(means, reason)
     check_by(by)
     run_id = await find_run(means, id, workflow=workflow)
-    cancelled = await means.storage.cancel(
-        run_id,
+    request = CancelRequest(
+        run_id=run_id,
         operation=means.token(),
         reason=reason,
         entry=encode_entry(kind="cancel", reason=reason, by=by),
         durations=means.durations,
         compensate=compensate,
     )
+    cancelled = await means.storage.cancel(request)
     if cancelled is None:
         ended = await read_run(means, run_id)
         if ended.compensating:

@@ -18,7 +18,7 @@ from hephaestus_celery.storage.many import Untouched
 from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.reruns import Rerun
-from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, CancelRequest, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
 
 
@@ -51,16 +51,7 @@ class AsyncStorage(AsyncReader, Protocol):
 
     async def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool: ...
 
-    async def cancel(
-        self,
-        run_id: str,
-        *,
-        operation: str,
-        reason: str | None,
-        entry: str,
-        durations: Durations,
-        compensate: bool = False,
-    ) -> Cancellation | None: ...
+    async def cancel(self, request: CancelRequest) -> Cancellation | None: ...
 
     async def pause(self, request: PauseRequest) -> PauseReport: ...
 

@@ -19,7 +19,7 @@ from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import DataKind, Query, StoredEntry, StoredRun
 from hephaestus_celery.storage.reruns import Rerun
-from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, CancelRequest, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
 
 P = ParamSpec("P")
@@ -56,25 +56,8 @@ class Immediate:
     async def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool:
         return await self._call(self._storage.unschedule, run_id, activation, reference=reference, operation=operation)
 
-    async def cancel(
-        self,
-        run_id: str,
-        *,
-        operation: str,
-        reason: str | None,
-        entry: str,
-        durations: Durations,
-        compensate: bool = False,
-    ) -> Cancellation | None:
-        return await self._call(
-            self._storage.cancel,
-            run_id,
-            operation=operation,
-            reason=reason,
-            entry=entry,
-            durations=durations,
-            compensate=compensate,
-        )
+    async def cancel(self, request: CancelRequest) -> Cancellation | None:
+        return await self._call(self._storage.cancel, request)
 
     async def pause(self, request: PauseRequest) -> PauseReport:
         return await self._call(self._storage.pause, request)

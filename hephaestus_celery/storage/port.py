@@ -27,7 +27,7 @@ from hephaestus_celery.storage.many import Untouched
 from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.queries import Query, Reader, StoredEntry
 from hephaestus_celery.storage.reruns import Copied, Rerun
-from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, CancelRequest, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
 
 
@@ -198,16 +198,7 @@ class Storage(Reader, Protocol):
         """Record an event for a waiting step; a worker applies it."""
         ...
 
-    def cancel(
-        self,
-        run_id: str,
-        *,
-        operation: str,
-        reason: str | None,
-        entry: str,
-        durations: Durations,
-        compensate: bool = False,
-    ) -> Cancellation | None:
+    def cancel(self, request: CancelRequest) -> Cancellation | None:
         """End a run; None if it has ended already. ``InstanceNotFoundError`` for an unknown run.
 
         With ``compensate`` it undoes first what has completed; None if it does so already.

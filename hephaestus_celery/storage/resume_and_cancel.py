@@ -62,6 +62,18 @@ class DeliveryReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequest:
+    """A caller ends a run; with ``compensate`` what has completed is undone first. ``entry`` is the JSON text for the history."""
+
+    run_id: str
+    operation: str
+    entry: str
+    durations: Durations
+    reason: str | None = None
+    compensate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cancellation:
     """A cancelled run. ``run`` has its steps as they stood.
 

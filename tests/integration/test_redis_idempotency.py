@@ -18,7 +18,7 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.storage.commits import Fail, Retry, Suspend
 from hephaestus_celery.storage.redis.store import RedisStorage
-from hephaestus_celery.storage.resume_and_cancel import Delivery
+from hephaestus_celery.storage.resume_and_cancel import CancelRequest, Delivery
 from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 
 ENTRY = '{"kind":"attempt"}'
@@ -218,9 +218,8 @@ def unschedule():
 
 def cancel():
     def call(storage, run):
-        return storage.cancel(
-            run.id, operation="cancel", reason="enough", entry='{"kind":"cancel"}', durations=DURATIONS
-        )
+        asked = {"run_id": run.id, "operation": "cancel", "reason": "enough", "entry": '{"kind":"cancel"}'}
+        return storage.cancel(CancelRequest(**asked, durations=DURATIONS))
 
     return Case(lambda stand: stand.start(), call)
 

@@ -18,7 +18,7 @@ from hephaestus_celery.storage.claims import ClaimRequest
 from hephaestus_celery.storage.commits import Fail, NextRound, Retry, Suspend
 from hephaestus_celery.storage.due import Outstanding, Sent
 from hephaestus_celery.storage.pauses import PauseRequest
-from hephaestus_celery.storage.resume_and_cancel import Delivery
+from hephaestus_celery.storage.resume_and_cancel import CancelRequest, Delivery
 from hephaestus_celery.storage.starts import PreparedMessage
 from hephaestus_celery.testing.conformance.driven import FAILURE
 from hephaestus_celery.testing.conformance.driven_values import DURATIONS, held
@@ -518,16 +518,15 @@ class RandomCalls:
         self.make_delivery(self.delivery(RunReference(id=self.run.id), name=name))
 
     def cancel(self):
-        fields = {
-            "reason": self.chance.choice([None, "", "enough"]),
-            "entry": '{"kind":"cancel"}',
-            "durations": FOR_EVER,
-            "compensate": self.chance.random() < 0.7,
-        }
-        operation = f"cancel{self.number}"
-        self.make(
-            "cancel", lambda twin: functools.partial(twin.storage.cancel, self.run.id, operation=operation, **fields)
+        request = CancelRequest(
+            run_id=self.run.id,
+            operation=f"cancel{self.number}",
+            reason=self.chance.choice([None, "", "enough"]),
+            entry='{"kind":"cancel"}',
+            durations=FOR_EVER,
+            compensate=self.chance.random() < 0.7,
         )
+        self.make("cancel", lambda twin: functools.partial(twin.storage.cancel, request))
 
     def cancel_many(self):
         fields = {"reason": self.chance.choice([None, "enough"]), "entry": '{"kind":"cancel"}', "durations": FOR_EVER}

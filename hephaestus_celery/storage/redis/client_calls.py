@@ -28,7 +28,7 @@ from hephaestus_celery.storage.redis.scripts import is_texts
 from hephaestus_celery.storage.redis.settling import Settling
 from hephaestus_celery.storage.redis.standing import Standings
 from hephaestus_celery.storage.redis.starts import Starts
-from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, CancelRequest, Delivery, DeliveryReport
 
 
 class ClientCalls:
@@ -62,19 +62,8 @@ class ClientCalls:
     async def unschedule(self, run_id: str, activation: Activation, *, reference: str, operation: str) -> bool:
         return await self._resume_and_cancel.unschedule(run_id, activation, reference=reference, operation=operation)
 
-    async def cancel(
-        self,
-        run_id: str,
-        *,
-        operation: str,
-        reason: str | None,
-        entry: str,
-        durations: Durations,
-        compensate: bool = False,
-    ) -> Cancellation | None:
-        return await self._resume_and_cancel.cancel(
-            run_id, operation=operation, reason=reason, entry=entry, durations=durations, compensate=compensate
-        )
+    async def cancel(self, request: CancelRequest) -> Cancellation | None:
+        return await self._resume_and_cancel.cancel(request)
 
     async def pause(self, request: PauseRequest) -> PauseReport:
         return await self._pauses.change(request, paused=True)

@@ -13,7 +13,6 @@ from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.exceptions import InstanceNotFoundError
-from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.redis.async_calls import AsyncCalls
 from hephaestus_celery.storage.redis.framing import named, reading
 from hephaestus_celery.storage.redis.listing import Listing
@@ -21,7 +20,7 @@ from hephaestus_celery.storage.redis.parameters import as_parameters, retention_
 from hephaestus_celery.storage.redis.reads import Reads
 from hephaestus_celery.storage.redis.replies import read_cancellation, read_delivery
 from hephaestus_celery.storage.redis.stored_runs import read_run
-from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, CancelRequest, Delivery, DeliveryReport
 from hephaestus_celery.storage.schema import SCHEMA, written_by_newer
 
 _MOST_WAITING = 100  # the most steps of a large run that one event is offered to
@@ -60,31 +59,23 @@ class ResumeAndCancel:
         parameters = as_parameters(run_id=run_id, step=str(activation), reference=reference, op=operation)
         return bool(await self._calls.of_run("unschedule", run_id, parameters))
 
-    async def cancel(
-        self,
-        run_id: str,
-        *,
-        operation: str,
-        reason: str | None,
-        entry: str,
-        durations: Durations,
-        compensate: bool = False,
-    ) -> Cancellation | None:
+    async def cancel(self, request: CancelRequest) -> Cancellation | None:
         """End a run; returns it with the states that its steps had."""
+        run_id, durations = request.run_id, request.durations
         answer = await self._calls.of_run(
             "cancel",
             run_id,
             as_parameters(
                 run_id=run_id,
-                op=operation,
+                op=request.operation,
                 schema=SCHEMA,
                 retention=retention_of(durations),
                 stream=stream_of(durations),
-                compensate=compensate or None,
-                dispatch_timeout=durations.dispatch_timeout if compensate else None,
+                compensate=request.compensate or None,
+                dispatch_timeout=durations.dispatch_timeout if request.compensate else None,
             ),
-            entry,
-            "" if reason is None else json.dumps(reason),
+            request.entry,
+            "" if request.reason is None else json.dumps(request.reason),
         )
         reply = named(answer)
         verdict = reply["verdict"]

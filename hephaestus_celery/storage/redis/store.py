@@ -44,7 +44,7 @@ from hephaestus_celery.storage.redis.scripts import is_number, is_values
 from hephaestus_celery.storage.redis.waits_for_ends import Waits
 from hephaestus_celery.storage.redis.wakeups import Wakeups
 from hephaestus_celery.storage.reruns import Copied, Rerun
-from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, CancelRequest, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
 
 _PLACES = {"db", "host", "path", "port", "unix_socket_path"}
@@ -218,26 +218,8 @@ class RedisStorage:
     def deliver(self, delivery: Delivery) -> DeliveryReport:
         return run_now(self._clients.deliver(delivery))
 
-    def cancel(
-        self,
-        run_id: str,
-        *,
-        operation: str,
-        reason: str | None,
-        entry: str,
-        durations: Durations,
-        compensate: bool = False,
-    ) -> Cancellation | None:
-        return run_now(
-            self._clients.cancel(
-                run_id,
-                operation=operation,
-                reason=reason,
-                entry=entry,
-                durations=durations,
-                compensate=compensate,
-            )
-        )
+    def cancel(self, request: CancelRequest) -> Cancellation | None:
+        return run_now(self._clients.cancel(request))
 
     def cancel_many(
         self, run_ids: Sequence[str], *, operation: str, reason: str | None, entry: str, durations: Durations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hephaestus_celery.core.execution.deletion import is_deletable
 from hephaestus_celery.core.execution.times import Times
 from hephaestus_celery.storage.many import Untouched
-from hephaestus_celery.storage.resume_and_cancel import Cancellation
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, CancelRequest
 from hephaestus_celery.storage.schema import SCHEMA
 from hephaestus_celery.storage.transactional.resume_and_cancel import cancel_in
 from hephaestus_celery.storage.transactional.transaction import REPLY_KEPT, Transaction
@@ -36,14 +36,12 @@ def delete_in(transaction: Transaction, run_id: str, *, operation: str, now: int
     return None
 
 
-def cancel_one_in(
-    transaction: Transaction, run_id: str, times: Times, *, operation: str, reason: str | None, entry: str, stream: int
-) -> Cancellation | Untouched:
+def cancel_one_in(transaction: Transaction, request: CancelRequest, times: Times) -> Cancellation | Untouched:
     """End one run of many, or say why not."""
-    record = transaction.find_run(run_id)
+    record = transaction.find_run(request.run_id)
     if record is None:
         return Untouched()
     if record.new.schema > SCHEMA:
         return Untouched(schema=record.new.schema)
-    cancelled = cancel_in(transaction, run_id, times, operation=operation, reason=reason, entry=entry, stream=stream)
+    cancelled = cancel_in(transaction, request, times)
     return Untouched(status=record.state.status) if cancelled is None else cancelled

@@ -16,7 +16,7 @@ from hephaestus_celery.core.execution.uniqueness import Claimant
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.identity import is_run_id
 from hephaestus_celery.core.values.lifecycle import StepStatus
-from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, CancelRequest, Delivery, DeliveryReport
 from hephaestus_celery.storage.transactional.effects import carry_out
 from hephaestus_celery.storage.transactional.event_stream import tell
 from hephaestus_celery.storage.transactional.pauses import hold_in
@@ -91,33 +91,25 @@ def deliver_in(transaction: Transaction, delivery: Delivery, times: Times) -> De
     return report
 
 
-def cancel_in(
-    transaction: Transaction,
-    run_id: str,
-    times: Times,
-    *,
-    operation: str,
-    reason: str | None,
-    entry: str,
-    stream: int,
-    compensate: bool = False,
-) -> Cancellation | None:
+def cancel_in(transaction: Transaction, request: CancelRequest, times: Times) -> Cancellation | None:
     """End a run, with ``compensate`` when what has completed is undone; None if it has ended or undoes already."""
+    run_id = request.run_id
     record = known_run(transaction, run_id)
     run = stored(record)  # raises for a run of a newer schema, which must not be changed
-    replied = transaction.find_reply(_Replied, run_id, operation)
+    replied = transaction.find_reply(_Replied, run_id, request.operation)
     if replied is not None:
         return Cancellation(sequence=replied.sequence, run=run, dispatches=replied.dispatches)
-    decision = transitions.cancel(record.state, times=times, compensate=compensate)
+    decision = transitions.cancel(record.state, times=times, compensate=request.compensate)
     if decision.verdict is Verdict.STALE:
         return None
     decision = hold_in(transaction, record, decision)
-    record.cancel_reason = reason
-    record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
-    tell(transaction, record, of_cancel(decision, times, detail=entry, start=record.start), stream=stream)
+    record.cancel_reason = request.reason
+    record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=request.entry))
+    told = of_cancel(decision, times, detail=request.entry, start=record.start)
+    tell(transaction, record, told, stream=request.durations.stream)
     dispatches = carry_out(transaction, record, decision, times)
     reply = _Replied(decision.sequence, dispatches)
-    transaction.save_reply(run_id, operation, reply, ends_at=times.moment + REPLY_KEPT)
+    transaction.save_reply(run_id, request.operation, reply, ends_at=times.moment + REPLY_KEPT)
     return Cancellation(sequence=decision.sequence, run=stored(record), dispatches=dispatches)
 
 

@@ -20,7 +20,7 @@ from hephaestus_celery.storage.many import Untouched
 from hephaestus_celery.storage.pauses import PauseReport, PauseRequest
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.reruns import Copied, Rerun
-from hephaestus_celery.storage.resume_and_cancel import Cancellation, Delivery, DeliveryReport
+from hephaestus_celery.storage.resume_and_cancel import Cancellation, CancelRequest, Delivery, DeliveryReport
 from hephaestus_celery.storage.starts import NewRun
 from hephaestus_celery.storage.transactional.claims import claim_in, create_in, renew_in
 from hephaestus_celery.storage.transactional.commits import commit_in
@@ -233,27 +233,9 @@ class TransactionalStorage(Readers):
         with self.transaction() as transaction:
             return deliver_in(transaction, delivery, self._times_by(delivery.durations))
 
-    def cancel(
-        self,
-        run_id: str,
-        *,
-        operation: str,
-        reason: str | None,
-        entry: str,
-        durations: Durations,
-        compensate: bool = False,
-    ) -> Cancellation | None:
+    def cancel(self, request: CancelRequest) -> Cancellation | None:
         with self.transaction() as transaction:
-            return cancel_in(
-                transaction,
-                run_id,
-                self._times_by(durations),
-                operation=operation,
-                reason=reason,
-                entry=entry,
-                stream=durations.stream,
-                compensate=compensate,
-            )
+            return cancel_in(transaction, request, self._times_by(request.durations))
 
     def read_events(
         self, partition: int, *, group: str, consumer: str, limit: int, after: str | None = None
@@ -309,12 +291,9 @@ class TransactionalStorage(Readers):
     ) -> Sequence[Cancellation | Untouched]:
         found: list[Cancellation | Untouched] = []
         for run_id in run_ids:
+            request = CancelRequest(run_id=run_id, operation=operation, reason=reason, entry=entry, durations=durations)
             with self.transaction() as transaction:
-                times = self._times_by(durations)
-                cancelled = cancel_one_in(
-                    transaction, run_id, times, operation=operation, reason=reason, entry=entry, stream=durations.stream
-                )
-                found.append(cancelled)
+                found.append(cancel_one_in(transaction, request, self._times_by(durations)))
         return found
 
     def delete_many(self, run_ids: Sequence[str], *, operation: str) -> Sequence[Untouched | None]:

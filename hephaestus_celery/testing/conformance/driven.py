@@ -25,7 +25,7 @@ from hephaestus_celery.storage.durations import Durations
 from hephaestus_celery.storage.pauses import PauseRequest
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.reruns import Rerun
-from hephaestus_celery.storage.resume_and_cancel import Delivery, RunAddress
+from hephaestus_celery.storage.resume_and_cancel import CancelRequest, Delivery, RunAddress
 from hephaestus_celery.storage.starts import FirstStep, NewRun
 from hephaestus_celery.testing.conformance.driven_probe import Probe
 from hephaestus_celery.testing.conformance.driven_reruns import Rerunnable
@@ -281,14 +281,15 @@ class DrivenRun(Rerunnable, InRounds):
         )
 
     def cancel(self, reason: str | None = None, *, compensate: bool = False, operation: str | None = None) -> Any:
-        return self.storage.cancel(
-            self.id,
+        request = CancelRequest(
+            run_id=self.id,
             operation=operation or f"cancel{next(_NUMBERS)}",
             reason=reason,
             entry='{"kind":"cancel"}',
             durations=self.durations,
-            **({"compensate": True} if compensate else {}),
+            compensate=compensate,
         )
+        return self.storage.cancel(request)
 
     def made(self, rerun: Rerun) -> DrivenRun:
         """The new run that comes of it."""

@@ -28,7 +28,7 @@ from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.runners.attempt import Executed, Worker
 from hephaestus_celery.runners.step_result import Completed
-from hephaestus_celery.storage.resume_and_cancel import Delivery
+from hephaestus_celery.storage.resume_and_cancel import CancelRequest, Delivery
 from tests.support.starting import create
 
 WORKER = Worker(hostname="h", task_id="t")
@@ -327,7 +327,9 @@ def test_a_run_that_was_cancelled_meanwhile_discards_the_failure(make_driver):
     driver = make_driver()
     run_id, first = started(driver, a_flow(a_charge(raising(ValueError("no")))))
     attempt = claimed(driver, first)
-    driver.storage.cancel(run_id, operation="c", reason=None, entry='{"kind":"cancel"}', durations=driver.durations)
+    driver.storage.cancel(
+        CancelRequest(run_id=run_id, operation="c", entry='{"kind":"cancel"}', durations=driver.durations)
+    )
     outcome = executed(driver, attempt)
     assert outcome.messages == []
     assert [entry.outcome for entry in driver.storage.history(run_id)][-1] == "discarded"

@@ -98,6 +98,8 @@ def undoing_line(instance: Instance) -> str:
     done = sum(states[other].status is StepStatus.COMPLETED for other in over)
     if instance.compensating:
         return f"undoes what had completed: {done} of {total} undone; then it ends"
+    if not total:
+        return "no step had completed that is to be undone"
     return f"{done} of {total} steps that had completed are undone"
 
 

@@ -43,7 +43,8 @@ def cancel(
 ) -> None:
     """End a run: no step of it starts any more, and its id is free at once.
 
-    What is being executed goes on, and its result is discarded. Without RUN, all runs that match the filters are ended.
+    What is being executed goes on, and its result is discarded. With --compensate what has completed is undone first, and the
+    run ends, and frees its id, after that. Without RUN, all runs that match the filters are ended.
     """
     check_target(run, given)
     for name, given_flag in (("--terminate", terminate), ("--compensate", compensate)):

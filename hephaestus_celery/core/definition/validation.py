@@ -63,6 +63,8 @@ LONGEST_NAME = 500
 SHORTEST_DEADLINE = 1e-6
 """Seconds: the store counts in microseconds."""
 _METHODS = frozenset(["version_for", "result"])
+_OFFERED = OPTIONS | {"result"}
+"""What a value may have been meant to be: no step is meant to be a ``result``, so it is none of the options."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +181,7 @@ def _check_unknown(workflow: type[WorkflowDefinition], draft: Draft) -> None:
             if meant is not None:
                 draft.report(f"{name} is no option of a workflow; did you mean {meant}?")
             elif not own:
-                draft.report(f"{name} is no option of a workflow; options are {', '.join(sorted(OPTIONS))}")
+                draft.report(f"{name} is no option of a workflow; options are {', '.join(sorted(_OFFERED))}")
 
 
 def _meant(name: str, value: object) -> tuple[str | None, bool]:
@@ -191,7 +193,7 @@ def _meant(name: str, value: object) -> tuple[str | None, bool]:
         return misspelt(name, _METHODS), True
     if isinstance(value, property) or inspect.isdatadescriptor(value):
         return None, True
-    return nearest(name, OPTIONS), False
+    return nearest(name, _OFFERED), False
 
 
 def _check_tags(workflow: type[WorkflowDefinition], draft: Draft) -> None:

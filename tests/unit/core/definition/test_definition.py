@@ -343,7 +343,7 @@ def test_an_option_like_no_other_is_a_problem_that_lists_the_options():
     (problem,) = problems_of(**sound(zzz=1))
     assert problem == (
         "zzz is no option of a workflow; options are compensations, current, deadline, default_retry, hephaestus, initial_step, joins, "
-        "metadata, name, tags, transitions, unique, version, versions"
+        "metadata, name, result, tags, transitions, unique, version, versions"
     )
 
 

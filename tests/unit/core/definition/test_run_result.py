@@ -92,6 +92,8 @@ def test_a_result_is_not_awaited():
 def test_a_misspelt_result_is_a_problem():
     [problem] = problems_of(**sound(results=staticmethod(of_context)))
     assert problem == "results is no option of a workflow; did you mean result?"
+    [problem] = problems_of(**sound(results={"a": 1}))
+    assert problem == "results is no option of a workflow; did you mean result?"
 
 
 def test_other_problems_are_listed_beside_it():

@@ -11,7 +11,7 @@ from typing import Any
 from hephaestus_celery.core.definition.builtin import Done
 from hephaestus_celery.core.definition.graph import StepClass
 from hephaestus_celery.core.definition.registry import definition_of
-from hephaestus_celery.core.values.failure import Failure
+from hephaestus_celery.core.execution.deadlines import EXCEEDED
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.exceptions import AttemptLostError, DeadlineExceeded, StepFailedError
@@ -21,8 +21,7 @@ from hephaestus_celery.runners.step_result import RunResult
 from hephaestus_celery.storage import codec
 from hephaestus_celery.storage.claims import Claim
 from hephaestus_celery.storage.commits import Cause, Commitment
-from hephaestus_celery.storage.instances import read_start
-from hephaestus_celery.storage.shortfalls import explained
+from hephaestus_celery.storage.instances import read_failure, read_start
 from hephaestus_celery.telemetry.catalogue import names
 
 
@@ -92,8 +91,12 @@ def undone(
     if commitment.status_after is Status.CANCELLED or cause.failure is None:
         extra["reason"] = cause.reason
         return (Event(name=names.WORKFLOW_CANCEL, instance=instance, fields={}, extra=extra),)
-    shortfall = commitment.shortfall if cause.failed_step is None else None
-    failure = Failure(**explained(codec.decode(cause.failure), shortfall))
+    failure = read_failure(
+        cause.failure,
+        failed_step=cause.failed_step,
+        shortfall=commitment.shortfall,
+        started_at=instance.started_at,
+    )
     definition = definition_of(instance)
     extra |= {
         "failed_step": None if cause.failed_step is None else definition.graph.by_key.get(cause.failed_step),
@@ -101,7 +104,12 @@ def undone(
         "advance_count": commitment.advance,
         "runner": runner,
     }
-    reason = StepFailedError(f"{failure.type}: {failure.message}", failure=failure)
+    expired = cause.failed_step is None and failure.type == EXCEEDED
+    reason = (
+        DeadlineExceeded(failure.message)
+        if expired
+        else StepFailedError(f"{failure.type}: {failure.message}", failure=failure)
+    )
     fields = {"kind": failure.kind, "reason": reason, "stacktrace": None}
     return (Event(name=names.WORKFLOW_EXCEPTION, instance=instance, fields=fields, extra=extra),)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.execution.deadlines import EXCEEDED
+from hephaestus_celery.core.execution.joins import Shortfall
 from hephaestus_celery.core.values.context import Context
 from hephaestus_celery.core.values.failure import Failure
 from hephaestus_celery.core.values.instance import Instance
@@ -259,6 +260,14 @@ def read_start(text: str | None) -> int | None:
     return int(text)
 
 
+def read_failure(text: str, *, failed_step: str | None, shortfall: Shortfall | None, started_at: datetime) -> Failure:
+    """The failure of a run as it is told, from the one that is stored: what the run itself failed by is said there in part."""
+    failure = decode(text)
+    if failed_step is None and failure["type"] == EXCEEDED:
+        return Failure(**{**failure, "message": f"{failure['message']}, {started_at:%Y-%m-%d %H:%M:%S} UTC"})
+    return Failure(**explained(failure, None if failed_step is not None else shortfall))
+
+
 def _of(whole: Callable[[], Instance], name: str) -> Any:
     return getattr(whole(), name)
 
@@ -270,12 +279,9 @@ def _deadline(run: StoredRun | RunSummary) -> datetime | None:
 def _run_failure(run: StoredRun) -> Failure | None:
     if run.failure is None:
         return None
-    failure = decode(run.failure)
-    if run.failed_step is None and failure["type"] == EXCEEDED:
-        return Failure(
-            **{**failure, "message": f"{failure['message']}, {moment(run.started_at):%Y-%m-%d %H:%M:%S} UTC"}
-        )
-    return Failure(**explained(failure, None if run.failed_step is not None else run.shortfall))
+    return read_failure(
+        run.failure, failed_step=run.failed_step, shortfall=run.shortfall, started_at=moment(run.started_at)
+    )
 
 
 def _found(text: str | None, event: str | None) -> dict[str, Any] | Failure:

@@ -161,6 +161,29 @@ def test_the_failure_is_told_once_after_the_steps_that_came_before(runtime):
     assert sorted(numbers) == list(range(1, len(numbers) + 1))
 
 
+def test_the_failure_is_told_alike_after_what_has_completed_is_undone(runtime):
+    class Undo(Step):
+        def execute(self, instance, config, context):
+            return {}
+
+    flow = define(
+        name=f"timely.{secrets.token_hex(6)}",
+        initial_step=A,
+        transitions={(A, "ok"): Sleeps, Sleeps: Done},
+        deadline=SOON,
+        compensations={A: Undo},
+    )
+    with EventCapture() as told:
+        instance = failed(runtime.start_instance(flow, {"items": 1}, id="x1"))
+        eventually(lambda: told.of(telemetry.workflow_exception_event()), what="the failure is told")
+    assert instance.compensated == (A,)
+    [event] = told.of(telemetry.workflow_exception_event())
+    found = event.metadata
+    assert (found["kind"], found["failed_step"], found["stacktrace"]) == ("exit", None, None)
+    assert isinstance(found["reason"], DeadlineExceeded)
+    assert str(found["reason"]) == instance.failure.message
+
+
 def test_a_run_says_when_its_deadline_is(runtime):
     flow = a_flow(Sleeps, deadline=LATER)
     handle = runtime.start_instance(flow, {}, id="x1")

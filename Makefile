@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The tests start hundreds of processes: compiling the package anew in each of them would take a third of their starts.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test bench hour check lint types imports docs build pins ci clean
+.PHONY: demo test bench hour check lint types imports docs build pins ci coverage clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -65,10 +65,16 @@ ORDER := --randomly-seed=1
 TOGETHER := $(filter-out $(ALONE) $(WORKERS) tests/support tests/conftest.py tests/__pycache__,$(wildcard tests/*))
 
 ci: lint imports  ## All that CI does
-	$(MAKE) test OPTIONS="$(ORDER) -n 3 --dist loadfile --cov --cov-report= $(TOGETHER)"
-	$(MAKE) test OPTIONS="$(ORDER) -n 2 --dist loadfile --cov --cov-append --cov-report= $(WORKERS)"
-	$(MAKE) test OPTIONS="$(ORDER) --cov --cov-append --cov-report=term:skip-covered $(ALONE)"
+	$(MAKE) test OPTIONS="$(ORDER) -n 3 --dist loadfile $(MEASURED) $(TOGETHER)"
+	$(MAKE) test OPTIONS="$(ORDER) -n 2 --dist loadfile $(MEASURED) $(WORKERS)"
+	$(MAKE) test OPTIONS="$(ORDER) $(MEASURED) $(ALONE)"
 	$(MAKE) -j 3 types docs build
+
+# Tracing each line nearly doubles the time of the tests, and disturbs those that measure time and memory: it is asked for by name.
+coverage: $(STAMP)  ## All tests, with the lines and branches of the package that none of them reaches
+	rm -f .coverage
+	$(MAKE) ci MEASURED="--cov --cov-append --cov-report="
+	$(BIN)/coverage report
 
 clean:
 	rm -rf $(VENV) dist build .coverage htmlcov .pytest_cache .ruff_cache .hypothesis .import_linter_cache

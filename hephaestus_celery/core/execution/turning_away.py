@@ -2,8 +2,8 @@
 
 Mirrored by ``storage/redis/lua/claim.lua``.
 
-Laws held here: only a message that the step still awaits is replaced; the time until the next message doubles each time; no
-message comes later than it would have come without the refusal.
+Laws held here: only a message that the step still awaits is replaced; the time until the next message doubles each time, and
+begins anew with each attempt and each round; no message comes later than it would have come without the refusal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def sent_again_at(
     """
     if step.attempt != attempt or not step.awaits_claim or step.held is not None:
         return None
-    soon = moment + TURNED_AWAY * 2 ** min(step.dispatch - 1, MOST_DOUBLINGS)
+    soon = moment + TURNED_AWAY * 2 ** min(step.resends, MOST_DOUBLINGS)
     expected_at = due_at
     if expected_at is None and step.lane is not None:
         interval = redispatch_interval(sent=step.sent, resends=step.resends, timeout=dispatch_timeout)

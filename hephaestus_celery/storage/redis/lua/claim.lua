@@ -23,12 +23,12 @@ local function awaited(step, status)
   return step and not is_final(status) and step.a == p.attempt and is_of_round(step) and awaits_claim(step)
 end
 
--- A worker that can't execute the step got its message. Another is sent soon, and the delay doubles each time. It is
--- never later than the message would be sent again anyway.
+-- A worker that can't execute the step got its message. Another is sent soon, and the delay doubles with each
+-- one of an attempt. It is never later than the message would be sent again anyway.
 local function turn_away(step, status)
   if not awaited(step, status) or step.p then return end
   local at = now()
-  local soon = at + TURNED_AWAY * 2 ^ math.min(step.d - 1, MOST_DOUBLINGS)
+  local soon = at + TURNED_AWAY * 2 ^ math.min(step.n or 0, MOST_DOUBLINGS)
   local expected = redis.call('ZSCORE', due, step_due(p.step))
   if not expected and step.k then expected = late_at(step, tonumber(step.t or queued(step))) end
   if not expected or soon - at + steady() < tonumber(expected) then set_soon(step_due(p.step), soon, at) end

@@ -9,6 +9,7 @@ import pytest
 from hephaestus_celery.core.execution.commands import DispatchStep
 from hephaestus_celery.core.execution.delivery import Delivered
 from hephaestus_celery.core.execution.due import Due
+from hephaestus_celery.core.execution.limits import TURNED_AWAY
 from hephaestus_celery.core.execution.state import Verdict
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.lifecycle import Status, StepStatus
@@ -330,6 +331,13 @@ def test_a_run_needs_the_newer_schema_from_its_first_round_on(stand):
     assert run.schema() == 1
     run.again("a")
     assert run.schema() == ROUNDS
+
+
+def test_the_message_of_a_late_round_that_went_to_the_wrong_worker_is_sent_again_as_soon(stand):
+    run = stand.start()
+    run.rounds("a", 12)
+    run.claim("a", round=13, versions=())
+    assert run.due()["a"] <= stand.storage.now() + TURNED_AWAY
 
 
 def test_a_run_needs_the_newer_schema_when_a_pause_is_over(stand):

@@ -20,13 +20,17 @@ def again(step, *, attempt=2, due_at=NOW + TIMEOUT):
     return sent_again_at(step, attempt=attempt, moment=NOW, dispatch_timeout=TIMEOUT, due_at=due_at)
 
 
-@pytest.mark.parametrize(("dispatch", "times"), [(1, 1), (2, 2), (5, 16)])
-def test_each_message_that_was_left_is_followed_twice_as_late(dispatch, times):
-    assert again(replace(SENT, dispatch=dispatch)) == NOW + times * TURNED_AWAY
+@pytest.mark.parametrize(("resends", "times"), [(0, 1), (1, 2), (4, 16)])
+def test_each_message_that_was_left_is_followed_twice_as_late(resends, times):
+    assert again(replace(SENT, resends=resends)) == NOW + times * TURNED_AWAY
+
+
+def test_messages_of_earlier_attempts_and_rounds_do_not_count():
+    assert again(replace(SENT, dispatch=50)) == NOW + TURNED_AWAY
 
 
 def test_the_interval_stops_growing_at_the_tenth_message():
-    tenth, far = (again(replace(SENT, dispatch=dispatch), due_at=None) for dispatch in (10, 50))
+    tenth, far = (again(replace(SENT, resends=resends), due_at=None) for resends in (9, 49))
     assert tenth == far == NOW + 512 * TURNED_AWAY
 
 

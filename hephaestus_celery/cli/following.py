@@ -11,6 +11,7 @@ from hephaestus_celery.cli.exit_codes import CommandFailedError, ExitCode
 from hephaestus_celery.cli.render.screen import Screen
 from hephaestus_celery.cli.render.text import printable
 from hephaestus_celery.cli.render.times import iso, length
+from hephaestus_celery.cli.step_names import with_purpose
 from hephaestus_celery.cli.whereabouts import read_due_times, whereabouts
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.client.standing import reasons
@@ -166,15 +167,14 @@ def entry_line(entry: HistoryEntry, screen: Screen) -> str:
     by = f" by {entry.by}" if entry.by else ""
     of_run = f" of run {entry.run_id}" if entry.run_id else ""
     reason = f": {entry.reason}" if entry.reason else ""
-    undoes = f" (undoes {entry.compensates})" if entry.compensates else ""
     if entry.kind == "attempt":
-        what = f" {entry.step or 'a step'}{attempt}{_how_it_ended(entry)}"
+        what = f" {with_purpose(entry.step or 'a step', entry.compensates)}{attempt}{_how_it_ended(entry)}"
     else:
-        step = f" {entry.step}" if entry.step else ""
+        step = f" {with_purpose(entry.step, entry.compensates)}" if entry.step else ""
         outcome = f"{',' if attempt else ''} {entry.outcome}" if entry.outcome else ""
         event = f" {entry.event}" if entry.event else ""
         what = f" {entry.kind}{step}{attempt}{outcome}{event}"
-    return printable(f"{time}{what}{undoes}{of_run}{by}{reason}")
+    return printable(f"{time}{what}{of_run}{by}{reason}")
 
 
 def _how_it_ended(entry: HistoryEntry) -> str:

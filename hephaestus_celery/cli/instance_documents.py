@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from hephaestus_celery.cli.application import for_application
@@ -38,6 +38,7 @@ def brief_document(instance: Instance, due: Mapping[str, int | None]) -> dict[st
         "paused": instance.paused,
         "pauses": instance.pauses,
         "retried_as": instance.retried_as,
+        "compensating": instance.compensating,
         "failed_step": instance.failed_key,
     }
     if not instance.is_far("step_states"):
@@ -60,7 +61,6 @@ def whole_document(instance: Instance, due: Mapping[str, int | None]) -> dict[st
             "failure": instance.failure,
             "cancel_reason": instance.cancel_reason,
             "forked_from": instance.forked_from,
-            "compensating": instance.compensating,
             "compensated": _undone(instance, done=True),
             "uncompensated": _undone(instance, done=False),
         }
@@ -96,13 +96,19 @@ def _steps(instance: Instance, due: Mapping[str, int | None]) -> dict[str, Any]:
     states = instance.step_states
     live = () if not instance.status.final else (StepStatus.ACTIVE, StepStatus.WAITING)
     found: dict[str, Any] = {
-        name: sorted(key for key, state in states.items() if state.status is status and status not in live)
+        name: sorted(key for key, state in states.items() if state.status is status and _counts(state, live))
         for name, status in _STATUSES.items()
     }
     moving = [*found["waiting_steps"]] or [*found["active_steps"]]
     found["current_step"] = moving[0] if len(moving) == 1 else None
     found["steps"] = {key: _standing(state, due.get(key)) for key, state in states.items()}
     return found
+
+
+def _counts(state: StepState, live: Collection[StepStatus]) -> bool:
+    # In an ended run nothing is live, and a compensation that has completed is not one of the workflow's steps.
+    over = state.status is StepStatus.COMPLETED and state.compensates is not None
+    return state.status not in live and not over
 
 
 def _standing(state: StepState, due: int | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from hephaestus_celery.cli.render.times import age, length
 from hephaestus_celery.cli.statuses import standing_of
+from hephaestus_celery.cli.step_names import with_purpose
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import StepStatus
@@ -69,6 +70,7 @@ def _paused(text: str, instance: Instance) -> str:
 
 def _whereabouts(key: str, state: StepState, due: int | None, instance: Instance, *, now: datetime) -> str:
     word = standing_of(state, instance.status)
+    key = with_purpose(key, state.compensates)
     left = None if due is None else length(moment(due) - now)
     attempt = f", attempt {state.attempt} of {state.max_attempts}" if state.attempt > 1 else ""
     match word:

@@ -61,7 +61,7 @@ async def cancel(
         ended = await read_run(means, run_id)
         if ended.compensating:
             raise NotCancellableError(
-                f"{ended.id} undoes what had completed already, and ends then; a cancel without compensate ends it at once"
+                f"{ended.id} is undoing already what had completed, and ends then; to end it at once, cancel it without compensate"
             )
         raise NotCancellableError(f"{ended.id} has ended already ({ended.status}); only an active run can be cancelled")
     instance = decode_instance(cancelled.run, reader=means.reader)

@@ -423,6 +423,24 @@ class Trips(Workflow):
     compensations = {BookHotel: CancelHotel, BookFlight: CancelFlight}
 
 
+class LookForRoom(Recorded):
+    def answer(self, instance, config, context):
+        return Ok("done", {"rounds": context.round}) if context.round == 3 else Again(0.01)
+
+
+class GiveRoomUp(Recorded):
+    def answer(self, instance, config, context):
+        return Ok("done", {"rounds": context.round}) if context.round == 2 else Again(0.01)
+
+
+class Stays(Workflow):
+    name = "stays"
+    unique = Unique("stays")
+    initial_step = LookForRoom
+    transitions = {(LookForRoom, "done"): PayTrip, (PayTrip, "done"): Done}
+    compensations = {LookForRoom: GiveRoomUp}
+
+
 class ChargeOnce(Charge):
     retry = RetryPolicy(max_attempts=1)
 

@@ -10,6 +10,7 @@ from hephaestus_celery.cli.completion import complete_workflows
 from hephaestus_celery.cli.exit_codes import CommandFailedError, ExitCode
 from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import find_screen
+from hephaestus_celery.cli.step_names import undone_by
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 
 
@@ -30,8 +31,14 @@ def graph(context: click.Context, /, *, workflow: str, version: int | None, merm
             {"source": edge.source.key, "event": edge.event, "target": edge.target.key, "dynamic": edge.dynamic}
             for edge in found.graph.edges
         ]
-        joins = {step.key: number for step, number in found.graph.joins.items()}
-        screen.show(as_json({"workflow": found.name, "version": found.version, "edges": edges, "joins": joins}))
+        about = {
+            "workflow": found.name,
+            "version": found.version,
+            "edges": edges,
+            "joins": {step.key: number for step, number in found.graph.joins.items()},
+            "compensations": undone_by(found.graph),
+        }
+        screen.show(as_json(about))
     else:
         screen.show((found.to_mermaid() if mermaid else found.to_text()).rstrip("\n"))
 

@@ -13,6 +13,7 @@ from hephaestus_celery.cli.render.screen import Screen, find_screen
 from hephaestus_celery.cli.render.tables import Cell, Column, show_table
 from hephaestus_celery.cli.render.times import iso, length
 from hephaestus_celery.cli.run_argument import find_run_id, run_argument
+from hephaestus_celery.cli.step_names import with_purpose
 from hephaestus_celery.core.values.history import HistoryEntry
 
 _NARROW = 120
@@ -87,7 +88,7 @@ def _row(screen: Screen, entry: HistoryEntry) -> Sequence[Cell | str]:
         str(entry.sequence),
         Cell(moment, "dim"),
         entry.kind,
-        (entry.step or "") + (f" (undoes {entry.compensates})" if entry.compensates else ""),
+        with_purpose(entry.step or "", entry.compensates),
         "" if entry.round is None else str(entry.round),
         "" if entry.attempt is None else str(entry.attempt),
         Cell(entry.outcome or "", OUTCOME_STYLES.get(entry.outcome or "", "")),

@@ -14,6 +14,7 @@ from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import find_screen
 from hephaestus_celery.cli.render.tables import Cell, Column, show_table
 from hephaestus_celery.cli.statuses import STEP_STYLES
+from hephaestus_celery.cli.step_names import undone_by
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.lifecycle import LIVE
@@ -47,8 +48,8 @@ def workflows(context: click.Context, /, *, as_document: bool, quiet: bool, wide
             Cell("current" if version.version == whole.version else "", "green"),
             Cell("paused" if version.family in paused else "", STEP_STYLES["held"]),
             Cell(str(active[version.name, version.version] or ""), "cyan"),
-            str(len(version.graph.by_key)),
-            ", ".join(version.graph.by_key),
+            str(len(_steps(version))),
+            _told(version),
         )
         for whole, version in versions
     ]
@@ -84,6 +85,16 @@ def _active_runs(runtime: Hephaestus) -> Counter[tuple[str, int]]:
             return active
 
 
+def _steps(version: type[WorkflowDefinition]) -> list[str]:
+    graph = version.graph
+    return [key for key, step in graph.by_key.items() if step not in graph.compensating]
+
+
+def _told(version: type[WorkflowDefinition]) -> str:
+    undoing = ", ".join(undone_by(version.graph).values())
+    return ", ".join(_steps(version)) + (f"; undone by {undoing}" if undoing else "")
+
+
 def _document(
     whole: type[WorkflowDefinition],
     version: type[WorkflowDefinition],
@@ -97,7 +108,8 @@ def _document(
         "family": version.family,
         "unique": {"key": version.unique.key, "scope": version.unique.scope},
         "tags": sorted(version.tags),
-        "steps": list(version.graph.by_key),
+        "steps": _steps(version),
+        "compensations": undone_by(version.graph),
         "active": active[version.name, version.version],
         "paused": version.family in paused,
     }

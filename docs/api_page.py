@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, ForwardRef, get_overloads
 
 import hephaestus_celery as api
-from hephaestus_celery import exceptions, telemetry, testing
+from hephaestus_celery import exceptions, logs, telemetry, testing
 from hephaestus_celery.client.aio import AioHephaestus
 from hephaestus_celery.client.calls import HandleCalls, RuntimeCalls, WorkflowCalls
 from hephaestus_celery.client.events import AioEvents
@@ -213,6 +213,8 @@ print(executed)
             "telemetry.log_handler.detach",
             "telemetry.metrics.metrics",
             "telemetry.metrics.MetricDefinition",
+            "logs.ContextFilter",
+            "logs.context",
             "telemetry.events",
             "telemetry.extension_events",
             "telemetry.execute",
@@ -255,6 +257,7 @@ _FOUND: dict[str, Any] = {
     **{f"telemetry.{name}": getattr(telemetry, name) for name in telemetry.__all__},
     **{f"telemetry.log_handler.{name}": getattr(log_handler, name) for name in ("attach", "detach")},
     **{f"telemetry.metrics.{name}": getattr(metrics, name) for name in ("metrics", "MetricDefinition")},
+    **{f"logs.{name}": getattr(logs, name) for name in ("ContextFilter", "context")},
     **{f"testing.{name}": getattr(testing, name) for name in testing.__all__},
     **{name: getattr(hooks, name) for name in ("Hooks", "AttemptHook", "StartHook")},
     **{name: getattr(attempt, name) for name in ("HeldAttempt", "Worker")},

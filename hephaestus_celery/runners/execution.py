@@ -14,6 +14,7 @@ from hephaestus_celery.core.definition.step import Step, StepConfig
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.step_state import PendingResume
 from hephaestus_celery.exceptions import DataError, StorageError
+from hephaestus_celery.logs import StepContext, current_step
 from hephaestus_celery.runners import event_loop as loops
 from hephaestus_celery.runners.attempt import Executed, HeldAttempt
 from hephaestus_celery.runners.cancellation_check import CancellationCheck
@@ -131,7 +132,11 @@ class Executor:
             return self._delivered(attempt, attempt.claim.resume)
         if attempt.launches_done:
             return Completed(event="done", result=None, metadata=None)
-        result = self._hooks.run(attempt, lambda: self._call(attempt))
+        executing = current_step.set(_step_context(attempt))
+        try:
+            result = self._hooks.run(attempt, lambda: self._call(attempt))
+        finally:
+            current_step.reset(executing)
         return self.in_time(attempt, result, since=attempt.began if self._dispatcher.ends_attempts else began)
 
     def _delivered(self, attempt: HeldAttempt, resume: PendingResume) -> StepResult:
@@ -201,6 +206,18 @@ def call(
         return replace(failed(error), retry=False)
     except BaseException as error:  # noqa: BLE001 - mappings of the user's own may raise anything too
         return failed(error, stop_exceptions=stop_exceptions, reserved_exceptions=reserved_exceptions)
+
+
+def _step_context(attempt: HeldAttempt) -> StepContext:
+    instance = attempt.instance
+    return StepContext(
+        instance_id=instance.id,
+        run_id=instance.run_id,
+        workflow=instance.workflow_name,
+        step=attempt.step.key,
+        attempt=attempt.number,
+        headers=attempt.headers,
+    )
 
 
 def _round(attempt: HeldAttempt) -> dict[str, Any]:

@@ -430,11 +430,9 @@ class RandomCalls:
             lambda storage: functools.partial(storage.read_initial, UNKNOWN),
             lambda storage: functools.partial(
                 storage.cancel,
-                UNKNOWN,
-                operation=f"c{self.number}",
-                reason=None,
-                entry='{"kind":"cancel"}',
-                durations=FOR_EVER,
+                CancelRequest(
+                    run_id=UNKNOWN, operation=f"c{self.number}", entry='{"kind":"cancel"}', durations=FOR_EVER
+                ),
             ),
             lambda storage: functools.partial(storage.schedule, UNKNOWN, Activation("s0"), reference="r", delay=1),
             lambda storage: functools.partial(
@@ -447,7 +445,8 @@ class RandomCalls:
                 attempt=1,
                 holder="task1",
                 fence="f",
-                entry='{"kind":"rescue"}',
+                reason="lost",
+                worker="w1",
                 durations=FOR_EVER,
             ),
             lambda storage: functools.partial(storage.renew, [held(UNKNOWN, "s0", fence="f")]),
@@ -603,7 +602,8 @@ class RandomCalls:
             "attempt": steps[key].attempt if key in steps else 1,
             "holder": self.chance.choice(["task1", "task2", ""]),
             "fence": f"seizer{self.number}",
-            "entry": '{"kind":"rescue"}',
+            "reason": "lost",
+            "worker": "w1",
             "timed_out": self.chance.random() < 0.5,
             "durations": FOR_EVER,
         }

@@ -26,6 +26,8 @@ from hephaestus_celery.exceptions import DeadlineExceeded
 from hephaestus_celery.testing import EventCapture
 
 SOON = timedelta(milliseconds=50)
+AFTER_A = timedelta(seconds=1)
+"""Time enough to complete a step before it, also on a busy machine."""
 LATER = timedelta(hours=1)
 
 
@@ -144,7 +146,7 @@ def test_no_failure_edge_takes_a_deadline(runtime):
 
 def test_the_failure_is_told_once_after_the_steps_that_came_before(runtime):
     with EventCapture() as told:
-        handle = runtime.start_instance(a_flow(A, Sleeps), {"items": 1}, id="x1")
+        handle = runtime.start_instance(a_flow(A, Sleeps, deadline=AFTER_A), {"items": 1}, id="x1")
         instance = failed(handle)
         eventually(lambda: told.of(telemetry.workflow_exception_event()), what="the failure is told")
     [event] = told.of(telemetry.workflow_exception_event())
@@ -170,7 +172,7 @@ def test_the_failure_is_told_alike_after_what_has_completed_is_undone(runtime):
         name=f"timely.{secrets.token_hex(6)}",
         initial_step=A,
         transitions={(A, "ok"): Sleeps, Sleeps: Done},
-        deadline=SOON,
+        deadline=AFTER_A,
         compensations={A: Undo},
     )
     with EventCapture() as told:

@@ -369,7 +369,7 @@ class Driver:
             commitment,
             label="discarded",
             describe=lambda: step_events.discarded(
-                attempt.source, commitment, event=result.event, reason=result.reason
+                attempt.source, attempt.claim, commitment, event=result.event, reason=result.reason
             ),
         )
 

@@ -26,7 +26,6 @@ from hephaestus_celery.storage.claims import Attempt, Claim
 from hephaestus_celery.storage.commits import Commitment
 from hephaestus_celery.storage.due import DueEntry, ExpiredRun, RescuedRun
 from hephaestus_celery.storage.durations import Durations
-from hephaestus_celery.storage.history_entries import encode_entry
 from hephaestus_celery.storage.instances import decode_instance, read_headers
 from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.queries import StoredRun
@@ -75,16 +74,14 @@ class Recovery:
         ended at its time limit.
         """
         fence = self._chance.token()
-        entry = encode_entry(
-            kind="rescue", step=activation.step, attempt=attempt, reason=reason, worker=worker.hostname
-        )
         taken = self._storage.seize(
             run_id,
             activation.in_round(1),
             attempt=attempt,
             holder=worker.task_id or "",
             fence=fence,
-            entry=entry,
+            reason=reason,
+            worker=worker.hostname,
             durations=self._durations,
             timed_out=timed_out,
         )
@@ -183,7 +180,7 @@ class Recovery:
             if taken is not None:
                 self._failed_attempts.commit_unreadable(run, taken, result, worker)
             return Outcome(label="unknown")
-        rescue = step_events.rescued(source, entry.sequence, attempt=state.attempt, reason=why)
+        rescue = step_events.rescued(source, entry.sequence, state, reason=why)
         if taken is None:
             return Outcome(label="rescued", events=rescue)
         attempt = self._held(source, run, taken, worker=worker)

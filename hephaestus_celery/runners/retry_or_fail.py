@@ -101,12 +101,17 @@ class FailedAttempts:
         Its workflow may belong to another deployment. Then this application's policy decides, and only the history shows
         the failure. Where the workflow may have a transition that takes it, a worker that knows it is given the step.
         """
+        state = run.steps[str(attempt.activation)]
         entry = encode_entry(
             kind="attempt",
             step=attempt.activation.step,
             attempt=attempt.number,
             reason=result.account,
-            worker=run.steps[str(attempt.activation)].worker or worker.hostname,
+            worker=state.worker or worker.hostname,
+            task_id=attempt.holder,
+            round=state.round if state.round > 1 else None,
+            compensates=state.compensates,
+            run_id=attempt.run_id,
         )
         retry_in = None
         if _is_retried(attempt, result):

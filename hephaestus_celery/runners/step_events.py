@@ -106,7 +106,14 @@ def _step_stop(
 def _step_resume(source: EventSource, claim: Claim, number: int) -> Event:
     resume = claim.resume
     event, sender, waited = (None, None, None) if resume is None else (resume.event, resume.source, _waited(claim))
-    extra = source.metadata(number, wait_duration=waited, step_key=source.step.key, resume_event=event, source=sender)
+    extra = source.metadata(
+        number,
+        wait_duration=waited,
+        step_key=source.step.key,
+        resume_event=event,
+        source=sender,
+        **_round(claim.run.steps[source.step.key]),
+    )
     return Event(name=names.STEP_RESUME, instance=source.instance, fields={"step": source.step}, extra=extra)
 
 
@@ -154,17 +161,23 @@ def _ended_late(source: EventSource, commitment: Commitment) -> Sequence[Event]:
     return ended(source, commitment) if commitment.verdict is Verdict.LATE else ()
 
 
-def rescued(source: EventSource, number: int, *, attempt: int, reason: str) -> Sequence[Event]:
+def rescued(source: EventSource, number: int, state: StepState, *, reason: str) -> Sequence[Event]:
     """A message or an attempt of a step was lost, and noticed."""
-    extra = source.metadata(number, step_key=source.step.key, attempt=attempt, reason=reason)
+    extra = source.metadata(number, step_key=source.step.key, attempt=state.attempt, reason=reason, **_round(state))
     return (Event(name=names.STEP_RESCUE, instance=source.instance, fields={"step": source.step}, extra=extra),)
 
 
-def discarded(source: EventSource, commitment: Commitment, *, event: str, reason: str) -> Sequence[Event]:
+def discarded(source: EventSource, claim: Claim, commitment: Commitment, *, event: str, reason: str) -> Sequence[Event]:
     """An event of a step was dropped, and the step waits on."""
     if commitment.verdict not in (Verdict.APPLIED, Verdict.LATE):
         return ()
-    extra = source.metadata(commitment.sequence, step_key=source.step.key, event=event, reason=reason)
+    extra = source.metadata(
+        commitment.sequence,
+        step_key=source.step.key,
+        event=event,
+        reason=reason,
+        **_round(claim.run.steps[source.step.key]),
+    )
     first = Event(name=names.STEP_DISCARD, instance=source.instance, fields={"step": source.step}, extra=extra)
     return (first, *_ended_late(source, commitment))
 

@@ -124,7 +124,8 @@ class Storage(Reader, Protocol):
         attempt: int,
         holder: str,
         fence: str,
-        entry: str,
+        reason: str,
+        worker: str | None,
         durations: Durations,
         timed_out: bool = False,
     ) -> DueEntry | None:
@@ -132,6 +133,7 @@ class Storage(Reader, Protocol):
 
         None if the task does not hold it, or was applying an event. Then the event comes due at once; see
         :func:`hephaestus_celery.core.execution.due.due`. ``timed_out``: the task was ended at its time limit.
+        ``reason`` and ``worker`` say in the history how that was noticed, and where.
         """
         ...
 

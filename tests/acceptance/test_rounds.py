@@ -77,7 +77,7 @@ def test_a_process_killed_in_a_round_costs_an_attempt_of_that_round_alone(stage)
     assert rounds(stage) == [(1, 1, []), (2, 1, [1]), (2, 2, [1]), (3, 1, [1, 2]), (4, 1, [1, 2, 3])]
     assert history(handle)[1:6] == [
         ("attempt", "poll", 1, 1, "again"),
-        ("rescue", "poll", None, 1, None),
+        ("rescue", "poll", 2, 1, None),
         ("attempt", "poll", 2, 1, "retrying"),
         ("attempt", "poll", 2, 2, "again"),
         ("attempt", "poll", 3, 1, "again"),

@@ -58,7 +58,7 @@ def test_a_process_killed_in_a_compensation_costs_an_attempt_of_it_and_nothing_e
     assert (instance.status, instance.compensated) == ("failed", (flows.BookFlight, flows.BookHotel))
     assert executed(stage) == {"book_hotel": 1, "book_flight": 1, "pay_trip": 1, "cancel_flight": 2, "cancel_hotel": 1}
     assert [entry for entry in history(handle) if entry[1] == "cancel_flight"] == [
-        ("rescue", "cancel_flight", 1, None, None),
+        ("rescue", "cancel_flight", 1, None, "book_flight"),
         ("attempt", "cancel_flight", 1, "retrying", "book_flight"),
         ("attempt", "cancel_flight", 2, "completed", "book_flight"),
     ]

@@ -174,7 +174,8 @@ def seize():
             attempt=1,
             holder="task1",
             fence="new",
-            entry='{"kind":"rescue"}',
+            reason="lost",
+            worker="w1",
             durations=DURATIONS,
         )
 

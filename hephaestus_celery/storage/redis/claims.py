@@ -84,7 +84,8 @@ class Claims:
         attempt: int,
         holder: str,
         fence: str,
-        entry: str,
+        reason: str,
+        worker: str | None,
         durations: Durations,
         timed_out: bool,
     ) -> DueEntry | None:
@@ -96,8 +97,10 @@ class Claims:
             holder=holder,
             fence=fence,
             lease=durations.lease,
+            reason=reason,
+            worker=worker,
             timed_out=timed_out or None,
             stream=stream_of(durations),
         )
-        reply = named(self._calls.of_run("seize", run_id, parameters, entry))
+        reply = named(self._calls.of_run("seize", run_id, parameters))
         return next(iter(read_entries(reply["entries"], lease=durations.lease, holder=holder)), None)

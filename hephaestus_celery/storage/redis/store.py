@@ -147,7 +147,8 @@ class RedisStorage:
         attempt: int,
         holder: str,
         fence: str,
-        entry: str,
+        reason: str,
+        worker: str | None,
         durations: Durations,
         timed_out: bool = False,
     ) -> DueEntry | None:
@@ -157,7 +158,8 @@ class RedisStorage:
             attempt=attempt,
             holder=holder,
             fence=fence,
-            entry=entry,
+            reason=reason,
+            worker=worker,
             durations=durations,
             timed_out=timed_out,
         )

@@ -148,7 +148,7 @@ def _remember(record: Record, commit: AnyCommit, decision: Decision, now: int) -
     entry = entry_of(decision.sequence, outcome, queued, step.claimed_at, now, detail=commit.entry)
     launch = isinstance(commit, Complete) and commit.activation.step == transitions.DONE
     if isinstance(commit, NextRound) and decision.verdict is Verdict.APPLIED:
-        note(record, commit.activation.step, entry, number=step.noted + 1)
+        note(record, commit.activation.step, entry, number=step.noted + 1, compensates=step.compensates)
     elif not launch or decision.verdict is not Verdict.APPLIED:
         record.history.append(entry)
     if isinstance(commit, Complete) and decision.done:

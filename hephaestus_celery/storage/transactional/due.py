@@ -121,7 +121,8 @@ def seize_in(
     attempt: int,
     holder: str,
     fence: str,
-    entry: str,
+    reason: str,
+    worker: str | None,
     timed_out: bool,
     stream: int,
 ) -> DueEntry | None:
@@ -137,8 +138,7 @@ def seize_in(
         record.state, activation, attempt=attempt, fence=fence, times=times, timed_out=timed_out
     )
     if decision.verdict is Verdict.APPLIED:
-        record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
-        tell(transaction, record, of_rescue(decision, times, detail=entry), stream=stream)
+        _note(transaction, record, key, decision, times, reason=reason, worker=worker, stream=stream)
         record.rescues[key] = fence, decision.sequence
     carry_out(transaction, record, decision, times)
     if decision.verdict is not Verdict.APPLIED:
@@ -204,15 +204,38 @@ def _rescue(
     decision = hold_in(transaction, record, decision)
     step = decision.state.steps[key]
     if decision.reserved:
-        entry = encode_entry(
-            kind="rescue", step=key, attempt=step.attempt, reason=rescue_reason(kind, step), worker=worker
-        )
-        record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
-        tell(transaction, record, of_rescue(decision, times, detail=entry), stream=stream)
+        reason = rescue_reason(kind, step)
+        _note(transaction, record, key, decision, times, reason=reason, worker=worker, stream=stream)
     carry_out(transaction, record, decision, times)
     if step.held is not None and not decision.reserved:
         return None  # the run is paused: nothing is sent, and there is nothing to tell
     return _entry_about(record, kind, key, decision.sequence if decision.reserved else 0, times)
+
+
+def _note(
+    transaction: Transaction,
+    record: Record,
+    key: str,
+    decision: Decision,
+    times: Times,
+    *,
+    reason: str,
+    worker: str | None,
+    stream: int,
+) -> None:
+    # The history entry of a rescue, whose fields are those of the attempt.
+    step = decision.state.steps[key]
+    entry = encode_entry(
+        kind="rescue",
+        step=key,
+        attempt=step.attempt,
+        reason=reason,
+        worker=worker,
+        round=step.round if step.round > 1 else None,
+        compensates=step.compensates,
+    )
+    record.history.append(entry_of(decision.sequence, "", finished_at=times.now, detail=entry))
+    tell(transaction, record, of_rescue(decision, times, detail=entry), stream=stream)
 
 
 def _entry_about(

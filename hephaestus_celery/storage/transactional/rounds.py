@@ -20,7 +20,7 @@ def keep_state(record: Record, commit: NextRound) -> None:
         record.round_states[str(commit.activation)] = commit.state
 
 
-def note(record: Record, key: str, entry: StoredEntry, *, number: int) -> None:
+def note(record: Record, key: str, entry: StoredEntry, *, number: int, compensates: str | None) -> None:
     """Add the entry of a step's round; it is the step's entry with this ``number`` that ends with ``Again``."""
     place = rounds.place_of(number)
     if place is None:
@@ -29,7 +29,7 @@ def note(record: Record, key: str, entry: StoredEntry, *, number: int) -> None:
     last = record.rounds.get(f"{place}|{key}")
     if last is not None:
         reason = rounds.stands_for(rounds.left_out(number))
-        detail = encode_entry(kind="attempt", step=key, reason=reason)
+        detail = encode_entry(kind="attempt", step=key, reason=reason, compensates=compensates)
         record.rounds[f"|{key}"] = replace(last, queued_at=None, started_at=None, detail=detail)
     record.rounds[f"{place}|{key}"] = entry
 

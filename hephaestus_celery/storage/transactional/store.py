@@ -126,7 +126,8 @@ class TransactionalStorage(Readers):
         attempt: int,
         holder: str,
         fence: str,
-        entry: str,
+        reason: str,
+        worker: str | None,
         durations: Durations,
         timed_out: bool = False,
     ) -> DueEntry | None:
@@ -142,7 +143,8 @@ class TransactionalStorage(Readers):
                 attempt=attempt,
                 holder=holder,
                 fence=fence,
-                entry=entry,
+                reason=reason,
+                worker=worker,
                 timed_out=timed_out,
                 stream=durations.stream,
             )

@@ -249,6 +249,7 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
             _STEP_KEY,
             _given("resume_event", "str", "The event that the step got."),
             _given("source", "str", "`external` or `timeout`."),
+            _ROUND,
         ),
     ),
     CatalogueEntry(
@@ -315,6 +316,7 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
             _given("step_key", "str", "Its key."),
             _given("attempt", "int", "The attempt that was lost or not begun, from 1."),
             _given("reason", "str", "How it was noticed."),
+            _ROUND,
         ),
     ),
     CatalogueEntry(
@@ -347,6 +349,7 @@ CATALOGUE: Final[tuple[CatalogueEntry, ...]] = (
             _given("step_key", "str", "Its key."),
             _given("event", "str", "The step's own name of the event."),
             _given("reason", "str", "What does not fit, path by path."),
+            _ROUND,
         ),
     ),
     CatalogueEntry(

@@ -224,7 +224,8 @@ class DrivenRun(Rerunnable, InRounds):
             attempt=attempt,
             holder=holder,
             fence=fence,
-            entry='{"kind":"rescue"}',
+            reason="lost",
+            worker="w1",
             durations=self.durations,
             timed_out=timed_out,
         )

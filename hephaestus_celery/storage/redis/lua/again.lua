@@ -47,9 +47,12 @@ else
   local last, left_out = redis.call('HGET', later_rounds(), place), number - FIRST_KEPT - LAST_KEPT
   if last then
     local before, ended = string.match(last, '^(%d+)|[^|]*|[^|]*|[^|]*|([^|]*)|')
-    redis.call('HSET', later_rounds(), '|' .. p.step, line_of(before, 'again', nil, nil, ended, cjson.encode({
-      kind = 'attempt', step = p.key, reason = 'stands for ' .. text(left_out) .. (left_out == 1 and ' round' or ' rounds'),
-    })))
+    local reason = 'stands for ' .. text(left_out) .. (left_out == 1 and ' round' or ' rounds')
+    local entry = { kind = 'attempt', step = p.key, reason = reason }
+    if step.cp then -- where older code does not look: see storage/history_entries.py
+      entry = { ['$type'] = 'mapping', value = { { 'kind', 'attempt' }, { 'step', p.key }, { 'reason', reason } }, compensates = step.cp }
+    end
+    redis.call('HSET', later_rounds(), '|' .. p.step, line_of(before, 'again', nil, nil, ended, cjson.encode(entry)))
   end
   redis.call('HSET', later_rounds(), place, line)
   if not core[7] then redis.call('HSET', run, 'rg', 1) end

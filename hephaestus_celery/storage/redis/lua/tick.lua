@@ -165,9 +165,7 @@ do -- a script has at most 200 local names at a time
     elseif step.f and (not waits or late or is_over(step) or (step.r.n or 0) >= LOSSES) then
       local kind = is_over(step) and TIMED_OUT or LEASE_EXPIRED
       local reason = is_over(step) and REASON_TIMED_OUT or waits and REASON_APPLIER_LOST or REASON_LEASE_EXPIRED
-      local sequence = seize(key, step, p.fence .. #entries, at, p.lease, cjson.encode({
-        kind = 'rescue', step = key, attempt = step.a, reason = reason, worker = p.worker,
-      }))
+      local sequence = seize(key, step, p.fence .. #entries, at, p.lease, reason)
       hand(rescue(kind, key, step, sequence))
     elseif step.b or step.p then
       if waits and step.b and not step.r then begin_round(key, step, core[1]) end

@@ -145,7 +145,7 @@ def test_a_rescue_is_told(told):
     run.claim("a", holder="task")
     assert run.seize("a", holder="task") is not None
     run.retry("a")
-    assert names(told.storage)[3:] == ["step rescue", "step exception a"]
+    assert names(told.storage)[3:] == ["step rescue a", "step exception a"]
 
 
 def test_a_message_that_is_sent_again_is_told(told):

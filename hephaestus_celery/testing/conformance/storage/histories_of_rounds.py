@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from hephaestus_celery.storage.history_entries import read_fields
+from hephaestus_celery.testing.conformance.trips import failing
+
 
 def reason_of(entry):
     return json.loads(entry.detail).get("reason")
@@ -73,6 +76,57 @@ def test_the_rounds_of_a_retry_are_counted_in_its_own_history(stand):
     again.rounds("a", 110, first=151)
     assert len(again.history()) == 1 + 110
     assert len(run.history()) == 151
+
+
+def rescued_in(run):
+    found = [read_fields(entry.detail, run_id=run.id) for entry in run.history()]
+    return [
+        (entry["step"], entry.get("round"), entry.get("compensates")) for entry in found if entry["kind"] == "rescue"
+    ]
+
+
+def test_rescues_say_in_which_round_they_were(hasty):
+    run = hasty.start()
+    run.rounds("a", 1)
+    run.claim("a", round=2, holder="task1")
+    run.seize("a", holder="task1")
+    run.retry("a")
+    hasty.entries(1)
+    run.claim("a", 2, round=2)
+    hasty.entries(1)
+    assert rescued_in(run) == [("a", 2, None), ("a", 2, None)]
+
+
+def test_the_rescue_of_a_message_says_for_which_round_it_was(stand):
+    run = stand.start()
+    run.rounds("a", 1)
+    run.probe.set_due(run.storage, run.id, "a", 0)
+    stand.entries(1)
+    assert rescued_in(run) == [("a", 2, None)]
+
+
+def test_rescues_of_a_compensation_say_what_it_undoes(hasty):
+    run = failing(hasty)
+    run.fail("c")
+    run.probe.set_due(run.storage, run.id, "undo_b", 0)
+    hasty.entries(1)
+    run.claim("undo_b", holder="task1")
+    run.seize("undo_b", holder="task1")
+    run.retry("undo_b")
+    hasty.entries(1)
+    run.claim("undo_b", 2)
+    hasty.entries(1)
+    assert rescued_in(run) == [("undo_b", None, "b")] * 3
+
+
+def test_the_entry_that_stands_for_rounds_of_a_compensation_says_what_it_undoes(stand):
+    run = failing(stand)
+    run.fail("c")
+    run.rounds("undo_b", 202)
+    found = [read_fields(entry.detail, run_id=run.id) for entry in run.history()]
+    assert [entry for entry in found if entry.get("reason", "").startswith("stands for")] == [
+        {"kind": "attempt", "step": "undo_b", "reason": "stands for 2 rounds", "compensates": "b"}
+    ]
 
 
 def test_the_later_rounds_of_a_run_go_with_it(stand):

@@ -1,9 +1,20 @@
 -- Rescues: an attempt is taken from a lost worker, or a lost message is sent again. Mirrors core/execution/due.py.
 -- needs: sending stream
 
+-- The history entry of a rescue, whose fields are those of the attempt. What is newer than `by` stands where older code does not look:
+-- see storage/history_entries.py.
+local function rescue_entry(key, step, reason)
+  if not step.ro and not step.cp then
+    return cjson.encode({ kind = 'rescue', step = key, attempt = step.a, reason = reason, worker = p.worker })
+  end
+  local known = { { 'kind', 'rescue' }, { 'step', key }, { 'attempt', step.a }, { 'reason', reason } }
+  if p.worker then known[#known + 1] = { 'worker', p.worker } end
+  return cjson.encode({ ['$type'] = 'mapping', value = known, round = step.ro, compensates = step.cp })
+end
+
 -- Take a claimed step from its worker, and record it. Gives the number of that event.
-local function seize(key, step, fence, at, lease, entry)
-  local sequence = redis.call('HINCRBY', run, 'seq', 1)
+local function seize(key, step, fence, at, lease, reason)
+  local sequence, entry = redis.call('HINCRBY', run, 'seq', 1), rescue_entry(key, step, reason)
   remember(sequence, '', nil, nil, text(at), entry)
   tell('rescue', sequence, 1, at, entry)
   step.f, step.z, step.h = fence, sequence, nil
@@ -23,9 +34,7 @@ local function send_again(key, step, at, reason)
     set_timer(key, late_at(step, at))
   end
   local sequence = redis.call('HINCRBY', run, 'seq', 1)
-  local entry = cjson.encode({
-    kind = 'rescue', step = key, attempt = step.a, reason = reason, worker = p.worker,
-  })
+  local entry = rescue_entry(key, step, reason)
   remember(sequence, '', nil, nil, text(at), entry)
   tell('rescue', sequence, 1, at, entry)
   return sequence

@@ -120,7 +120,12 @@ def decode_instance(run: StoredRun, *, reader: Reader | None = None) -> Instance
         far=steps | frozenset({*data, *undo} if run.lacks_data else ()),
         read_state=snapshot.state,
         read_standing=StandingReader(
-            run_id=header["run_id"], status=run.status, reader=reader, due=run.due, entries=run.entries
+            run_id=header["run_id"],
+            status=run.status,
+            undoes=run.undoing is not None,
+            reader=reader,
+            due=run.due,
+            entries=run.entries,
         ).far,
         id=header["id"],
         run_id=header["run_id"],
@@ -237,7 +242,7 @@ def decode_summary(summary: RunSummary, *, run_id: str, reader: Reader) -> Insta
         deadline=_deadline(summary),
         retried_as=summary.retried_as,
         undoes=summary.undoes,
-        read_standing=StandingReader(run_id=run_id, status=summary.status, reader=reader).far,
+        read_standing=StandingReader(run_id=run_id, status=summary.status, undoes=summary.undoes, reader=reader).far,
         definition=WORKFLOWS.find(summary.name, summary.version),
         **known,
     )

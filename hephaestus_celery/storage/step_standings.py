@@ -1,8 +1,8 @@
-"""Reads what the standing of a step needs beside its state: when it comes due, or the history entry of its completion."""
+"""Reads what the standing of a step needs beside its state: when it comes due, or the history entry of its end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -22,15 +22,16 @@ _MOVING = (StepStatus.ACTIVE, StepStatus.WAITING)
 _BEFORE_DONE = 2
 """How far the history entry of ``Done`` is before the number of its completion: other events of the end lie between."""
 MOST_ENTRIES = 200
-"""Entries of a history, and steps that come due, that are read before for an event loop."""
+"""Entries of a history that are read at once; also, with steps that come due, before for an event loop."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StandingReader:
-    """Reads for one run. ``due`` and ``entries`` were read before; None where nothing was."""
+    """Reads for one run. ``due`` and ``entries`` were read before; None where nothing was. ``undoes``: it undoes, or has undone."""
 
     run_id: str
     status: Status
+    undoes: bool
     reader: Reader | None
     due: Mapping[str, int | None] | None = None
     entries: Mapping[int, StoredEntry] | None = None
@@ -39,6 +40,8 @@ class StandingReader:
         """What is made of a step in this state when it is first accessed."""
         if state.status in _MOVING:
             return {} if self.status.final else {"due_at": lambda: self._due_at(key)}
+        if state.status is StepStatus.FAILED and self.undoes:
+            return {"finished_at": lambda: self._failed_at(key)}
         if state.status is not StepStatus.COMPLETED:
             return {}
         completion = _Completion(self, key, state)
@@ -58,6 +61,19 @@ class StandingReader:
         else:
             [at] = self.reader.due_times([(self.run_id, Activation.parse(key))])
         return None if at is None else moment(at)
+
+    def _failed_at(self, key: str) -> Any:
+        # Its run has gone on after the failure, and its state has no number of an entry: the history is read by pages.
+        page: Sequence[StoredEntry] = tuple((self.entries or {}).values())
+        while True:
+            for found in page:
+                entry = decode_entry(found, run_id=self.run_id)
+                if entry.step == key and entry.outcome == "failed":
+                    return entry.finished_at
+            after = page[-1].sequence if page else 0
+            page = () if self.reader is None else self.reader.history(self.run_id, after=after, limit=MOST_ENTRIES)
+            if not page:
+                return None
 
     def find_entry(self, key: str, state: StepState) -> HistoryEntry | None:
         """The history entry of the completion of a step; None if an earlier run has it."""

@@ -177,7 +177,8 @@ class Instance(Deferred):
         read = self.read_state
         state = self.step_states.get(key) if read is None or self.is_made("step_states") else read(key)
         far = None if state is None or self.read_standing is None else self.read_standing(key, state)
-        return standing_of(state, status=self.status, finished_at=self.finished_at, far=far)
+        ended_with_it = None if self.undoes else self.finished_at
+        return standing_of(state, status=self.status, finished_at=ended_with_it, far=far)
 
     @property
     def _version(self) -> str:

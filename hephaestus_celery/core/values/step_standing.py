@@ -20,7 +20,7 @@ class StepStanding(Deferred):
 
     All is None of a step that the run has not reached, and ``status`` of one that had not ended when its run did.
     ``due_at`` is read from the store when it is first accessed, in one bounded call, and so are the times and the worker of a
-    completed step, which the history has. Of a step that a retry or fork has kept, the history of the earlier run has them.
+    completed step, which the history has (in some more calls the time at which a step failed that others are undone for). Of a step that a retry or fork has kept, the history of the earlier run has them.
     ``StorageError`` if the store is out of reach then. An instance of ``aio.get`` has them already, unless its history is long.
     """
 
@@ -47,7 +47,10 @@ class StepStanding(Deferred):
 def standing_of(
     state: StepState | None, *, status: Status, finished_at: datetime | None, far: Makers | None = None
 ) -> StepStanding:
-    """The standing of a step in this state, in a run of this ``status``; ``far`` makes what the state does not say."""
+    """The standing of a step in this state, in a run of this ``status``; ``far`` makes what the state does not say.
+
+    ``finished_at`` is when a step that has failed did so, where that is when its run has ended.
+    """
     if state is None:
         return StepStanding()
     over = status.final and state.status in _MOVING

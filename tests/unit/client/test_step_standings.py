@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import pickle
 from datetime import UTC, timedelta
 
 import pytest
-from defining import A, B, define
+from defining import A, B, a_step, define
 from stage import eventually
 
 from hephaestus_celery import (
@@ -158,6 +159,44 @@ def test_a_step_that_failed_the_run_ended_with_it(runtime):
     instance = runtime.start_instance(flow, {"fails": True}, id="x1").wait(20)
     found = instance.step(once)
     assert (found.status, found.attempt, found.finished_at) == (StepStatus.FAILED, 1, instance.finished_at)
+
+
+def test_a_step_whose_failure_was_followed_by_undoing_ended_before_its_run(runtime):
+    fails = a_step("FailsLate", "ok", execute=lambda self, instance, config, context: Error("no", retry=False))
+    waits = a_step("UndoesLate", "ok", execute=lambda self, instance, config, context: Async())
+    flow = define(
+        name="unit.undoes_late",
+        initial_step=A,
+        transitions={A: fails, fails: B, B: Done},
+        compensations={A: waits},
+    )
+    handle = runtime.start_instance(flow, {}, id="x1")
+    eventually(lambda: handle.get().waiting_steps, what="the compensation waits")
+    [at] = [entry.finished_at for entry in handle.history() if entry.step == "fails_late"]
+    assert handle.get().step(fails).finished_at == at
+    assert handle.get().finished_at is None
+    handle.resume("ok")
+    ended = handle.wait(20)
+    assert ended.step(fails).finished_at == at < ended.finished_at
+    assert pickle.loads(pickle.dumps(ended)).step(fails).finished_at is None  # a copy reads nothing
+
+
+def test_a_compensation_that_failed_ended_when_it_did(runtime):
+    fails = a_step("FailsToUndo", "ok", execute=lambda self, instance, config, context: Error("no", retry=False))
+    breaks = a_step("Breaks", "ok", execute=lambda self, instance, config, context: Error("no", retry=False))
+    undoes = a_step("UndoesA", "ok", execute=lambda self, instance, config, context: {})
+    flow = define(
+        name="unit.undoes_badly",
+        initial_step=A,
+        transitions={A: B, B: breaks, breaks: Done},
+        compensations={A: undoes, B: fails},
+    )
+    handle = runtime.start_instance(flow, {}, id="x1")
+    ended = handle.wait(20)
+    for step in (breaks, fails):
+        [at] = [entry.finished_at for entry in handle.history() if entry.step == step.key]
+        assert ended.step(step).finished_at == at
+    assert asyncio.run(runtime.aio.get(handle.run_id)).step(fails).finished_at == ended.step(fails).finished_at
 
 
 def test_a_copy_keeps_what_the_state_says(runtime):

@@ -9,6 +9,7 @@ import pytest
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.storage.codec import moment
 from hephaestus_celery.storage.instances import decode_instance
+from hephaestus_celery.testing.conformance.trips import failing
 
 WORK = "0:work"
 BRANCHES = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
@@ -78,6 +79,16 @@ def test_a_step_that_a_retry_has_kept_has_no_times_of_its_own(stand):
     run.step("a")
     run.cancel()
     assert set(read_later(run.retried(), "a").values()) == {None}
+
+
+def test_a_standing_reads_when_a_step_failed_that_others_are_undone_for(stand):
+    run = failing(stand)
+    run.fail("c")
+    at = {"finished_at": moment(run.history()[-1].finished_at)}
+    assert read_later(run, "c") == at
+    run.step("undo_b")
+    run.step("undo_a")
+    assert read_later(run, "c") == at
 
 
 def test_a_run_that_has_ended_has_nothing_due(receiver):

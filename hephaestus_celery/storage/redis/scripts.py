@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any, Protocol, TypeGuard
 from redis.exceptions import NoScriptError
 
 from hephaestus_celery.storage.redis.connections import Connections
-from hephaestus_celery.storage.redis.constants import with_constants
+from hephaestus_celery.storage.redis.constants import CONSTANTS, Constant, with_constants
 from hephaestus_celery.storage.redis.framing import is_of
 
 NAMES = (
@@ -108,6 +109,13 @@ def _with_parts(path: str, parts: dict[str, str]) -> str:
     return source
 
 
+@functools.lru_cache(maxsize=1)  # the texts are long, and the same for all storages of a process
+def _composed(_: tuple[tuple[str, Constant], ...]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """All scripts, as they are with the constants, and their hashes."""
+    sources = {name: compose(name) for name in NAMES}
+    return sources, {name: hashlib.sha1(source.encode()).hexdigest() for name, source in sources.items()}  # noqa: S324 - Redis names scripts so
+
+
 class AsyncCall(Protocol):
     """Sends a command, and waits for its reply."""
 
@@ -118,8 +126,7 @@ class Scripts:
     """Calls a script by name; sends it again to a server that has forgotten it (a restart, ``SCRIPT FLUSH``)."""
 
     def __init__(self) -> None:
-        self.sources = {name: compose(name) for name in NAMES}
-        self._hashes = {name: hashlib.sha1(source.encode()).hexdigest() for name, source in self.sources.items()}  # noqa: S324 - Redis names scripts so
+        self.sources, self._hashes = map(dict, _composed(tuple(CONSTANTS.items())))
 
     def command(self, name: str, keys: Sequence[str], args: Sequence[str]) -> list[str | int]:
         """The command that runs a script which the server knows."""

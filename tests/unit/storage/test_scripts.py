@@ -10,7 +10,7 @@ import pytest
 from hephaestus_celery.core.execution import limits
 from hephaestus_celery.core.execution.due import RESCUE_REASONS
 from hephaestus_celery.storage.redis.constants import CONSTANTS, with_constants
-from hephaestus_celery.storage.redis.scripts import NAMES, compose
+from hephaestus_celery.storage.redis.scripts import NAMES, Scripts, compose
 
 FOLDER = resources.files("hephaestus_celery.storage.redis") / "lua"
 FILES = {
@@ -117,3 +117,17 @@ def test_constants_are_written_as_lua_has_them():
 def test_comments_and_strings_keep_the_names_of_constants():
     line = "redis.call('FEW') -- at most FEW, or \"SMALL\"\n"
     assert with_constants(line) == line
+
+
+def test_the_scripts_are_composed_once_for_all_storages_of_a_process():
+    first, second = Scripts(), Scripts()
+    assert all(first.sources[name] is second.sources[name] for name in NAMES)
+    first.sources["tick"] = "return 1"
+    assert Scripts().sources["tick"] == second.sources["tick"] == compose("tick")
+
+
+def test_scripts_are_composed_anew_where_a_constant_is_another(monkeypatch):
+    before = Scripts()
+    monkeypatch.setitem(CONSTANTS, "SECOND", 1_234_567)
+    assert "1234567" in Scripts().sources["tick"]
+    assert "1234567" not in before.sources["tick"]

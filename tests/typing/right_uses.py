@@ -29,11 +29,13 @@ from hephaestus_celery import (
     Ok,
     Page,
     RetryPolicy,
+    RunFailedError,
     Runner,
     Settings,
     Status,
     Step,
     StepConfig,
+    StepStanding,
     Storage,
     StreamEvent,
     StreamGap,
@@ -155,6 +157,38 @@ class ParcelFlow(Workflow):
         return Done
 
 
+@step
+def unstamp(context: Context) -> Again | dict[str, Any]:
+    assert_type(context.round, int)
+    assert_type(context.state, dict[str, Any])
+    return {"rounds": context.round} if context.state else Again(1.5, {"begun": True})
+
+
+class LetterFlow(Workflow):
+    unique = Unique("letterid")
+    initial_step = [pack, sign]
+    transitions = {pack: Announce, (pack, FAILED): Announce, sign: Announce, Announce: Done}
+    joins = {Announce: 1}
+    compensations = {pack: unstamp, sign: pack.named("unsign")}
+    deadline = timedelta(days=30)
+
+    @staticmethod
+    def result(context: Context) -> dict[str, Any]:
+        return {"boxes": context.result(pack)["boxes"]}
+
+
+class QuickLetterFlow(Workflow):
+    unique = Unique("letterid")
+    initial_step = [pack, sign]
+    transitions = {pack: Announce, sign: Announce, Announce: Done}
+    joins = {Announce: "all"}
+    deadline = 60
+
+    @classmethod
+    def result(cls, context: Context) -> Mapping[str, Any]:
+        return LetterFlow.result(context)
+
+
 class OrderFlow(Workflow):
     unique = Unique("orderid", scope="version")
     initial_step = Validate
@@ -205,6 +239,27 @@ def use(handle: InstanceHandle) -> None:
     assert_type(handle.get().result, dict[str, Any] | None)
     assert_type(handle.cancel("enough", compensate=True, terminate=True), CancelReport)
     handle.resume("signed", {"by": "Ann"}, step=WaitForEvent, key="evt_1")
+    try:
+        handle.result()
+    except RunFailedError as error:
+        print(error.instance, error.failure)
+
+
+def look_at_a_step(instance: Instance) -> None:
+    standing = instance.step(Charge)
+    assert_type(standing, StepStanding)
+    assert_type(instance.step(pack).round, int | None)
+    assert_type((standing.attempt, standing.max_attempts), tuple[int | None, int | None])
+    assert_type(standing.accepts, tuple[str, ...] | None)
+    assert_type(standing.due_at or standing.finished_at or standing.waiting_since, datetime | None)
+    assert_type((standing.event, standing.worker), tuple[str | None, str | None])
+    print(standing.status == "waiting", standing.queued_at, standing.started_at)
+
+
+def look_at_what_is_undone(instance: Instance) -> None:
+    assert_type(instance.compensating, bool)
+    assert_type(instance.deadline, datetime | None)
+    print(Charge in instance.compensated, [undone.key for undone in instance.uncompensated])
 
 
 def use_the_workflow() -> None:
@@ -286,6 +341,7 @@ async def use_event_loops(hephaestus: Hephaestus, handle: InstanceHandle) -> Non
         assert_type(await calls.wait("orderid::A-1", timedelta(seconds=5)), Instance)
         assert_type(await calls.list(workflow=OrderFlow, limit=10), Page)
         assert_type(await calls.count(status="failed"), int)
+        assert_type(await calls.cancel("orderid::A-1", "enough", compensate=True), CancelReport)
         assert_type(await calls.history("orderid::A-1", after=3, limit=10), list[HistoryEntry])
         assert_type(await calls.retry_many(status="failed"), BulkResult)
         assert_type(await calls.start_many(OrderFlow, [("A-2", {})]), list[InstanceHandle | None])
@@ -293,12 +349,13 @@ async def use_event_loops(hephaestus: Hephaestus, handle: InstanceHandle) -> Non
         assert_type(await calls.cancel_timer(await calls.schedule_resume("orderid::A-1", Wait, 60)), bool)
     assert_type(await OrderFlow.aio.start("A-1", {"items": 3}), InstanceHandle)
     assert_type(await OrderFlow.aio.handle("A-1"), InstanceHandle)
-    assert_type(await OrderFlow.aio.cancel("A-1", "enough"), CancelReport)
+    assert_type(await OrderFlow.aio.cancel("A-1", "enough", compensate=True), CancelReport)
     assert_type(await OrderFlow.aio.pause(), bool)
     assert_type(await handle.aio.status, Status)
     assert_type(await handle.aio.wait(5), Instance)
     assert_type(await handle.aio.result(5), dict[str, Any])
     assert_type(await handle.aio.retry(), InstanceHandle)
+    assert_type(await handle.aio.cancel("enough", compensate=True), CancelReport)
     await handle.aio.resume("signed", {"by": "Ann"}, step=WaitForEvent)
     async with hephaestus.aio.events("audit") as events:
         async for found in events:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hephaestus_celery import (
+    Again,
     Context,
     Done,
     Hephaestus,
@@ -68,6 +69,15 @@ class OrderFlow(Workflow):
     version = "1"  # wrong: not a number
 
 
+class LetterFlow(Workflow):
+    unique = Unique("letterid")
+    initial_step = sign
+    transitions = {sign: Done}
+    deadline = "30 days"  # wrong: neither seconds nor a timedelta
+    compensations = [sign]  # wrong: not a mapping
+    joins = [sign]  # wrong: not a mapping
+
+
 def misuse(hephaestus: Hephaestus, handle: InstanceHandle, instance: Instance, context: Context) -> None:
     hephaestus.start_instance(OrderFlow, {"items": 3})  # wrong: no id
     hephaestus.start_instance(Ship, {}, id="A-1")  # wrong: a step is no workflow
@@ -79,6 +89,17 @@ def misuse(hephaestus: Hephaestus, handle: InstanceHandle, instance: Instance, c
     OrderFlow.list(workflow=OrderFlow)  # wrong: it is this one
     OrderFlow.wait("A-1", "5")  # wrong: neither seconds nor a timedelta
     handle.wait(timeout="5")  # wrong: neither seconds nor a timedelta
+    handle.result(timeout="5")  # wrong: neither seconds nor a timedelta
+    print(handle.result().total)  # wrong: it is a dict
+    handle.cancel("enough", compensation=True)  # wrong: no such option
+    OrderFlow.cancel("A-1", compensate="yes")  # wrong: neither True nor False
+    instance.step("charge")  # wrong: not a step
+    print(instance.step(Charge).attempts)  # wrong: no such field
+    print(instance.undoing)  # wrong: no such field
+    print(context.rounds)  # wrong: no such field
+    Again("soon")  # wrong: neither seconds nor a timedelta
+    Again(1, ["page 2"])  # wrong: not a mapping
+    Again()  # wrong: no time
     handle.run_id = "other"  # wrong: handles do not change
     instance.idempotency_key("charge")  # wrong: not a step
     context.result(5)  # wrong: neither a step nor its key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 Makers = Mapping[str, Callable[[], Any]]
 
@@ -42,13 +42,16 @@ class Deferred:
         """Whether this field would have to be read from the store."""
         return not self.is_made(name) and name in self.__dict__.get("_far", frozenset())
 
-    def __getattr__(self, name: str) -> Any:
+    def _make(self, name: str) -> Any:
         make = self.__dict__.get("_makers", {}).get(name)
         if make is None:
             kind = type(self).__name__
             article = "an" if kind[0] in "AEIOU" else "a"
             raise AttributeError(f"{article} {kind} has no {name!r}", name=name, obj=self)
         return self.__dict__.setdefault(name, make())
+
+    if not TYPE_CHECKING:  # for type checkers a value has its fields, and no others
+        __getattr__ = _make
 
     def __repr__(self) -> str:
         far: frozenset[str] = self.__dict__.get("_far", frozenset())

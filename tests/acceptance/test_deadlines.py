@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import flows
 import pytest
 from stage import eventually
 
 from hephaestus_celery import NotWaitingError
+
+THOUSANDS = 10_000
 
 
 @pytest.fixture
@@ -93,6 +96,30 @@ def test_a_deadline_comes_although_all_workers_were_killed(stage):
     found = history(handle)
     after = found[found.index(("timer", None, "completed")) + 1 :]
     assert {outcome for _, _, outcome in after} <= {"discarded"}  # the attempt was lost, and noticed at the same time
+
+
+@pytest.mark.only_on("redis", why="no message is taken")
+def test_ten_thousand_deadlines_that_have_come_are_told_once_each(stage):
+    starts = ((f"x{number}", {}) for number in range(THOUSANDS))
+    handles = stage.hephaestus.start_many(flows.TimelyWork, starts)
+    last = handles[-1].get()
+    eventually(lambda: datetime.now(UTC) > last.deadline + timedelta(seconds=1), what="all deadlines have come")
+    assert stage.hephaestus.count(status="pending") == THOUSANDS
+    stage.start_workers(2, options=["-Q", "elsewhere"])
+    eventually(lambda: stage.hephaestus.count(status="failed") == THOUSANDS, timeout=180, what="all have failed")
+    run_ids = {handle.run_id for handle in handles}
+    told = eventually(
+        lambda: len(found := stage.events("workflow.exception")) >= THOUSANDS and found,
+        timeout=120,
+        what="all are told",
+    )
+    assert len(told) == THOUSANDS
+    assert {event["metadata"]["run_id"] for event in told} == run_ids
+    assert {event["metadata"]["kind"] for event in told} == {"exit"}
+    assert {event["event"] for event in stage.events()} == {"runner.init", "workflow.exception"}
+    for handle in handles[:: THOUSANDS // 20]:
+        assert handle.get().failure.type == "DeadlineExceeded"
+        assert history(handle) == [("timer", None, "completed")]
 
 
 def test_the_command_line_names_the_deadline_of_a_run_that_does_not_move(stage):

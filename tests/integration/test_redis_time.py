@@ -19,6 +19,7 @@ from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 from hephaestus_celery.testing.conformance.storage.fixtures import lasting
+from hephaestus_celery.testing.conformance.trips import trip
 
 LEASE = timedelta(seconds=3)
 LATE = 2.5
@@ -110,6 +111,49 @@ def test_leases_and_timers_go_on_when_the_clock_is_set(house, settable, step):
     for run, wanted in ((soon, 2), (waits, 4), (fresh, 6), (busy, 6)):
         assert wanted - 0.2 <= due[run.id][1] <= wanted + LATE, (run.new.instance_id, due)
     assert late.complete("a").verdict is Verdict.APPLIED
+
+
+@pytest.mark.parametrize("step", [3600, -3600])
+def test_rounds_deadlines_and_compensations_come_in_time_when_the_clock_is_set(house, settable, step):
+    def start(name, **options):
+        return house.worker.start(instance_id=f"order::{name}", **options)
+
+    polls, polls_soon = (start(name) for name in ("polls", "polls soon"))
+    timely = start("timely", deadline=4 * SECOND)
+    undoing, undoes_soon = (trip(house.worker, instance_id=f"order::{name}") for name in ("undoing", "undoes soon"))
+    busy = trip(house.worker, instance_id="order::busy", deadline=4 * SECOND)
+    for run in (undoing, undoes_soon, busy):
+        run.step("a")
+        run.claim("b")
+    for run in (polls, polls_soon):
+        run.claim("a")
+    polls.again("a", delay=4 * SECOND)
+    assert undoing.fail("b").undoes
+    undoing.claim("undo_a")
+    undoing.retry("undo_a", delay=4 * SECOND)
+    began = time.monotonic()
+    house.look()
+    settable.set_clock(step)
+    polls_soon.again("a", delay=2 * SECOND)
+    timely_soon = start("timely soon", deadline=2 * SECOND)
+    assert undoes_soon.fail("b").undoes
+    undoes_soon.claim("undo_a")
+    undoes_soon.again("undo_a", delay=2 * SECOND)
+    house.go_on(3, held=[(busy, "b")])
+    settable.set_clock(0)
+    house.go_on(3.5, held=[(busy, "b")])
+    due = {entry.run_id: (entry.kind, at - began) for at, entry in house.came}
+    assert len(due) == len(house.came)
+    assert {run: kind for run, (kind, _) in due.items()} == {
+        **{run.id: Due.RETRY for run in (polls, polls_soon, undoing, undoes_soon)},
+        **{run.id: Due.DEADLINE for run in (timely, timely_soon, busy)},
+    }
+    for runs, wanted in (((polls_soon, timely_soon, undoes_soon), 2), ((polls, timely, undoing, busy), 4)):
+        for run in runs:
+            assert wanted - 0.2 <= due[run.id][1] <= wanted + LATE, (run.new.instance_id, due)
+    assert busy.complete("b").verdict is Verdict.LATE  # its lease never was over; it has completed, and leads nowhere
+    assert busy.load().steps["b"].status == "completed"
+    assert busy.load().steps["undo_b"].status == "active"
 
 
 @pytest.mark.parametrize("step", [60, -3600])

@@ -1,0 +1,147 @@
+"""A workflow with rounds, a deadline, compensations and a result: on each pool and broker, and while the clock of the server is set."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+
+import pytest
+import tour_flows
+from settable import SettableServer
+from stage import eventually
+
+from hephaestus_celery import ConfigurationError
+
+POOLS = ["prefork", "threads", "solo", "gevent", "eventlet"]
+SIDE_BY_SIDE = {"threads", "gevent", "eventlet"}
+UNDONE = (tour_flows.Haggle, tour_flows.BookHotel)
+WITHDRAWN = [
+    ("withdraw", None, 1, "retrying"),  # nobody knows yet that it goes in rounds
+    ("withdraw", 1, 2, "again"),
+    ("withdraw", 2, 1, "retrying"),
+    ("withdraw", 2, 2, "completed"),
+    ("cancel_hotel", None, 1, "completed"),
+]
+
+
+@pytest.fixture
+def open_tours(make_stage):
+    """``open_tours(**options)``: a stage whose workers know the workflow, and whose leases run out soon."""
+    return lambda **options: make_stage(application="tour_app", lease=2.0, dispatch_timeout=2.0, **options)
+
+
+def start(stage, way, flow=tour_flows.Tour):
+    return stage.hephaestus.start_instance(flow, {"way": way}, id=way)
+
+
+def attempts(handle):
+    found = [entry for entry in handle.history() if entry.kind == "attempt"]
+    return [(entry.step, entry.round, entry.attempt, entry.outcome) for entry in found]
+
+
+def check_told(stage, handle, *, last):
+    """Each event of the run was told once, in its place."""
+    events = stage.emitted(handle.run_id, last=last)
+    assert [event["metadata"]["sequence"] for event in events] == list(range(1, len(events) + 1))
+    names = Counter(event["event"] for event in events)
+    assert names["workflow.start"] == names[last] == 1
+    assert names["workflow.compensate"] == (last == "workflow.exception")
+
+
+def check_asked(stage, handle):
+    """Each round of the haggling was executed once."""
+    asked = [note["round"] for note in stage.notes("asked") if note["run_id"] == handle.run_id]
+    assert asked[:3] == [1, 2, 3]
+    assert asked[3:] in ([], [1, 1, 2, 2])
+
+
+def completes(stage):
+    handle = start(stage, "pay")
+    assert handle.result(60) == {"asked": 3}
+    assert [outcome for *_, outcome in attempts(handle)] == ["completed", "again", "again", *["completed"] * 3]
+    check_asked(stage, handle)
+    check_told(stage, handle, last="workflow.stop")
+
+
+def undoes(stage):
+    handle = start(stage, "fail")
+    check_undone(handle)
+    check_asked(stage, handle)
+    check_told(stage, handle, last="workflow.exception")
+
+
+def check_undone(handle):
+    instance = handle.wait(60)
+    assert (instance.status, instance.failure.message, instance.result) == ("failed", "no money", None)
+    assert (instance.compensated, instance.uncompensated) == (UNDONE, ())
+    assert instance.context.steps["withdraw"] == {"asked": 2}
+    assert attempts(handle)[-6:] == [("pay_tour", None, 1, "failed"), *WITHDRAWN]
+
+
+def runs_out(stage):
+    handle = start(stage, "wait", tour_flows.ShortTour)
+    instance = handle.wait(60)
+    assert (instance.status, instance.failure.type) == ("failed", "DeadlineExceeded")
+    assert (instance.failed_step, instance.compensated, instance.uncompensated) == (None, UNDONE, ())
+    assert attempts(handle)[-6:] == [("pay_tour", None, 1, "discarded"), *WITHDRAWN]
+    [timer] = [entry for entry in handle.history() if entry.kind == "timer"]
+    lasted = timer.finished_at - instance.started_at
+    assert tour_flows.ShortTour.deadline <= lasted < 2 * tour_flows.ShortTour.deadline
+    check_asked(stage, handle)
+    check_told(stage, handle, last="workflow.exception")
+
+
+@pytest.mark.only_on("redis", why="pools know of no broker")
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_pool_polls_undoes_keeps_a_deadline_and_gives_a_result(open_tours, pool):
+    stage = open_tours()
+    stage.start_workers(1, pool=pool, concurrency=4 if pool in SIDE_BY_SIDE else 1)
+    for shown in (completes, undoes, runs_out):
+        shown(stage)
+
+
+@pytest.mark.only_on("rabbitmq", why="with the other broker the pools are tried")
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_rabbitmq_brings_rounds_compensations_and_a_result(open_tours, kind):
+    stage = open_tours(celery={"task_default_queue_type": kind})
+    stage.start_workers(2)
+    for shown in (completes, undoes, runs_out):
+        shown(stage)
+    eventually(lambda: stage.waiting_messages() == 0, what="all messages were taken")
+
+
+@pytest.fixture
+def settable(tmp_path):
+    try:
+        server = SettableServer(tmp_path / "settable")
+    except ConfigurationError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    with server:
+        yield server
+
+
+@pytest.mark.parametrize("step", [3600, -3600])
+def test_rounds_deadlines_and_compensations_keep_their_time_when_the_clock_of_the_server_is_set(
+    open_stage, settable, step
+):
+    url = settable.url
+    stage = open_stage(broker=url, state=url, application="tour_app", lease=2.0, dispatch_timeout=2.0)
+    stage.start_workers(1, concurrency=3)
+    begins = time.monotonic()
+    late, fails = start(stage, "wait", tour_flows.ShortTour), start(stage, "fail")
+    eventually(lambda: {note["step"] for note in stage.notes("asked")} == {"haggle"}, what="rounds have begun")
+    settable.set_clock(step)
+    check_undone(fails)
+    instance = late.wait(30)
+    lasted = time.monotonic() - begins
+    assert (instance.failure.type, instance.compensated, instance.uncompensated) == ("DeadlineExceeded", UNDONE, ())
+    assert tour_flows.ShortTour.deadline.total_seconds() - 0.2 <= lasted < 15
+    settable.set_clock(0)
+    completes(stage)
+    kinds = {entry.kind for handle in (late, fails) for entry in handle.history()}
+    assert kinds == {"attempt", "timer"}  # no lease was over
+    for handle in (late, fails):
+        check_asked(stage, handle)

@@ -1,0 +1,72 @@
+"""A workflow with all at once: rounds, a deadline, compensations and a result."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import recorder
+from flows import BookHotel, CancelHotel, Recorded
+
+from hephaestus_celery import Again, Done, Ok, RetryPolicy, Unique, Workflow
+
+
+class Haggle(Recorded):
+    """Asks three times for a price, with a state that it keeps between."""
+
+    def answer(self, instance, config, context):
+        asked = [*context.state.get("asked", []), context.round]
+        recorder.note("asked", run_id=instance.run_id, step=self.key, round=context.round)
+        if len(asked) < 3:
+            return Again(0.1, {"asked": asked})
+        return Ok("done", {"asked": asked})
+
+
+class Withdraw(Recorded):
+    """Undoes that, in two rounds of two attempts."""
+
+    retry = RetryPolicy(max_attempts=2, backoff="constant", base=0.1, jitter=False)
+
+    def answer(self, instance, config, context):
+        recorder.note("asked", run_id=instance.run_id, step=self.key, round=context.round)
+        if instance.step_states[self.key].attempt == 1:
+            raise ConnectionError("the line is busy")
+        if context.round == 1:
+            return Again(0.1, {"asked": 1})
+        return Ok("done", {"asked": context.state["asked"] + 1})
+
+
+class PayTour(Recorded):
+    """Fails or not as it is told, or goes on until nobody wants its result."""
+
+    retry = RetryPolicy(max_attempts=1)
+
+    def answer(self, instance, config, context):
+        way = context.initial["way"]
+        if way == "fail":
+            raise ValueError("no money")
+        end = time.monotonic() + 60
+        while way == "wait" and not context.cancelled() and time.monotonic() < end:
+            time.sleep(0.05)
+        return Ok("done")
+
+
+class Tour(Workflow):
+    name = "tour"
+    unique = Unique("tour")
+    initial_step = BookHotel
+    transitions = {(BookHotel, "done"): Haggle, (Haggle, "done"): PayTour, (PayTour, "done"): Done}
+    compensations = {BookHotel: CancelHotel, Haggle: Withdraw}
+    deadline = timedelta(minutes=2)
+
+    @staticmethod
+    def result(context):
+        """What was asked for."""
+        return {"asked": len(context.result(Haggle)["asked"])}
+
+
+class ShortTour(Tour):
+    """The same with a deadline that comes while it is paid for."""
+
+    name = "short_tour"
+    deadline = timedelta(seconds=6)

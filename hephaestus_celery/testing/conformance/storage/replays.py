@@ -9,7 +9,7 @@ import pytest
 from hephaestus_celery.core.execution.resolve import RunReference
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.storage.commits import Fail, Retry, Suspend
-from hephaestus_celery.storage.resume_and_cancel import Delivery
+from hephaestus_celery.storage.resume_and_cancel import CancelRequest, Delivery
 
 JOIN = {("a", "ok"): ["b", "c"], ("b", "ok"): ["d"], ("c", "ok"): ["d"], ("d", "ok"): ["done"]}
 HOUR = 3_600_000_000
@@ -112,8 +112,10 @@ def keep(stand):
 
 def cancel(stand):
     run = stand.start()
-    fields = {"operation": "cancel", "reason": "enough", "entry": '{"kind":"cancel"}', "durations": run.durations}
-    return run, functools.partial(run.storage.cancel, run.id, **fields)
+    request = CancelRequest(
+        run_id=run.id, operation="cancel", reason="enough", entry='{"kind":"cancel"}', durations=run.durations
+    )
+    return run, functools.partial(run.storage.cancel, request)
 
 
 def delivery(run, *, key):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
 
 import flows
@@ -89,3 +91,86 @@ def test_a_cancelled_run_undoes_on_workers(stage):
     instance = handle.wait(30)
     assert (instance.status, instance.cancel_reason) == ("cancelled", "rain")
     assert instance.compensated == (flows.BookFlight, flows.BookHotel)
+
+
+# A compensation that answers `Again`
+
+
+def polled(stage, **context):
+    return stage.hephaestus.start_instance(flows.PolledTrips, {"rounds": 2, "after": 0.05, **context}, id="x1")
+
+
+def rounds(stage):
+    return [(note["round"], note["attempt"], note["state"].get("seen", [])) for note in stage.notes("round")]
+
+
+def of_refund(handle):
+    return [
+        (entry.kind, entry.round, entry.attempt, entry.outcome, entry.compensates)
+        for entry in handle.history()
+        if entry.step == "poll_refund"
+    ]
+
+
+def paid_back(handle):
+    instance = handle.wait(30)
+    assert (instance.status, instance.failed_step) == ("failed", flows.FailsAfterRefund)
+    assert instance.compensated == (flows.BookFlight, flows.BookHotel)
+    assert instance.context.steps["poll_refund"] == {"rounds": 3, "seen": [1, 2]}
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_compensation_goes_on_in_rounds_before_the_next_one_begins(stage, pool):
+    stage.start_workers(1, pool=pool)
+    handle = polled(stage)
+    paid_back(handle)
+    assert rounds(stage) == [(1, 1, []), (2, 1, [1]), (3, 1, [1, 2])]
+    assert of_refund(handle) == [
+        ("attempt", 1, 1, "again", "book_flight"),
+        ("attempt", 2, 1, "again", "book_flight"),
+        ("attempt", 3, 1, "completed", "book_flight"),
+    ]
+    assert [entry.step for entry in handle.history()][-1] == "cancel_hotel"
+    events = stage.emitted(handle.run_id, last="workflow.exception")
+    assert [event["metadata"]["sequence"] for event in events] == list(range(1, len(events) + 1))
+    names = [event["event"] for event in events]
+    assert names[names.index("workflow.compensate") :] == [
+        "workflow.compensate",
+        *["step.start", "step.async"] * 2,
+        *["step.start", "step.stop", "workflow.transition", "engine.advance"] * 2,
+        "workflow.exception",
+    ]
+
+
+def test_a_process_killed_in_a_round_of_a_compensation_costs_an_attempt_of_that_round_alone(stage):
+    stage.start_workers(1)
+    gate = stage.folder / "gate-of-round"
+    handle = polled(stage, gated=2, gate=str(gate))
+    [*_, killed] = eventually(
+        lambda: len(rounds(stage)) == 2 and stage.executions(), what="the second round is executed"
+    )
+    assert killed["step"] == "poll_refund"
+    os.kill(killed["pid"], signal.SIGKILL)
+    paid_back(handle)
+    assert rounds(stage) == [(1, 1, []), (2, 1, [1]), (2, 2, [1]), (3, 1, [1, 2])]
+    assert of_refund(handle)[1:4] == [
+        ("rescue", 2, 1, None, "book_flight"),
+        ("attempt", 2, 1, "retrying", "book_flight"),
+        ("attempt", 2, 2, "again", "book_flight"),
+    ]
+    keys = [note["key"].removeprefix(handle.run_id) for note in stage.notes("round")]
+    assert keys == [":poll_refund", ":poll_refund::2", ":poll_refund::2", ":poll_refund::3"]
+    assert executed(stage)["cancel_hotel"] == 1
+
+
+def test_workers_killed_between_two_rounds_of_a_compensation_cost_nothing(stage):
+    [worker] = stage.start_workers(1)
+    handle = polled(stage, after=1.0)
+    eventually(lambda: handle.get().waiting_steps, what="the compensation is between two rounds")
+    instance = handle.get()
+    assert (instance.status, instance.compensating) == ("running", True)
+    worker.kill()
+    stage.start_workers(1)
+    paid_back(handle)
+    assert [entry[0] for entry in of_refund(handle)] == ["attempt"] * 3
+    assert executed(stage)["cancel_hotel"] == 1

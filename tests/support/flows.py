@@ -597,6 +597,23 @@ class Polling(Workflow):
     transitions = {(A, "done"): Poll, (Poll, "ready"): B, (B, "done"): Done}
 
 
+POLL_REFUND = Poll.named("poll_refund")
+
+
+class PolledTrips(Workflow):
+    """A trip whose flight is paid back some rounds later."""
+
+    name = "polled_trips"
+    unique = Unique("polledtrips")
+    initial_step = BookHotel
+    transitions = {
+        (BookHotel, "done"): BookFlight,
+        (BookFlight, "done"): FailsAfterRefund,
+        (FailsAfterRefund, "done"): Done,
+    }
+    compensations = {BookHotel: CancelHotel, BookFlight: POLL_REFUND}
+
+
 HELD = Gate.named("held")
 
 

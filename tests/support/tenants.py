@@ -14,7 +14,7 @@ import kombu.messaging
 import recorder
 from celery import Celery, Task, current_task, signals
 
-from hephaestus_celery import Async, Done, Error, Ok, RetryPolicy, Step, Unique, Wait, Workflow
+from hephaestus_celery import Again, Async, Done, Error, Ok, RetryPolicy, Step, Unique, Wait, Workflow
 
 tenant = ContextVar("tenant", default="public")
 NAMES = ("by_send_task", "by_stamp", "by_receiver", "by_publish", "by_apply_async", "by_router")
@@ -131,7 +131,8 @@ class Who(Step):
 
     def execute(self, instance, config, context):
         attempt = instance.step_states[self.key].attempt
-        recorder.note("seen", run_id=instance.run_id, step=self.key, attempt=attempt, headers=carried())
+        known = {"step": self.key, "round": context.round, "attempt": attempt}
+        recorder.note("seen", run_id=instance.run_id, **known, headers=carried())
         return self.answer(attempt)
 
     def answer(self, attempt):
@@ -155,7 +156,54 @@ class Killed(Who):
         return Ok("done")
 
 
-LEFT, JOINED, WOKEN, ANSWERED = (Who.named(name) for name in ("left", "joined", "woken", "answered"))
+class Thrice(Who):
+    """Executed in three rounds: the second begins at once, the third after a time."""
+
+    def execute(self, instance, config, context):
+        last = super().execute(instance, config, context)
+        return last if isinstance(last, Error) or context.round == 3 else Again(0.05 * (context.round - 1))
+
+
+class TakesBack(Thrice):
+    """Killed in its first attempt, and fails in its second."""
+
+    def answer(self, attempt):
+        if attempt == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Error("not yet") if attempt == 2 else Ok("done")
+
+
+class Declines(Who):
+    def answer(self, attempt):
+        return Error("no", retry=False)
+
+
+class Bill(Workflow, abstract=True):
+    """Notes who its result is computed for."""
+
+    unique = Unique("bill")
+
+    @classmethod
+    def result(cls, context):
+        recorder.note("billed", flow=cls.name, headers=carried())
+        return {}
+
+
+class BillAfterStep(Bill):
+    name = "bill_after_step"
+    initial_step = Who
+    transitions = {(Who, "done"): Done}
+
+
+class BillAfterTimer(Bill):
+    name = "bill_after_timer"
+    initial_step = (Wait, {"duration": 0.1})
+    transitions = {(Wait, "timeout"): Done}
+
+
+LEFT, JOINED, WOKEN, ANSWERED, SENT_BACK = (
+    Who.named(name) for name in ("left", "joined", "woken", "answered", "sent_back")
+)
 
 
 class Visits(Workflow):
@@ -181,3 +229,21 @@ ATTEMPTS = {
     *(("who", 1), ("left", 1), ("retried", 1), ("retried", 2), ("joined", 1), ("woken", 1)),
     *(("asked", 1), ("answered", 1), ("killed", 1), ("killed", 2)),
 }
+
+
+class Returned(Workflow):
+    """A step in rounds, and compensations, one of them in rounds."""
+
+    name = "returned"
+    unique = Unique("returned")
+    initial_step = Who
+    transitions = {(Who, "done"): Thrice, (Thrice, "done"): Declines, (Declines, "done"): Done}
+    compensations = {Who: SENT_BACK, Thrice: TakesBack}
+
+
+RETURNED = {
+    *(("who", 1, 1), ("thrice", 1, 1), ("thrice", 2, 1), ("thrice", 3, 1), ("declines", 1, 1)),
+    *(("takes_back", number, attempt) for number in (1, 2, 3) for attempt in (1, 2, 3)),
+    ("sent_back", 1, 1),
+}
+"""The step, round and attempt of each execution in it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import tour_flows
@@ -145,3 +146,38 @@ def test_rounds_deadlines_and_compensations_keep_their_time_when_the_clock_of_th
     assert kinds == {"attempt", "timer"}  # no lease was over
     for handle in (late, fails):
         check_asked(stage, handle)
+
+
+def test_the_deadline_of_a_run_that_undoes_counts_no_longer(open_tours):
+    """While the compensation is executed, waits, is paused, or finds no worker."""
+    stage = open_tours()
+    stage.start_workers(1, concurrency=4)
+    gate = stage.folder / "gate"
+
+    def begin(value, undo, flow=tour_flows.Booking):
+        context = {"way": "fail", "undo": undo, "gate": str(gate)}
+        return stage.hephaestus.start_instance(flow, context, id=value)
+
+    held, waiting, paused = begin("held", "hold"), begin("waiting", "wait"), begin("paused", "wait")
+    queued = begin("queued", "now", tour_flows.BookingElsewhere)
+    eventually(lambda: {"waiting"} == {run.get().step(tour_flows.Unbook).status for run in (waiting, paused)})
+    eventually(lambda: ("unbook", held.run_id) in {(note["step"], note["run_id"]) for note in stage.executions()})
+    eventually(lambda: queued.get().compensating, what="the last one undoes, too")
+    paused.pause()
+    late = max(handle.get().deadline for handle in (held, waiting, paused, queued)) + timedelta(seconds=1)
+    eventually(lambda: datetime.now(UTC) > late, what="all deadlines have come")
+    for handle in (held, waiting, paused, queued):
+        instance = handle.get()
+        assert (instance.status, instance.compensating, instance.compensated) == ("running", True, ())
+    gate.touch()
+    waiting.resume("done")
+    paused.unpause()
+    paused.resume("done")
+    stage.start_workers(1, options=["-Q", "tours-elsewhere"])
+    for handle in (held, waiting, paused, queued):
+        instance = handle.wait(30)
+        assert (instance.status, instance.failure.message) == ("failed", "no money")
+        assert (instance.compensated, instance.uncompensated) == ((tour_flows.BookHotel,), ())
+        assert "timer" not in {entry.kind for entry in handle.history()}
+    for handle in (held, waiting, queued):  # of the pause its caller tells
+        check_told(stage, handle, last="workflow.exception")

@@ -1,4 +1,4 @@
-"""A workflow with all at once: rounds, a deadline, compensations and a result."""
+"""A workflow with all at once: rounds, a deadline, compensations and a result; and some that take long to undo."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 import recorder
 from flows import BookHotel, CancelHotel, Recorded
 
-from hephaestus_celery import Again, Done, Ok, RetryPolicy, Unique, Workflow
+from hephaestus_celery import Again, Async, Done, Ok, RetryPolicy, Unique, Workflow
 
 
 class Haggle(Recorded):
@@ -70,3 +70,36 @@ class ShortTour(Tour):
 
     name = "short_tour"
     deadline = timedelta(seconds=6)
+
+
+class Unbook(Recorded):
+    """Undoes the booking: when a file is there, or when it is told that it is done."""
+
+    def answer(self, instance, config, context):
+        if context.initial["undo"] == "wait":
+            return Async()
+        if context.initial["undo"] == "hold":
+            recorder.wait_for_gate(context.initial["gate"])
+        return Ok("done")
+
+
+class UnbookElsewhere(Unbook):
+    """In a queue of its own."""
+
+    queue = "tours-elsewhere"
+
+
+class Booking(Workflow):
+    """Fails at once, and takes longer to undo than it has time."""
+
+    name = "booking"
+    unique = Unique("booking")
+    initial_step = BookHotel
+    transitions = {(BookHotel, "done"): PayTour, (PayTour, "done"): Done}
+    compensations = {BookHotel: Unbook}
+    deadline = timedelta(seconds=4)
+
+
+class BookingElsewhere(Booking):
+    name = "booking_elsewhere"
+    compensations = {BookHotel: UnbookElsewhere}

@@ -23,13 +23,36 @@ def read_compensations(compensations: object, draft: Draft) -> None:
         return
     for given, other in cast("Mapping[object, object]", compensations).items():
         if not is_step_class(given):
-            draft.report(f"compensations has {label(given)}, which is no step{hint(given)}")
+            draft.report(f"compensations has {label(given)}, which is no step{hint(given) or _in_place_of_step(given)}")
         elif given is Done:
             draft.report("compensations has Done, which is the end: there is nothing to undo")
         elif not is_step_class(other):
-            draft.report(f"compensations: what undoes {given.__name__} must be a step, not {label(other)}{hint(other)}")
+            advice = hint(other) or _in_place_of_compensation(other)
+            draft.report(f"compensations: what undoes {given.__name__} must be a step, not {label(other)}{advice}")
         else:
             draft.compensations[given] = other
+
+
+def _in_place_of_step(given: object) -> str:
+    step, beside = _pair(given)
+    if step is None or not isinstance(beside, str):
+        return ""
+    return f"; a step is undone whatever its event was: write {step.__name__} alone"
+
+
+def _in_place_of_compensation(given: object) -> str:
+    if isinstance(given, list):
+        return "; one step undoes another, so let one do all of it"
+    step, _ = _pair(given)
+    return "" if step is None else f"; it is given no config: write {step.__name__} alone"
+
+
+def _pair(given: object) -> tuple[StepClass | None, object]:
+    # A step, and what stands beside it in a tuple.
+    both = cast("tuple[object, ...]", given) if isinstance(given, tuple) else ()
+    if len(both) != 2 or not is_step_class(both[0]):  # noqa: PLR2004 - a pair
+        return None, None
+    return both[0], both[1]
 
 
 def check_compensations(draft: Draft) -> None:

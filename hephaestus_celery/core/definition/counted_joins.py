@@ -17,7 +17,9 @@ ALL, ANY = "all", "any"
 def read_joins(joins: object, draft: Draft) -> None:
     """Read ``joins``: a mapping of steps to numbers, ``"all"`` or ``"any"``."""
     if not isinstance(joins, Mapping):
-        draft.report(f"joins must be a mapping of steps to numbers, 'all' or 'any', not {shown(joins)}")
+        draft.report(
+            f"joins must be a mapping of steps to numbers, 'all' or 'any', as joins = {{Ship: 2}}, not {shown(joins)}"
+        )
         return
     for given, number in cast("Mapping[object, object]", joins).items():
         step = given if is_step_class(given) else None

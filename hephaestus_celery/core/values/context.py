@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, cast, overload
 from hephaestus_celery.core.values.data_types import Data, DataType, read_as
 from hephaestus_celery.core.values.declared import DeclaredStep, DeclaredWorkflow
 from hephaestus_celery.core.values.failure import Failure
-from hephaestus_celery.core.values.formatting import shortened
+from hephaestus_celery.core.values.formatting import named, shortened
 from hephaestus_celery.core.values.lazy import Deferred
 from hephaestus_celery.exceptions import StepFailedError
 
@@ -82,7 +82,7 @@ class Context(Deferred, Generic[I_co]):
         event of a step that has given no result, as it may where it has several events. ``StepFailedError`` if it has failed
         and a ``FAILED`` transition took that; its ``failure`` says why.
         """
-        key = step if isinstance(step, str) else step.key
+        key = _key(step)
         try:
             found = self.find(key)
         except KeyError:
@@ -108,7 +108,7 @@ class Context(Deferred, Generic[I_co]):
         It is None too while the step has not completed. ``kind``, ``type`` and ``message`` are as in ``instance.failure``.
         """
         try:
-            found = self.find(step if isinstance(step, str) else step.key)
+            found = self.find(_key(step))
         except KeyError:
             return None
         return found if isinstance(found, Failure) else None
@@ -151,3 +151,10 @@ class Context(Deferred, Generic[I_co]):
             version = "this code" if workflow is None else f"version {workflow.version} of {shortened(workflow.name)}"
             made[of] = read_as(type_, stored, what=what, path=path, version=version)
         return made[of]
+
+
+def _key(step: object) -> str:
+    key: object = step if isinstance(step, str) else getattr(step, "key", None)
+    if not isinstance(key, str):
+        raise TypeError(f"a step is named by its class or its key, not by {named(step)}")
+    return key

@@ -173,7 +173,8 @@ class Instance(Deferred):
         key = getattr(step, "key", None)
         if not isinstance(key, str) or self.workflow.find_step(key) is not step:
             has = listed(self.workflow.step_names())
-            raise ValueError(f"{shown(step)} is no step of {self.workflow.__qualname__}, which has {has}")
+            advice = "; give the class of the step, not its key" if isinstance(step, str) else ""
+            raise ValueError(f"{shown(step)} is no step of {self.workflow.__qualname__}, which has {has}{advice}")
         read = self.read_state
         state = self.step_states.get(key) if read is None or self.is_made("step_states") else read(key)
         far = None if state is None or self.read_standing is None else self.read_standing(key, state)

@@ -138,6 +138,12 @@ def test_what_is_no_step_of_the_workflow_is_refused_with_the_steps_that_it_has(r
         instance.step(odd)
 
 
+def test_the_key_of_a_step_is_answered_with_what_to_give(runtime):
+    instance = run(runtime, "waiting").get()
+    with pytest.raises(ValueError, match=r"Wait, Done; give the class of the step, not its key$"):
+        instance.step("charged")
+
+
 def test_the_end_has_a_standing_too(runtime):
     flow = define(name="unit.ends", initial_step=A, transitions={(A, "ok"): Done})
     instance = runtime.start_instance(flow, {}, id="x1").wait(20)

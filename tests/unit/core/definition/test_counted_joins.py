@@ -72,7 +72,7 @@ def test_what_is_no_step_or_no_step_of_the_workflow_is_a_problem():
 @pytest.mark.parametrize("joins", [None, [SHIP], 2])
 def test_joins_are_a_mapping(joins):
     [problem] = problems(joins)
-    assert problem.startswith("joins must be a mapping of steps to numbers, 'all' or 'any', not ")
+    assert problem.startswith("joins must be a mapping of steps to numbers, 'all' or 'any', as joins = {Ship: 2}, not ")
 
 
 def test_a_misspelt_name_is_seen():

@@ -50,3 +50,10 @@ def test_a_context_that_is_read_later_is_frozen_and_has_nothing_else():
         deferred([]).initial = {}
     with pytest.raises(AttributeError, match="'results'"):
         _ = deferred([]).results
+
+
+@pytest.mark.parametrize("odd", [5, None, ("a", "ok"), int])
+@pytest.mark.parametrize("read", [Context.result, Context.failure])
+def test_what_names_no_step_is_refused(read, odd):
+    with pytest.raises(TypeError, match=r"a step is named by its class or its key, not by "):
+        read(Context(), odd)

@@ -14,6 +14,7 @@ from stage import eventually
 
 from hephaestus_celery import ConfigurationError
 
+HUNDREDS = 300
 POOLS = ["prefork", "threads", "solo", "gevent", "eventlet"]
 SIDE_BY_SIDE = {"threads", "gevent", "eventlet"}
 UNDONE = (tour_flows.Haggle, tour_flows.BookHotel)
@@ -181,3 +182,22 @@ def test_the_deadline_of_a_run_that_undoes_counts_no_longer(open_tours):
         assert "timer" not in {entry.kind for entry in handle.history()}
     for handle in (held, waiting, queued):  # of the pause its caller tells
         check_told(stage, handle, last="workflow.exception")
+
+
+@pytest.mark.only_on("redis", why="the deadlines are in the store")
+def test_hundreds_of_deadlines_at_once_begin_the_undoing_of_each_run_once_whoever_is_killed(open_tours):
+    stage = open_tours()
+    [first, _] = stage.start_workers(2)
+    handles = stage.hephaestus.start_many(tour_flows.Reservation, ((f"x{number}", {}) for number in range(HUNDREDS)))
+    assert stage.hephaestus.count(status="failed") == 0
+    eventually(lambda: stage.hephaestus.count(waiting_for="paid") == HUNDREDS, timeout=60, what="all wait")
+    eventually(lambda: stage.hephaestus.count(status="failed") > HUNDREDS // 10, timeout=60, what="deadlines come")
+    first.kill()  # it holds the lock of the scheduler
+    stage.start_workers(1)
+    eventually(lambda: stage.hephaestus.count(status="failed") == HUNDREDS, timeout=120, what="all have failed")
+    for handle in handles:
+        instance = handle.get()
+        assert (instance.failure.type, instance.compensated) == ("DeadlineExceeded", (tour_flows.BookHotel,))
+        found = Counter((entry.kind, entry.step, entry.outcome) for entry in handle.history() if entry.kind != "rescue")
+        assert found["timer", None, "completed"] == found["attempt", "cancel_hotel", "completed"] == 1
+        assert {outcome for _, _, outcome in found} <= {"completed", "waiting", "retrying"}

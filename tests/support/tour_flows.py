@@ -8,7 +8,7 @@ from datetime import timedelta
 import recorder
 from flows import BookHotel, CancelHotel, Recorded
 
-from hephaestus_celery import Again, Async, Done, Ok, RetryPolicy, Unique, Workflow
+from hephaestus_celery import Again, Async, Done, Ok, RetryPolicy, Unique, WaitForEvent, Workflow
 
 
 class Haggle(Recorded):
@@ -103,3 +103,14 @@ class Booking(Workflow):
 class BookingElsewhere(Booking):
     name = "booking_elsewhere"
     compensations = {BookHotel: UnbookElsewhere}
+
+
+class Reservation(Workflow):
+    """Waits for its payment until its deadline."""
+
+    name = "reservation"
+    unique = Unique("reservation")
+    initial_step = BookHotel
+    transitions = {(BookHotel, "done"): (WaitForEvent, {"event_name": "paid"}), (WaitForEvent, "received"): Done}
+    compensations = {BookHotel: CancelHotel}
+    deadline = timedelta(seconds=40)

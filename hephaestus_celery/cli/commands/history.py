@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import click
 
@@ -10,7 +11,7 @@ from hephaestus_celery.cli import options
 from hephaestus_celery.cli.application import find_runtime
 from hephaestus_celery.cli.render.documents import as_json, plain
 from hephaestus_celery.cli.render.screen import Screen, find_screen
-from hephaestus_celery.cli.render.tables import Cell, Column, show_table
+from hephaestus_celery.cli.render.tables import Cell, Column, fits, show_table
 from hephaestus_celery.cli.render.times import iso, length
 from hephaestus_celery.cli.run_argument import find_run_id, run_argument
 from hephaestus_celery.cli.step_names import with_purpose
@@ -19,6 +20,9 @@ from hephaestus_celery.core.values.history import HistoryEntry
 _NARROW = 120
 """Columns of a terminal below which some are left out."""
 _LEFT_OUT = {"waited", "worker"}
+_UNDER = {"by", "of run", "reason"}
+"""Columns that stand under their row on such a terminal, where it is too narrow for them beside the others."""
+Row = Sequence[Cell | str]
 _COLUMNS = (
     Column(heading="seq", right=True),
     Column(heading="time"),
@@ -74,12 +78,32 @@ def show_history(screen: Screen, entries: Sequence[HistoryEntry]) -> None:
             screen.show("nothing has happened yet")
         return
     rows = [_row(screen, entry) for entry in entries]
-    narrow = screen.width is not None and screen.width < _NARROW
-    kept = [number for number, column in enumerate(_COLUMNS) if not (narrow and column.heading in _LEFT_OUT)]
-    show_table(screen, [_COLUMNS[number] for number in kept], [[row[number] for number in kept] for row in rows])
+    left_out = _LEFT_OUT if screen.width is not None and screen.width < _NARROW else set[str]()
+    columns, cells = _without(left_out, rows)
+    if fits(screen, columns, cells) or not left_out:
+        show_table(screen, columns, cells)
+        return
+    columns, cells = _without(left_out | _UNDER, [_row(screen, replace(entry, compensates=None)) for entry in entries])
+    show_table(screen, columns, cells, notes=[_note(entry) for entry in entries])
 
 
-def _row(screen: Screen, entry: HistoryEntry) -> Sequence[Cell | str]:
+def _without(left_out: Collection[str], rows: Sequence[Row]) -> tuple[list[Column], list[Row]]:
+    kept = [number for number, column in enumerate(_COLUMNS) if column.heading not in left_out]
+    return [_COLUMNS[number] for number in kept], [[row[number] for number in kept] for row in rows]
+
+
+def _note(entry: HistoryEntry) -> str:
+    # What a narrow terminal has no columns for.
+    parts = (
+        f"undoes {entry.compensates}" if entry.compensates else None,
+        f"by {entry.by}" if entry.by else None,
+        f"of run {entry.run_id}" if entry.run_id else None,
+        entry.reason,
+    )
+    return "; ".join(part for part in parts if part)
+
+
+def _row(screen: Screen, entry: HistoryEntry) -> Row:
     at = entry.finished_at or entry.started_at or entry.queued_at
     moment = "" if at is None else f"{at:%H:%M:%S}" if screen.people and screen.width is not None else iso(at)
     waited = entry.started_at - entry.queued_at if entry.queued_at and entry.started_at else None

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hephaestus_celery.cli.render.screen import Screen
-from hephaestus_celery.cli.render.text import columns, fitted, printable
+from hephaestus_celery.cli.render.text import columns, fitted, printable, wrapped
 
 _GAP = "  "
 _LEAST = 8
+_NOTE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,23 @@ class Column:
     flexible: bool = False
 
 
-def show_table(screen: Screen, headings: Sequence[Column], rows: Iterable[Sequence[Cell | str]]) -> None:
-    """Print rows under headings; a column in which nothing stands is left out."""
-    _show(screen, headings, rows, headed=True, indent=0)
+def show_table(
+    screen: Screen,
+    headings: Sequence[Column],
+    rows: Iterable[Sequence[Cell | str]],
+    *,
+    notes: Sequence[str] = (),
+) -> None:
+    """Print rows under headings; a column in which nothing stands is left out. A row's note stands under it, if it has one."""
+    _show(screen, headings, rows, headed=True, indent=0, notes=notes)
+
+
+def fits(screen: Screen, headings: Sequence[Column], rows: Iterable[Sequence[Cell | str]]) -> bool:
+    """Whether a table of these rows can be shown with no cell cut."""
+    if screen.width is None:
+        return True
+    *_, widths = _measured(headings, rows, headed=True)
+    return sum(widths) + len(_GAP) * (len(widths) - 1) <= screen.width
 
 
 def show_rows(
@@ -42,18 +57,41 @@ def show_rows(
 
 
 def _show(
-    screen: Screen, headings: Sequence[Column], rows: Iterable[Sequence[Cell | str]], *, headed: bool, indent: int
+    screen: Screen,
+    headings: Sequence[Column],
+    rows: Iterable[Sequence[Cell | str]],
+    *,
+    headed: bool,
+    indent: int,
+    notes: Sequence[str] = (),
 ) -> None:
+    lines, shown, widths = _measured(headings, rows, headed=headed)
+    if screen.width is not None:
+        _narrow(shown, widths, screen.width - indent)
+    if headed:
+        heads = [Cell(column.heading.upper(), "bold") for column in shown]
+        screen.show(" " * indent + _line(screen, shown, heads, widths))
+    for number, line in enumerate(lines):
+        screen.show(" " * indent + _line(screen, shown, line, widths))
+        if notes and notes[number]:
+            _show_note(screen, notes[number])
+
+
+def _show_note(screen: Screen, note: str) -> None:
+    text = " " * _NOTE + printable(note)
+    for line in [text] if screen.width is None else wrapped(text, screen.width, indent=_NOTE):
+        screen.show(line)
+
+
+def _measured(
+    headings: Sequence[Column], rows: Iterable[Sequence[Cell | str]], *, headed: bool
+) -> tuple[list[list[Cell]], list[Column], list[int]]:
+    # The cells that are shown, their columns, and how wide each would be.
     cells = [[_safe(cell) for cell in row] for row in rows]
     kept = [number for number in range(len(headings)) if any(row[number].text for row in cells)]
     shown = [headings[number] for number in kept]
     lines = [[row[number] for number in kept] for row in cells]
-    widths = _widths(shown, lines, headed=headed)
-    if screen.width is not None:
-        _narrow(shown, widths, screen.width - indent)
-    heads = [[Cell(column.heading.upper(), "bold") for column in shown]] if headed else []
-    for line in [*heads, *lines]:
-        screen.show(" " * indent + _line(screen, shown, line, widths))
+    return lines, shown, _widths(shown, lines, headed=headed)
 
 
 def _safe(cell: Cell | str) -> Cell:

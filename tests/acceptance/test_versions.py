@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import flows
 import pytest
 import result_flows
+import tour_flows
 from stage import SUPPORT, eventually
 
 START = "import worker_app, flows; print(flows.{}.start('x1', {{'value': 1}}).run_id); worker_app.hephaestus.close()"
@@ -77,6 +78,17 @@ class GivesAfterOne(Workflow):
     unique = Unique("giving")
     initial_step = A
     transitions = {(A, "done"): Done}
+
+
+class PollApart(Poll):
+    queue = "tours-apart"
+
+
+class Rolled(Workflow):
+    name = "rolled"
+    unique = Unique("rolled")
+    initial_step = [PollApart, Gate]
+    transitions = {(PollApart, "ready"): B, (Gate, "done"): B, (B, "done"): Done}
 """
 """What it says of workflows that have got a step with rounds, a deadline, compensations and a result."""
 
@@ -245,4 +257,25 @@ def test_a_worker_of_older_code_leaves_runs_in_rounds_alone_and_takes_its_part_o
         assert ran(stage, handle) == {"a": 1, "poll": 6, "b": 1}  # the round that was lost, twice
     pids = {note["pid"] for note in stage.notes("round")}
     assert not pids & pids_of(stage, plain)
+    assert "Traceback" not in older.log.read_text()
+
+
+@pytest.mark.only_on("redis", why="both sides talk to one store, whatever the broker")
+def test_a_worker_of_older_code_ends_what_it_began_before_the_run_went_in_rounds(stage, code_of_plain_edges):
+    older = beside_older(stage, code_of_plain_edges, WITHOUT)
+    context = {"rounds": 3, "after": 0.1, "gate": str(stage.folder / "gate")}
+    handle = stage.hephaestus.start_instance(tour_flows.Rolled, context, id="x1")
+    eventually(lambda: ran(stage, handle)["gate"], what="the older worker executes its branch")
+    stage.path, stage.application = [SUPPORT], "tour_app"
+    stage.start_workers(options=["-Q", "tours-apart"])
+    eventually(lambda: ("attempt", "poll_apart", 1, "completed") in history(handle), what="the other branch has ended")
+    (stage.folder / "gate").touch()
+    eventually(lambda: ("attempt", "gate", 1, "completed") in history(handle), what="so has the first one")
+    eventually(
+        lambda: "a newer hephaestus-celery has written (schema 3" in older.log.read_text(), what="the rest is left"
+    )
+    stage.start_workers()
+    instance = stage.outcome(handle)
+    assert {step.key for step in instance.completed_steps} == {"poll_apart", "gate", "b", "done"}
+    assert ran(stage, handle) == {"gate": 1, "poll_apart": 4, "b": 1}
     assert "Traceback" not in older.log.read_text()

@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 
 import recorder
-from flows import BookHotel, CancelHotel, Recorded
+from flows import B, BookHotel, CancelHotel, Gate, Poll, Recorded
 
 from hephaestus_celery import Again, Async, Done, Ok, RetryPolicy, Unique, WaitForEvent, Workflow
 
@@ -114,3 +114,18 @@ class Reservation(Workflow):
     transitions = {(BookHotel, "done"): (WaitForEvent, {"event_name": "paid"}), (WaitForEvent, "received"): Done}
     compensations = {BookHotel: CancelHotel}
     deadline = timedelta(seconds=40)
+
+
+class PollApart(Poll):
+    """In a queue of its own."""
+
+    queue = "tours-apart"
+
+
+class Rolled(Workflow):
+    """One branch goes in rounds, while the other is executed."""
+
+    name = "rolled"
+    unique = Unique("rolled")
+    initial_step = [PollApart, Gate]
+    transitions = {(PollApart, "ready"): B, (Gate, "done"): B, (B, "done"): Done}

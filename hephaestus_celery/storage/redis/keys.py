@@ -11,6 +11,9 @@ from hephaestus_celery.core.values.identity import shard, shard_of_run
 from hephaestus_celery.core.values.lifecycle import LIVE, Status
 from hephaestus_celery.storage.queries import Query
 
+_WITH_FAILED_STEP = frozenset({Status.FAILED, Status.CANCELLED, Status.RUNNING})
+"""The statuses of runs with a step that failed: a run that undoes what has completed is running, and may be cancelled meanwhile."""
+
 
 def indexes(prefix: str, query: Query) -> list[str]:
     """The indexes that a listing reads: the most selective ones. The listing checks other filters run by run."""
@@ -18,7 +21,7 @@ def indexes(prefix: str, query: Query) -> list[str]:
 
 
 def _indexes(query: Query) -> list[str]:
-    statuses = query.statuses if query.failed_step is None else query.statuses & {Status.FAILED}
+    statuses = query.statuses if query.failed_step is None else query.statuses & _WITH_FAILED_STEP
     if query.paused:
         statuses &= LIVE  # a run that has ended is not paused
     by_status = [f"status:{status}" for status in sorted(statuses)]
@@ -28,7 +31,7 @@ def _indexes(query: Query) -> list[str]:
         return ["waits"]
     if query.id is not None:
         return [f"id:{query.id}"]
-    if statuses <= LIVE or len(statuses) == 1:
+    if statuses <= LIVE or len(statuses) == 1 or query.failed_step is not None:
         return by_status
     if query.tag is not None:
         return [f"tag:{query.tag}"]

@@ -8,6 +8,7 @@ import pytest
 
 from hephaestus_celery.core.values.lifecycle import LIVE, Status
 from hephaestus_celery.storage.queries import Query
+from hephaestus_celery.testing.conformance.trips import failing
 
 TWO = {("a", "ok"): ["b", "c"], ("b", "ok"): ["done"], ("c", "ok"): ["done"]}
 
@@ -125,6 +126,17 @@ def test_runs_are_found_by_the_step_that_failed(storage, stand):
     assert found(storage, failed_step="a") == [runs[0].id]
     assert found(storage, failed_step="b", statuses=frozenset({Status.FAILED})) == [runs[2].id, runs[1].id]
     assert found(storage, failed_step="b", statuses=LIVE) == []
+
+
+def test_a_run_that_undoes_matches_by_the_step_that_failed_and_so_does_one_whose_undoing_was_cancelled(storage, stand):
+    undoing, cancelled = failing(stand, instance_id="order::1"), failing(stand, instance_id="order::2")
+    for run in (undoing, cancelled):
+        run.fail("c")
+    cancelled.cancel()
+    assert found(storage, failed_step="c") == [cancelled.id, undoing.id]
+    assert found(storage, failed_step="c", family=undoing.new.family) == [cancelled.id, undoing.id]
+    assert found(storage, failed_step="c", statuses=LIVE) == [undoing.id]
+    assert found(storage, failed_step="c", statuses=frozenset({Status.CANCELLED})) == [cancelled.id]
 
 
 def test_waits_match_together_with_all_other_filters(storage, stand):

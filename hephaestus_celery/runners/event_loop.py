@@ -101,6 +101,7 @@ class _Call:
 
     def begin(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
         self._task = loop.create_task(self._await(), context=context)
+        self._task.add_done_callback(self._end)
         if self._cancelled:
             self._task.cancel()
 
@@ -120,8 +121,11 @@ class _Call:
             self._value = await self._awaitable
         except BaseException as error:  # noqa: BLE001 - raised to the caller
             self._error = error
-        finally:
-            self._ended.set()
+
+    def _end(self, _: asyncio.Task[None]) -> None:
+        if asyncio.iscoroutine(self._awaitable):
+            self._awaitable.close()  # of a task that was cancelled before it began
+        self._ended.set()
 
 
 class _Signal(native.Flag):

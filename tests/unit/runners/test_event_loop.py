@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 import pytest
+from stillness import Stillness
 
 from hephaestus_celery.exceptions import AttemptLostError
 from hephaestus_celery.runners import event_loop as loops
@@ -46,15 +48,34 @@ def test_context_variables_go_along():
 
 def test_what_takes_too_long_is_cancelled_and_has_ended_by_then():
     async def dawdle():
+        begun.append(threading.get_ident())
         try:
             await asyncio.sleep(60)
         finally:
             ended.append(threading.get_ident())
 
-    ended = []
-    with pytest.raises(AttemptLostError, match="time limit"):
-        loops.run(dawdle(), seconds=0.01)
+    begun, ended = [], []
+    for seconds in (0.01, 0.1, 1, 10):  # the loop of a busy machine may begin too late
+        with pytest.raises(AttemptLostError, match="time limit"):
+            loops.run(dawdle(), seconds=seconds)
+        assert ended == begun
+        if begun:
+            break
     assert len(ended) == 1
+
+
+def test_nobody_waits_for_what_was_cancelled_before_it_began():
+    async def dawdle():
+        await asyncio.sleep(60)
+
+    def given_up():
+        with Stillness() as still, pytest.raises(AttemptLostError, match="time limit"):
+            loops.run(dawdle(), seconds=0)
+        return still.seconds
+
+    assert loops.run(running(), seconds=20)
+    assert min(given_up() for _ in range(5)) < loops._FAREWELL_SECONDS / 2
+    gc.collect()  # and none is left that was never awaited, which is a warning
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])

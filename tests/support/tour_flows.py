@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import timedelta
 
@@ -23,11 +24,12 @@ class Haggle(Recorded):
 
 
 class Withdraw(Recorded):
-    """Undoes that, in two rounds of two attempts."""
+    """Undoes that, in two rounds of two attempts, on the loop of its process."""
 
     retry = RetryPolicy(max_attempts=2, backoff="constant", base=0.1, jitter=False)
 
-    def answer(self, instance, config, context):
+    async def execute(self, instance, config, context):
+        await asyncio.sleep(0.01)
         recorder.note("asked", run_id=instance.run_id, step=self.key, round=context.round)
         if instance.step_states[self.key].attempt == 1:
             raise ConnectionError("the line is busy")

@@ -69,6 +69,8 @@ class _Facts:
             "attempt": self.entry.get("attempt"),
             "worker": self.entry.get("worker"),
             "task_id": self.entry.get("task_id"),
+            "round": self.entry.get("round"),
+            "compensates": self.entry.get("compensates"),
         }
 
     @property
@@ -107,7 +109,17 @@ def _claim(facts: _Facts) -> Described:
         step = _step(facts)
         queued = int(facts.facts.get("queued", facts.at))
         waited = max(0, facts.at - queued) * 1000
-        yield names.STEP_START, {"step_key": step, "attempt": int(facts.facts["attempt"]), "queue_time": waited}
+        number = facts.facts.get("round")
+        yield (
+            names.STEP_START,
+            {
+                "step_key": step,
+                "attempt": int(facts.facts["attempt"]),
+                "queue_time": waited,
+                "round": None if number is None else int(number),
+                "compensates": facts.facts.get("compensates"),
+            },
+        )
 
 
 def _complete(facts: _Facts) -> Described:

@@ -114,6 +114,26 @@ def test_failures_are_told_with_their_kind_reason_and_retry(told):
 
 
 @pytest.mark.only_on("redis", ONE_BROKER)
+def test_what_is_told_of_a_compensation_says_what_it_undoes_and_in_which_round(told):
+    told.start_workers(1)
+    handle = told.hephaestus.start_instance(flows.PolledTrips, {"rounds": 1, "after": 0}, id="x1")
+    found = read_until(told, lambda events: events[-1].name == names.WORKFLOW_EXCEPTION)
+    assert {event.run_id for event in found} == {handle.run_id}
+    assert [
+        (event.name[-1], event.step_key, event.round, event.compensates)
+        for event in found
+        if event.compensates is not None or event.round is not None
+    ] == [
+        ("start", "poll_refund", None, "book_flight"),
+        ("async", "poll_refund", 1, "book_flight"),
+        ("start", "poll_refund", 2, "book_flight"),
+        ("stop", "poll_refund", 2, "book_flight"),
+        ("start", "cancel_hotel", None, "book_hotel"),
+        ("stop", "cancel_hotel", None, "book_hotel"),
+    ]
+
+
+@pytest.mark.only_on("redis", ONE_BROKER)
 def test_what_a_killed_worker_could_not_emit_is_in_the_stream(make_stage):
     told = make_stage(event_stream=1_000_000, lease=2)
     first, second = told.start_workers(2)

@@ -55,7 +55,14 @@ def _gap_line(gap: StreamGap) -> str:
 
 def _event_line(event: StreamEvent, screen: Screen) -> str:
     moment = f"{event.at:%H:%M:%S.%f}"[:-3] if screen.people else iso(event.at)
-    named = ((event.step_key, "{}"), (event.attempt, "attempt {}"), (event.event, "-> {}"), (event.reason, "({})"))
+    named = (
+        (event.step_key, "{}"),
+        (event.compensates, "undoes {}"),
+        (event.round, "round {}"),
+        (event.attempt, "attempt {}"),
+        (event.event, "-> {}"),
+        (event.reason, "({})"),
+    )
     parts = [text.format(value) for value, text in named if value is not None]
     if event.duration is not None:
         parts.append(f"took {length(event.duration / 1e9)}")

@@ -63,6 +63,10 @@ def of_claim(before: RunState, decision: Decision, activation: Activation, times
         facts |= {"step": str(activation), "attempt": str(step.attempt)}
         if step.queued_at is not None:
             facts["queued"] = str(step.queued_at)
+        if step.round > 1:
+            facts["round"] = str(step.round)
+        if step.compensates is not None:
+            facts["compensates"] = step.compensates
     return _telling(What.CLAIM, decision, times, facts=facts)
 
 

@@ -20,7 +20,8 @@ class StreamEvent:
     gaps: together with ``run_id`` it names the event, so a reader can tell that it has had it before. ``at`` is when the
     commit was made, on the clock of the store.
 
-    What does not apply is None: ``step_key`` and ``attempt`` of events of steps; ``event`` that a step gave; ``kind`` (``error``,
+    What does not apply is None: ``step_key`` and ``attempt`` of events of steps, ``round`` of an ``Again`` (from 2 on, and from 1
+    where the step begins another), ``compensates``, the key of the step that this one undoes; ``event`` that a step gave; ``kind`` (``error``,
     ``exit`` or ``throw``) and ``reason`` of failures, rescues and cancellations; ``worker`` and ``task_id`` where the commit
     names them; ``by`` who has paused the run, or let it go on. ``duration``, ``queue_time``, ``wait_duration`` and ``retry_in`` are nanoseconds.
     """
@@ -44,6 +45,8 @@ class StreamEvent:
     worker: str | None = None
     task_id: str | None = None
     by: str | None = None
+    round: int | None = None
+    compensates: str | None = None
     acknowledge: Callable[[], None] = field(default=_nothing, repr=False, compare=False)
 
     def ack(self) -> None:

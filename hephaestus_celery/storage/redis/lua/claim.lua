@@ -91,7 +91,10 @@ if not again then
   else set_timer(p.step, at + p.lease) end
   if p.stream then
     local facts = { first = first and '1' or nil }
-    if reserved > (first and 2 or 0) then facts.step, facts.attempt, facts.queued = p.step, text(step.a), queued(step) end
+    if reserved > (first and 2 or 0) then
+      facts.step, facts.attempt, facts.queued = p.step, text(step.a), queued(step)
+      facts.round, facts.compensates = step.ro and text(step.ro), step.cp
+    end
     tell('claim', core[4] + 1, reserved, at, '', facts)
   end
 end

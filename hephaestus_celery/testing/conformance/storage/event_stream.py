@@ -13,6 +13,7 @@ from hephaestus_celery.storage.port import Storage
 from hephaestus_celery.storage.told_events import events_of
 from hephaestus_celery.testing.conformance.driven import DrivenRun, DrivenStorage
 from hephaestus_celery.testing.conformance.driven_values import DURATIONS
+from hephaestus_celery.testing.conformance.trips import failing
 
 TOLD = replace(DURATIONS, stream=10_000)
 CAPPED = replace(DURATIONS, stream=1)
@@ -138,6 +139,23 @@ def test_a_wait_and_its_event_are_told(told):
     assert names(told.storage)[3:6] == ["step async a", "step resume a", "workflow transition a"]
     assert events(told.storage)[4].wait_duration >= 0
     assert events(told.storage)[4].event == "ok"
+
+
+def test_what_is_told_of_a_later_round_says_which(told):
+    run = told.start()
+    run.rounds("a", 1)
+    run.claim("a", round=2, holder="task")
+    run.seize("a", holder="task")
+    assert [(event.name[-1], event.round) for event in events(told.storage)][-2:] == [("start", 2), ("rescue", 2)]
+
+
+def test_what_is_told_of_a_compensation_says_what_it_undoes(told):
+    run = failing(told)
+    run.fail("c")
+    run.claim("undo_b", holder="task")
+    run.seize("undo_b", holder="task")
+    found = [(event.name[-1], event.compensates) for event in events(told.storage)][-3:]
+    assert found == [("compensate", None), ("start", "b"), ("rescue", "b")]
 
 
 def test_a_rescue_is_told(told):

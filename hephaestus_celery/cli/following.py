@@ -20,6 +20,7 @@ from hephaestus_celery.core.execution.standing import Reason
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.core.values.names import FAILED
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.codec import moment
 
@@ -184,6 +185,8 @@ def _how_it_ended(entry: HistoryEntry) -> str:
         took = f" after {length(entry.finished_at - entry.started_at)}"
     if entry.outcome == "again":
         return f" ended{took}, and another round follows" if entry.round else " went on in rounds"
+    if entry.outcome == "failed" and entry.event == FAILED:
+        return f" failed for good{took}, and the run went on"
     if entry.outcome == "retrying":
         return f" failed{event}{took} and is tried again"
     return f" {entry.outcome}{event}{took}" if entry.outcome else f"{event}{took}"

@@ -188,6 +188,18 @@ def test_a_command_whose_output_nobody_reads_any_more_ends_without_a_word():
             "call, attempt 1 failed after 14ms and is tried again: KeyError",
         ),
         ({"outcome": "completed", "event": "done"}, "call, attempt 1 completed with done after 14ms"),
+        (
+            {"outcome": "failed", "event": "@failed", "reason": "KeyError"},
+            "call, attempt 1 failed for good after 14ms, and the run went on: KeyError",
+        ),
+        (
+            {"outcome": "failed", "reason": "KeyError", "compensates": "pay"},
+            "call (undoes pay), attempt 1 failed after 14ms: KeyError",
+        ),
+        (
+            {"outcome": "again", "round": 3},
+            "call, round 3, attempt 1 ended after 14ms, and another round follows",
+        ),
         ({"kind": "rescue", "reason": "lease expired"}, "rescue call, attempt 1: lease expired"),
     ],
 )

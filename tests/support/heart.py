@@ -9,16 +9,18 @@ import os
 import signal
 import time
 
+from stillness import stillness
+
 LONGEST_GAP = 0.05
 """Seconds of an event loop's thread that no call may take at a time."""
 
 
 class Heart:
-    """Beats on an event loop, and measures what is between two beats: by the clock, and of it what this thread worked.
+    """Beats on an event loop, and measures what is between two beats: how long its thread stood still, and how long it worked.
 
-    A machine that does other things makes the first longer, never the second; and a call that blocks takes its time limit.
-    Meanwhile the garbage collection leaves out what the process has already: all that a process of tests holds takes it longer
-    than any call.
+    A call that blocks takes its time limit of the first; a machine that does other things makes neither longer. Meanwhile
+    the garbage collection leaves out what the process has already: all that a process of tests holds takes it longer than
+    any call.
     """
 
     def __init__(self):
@@ -37,12 +39,12 @@ class Heart:
             await self._task
 
     async def _beat(self):
-        clock, work = time.monotonic(), time.thread_time()
+        still, work = stillness(), time.thread_time()
         while True:
             await asyncio.sleep(0.002)
-            then, done = time.monotonic(), time.thread_time()
-            self.still, self.busy = max(self.still, then - clock), max(self.busy, done - work)
-            clock, work = then, done
+            then, done = stillness(), time.thread_time()
+            self.still, self.busy = max(self.still, then - still), max(self.busy, done - work)
+            still, work = then, done
 
 
 @contextlib.contextmanager

@@ -15,14 +15,15 @@ class Stillness:
     """
 
     def __enter__(self) -> Self:
-        self._began = _still()
+        self._began = stillness()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.seconds = _still() - self._began
+        self.seconds = stillness() - self._began
 
 
-def _still() -> float:
+def stillness() -> float:
+    """How long this thread has waited so since some moment of the past."""
     return time.monotonic() - time.thread_time() - _in_line()
 
 

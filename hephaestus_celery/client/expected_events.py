@@ -48,12 +48,12 @@ def can_time_out(instance: Instance, key: str) -> bool:
 def can_still_wait(instance: Instance, event: str, step: str | None) -> bool:
     """Whether some step (or the one named) may still wait for an event: only then an early event is kept.
 
-    In a run that undoes what has completed, only compensations may.
+    In a run that undoes what has completed, only compensations may. A step that may drop the event which it was given may wait again.
     """
     definition = find_definition(instance)
     if definition is None:
         return True
-    ended = {key for key, state in instance.step_states.items() if not state.can_wait}
+    ended = {key for key, state in instance.step_states.items() if not (state.can_wait or state.may_wait_on)}
     begins = {step.key for step in definition.graph.compensating} if instance.undoes else definition.graph.by_key
     keys = [key for key in begins if key not in ended and step in (None, key)]
     return any(event in _accepted(instance, key) for key in keys)

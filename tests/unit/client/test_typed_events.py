@@ -15,6 +15,7 @@ from hephaestus_celery import (
     DataError,
     Done,
     Hephaestus,
+    LocalRunner,
     NotWaitingError,
     Step,
     Unique,
@@ -173,3 +174,35 @@ def test_an_event_from_a_process_that_does_not_know_the_type_is_dropped_by_the_w
     send_unchecked({"payer": "Ada", "more": 1}, key="evt_1")
     context = waiting_for(handle, Approve).get().context
     assert context.steps["paid"] == {"payer": "Ada", "amount": Decimal(0)}
+
+
+class ByHand(LocalRunner):
+    """Executes the messages that it has when its test says so."""
+
+    def __init__(self):
+        super().__init__()
+        self.messages = []
+
+    def dispatch(self, messages):
+        self.messages.extend(messages)
+
+    def perform(self):
+        while self.messages:
+            self.messages.extend(self._drive(self.messages.pop(0)))
+
+
+@pytest.mark.parametrize(("first", "event"), [({"amount": 1}, "discarded"), ({"payer": "Bob"}, "completed")])
+def test_an_early_event_is_kept_while_a_worker_may_yet_drop_the_one_before(monkeypatch, first, event):
+    runner = ByHand()
+    with Hephaestus(runner=runner):
+        handle = TypedEvents.start("a1", {})
+        runner.perform()
+        with monkeypatch.context() as patched:
+            patched.setattr(typed_events, "find_definition", lambda _: None)  # as where the workflow is not defined
+            handle.resume("paid", first)
+        with pytest.raises(NotWaitingError, match="paid of typedevents::a1 has been given an event already"):
+            handle.resume("paid", {"payer": "Ada"})
+        handle.resume("paid", {"payer": "Ada"}, keep_early=True)
+        runner.perform()
+        assert next(entry.outcome for entry in handle.history() if entry.kind == "resume") == event
+        assert handle.get().context.steps["paid"]["payer"] == {"discarded": "Ada", "completed": "Bob"}[event]

@@ -11,7 +11,7 @@ from typing import Any
 import recorder
 from celery import Celery
 from chaos_steps import BODY_SECONDS, PATIENT, A, B, C, D, Work
-from failing_flows import Overdue, Recalled, Refused, Saga, Withdrawn
+from failing_flows import Decide, Overdue, Recalled, Redone, Refused, Saga, Stained, Withdrawn
 from typing_extensions import TypedDict
 
 from hephaestus_celery import (
@@ -289,7 +289,7 @@ class Summed(Workflow):
 
 FLOWS = (
     *(Linear, Diamond, Wide, Choice, Naps, Deadline, Approval, Brief, Caught, FirstOf, Checked, Polling, Summed),
-    *(Saga, Overdue, Recalled, Withdrawn),
+    *(Saga, Overdue, Recalled, Withdrawn, Stained, Redone),
 )
 EVENTS = {Approval: "approved", Deadline: "paid", Checked: "checked"}
 """The event that a run of the workflow is sent right after its start, to be kept until its step waits."""
@@ -298,9 +298,13 @@ ENDINGS = {
     Overdue: ("failed", None),
     Recalled: ("failed", None),
     Withdrawn: ("cancelled", None),
+    Stained: ("failed", Refused),
+    Redone: ("failed", Decide),
 }
 """How runs of the workflow end that do not complete: their status, and the step that has failed; none where the deadline has
-come, or the load has cancelled them."""
+come, or the load has cancelled them. Their reruns complete."""
+MENDED = {"mended": True}
+"""The context with which reruns complete."""
 MISFITS = {Checked: {"by": 7}}
 """The data of an event that comes before that one, and does not fit the type of its step."""
 

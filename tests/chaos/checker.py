@@ -39,11 +39,12 @@ TOLD_AS = {
     ("pause", None): "workflow.pause",
     ("unpause", None): "workflow.unpause",
     ("cancel", None): "workflow.cancel",
+    ("fork", None): "workflow.fork",
 }
 """The event whose number a history entry has."""
 DISCARDED = {"step.stop", "step.async", "step.exception"}
 """The events of an attempt that is discarded: it ends as it would have ended, a lost one with its exception."""
-OF_CLIENTS = ("pause", "unpause", "cancel")
+OF_CLIENTS = ("pause", "unpause", "cancel", "fork")
 """Entries whose events no worker emits."""
 CLOCKS_APART = dt.timedelta(milliseconds=2)
 
@@ -154,11 +155,12 @@ def _commits(run: Run) -> Iterator[str]:
     )
     yield from (f"{what} was committed {count} times" for what, count in commits.items() if count > 1)
     completions = Counter(entry.step for entry in endings.completions(run))
-    expected = {step.key for step in run.instance.completed_steps}
+    kept = endings.kept(run)
+    expected = {step.key for step in run.instance.completed_steps} - kept
     if set(completions) != expected:
         yield f"its history completes {sorted(completions)}, its instance {sorted(expected)}"
     yield from (f"{step} completed {count} times" for step, count in completions.items() if count != 1)
-    recorded = {step.key for step in run.instance.completed_steps if hasattr(step, "answer")}
+    recorded = {step.key for step in run.instance.completed_steps if hasattr(step, "answer")} - kept
     yield from (f"{step} completed without being executed" for step in recorded - set(run.executions))
     if not run.instance.workflow.graph.joins and endings.failing(run) is None:
         yield from (f"{step} was executed and not completed" for step in set(run.executions) - recorded)
@@ -199,12 +201,12 @@ def _results(run: Run) -> Iterator[str]:
 
 
 def _joins(run: Run) -> Iterator[str]:
-    graph = run.instance.workflow.graph
+    graph, kept = run.instance.workflow.graph, endings.kept(run)
     completed = {entry.step: entry for entry in endings.completions(run)}
     for step in run.instance.completed_steps:
         first = next((entry for entry in run.history if entry.step == step.key), None)
-        if first is None:
-            continue  # _commits reports that
+        if first is None or step.key in kept:
+            continue  # _commits reports what is missing
         if graph.needed(step):
             before = [completed[source.key] for source in graph.predecessors(step) if source.key in completed]
             came = sum(one.sequence < first.sequence for one in before)
@@ -212,7 +214,7 @@ def _joins(run: Run) -> Iterator[str]:
                 yield f"{step.key} was started with {came} of its predecessors"
             continue
         for source in graph.predecessors(step):
-            if source in run.instance.skipped_steps:
+            if source in run.instance.skipped_steps or source.key in kept:
                 continue
             before = completed.get(source.key)
             if before is None:
@@ -220,7 +222,11 @@ def _joins(run: Run) -> Iterator[str]:
             elif before.sequence >= first.sequence or before.finished_at > (first.queued_at or first.finished_at):
                 yield f"{step.key} was started before {source.key} had completed"
     settled = run.instance.completed_steps | run.instance.skipped_steps
-    if settled != frozenset(graph.by_key.values()) and not graph.joins and endings.failing(run) is None:
+    if (
+        settled != frozenset(graph.by_key.values()) - frozenset(graph.compensating)
+        and not graph.joins
+        and endings.failing(run) is None
+    ):
         yield "it ended with steps neither completed nor skipped"
 
 

@@ -27,8 +27,11 @@ def key_of(step):
     return getattr(step, "key", None)
 
 
-def played(flow, cancel_after=None):
-    """A run in this process, with all that it has emitted; it may be cancelled when a step has completed."""
+def played(flow, cancel_after=None, rerun=None):
+    """A run in this process, with all that it has emitted; it may be cancelled when a step has completed.
+
+    With ``rerun``, which gets its handle, that of the run that this makes of it.
+    """
     events = []
 
     def note(event, measurements, metadata, config):
@@ -43,6 +46,9 @@ def played(flow, cancel_after=None):
                 eventually(lambda: handle.get().context.steps.get(cancel_after) is not None)
                 handle.cancel(compensate=True)
             instance = handle.wait(30)
+            if rerun is not None:
+                handle = rerun(handle)
+                instance = handle.wait(30)
             history = handle.history()
     finally:
         telemetry.detach("doctored")
@@ -51,7 +57,8 @@ def played(flow, cancel_after=None):
         instance=instance,
         history=history,
         events=sorted(
-            (event for event in events if "run_id" in event["metadata"]), key=lambda e: e["metadata"]["sequence"]
+            (event for event in events if event["metadata"].get("run_id") == instance.run_id),
+            key=lambda e: e["metadata"]["sequence"],
         ),
         executions=Counter(
             {entry.step for entry in history if hasattr(instance.workflow.graph.by_key.get(entry.step), "answer")}

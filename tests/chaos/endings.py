@@ -1,4 +1,4 @@
-"""How runs end, and what those that fail undo: the laws of the checker for both.
+"""How runs end, what those that fail undo, and what their reruns keep: the laws of the checker for these.
 
 A run that undoes goes on after it has failed: what is executed then ends late, and the compensations follow.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chaos_flows import ENDINGS
-from failing_flows import UndoB
+from failing_flows import KEPT, Stuck, UndoB
 
 from hephaestus_celery import FAILED, HistoryEntry
 
@@ -23,9 +23,14 @@ ADVANCES = 2
 """The events between that of a compensation's end and what follows: its transition and an advance."""
 
 
+def ending(run: Run) -> tuple[str, Any]:
+    """How such a run ends: its status, and the step that has failed. Reruns complete."""
+    return COMPLETED if run.instance.forked_from is not None else ENDINGS.get(run.instance.workflow, COMPLETED)
+
+
 def status_expected(run: Run) -> str:
-    """The status with which a run of this workflow ends."""
-    return ENDINGS.get(run.instance.workflow, COMPLETED)[0]
+    """The status with which such a run ends."""
+    return ending(run)[0]
 
 
 def last_event_expected(run: Run) -> str:
@@ -35,7 +40,7 @@ def last_event_expected(run: Run) -> str:
 
 def failing(run: Run) -> HistoryEntry | None:
     """The entry with which a run that is not to complete has failed: of its step or its deadline, or that it was cancelled."""
-    status, step = ENDINGS.get(run.instance.workflow, COMPLETED)
+    status, step = ending(run)
     if status == "completed":
         return None
     outcomes = {"failed": "completed", "cancelled": None} if step is None else {"failed": "failed"}
@@ -59,8 +64,13 @@ def completions(run: Run) -> list[HistoryEntry]:
 
 
 def undone(run: Run) -> list[HistoryEntry]:
-    """The entries with which compensations have completed, in their order."""
-    return [entry for entry in run.history if entry.compensates and entry.outcome == "completed"]
+    """The entries with which compensations have completed, or failed for good, in their order."""
+    return [entry for entry in run.history if entry.compensates and entry.outcome in ("completed", "failed")]
+
+
+def kept(run: Run) -> set[str]:
+    """The steps that had completed in the run before, and stay so; none but in a rerun."""
+    return {step.key for step in KEPT} if run.instance.forked_from is not None else set()
 
 
 def last_number(run: Run) -> int:
@@ -74,7 +84,7 @@ def last_number(run: Run) -> int:
     if not undoes(run, failed):
         return began
     if ends := undone(run):
-        return ends[-1].sequence + ADVANCES + 1
+        return ends[-1].sequence + (ADVANCES if ends[-1].outcome == "completed" else 0) + 1
     return max([began, *(entry.sequence for entry in _late(run, failed))]) + 1
 
 
@@ -99,6 +109,7 @@ def told_by_client(run: Run) -> bool:
 
 def laws(run: Run) -> Iterator[str]:
     """All of this module."""
+    yield from _reruns(run)
     yield from _timers(run)
     yield from _last(run)
     failed = failing(run)
@@ -112,10 +123,21 @@ def laws(run: Run) -> Iterator[str]:
     yield from _undoing(run, failed)
 
 
+def _reruns(run: Run) -> Iterator[str]:
+    forks = [position for position, entry in enumerate(run.history) if entry.kind == "fork"]
+    expected = [] if run.instance.forked_from is None else [0]
+    if forks != expected:
+        yield f"its history has forks at {forks}, and should have them at {expected}"
+    if again := kept(run) & set(run.executions):
+        yield f"it has kept {sorted(again)}, and executed them again"
+    if wrong := [step for step in sorted(kept(run)) if run.instance.context.steps[step] != {"by": step}]:
+        yield f"it has kept other results of {wrong} than there were"
+
+
 def _timers(run: Run) -> Iterator[str]:
     # Deadlines are the timers without a step.
     struck = sum(entry.kind == "timer" and entry.step is None for entry in run.history)
-    expected = int(ENDINGS.get(run.instance.workflow, COMPLETED) == ("failed", None))
+    expected = int(ending(run) == ("failed", None))
     if struck != expected:
         yield f"its deadline has come {struck} times, and should have {expected} times"
 
@@ -127,14 +149,14 @@ def _last(run: Run) -> Iterator[str]:
 
 
 def _failures(run: Run, failed: HistoryEntry) -> Iterator[str]:
-    step, instance = ENDINGS[run.instance.workflow][1], run.instance
+    step, instance = ending(run)[1], run.instance
     if instance.failed_step is not step:
         yield f"its failed step is {instance.failed_step}, and should be {step}"
     known = instance.failure and (instance.failure.kind, instance.failure.type)
     if step is None and known != ("exit", "DeadlineExceeded"):
         yield f"its deadline has come, and it failed with {known}"
     # A step whose only attempt was killed has failed too.
-    if step is not None and known != ("error", "ValueError") and (not known or known[0] != "exit"):
+    if step is not None and known != ("error", step.failure) and (not known or known[0] != "exit"):
         yield f"{step.key} has refused, and the run failed with {known}"
     if step is None and not instance.deadline <= failed.finished_at <= instance.finished_at:
         yield f"it has failed at {failed.finished_at} and ended at {instance.finished_at}, and its deadline is {instance.deadline}"
@@ -169,9 +191,12 @@ def _undoing(run: Run, failed: HistoryEntry) -> Iterator[str]:
     found = [(entry.compensates, entry.step) for entry in undone(run)]
     if found != [(step, compensations[step]) for step in expected]:
         yield f"it has undone {found}, and should have undone {expected}"
-    said = [step.key for step in run.instance.compensated]
-    if said != expected or run.instance.uncompensated:
-        yield f"it says that it has undone {said} and not {run.instance.uncompensated}, and should have undone {expected}"
+    stuck = [step for step in expected if compensations[step] == Stuck.key]
+    if [entry.compensates for entry in undone(run) if entry.outcome == "failed"] != stuck:
+        yield f"of {expected} it has failed to undo others than {stuck}"
+    said = [[step.key for step in steps] for steps in (run.instance.compensated, run.instance.uncompensated)]
+    if said != [[step for step in expected if step not in stuck], stuck]:
+        yield f"it says that it has undone {said[0]} and not {said[1]}, and should have undone {expected} but {stuck}"
     executed = set(run.executions) & set(compensations.values())
     if executed != {compensations[step] for step in expected}:
         yield f"it has executed {sorted(executed)} to undo {expected}"

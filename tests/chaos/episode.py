@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aims
 import chaos_flows as flows
 import checker
 from arena import Arena
@@ -20,6 +21,7 @@ from faults import Fault
 
 from hephaestus_celery import (
     AlreadyRunningError,
+    Instance,
     InstanceNotFoundError,
     NotCancellableError,
     NotWaitingError,
@@ -88,12 +90,19 @@ def play(fault: Fault, *, seed: int, runs: int, folder: Path) -> Episode:
         if fault.synced:
             arena.keep_every_write()
         arena.open()
-        load = Load(Client(arena, random.Random(chance.random())).start, runs=runs)
-        with (
-            pausing(arena, random.Random(chance.random()), episode.pauses) if fault.pauses else contextlib.nullcontext()
-        ):
-            strike_until(load, fault, arena, chance, episode.strikes)
-        episode.started = load.result()
+        client = Client(arena, random.Random(chance.random()))
+        load = Load(client.start, runs=runs)
+
+        def strike() -> int:
+            at = time.time_ns()
+            episode.strikes.append(Strike(at=at, said=fault.inject(arena, chance)))
+            arena.revive()
+            return at
+
+        others = random.Random(chance.random())
+        with pausing(arena, others, episode.pauses) if fault.pauses else contextlib.nullcontext():
+            aimed = strike_until(load, client, strike, iter(lambda: chance.uniform(*PAUSE_SECONDS), None))
+        episode.started = [*load.result(), *aimed]
         settle(arena)
         arena.stop_workers()
         episode.crashes = arena.crashes
@@ -101,14 +110,17 @@ def play(fault: Fault, *, seed: int, runs: int, folder: Path) -> Episode:
     return episode
 
 
-def strike_until(load: Load, fault: Fault, arena: Arena, chance: random.Random, strikes: list[Strike]) -> None:
-    """Start a load, and let a fault strike until all of it is started; twice at least."""
+def strike_until(load: Load, client: Client, strike: Callable[[], int], pauses: Iterator[float]) -> list[Started]:
+    """Start a load, and strike until all of it is started; at each of the moments aimed at first.
+
+    Gives the runs that were started for these.
+    """
     load.start()
-    while load.is_alive() or len(strikes) < 2:
-        time.sleep(chance.uniform(*PAUSE_SECONDS))
-        at = time.time_ns()
-        strikes.append(Strike(at=at, said=fault.inject(arena, chance)))
-        arena.revive()
+    aimed = aims.strike_at_each(client, strike)
+    while load.is_alive():
+        time.sleep(next(pauses))
+        strike()
+    return aimed
 
 
 @contextlib.contextmanager
@@ -132,24 +144,24 @@ def pausing(arena: Arena, chance: random.Random, pauses: list[WholePause]) -> It
 def pause_whole(arena: Arena, chance: random.Random, pauses: list[WholePause]) -> None:
     """Pause a workflow for a moment, whatever becomes of the server meanwhile."""
     flow = chance.choice(flows.FLOWS)
-    _insist(lambda: arena.hephaestus.pause_workflow(flow))
+    insist(lambda: arena.hephaestus.pause_workflow(flow))
     since = time.time_ns()
     time.sleep(chance.uniform(*PAUSED_SECONDS))
     pauses.append(WholePause(family=flow.family, since=since, until=time.time_ns()))
-    _insist(lambda: arena.hephaestus.unpause_workflow(flow))
+    insist(lambda: arena.hephaestus.unpause_workflow(flow))
 
 
 def pause_some(arena: Arena, chance: random.Random, pauses: list[WholePause]) -> None:
     """Pause some active runs for a moment; their histories say for how long."""
     del pauses
     active = {"status_in": ["pending", "running", "waiting"], "limit": chance.randint(1, 10)}
-    run_ids = [instance.run_id for instance in _insist(lambda: arena.hephaestus.list(**active)).instances]
+    run_ids = [instance.run_id for instance in insist(lambda: arena.hephaestus.list(**active)).instances]
     for run_id in run_ids:
         with contextlib.suppress(RunStateError):  # it has ended meanwhile
-            _insist(lambda run_id=run_id: arena.hephaestus.pause(run_id))
+            insist(lambda run_id=run_id: arena.hephaestus.pause(run_id))
     time.sleep(chance.uniform(*PAUSED_SECONDS))
     for run_id in run_ids:
-        _insist(lambda run_id=run_id: arena.hephaestus.unpause(run_id))
+        insist(lambda run_id=run_id: arena.hephaestus.unpause(run_id))
 
 
 def settle(arena: Arena) -> None:
@@ -199,16 +211,32 @@ class Client:
         self._arena, self._chance = arena, chance
 
     def start(self, number: int) -> Started:
-        """Start a run, however often it takes."""
+        """Start a run, and do what belongs to its workflow."""
         flow = flows.FLOWS[number % len(flows.FLOWS)]
-        instance_id = f"{flow.unique.key}::r{number}"
+        started = self.begin(flow, number=number, name=f"r{number}")
+        if flow is not flows.Deadline or self._chance.random() < 0.5:
+            self.send_events(flow, started.run_id)
+        if flows.ENDINGS.get(flow) == ("cancelled", None):
+            time.sleep(self._chance.uniform(*CANCELLED_SECONDS))
+            self.cancel(started.run_id)
+        return started
+
+    def begin(self, flow: Any, *, number: int, name: str) -> Started:
+        """Start a run, however often it takes."""
+        instance_id = f"{flow.unique.key}::{name}"
+        hephaestus = self._arena.hephaestus
+        return self._create(
+            instance_id, lambda: hephaestus.start_instance(flow, {"value": number}, id=instance_id).run_id
+        )
+
+    def _create(self, instance_id: str, call: Callable[[], str]) -> Started:
         hephaestus = self._arena.hephaestus
         doubtful = False
 
         def start() -> str | None:
             nonlocal doubtful
             try:
-                return hephaestus.start_instance(flow, {"value": number}, id=instance_id).run_id
+                return call()
             except AlreadyRunningError:
                 doubtful = True  # an attempt that failed for us has reached the store all the same
                 return hephaestus.get(instance_id).run_id
@@ -222,16 +250,17 @@ class Client:
             doubtful = True
             return doubted
 
-        run_id = _insist(start, start_or_find)
-        at = time.time_ns()
+        run_id = insist(start, start_or_find)
+        return Started(run_id=run_id, at=time.time_ns(), doubtful=doubtful)
+
+    def send_events(self, flow: Any, run_id: str) -> None:
+        """The events of its workflow, however often it takes."""
         event = flows.EVENTS.get(flow)
-        if event is not None and (flow is not flows.Deadline or self._chance.random() < 0.5):
-            if flow in flows.MISFITS:
-                self._resume(run_id, event, flows.MISFITS[flow])
-            self._resume(run_id, event, {"by": "load"})
-        if flows.ENDINGS.get(flow) == ("cancelled", None):
-            self._cancel(run_id)
-        return Started(run_id=run_id, at=at, doubtful=doubtful)
+        if event is None:
+            return
+        if flow in flows.MISFITS:
+            self._resume(run_id, event, flows.MISFITS[flow])
+        self._resume(run_id, event, {"by": "load"})
 
     def _resume(self, run_id: str, event: str, data: dict[str, Any]) -> None:
         hephaestus = self._arena.hephaestus
@@ -242,20 +271,48 @@ class Client:
                 hephaestus.resume(run_id, event, data, keep_early=True)
             return True
 
-        _insist(resume, resume)
+        insist(resume, resume)
 
-    def _cancel(self, run_id: str) -> None:
+    def cancel(self, run_id: str) -> None:
+        """Cancel a run, which undoes what has completed, however often it takes."""
+
         def cancel() -> None:
             # It is cancelled already: an attempt that failed for us was recorded all the same.
             with contextlib.suppress(NotCancellableError):
                 self._arena.hephaestus.cancel(run_id, compensate=True)
 
-        time.sleep(self._chance.uniform(*CANCELLED_SECONDS))
-        _insist(cancel)
+        insist(cancel)
+
+    def retry(self, run_id: str) -> Started:
+        """Retry a run, with what mends it."""
+        hephaestus, doubtful = self._arena.hephaestus, False
+
+        def retry() -> str | None:
+            nonlocal doubtful
+            try:
+                return hephaestus.retry(run_id, context=flows.MENDED).run_id
+            except (RunStateError, AlreadyRunningError):
+                doubtful = True  # an attempt that failed for us has reached the store all the same
+                return hephaestus.get(run_id).retried_as
+
+        return Started(run_id=insist(retry), at=time.time_ns(), doubtful=doubtful)
+
+    def fork(self, run_id: str, step: Any, *, name: str) -> Started:
+        """Fork a run under another name, with what mends it."""
+        hephaestus = self._arena.hephaestus
+        flow = insist(lambda: hephaestus.get(run_id)).workflow
+        return self._create(
+            f"{flow.unique.key}::{name}",
+            lambda: hephaestus.fork(run_id, step, value=name, context=flows.MENDED).run_id,
+        )
+
+    def get(self, run_id: str) -> Instance:
+        """How a run stands."""
+        return insist(lambda: self._arena.hephaestus.get(run_id))
 
 
-def _insist(first: Callable[[], Any], again: Callable[[], Any] | None = None) -> Any:
-    # What a client does while the store is away.
+def insist(first: Callable[[], Any], again: Callable[[], Any] | None = None) -> Any:
+    """What a client does while the store is away: the call once more, or another from then on."""
     call = first
     while True:
         try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from chaos_steps import PATIENT, A, B, C, D, Work
 
-from hephaestus_celery import Again, Async, Done, Ok, RetryPolicy, Unique, WaitForEvent, Workflow
+from hephaestus_celery import Again, Async, Done, NonRetryableError, Ok, RetryPolicy, Unique, WaitForEvent, Workflow
 
 
 class Refused(Work):
     """Fails for good at once."""
 
     retry = RetryPolicy(max_attempts=1)
+    failure = "ValueError"
 
     def answer(self, instance, config, context):
         raise ValueError("refused")
@@ -52,6 +53,51 @@ class Saga(Workflow):
     transitions = {A: B, B: [Slow, Refused], Slow: D, Refused: D, D: Done}
     compensations = COMPENSATIONS
 
+
+class Stuck(Work):
+    """Undoes nothing, whatever kills of its attempts."""
+
+    retry = RetryPolicy(max_attempts=2, backoff="constant", base=0.05, jitter=False)
+
+    def answer(self, instance, config, context):
+        raise ValueError("stuck")
+
+
+class Stained(Workflow):
+    """One of its compensations fails for good, and the others go on."""
+
+    name = "chaos_stained"
+    unique = Unique("chaosstained")
+    default_retry = PATIENT
+    initial_step = A
+    transitions = {A: B, B: [Slow, Refused], Slow: D, Refused: D, D: Done}
+    compensations = {**COMPENSATIONS, B: Stuck}
+
+
+class Decide(Work):
+    """Refuses until the initial context says that all is well."""
+
+    failure = "hephaestus_celery.exceptions.NonRetryableError"
+
+    def answer(self, instance, config, context):
+        if context.initial.get("mended"):
+            return Ok("done", {"by": self.key})
+        raise NonRetryableError("refused")
+
+
+class Redone(Workflow):
+    """Fails, and undoes one of its branches; a retry or a fork with a mended context keeps the other, and completes."""
+
+    name = "chaos_redone"
+    unique = Unique("chaosredone")
+    default_retry = PATIENT
+    initial_step = A
+    transitions = {A: [B, C], B: Decide, C: Decide, Decide: Done}
+    compensations = {B: UndoB, Decide: UndoA}
+
+
+KEPT = {A, C}
+"""What a rerun of such a run keeps."""
 
 NEVER = (WaitForEvent, {"event_name": "never"})
 OVERDUE = 1.5

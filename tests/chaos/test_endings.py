@@ -13,6 +13,8 @@ import endings
 import pytest
 from doctored import broken, entries, of, played
 
+from hephaestus_celery.core.values.lifecycle import StepStatus
+
 
 @pytest.fixture
 def run(once):
@@ -37,6 +39,26 @@ def undone(request, once):
     if request.param == "withdrawn":
         return withdrawn_of(once)
     return once({"saga": flows.Saga, "recalled": flows.Recalled}[request.param])
+
+
+def retried(handle):
+    return handle.retry(context=flows.MENDED)
+
+
+def forked(handle):
+    return handle.hephaestus.fork(handle.run_id, flows.B, value="x2", context=flows.MENDED)
+
+
+@pytest.fixture(params=[retried, forked])
+def again(request, once):
+    """A run that was retried or forked."""
+    return once(flows.Redone, rerun=request.param)
+
+
+@pytest.fixture
+def stained(once):
+    """A run of which one step could not be undone."""
+    return once(flows.Stained)
 
 
 @pytest.fixture(params=[flows.Saga, flows.Recalled], ids=["saga", "recalled"])
@@ -66,6 +88,18 @@ def test_a_run_that_undoes_breaks_no_law(undone):
 def test_a_run_that_its_deadline_has_ended_breaks_no_law(overdue):
     assert broken(overdue) == []
     assert checker._missing(overdue) == 0
+
+
+def test_a_run_that_can_not_undo_all_breaks_no_law(stained):
+    assert broken(stained) == []
+    assert checker._missing(stained) == 0
+    assert [step.key for step in stained.instance.uncompensated] == ["b"]
+
+
+def test_a_rerun_breaks_no_law(again, once):
+    assert broken(again) == []
+    assert checker._missing(again) == 0
+    assert broken(once(flows.Redone)) == []
 
 
 def with_entry(run, position, **changes):
@@ -257,3 +291,43 @@ def test_an_end_that_is_not_the_last_event_is_seen(run, undone):
 def _moved(event, number, to):
     about = event["metadata"]
     return {"metadata": {**about, "sequence": to}} if about["sequence"] == number else {}
+
+
+def test_a_step_that_was_undone_although_it_can_not_be_is_seen(stained):
+    position = max(number for number, entry in enumerate(stained.history) if entry.step == "stuck")
+    found = broken(with_entry(stained, position, outcome="completed", event="done"))
+    assert "of ['slow', 'b', 'a'] it has failed to undo others than ['b']" in found
+    states = stained.instance.step_states
+    undone = {**states, "stuck": replace(states["stuck"], status=StepStatus.COMPLETED)}
+    doctored = replace(stained, instance=stained.instance.apart(step_states=undone))
+    assert any("it says that it has undone ['slow', 'b', 'a'] and not []" in problem for problem in broken(doctored))
+
+
+def test_a_compensation_that_failed_although_it_can_not_is_seen(undone):
+    found = broken(with_entry(undone, of(undone, "undo_slow"), outcome="failed", event=None))
+    assert "of ['slow', 'b', 'a'] it has failed to undo others than []" in found
+
+
+def test_a_rerun_that_executes_what_it_has_kept_or_changes_it_is_seen(again):
+    found = broken(replace(again, executions=again.executions + Counter(["c"])))
+    assert "it has kept ['c'], and executed them again" in found
+    steps = {**again.instance.context.steps, "a": {"by": "nobody"}}
+    context = replace(again.instance.context, steps=steps)
+    found = broken(replace(again, instance=again.instance.apart(context=context)))
+    assert "it has kept other results of ['a'] than there were" in found
+
+
+def test_a_rerun_that_completes_what_it_has_kept_is_seen(again):
+    twice = replace(again.history[1], step="c", sequence=99)
+    assert any("its history completes" in problem for problem in broken(entries(again, lambda h: [*h, twice])))
+
+
+def test_a_rerun_whose_history_does_not_begin_with_that_is_seen(again, run):
+    assert "its history has forks at [], and should have them at [0]" in broken(without(again, 0))
+    doctored = entries(run, lambda h: [*h, again.history[0]])
+    assert any("and should have them at []" in problem for problem in broken(doctored))
+
+
+def test_a_rerun_is_to_complete_although_its_run_was_to_fail(again, once):
+    expected = [endings.status_expected(one) for one in (once(flows.Redone), again)]
+    assert expected == ["failed", "completed"]

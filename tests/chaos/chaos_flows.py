@@ -303,6 +303,8 @@ ENDINGS = {
 }
 """How runs of the workflow end that do not complete: their status, and the step that has failed; none where the deadline has
 come, or the load has cancelled them. Their reruns complete."""
+IDLE = {Overdue, Recalled, Withdrawn, Checked}
+"""Whose runs stand still by themselves, until a deadline or the load moves them on."""
 MENDED = {"mended": True}
 """The context with which reruns complete."""
 MISFITS = {Checked: {"by": 7}}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import endings
-from chaos_flows import MISFITS, POLLS, Poll, Summed
+from chaos_flows import IDLE, MISFITS, POLLS, Poll, Summed
 
 from hephaestus_celery import HistoryEntry, Instance, InstanceNotFoundError
 from hephaestus_celery.core.values.lifecycle import Status
@@ -103,7 +103,7 @@ def check(arena: Arena, episode: Episode, *, silences: bool) -> Verdict:
         verdict.completed += completed
         verdict.doubtful += run.started.doubtful
         verdict.steps += len(run.executions)
-        verdict.executed_again += sum(1 for step, count in run.executions.items() if count > 1 + run.rounds[step])
+        verdict.executed_again += sum(1 for step, count in run.executions.items() if count > _meant(run, step))
         verdict.rescues += sum(1 for entry in run.history if entry.kind == "rescue")
         committed = Counter(entry.step for entry in run.history if entry.outcome == "completed")
         verdict.committed_twice += sum(1 for count in committed.values() if count > 1)
@@ -142,6 +142,12 @@ def _runs(arena: Arena, started: Sequence[Started]) -> Iterator[Run]:
             events=events[start.run_id],
             executions=executions[start.run_id],
         )
+
+
+def _meant(run: Run, step: str) -> int:
+    # How often a step is executed where no fault strikes: again in each round, and where it has failed by itself.
+    own = [entry for entry in run.history if (entry.step, entry.outcome) == (step, "retrying")]
+    return 1 + run.rounds[step] + sum((entry.reason or "").startswith("ValueError") for entry in own)
 
 
 def _commits(run: Run) -> Iterator[str]:
@@ -335,7 +341,7 @@ def _recovery(struck: int, runs: Sequence[Run]) -> float:
     # For how long a run that was under way stood still: until its first progress after the strike.
     longest = 0.0
     for run in runs:
-        if run.started.at >= struck:
+        if run.started.at >= struck or run.instance.workflow in IDLE:
             continue
         steps = [entry.finished_at for entry in run.history if entry.outcome in ("completed", "waiting", "again")]
         after = [at for at in (moment.timestamp() - struck / 1e9 for moment in steps) if at > 0]

@@ -303,6 +303,10 @@ def test_a_step_that_was_undone_although_it_can_not_be_is_seen(stained):
     assert any("it says that it has undone ['slow', 'b', 'a'] and not []" in problem for problem in broken(doctored))
 
 
+def test_a_step_that_has_failed_by_itself_was_not_executed_again_by_a_fault(stained):
+    assert [checker._meant(stained, step) for step in ("stuck", "undo_slow", "refused")] == [2, 1, 1]
+
+
 def test_a_compensation_that_failed_although_it_can_not_is_seen(undone):
     found = broken(with_entry(undone, of(undone, "undo_slow"), outcome="failed", event=None))
     assert "of ['slow', 'b', 'a'] it has failed to undo others than []" in found

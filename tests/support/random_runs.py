@@ -52,9 +52,9 @@ class RandomWorkflow:
 
 
 @st.composite
-def transition_tables(draw, max_steps=7):
+def transition_tables(draw, max_steps=7, min_steps=1):
     """Transitions by key, every step leading to ``done`` in the end; a run begins with whatever nothing leads to."""
-    count = draw(st.integers(1, max_steps))
+    count = draw(st.integers(min_steps, max_steps))
     events = [draw(st.integers(1, 3)) for _ in range(count)]
     table = {
         (f"s{number}", f"e{event}"): set(draw(st.sets(st.integers(number + 1, count), max_size=3)))

@@ -209,7 +209,7 @@ class World:
                 *[self._commit] * bool(self.held),
             ]
             if moves:
-                self._draw(st.sampled_from([*moves, *moves, self._look]))()
+                self._draw(st.sampled_from([*moves, moves[0], self._look]))()
                 continue
             self._resume(run_id)
             if self.runner.messages:

@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from hephaestus_celery import telemetry
-from hephaestus_celery.core.values import data_types
+from hephaestus_celery.core.values import type_maker
 from hephaestus_celery.exceptions import (
     AlreadyRunningError,
     AmbiguousInstanceError,
@@ -164,7 +164,7 @@ _LATER = {
 }
 
 # The core declares what a type of data is; who names the first type loads what knows it.
-data_types.provide(lambda: importlib.import_module("hephaestus_celery.integrations.pydantic").data_type)
+type_maker.provide(lambda: importlib.import_module("hephaestus_celery.integrations.pydantic").data_type)
 
 
 def __getattr__(name: str) -> Any:

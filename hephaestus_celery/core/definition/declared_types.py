@@ -8,8 +8,9 @@ from types import new_class
 from typing import Any, TypeVar, get_args, get_origin
 from weakref import WeakValueDictionary
 
-from hephaestus_celery.core.values.data_types import DataType, maker
+from hephaestus_celery.core.values.data_types import DataType
 from hephaestus_celery.core.values.formatting import shortened, shown
+from hephaestus_celery.core.values.type_maker import maker
 from hephaestus_celery.exceptions import DefinitionError
 
 _SHOWN = 2000  # characters of what is wrong with a type

@@ -1,7 +1,6 @@
 """The port of declared types of data: what checks a value against a type, and what makes objects of the type.
 
-The core declares it only. The package names the one implementation when it is imported, and it is loaded by the first class
-that declares a type.
+The core declares it only; :mod:`hephaestus_celery.core.values.type_maker` finds the implementation.
 """
 
 from __future__ import annotations
@@ -118,19 +117,3 @@ def _text(error: Exception) -> str:
         return shortened(str(error), limit=LONGEST_PATH)
     except Exception:  # noqa: BLE001 - the user's own __str__
         return "what can't be shown"
-
-
-Maker = Callable[[object], DataType]
-_makers: list[Callable[[], Maker]] = []
-
-
-def provide(find: Callable[[], Maker]) -> None:
-    """Name the implementation: ``find`` loads what makes a :class:`DataType` of a declared type. ``ImportError`` if it can't."""
-    _makers[:] = [find]
-
-
-def maker() -> Maker:
-    """What makes a :class:`DataType` of a declared type; ``ImportError`` where that needs what is not installed."""
-    if not _makers:
-        raise ImportError("nothing provides declared types")
-    return _makers[0]()

@@ -26,6 +26,10 @@ NAMES = (
 )
 
 _NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
+_FUNCTION = re.compile(r"^local function (\w+).*\n(?:(?:[ \t].*)?\n)*(?:end\n)?", re.MULTILINE)
+"""A function: the lines below its first are indented or empty, and the last is its end, but where it stands on one line."""
+_COMMENT = re.compile(r"--.*")
+_WORD = re.compile(r"\w+")
 
 
 def is_number(reply: Any) -> bool:
@@ -92,10 +96,42 @@ _PACKED = {"claim", "load", "complete", "cancel", "pause"}
 
 
 def compose(name: str) -> str:
-    """The source of a script: its constants, the parts that its ``-- needs:`` line names, and its own text."""
+    """The source of a script: its constants, what it uses of the parts that its ``-- needs:`` line names, and its own text."""
+    return with_constants(without_unused(assemble(name)))
+
+
+def assemble(name: str) -> str:
+    """The text of a script behind the whole of each part that it needs, with the names of constants."""
     parts: dict[str, str] = {}
     own = _with_parts(f"{name}.lua", parts)
-    return with_constants("".join([*parts.values(), own]))
+    return "".join([*parts.values(), own])
+
+
+def without_unused(source: str) -> str:
+    """A script without the functions that nothing in it calls: each function of a script is made anew in each call of it."""
+    blocks = _blocks(source)
+    used = {word for name, text in blocks if name is None for word in _words(text)}
+    functions = {name: text for name, text in blocks if name is not None}
+    found = used & functions.keys()
+    while found:
+        called = {word for name in found for word in _words(functions[name])} & functions.keys()
+        found = called - used
+        used |= called
+    return "".join(text for name, text in blocks if name is None or name in used)
+
+
+def _blocks(source: str) -> list[tuple[str | None, str]]:
+    # The functions that stand by themselves, each with its name, and what stands between them.
+    blocks: list[tuple[str | None, str]] = []
+    end = 0
+    for found in _FUNCTION.finditer(source):
+        blocks += [(None, source[end : found.start()]), (found[1], found[0])]
+        end = found.end()
+    return [*blocks, (None, source[end:])]
+
+
+def _words(code: str) -> set[str]:
+    return set(_WORD.findall(_COMMENT.sub("", code)))
 
 
 def _with_parts(path: str, parts: dict[str, str]) -> str:

@@ -10,7 +10,7 @@ import pytest
 from hephaestus_celery.core.execution import limits
 from hephaestus_celery.core.execution.due import RESCUE_REASONS
 from hephaestus_celery.storage.redis.constants import CONSTANTS, with_constants
-from hephaestus_celery.storage.redis.scripts import NAMES, Scripts, compose
+from hephaestus_celery.storage.redis.scripts import NAMES, Scripts, assemble, compose, without_unused
 
 FOLDER = resources.files("hephaestus_celery.storage.redis") / "lua"
 FILES = {
@@ -63,6 +63,52 @@ def test_a_script_has_all_functions_and_constants_that_it_uses(name):
     defined = gives(source) | set(re.findall(r"local function (\w+)", source))
     used = set(re.findall(r"(?<![\w.:'])(\w+)\(", code)) | set(re.findall(r"\b[A-Z][A-Z_]{2,}\b", code))
     assert used & known <= defined
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_script_has_no_function_that_it_does_not_call(name):
+    def functions(source):
+        return re.findall(r"(?m)^local function (\w+)", source)
+
+    source = compose(name)
+    code = re.sub(r"--.*", "", source)
+    assert [function for function in functions(source) if len(re.findall(rf"\b{function}\b", code)) < 2] == []
+    whole, kept = (
+        [line for line in text.splitlines() if re.match(r"(?!local function |end$)\S", line)]
+        for text in (assemble(name), without_unused(assemble(name)))
+    )
+    assert kept == whole  # what is no function is as it was
+
+
+def test_a_function_that_only_unused_ones_call_is_left_out_too():
+    source = """local function a(x)
+  return b(x)
+end
+local function b(x) return x end -- called by a alone
+-- d is in a comment only
+local function c()
+
+  if p.c then
+    return 1
+  end
+end
+
+local function d() return 'c' end
+local e = c()
+"""
+    assert (
+        without_unused(source)
+        == """-- d is in a comment only
+local function c()
+
+  if p.c then
+    return 1
+  end
+end
+
+local e = c()
+"""
+    )
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

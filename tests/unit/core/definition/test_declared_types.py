@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from hephaestus_celery import DefinitionError, Done, Ok, Step, Unique, WaitForEvent, Workflow
-from hephaestus_celery.core.values import data_types
+from hephaestus_celery.core.values import type_maker
 
 R = TypeVar("R")
 S = TypeVar("S")
@@ -195,6 +195,6 @@ def test_neither_the_package_nor_an_untyped_workflow_imports_pydantic():
 
 
 def test_nothing_provides_types_where_nothing_was_named(monkeypatch):
-    monkeypatch.setattr(data_types, "_makers", [])
+    monkeypatch.setattr(type_maker, "_found_by", [])
     with pytest.raises(ImportError):
-        data_types.maker()
+        type_maker.maker()

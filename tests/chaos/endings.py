@@ -207,8 +207,10 @@ def _one_by_one(run: Run, failed: HistoryEntry) -> Iterator[str]:
     before: Sequence[HistoryEntry] = [failed, *_late(run, failed)]
     for step, entries in itertools.groupby((entry for entry in run.history if entry.compensates), key=lambda e: e.step):
         own = list(entries)
+        # A rescue of a message that nobody has claimed has no start.
+        began = next((entry.started_at for entry in own if entry.started_at is not None), None)
         for entry in before:
-            if not (own[0].sequence > entry.sequence and own[0].started_at >= entry.finished_at):
+            if not (own[0].sequence > entry.sequence and began is not None and began >= entry.finished_at):
                 yield f"{step} was begun before {entry.step or 'the deadline'} had ended"
         before = [own[-1]]
 

@@ -56,9 +56,9 @@ pins: $(STAMP)  ## Write down anew which releases the images of Dockerfile insta
 	$(PIN) pyproject.toml --extra demo --output-file deploy/docker/requirements.txt
 	echo flower | $(PIN) - --constraint deploy/docker/requirements.txt --output-file deploy/docker/flower.txt
 
-# Chaos and containers need the machine for themselves. All others are spread over three processes; those with workers of their
-# own wait most of the time. The order of the tests is another one in each run, but not in CI: there a commit has the same
-# one each time.
+# Chaos and containers need the machine for themselves. Tests with workers of their own wait most of the time: two at once.
+# All others are spread over three processes. The order of the tests is another one in each run, but not in CI: there a
+# commit has the same one each time.
 ALONE := tests/chaos tests/docker
 WORKERS := tests/acceptance
 ORDER := --randomly-seed=1
@@ -66,7 +66,7 @@ TOGETHER := $(filter-out $(ALONE) $(WORKERS) tests/support tests/conftest.py tes
 
 ci: lint imports  ## All that CI does
 	$(MAKE) test OPTIONS="$(ORDER) -n 3 --dist loadfile $(MEASURED) $(TOGETHER)"
-	$(MAKE) test OPTIONS="$(ORDER) -n 3 --dist loadfile $(MEASURED) $(WORKERS)"
+	$(MAKE) test OPTIONS="$(ORDER) -n 2 --dist loadfile $(MEASURED) $(WORKERS)"
 	$(MAKE) test OPTIONS="$(ORDER) $(MEASURED) $(ALONE)"
 	$(MAKE) -j 3 types docs build
 

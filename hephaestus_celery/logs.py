@@ -80,10 +80,11 @@ def context() -> dict[str, Any]:
 
 
 def _trace_of_span() -> str | None:
-    api = sys.modules.get("opentelemetry.trace")  # who has a span has imported it
-    if api is None:
+    # Who has a span has imported it; while it is being imported, there is none.
+    current = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
+    if current is None:
         return None
-    span = api.get_current_span().get_span_context()
+    span = current().get_span_context()
     return format(span.trace_id, "032x") if span.is_valid else None
 
 

@@ -8,7 +8,9 @@ import contextvars
 import json
 import logging
 import secrets
+import sys
 import threading
+import types
 
 import pytest
 import pythonjsonlogger.json
@@ -197,6 +199,16 @@ def test_the_trace_of_a_run_is_that_of_its_header(runtime, handler):
         handle = run(runtime, flow, id=name)
         expected = TRACE if name == "sound" else None
         assert handler.said("in a step")[-1] == of(handle, flow, Says, trace_id=expected)
+
+
+def test_the_trace_of_a_span_comes_first_and_a_half_imported_library_has_none(handler, monkeypatch):
+    library = types.ModuleType("opentelemetry.trace")
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", library)
+    assert logs.context() == NOTHING
+    span = types.SimpleNamespace(trace_id=int(TRACE, 16), is_valid=True)
+    library.get_current_span = lambda: types.SimpleNamespace(get_span_context=lambda: span)
+    LOG.info("in a span")
+    assert handler.said("in a span") == [{**NOTHING, "trace_id": TRACE}]
 
 
 def through_structlog(record):

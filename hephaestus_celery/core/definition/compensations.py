@@ -49,10 +49,11 @@ def _in_place_of_compensation(given: object) -> str:
 
 def _pair(given: object) -> tuple[StepClass | None, object]:
     # A step, and what stands beside it in a tuple.
-    both = cast("tuple[object, ...]", given) if isinstance(given, tuple) else ()
-    if len(both) != 2 or not is_step_class(both[0]):  # noqa: PLR2004 - a pair
-        return None, None
-    return both[0], both[1]
+    match cast("tuple[object, ...]", given) if isinstance(given, tuple) else ():
+        case (step, beside) if is_step_class(step):
+            return step, beside
+        case _:
+            return None, None
 
 
 def check_compensations(draft: Draft) -> None:

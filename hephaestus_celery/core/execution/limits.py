@@ -12,7 +12,8 @@ MOST_KEPT = 100
 MOST_KEYS = 10_000
 """How many keys of events a run remembers."""
 TURNED_AWAY = 1_000_000
-"""Microseconds until the first message of a worker that was turned away is sent again; the time doubles each time, and begins anew with an attempt or a round."""
+"""Microseconds until the first message of a worker that was turned away is sent again; the time doubles each time, and begins
+anew with an attempt or a round."""
 MOST_DOUBLINGS = 9
 """How often that time doubles at most: after that, the interval stays the same."""
 LEFT = 5_000_000

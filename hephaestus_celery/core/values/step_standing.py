@@ -20,9 +20,11 @@ class StepStanding(Deferred):
 
     All is None of a step that the run has not reached, and ``status`` of one that had not ended when its run did.
     ``due_at`` is read from the store when it is first accessed, in one bounded call, and so are the times and the worker of a
-    completed step, which the history has (in some more calls the time at which a step failed that others are undone for). Of a step that a retry or fork has kept, the history of the earlier run has them.
+    completed step, which the history has (in some more calls the time at which a step failed that others are undone for). Of a
+    step that a retry or fork has kept, the history of the earlier run has them.
     ``StorageError`` if the store is out of reach then. An instance of ``aio.get`` has them already, unless its history is long.
-    A copy or pickle of an instance reads nothing: take the standing before, since there ``due_at`` and the end of a completed step are None.
+    A copy or pickle of an instance reads nothing: take the standing before, since there ``due_at`` and the end of a completed
+    step are None.
     """
 
     status: StepStatus | None = None

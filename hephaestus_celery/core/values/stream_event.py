@@ -21,8 +21,8 @@ class StreamEvent:
     commit was made, on the clock of the store.
 
     What does not apply is None: ``step_key`` and ``attempt`` of events of steps, ``round`` of an ``Again`` (from 2 on, and from 1
-    where the step begins another), ``compensates``, the key of the step that this one undoes; ``event`` that a step gave; ``kind`` (``error``,
-    ``exit`` or ``throw``) and ``reason`` of failures, rescues and cancellations; ``worker`` and ``task_id`` where the commit
+    where the step begins another), ``compensates``, the key of the step that this one undoes; ``event`` that a step gave;
+    ``kind`` (``error``, ``exit`` or ``throw``) and ``reason`` of failures, rescues and cancellations; ``worker`` and ``task_id`` where the commit
     names them; ``by`` who has paused the run, or let it go on. ``duration``, ``queue_time``, ``wait_duration`` and ``retry_in`` are nanoseconds.
     """
 

@@ -9,12 +9,14 @@ import os
 import secrets
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from probes import OurProbe
 from rabbitmq import RabbitMQServer
 from redis import Redis
+from settable import SettableServer
 
 from hephaestus_celery.embedded import EmbeddedServer, find_server
 from hephaestus_celery.exceptions import ConfigurationError
@@ -57,6 +59,18 @@ def server_program() -> str:
     except ConfigurationError as error:
         without_server(error)
         raise
+
+
+@pytest.fixture
+def settable(tmp_path: Path) -> Iterator[SettableServer]:
+    """A server of the test's own, whose clock can be set."""
+    try:
+        server = SettableServer(tmp_path / "settable")
+    except ConfigurationError as error:
+        without_server(error)
+        raise
+    with server:
+        yield server
 
 
 @pytest.fixture(scope="session")

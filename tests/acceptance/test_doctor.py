@@ -15,13 +15,11 @@ import time
 import flows
 import pytest
 from relay import Relay
-from settable import SettableServer
 from stage import eventually
 
 from hephaestus_celery.cli.doctor.checks import CHECKS, examine
 from hephaestus_celery.cli.doctor.gathering import gather
 from hephaestus_celery.embedded import EmbeddedServer
-from hephaestus_celery.exceptions import ConfigurationError
 
 pytestmark = pytest.mark.only_on(
     "redis", "the doctor says what the broker is; the tests of RabbitMQ name it themselves"
@@ -133,16 +131,9 @@ def test_a_server_that_can_not_write_is_found(own, server):
 
 
 @pytest.mark.parametrize(("seconds", "word"), [(120, "ahead of"), (-120, "behind")])
-def test_a_server_whose_clock_is_wrong_is_found(open_stage, redis_url, tmp_path, seconds, word):
-    try:
-        started = SettableServer(tmp_path / "settable")
-    except ConfigurationError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    with started:
-        started.set_clock(seconds)
-        found = ask(open_stage(broker=redis_url, state=started.url))["clock"]
+def test_a_server_whose_clock_is_wrong_is_found(open_stage, redis_url, settable, seconds, word):
+    settable.set_clock(seconds)
+    found = ask(open_stage(broker=redis_url, state=settable.url))["clock"]
     assert found.level == "warning"
     assert re.search(rf"the store is 1(19|20|21)\.[0-9] s {word} that of this machine", found.message), found.message
     assert "NTP" in found.advice

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import tour_flows
-from settable import SettableServer
 from stage import eventually
-
-from hephaestus_celery import ConfigurationError
 
 HUNDREDS = 300
 POOLS = ["prefork", "threads", "solo", "gevent", "eventlet"]
@@ -111,18 +107,6 @@ def test_rabbitmq_brings_rounds_compensations_and_a_result(open_tours, kind):
     for shown in (completes, undoes, runs_out):
         shown(stage)
     eventually(lambda: stage.waiting_messages() == 0, what="all messages were taken")
-
-
-@pytest.fixture
-def settable(tmp_path):
-    try:
-        server = SettableServer(tmp_path / "settable")
-    except ConfigurationError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    with server:
-        yield server
 
 
 @pytest.mark.parametrize("step", [3600, -3600])

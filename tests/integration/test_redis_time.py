@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from settable import SettableServer
 
 from hephaestus_celery.core.execution.due import Due
 from hephaestus_celery.core.execution.state import Verdict
-from hephaestus_celery.exceptions import ConfigurationError, StorageError
+from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.storage.redis.store import RedisStorage
 from hephaestus_celery.testing.conformance.driven_values import DURATIONS
 from hephaestus_celery.testing.conformance.storage.fixtures import lasting
@@ -26,18 +25,6 @@ LATE = 2.5
 """Seconds by which a timer may be late: a scheduler looks once in two seconds at least."""
 STEPS = [60, -3600, 40 * 86400]
 SECOND = 1_000_000
-
-
-@pytest.fixture
-def settable(tmp_path):
-    try:
-        server = SettableServer(tmp_path)
-    except ConfigurationError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    with server:
-        yield server
 
 
 @dataclasses.dataclass

@@ -196,6 +196,10 @@ class Storage(Reader, Protocol):
         """The same store, over connections and locks of its own: for threads that live while processes fork."""
         ...
 
+    def read_clock(self) -> None:
+        """Read the clock of the store, if that takes a request. Processes that are forked later know what was read."""
+        ...
+
     def deliver(self, delivery: Delivery) -> DeliveryReport:
         """Record an event for a waiting step; a worker applies it."""
         ...

@@ -133,6 +133,23 @@ def test_rounds_deadlines_and_compensations_keep_their_time_when_the_clock_of_th
         check_asked(stage, handle)
 
 
+@pytest.mark.parametrize("step", [3600, -3600])
+def test_a_process_whose_first_step_comes_while_the_clock_is_wrong_keeps_the_time_too(open_stage, settable, step):
+    """Before a scheduler has corrected it: what the worker had read before it forked shows that the clock was set."""
+    url = settable.url
+    stage = open_stage(broker=url, state=url, application="tour_app", lease=2.0, dispatch_timeout=2.0)
+    stage.start_workers(1, concurrency=3)
+    start(stage, "apart", tour_flows.Apart)  # so the client knows the clock
+    settable.set_clock(step)
+    begins = time.monotonic()
+    late, fails = start(stage, "wait", tour_flows.ShortTour), start(stage, "fail")
+    check_undone(fails)
+    assert late.wait(30).failure.type == "DeadlineExceeded"
+    assert tour_flows.ShortTour.deadline.total_seconds() <= time.monotonic() - begins < 15
+    for handle in (late, fails):
+        check_asked(stage, handle)
+
+
 def test_the_deadline_of_a_run_that_undoes_counts_no_longer(open_tours):
     """While the compensation is executed, waits, is paused, or finds no worker."""
     stage = open_tours()

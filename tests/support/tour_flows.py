@@ -124,6 +124,15 @@ class PollApart(Poll):
     queue = "tours-apart"
 
 
+class Apart(Workflow):
+    """Stays in a queue from which nothing is consumed."""
+
+    name = "apart"
+    unique = Unique("apart")
+    initial_step = PollApart
+    transitions = {(PollApart, "ready"): Done}
+
+
 class Rolled(Workflow):
     """One branch goes in rounds, while the other is executed."""
 

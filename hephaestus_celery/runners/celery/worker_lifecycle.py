@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from celery.concurrency.solo import TaskPool as SoloPool
 
 from hephaestus_celery.clock import Clock
 from hephaestus_celery.core.values.inputs import find_worker
-from hephaestus_celery.exceptions import ConfigurationError
+from hephaestus_celery.exceptions import ConfigurationError, StorageError
 from hephaestus_celery.runners.celery.consumer import consumer_step
 from hephaestus_celery.runners.celery.forking import delay_forks
 from hephaestus_celery.runners.celery.lost_processes import PoolWatch
@@ -24,6 +25,8 @@ from hephaestus_celery.runners.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from hephaestus_celery.runners.celery.worker_reports import WorkerReporter
+
+logger = logging.getLogger(__name__)
 
 
 class WorkerLifecycle:
@@ -99,6 +102,10 @@ class WorkerLifecycle:
         except ConfigurationError as error:
             # Celery would only log an error of a receiver, and run a worker that can't execute any step.
             raise SystemExit(f"hephaestus-celery: {error}") from error
+        try:
+            self._driver().storage.read_clock()
+        except StorageError as error:
+            logger.debug("the clock of the state store can't be read before the pool starts: %s", error)
 
     def _on_worker_shutdown(self, sender: Any = None, **_: Any) -> None:
         if self._is_ours(sender):

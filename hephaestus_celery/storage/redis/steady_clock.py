@@ -2,7 +2,8 @@
 
 It is the server's ``TIME`` plus an offset that the partition keeps. When ``TIME`` is set, the active scheduler notices by its
 own monotonic clock and corrects the offset. Every other process notices too, and uses its own clock until then. So no time is
-ever taken from a wrong clock.
+taken from a wrong clock by a process that has read it before. A first reading far beyond the last tick may mean that the clock
+was just set, or that no scheduler is at work; it is used, and checked again soon.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class SteadyClock:
         after = self._own()
         steady = reading.time + reading.offset
         if self._believable(known, steady, after=after, slack=STEP + after - before, beat=reading.beat):
-            found = _Known(after, steady, reading.offset)
+            found = _Known(after, steady, reading.offset, self._doubted_since(known, reading, after=after))
         else:
             mine = max(reading.beat or 0, steady) if known is None else known.steady + after - known.at
             since = after if known is None or known.reset_since is None else known.reset_since
@@ -100,7 +101,7 @@ class SteadyClock:
         return found
 
     def _believable(self, known: _Known | None, steady: int, *, after: int, slack: int, beat: int | None) -> bool:
-        if beat is not None and 0 <= steady - beat + STEP <= LOCK_SECONDS * 1e6 + STEP:
+        if beat is not None and _is_near(beat, steady):
             return True  # a scheduler has just corrected the offset
         if known is None:
             return beat is None or steady >= beat
@@ -108,5 +109,17 @@ class SteadyClock:
             return True
         return abs(steady - known.steady - after + known.at) <= slack
 
+    def _doubted_since(self, known: _Known | None, reading: Reading, *, after: int) -> int | None:
+        """Since when a reading is used that a tick of a scheduler would have confirmed by now, if one is at work."""
+        if reading.beat is None or _is_near(reading.beat, reading.time + reading.offset):
+            return None
+        since = after if known is None else known.reset_since
+        return None if since is None or after - since > _LONGEST_RESET else since
+
     def _own(self) -> int:
         return self._clock.elapsed_ns() // 1000
+
+
+def _is_near(beat: int, steady: int) -> bool:
+    """Whether a scheduler has ticked within the last seconds of this time."""
+    return 0 <= steady - beat + STEP <= LOCK_SECONDS * 1e6 + STEP

@@ -217,6 +217,11 @@ class RedisStorage:
             chance=self._chance,
         )
 
+    def read_clock(self) -> None:
+        with self._calls.reached():
+            for partition in range(self.partitions):
+                self._calls.clock(self.keys.partition(partition)).look()
+
     def deliver(self, delivery: Delivery) -> DeliveryReport:
         return run_now(self._clients.deliver(delivery))
 

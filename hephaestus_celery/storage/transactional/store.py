@@ -69,6 +69,9 @@ class TransactionalStorage(Readers):
     def url(self) -> str | None:
         return None
 
+    def read_clock(self) -> None:
+        """Each transaction reads the clock anew."""
+
     def aio(self) -> AsyncStorage:
         return Threaded(cast("Storage", self))  # with what subclasses provide
 

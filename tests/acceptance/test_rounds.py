@@ -84,6 +84,9 @@ def test_a_process_killed_in_a_round_costs_an_attempt_of_that_round_alone(stage)
     ]
     keys = [note["key"].removeprefix(handle.run_id) for note in stage.notes("round")]
     assert keys == [":poll", ":poll::2", ":poll::2", ":poll::3", ":poll::4"]
+    told = [event for event in stage.emitted(handle.run_id) if event["metadata"].get("step_key") == "poll"]
+    lost = [(event["event"], event["metadata"]["round"], event["metadata"]["attempt"]) for event in told[3:6]]
+    assert lost == [("step.rescue", 2, 1), ("step.exception", 2, 1), ("step.start", 2, 2)]
 
 
 def test_a_process_killed_before_it_commits_a_round_repeats_that_round(stage):

@@ -405,6 +405,21 @@ def test_each_round_is_a_start_and_an_async_and_no_resume_comes_between(runtime)
     assert numbers == list(range(1, len(numbers) + 1))
 
 
+def test_an_event_that_reaches_a_step_in_a_later_round_is_told_with_it(runtime):
+    with EventCapture() as capture:
+        handle = PollAgainFlow.start("a1", ANSWERS.update({1: Again(0), 2: Async()}) or {})
+        eventually(lambda: [entry.outcome for entry in handle.history()] == ["again", "waiting"], what="round 2 waits")
+        handle.resume("late")
+        assert handle.wait(10).status == "completed"
+    [told] = [event.metadata for event in capture.events if event.event[1:] == ("step", "resume")]
+    assert (told["step"], told["round"]) == (PollAgain, 2)
+    assert [(entry.outcome, entry.round) for entry in handle.history()][:3] == [
+        ("again", 1),
+        ("waiting", 2),
+        ("completed", 2),
+    ]
+
+
 def test_a_plain_async_tells_when_it_times_out(runtime):
     class Asks(Step):
         events = ("yes", "timeout")

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from stage import eventually
 
 from hephaestus_celery import (
+    Again,
     Async,
     DataError,
     Done,
@@ -24,6 +25,7 @@ from hephaestus_celery import (
     telemetry,
 )
 from hephaestus_celery.client import typed_events
+from hephaestus_celery.testing import EventCapture
 
 
 @dataclass
@@ -174,6 +176,31 @@ def test_an_event_from_a_process_that_does_not_know_the_type_is_dropped_by_the_w
     send_unchecked({"payer": "Ada", "more": 1}, key="evt_1")
     context = waiting_for(handle, Approve).get().context
     assert context.steps["paid"] == {"payer": "Ada", "amount": Decimal(0)}
+
+
+class SignedInTime(Step[Signature]):
+    def execute(self, instance, config, context):
+        return Again(0) if context.round == 1 else Async()
+
+
+class SignedInTimeFlow(Workflow):
+    unique = Unique("typedsignedintime")
+    initial_step = SignedInTime
+    transitions = {SignedInTime: Done}
+
+
+def test_an_event_that_is_dropped_in_a_later_round_is_told_with_it(monkeypatch):
+    handle = SignedInTimeFlow.start("a1", {})
+    eventually(lambda: [entry.outcome for entry in handle.history()] == ["again", "waiting"])
+    with EventCapture() as capture:
+        with monkeypatch.context() as patched:
+            patched.setattr(typed_events, "find_definition", lambda _: None)  # as where the workflow is not defined
+            handle.resume("ok", {"of": "Ann"})
+        entry = eventually(lambda: next((one for one in handle.history() if one.outcome == "discarded"), None))
+    [told] = [event.metadata for event in capture.events if event.event[1:] == ("step", "discard")]
+    assert (told["round"], told["sequence"]) == (2, entry.sequence)
+    waiting_for(handle, SignedInTime).resume("ok", {"by": "Ann"})
+    assert handle.wait(10).context.result(SignedInTime) == Signature(by="Ann")
 
 
 class ByHand(LocalRunner):

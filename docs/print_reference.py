@@ -19,8 +19,8 @@ from modules_page import render as modules_page
 
 import hephaestus_celery
 from hephaestus_celery import exceptions
-from hephaestus_celery.cli.doctor.page import render as doctor_page
 from hephaestus_celery.config import PREFIX, Settings
+from hephaestus_celery.reports.doctor.page import render as doctor_page
 from hephaestus_celery.storage.redis.key_catalogue import render as keys_page
 from hephaestus_celery.telemetry.catalogue.page import render_page as events_page
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import click
@@ -17,6 +17,7 @@ from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.definition.workflow import TypedWorkflow, WorkflowDefinition
 from hephaestus_celery.core.values.spelling import nearest
 from hephaestus_celery.exceptions import ConfigurationError
+from hephaestus_celery.reports.workflows import known_workflows
 
 
 def find_app(context: click.Context) -> Any:
@@ -44,11 +45,6 @@ def application_as_given() -> str:
         if word == "hephaestus":
             break
     return shlex.quote(os.environ.get("APP") or os.environ.get("CELERY_APP") or "APP")
-
-
-def for_application(advice: str) -> str:
-    """An advice with the application as it was given, in the place of ``APP``."""
-    return advice.replace("celery -A APP ", f"celery -A {application_as_given()} ")
 
 
 def find_runtime(context: click.Context) -> Hephaestus:
@@ -113,21 +109,6 @@ def workflows_named(name: str) -> list[type[WorkflowDefinition]]:
     return [each for each in known if each.name == name] or [
         each for each in known if name in (each.__name__, each.__qualname__, f"{each.__module__}.{each.__qualname__}")
     ]
-
-
-def known_workflows() -> list[type[WorkflowDefinition]]:
-    """The workflows of this process, by name; an umbrella stands for its versions."""
-    umbrellas = {id(version): each for each in _below(WorkflowDefinition) for version in each.versions.values()}
-    known = {id(each): each for each in (umbrellas.get(id(each), each) for each in WORKFLOWS.all())}
-    return sorted(known.values(), key=lambda each: (each.name, each.version))
-
-
-def _below(parent: type[WorkflowDefinition]) -> Iterator[type[WorkflowDefinition]]:
-    # The classes that a failed definition has left behind have no family.
-    for child in parent.__subclasses__():
-        if "family" in child.__dict__:
-            yield child
-        yield from _below(child)
 
 
 def _named_runtime(context: click.Context) -> str | None:

@@ -13,11 +13,11 @@ from hephaestus_celery.cli.application import unknown_workflow, workflows_named
 from hephaestus_celery.cli.completion import complete_workflows
 from hephaestus_celery.cli.exit_codes import CommandFailedError, ExitCode
 from hephaestus_celery.cli.options import Moment
-from hephaestus_celery.cli.render.times import iso
 from hephaestus_celery.cli.step_names import filtered_step
 from hephaestus_celery.client.listing import FILTERS
 from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.reports.times import iso
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 

@@ -15,10 +15,10 @@ from hephaestus_celery.cli.render.live import LiveTerminal, live_terminal
 from hephaestus_celery.cli.render.screen import Screen
 from hephaestus_celery.cli.render.text import fitted
 from hephaestus_celery.cli.run_page import show_run
-from hephaestus_celery.cli.whereabouts import read_due_times
 from hephaestus_celery.core.execution.standing import Reason
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.reports.whereabouts import read_due_times
 
 _HEAD_LINES = 5
 _LEAST_STEPS = 4

@@ -6,19 +6,19 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
+from hephaestus_celery.cli.application import application_as_given
 from hephaestus_celery.cli.following import entry_line
-from hephaestus_celery.cli.reasons import reason_lines
 from hephaestus_celery.cli.render.documents import plain
 from hephaestus_celery.cli.render.screen import Screen
 from hephaestus_celery.cli.render.text import columns, fitted, printable, printable_lines, wrapped
-from hephaestus_celery.cli.render.times import age, clock_time, iso, length
 from hephaestus_celery.cli.run_picture import MOST_STEPS, show_picture
 from hephaestus_celery.cli.statuses import RUN_STYLES, STEP_STYLES
 from hephaestus_celery.core.execution.standing import Reason
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
-from hephaestus_celery.core.values.lifecycle import StepStatus
-from hephaestus_celery.core.values.pause import PausedBy
+from hephaestus_celery.reports.reasons import reason_lines
+from hephaestus_celery.reports.run_lines import pause_lines, undoing_line
+from hephaestus_celery.reports.times import age, iso, length
 
 _SHORT = 160
 """Characters of a value in a pipe, unless all is asked for."""
@@ -49,7 +49,7 @@ def show_run(
     show_picture(screen, instance, entries, now=now, full=full, most=most_steps)
     if why:
         _section(screen, "Why it is not moving")
-        for about, text in reason_lines(instance, why, now=now):
+        for about, text in reason_lines(instance, why, now=now, application=application_as_given()):
             _show_wrapped(screen, about, text)
     if data and instance.failure is not None:
         _show_failure(screen, instance)
@@ -81,37 +81,13 @@ def _show_head(screen: Screen, instance: Instance, *, now: datetime, origin: str
     screen.show(screen.styled(about if screen.width is None else fitted(about, screen.width), "dim"))
     retried = None if instance.retried_as is None else f"retried as run {instance.retried_as}"
     for line in filter(None, (origin, retried)):
-        screen.show(screen.styled(line, "dim"))
-    for line in _pauses(instance, now=now):
+        screen.show(screen.styled(printable(line), "dim"))
+    for line in pause_lines(instance, now=now):
         _show_wrapped(screen, "", line)
     if instance.undoes:
         _show_wrapped(screen, "", undoing_line(instance))
     if instance.status.final and instance.cancel_reason:
         _show_wrapped(screen, "cancelled", instance.cancel_reason)
-
-
-def undoing_line(instance: Instance) -> str:
-    """How far a run is that undoes, or has undone, what had completed."""
-    total = len(dict(instance.undone))
-    states = instance.step_states
-    over = [other for _, other in instance.undone if other in states and not states[other].is_compensating]
-    done = sum(states[other].status is StepStatus.COMPLETED for other in over)
-    if instance.compensating:
-        return f"undoes what had completed: {done} of {total} undone; then it ends"
-    if not total:
-        return "no step had completed that is to be undone"
-    return f"{done} of {total} steps that had completed are undone"
-
-
-def _pauses(instance: Instance, *, now: datetime) -> list[str]:
-    lines: list[str] = []
-    for pause in instance.pauses:
-        of_run = pause.reason is PausedBy.RUN
-        by = "" if pause.by is None else f" by {pause.by}"
-        since = f"since {clock_time(pause.since, now=now)} ({age(pause.since, now=now)})"
-        end = "unpause RUN" if of_run else f"unpause --whole {instance.workflow_family}"
-        lines.append(f"{'paused' if of_run else 'its workflow is paused'}{by} {since}; what ends it: {end}")
-    return lines
 
 
 def _section(screen: Screen, title: str) -> None:

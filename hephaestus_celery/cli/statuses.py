@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hephaestus_celery.cli.render.screen import Screen
-from hephaestus_celery.core.values.lifecycle import Status, StepStatus
-from hephaestus_celery.core.values.names import FAILED
-from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.core.values.lifecycle import Status
 
 RUN_STYLES: Mapping[Status, str] = {
     Status.PENDING: "dim",
@@ -48,19 +46,3 @@ _SYMBOLS: Mapping[str, tuple[str, str]] = {
 def symbol(word: str, screen: Screen) -> str:
     """The symbol of a step's standing."""
     return _SYMBOLS[word][0 if screen.symbols else 1]
-
-
-def standing_of(state: StepState | None, status: Status) -> str:
-    """The word for how a step stands in a run of this status."""
-    if state is None:
-        return "not reached"
-    if state.status not in (StepStatus.ACTIVE, StepStatus.WAITING):
-        # A step whose failure a transition took has completed with that.
-        return "failed, went on" if state.event == FAILED else str(state.status)
-    if status.final:
-        return "stopped"
-    if state.fence is not None:
-        return "executing"
-    if state.backing_off and not state.between_rounds:
-        return "backing off"
-    return "waiting" if state.waits else "held" if state.held is not None else "queued"

@@ -8,7 +8,6 @@ import click
 
 from hephaestus_celery.cli.exit_codes import CommandFailedError, ExitCode
 from hephaestus_celery.cli.render.text import printable
-from hephaestus_celery.core.definition.graph import Graph
 from hephaestus_celery.core.definition.registry import WORKFLOWS, find_definition
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.instance import Instance
@@ -37,16 +36,6 @@ def step_of(instance: Instance, name: str) -> str:
             f"{instance.workflow_name} has no step {name!r}{_meant(name, [definition])}", ExitCode.MISUSE
         )
     return key
-
-
-def undone_by(graph: Graph) -> dict[str, str]:
-    """The keys of the steps that have a compensation, each with the key of that."""
-    return {step.key: compensation.key for step, compensation in graph.compensations.items()}
-
-
-def with_purpose(key: str, compensates: str | None) -> str:
-    """The key of a step; of a compensation with the step that it undoes."""
-    return f"{key} (undoes {compensates})" if compensates else key
 
 
 def _key_of(name: str, workflows: Workflows) -> str | None:

@@ -13,15 +13,15 @@ from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.live import LiveTerminal, Stopped, live_terminal
 from hephaestus_celery.cli.render.screen import Screen
 from hephaestus_celery.cli.render.text import fitted, printable
-from hephaestus_celery.cli.render.times import iso
 from hephaestus_celery.cli.run_list import NARROW, show_runs
 from hephaestus_celery.cli.statuses import RUN_STYLES
-from hephaestus_celery.cli.whereabouts import DueTimes, whereabouts
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.reports.times import iso
+from hephaestus_celery.reports.whereabouts import DueTimes, whereabouts
 
 DEFAULT_RUNS = 20
 _HEAD_LINES = 4

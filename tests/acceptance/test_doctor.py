@@ -17,9 +17,9 @@ import pytest
 from relay import Relay
 from stage import eventually
 
-from hephaestus_celery.cli.doctor.checks import CHECKS, examine
-from hephaestus_celery.cli.doctor.gathering import gather
 from hephaestus_celery.embedded import EmbeddedServer
+from hephaestus_celery.reports.doctor.checks import CHECKS, examine
+from hephaestus_celery.reports.doctor.gathering import gather
 
 pytestmark = pytest.mark.only_on(
     "redis", "the doctor says what the broker is; the tests of RabbitMQ name it themselves"

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import click
 
 from hephaestus_celery.cli import options
-from hephaestus_celery.cli.application import find_app, find_runtime
-from hephaestus_celery.cli.doctor.checks import examine
-from hephaestus_celery.cli.doctor.findings import Finding, Level
-from hephaestus_celery.cli.doctor.gathering import gather
+from hephaestus_celery.cli.application import application_as_given, find_app, find_runtime
 from hephaestus_celery.cli.exit_codes import ExitCode
 from hephaestus_celery.cli.render.documents import as_json, plain
 from hephaestus_celery.cli.render.screen import Screen, find_screen
 from hephaestus_celery.cli.render.text import printable, wrapped
+from hephaestus_celery.reports.doctor.checks import examine
+from hephaestus_celery.reports.doctor.findings import Finding, Level
+from hephaestus_celery.reports.doctor.gathering import gather
 
 _STYLES = {Level.OK: "green", Level.WARNING: "magenta bold", Level.ERROR: "red bold"}
 _GAP = "  "
@@ -31,7 +31,7 @@ def doctor(context: click.Context, /, *, as_document: bool, wide: bool) -> None:
 
     It only reads, within some seconds, and no question holds the store for long.
     """
-    findings = examine(gather(find_app(context), find_runtime(context)))
+    findings = examine(gather(find_app(context), find_runtime(context), application=application_as_given()))
     screen = find_screen(context.obj, wide=wide)
     if as_document:
         screen.show(as_json([plain(finding) for finding in findings]))

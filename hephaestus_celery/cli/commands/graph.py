@@ -10,8 +10,8 @@ from hephaestus_celery.cli.completion import complete_workflows
 from hephaestus_celery.cli.exit_codes import CommandFailedError, ExitCode
 from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import find_screen
-from hephaestus_celery.cli.step_names import undone_by
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.reports.workflows import undone_by
 
 
 @options.example("graph OrderFlow", "graph OrderFlow --mermaid > order.mmd")

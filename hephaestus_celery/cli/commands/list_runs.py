@@ -13,7 +13,7 @@ from hephaestus_celery.cli.instance_documents import brief_document
 from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import find_screen
 from hephaestus_celery.cli.run_list import show_runs
-from hephaestus_celery.cli.whereabouts import read_due_times
+from hephaestus_celery.reports.whereabouts import read_due_times
 from hephaestus_celery.storage.codec import moment
 
 _DEFAULT_LIMIT = 50

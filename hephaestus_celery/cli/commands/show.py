@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import click
 
 from hephaestus_celery.cli import options
@@ -11,14 +9,11 @@ from hephaestus_celery.cli.application import find_runtime
 from hephaestus_celery.cli.instance_documents import reason_document, whole_document
 from hephaestus_celery.cli.render.documents import as_json, plain
 from hephaestus_celery.cli.render.screen import find_screen
-from hephaestus_celery.cli.render.text import printable
 from hephaestus_celery.cli.run_argument import find_run_id, run_argument
 from hephaestus_celery.cli.run_page import show_run
-from hephaestus_celery.cli.whereabouts import read_due_times
-from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.client.standing import reasons
-from hephaestus_celery.core.values.history import HistoryEntry
-from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.reports.run_lines import origin_line
+from hephaestus_celery.reports.whereabouts import read_due_times
 from hephaestus_celery.storage.codec import moment
 
 
@@ -54,16 +49,5 @@ def show(context: click.Context, /, *, run: str, full: bool, as_document: bool, 
         why,
         now=moment(runtime.storage.now()),
         full=full,
-        origin=_origin(runtime, instance, entries),
+        origin=origin_line(runtime, instance, entries),
     )
-
-
-def _origin(runtime: Hephaestus, instance: Instance, entries: Sequence[HistoryEntry]) -> str | None:
-    # A retry is what the earlier run names as such; a fork is not named there.
-    earlier = instance.forked_from
-    if earlier is None:
-        return None
-    found = runtime.list(id=earlier, limit=1).instances
-    what = "made" if not found else "retry" if found[0].retried_as == instance.run_id else "fork"
-    by = next((entry.by for entry in entries if entry.kind == "fork" and entry.by), None)
-    return f"{what} of run {earlier}" + (f", by {printable(by)}" if by else "")

@@ -10,8 +10,8 @@ from hephaestus_celery.cli.render.documents import as_json, plain
 from hephaestus_celery.cli.render.screen import Screen, find_screen
 from hephaestus_celery.cli.render.tables import Column, show_table
 from hephaestus_celery.cli.render.text import printable
-from hephaestus_celery.cli.render.times import age, length
-from hephaestus_celery.cli.statistics import Statistics, read_statistics
+from hephaestus_celery.reports.statistics import Statistics, read_statistics
+from hephaestus_celery.reports.times import age, length
 
 _MIB = 1024 * 1024
 

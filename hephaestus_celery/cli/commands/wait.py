@@ -15,10 +15,10 @@ from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.live import signals_as_exit_codes
 from hephaestus_celery.cli.render.screen import Screen, find_screen
 from hephaestus_celery.cli.render.text import columns, fitted, printable
-from hephaestus_celery.cli.render.times import length
 from hephaestus_celery.cli.run_argument import find_run_id, run_argument
 from hephaestus_celery.cli.statuses import RUN_STYLES
 from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.reports.times import length
 
 
 @options.example("wait order::A-1001 --timeout 5m")

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import click
 
 from hephaestus_celery.cli import options
-from hephaestus_celery.cli.application import find_runtime, known_workflows
+from hephaestus_celery.cli.application import find_runtime
 from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import find_screen
 from hephaestus_celery.cli.render.tables import Cell, Column, show_table
 from hephaestus_celery.cli.statuses import STEP_STYLES
-from hephaestus_celery.cli.step_names import undone_by
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
-from hephaestus_celery.core.values.lifecycle import LIVE
-from hephaestus_celery.storage.redis.store import RedisStorage
+from hephaestus_celery.reports.workflows import count_active, known_workflows, step_keys, undone_by
 
 
 @options.example("workflows", "workflows --json")
@@ -48,7 +45,7 @@ def workflows(context: click.Context, /, *, as_document: bool, quiet: bool, wide
             Cell("current" if version.version == whole.version else "", "green"),
             Cell("paused" if version.family in paused else "", STEP_STYLES["held"]),
             Cell(str(active[version.name, version.version] or ""), "cyan"),
-            str(len(_steps(version))),
+            str(len(step_keys(version))),
             _told(version),
         )
         for whole, version in versions
@@ -65,34 +62,16 @@ def workflows(context: click.Context, /, *, as_document: bool, quiet: bool, wide
     show_table(screen, headings, rows)
 
 
-def _active_runs(runtime: Hephaestus) -> Counter[tuple[str, int]]:
-    """Active runs by workflow and version: counted in the store where that is Redis, else run by run."""
-    active: Counter[tuple[str, int]] = Counter()
-    storage = runtime.storage
-    if isinstance(storage, RedisStorage):
-        counted = storage.examination().runs(LIVE)
-        for (name, version, _status), count in counted.kinds.items():
-            active[name, version] += count
-        if counted.looked_at < counted.total:
-            click.echo(f"there was time to count {counted.looked_at:,} of {counted.total:,} active runs only", err=True)
-        return active
-    cursor = None
-    while True:
-        page = runtime.list(status_in=LIVE, cursor=cursor)
-        active.update((each.workflow_name, each.workflow_version) for each in page)
-        cursor = page.next_cursor
-        if cursor is None:
-            return active
-
-
-def _steps(version: type[WorkflowDefinition]) -> list[str]:
-    graph = version.graph
-    return [key for key, step in graph.by_key.items() if step not in graph.compensating]
+def _active_runs(runtime: Hephaestus) -> Mapping[tuple[str, int], int]:
+    found = count_active(runtime)
+    if found.looked_at < found.total:
+        click.echo(f"there was time to count {found.looked_at:,} of {found.total:,} active runs only", err=True)
+    return found.kinds
 
 
 def _told(version: type[WorkflowDefinition]) -> str:
     undoing = ", ".join(undone_by(version.graph).values())
-    return ", ".join(_steps(version)) + (f"; undone by {undoing}" if undoing else "")
+    return ", ".join(step_keys(version)) + (f"; undone by {undoing}" if undoing else "")
 
 
 def _document(
@@ -108,7 +87,7 @@ def _document(
         "family": version.family,
         "unique": {"key": version.unique.key, "scope": version.unique.scope},
         "tags": sorted(version.tags),
-        "steps": _steps(version),
+        "steps": step_keys(version),
         "compensations": undone_by(version.graph),
         "active": active[version.name, version.version],
         "paused": version.family in paused,

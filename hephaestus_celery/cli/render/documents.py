@@ -9,7 +9,7 @@ from datetime import date, datetime, time, timedelta
 from enum import Enum
 from typing import Any
 
-from hephaestus_celery.cli.render.times import iso
+from hephaestus_celery.reports.times import iso
 
 
 def as_json(value: object) -> str:

@@ -11,8 +11,8 @@ from stage import eventually
 
 from hephaestus_celery import Async, Done, Error, Hephaestus, RetryPolicy
 from hephaestus_celery.cli.instance_documents import brief_document
-from hephaestus_celery.cli.reasons import reason_lines
-from hephaestus_celery.cli.whereabouts import whereabouts
+from hephaestus_celery.reports.reasons import reason_lines
+from hephaestus_celery.reports.whereabouts import whereabouts
 
 SLEEPS = a_step("Sleeps", "ok", execute=lambda self, instance, config, context: Async())
 BREAKS = a_step(
@@ -43,14 +43,14 @@ def test_a_listing_says_how_long_it_is_to_the_deadline(waiting):
 
 
 def test_the_page_of_a_run_that_does_not_move_names_its_deadline(waiting):
-    [(about, text)] = reason_lines(waiting, (), now=waiting.started_at + timedelta(minutes=15))[-1:]
+    [(about, text)] = reason_lines(waiting, (), now=waiting.started_at + timedelta(minutes=15), application="APP")[-1:]
     assert about == "the run"
     assert text.startswith("fails at ")
     assert text.endswith(" (in 45m) unless it has ended by then: that is its deadline")
 
 
 def test_a_deadline_that_no_scheduler_has_seen_is_said_to_be_over(waiting):
-    [(_, text)] = reason_lines(waiting, (), now=waiting.deadline + timedelta(seconds=30))[-1:]
+    [(_, text)] = reason_lines(waiting, (), now=waiting.deadline + timedelta(seconds=30), application="APP")[-1:]
     assert text.startswith("fails as soon as a scheduler looks, since its deadline was at ")
     assert text.endswith("(30s ago)")
 
@@ -72,4 +72,4 @@ def test_a_run_that_undoes_what_has_completed_has_no_deadline_to_name(runtime):
     eventually(lambda: handle.get().compensating, what="it undoes")
     instance = handle.get()
     assert "deadline" not in whereabouts(instance, {}, now=instance.started_at)
-    assert "deadline" not in str(reason_lines(instance, (), now=instance.started_at))
+    assert "deadline" not in str(reason_lines(instance, (), now=instance.started_at, application="APP"))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from hephaestus_celery import DefinitionError, Done, Ok, Step, Unique, Workflow
-from hephaestus_celery.cli.application import application_as_given, known_workflows
+from hephaestus_celery.cli.application import application_as_given
 from hephaestus_celery.cli.commands.list_runs import list_runs
 from hephaestus_celery.cli.exit_codes import CommandFailedError
 from hephaestus_celery.cli.filters import read_filters
 from hephaestus_celery.cli.step_names import filtered_step
 from hephaestus_celery.client.listing import FILTERS
+from hephaestus_celery.reports.workflows import known_workflows
 
 
 def test_every_filter_of_list_is_an_option_with_dashes():

@@ -19,8 +19,8 @@ from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import Screen
 from hephaestus_celery.cli.render.tables import Cell, Column, show_table
 from hephaestus_celery.cli.render.text import columns, fitted, printable, wrapped
-from hephaestus_celery.cli.render.times import clock_time, iso, length
 from hephaestus_celery.core.values.history import HistoryEntry
+from hephaestus_celery.reports.times import clock_time, iso, length
 
 PIPE = Screen(people=False, coloured=False, width=None)
 HEADINGS = (

@@ -10,8 +10,8 @@ from stage import eventually
 
 from hephaestus_celery import Async, Done, Error, Hephaestus, NotCancellableError, RetryPolicy
 from hephaestus_celery.cli.instance_documents import brief_document, whole_document
-from hephaestus_celery.cli.step_names import undone_by
-from hephaestus_celery.cli.whereabouts import whereabouts
+from hephaestus_celery.reports.whereabouts import whereabouts
+from hephaestus_celery.reports.workflows import undone_by
 
 BREAKS = a_step(
     "Breaks", "ok", execute=lambda self, instance, config, context: Error("no"), retry=RetryPolicy(max_attempts=1)

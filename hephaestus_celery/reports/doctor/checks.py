@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from hephaestus_celery.cli.doctor.findings import Facts, Finding, Level, StoreFacts
+from hephaestus_celery.reports.doctor.findings import Facts, Finding, Level, StoreFacts
 from hephaestus_celery.storage.examination import SchedulerFacts
 
 _LEAST_VERSIONS: Mapping[str, tuple[int, ...]] = {"redis": (6, 2), "valkey": (7, 2)}

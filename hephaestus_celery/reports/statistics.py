@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from hephaestus_celery.cli.doctor.gathering import redis_storage
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.core.values.lifecycle import Status
+from hephaestus_celery.reports.doctor.gathering import redis_storage
 from hephaestus_celery.runners.celery.inspection import Inspection
 from hephaestus_celery.storage.codec import moment
 from hephaestus_celery.storage.examination import CountedRuns

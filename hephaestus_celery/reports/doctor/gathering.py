@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from hephaestus_celery.cli.application import application_as_given
-from hephaestus_celery.cli.doctor.findings import Facts, StoreFacts
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.definition.registry import WORKFLOWS
 from hephaestus_celery.core.execution.lanes import Lane
 from hephaestus_celery.core.values.redaction import hidden
 from hephaestus_celery.exceptions import ConfigurationError, StorageError
+from hephaestus_celery.reports.doctor.findings import Facts, StoreFacts
 from hephaestus_celery.runners.celery import CeleryRunner
 from hephaestus_celery.runners.celery.inspection import Inspection
 from hephaestus_celery.storage.redis import RedisStorage
 from hephaestus_celery.storage.redis.examination import Examination
 
 
-def gather(app: Any, runtime: Hephaestus) -> Facts:
+def gather(app: Any, runtime: Hephaestus, *, application: str = "APP") -> Facts:
     """What can be known of an application's store, broker, workers and settings now."""
     storage, runner = redis_storage(runtime), runtime.runner
     inspection = Inspection(app, storage, transactional=runtime.settings.transactional_dispatch)
@@ -31,7 +30,7 @@ def gather(app: Any, runtime: Hephaestus) -> Facts:
         step_queues=inspection.step_queues(runner, owned) if isinstance(runner, CeleryRunner) else {},
         misspelt=inspection.settings(),
         pace=inspection.pace(),
-        application=application_as_given(),
+        application=application,
     )
 
 

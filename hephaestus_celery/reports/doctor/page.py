@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hephaestus_celery.cli.doctor.checks import CHECKS
+from hephaestus_celery.reports.doctor.checks import CHECKS
 
 _PAGE = """\
 # Checks of the doctor

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from hephaestus_celery.cli.render.times import age, length
-from hephaestus_celery.cli.statuses import standing_of
-from hephaestus_celery.cli.step_names import with_purpose
 from hephaestus_celery.core.values.activation import Activation
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.pause import PausedBy
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.reports.standing import standing_of, with_purpose
+from hephaestus_celery.reports.times import age, length
 from hephaestus_celery.storage.codec import moment
 from hephaestus_celery.storage.port import Storage
 

@@ -8,23 +8,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from hephaestus_celery.cli.application import for_application
-from hephaestus_celery.cli.render.times import age, clock_time, length
-from hephaestus_celery.cli.statuses import standing_of
 from hephaestus_celery.core.execution.standing import Cause, Reason
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import StepStatus
+from hephaestus_celery.reports.advice import for_application
+from hephaestus_celery.reports.standing import standing_of
+from hephaestus_celery.reports.times import age, clock_time, length
 from hephaestus_celery.storage.codec import moment
 
 _NAMED = 3  # steps of one line
 
 
-def reason_lines(instance: Instance, why: Sequence[Reason], *, now: datetime) -> Sequence[tuple[str, str]]:
-    """Whom each line is about, and what it says; the last one counts the steps that were not looked at."""
+def reason_lines(
+    instance: Instance, why: Sequence[Reason], *, now: datetime, application: str
+) -> Sequence[tuple[str, str]]:
+    """Whom each line is about, and what it says; the last one counts the steps that were not looked at.
+
+    ``application`` is what advice gives to ``celery -A``.
+    """
     alike: dict[object, list[Reason]] = {}
     for each in why:
         alike.setdefault(_alike(each), []).append(each)
-    lines = [(_names(group), _sentence(_earliest(group), now=now)) for group in alike.values()]
+    lines = [(_names(group), _sentence(_earliest(group), now=now, application=application)) for group in alike.values()]
     left = _left_out(instance, why)
     if left:
         counts = [f"{count:,} {word}" for word, count in left.items()]
@@ -63,7 +68,7 @@ def _earliest(group: Sequence[Reason]) -> Reason:
     return replace(group[0], since=min(since, default=None), until=min(until, default=None))
 
 
-def _sentence(reason: Reason, *, now: datetime) -> str:
+def _sentence(reason: Reason, *, now: datetime, application: str) -> str:
     text = f"waits for {reason.waits_for}"
     if reason.since is not None:
         since = moment(reason.since)
@@ -72,7 +77,7 @@ def _sentence(reason: Reason, *, now: datetime) -> str:
         until = moment(reason.until)
         left = f"in {length(until - now)}" if until > now else f"{age(until, now=now)} ago"
         text += f", until {clock_time(until, now=now)} ({left})"
-    return f"{text}; what moves it: {for_application(reason.moved_by)}"
+    return f"{text}; what moves it: {for_application(reason.moved_by, application)}"
 
 
 def _left_out(instance: Instance, why: Sequence[Reason]) -> Mapping[str, int]:

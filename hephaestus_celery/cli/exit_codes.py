@@ -8,7 +8,6 @@ from enum import IntEnum
 
 import click
 
-from hephaestus_celery.cli.render.text import printable
 from hephaestus_celery.exceptions import (
     AlreadyRunningError,
     AmbiguousInstanceError,
@@ -23,6 +22,7 @@ from hephaestus_celery.exceptions import (
     TooManyEventsError,
     WaitTimeoutError,
 )
+from hephaestus_celery.reports.text import printable
 
 
 class ExitCode(IntEnum):

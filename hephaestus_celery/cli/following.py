@@ -9,7 +9,6 @@ from typing import Protocol
 
 from hephaestus_celery.cli.exit_codes import CommandFailedError, ExitCode
 from hephaestus_celery.cli.render.screen import Screen
-from hephaestus_celery.cli.render.text import printable
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.client.standing import reasons
 from hephaestus_celery.clock import SYSTEM_CLOCK
@@ -20,6 +19,7 @@ from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.names import FAILED
 from hephaestus_celery.exceptions import StorageError
 from hephaestus_celery.reports.standing import with_purpose
+from hephaestus_celery.reports.text import printable
 from hephaestus_celery.reports.times import iso, length
 from hephaestus_celery.reports.whereabouts import read_due_times, whereabouts
 from hephaestus_celery.storage.codec import moment

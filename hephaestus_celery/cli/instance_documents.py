@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from hephaestus_celery.cli.application import application_as_given
-from hephaestus_celery.cli.render.documents import plain
 from hephaestus_celery.core.execution.standing import Reason
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import StepStatus
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.reports.advice import for_application
+from hephaestus_celery.reports.documents import plain
 from hephaestus_celery.storage.codec import moment
 
 _STATUSES = {

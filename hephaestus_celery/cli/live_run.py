@@ -10,14 +10,14 @@ import click
 
 from hephaestus_celery.cli.following import Look, Observer, Outage, Shown, entry_line
 from hephaestus_celery.cli.instance_documents import brief_document
-from hephaestus_celery.cli.render.documents import as_json, plain
 from hephaestus_celery.cli.render.live import LiveTerminal, live_terminal
 from hephaestus_celery.cli.render.screen import Screen
-from hephaestus_celery.cli.render.text import fitted
 from hephaestus_celery.cli.run_page import show_run
 from hephaestus_celery.core.execution.standing import Reason
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.step_state import StepState
+from hephaestus_celery.reports.documents import as_json, plain
+from hephaestus_celery.reports.text import fitted
 from hephaestus_celery.reports.whereabouts import read_due_times
 
 _HEAD_LINES = 5

@@ -11,13 +11,13 @@ import click
 
 from hephaestus_celery.cli.exit_codes import CommandFailedError, ExitCode
 from hephaestus_celery.cli.filters import as_typed, filter_options, read_filters
-from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.progress import ProgressLine
 from hephaestus_celery.cli.render.screen import Screen, find_screen
-from hephaestus_celery.cli.render.text import printable, wrapped
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.values.bulk_result import BulkResult
 from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.reports.documents import as_json
+from hephaestus_celery.reports.text import printable, wrapped
 
 _SHOWN = 10  # reasons of refusals
 yes = click.option("--yes", is_flag=True, help="Do not ask, where the command is about many runs.")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,9 +11,7 @@ from typing import Any, cast
 import click
 
 from hephaestus_celery.clock import SYSTEM_CLOCK
-
-_AGO = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d|w)")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+from hephaestus_celery.reports.moments import parse_duration, parse_moment
 
 as_json = click.option("--json", "as_document", is_flag=True, help="Print JSON, for programs.")
 quietly = click.option("-q", "--quiet", is_flag=True, help="Print ids alone.")
@@ -31,11 +27,10 @@ class Duration(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] -
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        found = _AGO.fullmatch(value) or _AGO.fullmatch(f"{value}s")
-        with contextlib.suppress(OverflowError):
-            if found:
-                return timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
-        return self.fail(f"{value!r} is no duration; write seconds, or 90s, 5m, 1.5h, 2d", param, ctx)
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            return self.fail(str(error), param, ctx)
 
 
 class Moment(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] - not generic in each release
@@ -47,13 +42,9 @@ class Moment(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] - n
         if isinstance(value, datetime):
             return value
         try:
-            if _AGO.fullmatch(value):
-                now = datetime.fromtimestamp(SYSTEM_CLOCK.time_ns() / 1e9, UTC)
-                return now - Duration().convert(value, param, ctx)
-            moment = datetime.fromisoformat(value)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no moment; write 2026-01-31T12:00:00Z, or 2h for two hours ago", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return parse_moment(value, now=datetime.fromtimestamp(SYSTEM_CLOCK.time_ns() / 1e9, UTC))
+        except ValueError as error:
+            return self.fail(str(error), param, ctx)
 
 
 class JsonMapping(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] - not generic in each release

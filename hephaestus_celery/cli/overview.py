@@ -9,11 +9,11 @@ from typing import Any
 
 from hephaestus_celery.cli.instance_documents import brief_document
 from hephaestus_celery.cli.pace import find_pace
-from hephaestus_celery.cli.render.documents import plain
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.reports.doctor.gathering import redis_storage
+from hephaestus_celery.reports.documents import plain
 from hephaestus_celery.reports.whereabouts import DueTimes, moving_steps, read_due_times
 from hephaestus_celery.storage.codec import moment
 

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from hephaestus_celery.cli.render.screen import Screen
 from hephaestus_celery.cli.render.tables import Cell, Column, show_table
-from hephaestus_celery.cli.render.text import columns, fitted, printable
 from hephaestus_celery.cli.statuses import RUN_STYLES
 from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.reports.text import columns, fitted, printable
 from hephaestus_celery.reports.times import age, iso
 from hephaestus_celery.reports.whereabouts import DueTimes, whereabouts
 

@@ -8,16 +8,16 @@ from datetime import datetime
 
 from hephaestus_celery.cli.application import application_as_given
 from hephaestus_celery.cli.following import entry_line
-from hephaestus_celery.cli.render.documents import plain
 from hephaestus_celery.cli.render.screen import Screen
-from hephaestus_celery.cli.render.text import columns, fitted, printable, printable_lines, wrapped
 from hephaestus_celery.cli.run_picture import MOST_STEPS, show_picture
 from hephaestus_celery.cli.statuses import RUN_STYLES, STEP_STYLES
 from hephaestus_celery.core.execution.standing import Reason
 from hephaestus_celery.core.values.history import HistoryEntry
 from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.reports.documents import plain
 from hephaestus_celery.reports.reasons import reason_lines
 from hephaestus_celery.reports.run_lines import pause_lines, undoing_line
+from hephaestus_celery.reports.text import columns, fitted, printable, printable_lines, wrapped
 from hephaestus_celery.reports.times import age, iso, length
 
 _SHORT = 160

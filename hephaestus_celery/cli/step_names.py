@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import click
 
 from hephaestus_celery.cli.exit_codes import CommandFailedError, ExitCode
-from hephaestus_celery.cli.render.text import printable
 from hephaestus_celery.core.definition.registry import WORKFLOWS, find_definition
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.spelling import nearest
+from hephaestus_celery.reports.text import printable
 
 Workflows = Sequence[type[WorkflowDefinition]]
 

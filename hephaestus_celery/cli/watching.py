@@ -9,10 +9,8 @@ import click
 from hephaestus_celery.cli.following import LOOK_SECONDS, Outage, Outages, Patience
 from hephaestus_celery.cli.live_run import Nowhere
 from hephaestus_celery.cli.overview import Outlook, Overview, stand_of
-from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.live import LiveTerminal, Stopped, live_terminal
 from hephaestus_celery.cli.render.screen import Screen
-from hephaestus_celery.cli.render.text import fitted, printable
 from hephaestus_celery.cli.run_list import NARROW, show_runs
 from hephaestus_celery.cli.statuses import RUN_STYLES
 from hephaestus_celery.client.hephaestus import Hephaestus
@@ -20,6 +18,8 @@ from hephaestus_celery.clock import SYSTEM_CLOCK
 from hephaestus_celery.core.values.instance import Instance
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.exceptions import StorageError
+from hephaestus_celery.reports.documents import as_json
+from hephaestus_celery.reports.text import fitted, printable
 from hephaestus_celery.reports.times import iso
 from hephaestus_celery.reports.whereabouts import DueTimes, whereabouts
 

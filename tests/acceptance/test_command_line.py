@@ -21,7 +21,7 @@ from flows import Approval, Diamond, Gated, Linear, Refunds, failing
 from flows import Raises as RaisesStep
 from shell import Shell
 
-from hephaestus_celery.cli.render.text import columns as width
+from hephaestus_celery.reports.text import columns as width
 from hephaestus_celery.testing.conformance.conditions import eventually
 
 pytestmark = pytest.mark.only_on("redis", why="no command cares which broker there is")

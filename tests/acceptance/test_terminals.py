@@ -16,8 +16,8 @@ from stage import eventually
 from hephaestus_celery.cli.commands.doctor import _STYLES as OF_FINDINGS
 from hephaestus_celery.cli.commands.history import OUTCOME_STYLES
 from hephaestus_celery.cli.render import screen
-from hephaestus_celery.cli.render.text import columns as width
 from hephaestus_celery.cli.statuses import RUN_STYLES, STEP_STYLES
+from hephaestus_celery.reports.text import columns as width
 
 pytestmark = pytest.mark.only_on("redis", why="no command cares which broker there is")
 

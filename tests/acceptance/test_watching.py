@@ -15,8 +15,8 @@ import pytest
 from pseudo_terminal import ENTER, LEAVE, celery_on_a_terminal
 from stage import eventually
 
-from hephaestus_celery.cli.render.text import columns as width
 from hephaestus_celery.embedded import EmbeddedServer
+from hephaestus_celery.reports.text import columns as width
 
 pytestmark = pytest.mark.only_on("redis", why="it reads the store, and the length of queues")
 

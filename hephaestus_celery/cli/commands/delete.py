@@ -9,9 +9,9 @@ import click
 from hephaestus_celery.cli import options
 from hephaestus_celery.cli.application import find_runtime
 from hephaestus_celery.cli.many import Bulk, Manner, act_on_many, check_target, quietly, run_or_filters, yes
-from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import find_screen
 from hephaestus_celery.cli.run_argument import find_run_id
+from hephaestus_celery.reports.documents import as_json
 
 
 @options.example("delete order::A-1001", "delete --status completed --started-before 30d --yes")

@@ -9,12 +9,12 @@ import click
 from hephaestus_celery.cli import options
 from hephaestus_celery.cli.application import application_as_given, find_app, find_runtime
 from hephaestus_celery.cli.exit_codes import ExitCode
-from hephaestus_celery.cli.render.documents import as_json, plain
 from hephaestus_celery.cli.render.screen import Screen, find_screen
-from hephaestus_celery.cli.render.text import printable, wrapped
 from hephaestus_celery.reports.doctor.checks import examine
 from hephaestus_celery.reports.doctor.findings import Finding, Level
 from hephaestus_celery.reports.doctor.gathering import gather
+from hephaestus_celery.reports.documents import as_json, plain
+from hephaestus_celery.reports.text import printable, wrapped
 
 _STYLES = {Level.OK: "green", Level.WARNING: "magenta bold", Level.ERROR: "red bold"}
 _GAP = "  "

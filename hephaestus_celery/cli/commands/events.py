@@ -10,11 +10,11 @@ import click
 
 from hephaestus_celery.cli import options
 from hephaestus_celery.cli.application import find_runtime
-from hephaestus_celery.cli.render.documents import as_json, plain
 from hephaestus_celery.cli.render.screen import Screen, find_screen
-from hephaestus_celery.cli.render.text import fitted, printable
 from hephaestus_celery.cli.stream_browsing import browse
 from hephaestus_celery.core.values.stream_event import StreamEvent, StreamGap
+from hephaestus_celery.reports.documents import as_json, plain
+from hephaestus_celery.reports.text import fitted, printable
 from hephaestus_celery.reports.times import iso, length
 
 

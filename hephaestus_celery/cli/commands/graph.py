@@ -8,9 +8,9 @@ from hephaestus_celery.cli import options
 from hephaestus_celery.cli.application import find_runtime, find_workflow
 from hephaestus_celery.cli.completion import complete_workflows
 from hephaestus_celery.cli.exit_codes import CommandFailedError, ExitCode
-from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import find_screen
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.reports.documents import as_json
 from hephaestus_celery.reports.workflows import undone_by
 
 

@@ -9,11 +9,11 @@ import click
 
 from hephaestus_celery.cli import options
 from hephaestus_celery.cli.application import find_runtime
-from hephaestus_celery.cli.render.documents import as_json, plain
 from hephaestus_celery.cli.render.screen import Screen, find_screen
 from hephaestus_celery.cli.render.tables import Cell, Column, fits, show_table
 from hephaestus_celery.cli.run_argument import find_run_id, run_argument
 from hephaestus_celery.core.values.history import HistoryEntry
+from hephaestus_celery.reports.documents import as_json, plain
 from hephaestus_celery.reports.standing import with_purpose
 from hephaestus_celery.reports.times import iso, length
 

@@ -10,9 +10,9 @@ from hephaestus_celery.cli import options
 from hephaestus_celery.cli.application import find_runtime
 from hephaestus_celery.cli.filters import filter_options, read_filters
 from hephaestus_celery.cli.instance_documents import brief_document
-from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import find_screen
 from hephaestus_celery.cli.run_list import show_runs
+from hephaestus_celery.reports.documents import as_json
 from hephaestus_celery.reports.whereabouts import read_due_times
 from hephaestus_celery.storage.codec import moment
 

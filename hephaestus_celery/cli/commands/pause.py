@@ -22,13 +22,13 @@ from hephaestus_celery.cli.many import (
     run_or_filters,
     yes,
 )
-from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import find_screen
-from hephaestus_celery.cli.render.text import printable
 from hephaestus_celery.cli.run_argument import find_run_id
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.values.lifecycle import Status
 from hephaestus_celery.core.values.pause import PausedBy
+from hephaestus_celery.reports.documents import as_json
+from hephaestus_celery.reports.text import printable
 
 _ACTIVE = [status for status in Status if not status.final]
 _whole = click.option(

@@ -10,12 +10,12 @@ import click
 from hephaestus_celery.cli import options
 from hephaestus_celery.cli.application import find_runtime
 from hephaestus_celery.cli.many import Bulk, Manner, act_on_many, check_target, quietly, run_or_filters, yes
-from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import find_screen
-from hephaestus_celery.cli.render.text import printable
 from hephaestus_celery.cli.run_argument import find_run_id, run_argument
 from hephaestus_celery.cli.step_names import step_of
 from hephaestus_celery.client.handle import InstanceHandle
+from hephaestus_celery.reports.documents import as_json
+from hephaestus_celery.reports.text import printable
 
 _context = click.option(
     "--context",

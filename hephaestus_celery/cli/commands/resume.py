@@ -8,10 +8,10 @@ import click
 
 from hephaestus_celery.cli import options
 from hephaestus_celery.cli.application import find_runtime
-from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import find_screen
-from hephaestus_celery.cli.render.text import printable
 from hephaestus_celery.cli.run_argument import find_run_id, run_argument
+from hephaestus_celery.reports.documents import as_json
+from hephaestus_celery.reports.text import printable
 
 
 @options.example('resume order::A-1001 paid \'{"payer": "Ada"}\'')

@@ -7,11 +7,11 @@ import click
 from hephaestus_celery.cli import options
 from hephaestus_celery.cli.application import find_runtime
 from hephaestus_celery.cli.instance_documents import reason_document, whole_document
-from hephaestus_celery.cli.render.documents import as_json, plain
 from hephaestus_celery.cli.render.screen import find_screen
 from hephaestus_celery.cli.run_argument import find_run_id, run_argument
 from hephaestus_celery.cli.run_page import show_run
 from hephaestus_celery.client.standing import reasons
+from hephaestus_celery.reports.documents import as_json, plain
 from hephaestus_celery.reports.run_lines import origin_line
 from hephaestus_celery.reports.whereabouts import read_due_times
 from hephaestus_celery.storage.codec import moment

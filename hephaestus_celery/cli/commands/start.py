@@ -14,9 +14,9 @@ from hephaestus_celery.cli.completion import complete_workflows
 from hephaestus_celery.cli.following import follow
 from hephaestus_celery.cli.instance_documents import whole_document
 from hephaestus_celery.cli.live_run import Nowhere, shown_on
-from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.live import signals_as_exit_codes
 from hephaestus_celery.cli.render.screen import find_screen
+from hephaestus_celery.reports.documents import as_json
 
 
 @options.example("start OrderFlow A-1001 '{\"items\": 3}' --wait")

@@ -6,11 +6,11 @@ import click
 
 from hephaestus_celery.cli import options
 from hephaestus_celery.cli.application import find_app, find_runtime
-from hephaestus_celery.cli.render.documents import as_json, plain
 from hephaestus_celery.cli.render.screen import Screen, find_screen
 from hephaestus_celery.cli.render.tables import Column, show_table
-from hephaestus_celery.cli.render.text import printable
+from hephaestus_celery.reports.documents import as_json, plain
 from hephaestus_celery.reports.statistics import Statistics, read_statistics
+from hephaestus_celery.reports.text import printable
 from hephaestus_celery.reports.times import age, length
 
 _MIB = 1024 * 1024

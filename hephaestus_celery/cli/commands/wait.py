@@ -11,13 +11,13 @@ from hephaestus_celery.cli.application import find_runtime
 from hephaestus_celery.cli.following import exit_code_of, follow
 from hephaestus_celery.cli.instance_documents import whole_document
 from hephaestus_celery.cli.live_run import Nowhere, shown_on
-from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.live import signals_as_exit_codes
 from hephaestus_celery.cli.render.screen import Screen, find_screen
-from hephaestus_celery.cli.render.text import columns, fitted, printable
 from hephaestus_celery.cli.run_argument import find_run_id, run_argument
 from hephaestus_celery.cli.statuses import RUN_STYLES
 from hephaestus_celery.core.values.instance import Instance
+from hephaestus_celery.reports.documents import as_json
+from hephaestus_celery.reports.text import columns, fitted, printable
 from hephaestus_celery.reports.times import length
 
 

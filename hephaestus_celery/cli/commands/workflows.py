@@ -9,12 +9,12 @@ import click
 
 from hephaestus_celery.cli import options
 from hephaestus_celery.cli.application import find_runtime
-from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import find_screen
 from hephaestus_celery.cli.render.tables import Cell, Column, show_table
 from hephaestus_celery.cli.statuses import STEP_STYLES
 from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
+from hephaestus_celery.reports.documents import as_json
 from hephaestus_celery.reports.workflows import count_active, known_workflows, step_keys, undone_by
 
 

@@ -7,8 +7,8 @@ import sys
 
 import click
 
-from hephaestus_celery.cli.render.text import fitted
 from hephaestus_celery.clock import SYSTEM_CLOCK
+from hephaestus_celery.reports.text import fitted
 
 _CLEAR = "\r\x1b[K"
 _GLANCE = 100_000_000  # nanoseconds between two lines

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import click
 
-from hephaestus_celery.cli.render.text import columns
+from hephaestus_celery.reports.text import columns
 
 _SYMBOLS = "✓●○↻◆✗·→…"
 STYLES = frozenset({"red", "green", "cyan", "magenta", "bold", "dim"})

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hephaestus_celery.cli.render.screen import Screen
-from hephaestus_celery.cli.render.text import columns, fitted, printable, wrapped
+from hephaestus_celery.reports.text import columns, fitted, printable, wrapped
 
 _GAP = "  "
 _LEAST = 8

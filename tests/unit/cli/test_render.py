@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hephaestus_celery.cli.following import entry_line
-from hephaestus_celery.cli.render.documents import as_json
 from hephaestus_celery.cli.render.screen import Screen
 from hephaestus_celery.cli.render.tables import Cell, Column, show_table
-from hephaestus_celery.cli.render.text import columns, fitted, printable, wrapped
 from hephaestus_celery.core.values.history import HistoryEntry
+from hephaestus_celery.reports.documents import as_json
+from hephaestus_celery.reports.text import columns, fitted, printable, wrapped
 from hephaestus_celery.reports.times import clock_time, iso, length
 
 PIPE = Screen(people=False, coloured=False, width=None)

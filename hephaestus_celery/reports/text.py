@@ -1,4 +1,4 @@
-"""Text for terminals: hostile characters are escaped, and lengths are counted in columns of the screen."""
+"""Text as it is shown: hostile characters are escaped, and lengths are counted in columns of the screen."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import termios
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from flows import Approval, Diamond, Gated, Linear, Refunds, failing
@@ -129,6 +130,19 @@ def test_workflows_and_their_graphs_are_told(stage, shell):
     assert edges[0] == {"source": "a", "event": "done", "target": "b", "dynamic": False}
     assert shell("graph", "race", "--json").document["joins"] == {"c": 1}
     assert "c joins 1 of 3" in shell("graph", "race").output
+
+
+def test_a_graph_is_printed_as_a_picture(stage, shell):
+    drawn = shell("graph", "race", "--svg")
+    assert drawn.code == 0
+    picture = ET.fromstring(drawn.output)
+    assert picture.get("class") == "hephaestus-picture graph"
+    assert "1 of 3" in {"".join(each.itertext()) for each in picture.iter() if each.get("class") == "badge"}
+    assert picture.find("{http://www.w3.org/2000/svg}style") is not None
+    assert shell("graph", "race", "--svg", "--full").output == drawn.output
+    for wrong in (["--svg", "--mermaid"], ["--svg", "--json"], ["--full"]):
+        refused = shell("graph", "race", *wrong)
+        assert (refused.code, refused.output) == (2, "")
 
 
 def test_a_failure_that_a_transition_took_is_told_as_one(stage, shell):

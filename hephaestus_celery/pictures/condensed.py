@@ -1,4 +1,4 @@
-"""A graph as it is drawn: the pieces that a view shows of it, each a step or a fold of several, and the links between them."""
+"""A graph as it is drawn: the pieces that a view shows, each a step or a fold of several, and the links between them."""
 
 from __future__ import annotations
 

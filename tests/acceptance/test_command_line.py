@@ -140,9 +140,25 @@ def test_a_graph_is_printed_as_a_picture(stage, shell):
     assert "1 of 3" in {"".join(each.itertext()) for each in picture.iter() if each.get("class") == "badge"}
     assert picture.find("{http://www.w3.org/2000/svg}style") is not None
     assert shell("graph", "race", "--svg", "--full").output == drawn.output
-    for wrong in (["--svg", "--mermaid"], ["--svg", "--json"], ["--full"]):
+    for wrong in (["--svg", "--mermaid"], ["--svg", "--json"], ["--full"], ["--run", "race::1"]):
         refused = shell("graph", "race", *wrong)
         assert (refused.code, refused.output) == (2, "")
+
+
+def test_a_run_is_printed_as_pictures_of_its_graph_and_its_history(working, shell):
+    handle = working.hephaestus.start_instance(Approval, id="pictured")
+    eventually(lambda: handle.get().waiting_steps, what="the question")
+    shown = ET.fromstring(shell("graph", "approval", "--svg", "--run", "approval::pictured").output)
+    classes = [each.get("class") for each in shown.iter()]
+    assert ("step s-waiting" in classes, "step s-not-reached" in classes) == (True, True)
+    history = shell("history", "approval::pictured", "--svg")
+    assert history.code == 0
+    drawn = {each.get("class") for each in ET.fromstring(history.output).iter()}
+    assert {"row", "bar waiting", "goes-on waiting"} <= drawn
+    other = shell("graph", "linear", "--svg", "--run", "approval::pictured")
+    assert (other.code, other.output) == (2, "")
+    assert "approval::pictured is a run of approval, version 1, and not of linear" in other.errors
+    assert shell("history", "approval::pictured", "--svg", "--json").code == 2
 
 
 def test_a_failure_that_a_transition_took_is_told_as_one(stage, shell):

@@ -13,9 +13,12 @@ from hephaestus_celery.cli.render.screen import Screen, find_screen
 from hephaestus_celery.cli.render.tables import Cell, Column, fits, show_table
 from hephaestus_celery.cli.run_argument import find_run_id, run_argument
 from hephaestus_celery.core.values.history import HistoryEntry
+from hephaestus_celery.pictures.timeline import timeline_svg
+from hephaestus_celery.pictures.view import TimelineView
 from hephaestus_celery.reports.documents import as_json, plain
 from hephaestus_celery.reports.standing import with_purpose
 from hephaestus_celery.reports.times import iso, length
+from hephaestus_celery.storage.codec import moment
 
 _NARROW = 120
 """Columns of a terminal below which some are left out."""
@@ -49,23 +52,35 @@ OUTCOME_STYLES = {
 }
 
 
-@options.example("history order::A-1001", "history 019a3f6c --json")
+@options.example("history order::A-1001", "history 019a3f6c --json", "history 019a3f6c --svg > run.svg")
 @click.command("history", short_help="Show all that happened in a run.")
 @run_argument
+@click.option(
+    "--svg", is_flag=True, help="Print it as a picture, for browsers: a row for each step, on an axis of time."
+)
 @options.as_json
 @options.wide
 @click.pass_context
-def history(context: click.Context, /, *, run: str, as_document: bool, wide: bool) -> None:
+def history(context: click.Context, /, *, run: str, svg: bool, as_document: bool, wide: bool) -> None:
     """Show every entry of a run's history, in the order of its commits.
 
     An entry is one attempt, resume, timer, rescue, cancellation, pause or its end; a run that was made of another one
     begins with a fork, and OF RUN names that one. SEQ is the number of its first telemetry event: an entry may have several,
     so there are gaps. ROUND is that of a step which answers Again, TRY is the number of the attempt, WAITED how long it waited for a worker.
     """
+    if svg and as_document:
+        raise click.UsageError("--svg and --json exclude each other")
     runtime = find_runtime(context)
-    entries = runtime.history(find_run_id(runtime, run))
+    run_id = find_run_id(runtime, run)
+    entries = runtime.history(run_id)
     screen = find_screen(context.obj, wide=wide)
-    if as_document:
+    if svg:
+        instance = runtime.get(run_id)
+        title = f"{instance.id}, {instance.status}"
+        now = moment(runtime.storage.now())
+        view = TimelineView(most=None)
+        screen.show(timeline_svg(instance, entries, now=now, title=title, view=view, standalone=True))
+    elif as_document:
         screen.show(as_json([plain(entry) for entry in entries]))
     else:
         show_history(screen, entries)

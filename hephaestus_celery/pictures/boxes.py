@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hephaestus_celery.core.definition.graph import Graph
-from hephaestus_celery.core.definition.layout import Place
+from hephaestus_celery.core.definition.layout_values import Place
 from hephaestus_celery.core.values.names import DONE
 from hephaestus_celery.pictures.condensed import Condensed
 from hephaestus_celery.pictures.folding import Kind, Piece

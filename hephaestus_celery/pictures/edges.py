@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hephaestus_celery.core.definition.layout import Bend, Layout, Route
-from hephaestus_celery.pictures.condensed import Condensed
+from hephaestus_celery.core.definition.layout_values import Bend, Layout, Route
+from hephaestus_celery.pictures.condensed import Condensed, Tie
 from hephaestus_celery.pictures.geometry import STRIP, Geometry, port_of
 from hephaestus_celery.pictures.markup import element, text
 
@@ -15,22 +15,25 @@ _CROOKED = 2
 
 
 def draw_edges(shown: Condensed, geometry: Geometry, layout: Layout) -> Iterator[str]:
-    """A path for each link, without what it shares with others before it."""
-    for tie, route in zip(shown.ties, layout.routes, strict=True):
-        source, target = layout.places[str(tie.source)], layout.places[str(tie.target)]
-        if route.start is None:
-            x = source.x + port_of(geometry, tie).x
-            pen = _Pen(x, source.y + geometry.height)
-            pen.down(source.below)
-        else:
-            pen = _Pen(route.start.x, route.start.bottom)
-        pen.through(route)
-        if route.end is None:
-            pen.curve(target.x, target.y - _ARROW)
-        drawn = element("path", class_=f"edge {tie.style}", d=pen.path)
-        if route.end is None:
-            drawn += element("path", class_=f"arrow {tie.style}", d=f"M{pen.x - 4:g} {pen.y:g}h8l-4 {_ARROW}z")
-        yield drawn
+    """The paths of all links, each stretch once."""
+    for tie, pieces in zip(shown.ties, layout.routes, strict=True):
+        for route in pieces:
+            yield from _draw_piece(tie, route, geometry, layout)
+
+
+def _draw_piece(tie: Tie, route: Route, geometry: Geometry, layout: Layout) -> Iterator[str]:
+    source, target = layout.places[str(tie.source)], layout.places[str(tie.target)]
+    if route.start is None:
+        pen = _Pen(source.x + port_of(geometry, tie).x, source.y + geometry.height)
+        pen.down(source.below)
+    else:
+        pen = _Pen(route.start.x, route.start.bottom)
+    pen.through(route)
+    if route.end is None:
+        pen.curve(target.x, target.y - _ARROW)
+    yield element("path", class_=f"edge {tie.style}", d=pen.path)
+    if route.end is None:
+        yield element("path", class_=f"arrow {tie.style}", d=f"M{pen.x - 4:g} {pen.y:g}h8l-4 {_ARROW}z")
 
 
 def draw_labels(geometry: Geometry, layout: Layout) -> Iterator[str]:

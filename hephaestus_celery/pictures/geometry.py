@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hephaestus_celery.core.definition.graph import Graph
-from hephaestus_celery.core.definition.layout import Box, Layout, Link
+from hephaestus_celery.core.definition.layout_values import Box, Layout, Link
 from hephaestus_celery.pictures.condensed import Condensed, Tie
 from hephaestus_celery.pictures.folding import Kind, Piece
 from hephaestus_celery.pictures.markup import shortened
@@ -110,8 +110,9 @@ def undone_by(graph: Graph, piece: Piece) -> str | None:
 def place_ports(shown: Condensed, geometry: Geometry, layout: Layout) -> None:
     """Put the ports of each box in the order of what they lead to, from left to right, centred under it."""
     towards: dict[tuple[int, str, str], list[float]] = defaultdict(list)
-    for tie, route in zip(shown.ties, layout.routes, strict=True):
-        first = next((bend for bend in (*route.bends, route.end) if bend is not None), None)
+    for tie, pieces in zip(shown.ties, layout.routes, strict=True):
+        bends = (bend for piece in pieces for bend in (*piece.bends, piece.end) if bend is not None)
+        first = next(bends, None)
         x = first.x if first is not None else layout.places[str(tie.target)].x
         towards[tie.source, tie.event, tie.style].append(x)
     for number, ports in enumerate(geometry.ports):

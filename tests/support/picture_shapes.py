@@ -6,7 +6,7 @@ import itertools
 import random
 import sys
 
-from hephaestus_celery.core.definition.layout import Box, Link
+from hephaestus_celery.core.definition.layout_values import Box, Link
 
 
 def chain(count):

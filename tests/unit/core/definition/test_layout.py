@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from picture_shapes import calls_of, shapes
 
-from hephaestus_celery.core.definition.layout import Box, Link, Spacing, lay_out
+from hephaestus_celery.core.definition.layout import lay_out
+from hephaestus_celery.core.definition.layout_values import Box, Link, Spacing
 
 FEW, MANY = 200, 1500
 
@@ -60,11 +61,12 @@ def test_every_row_ends_above_the_next(graph):
 def test_every_link_leads_down(graph):
     boxes, links = graph
     layout = lay_out(boxes, links)
-    for link, route in zip(links, layout.routes, strict=True):
-        begin = layout.places[link.source].below if route.start is None else route.start.bottom
-        end = layout.places[link.target].y if route.end is None else route.end.top
-        heights = [begin, *(y for bend in route.bends for y in (bend.top, bend.bottom)), end]
-        assert heights == sorted(heights)
+    for link, pieces in zip(links, layout.routes, strict=True):
+        for route in pieces:
+            begin = layout.places[link.source].below if route.start is None else route.start.bottom
+            end = layout.places[link.target].y if route.end is None else route.end.top
+            heights = [begin, *(y for bend in route.bends for y in (bend.top, bend.bottom)), end]
+            assert heights == sorted(heights)
 
 
 @given(graphs())
@@ -72,9 +74,9 @@ def test_no_bend_stands_on_a_box(graph):
     boxes, links = graph
     layout = lay_out(boxes, links)
     placed = rectangles(boxes, layout)
-    for route in layout.routes:
-        for bend in route.bends:
-            assert not [r for r in placed if r[0] <= bend.x <= r[2] and r[1] < bend.bottom and bend.top < r[3]]
+    bends = {bend for pieces in layout.routes for route in pieces for bend in route.bends}
+    for bend in bends:
+        assert not [r for r in placed if r[0] <= bend.x <= r[2] and r[1] < bend.bottom and bend.top < r[3]]
 
 
 @given(graphs())
@@ -94,13 +96,42 @@ def test_the_same_graph_is_laid_out_alike(graph):
 
 
 @given(graphs())
-def test_the_way_of_a_link_begins_at_its_source_or_on_a_bend_that_is_there(graph):
+def test_every_link_can_be_followed_from_its_source_to_its_target(graph):
     boxes, links = graph
     layout = lay_out(boxes, links)
-    there = set()
-    for route in layout.routes:
-        assert {bend for bend in (route.start, route.end) if bend is not None} <= there
-        there.update(route.bends)
+    after = {}
+    for link, pieces in zip(links, layout.routes, strict=True):
+        for route in pieces:
+            way = [route.start or link.source, *route.bends, route.end or link.target]
+            for here, there in pairwise(way):
+                after.setdefault(here, set()).add(there)
+    for link in links:
+        reached, ahead = set(), [link.source]
+        while ahead:
+            here = ahead.pop()
+            if here not in reached:
+                reached.add(here)
+                ahead += [there for there in after.get(here, ()) if not isinstance(there, str) or there == link.target]
+        assert link.target in reached
+
+
+def crowd(sources, targets):
+    boxes = [Box(key=str(n), left=20, right=20, height=10) for n in range(sources + targets)]
+    pairs = [(n, sources + m) for n in range(sources) for m in range(targets)]
+    return boxes, [Link(source=str(a), target=str(b)) for a, b in pairs]
+
+
+def test_a_wide_fan_takes_several_rows():
+    boxes, links = crowd(1, 30)
+    layout = lay_out(boxes, links, Spacing(fan=6))
+    assert len({place.y for place in layout.places.values()}) == 1 + 5
+    assert layout.width < 7 * 70
+
+
+def test_steps_that_all_lead_to_each_other_are_linked_once():
+    boxes, links = crowd(10, 10)
+    layout = lay_out(boxes, links)
+    assert sum(len(pieces) for pieces in layout.routes) == 10 + 1 + 10
 
 
 def test_a_link_back_is_refused():

@@ -21,6 +21,9 @@ _SAMPLES = 3
 _SIZES = ((6, 8), (2, 2))
 """Members of a fold at least, alike and in a row: first where it saves much, then wherever it saves anything."""
 
+_APART = "apart"
+"""The word of a step that is never folded; no standing is called so."""
+
 
 class Kind(StrEnum):
     """What a piece of a picture is; ``GROUP`` opens by itself where there is room."""
@@ -81,9 +84,7 @@ def folded(
 
     Steps of different standings (``word_of``) are not alike, and what is not calm stands in no row; ``apart`` are never folded.
     """
-    pieces = [
-        Piece(Kind.STEP, (key,), frozenset((key,)) if key in apart else frozenset((word_of(key),))) for key in keys
-    ]
+    pieces = [Piece(Kind.STEP, (key,), frozenset((_APART if key in apart else word_of(key),))) for key in keys]
     number = {key: index for index, key in enumerate(keys)}
     state = _Reduction(
         dict(enumerate(pieces)), {index: {} for index in range(len(keys))}, {index: {} for index in range(len(keys))}
@@ -94,17 +95,17 @@ def folded(
     for alike, row in _SIZES:
         changed = True
         while changed and len(state.pieces) > most:
-            changed = _fold_alike(state, alike, apart) | _fold_rows(state, row, apart)
+            changed = _fold_alike(state, alike) | _fold_rows(state, row)
     if len(state.pieces) > most:
-        return _sections(_in_order(state), apart)
+        return _sections(_in_order(state))
     return _in_order(state)
 
 
-def _fold_alike(state: _Reduction, least: int, apart: frozenset[str]) -> bool:
+def _fold_alike(state: _Reduction, least: int) -> bool:
     groups: dict[object, list[int]] = defaultdict(list)
     for each in sorted(state.pieces):
         piece = state.pieces[each]
-        if apart.isdisjoint(piece.words):
+        if _APART not in piece.words:
             links = frozenset(state.before[each]), frozenset(state.after[each])
             groups[(*links, piece.words, len(piece.parts))].append(each)
     found = [members for members in groups.values() if len(members) >= least]
@@ -116,13 +117,13 @@ def _fold_alike(state: _Reduction, least: int, apart: frozenset[str]) -> bool:
     return bool(found)
 
 
-def _fold_rows(state: _Reduction, least: int, apart: frozenset[str]) -> bool:
+def _fold_rows(state: _Reduction, least: int) -> bool:
     following: dict[int, int] = {}
     for each, links in state.after.items():
         targets = {target for target, _ in links}
-        if len(targets) == 1 and _is_calm(state.pieces[each], apart):
+        if len(targets) == 1 and state.pieces[each].words <= CALM:
             [target] = targets
-            if {source for source, _ in state.before[target]} == {each} and _is_calm(state.pieces[target], apart):
+            if {source for source, _ in state.before[target]} == {each} and state.pieces[target].words <= CALM:
                 following[each] = target
     heads = sorted(set(following) - set(following.values()))
     changed = False
@@ -140,10 +141,6 @@ def _fold_rows(state: _Reduction, least: int, apart: frozenset[str]) -> bool:
     return changed
 
 
-def _is_calm(piece: Piece, apart: frozenset[str]) -> bool:
-    return apart.isdisjoint(piece.words) and piece.words <= CALM
-
-
 def _in_order(state: _Reduction) -> list[Piece]:
     """The pieces in a topological order of their links."""
     remaining = {each: len({other for other, _ in links}) for each, links in state.before.items()}
@@ -159,13 +156,13 @@ def _in_order(state: _Reduction) -> list[Piece]:
     return found
 
 
-def _sections(pieces: Sequence[Piece], apart: frozenset[str]) -> Sequence[Piece]:
+def _sections(pieces: Sequence[Piece]) -> Sequence[Piece]:
     """Stretches of a topological order, cut where a piece stands apart."""
     found: list[Piece] = []
     stretch: list[Piece] = []
     size = -(-len(pieces) // _BRANCHES)
     for piece in (*pieces, None):
-        cut = piece is None or not apart.isdisjoint(piece.words)
+        cut = piece is None or _APART in piece.words
         if stretch and (cut or len(stretch) >= size):
             found.append(_nested(Kind.SECTION, stretch))
             stretch = []

@@ -17,8 +17,8 @@ from hephaestus_celery.core.execution.limits import STEP
 LOCK_SECONDS = 3.0
 """A scheduler whose beat has not moved for this time counts as lost."""
 _FRESH = 60_000_000  # microseconds for which a reading is valid: clocks drift
-_RESET_FRESH = 500_000  # the same while the server's clock does not agree with ours
-_LONGEST_RESET = 10_000_000  # microseconds after which no correction is expected any more: no scheduler runs
+_UNSURE_FRESH = 500_000  # the same while the server's clock does not agree with ours, or no scheduler has confirmed it
+_LONGEST_UNSURE = 10_000_000  # microseconds after which no scheduler is expected any more to correct or confirm it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,11 @@ class _Known:
     steady: int
     offset: int
     reset_since: int | None = None
+    doubted_since: int | None = None
+
+    @property
+    def is_sure(self) -> bool:
+        return self.reset_since is None and self.doubted_since is None
 
 
 class SteadyClock:
@@ -61,7 +66,7 @@ class SteadyClock:
 
     def _fresh(self) -> _Known | None:
         known = self._known
-        if known is None or self._own() - known.at > (_FRESH if known.reset_since is None else _RESET_FRESH):
+        if known is None or self._own() - known.at > (_FRESH if known.is_sure else _UNSURE_FRESH):
             return None
         return known
 
@@ -92,7 +97,7 @@ class SteadyClock:
         after = self._own()
         steady = reading.time + reading.offset
         if self._believable(known, steady, after=after, slack=STEP + after - before, beat=reading.beat):
-            found = _Known(after, steady, reading.offset, self._doubted_since(known, reading, after=after))
+            found = _Known(after, steady, reading.offset, doubted_since=_doubted_since(known, reading, after=after))
         else:
             mine = max(reading.beat or 0, steady) if known is None else known.steady + after - known.at
             since = after if known is None or known.reset_since is None else known.reset_since
@@ -105,19 +110,20 @@ class SteadyClock:
             return True  # a scheduler has just corrected the offset
         if known is None:
             return beat is None or steady >= beat
-        if known.reset_since is not None and after - known.reset_since > _LONGEST_RESET:
+        if known.reset_since is not None and after - known.reset_since > _LONGEST_UNSURE:
             return True
         return abs(steady - known.steady - after + known.at) <= slack
 
-    def _doubted_since(self, known: _Known | None, reading: Reading, *, after: int) -> int | None:
-        """Since when a reading is used that a tick of a scheduler would have confirmed by now, if one is at work."""
-        if reading.beat is None or _is_near(reading.beat, reading.time + reading.offset):
-            return None
-        since = after if known is None else known.reset_since
-        return None if since is None or after - since > _LONGEST_RESET else since
-
     def _own(self) -> int:
         return self._clock.elapsed_ns() // 1000
+
+
+def _doubted_since(known: _Known | None, reading: Reading, *, after: int) -> int | None:
+    """Since when a process uses what it has read first, and no tick of a scheduler has confirmed; None where all is sure."""
+    if reading.beat is None or _is_near(reading.beat, reading.time + reading.offset):
+        return None
+    since = after if known is None else known.doubted_since
+    return None if since is None or after - since > _LONGEST_UNSURE else since
 
 
 def _is_near(beat: int, steady: int) -> bool:

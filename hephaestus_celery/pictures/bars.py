@@ -22,9 +22,10 @@ BARS = {
     "discarded": "result dropped",
     "backoff": "backing off",
     "waiting": "waiting",
+    "rounds": "many rounds",
     "lost": "worker lost",
 }
-"""The kinds of bars, and what a legend calls them."""
+"""The kinds of bars, and what a legend calls them. ``rounds``: a stretch of which the history keeps one entry for all rounds."""
 MOMENTS = {"resume": "resumed", "timer": "timer", "rescue": "rescue"}
 """The kinds of moments, and what a legend calls them."""
 _OUTCOMES = {"retrying": "failed", "failed": "failed", "discarded": "discarded"}
@@ -53,7 +54,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """The bars and moments of one step, by time; ``word`` is how its last entry ended."""
+    """The bars and moments of one step, by time; ``undoes`` is the key of the step that it compensates."""
 
     step: str
     bars: Sequence[Bar]
@@ -82,7 +83,11 @@ def rows_of(instance: Instance, entries: Sequence[HistoryEntry], *, now: datetim
     found: list[Row] = []
     for step in dict.fromkeys((*by_step, *(key for key in states if key != DONE))):
         bars = list(_bars(by_step[step], states.get(step), over, goes_on=not instance.status.final))
-        moments = [_moment(entry) for entry in by_step[step] if entry.kind in MOMENTS and entry.finished_at]
+        moments = [
+            _moment(entry, entry.finished_at)
+            for entry in by_step[step]
+            if entry.kind in MOMENTS and entry.finished_at is not None
+        ]
         undoes = next((entry.compensates for entry in by_step[step] if entry.compensates), None)
         if bars or moments:
             found.append(Row(step=step, bars=bars, moments=moments, undoes=undoes))
@@ -97,7 +102,7 @@ def _bars(entries: Sequence[HistoryEntry], state: StepState | None, over: dateti
             continue
         at = entry.queued_at or entry.started_at or entry.finished_at
         if open_ is not None and at is not None and at > open_[1]:
-            yield _bar(open_[0], open_[1], at)
+            yield _bar("rounds", open_[1], at, entry.reason) if _is_of_rounds(entry) else _bar(open_[0], open_[1], at)
         if at is not None:
             open_ = None
         yield from _of_entry(entry, lost=(entry.attempt, entry.round) in lost)
@@ -111,6 +116,11 @@ def _bars(entries: Sequence[HistoryEntry], state: StepState | None, over: dateti
         yield from _going_on(state, over)
     if open_ is not None and over > open_[1]:
         yield _bar(open_[0], open_[1], over, goes_on=goes_on)
+
+
+def _is_of_rounds(entry: HistoryEntry) -> bool:
+    """Whether the entry stands for many rounds."""
+    return entry.outcome == "again" and entry.round is None and entry.started_at is None
 
 
 def _of_entry(entry: HistoryEntry, *, lost: bool) -> Iterator[Bar]:
@@ -147,10 +157,7 @@ def _bar(kind: str, begin: datetime, end: datetime, about: str | None = None, *,
     return Bar(kind=kind, begin=begin, end=end, about=f"{told}: {about}" if about else told, goes_on=goes_on)
 
 
-def _moment(entry: HistoryEntry) -> Moment:
-    at = entry.finished_at
-    if at is None:
-        raise ValueError(f"a {entry.kind} without its time")
+def _moment(entry: HistoryEntry, at: datetime) -> Moment:
     by = f"by {entry.by}" if entry.by else None
     about = [MOMENTS[entry.kind], entry.event, by, entry.outcome, entry.reason]
     return Moment(kind=entry.kind, at=at, about=", ".join(part for part in about if part))

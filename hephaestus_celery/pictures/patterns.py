@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hephaestus_celery.pictures.markup import element
 
-FILLS = {kind: f"url(#hephaestus-{kind})" for kind in ("backoff", "waiting", "failed", "lost", "discarded")}
+FILLS = {kind: f"url(#hephaestus-{kind})" for kind in ("backoff", "waiting", "failed", "lost", "discarded", "rounds")}
 """The fills of bars that have a pattern; an attribute, since addresses in a stylesheet are looked for in its own file."""
 SYMBOLS = {
     "resume": "M0-6L6 0L0 6L-6 0z",
@@ -16,8 +16,9 @@ _LINES = {
     "waiting": ("M0 0v7", 7, 45),
     "failed": ("M0 0v5", 5, -45),
     "lost": ("M0 0v6M0 3h6", 6, 45),
-    "discarded": ("M0 0v4", 4, 0),
+    "discarded": ("M0 0h4", 4, 0),
     "backoff": ("M2 2h.1", 5, 0),
+    "rounds": ("M0 0v4", 4, 0),
 }
 
 

@@ -14,9 +14,6 @@ from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.definition.registry import find_definition
 from hephaestus_celery.core.definition.workflow import WorkflowDefinition
 from hephaestus_celery.core.values.instance import Instance
-from hephaestus_celery.pictures.graph import graph_svg
-from hephaestus_celery.pictures.standings import marks_of
-from hephaestus_celery.pictures.view import MOST_BOXES, GraphView
 from hephaestus_celery.reports.documents import as_json
 from hephaestus_celery.reports.workflows import undone_by
 from hephaestus_celery.storage.codec import moment
@@ -72,9 +69,8 @@ def graph(
         }
         screen.show(as_json(about))
     elif svg:
-        view = GraphView(most=None if full else MOST_BOXES)
         instance = None if run is None else _run_of(found, runtime, run, any_version=version is None)
-        screen.show(_picture(found, runtime, instance, view))
+        screen.show(_picture(found, runtime, instance, full=full))
     else:
         screen.show((found.to_mermaid() if mermaid else found.to_text()).rstrip("\n"))
 
@@ -91,9 +87,13 @@ def _run_of(workflow: type[WorkflowDefinition], runtime: Hephaestus, run: str, *
     return instance
 
 
-def _picture(
-    workflow: type[WorkflowDefinition], runtime: Hephaestus, instance: Instance | None, view: GraphView
-) -> str:
+def _picture(workflow: type[WorkflowDefinition], runtime: Hephaestus, instance: Instance | None, *, full: bool) -> str:
+    # Text does not wait for what a picture needs.
+    from hephaestus_celery.pictures.graph import graph_svg
+    from hephaestus_celery.pictures.standings import marks_of
+    from hephaestus_celery.pictures.view import MOST_BOXES, GraphView
+
+    view = GraphView(most=None if full else MOST_BOXES)
     if instance is None:
         title = f"{workflow.name}, version {workflow.version}"
         return graph_svg(workflow.graph, title=title, view=view, standalone=True)

@@ -12,9 +12,8 @@ from hephaestus_celery.cli.application import find_runtime
 from hephaestus_celery.cli.render.screen import Screen, find_screen
 from hephaestus_celery.cli.render.tables import Cell, Column, fits, show_table
 from hephaestus_celery.cli.run_argument import find_run_id, run_argument
+from hephaestus_celery.client.hephaestus import Hephaestus
 from hephaestus_celery.core.values.history import HistoryEntry
-from hephaestus_celery.pictures.timeline import timeline_svg
-from hephaestus_celery.pictures.view import TimelineView
 from hephaestus_celery.reports.documents import as_json, plain
 from hephaestus_celery.reports.standing import with_purpose
 from hephaestus_celery.reports.times import iso, length
@@ -75,15 +74,21 @@ def history(context: click.Context, /, *, run: str, svg: bool, as_document: bool
     entries = runtime.history(run_id)
     screen = find_screen(context.obj, wide=wide)
     if svg:
-        instance = runtime.get(run_id)
-        title = f"{instance.id}, {instance.status}"
-        now = moment(runtime.storage.now())
-        view = TimelineView(most=None)
-        screen.show(timeline_svg(instance, entries, now=now, title=title, view=view, standalone=True))
+        screen.show(_picture(runtime, run_id, entries))
     elif as_document:
         screen.show(as_json([plain(entry) for entry in entries]))
     else:
         show_history(screen, entries)
+
+
+def _picture(runtime: Hephaestus, run_id: str, entries: Sequence[HistoryEntry]) -> str:
+    # A table does not wait for what a picture needs.
+    from hephaestus_celery.pictures.timeline import timeline_svg
+    from hephaestus_celery.pictures.view import TimelineView
+
+    instance, now = runtime.get(run_id), moment(runtime.storage.now())
+    title = f"{instance.id}, {instance.status}"
+    return timeline_svg(instance, entries, now=now, title=title, view=TimelineView(most=None), standalone=True)
 
 
 def show_history(screen: Screen, entries: Sequence[HistoryEntry]) -> None:

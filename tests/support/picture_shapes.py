@@ -1,10 +1,9 @@
-"""Large graphs to lay out, and the cost of a call in calls of functions, which is the same on every machine."""
+"""Large graphs to lay out."""
 
 from __future__ import annotations
 
 import itertools
 import random
-import sys
 
 from hephaestus_celery.core.definition.layout_values import Box, Link
 
@@ -45,22 +44,6 @@ def escapes(count):
 
 def shapes():
     return [chain, fan, lanes, layers, tangle, escapes]
-
-
-def calls_of(function):
-    """How many functions, of Python and of C, are called, and what came of it."""
-    count = 0
-
-    def note(frame, event, argument):
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(note)
-    try:
-        result = function()
-    finally:
-        sys.setprofile(None)
-    return count, result
 
 
 def _made(count, pairs):

@@ -7,11 +7,11 @@ the calls, and a little more.
 from __future__ import annotations
 
 import itertools
-import sys
 import tracemalloc
 from functools import partial
 
 import pytest
+from call_counts import calls_of
 from defining import a_step, define, problems_of
 
 from hephaestus_celery import DefinitionError, Done, LocalRunner, Settings
@@ -69,22 +69,6 @@ def detours(count):
 
 
 SHAPES = [chain, wide, roots, diamonds, layers, detours]
-
-
-def calls_of(function):
-    """How many functions, of Python and of C, are called, and what came of it."""
-    count = 0
-
-    def note(frame, event, argument):
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(note)
-    try:
-        result = function()
-    finally:
-        sys.setprofile(None)
-    return count, result
 
 
 def used(flow):

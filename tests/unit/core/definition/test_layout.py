@@ -6,9 +6,10 @@ from functools import partial
 from itertools import pairwise
 
 import pytest
+from call_counts import calls_of
 from hypothesis import given
 from hypothesis import strategies as st
-from picture_shapes import calls_of, shapes
+from picture_shapes import shapes
 
 from hephaestus_celery.core.definition.layout import lay_out
 from hephaestus_celery.core.definition.layout_values import Box, Link, Spacing

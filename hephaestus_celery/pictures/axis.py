@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hephaestus_celery.reports.times import length
 
+_MILLISECOND = 0.001
 _SECONDS = (1, 2, 5, 10, 15, 30)
 _STEPS = (
     *(factor * 10**power for power in range(-6, 0) for factor in (1, 2, 5)),
@@ -43,7 +44,7 @@ def told(seconds: float) -> str:
     """A moment of an axis: what has passed since the start, in the two largest units."""
     if seconds <= 0:
         return "0"
-    if seconds < 0.001:  # noqa: PLR2004 - a millisecond
+    if seconds < _MILLISECOND:
         return f"{seconds * 1e6:.0f}µs"
     if seconds < 1:
         return f"{seconds * 1000:g}ms"

@@ -11,7 +11,7 @@ from hephaestus_celery.core.definition.layout_values import Place
 from hephaestus_celery.core.values.names import DONE
 from hephaestus_celery.pictures.condensed import Condensed
 from hephaestus_celery.pictures.folding import Kind, Piece
-from hephaestus_celery.pictures.geometry import UNDO_GAP, Geometry, undone_by
+from hephaestus_celery.pictures.geometry import UNDO_GAP, Geometry, compensation_of
 from hephaestus_celery.pictures.links import Links
 from hephaestus_celery.pictures.marks import URGENCY, StepMark, icon, shape_class
 from hephaestus_celery.pictures.markup import element, linked, safe, shortened, text, title
@@ -43,7 +43,7 @@ class BoxDrawing:
             return self._fold(piece, left, place.y, wide)
         [key] = piece.keys
         drawn = self._step(key, left, place.y, wide, badge=self._join(key))
-        other = undone_by(self.graph, piece)
+        other = compensation_of(self.graph, piece)
         if other is None:
             return drawn
         right, middle = left + wide, place.y + self.geometry.height / 2

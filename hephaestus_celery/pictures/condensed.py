@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 from hephaestus_celery.core.definition.graph import Edge, Graph
 from hephaestus_celery.core.values.names import FAILED
@@ -85,15 +86,7 @@ def _ties(edges: Sequence[Edge], pieces: Sequence[Piece], holder: Mapping[str, i
 
 def _ordered(count: int, ties: Sequence[Tie]) -> Sequence[int]:
     """A topological order of the pieces, near to the order that they have."""
-    after: dict[int, list[int]] = defaultdict(list)
-    remaining = [0] * count
+    before: dict[int, list[int]] = {number: [] for number in range(count)}
     for tie in ties:
-        after[tie.source].append(tie.target)
-        remaining[tie.target] += 1
-    ready = [number for number in range(count) if not remaining[number]]
-    for number in ready:  # grows while it is walked
-        for target in after[number]:
-            remaining[target] -= 1
-            if not remaining[target]:
-                ready.append(target)
-    return ready
+        before[tie.target].append(tie.source)
+    return list(TopologicalSorter(before).static_order())

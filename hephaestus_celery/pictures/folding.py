@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from graphlib import TopologicalSorter
 
 from hephaestus_celery.pictures.marks import CALM
 
@@ -143,17 +144,8 @@ def _fold_rows(state: _Reduction, least: int) -> bool:
 
 def _in_order(state: _Reduction) -> list[Piece]:
     """The pieces in a topological order of their links."""
-    remaining = {each: len({other for other, _ in links}) for each, links in state.before.items()}
-    ready = sorted(each for each, count in remaining.items() if not count)
-    found: list[Piece] = []
-    while ready:
-        each = ready.pop(0)
-        found.append(state.pieces[each])
-        for other in dict.fromkeys(other for other, _ in state.after[each]):
-            remaining[other] -= 1
-            if not remaining[other]:
-                ready.append(other)
-    return found
+    before = {each: [other for other, _ in state.before[each]] for each in sorted(state.pieces)}
+    return [state.pieces[each] for each in TopologicalSorter(before).static_order()]
 
 
 def _sections(pieces: Sequence[Piece]) -> Sequence[Piece]:

@@ -91,7 +91,7 @@ def boxes_and_links(graph: Graph, shown: Condensed, geometry: Geometry) -> tuple
     boxes: list[Box] = []
     for number, piece in enumerate(shown.pieces):
         half = geometry.widths[number] / 2
-        right = half + (UNDO_GAP + geometry.width if undone_by(graph, piece) else 0)
+        right = half + (UNDO_GAP + geometry.width if compensation_of(graph, piece) else 0)
         strip = STRIP if geometry.ports[number] else 0
         boxes.append(Box(key=str(number), left=half, right=right, height=geometry.height + strip))
     links = [
@@ -101,7 +101,7 @@ def boxes_and_links(graph: Graph, shown: Condensed, geometry: Geometry) -> tuple
     return boxes, links
 
 
-def undone_by(graph: Graph, piece: Piece) -> str | None:
+def compensation_of(graph: Graph, piece: Piece) -> str | None:
     """The key of the compensation that stands beside a piece; None where there is none."""
     other = graph.compensations.get(graph.by_key[piece.keys[0]]) if piece.kind is Kind.STEP else None
     return None if other is None else other.key

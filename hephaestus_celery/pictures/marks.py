@@ -66,17 +66,12 @@ CALM = frozenset({"completed", "skipped", "stopped", "not reached", "undone", ""
 """Standings of which many may be told of together."""
 
 
-def icon(word: str, *, x: float, y: float, size: float = 16) -> str:
-    """The icon of a standing; its colour is that of the group around it."""
+def icon(word: str, *, x: float, y: float) -> str:
+    """The icon of a standing, 16 pixels wide; its colour is that of the group around it."""
     shape = SHAPES[word]
     inner = [element("path", class_="inner", d=shape.inner)] if shape.inner else []
-    scale = "" if size == 16 else f" scale({size / 16:g})"  # noqa: PLR2004 - the size that it is drawn in
-    return element(
-        "g",
-        [element("path", class_="outer", d=shape.outer), *inner],
-        class_="icon",
-        transform=f"translate({x:g} {y:g}){scale}",
-    )
+    outer = element("path", class_="outer", d=shape.outer)
+    return element("g", [outer, *inner], class_="icon", transform=f"translate({x:g} {y:g})")
 
 
 def shape_class(word: str) -> str:

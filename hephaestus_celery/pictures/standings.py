@@ -12,17 +12,14 @@ from hephaestus_celery.core.values.names import DONE
 from hephaestus_celery.core.values.step_state import StepState
 from hephaestus_celery.pictures.marks import StepMark
 from hephaestus_celery.reports.standing import standing_of
+from hephaestus_celery.reports.steps import durations
 from hephaestus_celery.reports.times import length
 from hephaestus_celery.storage.codec import moment
 
 
 def marks_of(instance: Instance, *, now: datetime, entries: Sequence[HistoryEntry] = ()) -> Mapping[str, StepMark]:
     """A mark for each step that the run has reached, by key; ``entries`` are its history, for how long completed steps took."""
-    took = {
-        entry.step: entry.finished_at - entry.started_at
-        for entry in entries
-        if entry.kind == "attempt" and entry.step and entry.started_at and entry.finished_at
-    }
+    took = durations(entries)
     found: dict[str, StepMark] = {}
     for key, state in instance.step_states.items():
         word = _word(state, standing_of(state, instance.status))

@@ -22,6 +22,8 @@ _NAME = 7.3
 """Pixels of a column of a name."""
 _MOST_COLUMNS = 28
 _HEIGHTS = {"queued": 6, "backoff": 8, "waiting": 8}
+"""Pixels of the bars of a kind; the others have ``_HEIGHT``."""
+_HEIGHT = 14
 _LEAST = 2.0
 """Pixels of the shortest bar."""
 
@@ -170,7 +172,7 @@ class _Drawing:
         if end < self.axis.begin or begin > self.axis.end:
             return None
         x, right = self.axis.x(begin), self.axis.x(end)
-        wide, high = max(right - x, _LEAST), _HEIGHTS.get(bar.kind, 14)
+        wide, high = max(right - x, _LEAST), _HEIGHTS.get(bar.kind, _HEIGHT)
         drawn = element(
             "rect", class_=f"bar {bar.kind}", x=x, y=middle - high / 2, width=wide, height=high, rx=min(2.0, wide / 2),
             fill=FILLS.get(bar.kind),
@@ -211,7 +213,7 @@ def _legend(rows: Sequence[Row], y: float, *, paused: bool) -> Iterator[str]:
     x = 0.0
     for kind, word in BARS.items():
         if kind in kinds:
-            high = _HEIGHTS.get(kind, 14)
+            high = _HEIGHTS.get(kind, _HEIGHT)
             yield element(
                 "rect",
                 class_=f"bar {kind}",

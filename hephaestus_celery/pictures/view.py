@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 from typing import Self
 from urllib.parse import urlencode
 
@@ -13,6 +14,7 @@ _ZOOMS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 _MOST_OPENED = 20
 _LONGEST = 200  # characters of a search
 _FOREVER = 1e12  # seconds
+_MOST_DIGITS = 7  # of the number of a row; no run has as many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,7 @@ class TimelineView:
         valid = 0 <= begin < end < _FOREVER
         row, sort = _first(query, "row"), _first(query, "sort")
         return cls(
-            first=int(row) if row.isascii() and row.isdecimal() and len(row) < 8 else None,  # noqa: PLR2004 - no run has as many
+            first=int(row) if row.isascii() and row.isdecimal() and len(row) <= _MOST_DIGITS else None,
             find=_first(query, "row_find")[:_LONGEST],
             begin=begin if valid else None,
             end=end if valid else None,
@@ -132,4 +134,4 @@ def _number(text: str, default: float) -> float:
         number = float(text)
     except ValueError:
         return default
-    return number if number == number else default  # noqa: PLR0124 - a NaN is none
+    return default if isnan(number) else number

@@ -43,10 +43,9 @@ def _swept(rows: Rows, towards: Mapping[int, Sequence[int]]) -> Rows:
             near = [place[other] for other in towards.get(vertex, ()) if other in place]
             wanted.append(sum(near) / len(near) if near else (index + 0.5) / len(row))
         order = sorted(range(len(row)), key=wanted.__getitem__)
-        row = [row[index] for index in order]  # noqa: PLW2901 - the sorted one from here on
-        found.append(row)
+        found.append([row[index] for index in order])
         # Places are shares of the row: so rows of different lengths agree, and what has no links stays about where it was.
-        place = {vertex: (index + 0.5) / len(row) for index, vertex in enumerate(row)}
+        place = {row[vertex]: (index + 0.5) / len(row) for index, vertex in enumerate(order)}
     return found
 
 

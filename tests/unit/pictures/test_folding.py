@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from defining import a_step, define
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from random_runs import transition_tables, workflow_of
 
@@ -24,7 +24,6 @@ def views(draw):
     return graph, GraphView(opened=tuple(opened), find=find, most=draw(st.integers(1, 6))), words.__getitem__
 
 
-@settings(deadline=None)
 @given(views())
 def test_every_step_stands_in_one_piece(viewed):
     graph, view, word_of = viewed
@@ -33,7 +32,6 @@ def test_every_step_stands_in_one_piece(viewed):
     assert sorted(keys) == sorted(step.key for step in graph.topological_order)
 
 
-@settings(deadline=None)
 @given(views())
 def test_no_fold_closes_a_circle(viewed):
     graph, view, word_of = viewed
@@ -41,7 +39,6 @@ def test_no_fold_closes_a_circle(viewed):
     assert [tie for tie in shown.ties if tie.source >= tie.target] == []
 
 
-@settings(deadline=None)
 @given(views())
 def test_a_link_stands_for_links_of_its_steps_and_for_nothing_else(viewed):
     graph, view, word_of = viewed
@@ -51,7 +48,6 @@ def test_a_link_stands_for_links_of_its_steps_and_for_nothing_else(viewed):
     assert {(tie.source, tie.target) for tie in shown.ties} == {pair for pair in linked if pair[0] != pair[1]}
 
 
-@settings(deadline=None)
 @given(views())
 def test_the_same_view_shows_the_same(viewed):
     graph, view, word_of = viewed
@@ -60,7 +56,6 @@ def test_the_same_view_shows_the_same(viewed):
     assert first.ties == second.ties
 
 
-@settings(deadline=None)
 @given(views())
 def test_a_step_that_is_opened_or_found_stands_alone(viewed):
     graph, view, word_of = viewed

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from defining import a_step, define
-from hypothesis import given, settings
+from hypothesis import given
 from random_runs import transition_tables, workflow_of
 
 from hephaestus_celery import FAILED, Done
@@ -64,14 +64,12 @@ def fan_of(count):
     return define(initial_step=first, transitions=table).graph
 
 
-@settings(deadline=None)
 @given(transition_tables())
 def test_every_step_of_any_workflow_is_drawn_once(transitions):
     graph = workflow_of(transitions).graph
     assert sorted(names(drawn(graph, view=GraphView(most=None)))) == sorted(graph.by_key)
 
 
-@settings(deadline=None)
 @given(transition_tables())
 def test_a_picture_is_the_same_each_time(transitions):
     graph = workflow_of(transitions).graph
@@ -216,6 +214,18 @@ def test_a_view_is_read_from_an_address_as_it_was_written():
 @pytest.mark.parametrize("query", [{"zoom": ["nan"]}, {"zoom": ["x"]}, {"all": ["2"]}, {"open": []}, {"other": ["1"]}])
 def test_what_is_wrong_in_an_address_is_passed_over(query):
     assert GraphView.from_query(query) == GraphView()
+
+
+def test_a_view_grows_and_shrinks_until_its_ends_and_folds_all_at_once():
+    view, zooms = GraphView(opened=("a", "b"), zoom=0.01), []
+    while view is not None:
+        zooms.append(view.zoom)
+        view, last = view.larger(), view
+    assert zooms == sorted(set(zooms))
+    assert last.zoom == 3
+    assert last.smaller() == GraphView(opened=("a", "b"), zoom=2)
+    assert GraphView(zoom=zooms[1]).smaller() is None
+    assert last.folded() == GraphView(zoom=3)
 
 
 def test_a_zoom_changes_the_size_and_nothing_else():

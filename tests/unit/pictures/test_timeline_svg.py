@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from urllib.parse import parse_qs
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hephaestus_celery.core.values.history import HistoryEntry
@@ -133,6 +134,25 @@ def test_a_rescued_attempt_is_told_as_lost():
     assert len(of_class(drawn(instance(ended=6), entries), "rescue")) == 2  # it, and its sample in the legend
 
 
+def test_rounds_of_which_one_entry_is_kept_are_a_stretch_of_their_own():
+    entries = [
+        entry(outcome="again", attempt=1, round=100, started_at=0, finished_at=1),
+        entry(outcome="again", reason="stands for 800 rounds", finished_at=41),
+        entry(outcome="again", attempt=1, round=901, queued_at=43, started_at=43, finished_at=44),
+        entry(attempt=1, round=902, queued_at=46, started_at=46, finished_at=47),
+    ]
+    assert bars(instance(ended=47), entries) == [
+        ("executed", 0, 1, False),
+        ("rounds", 1, 41, False),
+        ("waiting", 41, 43, False),
+        ("executed", 43, 44, False),
+        ("waiting", 44, 46, False),
+        ("executed", 46, 47, False),
+    ]
+    [row] = rows_of(instance(ended=47), entries, now=at(60))
+    assert row.bars[1].about == "many rounds, 40s: stands for 800 rounds"
+
+
 def test_a_pause_is_drawn_over_all_rows():
     entries = [
         entry(started_at=0, finished_at=1),
@@ -208,12 +228,18 @@ def test_hostile_names_and_reasons_break_nothing(text):
 @given(st.floats(0, 1e9), st.floats(1e-5, 1e9), st.integers(300, 4000))
 def test_the_marks_of_an_axis_stand_apart_and_within_it(begin, length, width):
     axis = Axis(begin=begin, end=begin + length, width=width)
-    if axis.end == axis.begin:
-        return
-    places = [axis.x(tick) for tick in axis.ticks()]
-    assert len(places) <= width / 90 + 2
-    assert all(0 <= place <= width for place in places)
-    assert places == sorted(places)
+    assume(axis.end - axis.begin > 1e-6 * begin)  # a shorter stretch is beyond what floats tell apart
+    ticks = axis.ticks()
+    places = [axis.x(tick) for tick in ticks]
+    assert all(later - before >= 89.8 for before, later in pairwise(places))
+    assert all(axis.begin - 1e-6 * length <= tick <= axis.end + 1e-6 * length for tick in ticks)
+
+
+@given(st.floats(1e-3, 1e9), st.integers(300, 4000))
+def test_an_axis_from_the_start_of_a_run_has_marks(length, width):
+    ticks = Axis(begin=0, end=length, width=width).ticks()
+    assert ticks[0] == 0
+    assert len(ticks) > width / 90 / 4
 
 
 @pytest.mark.parametrize(

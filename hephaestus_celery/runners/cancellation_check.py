@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hephaestus_celery.clock import SYSTEM_CLOCK, Clock
 from hephaestus_celery.exceptions import StorageError
-from hephaestus_celery.runners import native_threads as native
+from hephaestus_celery.runners.monkey_patches import patched, this_thread
 from hephaestus_celery.storage.claims import Attempt
 from hephaestus_celery.storage.port import Storage
 
@@ -18,7 +18,7 @@ class CancellationCheck:
         self._storage = storage
         self._attempt = attempt
         self._clock = clock
-        self._thread = _thread()
+        self._thread = this_thread()
         self._asked: int | None = None
         self._cancelled = False
 
@@ -35,7 +35,7 @@ class CancellationCheck:
 
     def is_wanted(self) -> bool:
         """Ask now whether the attempt is wanted; ``StorageError`` when the store is away."""
-        if not native.patched() or _thread() == self._thread:
+        if not patched() or this_thread() == self._thread:
             return self._storage.renew([self._attempt], wanted=True)[0]
         # An async step asks from the thread of its loop, and a connection of greenlets belongs to the thread that made it.
         storage = self._storage.separate()
@@ -44,7 +44,3 @@ class CancellationCheck:
         finally:
             if storage is not self._storage:
                 storage.close()
-
-
-def _thread() -> int:
-    return native.original("_thread", "get_ident")()

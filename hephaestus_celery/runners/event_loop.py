@@ -18,6 +18,7 @@ from typing import Any
 
 from hephaestus_celery.exceptions import AttemptLostError
 from hephaestus_celery.runners import native_threads as native
+from hephaestus_celery.runners.monkey_patches import original, patched
 
 logger = logging.getLogger("hephaestus_celery")
 
@@ -45,7 +46,7 @@ class _Loop:
     """A running event loop, and the thread that runs it."""
 
     def __init__(self) -> None:
-        self._loop = _NativeLoop() if native.patched() else asyncio.new_event_loop()
+        self._loop = _NativeLoop() if patched() else asyncio.new_event_loop()
         self._runs: dict[str, object] = {}
 
     def discard(self) -> None:
@@ -55,7 +56,7 @@ class _Loop:
     def run(self, awaitable: Awaitable[object], *, seconds: float | None) -> object:
         if not self._runs:  # of threads that start at the same time, only the first runs it
             native.Thread(self._live, name="hephaestus-asyncio").start()
-        ended = _GreenSignal() if native.patched() else _Signal()
+        ended = _GreenSignal() if patched() else _Signal()
         call = _Call(awaitable, ended)
         context = contextvars.copy_context()
         self._loop.call_soon_threadsafe(lambda: call.begin(self._loop, context))
@@ -140,7 +141,7 @@ class _GreenSignal:
 
     def __init__(self) -> None:
         self._near, self._far = socket.socketpair()
-        self._lock = native.original("_thread", "allocate_lock")()
+        self._lock = original("_thread", "allocate_lock")()
         self._open = True
 
     def set(self) -> None:
@@ -197,7 +198,7 @@ class _Poll(selectors.BaseSelector):
 
     def __init__(self) -> None:
         self._keys: dict[int, selectors.SelectorKey] = {}
-        self._poll: Any = native.original("select", "poll")()
+        self._poll: Any = original("select", "poll")()
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         number = _number(fileobj)

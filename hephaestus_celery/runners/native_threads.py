@@ -7,36 +7,12 @@ the data that such a thread shares, and no thread holds one while it waits.
 from __future__ import annotations
 
 import _thread
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
-
-def patched() -> bool:
-    """Whether Python's threads are greenlets in this process."""
-    return _library() is not None
-
-
-def original(module: str, name: str) -> Any:
-    """An attribute of a module of Python, as it was before anybody patched it."""
-    library = _library()
-    if library is None:
-        return getattr(sys.modules[module] if module in sys.modules else __import__(module), name)
-    if library is sys.modules.get("gevent.monkey"):
-        return library.get_original(module, name)
-    return getattr(library.original(module), name)
-
-
-def _library() -> Any:
-    gevent: Any = sys.modules.get("gevent.monkey")
-    if gevent is not None and gevent.is_module_patched("threading"):
-        return gevent
-    eventlet: Any = sys.modules.get("eventlet.patcher")
-    if eventlet is not None and eventlet.is_monkey_patched("thread"):
-        return eventlet
-    return None
+from hephaestus_celery.runners import log_locks
+from hephaestus_celery.runners.monkey_patches import original, patched, patched_by_eventlet
 
 
 class Flag:
@@ -75,6 +51,8 @@ class Thread:
 
     def start(self) -> None:
         """Start; ``RuntimeError`` if the system has no more threads."""
+        if patched_by_eventlet():
+            log_locks.replace()
         if patched():
             original("_thread", "start_new_thread")(self._main, ())
         else:

@@ -67,11 +67,15 @@ def test_a_process_killed_when_it_commits_the_first_branch_costs_nothing(stage):
 
 def test_a_paused_run_goes_on_to_its_first_branch(stage):
     stage.start_workers(1, concurrency=3)
-    handle = stage.hephaestus.start_instance(flows.Race, {}, id="x1")
+    handle = stage.hephaestus.start_instance(flows.Duel, {}, id="x1")
     eventually(lambda: executed(stage)["loser"], what="the loser runs")
+    eventually(lambda: handle.get().waiting_steps, what="the other branch waits")
     stage.hephaestus.pause(handle.id)
+    handle.resume("approved")
     stage.hephaestus.unpause(handle.id)
-    assert handle.wait(30).status == "completed"
+    instance = handle.wait(30)
+    assert instance.status == "completed"
+    assert {step.key for step in instance.completed_steps} == {"approved", "c", "done"}
 
 
 def test_a_cancelled_run_ends_all_of_its_branches(stage):

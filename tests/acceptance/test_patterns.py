@@ -13,8 +13,8 @@ pytestmark = pytest.mark.only_on("redis", why="the pages speak of no broker")
 
 @pytest.fixture
 def stage(make_stage):
-    """A stage whose leases run out soon."""
-    return make_stage(application="pattern_app", lease=1.0, dispatch_timeout=1.0)
+    """A stage that runs the workflows of the pages."""
+    return make_stage(application="pattern_app")
 
 
 def executed(stage):

@@ -13,8 +13,8 @@ from hephaestus_celery import Done, RunFailedError
 
 @pytest.fixture
 def stage(make_stage):
-    """A stage whose leases run out soon."""
-    return make_stage(application="result_app", lease=1.0, dispatch_timeout=1.0)
+    """A stage whose workflows have results."""
+    return make_stage(application="result_app")
 
 
 def start(stage, flow, **context):

@@ -133,7 +133,7 @@ def test_all_runs_are_drawn_in_place_until_ctrl_c(make_stage, columns, lines):
 def test_a_signal_gives_the_terminal_back(stage, number):
     handle = stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="1")
     with celery_on_a_terminal(stage, *OURS, "watch", handle.run_id) as terminal:
-        eventually(lambda: "queued" in terminal.text, what="it is drawn")
+        eventually(lambda: "queued" in terminal.text, timeout=60, what="it is drawn")
         terminal.process.send_signal(number)
         assert terminal.wait() == 128 + number
         assert not terminal.is_alternate()
@@ -143,9 +143,11 @@ def test_a_signal_gives_the_terminal_back(stage, number):
 def test_a_stopped_watch_lets_go_of_the_terminal_and_goes_on_when_it_is_wanted(stage):
     stage.hephaestus.start_instance(flows.Linear, {"value": 1}, id="1")
     with celery_on_a_terminal(stage, *OURS, "watch") as terminal:
-        eventually(lambda: "pending 1" in terminal.text, what="it is drawn")
+        eventually(lambda: "pending 1" in terminal.text, timeout=60, what="it is drawn")
         terminal.type("\x1a")
         eventually(lambda: not terminal.is_alternate(), what="the terminal is given back")
+        look = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        eventually(lambda: os.waitid(os.P_PID, terminal.process.pid, look), what="it stands still")
         terminal.process.send_signal(signal.SIGCONT)
         eventually(lambda: terminal.is_alternate() and "pending 1" in terminal.text, what="it is drawn again")
         terminal.process.send_signal(signal.SIGTERM)
@@ -158,12 +160,11 @@ def test_a_frozen_store_is_told_in_a_line_and_the_watch_goes_on(open_stage, serv
     handle = stage.hephaestus.start_instance(flows.Approval, {"value": 1}, id="1")
     words = ["watch", *([handle.run_id] if run else [])]
     with celery_on_a_terminal(stage, *OURS, *words) as terminal, piped(stage, *words, "--json") as process:
-        eventually(lambda: "approval::1" in terminal.text, what="it is drawn")
+        eventually(lambda: "approval::1" in terminal.text, timeout=60, what="it is drawn")
         assert "pending" in process.stdout.readline()
         os.kill(server._process.pid, signal.SIGSTOP)
         try:
-            eventually(lambda: "out of reach" in terminal.text, what="it says so")
-            assert "approval::1" in terminal.text
+            eventually(lambda: "out of reach" in terminal.text and "approval::1" in terminal.text, what="it says so")
             fits(terminal, 80, 24)
             assert "out of reach" in process.stderr.readline()
         finally:
@@ -177,14 +178,14 @@ def test_a_frozen_store_is_told_in_a_line_and_the_watch_goes_on(open_stage, serv
 
 
 def test_a_store_that_is_frozen_does_not_keep_ctrl_c_waiting(open_stage, server):
-    stage = open_stage(broker=server.url, state=server.url)
+    stage = open_stage(broker=server.url, state=server.url, state_timeout=60)
     stage.hephaestus.start_instance(flows.Approval, {"value": 1}, id="1")
     with celery_on_a_terminal(stage, *OURS, "watch") as terminal:
-        eventually(lambda: "pending 1" in terminal.text, what="it is drawn")
+        eventually(lambda: "pending 1" in terminal.text, timeout=60, what="it is drawn")
         os.kill(server._process.pid, signal.SIGSTOP)
         try:
             terminal.type("\x03")
-            assert terminal.wait(3) == 0
+            assert terminal.wait(30) == 0  # well within the time that the store may take to answer
             assert not terminal.is_alternate()
         finally:
             os.kill(server._process.pid, signal.SIGCONT)

@@ -6,8 +6,10 @@ import os
 import signal
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import recorder
+from stage import eventually
 
 from hephaestus_celery import (
     FAILED,
@@ -28,6 +30,12 @@ def note(instance, key):
     recorder.note("executed", run_id=instance.run_id, step=key)
 
 
+def searching(run_id):
+    """Whether the slow search of a run has begun."""
+    notes = recorder.read(Path(os.environ[recorder.FOLDER]), "executed")
+    return any(note["step"] == "slow_search" and note["run_id"] == run_id for note in notes)
+
+
 @step
 def slow_search(instance, context):
     note(instance, "slow_search")
@@ -39,6 +47,7 @@ def slow_search(instance, context):
 
 @step
 def quick_search(instance):
+    eventually(lambda: searching(instance.run_id), timeout=60, what="the slow one is executed")
     note(instance, "quick_search")
     return {"found": 7}
 

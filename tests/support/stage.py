@@ -189,11 +189,19 @@ class Stage:
             found.sort(key=lambda record: record["metadata"]["sequence"])
         return found
 
-    def emitted(self, run_id: str, *, last: str = "workflow.stop") -> list[dict[str, Any]]:
-        """The events of a run, once its last one is there."""
-        eventually(
-            lambda: any(event["event"] == last for event in self.events(run_id=run_id)), what=f"{last} of {run_id}"
-        )
+    def emitted(self, run_id: str, *, last: str = "workflow.stop", whole: bool = True) -> list[dict[str, Any]]:
+        """The events of a run, once its last one is there, and all before it.
+
+        Each process emits the events of its own commits, so a slow one comes after the last of another. Not ``whole``: where one
+        was killed before it had emitted them.
+        """
+
+        def are_there() -> bool:
+            numbers = {event["metadata"]["sequence"]: event["event"] for event in self.events(run_id=run_id)}
+            final = [number for number, name in numbers.items() if name == last]
+            return bool(final) and (not whole or numbers.keys() >= set(range(1, max(final) + 1)))
+
+        eventually(are_there, what=f"{last} of {run_id}, and what comes before it")
         return self.events(run_id=run_id)
 
     def drop_messages(self, queue: str | None = None, *, at_least: int = 0) -> None:

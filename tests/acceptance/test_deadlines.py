@@ -18,18 +18,18 @@ THOUSANDS = 10_000
 
 @pytest.fixture
 def stage(make_stage):
-    """A stage whose leases run out soon."""
-    return make_stage(lease=1.0, dispatch_timeout=1.0)
+    """A stage with the usual leases, of which none runs out before a deadline."""
+    return make_stage()
 
 
-def failed(stage, handle):
-    """The run, which has failed for its deadline, at its time and told once."""
+def failed(stage, handle, *, elsewhere=0):
+    """The run, which has failed for its deadline, at its time and told once; so many of its events were told ``elsewhere``."""
     instance = handle.wait(60)
     assert (instance.status, instance.failed_step) == ("failed", None)
     assert (instance.failure.kind, instance.failure.type) == ("exit", "DeadlineExceeded")
-    assert instance.failure.message.startswith("the run has not ended within 3 s of its start, 20")
+    assert instance.failure.message.startswith("the run has not ended within 10 s of its start, 20")
     assert instance.finished_at >= instance.deadline == instance.started_at + flows.TimelyWait.deadline
-    events = stage.emitted(handle.run_id, last="workflow.exception")
+    events = stage.emitted(handle.run_id, last="workflow.exception", elsewhere=elsewhere)
     [end] = [event for event in events if event["event"] in ("workflow.exception", "workflow.stop")]
     assert (end["metadata"]["kind"], end["metadata"]["failed_step"]) == ("exit", None)
     numbers = [event["metadata"]["sequence"] for event in events]
@@ -50,7 +50,7 @@ def test_a_run_that_waits_fails_at_its_deadline(stage):
         ("attempt", "wait_for_event", "waiting"),
         ("timer", None, "completed"),
     ]
-    assert handle.history()[-1].reason == "DeadlineExceeded: the run has not ended within 3 s of its start"
+    assert handle.history()[-1].reason == "DeadlineExceeded: the run has not ended within 10 s of its start"
     with pytest.raises(NotWaitingError):
         handle.resume("paid")
     assert stage.hephaestus.start_instance(flows.TimelyWait, {}, id="x1").run_id != handle.run_id
@@ -60,7 +60,7 @@ def test_a_paused_run_fails_at_its_deadline(stage):
     stage.start_workers(1)
     handle = stage.hephaestus.start_instance(flows.TimelyWait, {}, id="x1")
     handle.pause()
-    failed(stage, handle)
+    failed(stage, handle, elsewhere=1)
 
 
 def test_a_run_that_no_worker_takes_fails_at_its_deadline(stage):
@@ -85,13 +85,14 @@ def test_a_body_learns_of_the_deadline_and_what_it_gives_is_discarded(stage, poo
     assert "b" not in {record["step"] for record in stage.executions()}
 
 
-def test_a_deadline_comes_although_all_workers_were_killed(stage):
+def test_a_deadline_comes_although_all_workers_were_killed(make_stage):
+    stage = make_stage(lease=1.0, dispatch_timeout=1.0)
     [victim] = stage.start_workers(1)
     handle = stage.hephaestus.start_instance(flows.TimelyWork, {}, id="x1")
     eventually(lambda: [one for one in stage.executions() if one["step"] == "loser"], what="the step is executed")
     victim.kill()
     stage.start_workers(1, options=["-Q", "elsewhere"])
-    instance = failed(stage, handle)
+    instance = failed(stage, handle, elsewhere=5)  # at most, by processes that were killed before they had told them
     assert {step.key for step in instance.completed_steps} == {"a"}
     found = history(handle)
     after = found[found.index(("timer", None, "completed")) + 1 :]
@@ -141,5 +142,5 @@ def test_the_command_line_names_the_deadline_of_a_run_that_does_not_move(stage):
     assert document["deadline"].startswith(f"{handle.get().deadline:%Y-%m-%dT%H:%M:%S}")
     assert "deadline" in said("list") or handle.status == "failed"
     failed(stage, handle)
-    assert "DeadlineExceeded: the run has not ended within 3 s of its start" in said("show", handle.run_id)
+    assert "DeadlineExceeded: the run has not ended within 10 s of its start" in said("show", handle.run_id)
     assert "timer" in said("history", handle.run_id)

@@ -16,7 +16,9 @@ def test_many_runs_are_started_executed_cancelled_and_deleted(stage):
         hephaestus.cancel_many(workflow=flows.Linear, started_after=waiting[-1].get().started_at, by="ada").done == 120
     )
     stage.start_workers(1, concurrency=2)
-    eventually(lambda: hephaestus.count(status="completed") == 120, what="all that were not cancelled complete")
+    eventually(
+        lambda: hephaestus.count(status="completed") == 120, timeout=120, what="all that were not cancelled complete"
+    )
     eventually(lambda: hephaestus.count(waiting_for="paid") == 60, what="the others wait")
     assert [handle.get().status for handle in linear] == ["completed"] * 120
 

@@ -1111,7 +1111,7 @@ class TimelyWait(Workflow):
         (WaitForEvent, FAILED): B,
         (B, "done"): Done,
     }
-    deadline = timedelta(seconds=3)
+    deadline = timedelta(seconds=10)
 
 
 class TimelyWork(Workflow):
@@ -1121,4 +1121,4 @@ class TimelyWork(Workflow):
     unique = Unique("timely")
     initial_step = A
     transitions = {(A, "done"): Loser, (Loser, "done"): B, (B, "done"): Done}
-    deadline = timedelta(seconds=3)
+    deadline = timedelta(seconds=10)

@@ -189,17 +189,16 @@ class Stage:
             found.sort(key=lambda record: record["metadata"]["sequence"])
         return found
 
-    def emitted(self, run_id: str, *, last: str = "workflow.stop", whole: bool = True) -> list[dict[str, Any]]:
-        """The events of a run, once its last one is there, and all before it.
+    def emitted(self, run_id: str, *, last: str = "workflow.stop", elsewhere: int = 0) -> list[dict[str, Any]]:
+        """The events of a run, once its last one is there, and all before it but those that were emitted ``elsewhere``.
 
-        Each process emits the events of its own commits, so a slow one comes after the last of another. Not ``whole``: where one
-        was killed before it had emitted them.
+        Each process emits the events of its own commits, so a slow one comes after the last of another.
         """
 
         def are_there() -> bool:
             numbers = {event["metadata"]["sequence"]: event["event"] for event in self.events(run_id=run_id)}
             final = [number for number, name in numbers.items() if name == last]
-            return bool(final) and (not whole or numbers.keys() >= set(range(1, max(final) + 1)))
+            return bool(final) and len([number for number in numbers if number <= max(final)]) >= max(final) - elsewhere
 
         eventually(are_there, what=f"{last} of {run_id}, and what comes before it")
         return self.events(run_id=run_id)

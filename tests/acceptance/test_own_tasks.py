@@ -21,7 +21,7 @@ def stage(make_stage):
 
 
 def test_a_step_is_a_task_of_the_applications_class(stage):
-    stage.start_workers(1)
+    stage.start_workers(1, concurrency=1)  # a process calls all hooks of an attempt before it begins the next
     whole = stage.hephaestus.start_instance(own_tasks.Own, id="1")
     broken = stage.hephaestus.start_instance(own_tasks.OwnBroken, id="2")
     instance, failed = stage.outcome(whole), stage.outcome(broken)

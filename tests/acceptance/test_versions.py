@@ -99,9 +99,12 @@ def stage(make_stage):
 
 
 def started_by_new_code(stage, workflow):
-    """A worker of the old code, which is the only one, and the id of a run that the new code has started."""
+    """A worker of the old code, which is the only one, and the id of a run that the new code has started.
+
+    It has one process, for each says by itself what it does not know.
+    """
     stage.switches["HEPHAESTUS_TEST_VERSION"] = "1"
-    [old] = stage.start_workers(1)
+    [old] = stage.start_workers(1, concurrency=1)
     stage.switches["HEPHAESTUS_TEST_VERSION"] = "2"
     output, errors = stage.script(START.format(workflow)).communicate(timeout=30)
     assert output.strip(), errors
@@ -228,7 +231,8 @@ def test_a_worker_of_older_code_leaves_runs_in_rounds_alone_and_takes_its_part_o
     [newer] = stage.start_workers()
     handles = [stage.hephaestus.start_instance(flows.Polling, context, id=f"x{number}") for number in range(2)]
     eventually(
-        lambda: [note["round"] for note in stage.notes("round")] == [1, 1, 2, 2], what="second rounds are executed"
+        lambda: sorted(note["round"] for note in stage.notes("round")) == [1, 1, 2, 2],
+        what="second rounds are executed",
     )
     newer.kill()
     older = beside_older(stage, code_of_plain_edges, WITHOUT)
@@ -243,7 +247,9 @@ def test_a_worker_of_older_code_leaves_runs_in_rounds_alone_and_takes_its_part_o
     stage.path = [SUPPORT]
     stage.start_workers(options=["-Q", "elsewhere"])
     eventually(
-        lambda: "a newer hephaestus-celery has written (schema 3" in older.log.read_text(), what="it gets a message"
+        lambda: "a newer hephaestus-celery has written (schema 3" in older.log.read_text(),
+        timeout=60,  # it may get none before the lease of the killed one has run out
+        what="it gets a message",
     )
     stage.start_workers()
     gated = [

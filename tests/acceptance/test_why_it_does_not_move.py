@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 
 import pytest
-from flows import SWORN, A, Approval, Crowd, ForEver, Gated, HalfAnHour, Linear, Naps, Payment
+from flows import SWORN, A, Approval, Crowd, ForEver, Gated, HalfAnHour, Linear, LongNaps, Payment
 from shell import Shell
 
 from hephaestus_celery import Done, Unique, Workflow
@@ -52,6 +52,16 @@ def asking(stage):
 
 def moment(text):
     return datetime.fromisoformat(text)
+
+
+@contextmanager
+def stopped(worker):
+    """While its processes stand still."""
+    os.killpg(worker.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(worker.process.pid, signal.SIGCONT)
 
 
 def test_a_queue_without_a_consumer(stage, why):
@@ -169,7 +179,7 @@ def test_a_lost_message(stage, why):
 
 def test_no_scheduler(stage, why):
     stage.start_workers()
-    handle = stage.hephaestus.start_instance(Naps, id="1")
+    handle = stage.hephaestus.start_instance(LongNaps, id="1")
     eventually(lambda: handle.get().waiting_steps, what="the nap")
     os.killpg(stage.workers[0].process.pid, signal.SIGKILL)
     reason, line = why(handle, "no_scheduler")
@@ -180,15 +190,18 @@ def test_no_scheduler(stage, why):
 
 
 def test_a_worker_that_has_taken_the_message_and_said_nothing_yet(stage, why):
-    stage.start_workers()
+    [worker] = stage.start_workers()
     hephaestus = stage.hephaestus
     eventually(lambda: hephaestus.runner.fleet.holdings(hephaestus.storage), what="the worker has reported")
-    os.killpg(stage.workers[0].process.pid, signal.SIGSTOP)
-    try:
-        handle = hephaestus.start_instance(Linear, id="1")
-        _, line = why(handle, "sent")
-    finally:
-        os.killpg(stage.workers[0].process.pid, signal.SIGCONT)
+    for number in range(20):
+        with stopped(worker):
+            handle = hephaestus.start_instance(Linear, id=str(number))
+            if stage.waiting_messages() == 0:
+                _, line = why(handle, "sent")
+                break
+        handle.wait(60)  # the worker was stopped between two of its requests to the queue
+    else:
+        pytest.fail("the worker never had a request to the queue open when it was stopped")
     assert (
         f"waits for a worker to begin attempt 1 of 5: the message has just left queue {stage.namespace}, since " in line
     )

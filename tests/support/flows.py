@@ -749,6 +749,13 @@ class Naps(Workflow):
     transitions = {(Wait, "timeout"): A, (A, "done"): Done}
 
 
+class LongNaps(Workflow):
+    name = "long_naps"
+    unique = Unique("longnaps")
+    initial_step = (Wait, {"duration": 5, "unit": "second"})
+    transitions = {(Wait, "timeout"): A, (A, "done"): Done}
+
+
 class Overrun(Gate):
     time_limit = 0.5
     retry = RetryPolicy(max_attempts=1)

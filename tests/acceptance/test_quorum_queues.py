@@ -23,6 +23,6 @@ def test_runs_of_all_kinds_complete(stage):
     for handle in handles:
         if handle.get().workflow is flows.Approval:
             handle.resume("approved", keep_early=True)
-    assert {handle.wait(30).status for handle in handles} == {"completed"}
+    assert {handle.wait(90).status for handle in handles} == {"completed"}
     assert "Global QoS is disabled" in stage.logs()
     assert {entry.kind for handle in handles for entry in handle.history()} == {"attempt", "resume", "timer"}

@@ -12,9 +12,9 @@ from stage import eventually
 
 
 @pytest.fixture
-def stage(make_stage):
-    """A stage whose leases run out soon."""
-    return make_stage(lease=1.0, dispatch_timeout=1.0)
+def losing(make_stage):
+    """A stage whose leases run out soon, since some of its processes die."""
+    return make_stage(lease=5.0)
 
 
 def executed(stage):
@@ -38,7 +38,7 @@ UNDONE = [
 def test_a_run_that_fails_undoes_the_last_step_first(stage, pool):
     stage.start_workers(1, pool=pool)
     handle = stage.hephaestus.start_instance(flows.Trips, {}, id="x1")
-    instance = handle.wait(30)
+    instance = handle.wait(60)
     assert (instance.status, instance.failed_step, instance.failure.message) == ("failed", flows.PayTrip, "no money")
     assert instance.compensated == (flows.BookFlight, flows.BookHotel)
     assert instance.context.steps["cancel_flight"] == {"refunded": ["book_flight", "book_hotel"]}
@@ -53,10 +53,11 @@ def test_a_run_that_fails_undoes_the_last_step_first(stage, pool):
     ]
 
 
-def test_a_process_killed_in_a_compensation_costs_an_attempt_of_it_and_nothing_else(stage, tmp_path):
+def test_a_process_killed_in_a_compensation_costs_an_attempt_of_it_and_nothing_else(losing, tmp_path):
+    stage = losing
     stage.start_workers(1)
     handle = stage.hephaestus.start_instance(flows.Trips, {"marker": str(tmp_path / "killed")}, id="x1")
-    instance = handle.wait(30)
+    instance = handle.wait(60)
     assert (instance.status, instance.compensated) == ("failed", (flows.BookFlight, flows.BookHotel))
     assert executed(stage) == {"book_hotel": 1, "book_flight": 1, "pay_trip": 1, "cancel_flight": 2, "cancel_hotel": 1}
     assert [entry for entry in history(handle) if entry[1] == "cancel_flight"] == [
@@ -66,7 +67,8 @@ def test_a_process_killed_in_a_compensation_costs_an_attempt_of_it_and_nothing_e
     ]
 
 
-def test_workers_killed_between_a_failure_and_the_first_compensation_cost_nothing(stage):
+def test_workers_killed_between_a_failure_and_the_first_compensation_cost_nothing(losing):
+    stage = losing
     [worker] = stage.start_workers(1)
     gate = stage.folder / "gate"
     handle = stage.hephaestus.start_instance(flows.Trips, {"gate": str(gate)}, id="x1")
@@ -88,7 +90,7 @@ def test_a_cancelled_run_undoes_on_workers(stage):
     handle.cancel("rain", compensate=True)
     assert handle.get().compensating
     gate.touch()
-    instance = handle.wait(30)
+    instance = handle.wait(60)
     assert (instance.status, instance.cancel_reason) == ("cancelled", "rain")
     assert instance.compensated == (flows.BookFlight, flows.BookHotel)
 
@@ -113,7 +115,7 @@ def of_refund(handle):
 
 
 def paid_back(handle):
-    instance = handle.wait(30)
+    instance = handle.wait(60)
     assert (instance.status, instance.failed_step) == ("failed", flows.FailsAfterRefund)
     assert instance.compensated == (flows.BookFlight, flows.BookHotel)
     assert instance.context.steps["poll_refund"] == {"rounds": 3, "seen": [1, 2]}
@@ -142,7 +144,8 @@ def test_a_compensation_goes_on_in_rounds_before_the_next_one_begins(stage, pool
     ]
 
 
-def test_a_process_killed_in_a_round_of_a_compensation_costs_an_attempt_of_that_round_alone(stage):
+def test_a_process_killed_in_a_round_of_a_compensation_costs_an_attempt_of_that_round_alone(losing):
+    stage = losing
     stage.start_workers(1)
     gate = stage.folder / "gate-of-round"
     handle = polled(stage, gated=2, gate=str(gate))
@@ -165,7 +168,7 @@ def test_a_process_killed_in_a_round_of_a_compensation_costs_an_attempt_of_that_
 
 def test_workers_killed_between_two_rounds_of_a_compensation_cost_nothing(stage):
     [worker] = stage.start_workers(1)
-    handle = polled(stage, after=1.0)
+    handle = polled(stage, after=3.0)
     eventually(lambda: handle.get().waiting_steps, what="the compensation is between two rounds")
     instance = handle.get()
     assert (instance.status, instance.compensating) == ("running", True)

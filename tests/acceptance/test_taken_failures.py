@@ -12,9 +12,9 @@ from hephaestus_celery import FAILED, Failure
 
 
 @pytest.fixture
-def stage(make_stage):
-    """A stage whose leases run out soon."""
-    return make_stage(lease=1.0, dispatch_timeout=1.0)
+def losing(make_stage):
+    """A stage whose leases run out soon, since some of its processes die."""
+    return make_stage(lease=5.0)
 
 
 def executed(stage):
@@ -38,7 +38,7 @@ def history(handle):
 def test_a_transition_takes_the_failure_of_the_last_attempt(stage, pool):
     stage.start_workers(1, pool=pool)
     handle = stage.hephaestus.start_instance(flows.Refunds, {"way": "raise"}, id="x1")
-    instance = handle.wait(30)
+    instance = handle.wait(60)
     assert (instance.status, instance.failed_step, instance.failure) == ("completed", None, None)
     assert instance.context.failure(flows.Charge) == Failure(kind="error", type="ValueError", message="declined")
     assert instance.context.steps["refund"] == {"kind": "error", "message": "declined"}
@@ -52,11 +52,12 @@ def test_a_transition_takes_the_failure_of_the_last_attempt(stage, pool):
     ]
 
 
-def test_a_process_killed_between_the_last_failed_attempt_and_its_commit_costs_nothing_else(stage):
+def test_a_process_killed_between_the_last_failed_attempt_and_its_commit_costs_nothing_else(losing):
+    stage = losing
     stage.switches["HEPHAESTUS_TEST_CUT"] = "complete:1"
     stage.start_workers(1)
     handle = stage.hephaestus.start_instance(flows.Refunds, {"way": "raise"}, id="x1")
-    instance = handle.wait(30)
+    instance = handle.wait(60)
     assert (stage.folder / "cut").exists()
     assert (instance.status, instance.context.failure(flows.Charge).kind) == ("completed", "exit")
     assert executed(stage) == {"charge": 2, "refund": 1}
@@ -67,22 +68,24 @@ def test_a_process_killed_between_the_last_failed_attempt_and_its_commit_costs_n
     ]
 
 
-def test_a_step_that_ends_its_process_each_time_is_taken(stage):
+def test_a_step_that_ends_its_process_each_time_is_taken(losing):
+    stage = losing
     stage.start_workers(1)
     handle = stage.hephaestus.start_instance(flows.Refunds, {"way": "die"}, id="x1")
-    instance = handle.wait(30)
+    instance = handle.wait(60)
     assert (instance.status, instance.context.steps["refund"]["kind"]) == ("completed", "exit")
     assert executed(stage) == {"charge": 2, "refund": 1}
 
 
-def test_a_lease_that_expires_on_the_last_attempt_is_taken_by_another_worker(stage):
+def test_a_lease_that_expires_on_the_last_attempt_is_taken_by_another_worker(losing):
+    stage = losing
     [victim] = stage.start_workers(1)
     context = {"way": "gate", "gate": str(stage.folder / "gate")}
     handle = stage.hephaestus.start_instance(flows.RefundsOnce, context, id="x1")
     eventually(stage.executions, what="the step is executed")
     victim.kill()
     stage.start_workers(1)
-    instance = handle.wait(30)
+    instance = handle.wait(60)
     assert (instance.status, instance.context.steps["refund"]["kind"]) == ("completed", "exit")
     assert executed(stage) == {"charge_once": 1, "refund": 1}
     assert history(handle)[:2] == [
@@ -92,10 +95,11 @@ def test_a_lease_that_expires_on_the_last_attempt_is_taken_by_another_worker(sta
 
 
 @pytest.mark.parametrize("way", ["raise", "die"])
-def test_a_route_of_a_failure_is_asked_in_a_pool_process(stage, way):
+def test_a_route_of_a_failure_is_asked_in_a_pool_process(make_stage, way):
+    stage = make_stage() if way == "raise" else make_stage(lease=5.0)
     [worker] = stage.start_workers(1)
     handle = stage.hephaestus.start_instance(flows.RefundsByRoute, {"way": way}, id="x1")
-    instance = handle.wait(30)
+    instance = handle.wait(60)
     assert (instance.status, instance.context.steps["refund"]["kind"]) == (
         "completed",
         {"raise": "error", "die": "exit"}[way],
@@ -108,13 +112,13 @@ def test_a_route_of_a_failure_is_asked_in_a_pool_process(stage, way):
 def test_a_retry_and_a_fork_keep_a_failure_that_was_taken(stage):
     stage.start_workers(1)
     handle = stage.hephaestus.start_instance(flows.RefundsAndFails, {"way": "raise"}, id="x1")
-    assert handle.wait(30).failed_step is flows.FailsAfterRefund
+    assert handle.wait(60).failed_step is flows.FailsAfterRefund
     again = handle.retry()
-    instance = again.wait(30)
+    instance = again.wait(60)
     assert (instance.failed_step, instance.context.failure(flows.Charge).message) == (
         flows.FailsAfterRefund,
         "declined",
     )
     fork = stage.hephaestus.fork(again.run_id, flows.Refund, value="x2")
-    assert fork.wait(30).context.failure(flows.Charge).message == "declined"
+    assert fork.wait(60).context.failure(flows.Charge).message == "declined"
     assert executed(stage) == {"charge": 2, "refund": 2, "fails_after_refund": 3}

@@ -23,6 +23,12 @@ import worker_app, flows
 print(worker_app.hephaestus.retry_many(workflow=flows.Mended, status="failed", by="script").done)
 worker_app.hephaestus.close()
 """
+SLOW_RETRIES = """
+import time, worker_app, flows
+slowly = lambda done: time.sleep(0.05)
+worker_app.hephaestus.retry_many(workflow=flows.Mended, status="failed", by="script", progress=slowly)
+print("returned")
+"""
 
 
 @pytest.fixture
@@ -85,7 +91,7 @@ def test_hundreds_of_runs_go_on_with_the_mended_code_whoever_is_killed(stage):
 def test_a_killed_call_that_retries_many_is_repeated_and_retries_each_run_once(stage):
     handles = failed_by_a_bug(stage, 120)
     stage.start_workers(1, concurrency=2)
-    caller = stage.script(MANY_RETRIES)
+    caller = stage.script(SLOW_RETRIES)
     eventually(lambda: stage.hephaestus.count(retried=True) > 20, timeout=60)
     caller.kill()
     assert caller.communicate()[0] == ""  # it had not returned

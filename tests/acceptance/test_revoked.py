@@ -17,7 +17,9 @@ ANNOTATIONS = {"linear.a": {"expires": 0.3}, "diamond.a": {"rate_limit": "5/s"}}
 
 @pytest.mark.parametrize("prefetch", [1, 8], ids=["in its queue", "in the hands of a worker"])
 def test_an_expired_message_costs_no_attempt_and_a_rate_limit_no_message(make_stage, broker, prefetch):
-    stage = make_stage(celery={"task_annotations": ANNOTATIONS}, dispatch_timeout=1.0)
+    # RabbitMQ drops a message that expires in a queue without a notice: there it is a lost message.
+    lost = broker == "rabbitmq" and prefetch == 1
+    stage = make_stage(celery={"task_annotations": ANNOTATIONS}, dispatch_timeout=1.0 if lost else 30.0)
     gate = stage.folder / "gate"
     [worker] = stage.start_workers(1, concurrency=1, options=["--prefetch-multiplier", str(prefetch)])
     blocker = stage.hephaestus.start_instance(flows.Gated, {"gate": str(gate)}, id="x1")
@@ -29,14 +31,14 @@ def test_an_expired_message_costs_no_attempt_and_a_rate_limit_no_message(make_st
     gate.touch()
     assert blocker.wait(30).status == "completed"
     assert late.wait(60).status == "completed"
-    # RabbitMQ drops a message that expires in a queue without a notice: there it is a lost message.
-    discarded = "Discarding revoked task: linear.a" in worker.log.read_text()
-    assert discarded == (broker == "redis" or prefetch > 1)
+    discarded = f"Discarding revoked task: linear.a[{late.run_id}:a:1.1]" in worker.log.read_text()
+    assert discarded == (not lost)
     attempts = [(entry.step, entry.attempt, entry.outcome) for entry in late.history() if entry.kind == "attempt"]
     assert attempts == [("a", 1, "completed"), ("b", 1, "completed"), ("done", 1, "completed")]
     for handle in limited:
         assert handle.wait(30).status == "completed"
-        assert {entry.kind for entry in handle.history()} == {"attempt"}
+        kinds = {entry.kind for entry in handle.history()}
+        assert kinds - ({"rescue"} if lost else set()) == {"attempt"}  # the limit holds some for longer than a second
 
 
 def test_a_stamp_that_is_revoked_ends_the_runs_that_bear_it_and_no_others(make_stage):

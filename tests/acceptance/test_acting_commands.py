@@ -336,19 +336,21 @@ def test_a_store_out_of_reach_has_its_code(open_stage, tmp_path, arguments):
 
 def test_a_store_that_freezes_on_the_way_leaves_what_was_done_and_a_repeat_goes_on(private_server, open_stage):
     stage = open_stage(broker=private_server.url, state=private_server.url)
-    count = 3_000
+    count, gate = 3_000, stage.folder / "gate"
     started(stage, count)
     program = [str(Path(sys.executable).with_name("celery")), "-A", "worker_app", "hephaestus"]
     command = subprocess.Popen(
         [*program, "cancel", "--workflow", "linear", "--status", "pending", "--yes", "--json"],
-        env={**stage.environment("client"), "PYTHONWARNINGS": "ignore"},
+        env={**stage.environment("client"), "PYTHONWARNINGS": "ignore", "HEPHAESTUS_TEST_HOLD": str(gate)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        eventually(lambda: stage.hephaestus.count(status="cancelled") > 100, what="some are cancelled")
+        eventually((stage.folder / "held").exists, timeout=60, what="some are cancelled")
+        assert stage.hephaestus.count(status="cancelled") > 100
         os.kill(private_server.pid, signal.SIGSTOP)
+        gate.touch()
         output, errors = command.communicate(timeout=60)
     finally:
         os.kill(private_server.pid, signal.SIGCONT)
@@ -399,6 +401,7 @@ def test_a_terminal_is_asked_with_how_many_and_which_filters(stage):
 
 def test_an_interrupted_command_says_what_was_done(stage):
     started(stage, 3_000)
+    stage.switches["HEPHAESTUS_TEST_HOLD"] = str(stage.folder / "never")
     code, shown = on_a_terminal(stage, 80, "cancel", "--workflow", "linear", "--yes", at=" of 3,000 runs", typed="\x03")
     found = re.search(r"interrupted after ([0-9,]+) runs; what was done stays: repeat the command to go on", shown)
     assert (code, found is not None) == (1, True), shown

@@ -17,6 +17,7 @@ from celery import Celery, signals
 
 from hephaestus_celery import Hephaestus, telemetry
 from hephaestus_celery.storage.redis.scripts import Scripts
+from hephaestus_celery.storage.redis.store import RedisStorage
 
 
 def make_app(kind: type[Celery] = Celery) -> Celery:
@@ -86,6 +87,20 @@ def cut_off() -> None:
     Scripts.call = until_cut  # type: ignore[method-assign]
 
 
+def hold_cancellations() -> None:
+    """Let who cancels many runs stop before it cancels the third page of them, until the file of that name is there."""
+    cancel_many, pages, folder = RedisStorage.cancel_many, [0], Path(os.environ[recorder.FOLDER])
+
+    def until_held(self: RedisStorage, *args: Any, **options: Any) -> Any:
+        pages[0] += 1
+        if pages[0] == 3:
+            (folder / "held").touch()
+            recorder.wait_for_gate(os.environ["HEPHAESTUS_TEST_HOLD"])
+        return cancel_many(self, *args, **options)
+
+    RedisStorage.cancel_many = until_held  # type: ignore[method-assign]
+
+
 app = make_app()
 hephaestus = Hephaestus(app)
 hooked.add_to(hephaestus)
@@ -111,3 +126,5 @@ if os.environ.get("HEPHAESTUS_TEST_BROKEN_HANDLER"):
     telemetry.attach("broken", telemetry.step_stop_event(), broken_handler)
 if os.environ.get("HEPHAESTUS_TEST_CUT"):
     cut_off()
+if os.environ.get("HEPHAESTUS_TEST_HOLD"):
+    hold_cancellations()

@@ -89,11 +89,14 @@ def test_it_keeps_no_list_of_messages_and_a_kill_of_it_loses_no_run(own, lists, 
     process = run(stage, *options, "-n", "first@test")
     handles = stage.hephaestus.start_many(flows.Linear, [(str(number), {"value": 1}) for number in range(400)])
     eventually(lambda: stage.hephaestus.count(status="completed") > 10, what="some are done")
+    gate = stage.folder / "gate"
+    held = stage.hephaestus.start_instance(flows.Gated, {"gate": str(gate)}, id="held")
     kill(process)
     assert not lists.exists("unacked", "unacked_index")
-    assert stage.hephaestus.count(status="completed") < 400
+    assert stage.hephaestus.count(status="completed") < 401
+    gate.touch()
     run(stage, *options, "-n", "second@test")
-    for handle in handles:
+    for handle in (*handles, held):
         assert handle.wait(90).status == "completed"
     assert not lists.exists("unacked", "unacked_index")
 
@@ -124,11 +127,11 @@ def test_other_options_go_to_the_worker(own, run):
         "-s",
         f"{stage.folder}/beat",
     )
+    eventually(lambda: "beat: Starting..." in process.log.read_text(), what="beat starts beside it")
     log = process.log.read_text()
     assert "named@test ready" in log
     assert f".> {stage.namespace}" in log
     assert ".> express" in log
-    assert "beat: Starting..." in log
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
 

@@ -53,6 +53,7 @@ def test_two_hundred_instances_of_mixed_shapes_on_two_workers(stage):
     statuses = Counter(handle.wait(120).status for handle, *_ in begun)
     assert statuses == {"completed": 200}
     eventually(lambda: len(stage.events("workflow.stop")) == 200, what="200 workflow.stop")
+    eventually(lambda: all(map(is_whole, by_run(stage.events(), "metadata").values())), what="what comes before each")
 
     events, executions = by_run(stage.events(), "metadata"), by_run(stage.executions())
     for number, (handle, workflow, before, after) in enumerate(begun):
@@ -94,6 +95,12 @@ def by_run(records, field=None):
     return grouped
 
 
+def is_whole(events):
+    """Whether all events of a run up to its last one are there; those of no run have no numbers."""
+    numbers = [event["metadata"]["sequence"] for event in events if "sequence" in event["metadata"]]
+    return set(numbers) == set(range(1, max(numbers, default=0) + 1))
+
+
 def check_duration(stop, executed, before, after):
     """The measured duration against what other clocks saw: the call of start, the last step's body, the last event."""
     tolerance = 50_000_000
@@ -105,8 +112,12 @@ def check_duration(stop, executed, before, after):
 
 def test_the_workers_share_the_work_and_say_who_they_are(stage):
     stage.start_workers(2, concurrency=1)
+    gate = stage.folder / "gate"
+    held = [stage.hephaestus.start_instance(flows.Gated, {"gate": str(gate)}, id=f"held{n}") for n in range(2)]
+    eventually(lambda: len(stage.executions()) == 2, what="each worker executes one")
     handles = [stage.hephaestus.start_instance(flows.Wide, {"value": n}, id=f"i{n}") for n in range(10)]
-    for handle in handles:
+    gate.touch()
+    for handle in (*held, *handles):
         assert handle.wait(60).status == "completed"
     starts = stage.events("step.start")
     assert {event["metadata"]["hostname"] for event in starts} == {"w0@test", "w1@test"}

@@ -118,13 +118,13 @@ def test_rounds_deadlines_and_compensations_keep_their_time_when_the_clock_of_th
     stage.start_workers(1, concurrency=3)
     begins = time.monotonic()
     late, fails = start(stage, "wait", tour_flows.ShortTour), start(stage, "fail")
-    eventually(lambda: {note["step"] for note in stage.notes("asked")} == {"haggle"}, what="rounds have begun")
+    eventually(lambda: "haggle" in {note["step"] for note in stage.notes("asked")}, what="rounds have begun")
     settable.set_clock(step)
     check_undone(fails)
     instance = late.wait(30)
     lasted = time.monotonic() - begins
     assert (instance.failure.type, instance.compensated, instance.uncompensated) == ("DeadlineExceeded", UNDONE, ())
-    assert tour_flows.ShortTour.deadline.total_seconds() - 0.2 <= lasted < 15
+    assert tour_flows.ShortTour.deadline.total_seconds() - 0.2 <= lasted < 25
     settable.set_clock(0)
     completes(stage)
     kinds = {entry.kind for handle in (late, fails) for entry in handle.history()}
@@ -145,7 +145,7 @@ def test_a_process_whose_first_step_comes_while_the_clock_is_wrong_keeps_the_tim
     late, fails = start(stage, "wait", tour_flows.ShortTour), start(stage, "fail")
     check_undone(fails)
     assert late.wait(30).failure.type == "DeadlineExceeded"
-    assert tour_flows.ShortTour.deadline.total_seconds() <= time.monotonic() - begins < 15
+    assert tour_flows.ShortTour.deadline.total_seconds() <= time.monotonic() - begins < 25
     for handle in (late, fails):
         check_asked(stage, handle)
 
@@ -191,8 +191,8 @@ def test_hundreds_of_deadlines_at_once_begin_the_undoing_of_each_run_once_whoeve
     [first, _] = stage.start_workers(2)
     handles = stage.hephaestus.start_many(tour_flows.Reservation, ((f"x{number}", {}) for number in range(HUNDREDS)))
     assert stage.hephaestus.count(status="failed") == 0
-    eventually(lambda: stage.hephaestus.count(waiting_for="paid") == HUNDREDS, timeout=60, what="all wait")
-    eventually(lambda: stage.hephaestus.count(status="failed") > HUNDREDS // 10, timeout=60, what="deadlines come")
+    eventually(lambda: stage.hephaestus.count(waiting_for="paid") == HUNDREDS, timeout=90, what="all wait")
+    eventually(lambda: stage.hephaestus.count(status="failed") > HUNDREDS // 10, timeout=120, what="deadlines come")
     first.kill()  # it holds the lock of the scheduler
     stage.start_workers(1)
     eventually(lambda: stage.hephaestus.count(status="failed") == HUNDREDS, timeout=120, what="all have failed")

@@ -71,7 +71,7 @@ class ShortTour(Tour):
     """The same with a deadline that comes while it is paid for."""
 
     name = "short_tour"
-    deadline = timedelta(seconds=6)
+    deadline = timedelta(seconds=10)
 
 
 class Unbook(Recorded):
@@ -99,7 +99,7 @@ class Booking(Workflow):
     initial_step = BookHotel
     transitions = {(BookHotel, "done"): PayTour, (PayTour, "done"): Done}
     compensations = {BookHotel: Unbook}
-    deadline = timedelta(seconds=4)
+    deadline = timedelta(seconds=8)
 
 
 class BookingElsewhere(Booking):
@@ -115,7 +115,7 @@ class Reservation(Workflow):
     initial_step = BookHotel
     transitions = {(BookHotel, "done"): (WaitForEvent, {"event_name": "paid"}), (WaitForEvent, "received"): Done}
     compensations = {BookHotel: CancelHotel}
-    deadline = timedelta(seconds=40)
+    deadline = timedelta(seconds=90)
 
 
 class PollApart(Poll):

@@ -34,7 +34,7 @@ def test_each_branch_runs_once_although_who_starts_them_is_killed(stage, broker)
     assert (stage.folder / "cut").exists()
     assert executed(stage) == {**EVERY, "a": 1, "d": 1}
     assert len(instance.context.steps) == len(EVERY) + 3
-    emitted = stage.emitted(handle.run_id, whole=False)
+    emitted = stage.emitted(handle.run_id, elsewhere=5)  # at most, of the step whose process was killed
     assert [event["event"] for event in emitted[-3:]] == ["step.stop", "workflow.transition", "workflow.stop"]
     starts = len(EVERY) + 3
     eventually(lambda: len(stage.events("step.start", run_id=handle.run_id)) >= starts, what="all starts are told")

@@ -111,7 +111,7 @@ def test_a_retry_is_told_of_by_the_worker_that_takes_it(stage):
     stage.start_workers(1)
     again = first.retry(by="ada")
     assert again.wait(60).status is Status.COMPLETED
-    events = stage.emitted(again.run_id)
+    events = stage.emitted(again.run_id, elsewhere=1)
     assert [event["event"] for event in events[:2]] == ["workflow.start", "engine.advance"]
     assert events[0]["metadata"]["forked_from"] == first.run_id
     assert again.history()[0].kind == "fork"
